@@ -1,0 +1,135 @@
+"""Rows and batches: how documents are laid before a subject."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.corpus.document import SPLITS, Corpus, Document, Split, split_of
+from interp.errors import UserError
+
+
+@dataclass(frozen=True)
+class Row:
+    """A piece of one document that the subject sees at once: `document.tokens[start:start + length]`."""
+
+    index: int
+    document: Document
+    start: int
+    length: int
+
+    @property
+    def tokens(self) -> NDArray[np.int32]:
+        """The row's tokens, without the beginning-of-sequence token [length]."""
+        return self.document.tokens[self.start : self.start + self.length]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows side by side, each behind one beginning-of-sequence token (if the subject has one), padded right.
+
+    `tokens` [row, pos] include that token; `counts` [row, pos] is false for it, for padding, for template
+    and special tokens; `labels` [row, pos] are the documents' label masks. `document`, `start` and `hash`
+    [row] say where a row comes from; `offset` is 1 with a beginning-of-sequence token, else 0: token `p` of
+    row `r` is token `start[r] + p - offset` of its document.
+    """
+
+    tokens: NDArray[np.int64]
+    counts: NDArray[np.bool_]
+    labels: NDArray[np.uint64] | None
+    document: NDArray[np.int64]
+    start: NDArray[np.int32]
+    hash: NDArray[np.int64]
+    offset: int
+    split: Split | None = None
+
+    @property
+    def n_counted(self) -> int:
+        """How many tokens of the batch count."""
+        return int(self.counts.sum())
+
+
+def rows_of(index: int, document: Document, context_size: int, offset: int) -> Iterator[Row]:
+    """Cuts a document into rows of at most `context_size` tokens, the beginning-of-sequence token included."""
+    step = context_size - offset
+    for start in range(0, len(document.tokens), step):
+        yield Row(index, document, start, min(step, len(document.tokens) - start))
+
+
+def collate(
+    rows: Sequence[Row], bos_id: int | None, special_ids: frozenset[int], split: Split | None = None
+) -> Batch:
+    """Lays rows side by side. Positions right of a row's end hold token 0 and never count."""
+    offset = 0 if bos_id is None else 1
+    width = offset + max(row.length for row in rows)
+    tokens = np.zeros((len(rows), width), dtype=np.int64)
+    counts = np.zeros((len(rows), width), dtype=bool)
+    labelled = any(row.document.labels is not None for row in rows)
+    labels = np.zeros((len(rows), width), dtype=np.uint64) if labelled else None
+    if bos_id is not None:
+        tokens[:, 0] = bos_id
+    for position, row in enumerate(rows):
+        inside = slice(offset, offset + row.length)
+        source = slice(row.start, row.start + row.length)
+        tokens[position, inside] = row.tokens
+        counts[position, inside] = True
+        if row.document.template is not None:
+            counts[position, inside] &= ~row.document.template[source]
+        if labels is not None and row.document.labels is not None:
+            labels[position, inside] = row.document.labels[source]
+    counts &= ~np.isin(tokens, list(special_ids))
+    return Batch(
+        tokens,
+        counts,
+        labels,
+        np.array([row.index for row in rows], dtype=np.int64),
+        np.array([row.start for row in rows], dtype=np.int32),
+        np.array([row.document.hash for row in rows], dtype=np.int64),
+        offset,
+        split,
+    )
+
+
+def batches(
+    corpus: Corpus,
+    indices: Iterable[int],
+    bos_id: int | None,
+    special_ids: frozenset[int],
+    context_size: int,
+    tokens_per_batch: int,
+) -> Iterator[Batch]:
+    """Streams documents as batches of rows of one length and one split.
+
+    Rows wait in a bucket for their (split, length) until the bucket fills a batch, so no batch of the
+    stream is padded; what waits is bounded by `context_size` batches a split. The rest is laid out at the
+    end, longest first, padded on the right.
+
+    Raises:
+        UserError: there is no document, or the context has no room for a token.
+    """
+    offset = 0 if bos_id is None else 1
+    if context_size <= offset:
+        raise UserError(f"a context of {context_size} tokens holds no text", "context_size", "make it larger")
+    waiting: dict[tuple[Split, int], list[Row]] = defaultdict(list)
+    empty = True
+    for index in indices:
+        document = corpus[index]
+        split = split_of(document.hash)
+        for row in rows_of(index, document, context_size, offset):
+            empty = False
+            bucket = waiting[split, row.length]
+            bucket.append(row)
+            if len(bucket) * (row.length + offset) >= tokens_per_batch:
+                yield collate(bucket, bos_id, special_ids, split)
+                bucket.clear()
+    if empty:
+        raise UserError("the corpus holds no text", corpus.name, "give at least one document with a token")
+    for split in SPLITS:
+        rest = [row for (of, _), bucket in waiting.items() if of == split for row in bucket]
+        rest.sort(key=lambda row: (-row.length, row.index, row.start))
+        while rest:
+            fitting = max(1, tokens_per_batch // (rest[0].length + offset))
+            yield collate(rest[:fitting], bos_id, special_ids, split)
+            rest = rest[fitting:]

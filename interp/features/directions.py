@@ -1,0 +1,69 @@
+"""Directions in activation space as a feature space, and the random ones that serve as a baseline."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.errors import UserError
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+
+_RESIDUAL_KINDS = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+
+
+class Directions:
+    """Named directions at a site that lies in the residual stream's space; a feature is a projection.
+
+    `vectors` is [n_features, d_model]; rows are normalised to length 1. Directions may overlap: writing
+    some of them makes the smallest change of the activation that gives these projections these values.
+
+    Raises:
+        UserError: the site is not in the residual stream's space, or the width does not fit it.
+    """
+
+    signed = True
+
+    def __init__(
+        self, subject: Subject, name: str, site: Site, vectors: Float[Tensor, "feature d_model"]
+    ) -> None:
+        if site.kind not in _RESIDUAL_KINDS:
+            raise UserError(
+                f"directions cannot stand at {site}", f"directions {name}", f"use {', '.join(_RESIDUAL_KINDS)}"
+            )
+        width = subject.site_width(site)
+        if vectors.shape[1] != width:
+            raise UserError(
+                f"directions of width {vectors.shape[1]} do not fit {site}, which is {width} wide",
+                f"directions {name}",
+                f"give vectors of width {width}",
+            )
+        self.name = f"directions.{name}"
+        self.site = site
+        self.n_features = vectors.shape[0]
+        self.vectors = torch.nn.functional.normalize(vectors.to(subject.device, subject.dtype), dim=-1)
+
+    def encode(self, activation: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch feature"]:
+        """The scalar projections."""
+        return activation @ self.vectors.T
+
+    def write(
+        self,
+        activation: Float[Tensor, "*batch d_model"],
+        feature_ids: Int[Tensor, " feature"],
+        values: Float[Tensor, "*batch feature"],
+    ) -> Float[Tensor, "*batch d_model"]:
+        """Moves the activation within the span of these directions until their projections are `values`."""
+        chosen = self.vectors[feature_ids]
+        missing = values.to(activation.dtype) - activation @ chosen.T
+        return activation + missing @ torch.linalg.pinv(chosen).T
+
+    def decoder(self, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, "feature d_model"]:
+        """The unit vectors themselves."""
+        return self.vectors[feature_ids]
+
+
+def random_directions(subject: Subject, site: Site, n_features: int, seed: int) -> Directions:
+    """Isotropic random directions: the baseline that any found feature has to beat."""
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(n_features, subject.site_width(site), generator=generator)
+    return Directions(subject, f"random.{site}", site, vectors)

@@ -1,0 +1,61 @@
+"""The feature space: one vocabulary for neurons, SAE latents and directions."""
+
+from typing import Literal, Protocol, runtime_checkable
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.subject.site import Site
+
+Polarity = Literal[1, -1]
+
+
+@runtime_checkable
+class FeatureSpace(Protocol):
+    """A site together with a way to read features from its activation and to write them back.
+
+    Every implementation keeps two promises: writing what was read changes nothing, and writing some
+    features leaves everything else (other features that do not overlap, an SAE's error) as it was.
+    """
+
+    @property
+    def name(self) -> str:
+        """Unique within a run, such as `mlp.3` or `sae.resid_post.4`."""
+        ...
+
+    @property
+    def site(self) -> Site:
+        """Where the features are read and written."""
+        ...
+
+    @property
+    def n_features(self) -> int:
+        """How many features the space has."""
+        ...
+
+    @property
+    def signed(self) -> bool:
+        """Whether a feature's negative side is a feature of its own (a SwiGLU neuron: yes; a ReLU latent: no)."""
+        ...
+
+    def encode(self, activation: Float[Tensor, "*batch d_site"]) -> Float[Tensor, "*batch n_features"]:
+        """Reads every feature's activation."""
+        ...
+
+    def write(
+        self,
+        activation: Float[Tensor, "*batch d_site"],
+        feature_ids: Int[Tensor, " feature"],
+        values: Float[Tensor, "*batch feature"],
+    ) -> Float[Tensor, "*batch d_site"]:
+        """Returns a new activation in which the named features have these values."""
+        ...
+
+    def decoder(self, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, "feature d_model"]:
+        """What one unit of each feature adds to the residual stream."""
+        ...
+
+
+def polarities(space: FeatureSpace) -> tuple[Polarity, ...]:
+    """The polarities in which a space's features are mined and described."""
+    return (1, -1) if space.signed else (1,)
