@@ -1,0 +1,1 @@
+"""Run folders, atomic files, progress bars and Weights & Biases."""

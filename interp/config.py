@@ -1,0 +1,223 @@
+"""Configs: plain YAML files, checked against the experiment's own pydantic model before anything runs."""
+
+import difflib
+import importlib
+import re
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+import experiments
+from interp.config_file import Source, nearest, read_config_file
+from interp.errors import UserError
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+__all__ = ["Experiment", "ExperimentConfig", "Section", "WandbOptions", "find_config", "load_config"]
+
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Section(BaseModel):
+    """A part of a config: unknown keys are refused, values never change, docstrings describe the fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class WandbOptions(Section):
+    """Weights & Biases."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """auto: online if you are logged in, otherwise offline; nothing ever asks for a key."""
+    project: str = "interp"
+    """The W&B project."""
+
+
+class ExperimentConfig(Section):
+    """What every experiment's config has; an experiment's `Config` derives from it."""
+
+    experiment: str
+    """Which module of experiments/ runs this config."""
+    purpose: str = ""
+    """One line that says what the run is for."""
+    name: str = ""
+    """Name of the run and of its folder; the name of the config file if left out."""
+    seed: int = 0
+    """Seed of everything random."""
+    wandb: WandbOptions = WandbOptions()
+    """Weights & Biases."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A module of experiments/, loaded."""
+
+    name: str
+    purpose: str
+    config_model: type[ExperimentConfig]
+    run: "Callable[[Any, Run], None]"
+    check: "Callable[[Any], None]"
+
+
+def find_config(path: str | Path) -> Path:
+    """Return the config file meant by `path`: a path, or the bare name of a file in configs/.
+
+    Raises:
+        UserError: there is no such file; names the nearest ones.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    candidates = [folder / f"{path}.yaml" for folder in config_folders()]
+    if path.suffix in {".yaml", ".yml"}:
+        candidates += [folder.parent / path for folder in config_folders()]
+        candidates += [folder / path for folder in config_folders()]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    known = {file.stem: file for folder in (path.parent, *config_folders()) for file in folder.glob("*.yaml")}
+    near = nearest(path.stem, known)
+    raise UserError(
+        f"there is no config file {path}",
+        f"looked at {path.absolute()} and in {' and '.join(map(str, config_folders())) or 'no configs/ folder'}",
+        f"did you mean {' or '.join(str(known[name]) for name in near)}?"
+        if near
+        else "`interp configs` lists what there is",
+    )
+
+
+def config_folders() -> list[Path]:
+    """Return the configs/ folders: of the current folder and of this repository."""
+    folders = [Path("configs"), Path(__file__).parent.parent / "configs"]
+    distinct = {folder.resolve(): folder for folder in reversed(folders) if folder.is_dir()}
+    return list(reversed(distinct.values()))
+
+
+def load_experiment(name: str, source: Source) -> Experiment:
+    """Import the experiment `name`.
+
+    Raises:
+        UserError: there is no such experiment; names the nearest and all valid ones.
+    """
+    known = experiments.names()
+    if name not in known:
+        raise UserError(
+            f"there is no experiment {name!r}",
+            source.place("experiment"),
+            _suggest(name, known, "experiments"),
+        )
+    module = importlib.import_module(f"experiments.{name}")
+    purpose = (module.__doc__ or "").strip().split("\n")[0]
+    return Experiment(name, purpose, module.Config, module.run, getattr(module, "check", lambda config: None))
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experiment, ExperimentConfig]:
+    """Read a YAML config with its `extends`, apply `key.sub=value` overrides, check it.
+
+    Returns the experiment and its config; nothing has run and nothing has been written.
+
+    Raises:
+        UserError: missing file, bad YAML, circular `extends`, unknown experiment, misspelt key, wrong type.
+    """
+    source = read_config_file(find_config(path))
+    for override in overrides:
+        source.override(override)
+    name = source.values.get("experiment")
+    if not isinstance(name, str):
+        raise UserError(
+            "the key `experiment` is missing" if name is None else "`experiment` must be a name",
+            source.place("experiment"),
+            f"add `experiment: NAME` with one of: {', '.join(experiments.names())}",
+        )
+    experiment = load_experiment(name, source)
+    try:
+        config = experiment.config_model.model_validate({"name": source.file.stem, **source.values})
+    except ValidationError as error:
+        raise _explained(error, experiment.config_model, source) from None
+    check_run_name(config.name, source.place("name"))
+    return experiment, config
+
+
+def check_run_name(name: str, place: str) -> None:
+    """Refuse a run name that would not be a plain folder name.
+
+    Raises:
+        UserError: the name is empty, has other characters than letters, digits, "._-", or begins with one of those.
+    """
+    if not RUN_NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} cannot be the name of a run",
+            place,
+            "use letters, digits, `-`, `_` and `.` (not first)",
+        )
+
+
+def _explained(error: ValidationError, model: type[BaseModel], source: Source) -> UserError:
+    """Make one message of everything pydantic found: first the dotted key, then what would be valid there."""
+    things, places, fixes = [], [], []
+    for problem in error.errors(include_url=False):
+        location = _keys_only(problem["loc"], source.values)
+        key = ".".join(map(str, location))
+        parent = ".".join(map(str, location[:-1]))
+        if problem["type"] == "extra_forbidden":
+            valid = list(_fields_at(model, location[:-1]))
+            things.append(f"`{key}` is not a known key")
+            fixes.append(_suggest(str(location[-1]), valid, f"keys of `{parent}`" if parent else "keys"))
+        elif problem["type"] == "missing":
+            things.append(f"the key `{key}` is missing")
+            fixes.append(f"add `{key}`")
+        else:
+            message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            got = problem["input"]
+            shown = f" (it is {got!r:.60})" if not isinstance(got, dict | list) else ""
+            things.append(f"`{key}` {message}{shown}" if key else message)
+            fixes.append(f"give `{key}` a value of that kind" if key else "see above")
+        places.append(source.place(key))
+    return UserError("; ".join(things), "; ".join(dict.fromkeys(places)), "; ".join(dict.fromkeys(fixes)))
+
+
+def _keys_only(location: tuple[int | str, ...], values: Any) -> list[int | str]:
+    """Drop what pydantic adds to a location to say which member of a union it tried."""
+    keys: list[int | str] = []
+    for position, part in enumerate(location):
+        last = position == len(location) - 1
+        if isinstance(values, dict) and part in values:
+            values = values[part]
+        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+        elif not (last and isinstance(values, dict)):
+            continue
+        keys.append(part)
+    return keys
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> dict[str, None]:
+    """Return the valid keys of the section at `location`, in their order, of every member of a union."""
+    found: list[Any] = [model]
+    for part in location:
+        inner: list[Any] = []
+        for kind in found:
+            if part in kind.model_fields:
+                inner += _models_in(kind.model_fields[part].annotation)
+            else:
+                inner.append(kind)
+        found = inner
+    return {name: None for kind in found for name in kind.model_fields}
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for part in typing.get_args(annotation) for model in _models_in(part)]
+
+
+def _suggest(name: str, valid: Sequence[str], what: str) -> str:
+    near = difflib.get_close_matches(name, valid, n=3, cutoff=0.6)
+    question = f"did you mean {' or '.join(f'`{word}`' for word in near)}? " if near else ""
+    return f"{question}valid {what}: {', '.join(valid) or 'none'}"

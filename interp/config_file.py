@@ -1,0 +1,144 @@
+"""Config files as text: YAML with `extends:`, `key.sub=value` overrides, and where every key came from."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from interp.errors import UserError
+
+
+@dataclass
+class Source:
+    """The values of a config, with the place that each dotted key was written."""
+
+    file: Path
+    values: dict[str, Any]
+    places: dict[str, str] = field(default_factory=dict)
+
+    def place(self, key: str) -> str:
+        """Return where `key` or the nearest section around it was written: "file, line 3"."""
+        while key and key not in self.places:
+            key = key.rpartition(".")[0]
+        return self.places.get(key, str(self.file))
+
+    def override(self, text: str) -> None:
+        """Apply one `key.sub=value` from the command line; the value is YAML, `a.0=1` sets an item of a list.
+
+        Raises:
+            UserError: no `=`, bad YAML, or the key leads through something that has no parts.
+        """
+        place = f"command line: {text}"
+        key, equals, value_text = text.partition("=")
+        parts = key.strip().split(".")
+        if not equals or not all(parts):
+            raise UserError(
+                f"`{text}` is not an override", "command line", "write key=value or key.sub=value"
+            )
+        try:
+            value = yaml.safe_load(value_text)
+        except yaml.YAMLError:
+            raise UserError("the value is not YAML", place, "quote it: key='\"text\"'") from None
+        at: Any = self.values
+        for depth, part in enumerate(parts):
+            last = depth == len(parts) - 1
+            before = ".".join(parts[:depth])
+            step: str | int = part
+            if isinstance(at, list):
+                if not part.isdecimal() or int(part) >= len(at):
+                    raise UserError(
+                        f"`{before}` is a list of {len(at)} and has no item `{part}`",
+                        place,
+                        f"use a number from 0 to {len(at) - 1}" if at else f"give the list: {before}=[...]",
+                    )
+                step = int(part)
+            elif not isinstance(at, dict):
+                raise UserError(
+                    f"`{before}` is {at!r} and has no part `{part}`", place, f"set `{before}` itself"
+                )
+            if last:
+                at[step] = value
+            else:
+                if isinstance(at, dict) and at.get(part) is None:
+                    at[part] = {}
+                at = at[step]
+        self.places[".".join(parts)] = place
+
+
+def read_config_file(path: Path, readers: tuple[Path, ...] = ()) -> Source:
+    """Read a YAML mapping and lay it over the file its `extends` names, relative to itself.
+
+    Mappings are merged key by key; everything else, lists too, is replaced. `readers` are the files
+    that led here by `extends`.
+
+    Raises:
+        UserError: missing file, bad YAML, a key given twice, not a mapping, or files that extend each other.
+    """
+    if path.resolve() in [reader.resolve() for reader in readers]:
+        chain = " -> ".join(map(str, (*readers, path)))
+        raise UserError("config files extend each other in a circle", chain, "remove one of the `extends`")
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except FileNotFoundError:
+        near = nearest(path.stem, [file.stem for file in path.parent.glob("*.yaml")])
+        raise UserError(
+            f"there is no config file {path}",
+            f"`extends` in {readers[-1]}" if readers else str(path.absolute()),
+            f"did you mean {' or '.join(str(path.with_stem(name)) for name in near)}?"
+            if near
+            else "write the path relative to the file that extends",
+        ) from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise UserError(f"cannot read the config: {error}", str(path), "give a YAML text file") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
+        raise UserError(f"not valid YAML: {error.problem}", where, "correct the line") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"not valid YAML: {error}", str(path), "give a YAML text file") from None
+    if not isinstance(values, dict) or node is None:
+        raise UserError("a config is a mapping of keys to values", str(path), "begin with `experiment: NAME`")
+    own = Source(path, values, _places(node, path))
+    parent = values.pop("extends", None)
+    if parent is None:
+        return own
+    if not isinstance(parent, str):
+        raise UserError("`extends` must be one file name", own.place("extends"), "extends: other.yaml")
+    base = read_config_file(path.parent / parent, (*readers, path))
+    return Source(path, _merged(base.values, values), base.places | own.places)
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three of `known` that look like `name`."""
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _places(node: yaml.Node, path: Path, prefix: str = "") -> dict[str, str]:
+    """Return "file, line n" for every dotted key; refuses a key given twice, which YAML readers overlook."""
+    found: dict[str, str] = {}
+    if isinstance(node, yaml.MappingNode):
+        pairs = [(str(key.value), key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        pairs = [(str(index), item, item) for index, item in enumerate(node.value)]
+    else:
+        return found
+    for name, where, value in pairs:
+        key = prefix + name
+        place = f"{path}, line {where.start_mark.line + 1}"
+        if key in found:
+            raise UserError(f"`{key}` is given twice", f"{found[key]} and {place}", "remove one of them")
+        found |= {key: place} | _places(value, path, key + ".")
+    return found

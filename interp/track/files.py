@@ -1,0 +1,162 @@
+"""Atomic files: a reader sees the old content or the new one, never half of it, and a full disk says so."""
+
+import errno
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interp.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def full_disk_explained(folder: Path) -> Iterator[None]:
+    """Turn "no space left" (also as reported by the Rust and C++ writers) into a `UserError` about `folder`.
+
+    Raises:
+        UserError: the disk is full, a quota is used up or a file-size limit is hit.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        text = str(error)
+        if number not in _NO_ROOM and not any(f"(os error {code})" in text for code in _NO_ROOM):
+            raise
+        raise UserError(
+            "no room to write: " + os.strerror(number or errno.ENOSPC).lower(),
+            f"{folder} ({_free_space(folder)} free)",
+            "free some space or choose another disk, then run the same command again; nothing finished is lost",
+        ) from error
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it is flushed to disk and takes the place of `path`.
+
+    On any exception the temporary file is removed and `path` is as it was.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    path = Path(path)
+    with full_disk_explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            _flush(temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush(path.parent)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write `content` to `path` atomically."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Write `content` to `path` as UTF-8, atomically."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write `content` to `path` as JSON, atomically; numbers that are not finite become null."""
+    write_text(path, json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_safetensors(
+    path: str | Path, tensors: Mapping[str, "torch.Tensor"], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write named tensors to `path` in safetensors format, atomically."""
+    from safetensors.torch import save_file
+
+    with atomic(path) as temporary:
+        save_file(dict(tensors), temporary, dict(metadata) if metadata else None)
+
+
+def write_parquet(path: str | Path, frame: "pd.DataFrame") -> None:
+    """Write a dataframe to `path` as Parquet without its index, atomically."""
+    with atomic(path) as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
+def publish(source: Path, path: Path) -> None:
+    """Make `path` the same file as `source` (a hard link; a copy where links are impossible), atomically."""
+    with full_disk_explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.unlink(missing_ok=True)
+        try:
+            try:
+                os.link(source, temporary)
+            except OSError:
+                shutil.copyfile(source, temporary)
+            os.replace(temporary, path)
+        finally:
+            # replacing a hard link by another link to the same file leaves the first in place
+            temporary.unlink(missing_ok=True)
+
+
+def publish_folder(source: Path, path: Path) -> None:
+    """Flush every file below `source`, then rename `source` to `path`, which must not exist."""
+    with full_disk_explained(path.parent):
+        for file in source.rglob("*"):
+            _flush(file)
+        os.rename(source, path)
+        _flush(path.parent)
+
+
+def finite(content: Any) -> Any:
+    """Return `content` as plain JSON values: numpy scalars unpacked, numbers that are not finite made None."""
+    if isinstance(content, Mapping):
+        return {str(key): finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple | set | frozenset):
+        return [finite(value) for value in content]
+    if hasattr(content, "item") and getattr(content, "ndim", 0) == 0:
+        content = content.item()
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    if isinstance(content, Path):
+        return str(content)
+    return content
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _free_space(folder: Path) -> str:
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    return f"{free / 2**20:,.1f} MiB"

@@ -1,0 +1,67 @@
+"""One process at a time in a run folder; the operating system lets go when a process dies, however it dies."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from interp.errors import UserError
+from interp.track.files import full_disk_explained, write_json
+
+
+@contextmanager
+def locked(runs_dir: Path, name: str) -> Iterator[None]:
+    """Hold the lock of the run `name`; the lock lies beside the run folders, so a folder may be moved under it.
+
+    Raises:
+        UserError: another process holds it; says which and since when.
+    """
+    path = _lock_path(runs_dir, name)
+    with full_disk_explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"the run {name!r} is being written by another process{_holder(path)}",
+                str(runs_dir / name),
+                "wait for it, or give this run another name: name=...",
+            ) from None
+    try:
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        write_json(path.with_suffix(".json"), {"pid": os.getpid(), "since": now})
+        yield
+    finally:
+        path.with_suffix(".json").unlink(missing_ok=True)
+        lock.release()
+
+
+def is_locked(runs_dir: Path, name: str) -> bool:
+    """Say whether some process is writing the run `name`."""
+    path = _lock_path(runs_dir, name)
+    if not path.exists():
+        return False
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
+
+
+def _lock_path(runs_dir: Path, name: str) -> Path:
+    return runs_dir / ".locks" / f"{name}.lock"
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.with_suffix(".json").read_text())
+    except (OSError, ValueError):
+        return ""
+    return f" (pid {holder['pid']}, since {holder['since']})"

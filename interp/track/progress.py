@@ -1,0 +1,190 @@
+"""Progress on anything that takes longer than two seconds: what is being done, how much, how long still."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich import progress as bars
+from rich.console import Console
+from rich.text import Text
+
+PLAIN_LINE_EVERY_SECONDS = 10.0
+WORTH_A_LAST_LINE_SECONDS = 2.0
+
+
+class Advance:
+    """Moves one task on; call it with how much was done since the last call."""
+
+    def __init__(self, description: str, total: int | None, unit: str) -> None:
+        """Start at zero of `total` (None: not known yet)."""
+        self.description = description
+        self.total = total
+        self.unit = unit
+        self.done: float = 0
+        self.note = ""
+        self.started = time.monotonic()
+
+    def __call__(self, amount: float = 1, *, total: int | None = None, note: str | None = None) -> None:
+        """Add `amount`; `total` corrects the whole, `note` is shown behind the description."""
+        self.done += amount
+        self.total = self.total if total is None else total
+        self.note = self.note if note is None else note
+        self.show()
+
+    def show(self) -> None:
+        """Draw the new state; nothing here."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the task began."""
+        return time.monotonic() - self.started
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds left at the mean speed so far, None when nothing can be said."""
+        if not self.total or not self.done:
+            return None
+        return max(0.0, self.elapsed * (self.total - self.done) / self.done)
+
+    @property
+    def label(self) -> str:
+        """The description with its note."""
+        return f"{self.description} ({self.note})" if self.note else self.description
+
+    @property
+    def amount(self) -> str:
+        """How much is done, such as "1,200/5,000 tokens"."""
+        whole = f"/{self.total:,}" if self.total is not None else ""
+        return f"{self.done:,.0f}{whole} {self.unit}".rstrip()
+
+
+class Progress:
+    """Shows nothing; the base of the two that do, and what `silent()` returns."""
+
+    @contextmanager
+    def task(self, description: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
+        """Open a task of `total` `unit`s; the value is called with each amount done."""
+        yield Advance(description, total, unit)
+
+    def say(self, line: str) -> None:
+        """Print one line of news without disturbing the bars."""
+
+
+class _PlainAdvance(Advance):
+    def __init__(self, description: str, total: int | None, unit: str, owner: "PlainProgress") -> None:
+        super().__init__(description, total, unit)
+        self.owner = owner
+        self.next_line = self.started + owner.every
+
+    def show(self) -> None:
+        now = time.monotonic()
+        if now < self.next_line:
+            return
+        self.next_line = now + self.owner.every
+        left = self.seconds_left
+        percent = f" ({min(1.0, self.done / self.total):.0%})" if self.total else ""
+        remaining = "" if left is None else f", about {clock(left)} left"
+        self.owner.say(f"{self.label}: {self.amount}{percent}, {clock(self.elapsed)} so far{remaining}")
+
+
+class PlainProgress(Progress):
+    """A line every ten seconds, for logs and pipes."""
+
+    def __init__(self, stream: TextIO | None = None, every: float = PLAIN_LINE_EVERY_SECONDS) -> None:
+        """Write to `stream` (standard error), at most one line each `every` seconds and task."""
+        self.stream = stream
+        self.every = every
+
+    @contextmanager
+    def task(self, description: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
+        """Open a task; see `Progress.task`."""
+        advance = _PlainAdvance(description, total, unit, self)
+        yield advance
+        if advance.elapsed >= WORTH_A_LAST_LINE_SECONDS:
+            self.say(f"{advance.label}: {advance.amount}, done in {clock(advance.elapsed)}")
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        print(line, file=self.stream or sys.stderr, flush=True)
+
+
+class _BarAdvance(Advance):
+    def __init__(self, description: str, total: int | None, unit: str, display: bars.Progress) -> None:
+        super().__init__(description, total, unit)
+        self.display = display
+        self.task_id = display.add_task(description, total=total, amount=self.amount)
+
+    def show(self) -> None:
+        self.display.update(
+            self.task_id, completed=self.done, total=self.total, description=self.label, amount=self.amount
+        )
+
+
+class BarProgress(Progress):
+    """Bars on a terminal; tasks may be nested and share one display."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        """Draw on `console` (standard error)."""
+        self.console = console or Console(stderr=True)
+        self._display: bars.Progress | None = None
+        self._open = 0
+        self._guard = threading.Lock()
+
+    @contextmanager
+    def task(self, description: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
+        """Open a task; see `Progress.task`."""
+        with self._guard:
+            if self._display is None:
+                self._display = self._new_display()
+                self._display.start()
+            display = self._display
+            self._open += 1
+        try:
+            yield _BarAdvance(description, total, unit, display)
+        finally:
+            with self._guard:
+                self._open -= 1
+                if not self._open:
+                    display.stop()
+                    self._display = None
+
+    def say(self, line: str) -> None:
+        """Print one line above the bars."""
+        self.console.print(Text(line))
+
+    def _new_display(self) -> bars.Progress:
+        return bars.Progress(
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(bar_width=24),
+            bars.TaskProgressColumn(),
+            bars.TextColumn("{task.fields[amount]}", markup=False),
+            bars.TimeElapsedColumn(),
+            bars.TextColumn("left"),
+            bars.TimeRemainingColumn(),
+            console=self.console,
+            refresh_per_second=4,
+        )
+
+
+def automatic() -> Progress:
+    """Return bars when standard error is a terminal, else a plain line now and then."""
+    console = Console(stderr=True)
+    return BarProgress(console) if console.is_terminal else PlainProgress()
+
+
+def silent() -> Progress:
+    """Return a progress that shows nothing."""
+    return Progress()
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as people write it: "8 s", "2 min 05 s", "1 h 02 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

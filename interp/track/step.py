@@ -1,0 +1,148 @@
+"""One step of a run: writes into a folder of its own that appears, whole, when the step has finished."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from interp.track.files import finite, full_disk_explained, write_parquet, write_text
+from interp.track.progress import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Value = float | int | str | bool | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """Some values logged together at one place of a step's axis (tokens, training steps, ...)."""
+
+    at: int
+    values: dict[str, Value]
+
+
+class Listener(Protocol):
+    """Hears of every point as it is logged."""
+
+    def log(self, step: str, point: Point) -> None:
+        """Take one point of `step`."""
+        ...
+
+
+@dataclass
+class Step:
+    """What the work of a step gets to write with."""
+
+    name: str
+    folder: Path
+    """Files of the step; becomes runs/<name>/steps/<step> when the step has finished."""
+    scratch: Path
+    """Survives a kill, for checkpoints inside a long step; deleted when the step has finished."""
+    progress: Progress
+    listener: Listener | None = None
+    metrics: dict[str, Value] = field(default_factory=dict)
+    headline: list[str] = field(default_factory=list)
+    _attempts: list[list[Point]] = field(default_factory=list)
+    _first: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Pick up the points that interrupted attempts at this step logged."""
+        self._attempts = [read_points(file) for file in sorted(self.scratch.glob("history.*.jsonl"))]
+        self._points: list[Point] = []
+        self._file = self.scratch / f"history.{len(self._attempts):05d}.jsonl"
+        self._file.touch()
+
+    def log(self, values: Mapping[str, Any], at: int) -> None:
+        """Add one point to the history, and to W&B: `values` at `at` on the step's own axis, such as tokens.
+
+        A step that continues from a checkpoint logs on from there: for each value, what an interrupted
+        attempt logged at or after the first `at` of this attempt is forgotten.
+        """
+        for key in values:
+            if key not in self._first:
+                self._first[key] = at
+                self._tell([Point(p.at, {key: p.values[key]}) for p in self._earlier() if key in p.values])
+        point = Point(at, {key: finite(value) for key, value in values.items()})
+        with full_disk_explained(self.scratch), self._file.open("a") as file:
+            file.write(json.dumps({"at": point.at, **point.values}) + "\n")
+        self._points.append(point)
+        self._tell([point])
+
+    def metric(self, name: str, value: Any, *, headline: bool = False) -> None:
+        """Set a final figure of the run; `headline` ones are shown by `interp run` and `interp runs`.
+
+        A number that is not finite becomes null in metrics.json. Raises `ValueError` for a name set before.
+        """
+        if name in self.metrics:
+            raise ValueError(f"the metric {name!r} was set before in the step {self.name!r}")
+        plain = finite(value)
+        if plain is not None and not isinstance(plain, float | int | str | bool):
+            raise TypeError(
+                f"the metric {name!r} must be a number, a word or yes/no, not {type(value).__name__}"
+            )
+        self.metrics[name] = plain
+        if headline:
+            self.headline.append(name)
+
+    def table(self, name: str, frame: "pd.DataFrame") -> Path:
+        """Write a dataframe to tables/<name>.parquet of the step, later of the run; also goes to W&B."""
+        path = self.folder / "tables" / f"{name}.parquet"
+        write_parquet(path, frame)
+        return path
+
+    def figure(self, name: str, svg: str) -> Path:
+        """Write an SVG to figures/<name>.svg of the step, later of the run."""
+        path = self.folder / "figures" / f"{name}.svg"
+        write_text(path, svg)
+        return path
+
+    def history(self) -> list[Point]:
+        """Return all points, of interrupted attempts too, in the order they were logged."""
+        return self._earlier() + self._points
+
+    def finish(self) -> None:
+        """Put the history into the step's folder and tell W&B what only earlier attempts logged."""
+        for point in self._earlier():
+            self._tell([Point(point.at, {k: v for k, v in point.values.items() if k not in self._first})])
+        if points := self.history():
+            lines = [json.dumps({"at": point.at, **point.values}) for point in points]
+            write_text(self.folder / "history.jsonl", "\n".join(lines) + "\n")
+
+    def _earlier(self) -> list[Point]:
+        """Return the points of interrupted attempts that no later attempt has gone over again."""
+        kept: list[Point] = []
+        first: dict[str, float] = dict(self._first)
+        for attempt in reversed(self._attempts):
+            points = []
+            for point in attempt:
+                values = {k: v for k, v in point.values.items() if point.at < first.get(k, math.inf)}
+                if values:
+                    points.append(Point(point.at, values))
+            for point in attempt:
+                for key in point.values:
+                    first[key] = min(point.at, first.get(key, math.inf))
+            kept = points + kept
+        return kept
+
+    def _tell(self, points: Iterable[Point]) -> None:
+        if self.listener is not None:
+            for point in points:
+                if point.values:
+                    self.listener.log(self.name, point)
+
+
+def read_points(file: Path) -> list[Point]:
+    """Read a history; a last line that a kill cut short is left out."""
+    points: list[Point] = []
+    if not file.exists():
+        return points
+    for line in file.read_text().splitlines():
+        try:
+            values = json.loads(line)
+        except ValueError:
+            break
+        points.append(Point(values.pop("at"), values))
+    return points
