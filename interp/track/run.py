@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import BaseModel
@@ -25,6 +25,9 @@ from interp.track.lock import locked
 from interp.track.manifest import surroundings
 from interp.track.progress import Progress, automatic
 from interp.track.step import Listener, Step, Value, read_points
+
+if TYPE_CHECKING:
+    from interp.track.wandb_log import WandbLog
 
 NOT_RESULTS = frozenset({"name", "purpose", "wandb"})
 """Top keys of a config that change no number: a run may be continued with others."""
@@ -48,7 +51,7 @@ class Run:
         self.finished_before = manifest["status"] == "finished"
         """True for a finished run that was opened again: every step will be skipped."""
         self._steps: list[str] = []
-        self._tracker: Any = None
+        self._tracker: "WandbLog | None" = None
 
     def step(self, name: str, work: Callable[[Step], object]) -> Path:
         """Do `work` once: a step that has finished, now or in an earlier process, is skipped.
@@ -121,12 +124,12 @@ class Run:
                 publish(file, self.folder / kind / file.name)
         write_json(self.folder / "metrics.json", self.metrics)
 
-    def _open_tracker(self) -> Any:
+    def _open_tracker(self) -> "WandbLog | None":
         options = getattr(self.config, "wandb", None)
         if self._tracker is None and options is not None and not self.finished_before:
             from interp.track.wandb_log import open_log
 
-            self._tracker = open_log(options, self)
+            self._tracker = open_log(options.mode, options.project, self.folder)
         return self._tracker
 
     def _finish(self) -> None:

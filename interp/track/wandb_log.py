@@ -1,8 +1,190 @@
-"""Weights & Biases: metrics, config, tables and the report of a run, offline unless the user is logged in."""
+"""Weights & Biases: history, metrics, config, tables and the report of a run; offline unless logged in.
 
-from typing import Any
+Nothing here ever asks for a key or prints one, and whatever wandb lets one switch off about the machine,
+the code and the user is switched off.
+"""
+
+import json
+import netrc
+import os
+import shutil
+import urllib.parse
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from interp.errors import UserError
+from interp.track.step import Point, Value
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import wandb
+
+Mode = Literal["auto", "online", "offline", "disabled"]
+TABLE_ROWS = 10_000
+"""W&B shows no more rows of a table; the Parquet file has them all."""
 
 
-def open_log(options: Any, run: Any) -> Any:
-    """To come."""
-    return None
+class WandbLog:
+    """The W&B run of one run folder."""
+
+    def __init__(self, run: "wandb.Run") -> None:
+        """Wrap a W&B run that has been started."""
+        self._run = run
+        self._axes: set[str] = set()
+
+    def log(self, step: str, point: Point) -> None:
+        """Add a point of the history; each value is drawn over its step's own axis, "<step>/at"."""
+        axis = f"{step}/at"
+        for key in point.values:
+            if key not in self._axes:
+                self._run.define_metric(key, step_metric=axis)
+                self._axes.add(key)
+        self._run.log({**point.values, axis: point.at})
+
+    def finish(self, folder: Path, metrics: dict[str, Value]) -> None:
+        """Add the final metrics, the tables and the report of the run `folder`, and close the W&B run."""
+        import pandas as pd
+        import wandb
+
+        self._run.summary.update(metrics)
+        media: dict[str, Any] = {}
+        for file in sorted((folder / "tables").glob("*.parquet")):
+            frame = _plain(pd.read_parquet(file).head(TABLE_ROWS))
+            media[f"tables/{file.stem}"] = wandb.Table(dataframe=frame, allow_mixed_types=True)
+        if (report := folder / "report.html").exists():
+            media["report"] = wandb.Html(report.read_text(encoding="utf-8"), inject=False)
+        if media:
+            self._run.log(media)
+        self._run.finish()
+
+    def abandon(self) -> None:
+        """Close the W&B run as failed; the next attempt at this run begins a new one with the whole history."""
+        self._run.finish(exit_code=1)
+
+
+def open_log(mode: Mode, project: str, folder: Path) -> WandbLog | None:
+    """Start a W&B run for the run `folder`, with its config; None when disabled.
+
+    Offline files of earlier, unfinished attempts are removed: the caller replays their history into this one.
+
+    Raises:
+        UserError: `mode` is "online" and there is no key, or the server does not answer.
+    """
+    chosen = choose_mode(mode)
+    if chosen == "disabled":
+        return None
+    _switch_off_reporting(folder)
+    import wandb
+
+    for old in (folder / "wandb").glob("offline-run-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+
+    def start(mode: Literal["online", "offline"]) -> "wandb.Run":
+        return wandb.init(
+            project=project,
+            name=folder.name,
+            group=folder.name,
+            id=f"{folder.name[:40]}-{uuid.uuid4().hex[:8]}",
+            config=config,
+            dir=str(folder),
+            mode=mode,
+            reinit="create_new",
+            settings=_quiet_settings(),
+        )
+
+    try:
+        return WandbLog(start(chosen))
+    except wandb.errors.Error as error:
+        if mode == "auto":
+            return WandbLog(start("offline"))
+        raise UserError(
+            f"W&B could not be started: {error}", "wandb.mode", "wandb.mode=offline, and `wandb sync` later"
+        ) from error
+
+
+def choose_mode(mode: Mode) -> Literal["online", "offline", "disabled"]:
+    """Say what `mode` means on this machine: "auto" follows WANDB_MODE, else online when logged in.
+
+    Raises:
+        UserError: "online" without a key.
+    """
+    if mode == "auto":
+        wanted = os.environ.get("WANDB_MODE", "")
+        if wanted == "disabled":
+            return "disabled"
+        return "online" if logged_in() and wanted in ("", "online") else "offline"
+    if mode == "online" and not logged_in():
+        raise UserError(
+            "not logged in to W&B", "wandb.mode: online", "run `wandb login`, or wandb.mode=offline"
+        )
+    return mode
+
+
+def logged_in() -> bool:
+    """Say whether there is a W&B key, in the environment or in the netrc file; it is not read further."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urllib.parse.urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    candidates = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
+    for name in candidates:
+        if not name:
+            continue
+        try:
+            if netrc.netrc(os.path.expanduser(name)).hosts.get(host):
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
+
+
+def _switch_off_reporting(folder: Path) -> None:
+    """Set, before wandb is imported, what it reads from the environment only."""
+    os.environ["WANDB_ERROR_REPORTING"] = "false"
+    os.environ["WANDB_SILENT"] = "true"
+    os.environ["WANDB_DATA_DIR"] = str((folder / "wandb" / "data").absolute())
+    os.environ["WANDB_CACHE_DIR"] = str((folder / "wandb" / "cache").absolute())
+
+
+def _quiet_settings() -> "wandb.Settings":
+    import wandb
+
+    return wandb.Settings(
+        silent=True,
+        quiet=True,
+        console="off",
+        show_info=False,
+        show_warnings=False,
+        show_errors=False,
+        symlink=False,
+        disable_code=True,
+        disable_git=True,
+        disable_job_creation=True,
+        save_code=False,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=True,
+        x_disable_viewer=True,
+        x_save_requirements=False,
+    )
+
+
+def _plain(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Write lists and mappings inside a table as JSON, which W&B can show."""
+    frame = frame.copy()
+    for column in frame.select_dtypes(include="object"):
+        frame[column] = [_cell(value) for value in frame[column]]
+    return frame
+
+
+def _cell(value: Any) -> Any:
+    if hasattr(value, "tolist") and getattr(value, "ndim", 0):
+        value = value.tolist()
+    return (
+        json.dumps(value, ensure_ascii=False, default=str)
+        if isinstance(value, list | dict | tuple)
+        else value
+    )

@@ -1,0 +1,271 @@
+"""The command line: `interp run | runs | show | configs | bench`.
+
+Start-up is kept short: nothing heavier than typer is imported before a command needs it.
+"""
+
+import importlib.util
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from interp.errors import UserError
+
+if TYPE_CHECKING:
+    from interp.track.listing import RunSummary
+    from interp.track.run import Run
+
+WRONG_USE, BROKEN, STOPPED = 2, 1, 130
+"""Exit codes: something the user can put right, a bug, Ctrl-C."""
+
+app = typer.Typer(
+    help="Describe, score and compare what the insides of a language model respond to.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+RunsDir = Annotated[
+    Path, typer.Option("--runs-dir", envvar="INTERP_RUNS_DIR", help="The folder that holds the runs.")
+]
+
+
+def main() -> None:
+    """Run the command line; the entry point of the `interp` script."""
+    try:
+        app()
+    except BrokenPipeError:
+        # the reader (head, less) has gone; leave quietly and keep the interpreter from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(BROKEN) from None
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the bare name of one in configs/.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY.SUB=VALUE]...", help="Values that replace the file's.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Move an old folder of this name to .old/ and begin anew.")
+    ] = False,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Run an experiment, or continue it where it was stopped."""
+    from interp.config import load_config
+    from interp.track.run import open_run
+
+    with explained() as state:
+        experiment, settings = load_config(config, overrides or [])
+        experiment.check(settings)
+        with open_run(settings, settings.name, runs_dir, fresh=fresh) as opened:
+            state["run"] = opened
+            began = time.monotonic()
+            if not opened.finished_before:
+                experiment.run(settings, opened)
+        _print_result(opened, time.monotonic() - began)
+
+
+@app.command()
+def runs(runs_dir: RunsDir = Path("runs")) -> None:
+    """List the runs, the latest first."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from interp.track.listing import list_runs
+    from interp.track.progress import clock
+
+    with explained():
+        found = list_runs(runs_dir)
+        if not found:
+            typer.echo(f"no runs in {runs_dir.absolute()}; `interp configs` lists what can be run")
+            return
+        table = Table(box=None, pad_edge=False)
+        for heading in ("run", "experiment", "status", "started", "work", "headline"):
+            table.add_column(heading, overflow="fold")
+        for summary in found:
+            headline = "\n".join(f"{name} {_shown(value)}" for name, value in summary.headline.items())
+            started = summary.started[:16].replace("T", " ")
+            cells = (
+                summary.name,
+                summary.experiment,
+                summary.status,
+                started,
+                clock(summary.seconds),
+                headline,
+            )
+            table.add_row(*(Text(cell) for cell in cells))
+        _print(table)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")],
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Show a run: its config, status, metrics, tables, and where the report is."""
+    from interp.track.listing import find_run
+    from interp.track.progress import clock
+
+    with explained():
+        summary = find_run(runs_dir, name)
+        typer.echo(f"run        {summary.name} ({summary.folder})")
+        typer.echo(f"experiment {summary.experiment}")
+        typer.echo(
+            f"status     {summary.status}, started {summary.started}, {clock(summary.seconds)} of work"
+        )
+        typer.echo(f"steps      {', '.join(summary.steps) or 'none finished'}")
+        if summary.status == "failed" and (log := summary.folder / "error.log").exists():
+            typer.echo(f"error      {log}")
+        typer.echo("\nconfig")
+        for line in (summary.folder / "config.yaml").read_text(encoding="utf-8").splitlines():
+            typer.echo(f"  {line}")
+        if summary.metrics:
+            typer.echo("\nmetrics")
+            _print_metrics(summary.metrics)
+        _print_files(summary)
+
+
+@app.command()
+def configs() -> None:
+    """List the configs that come with the project, each with its purpose."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from interp.config import config_folders
+    from interp.config_file import read_config_file
+
+    with explained():
+        table = Table(box=None, pad_edge=False)
+        for heading in ("config", "experiment", "purpose"):
+            table.add_column(heading, overflow="fold")
+        for folder in config_folders():
+            for file in sorted(folder.glob("*.yaml")):
+                try:
+                    values = read_config_file(file).values
+                    cells = [str(file), str(values.get("experiment", "")), str(values.get("purpose", ""))]
+                except UserError as error:
+                    cells = [str(file), "", f"cannot be read: {error.thing}"]
+                table.add_row(*map(Text, cells))
+        if table.row_count:
+            _print(table)
+        else:
+            typer.echo("no configs/ folder here")
+
+
+@app.command()
+def bench(name: Annotated[str, typer.Argument(help="Which benchmark; without it, a list.")] = "") -> None:
+    """Run one of the benchmarks."""
+    with explained():
+        folder = Path(__file__).parent.parent / "benchmarks"
+        known = {file.stem: file for file in sorted(folder.glob("[!_]*.py"))}
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            if not name:
+                typer.echo(f"benchmarks: {listed}")
+                return
+            raise UserError(f"there is no benchmark {name!r}", str(folder), f"one of: {listed}")
+        specification = importlib.util.spec_from_file_location(f"benchmarks.{name}", known[name])
+        assert specification is not None and specification.loader is not None
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[specification.name] = module
+        specification.loader.exec_module(module)
+        module.main()
+
+
+@contextmanager
+def explained() -> Iterator[dict[str, Any]]:
+    """Turn what goes wrong into a short message and an exit code; the body puts its open run under "run".
+
+    A `UserError` exits with 2, Ctrl-C (or a polite kill) with 130, a bug with 1 and a path to its traceback.
+    """
+    state: dict[str, Any] = {}
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield state
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(WRONG_USE) from None
+    except KeyboardInterrupt:
+        opened: Run | None = state.get("run")
+        if opened is None:
+            typer.echo("interrupted; nothing was begun", err=True)
+        else:
+            step = f" from step {opened.current_step}" if opened.current_step else ""
+            typer.echo(f"interrupted; run the same command again to continue{step}", err=True)
+        raise typer.Exit(STOPPED) from None
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except Exception as error:
+        opened = state.get("run")
+        log = opened.folder / "error.log" if opened is not None else None
+        if log is None or not log.exists():
+            raise
+        typer.echo(f"error: a bug in this program: {type(error).__name__}: {error}", err=True)
+        typer.echo(f"  where: {log} has the details", err=True)
+        typer.echo("  fix:   please report it with that file; finished steps are kept", err=True)
+        raise typer.Exit(BROKEN) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _print_result(opened: "Run", seconds: float) -> None:
+    from interp.track.listing import read_run
+    from interp.track.progress import clock
+
+    summary = read_run(opened.folder)
+    if opened.finished_before:
+        finished = datetime.fromisoformat(opened.manifest["finished"])
+        typer.echo(f"{opened.name} had finished on {finished:%Y-%m-%d at %H:%M}; its result:")
+    else:
+        typer.echo(f"{opened.name} finished in {clock(seconds)}:")
+    _print_metrics(summary.headline)
+    _print_files(summary)
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    width = max((len(name) for name in metrics), default=0)
+    for name, value in metrics.items():
+        typer.echo(f"  {name:<{width}}  {_shown(value)}")
+
+
+def _print_files(summary: "RunSummary") -> None:
+    files = [(file.parent.name, file) for file in (*summary.tables, *summary.figures)]
+    if files:
+        typer.echo("")
+    for kind, file in files:
+        typer.echo(f"  {kind[:-1]:<6}  {file}")
+    if summary.report is not None:
+        typer.echo(f"\nreport: {summary.report}")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (
+        f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    )
+
+
+def _print(what: object) -> None:
+    from rich.console import Console
+
+    console = Console()
+    Console(width=console.width if console.is_terminal else 200, highlight=False).print(what)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What the run folders say about themselves, for listing and showing; nothing here writes."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from interp.config_file import nearest
+from interp.errors import UserError
+from interp.track.lock import is_locked
+from interp.track.step import Value
+
+Status = Literal["running", "finished", "interrupted", "failed", "unreadable"]
+SHOWN_WITHOUT_HEADLINE = 3
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run folder at a glance."""
+
+    name: str
+    folder: Path
+    experiment: str
+    status: Status
+    started: str
+    seconds: float
+    """Time spent in the steps that have finished."""
+    steps: tuple[str, ...]
+    """The finished steps, in order."""
+    metrics: dict[str, Value]
+    headline: dict[str, Value]
+    """The metrics that the experiment calls its headline; the first few where it names none."""
+
+    @property
+    def report(self) -> Path | None:
+        """The report page, if there is one."""
+        path = self.folder / "report.html"
+        return path if path.exists() else None
+
+    @property
+    def tables(self) -> list[Path]:
+        """The Parquet tables."""
+        return sorted((self.folder / "tables").glob("*.parquet"))
+
+    @property
+    def figures(self) -> list[Path]:
+        """The SVG figures."""
+        return sorted((self.folder / "figures").glob("*.svg"))
+
+
+def list_runs(runs_dir: Path) -> list[RunSummary]:
+    """Return all runs in `runs_dir`, the latest first."""
+    folders = sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []
+    summaries = [read_run(folder) for folder in folders if (folder / "config.yaml").exists()]
+    return sorted(summaries, key=lambda summary: (summary.started, summary.name), reverse=True)
+
+
+def find_run(runs_dir: Path, name: str) -> RunSummary:
+    """Return the run `name`, also when given as the path of its folder.
+
+    Raises:
+        UserError: there is none; names the nearest.
+    """
+    for folder in (runs_dir / name, Path(name)):
+        if (folder / "config.yaml").exists():
+            return read_run(folder)
+    known = [summary.name for summary in list_runs(runs_dir)]
+    near = nearest(name, known)
+    raise UserError(
+        f"there is no run {name!r}",
+        str(runs_dir.absolute()),
+        f"did you mean {' or '.join(near)}?" if near else "`interp runs` lists what there is",
+    )
+
+
+def read_run(folder: Path) -> RunSummary:
+    """Return the summary of one run folder; a damaged one has the status "unreadable"."""
+    try:
+        path = folder / "manifest.json"
+        manifest: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        records = [json.loads(file.read_text()) for file in (folder / "steps").glob("[!.]*/step.json")]
+        records.sort(key=lambda record: record["order"])
+        metrics = {name: value for record in records for name, value in record["metrics"].items()}
+        headline = [name for record in records for name in record["headline"]]
+        return RunSummary(
+            name=folder.name,
+            folder=folder,
+            experiment=manifest.get("experiment") or "",
+            status=_status(folder, manifest.get("status", "interrupted")),
+            started=manifest.get("started", ""),
+            seconds=sum(record["seconds"] for record in records),
+            steps=tuple(record["step"] for record in records),
+            metrics=metrics,
+            headline={name: metrics[name] for name in headline or list(metrics)[:SHOWN_WITHOUT_HEADLINE]},
+        )
+    except (OSError, ValueError, KeyError):
+        return RunSummary(folder.name, folder, "", "unreadable", "", 0.0, (), {}, {})
+
+
+def _status(folder: Path, written: Status) -> Status:
+    """A manifest that says "running" while nobody holds the lock belongs to a run that was killed."""
+    if written == "running" and not is_locked(folder.parent, folder.name):
+        return "interrupted"
+    return written
