@@ -85,7 +85,7 @@ def find_config(path: str | Path) -> Path:
     near = nearest(path.stem, known)
     raise UserError(
         f"there is no config file {path}",
-        f"looked at {path.absolute()} and in {' and '.join(map(str, config_folders())) or 'no configs/ folder'}",
+        f"{path.absolute()} and {' and '.join(map(str, config_folders())) or 'no configs/ folder'}",
         f"did you mean {' or '.join(str(known[name]) for name in near)}?"
         if near
         else "`interp configs` lists what there is",
@@ -148,7 +148,7 @@ def check_run_name(name: str, place: str) -> None:
     """Refuse a run name that would not be a plain folder name.
 
     Raises:
-        UserError: the name is empty, has other characters than letters, digits, "._-", or begins with one of those.
+        UserError: other characters than letters, digits and "._-", or one of these three first.
     """
     if not RUN_NAME.fullmatch(name):
         raise UserError(
@@ -187,14 +187,17 @@ def _keys_only(location: tuple[int | str, ...], values: Any) -> list[int | str]:
     keys: list[int | str] = []
     for position, part in enumerate(location):
         last = position == len(location) - 1
-        if isinstance(values, dict) and part in values:
-            values = values[part]
-        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+        inside = part in values if isinstance(values, dict) else _has_item(values, part)
+        if inside:
             values = values[part]
         elif not (last and isinstance(values, dict)):
             continue
         keys.append(part)
     return keys
+
+
+def _has_item(values: Any, part: int | str) -> bool:
+    return isinstance(values, list) and isinstance(part, int) and part < len(values)
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> dict[str, None]:

@@ -39,7 +39,7 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
         raise UserError(
             "no room to write: " + os.strerror(number or errno.ENOSPC).lower(),
             f"{folder} ({_free_space(folder)} free)",
-            "free some space or choose another disk, then run the same command again; nothing finished is lost",
+            "free some space or use another disk, then run the same command again; what was finished is kept",
         ) from error
 
 
@@ -127,7 +127,7 @@ def publish_folder(source: Path, path: Path) -> None:
 
 
 def finite(content: Any) -> Any:
-    """Return `content` as plain JSON values: numpy scalars unpacked, numbers that are not finite made None."""
+    """Return `content` as plain JSON values: numpy scalars unpacked, not-finite numbers made None."""
     if isinstance(content, Mapping):
         return {str(key): finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple | set | frozenset):

@@ -1,4 +1,4 @@
-"""One process at a time in a run folder; the operating system lets go when a process dies, however it dies."""
+"""One process at a time in a run folder; the system lets go when a process dies, however it dies."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from interp.track.files import full_disk_explained, write_json
 
 @contextmanager
 def locked(runs_dir: Path, name: str) -> Iterator[None]:
-    """Hold the lock of the run `name`; the lock lies beside the run folders, so a folder may be moved under it.
+    """Hold the lock of the run `name`; the lock lies beside the folder, which may be moved.
 
     Raises:
         UserError: another process holds it; says which and since when.

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("interp", "torch", "transformer-lens", "sae-lens", "transformers", "tokenizers", "safetensors")
-PACKAGES += ("numpy", "scipy", "pandas", "pyarrow", "pydantic", "wandb")
+PACKAGES = (
+    *("interp", "torch", "transformer-lens", "sae-lens", "transformers", "tokenizers", "safetensors"),
+    *("numpy", "scipy", "pandas", "pyarrow", "pydantic", "wandb"),
+)
 
 
 def surroundings() -> dict[str, Any]:
-    """Return versions of Python and the key packages, git revision and whether it was changed, and hardware."""
+    """Return versions of Python and the key packages, the git revision and hardware."""
     return {
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in PACKAGES},

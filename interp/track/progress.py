@@ -27,7 +27,7 @@ class Advance:
         self.note = ""
         self.started = time.monotonic()
 
-    def __call__(self, amount: float = 1, *, total: int | None = None, note: str | None = None) -> None:
+    def __call__(self, amount: float | int = 1, *, total: int | None = None, note: str | None = None) -> None:
         """Add `amount`; `total` corrects the whole, `note` is shown behind the description."""
         self.done += amount
         self.total = self.total if total is None else total

@@ -1,4 +1,4 @@
-"""Run folders: locked, described by a manifest, built of steps that each happen once, however often restarted."""
+"""Run folders: locked, described by a manifest, built of steps that happen once."""
 
 import contextlib
 import hashlib
@@ -51,7 +51,7 @@ class Run:
         self.finished_before = manifest["status"] == "finished"
         """True for a finished run that was opened again: every step will be skipped."""
         self._steps: list[str] = []
-        self._tracker: "WandbLog | None" = None
+        self._tracker: WandbLog | None = None
 
     def step(self, name: str, work: Callable[[Step], object]) -> Path:
         """Do `work` once: a step that has finished, now or in an earlier process, is skipped.

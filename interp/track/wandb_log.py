@@ -61,7 +61,7 @@ class WandbLog:
         self._run.finish()
 
     def abandon(self) -> None:
-        """Close the W&B run as failed; the next attempt at this run begins a new one with the whole history."""
+        """Close the W&B run as failed; the next attempt begins a new one with the whole history."""
         self._run.finish(exit_code=1)
 
 
@@ -181,7 +181,7 @@ def _plain(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _cell(value: Any) -> Any:
-    if hasattr(value, "tolist") and getattr(value, "ndim", 0):
+    if hasattr(value, "tolist") and getattr(value, "ndim", False):
         value = value.tolist()
     return (
         json.dumps(value, ensure_ascii=False, default=str)
