@@ -1,0 +1,91 @@
+"""A training run's whole state in one safetensors file: tensors, and the rest as JSON in its header."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from sae_lens.training.sae_trainer import SAETrainer
+from safetensors import SafetensorError, safe_open
+
+from interp.errors import UserError
+from interp.track.files import write_safetensors
+from saes.stream import Place
+
+
+def save_checkpoint(path: Path, trainer: SAETrainer[Any, Any], place: Place, identity: str) -> None:
+    """Writes the trainer's state and the stream's place, atomically; `identity` says whose state it is."""
+    optimizer = trainer.optimizer.state_dict()
+    tensors = {f"sae.{name}": value for name, value in trainer.sae.state_dict().items()}
+    tensors |= {
+        f"adam.{index}.{name}": value
+        for index, state in optimizer["state"].items()
+        for name, value in state.items()
+    }
+    tensors["act_freq_scores"] = trainer.act_freq_scores
+    tensors["passes_since_fired"] = trainer.n_forward_passes_since_fired
+    state = {
+        "identity": identity,
+        "cursor": place.cursor,
+        "used": place.used,
+        "n_training_steps": trainer.n_training_steps,
+        "n_training_samples": trainer.n_training_samples,
+        "n_frac_active_samples": trainer.n_frac_active_samples,
+        "scaling_factor": trainer.activation_scaler.scaling_factor,
+        "param_groups": optimizer["param_groups"],
+        "lr_scheduler": _plain(trainer.lr_scheduler.state_dict()),
+        "coefficients": {name: s.state_dict() for name, s in trainer.coefficient_schedulers.items()},
+    }
+    contiguous = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
+    write_safetensors(path, contiguous, {"state": json.dumps(state)})
+
+
+def load_checkpoint(path: Path, trainer: SAETrainer[Any, Any], identity: str) -> Place:
+    """Puts a freshly built trainer into the saved state and returns the stream's place.
+
+    Raises:
+        UserError: the file is damaged, or belongs to another configuration, subject, site or corpus.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(trainer.cfg.device)) as file:
+            state = json.loads((file.metadata() or {})["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise UserError(
+            f"the SAE checkpoint cannot be read ({error})", str(path), "delete it; training starts again"
+        ) from error
+    if state["identity"] != identity:
+        raise UserError(
+            "the SAE checkpoint was made with other settings, or on another subject, site or corpus",
+            str(path),
+            "restore the settings to continue it, or delete it to start again",
+        )
+    trainer.sae.load_state_dict(_under("sae.", tensors))
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in _under("adam.", tensors).items():
+        index, _, key = name.partition(".")
+        moments.setdefault(int(index), {})[key] = value
+    trainer.optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
+    trainer.lr_scheduler.load_state_dict(state["lr_scheduler"])
+    for name, scheduler in trainer.coefficient_schedulers.items():
+        scheduler.load_state_dict(state["coefficients"][name])
+    trainer.act_freq_scores = tensors["act_freq_scores"]
+    trainer.n_forward_passes_since_fired = tensors["passes_since_fired"]
+    trainer.n_training_steps = state["n_training_steps"]
+    trainer.n_training_samples = state["n_training_samples"]
+    trainer.n_frac_active_samples = state["n_frac_active_samples"]
+    trainer.activation_scaler.scaling_factor = state["scaling_factor"]
+    return Place(state["cursor"], state["used"])
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _plain(content: Any) -> Any:
+    """The scheduler's state without what JSON cannot hold and a fresh scheduler already has."""
+    if isinstance(content, dict):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    return content

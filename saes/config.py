@@ -1,0 +1,67 @@
+"""How an SAE is trained: every number, with its unit."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from interp.corpus.document import Split
+from saes.architecture import Architecture, TopK
+
+
+class SaeTraining(BaseModel):
+    """Settings of one training run. The defaults train a useful SAE on the bundled `world` in a minute."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture: Architecture = Field(default_factory=lambda: TopK(k=16, aux_loss_coefficient=1.0))
+    """Which SAE, with its sparsity settings: `{kind: topk, k: 16}`."""
+    n_latents: int = Field(1024, gt=0)
+    """Latents of the dictionary."""
+    training_tokens: int = Field(524288, gt=0)
+    """Activations the SAE sees; a smaller corpus is read several times, in another order each time."""
+    batch_tokens: int = Field(2048, gt=0)
+    """Activations in a training step."""
+    buffer_tokens: int = Field(65536, gt=0)
+    """Activations held in memory and shuffled together."""
+    context_size: int = Field(128, gt=1)
+    """Tokens the subject sees at once, the beginning-of-sequence token included."""
+    splits: tuple[Split, ...] = ("explain",)
+    """Document splits to train on; what an SAE was trained on cannot evaluate it."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Peak step size of Adam, for activations scaled to a mean norm of sqrt(d_in)."""
+    warm_up_steps: int = Field(20, ge=0)
+    """Steps over which the learning rate grows linearly from near 0."""
+    decay_fraction: float = Field(0.5, ge=0, le=1)
+    """Last part of the steps, over which the learning rate falls linearly to 0."""
+    dead_after_tokens: int = Field(65536, gt=0)
+    """A latent silent for this many training tokens counts as dead and gets the dead latents' loss."""
+    scale_input: bool = True
+    """Scale activations to a mean norm of sqrt(d_in) while training; the saved weights undo it."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Float type of the weights."""
+    seed: int = 0
+    """Seeds the weights, the order of the documents and every shuffle: same seed, same bits."""
+    log_every_steps: int = Field(10, gt=0)
+    """Steps between two logged points."""
+    evaluate_every_steps: int = Field(100, ge=0)
+    """Steps between two measurements of the cross-entropy recovered; 0 for none."""
+    checkpoint_every_steps: int = Field(50, ge=0)
+    """Steps between two checkpoints; 0 for none."""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.buffer_tokens < self.batch_tokens:
+            raise ValueError(f"buffer_tokens ({self.buffer_tokens}) must hold a batch ({self.batch_tokens})")
+        if self.training_tokens < self.batch_tokens:
+            raise ValueError(
+                f"training_tokens ({self.training_tokens}) must hold a batch ({self.batch_tokens})"
+            )
+        k = getattr(self.architecture, "k", 1)
+        if k > self.n_latents:
+            raise ValueError(f"architecture.k ({k}) must not exceed n_latents ({self.n_latents})")
+        return self
+
+    @property
+    def n_steps(self) -> int:
+        """Training steps."""
+        return self.training_tokens // self.batch_tokens
