@@ -1,0 +1,1 @@
+"""The document families: each writes one kind of document into a draft."""
