@@ -1,0 +1,106 @@
+"""Toy: three steps with randomness, a checkpoint and a history, for the tests of runs."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from interp.config import ExperimentConfig, Section
+from interp.errors import UserError
+from interp.track.files import write_json
+from interp.track.run import Run
+from interp.track.step import Step
+
+
+class Training(Section):
+    """The long step."""
+
+    rounds: int = Field(6, gt=0)
+    """How many rounds."""
+    rates: list[float] = [0.5, 0.25]
+    """Learning rates."""
+
+
+class Config(ExperimentConfig):
+    """The toy."""
+
+    training: Training = Training()
+    """The long step."""
+    layer: int = 0
+    """Layer 0 to 7."""
+    pause_seconds: float = 0.0
+    """How long each piece of work takes."""
+    fail: str = ""
+    """Which step fails."""
+
+
+def check(config: Config) -> None:
+    if not 0 <= config.layer < 8:
+        raise UserError(f"there is no layer {config.layer}", "layer", "0 to 7")
+
+
+def run(config: Config, run: Run) -> None:
+    _die_at_nth_write()
+
+    def draw(step: Step) -> None:
+        time.sleep(config.pause_seconds)
+        numbers = np.random.normal(size=50) + random.random()
+        step.table("numbers", pd.DataFrame({"number": numbers}))
+        step.metric("draw/mean", numbers.mean(), headline=True)
+
+    def train(step: Step) -> None:
+        checkpoint = step.scratch / "checkpoint.json"
+        state = json.loads(checkpoint.read_text()) if checkpoint.exists() else {"round": 0, "weight": 1.0}
+        with step.progress.task("training", total=config.training.rounds, unit="rounds") as advance:
+            advance(state["round"])
+            for number in range(state["round"], config.training.rounds):
+                if config.fail == "train" and number == 2:
+                    raise ZeroDivisionError("the toy was told to fail")
+                time.sleep(config.pause_seconds)
+                noise = np.random.default_rng([config.seed, number]).normal()
+                state = {"round": number + 1, "weight": state["weight"] * config.training.rates[0] + noise}
+                step.log({"train/weight": state["weight"]}, at=number)
+                if number % 2:
+                    write_json(checkpoint, state)
+                advance(1)
+        step.metric("train/weight_end", state["weight"], headline=True)
+        step.figure("curve", "<svg xmlns='http://www.w3.org/2000/svg'/>")
+
+    def judge(step: Step) -> None:
+        time.sleep(config.pause_seconds)
+        numbers = pd.read_parquet(run.folder / "tables" / "numbers.parquet")["number"].to_numpy()
+        resampled = [np.random.choice(numbers, len(numbers)).mean() for _ in range(20)]
+        step.metric("judge/spread", np.std(resampled))
+        step.metric("judge/undefined", float("nan"))
+
+    run.step("draw", draw)
+    run.step("train", train)
+    run.step("judge", judge)
+    run.write_report(f"<!doctype html><p>{run.metrics['draw/mean']}")
+
+
+def _die_at_nth_write() -> None:
+    """Die by SIGKILL right before (n even) or after (n odd) the n/2-th time a file or folder gets its name."""
+    moment = int(os.environ.get("TOY_DIES_AT", "-1"))
+    if moment < 0:
+        return
+    seen = 0
+
+    def wrapped(real):
+        def move(*arguments, **named):
+            nonlocal seen
+            for step in (0, 1):
+                if seen == moment:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                seen += 1
+                if not step:
+                    real(*arguments, **named)
+
+        return move
+
+    os.replace, os.rename = wrapped(os.replace), wrapped(os.rename)

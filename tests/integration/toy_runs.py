@@ -1,0 +1,59 @@
+"""Starts the toy experiment through the real command line, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+TOYS = Path(__file__).parent / "toy_experiments"
+
+
+def environment(**more: str) -> dict[str, str]:
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("WANDB")},
+        "PYTHONPATH": os.pathsep.join(paths),
+        "INTERP_EXPERIMENTS_PATH": str(TOYS),
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
+        **more,
+    }
+
+
+def write_config(folder: Path, text: str = "", name: str = "toy") -> Path:
+    file = folder / f"{name}.yaml"
+    file.write_text(text or "experiment: toy\npurpose: a toy\nwandb: {mode: disabled}\n")
+    return file
+
+
+def start(folder: Path, *arguments: str, **environment_more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "interp.cli", *arguments],
+        cwd=folder,
+        env=environment(**environment_more),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def interp(folder: Path, *arguments: str, **environment_more: str) -> subprocess.CompletedProcess[str]:
+    process = start(folder, *arguments, **environment_more)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def result(run_folder: Path) -> dict[str, Any]:
+    """Everything a finished toy run says, without times."""
+    metrics = json.loads((run_folder / "metrics.json").read_text())
+    history = (run_folder / "steps" / "train" / "history.jsonl").read_text()
+    table = (run_folder / "tables" / "numbers.parquet").read_bytes()
+    return {"metrics": metrics, "history": history, "table": table, "report": (run_folder / "report.html").read_text()}
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
