@@ -1,0 +1,55 @@
+"""What a description is made from and scored on: windows of tokens with a feature's activations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from interp.features.space import FeatureSpace
+
+
+@dataclass(frozen=True)
+class FeatureRef:
+    """One feature of one space in one polarity (+1 or -1; the activation is `polarity * encode`)."""
+
+    space: FeatureSpace
+    feature_id: int
+    polarity: int = 1
+
+    @property
+    def key(self) -> str:
+        """A name that is unique in a run, e.g. `mlp.3/17+`."""
+        return f"{self.space.name}/{self.feature_id}{'+' if self.polarity > 0 else '-'}"
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Consecutive tokens of one document (without BOS) and what one feature did on each.
+
+    `values` are activations in the feature's polarity. `counts` is False where a token is context only
+    (template, special): it is never a peak and never scored.
+    """
+
+    tokens: Int[np.ndarray, " token"]
+    values: Float[np.ndarray, " token"]
+    document: int
+    counts: Bool[np.ndarray, " token"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The explain-split windows of one feature.
+
+    `exemplars` are its strongest windows: their peaks are pruned, substituted and turned into patterns.
+    `background` are other windows (quantile samples, silent or random rows): they only calibrate the
+    values that the patterns predict. Nothing of the select or report split belongs here.
+    """
+
+    exemplars: Sequence[Window]
+    background: Sequence[Window] = field(default=())
+
+    @property
+    def windows(self) -> list[Window]:
+        """Exemplars first, then background."""
+        return [*self.exemplars, *self.background]

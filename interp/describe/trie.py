@@ -1,0 +1,131 @@
+"""The pattern trie of Neuron2Graph: which tokens, after which, make a feature fire and how strongly.
+
+A pattern is a path that starts at the activating token and runs leftwards through its context; `IGNORE`
+stands for any one token. After Foote et al. 2023, "Neuron to Graph" (arXiv:2305.19911); here the end of a
+path carries a real-valued activation, and which of several matching paths wins is a fixed total order.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+IGNORE = -1
+Path = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class End:
+    """What a complete pattern predicts.
+
+    `value` is an activation; `support` counts the exemplars whose own peak is this pattern; `observed` counts
+    the explain-split tokens that the value was calibrated on (0: it is what was measured when the pattern
+    was tested).
+    """
+
+    value: float
+    support: int = 0
+    observed: int = 0
+
+
+@dataclass
+class _Node:
+    children: dict[int, "_Node"] = field(default_factory=dict)
+    pattern: int = -1
+
+
+def specificity(path: Path) -> tuple[int, int, tuple[bool, ...]]:
+    """Order of precedence of matching patterns: most tokens named, then longest, then named nearest.
+
+    Two different patterns that match at the same place never compare equal.
+    """
+    exact = tuple(token != IGNORE for token in path)
+    return sum(exact), len(path), exact
+
+
+class PatternTrie:
+    """An immutable set of patterns with their ends, and the baseline predicted where none matches."""
+
+    def __init__(self, patterns: Mapping[Path, End], baseline: float = 0.0) -> None:
+        for path in patterns:
+            if not path or path[-1] == IGNORE:
+                raise ValueError(f"pattern {path}: must end in a token, IGNORE there would say nothing")
+        self.patterns: dict[Path, End] = {path: patterns[path] for path in sorted(patterns)}
+        self.baseline = float(baseline)
+        self.paths: tuple[Path, ...] = tuple(self.patterns)
+        self.values = np.array([end.value for end in self.patterns.values()], dtype=np.float64)
+        self._rank = {path: i for i, path in enumerate(sorted(self.paths, key=specificity))}
+        self._root = _Node()
+        for number, path in enumerate(self.paths):
+            node = self._root
+            for token in path:
+                node = node.children.setdefault(token, _Node())
+            node.pattern = number
+        self._ranks = [self._rank[path] for path in self.paths]
+        self._any_first = IGNORE in self._root.children
+        self._first = np.array([t for t in self._root.children if t != IGNORE], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PatternTrie):
+            return NotImplemented
+        return self.patterns == other.patterns and self.baseline == other.baseline
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def peak(self) -> float:
+        """The largest value that any pattern predicts (0 without patterns)."""
+        return float(self.values.max()) if len(self.values) else 0.0
+
+    def winners(self, tokens: Int[np.ndarray, " token"]) -> Int[np.ndarray, " token"]:
+        """The number of the winning pattern at each token of a row, -1 where none matches.
+
+        A pattern matches where its first token stands and its context stands before it inside the row.
+        """
+        winners = np.full(len(tokens), -1, dtype=np.int64)
+        starts = (
+            range(len(tokens)) if self._any_first else np.flatnonzero(np.isin(tokens, self._first)).tolist()
+        )
+        row = tokens.tolist()
+        for position in starts:
+            winners[position] = self._winner(row, position)
+        return winners
+
+    def _winner(self, row: list[int], position: int) -> int:
+        best, best_rank = -1, -1
+        open_nodes = [(self._root, position)]
+        while open_nodes:
+            node, at = open_nodes.pop()
+            if node.pattern >= 0 and self._ranks[node.pattern] > best_rank:
+                best, best_rank = node.pattern, self._ranks[node.pattern]
+            if at < 0:
+                continue
+            for token in (row[at], IGNORE):
+                child = node.children.get(token)
+                if child is not None:
+                    open_nodes.append((child, at - 1))
+        return best
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` restores the same trie exactly."""
+        rows = [[list(path), end.value, end.support, end.observed] for path, end in self.patterns.items()]
+        return {"baseline": self.baseline, "patterns": rows}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> "PatternTrie":
+        """Restore a trie from `to_json`."""
+        patterns = {
+            tuple(int(token) for token in path): End(float(value), int(support), int(observed))
+            for path, value, support, observed in saved["patterns"]
+        }
+        return cls(patterns, float(saved["baseline"]))
+
+
+def named(path: Iterable[int]) -> int:
+    """How many tokens a pattern names."""
+    return sum(token != IGNORE for token in path)
