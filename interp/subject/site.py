@@ -56,6 +56,8 @@ class Site:
         kind, _, layer = text.partition(".")
         if kind not in SITE_KINDS or not (layer.isdecimal() or (kind == "embed" and not layer)):
             raise UserError(
-                f"{text!r} is not a site", "site", f"write KIND.LAYER with KIND one of {', '.join(SITE_KINDS)}"
+                f"{text!r} is not a site",
+                "site",
+                f"write KIND.LAYER with KIND one of {', '.join(SITE_KINDS)}",
             )
         return cls(kind, int(layer or 0))  # type: ignore[arg-type]

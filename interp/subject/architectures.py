@@ -1,0 +1,154 @@
+"""How a Hugging Face configuration reads as a TransformerLens one, one function an architecture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from transformer_lens.pretrained import weight_conversions as tl
+
+from interp.errors import UserError
+
+# TransformerLens keeps whole attention tables for n_ctx positions; its own loaders stop here as well.
+LONGEST_CONTEXT = 8192
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One model family: its configuration in TransformerLens' terms and the library's weight converter."""
+
+    settings: Callable[[Any], dict[str, Any]]
+    convert: Callable[[Any, Any], dict[str, Any]]
+
+
+def _common(config: Any) -> dict[str, Any]:
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return {
+        "d_model": config.hidden_size,
+        "d_head": head,
+        "n_heads": config.num_attention_heads,
+        "n_layers": config.num_hidden_layers,
+        "n_ctx": min(config.max_position_embeddings, LONGEST_CONTEXT),
+        "d_vocab": config.vocab_size,
+    }
+
+
+def _rope_theta(config: Any) -> float:
+    theta = getattr(config, "rope_theta", None)
+    return float(theta if theta is not None else config.rope_parameters["rope_theta"])
+
+
+def _rotary(config: Any) -> dict[str, Any]:
+    rope = getattr(config, "rope_parameters", None) or {}
+    kind = rope.get("rope_type", "default")
+    settings: dict[str, Any] = {"positional_embedding_type": "rotary", "rotary_base": _rope_theta(config)}
+    if kind == "llama3":
+        settings |= {
+            "use_NTK_by_parts_rope": True,
+            "NTK_original_ctx_len": rope["original_max_position_embeddings"],
+            "NTK_by_parts_low_freq_factor": rope["low_freq_factor"],
+            "NTK_by_parts_high_freq_factor": rope["high_freq_factor"],
+            "NTK_by_parts_factor": rope["factor"],
+        }
+    elif kind == "linear":
+        settings["rotary_scaling_factor"] = rope["factor"]
+    elif kind != "default":
+        raise _unsupported(f"rotary embeddings of type {kind!r}")
+    return settings
+
+
+def _gated_rms(config: Any) -> dict[str, Any]:
+    """What Llama, Gemma-2 and Qwen-3 share: RMSNorm, rotary positions, a gated MLP, grouped key-value heads."""
+    groups = config.num_key_value_heads
+    common = _common(config) | _rotary(config)
+    return common | {
+        "d_mlp": config.intermediate_size,
+        "eps": config.rms_norm_eps,
+        "normalization_type": "RMS",
+        "final_rms": True,
+        "gated_mlp": True,
+        "rotary_dim": common["d_head"],
+        "n_key_value_heads": None if groups == config.num_attention_heads else groups,
+    }
+
+
+def _llama(config: Any) -> dict[str, Any]:
+    if getattr(config, "attention_bias", False) or getattr(config, "mlp_bias", False):
+        raise _unsupported("Llama with biases")
+    return _gated_rms(config) | {"act_fn": config.hidden_act}
+
+
+def _qwen3(config: Any) -> dict[str, Any]:
+    if getattr(config, "attention_bias", False) or getattr(config, "use_sliding_window", False):
+        raise _unsupported("Qwen-3 with attention biases or a sliding window")
+    return _gated_rms(config) | {"act_fn": config.hidden_act, "use_qk_norm": True}
+
+
+def _gemma2(config: Any) -> dict[str, Any]:
+    kinds = {"sliding_attention": "local", "full_attention": "global"}
+    return _gated_rms(config) | {
+        "act_fn": config.hidden_activation,
+        # Gemma-2 always has separate key-value matrices in the converter's naming.
+        "n_key_value_heads": config.num_key_value_heads,
+        "attn_scale": float(config.query_pre_attn_scalar) ** 0.5,
+        "use_local_attn": True,
+        "window_size": config.sliding_window,
+        "attn_types": [kinds[kind] for kind in config.layer_types],
+        "attn_scores_soft_cap": config.attn_logit_softcapping or -1.0,
+        "output_logits_soft_cap": config.final_logit_softcapping or -1.0,
+        "use_normalization_before_and_after": True,
+    }
+
+
+def _gpt2(config: Any) -> dict[str, Any]:
+    return _common(config) | {
+        "d_mlp": config.n_inner or 4 * config.n_embd,
+        "eps": config.layer_norm_epsilon,
+        "act_fn": config.activation_function,
+        "normalization_type": "LN",
+        "use_attn_scale": config.scale_attn_weights,
+        "scale_attn_by_inverse_layer_idx": config.scale_attn_by_inverse_layer_idx,
+    }
+
+
+def _gpt_neox(config: Any) -> dict[str, Any]:
+    if not getattr(config, "attention_bias", True):
+        raise _unsupported("GPT-NeoX without attention biases")
+    common = _common(config) | _rotary(config)
+    share = (getattr(config, "rope_parameters", None) or {}).get("partial_rotary_factor")
+    share = share if share is not None else getattr(config, "rotary_pct", 1.0)
+    return common | {
+        "d_mlp": config.intermediate_size,
+        "eps": config.layer_norm_eps,
+        "act_fn": config.hidden_act,
+        "normalization_type": "LN",
+        "parallel_attn_mlp": config.use_parallel_residual,
+        "rotary_dim": int(common["d_head"] * share),
+    }
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "LlamaForCausalLM": Architecture(_llama, tl.convert_llama_weights),
+    "GPT2LMHeadModel": Architecture(_gpt2, tl.convert_gpt2_weights),
+    "GPTNeoXForCausalLM": Architecture(_gpt_neox, tl.convert_neox_weights),
+    "Gemma2ForCausalLM": Architecture(_gemma2, tl.convert_gemma_weights),
+    "Qwen3ForCausalLM": Architecture(_qwen3, tl.convert_qwen3_weights),
+}
+
+
+def architecture_of(name: str) -> Architecture:
+    """The architecture that `hooked` can build under this name.
+
+    Raises:
+        UserError: there is none; says which there are, and names the other backend.
+    """
+    if name not in ARCHITECTURES:
+        raise _unsupported(name)
+    return ARCHITECTURES[name]
+
+
+def _unsupported(what: str) -> UserError:
+    return UserError(
+        f"the hooked backend cannot build {what}",
+        "backend hooked",
+        f"use backend: bridge (hooked builds {', '.join(ARCHITECTURES)})",
+    )

@@ -1,0 +1,194 @@
+"""Model folders: where a name leads, and what can be known of a model before its weights are read."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interp.errors import UserError
+from interp.organism import world_folder
+from interp.subject.site import SITE_KINDS, Site
+
+
+@dataclass(frozen=True)
+class SubjectInfo:
+    """What `config.json` says about a model: names and widths, no weights.
+
+    `parallel` is true where attention and MLP read the same residual stream, so that `resid_mid` does not exist.
+    `d_mlp` is None where the configuration does not say it.
+    """
+
+    name: str
+    folder: Path
+    architecture: str
+    n_layers: int
+    d_model: int
+    d_mlp: int | None
+    n_heads: int
+    d_head: int
+    d_vocab: int
+    n_ctx: int
+    parallel: bool
+
+    def site_width(self, site: Site) -> int:
+        """Size of the last axis of the activation at a site (of one head for `head_out`).
+
+        Raises:
+            UserError: the layer does not exist, or this architecture has no such site.
+        """
+        if site.layer >= self.n_layers:
+            raise UserError(
+                f"layer {site.layer} does not exist in {self.name}, which has {self.n_layers} layers",
+                f"site {site}",
+                f"use a layer from 0 to {self.n_layers - 1}",
+            )
+        if site.kind == "embed" and site.layer != 0:
+            raise UserError("the embedding has no layers", f"site embed.{site.layer}", "write it as `embed`")
+        if site.kind == "resid_mid" and self.parallel:
+            possible = ", ".join(kind for kind in SITE_KINDS if kind != "resid_mid")
+            raise UserError(
+                f"{self.name} has no resid_mid: its attention and MLP run side by side",
+                f"site {site}",
+                f"use one of {possible}",
+            )
+        if site.kind == "mlp_post":
+            if self.d_mlp is None:
+                raise UserError(
+                    f"the MLP width of {self.name} ({self.architecture}) is unknown",
+                    f"site {site}",
+                    "use mlp_out, or a model whose config.json names intermediate_size",
+                )
+            return self.d_mlp
+        return self.d_head if site.kind == "head_out" else self.d_model
+
+
+def bundled() -> dict[str, Path]:
+    """Names and folders of the models that come with the package."""
+    return {"world": world_folder()}
+
+
+def find_folder(name: str | Path) -> Path:
+    """The local folder of a bundled name, a folder, or a Hugging Face hub name (through its usual cache).
+
+    Raises:
+        UserError: nothing of that name is there, or the folder is not a Hugging Face model folder.
+    """
+    known = bundled()
+    if str(name) in known:
+        return _checked(known[str(name)])
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _checked(folder)
+    text = str(name)
+    if text.count("/") != 1 or text.startswith(("/", ".", "~")) or folder.exists():
+        raise UserError(
+            f"{text!r} is neither a bundled model nor a folder",
+            "model",
+            f"give one of {', '.join(known)}, the path of a Hugging Face model folder, or a hub name such as org/model",
+        )
+    return _checked(_from_hub(text))
+
+
+def subject_info(name: str | Path) -> SubjectInfo:
+    """Reads a model's `config.json` and nothing else: cheap enough to check a configuration with.
+
+    Raises:
+        UserError: as `find_folder`; or the configuration is not one that `transformers` can read.
+    """
+    folder = find_folder(name)
+    config = read_config(folder)
+    n_heads = int(_field(config, folder, "num_attention_heads"))
+    d_model = int(_field(config, folder, "hidden_size"))
+    d_mlp = getattr(config, "intermediate_size", None)
+    if d_mlp is None and hasattr(config, "n_inner"):
+        d_mlp = config.n_inner or 4 * d_model
+    return SubjectInfo(
+        name=str(name) if str(name) in bundled() or not Path(name).is_dir() else folder.name,
+        folder=folder,
+        architecture=(getattr(config, "architectures", None) or [config.model_type])[0],
+        n_layers=int(_field(config, folder, "num_hidden_layers")),
+        d_model=d_model,
+        d_mlp=int(d_mlp) if d_mlp is not None else None,
+        n_heads=n_heads,
+        d_head=int(getattr(config, "head_dim", None) or d_model // n_heads),
+        d_vocab=int(_field(config, folder, "vocab_size")),
+        n_ctx=int(getattr(config, "max_position_embeddings", None) or 2048),
+        parallel=_is_parallel(config),
+    )
+
+
+def read_config(folder: Path) -> Any:
+    """The folder's configuration as `transformers` reads it; never runs code from the folder."""
+    from transformers import AutoConfig
+
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"config.json is not readable JSON ({error})", str(folder), "copy the model folder again"
+        ) from error
+    try:
+        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:  # transformers raises many kinds for one cause: it cannot read this file
+        raise UserError(
+            f"transformers cannot read config.json: {_first_line(error)}",
+            str(folder),
+            "use an architecture that the installed transformers knows",
+        ) from error
+
+
+def _is_parallel(config: Any) -> bool:
+    for field in ("use_parallel_residual", "parallel_attn"):
+        if hasattr(config, field):
+            return bool(getattr(config, field))
+    return config.model_type in {"gptj", "codegen", "phi", "cohere", "cohere2"}
+
+
+def _field(config: Any, folder: Path, name: str) -> Any:
+    value = getattr(config, name, None)
+    if value is None:
+        raise UserError(
+            f"config.json does not say {name}",
+            str(folder),
+            "use the configuration of a causal language model",
+        )
+    return value
+
+
+def _checked(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            "the folder has no config.json",
+            str(folder),
+            "give a Hugging Face model folder: config.json, model.safetensors and a tokenizer",
+        )
+    weights = list(folder.glob("*.safetensors"))
+    if not weights and (any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth"))):
+        raise UserError(
+            "the folder holds pickled weights only, which can run any code when they are read",
+            str(folder),
+            "convert them to model.safetensors where you trust them: model.save_pretrained(folder)",
+        )
+    if not weights:
+        raise UserError("the folder has no model.safetensors", str(folder), "copy the model folder again")
+    return folder
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
+        )
+    except Exception as error:  # offline, unknown, gated: one answer for all
+        raise UserError(
+            f"{name!r} is not bundled, not a folder, and the hub did not give it ({_first_line(error)})",
+            "model",
+            "go online once so that it is cached, or download the model yourself and give its folder",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,96 @@
+"""The `hooked` backend: the only module that knows TransformerLens' HookedTransformer."""
+
+import warnings
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
+
+from interp.errors import UserError
+from interp.subject.architectures import architecture_of
+from interp.subject.site import Site
+
+
+class HookedBackend:
+    """A HookedTransformer built from a loaded Hugging Face model by the library's own weight conversion.
+
+    With `fold` the weights are processed as the library does by default (layer norms folded, writing weights
+    and unembedding centred, value biases folded), which changes activations but not log-probabilities.
+
+    Raises:
+        UserError: the architecture is not one that can be built here.
+    """
+
+    name = "hooked"
+
+    def __init__(self, hf_model: Any, architecture: str, device: str, dtype: torch.dtype, fold: bool) -> None:
+        family = architecture_of(architecture)
+        config = HookedTransformerConfig(
+            **family.settings(hf_model.config),
+            original_architecture=architecture,
+            model_name=architecture,
+            device=device,
+            dtype=dtype,
+            init_weights=False,
+            tokenizer_prepends_bos=False,
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "HookedTransformer is deprecated", DeprecationWarning)
+            self.model = HookedTransformer(config)
+        with torch.no_grad():
+            weights = family.convert(hf_model, self.model.cfg)
+        missing = [key for key, _ in self.model.named_parameters() if key not in weights]
+        silent = [key for key in missing if not key.endswith(("b_U",))]
+        if silent:
+            raise UserError(
+                f"the weight conversion leaves {len(silent)} tensors unset, such as {silent[0]}",
+                f"backend hooked, {architecture}",
+                "use backend: bridge",
+            )
+        if missing:
+            weights |= {key: torch.zeros_like(self.model.get_parameter(key)) for key in missing}
+        self.model.load_and_process_state_dict(
+            weights, fold_ln=fold, center_writing_weights=fold, center_unembed=fold, fold_value_biases=fold
+        )
+        self.model.eval().requires_grad_(False)
+        self.n_ctx = int(self.model.cfg.n_ctx)
+
+    def hook_point(self, site: Site) -> nn.Module:
+        """The library's hook point for a site."""
+        point: nn.Module = self.model.hook_dict[site.hook_name]
+        return point
+
+    def forward(
+        self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None
+    ) -> Float[Tensor, "batch pos d_vocab"]:
+        """The logits."""
+        logits: Tensor = self.model(tokens, attention_mask=attention_mask)
+        return logits
+
+    def extend(
+        self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch seen"], cache: Any | None
+    ) -> tuple[Float[Tensor, "batch pos d_vocab"], Any]:
+        """Logits of new tokens behind those in the cache, and the cache with them in it."""
+        if cache is None:
+            cache = TransformerLensKeyValueCache.init_cache(self.model.cfg, tokens.device, tokens.shape[0])
+        new = attention_mask[:, -tokens.shape[1] :]
+        logits: Tensor = self.model(tokens, attention_mask=new, past_kv_cache=cache)
+        return logits, cache
+
+    def mlp_output_weight(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
+        """The down projection."""
+        weight: Tensor = self.model.blocks[layer].mlp.W_out
+        return weight
+
+    def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
+        """The unembedding, without the final norm."""
+        return self.model.W_U
+
+    def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """The norm before the unembedding."""
+        shaped = resid if resid.ndim == 3 else resid.reshape(1, -1, resid.shape[-1])
+        normed: Tensor = self.model.ln_final(shaped)
+        return normed.reshape(resid.shape)

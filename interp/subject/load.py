@@ -1,0 +1,117 @@
+"""Loading a subject: names, devices, precision and weights, with an answer for everything that can be wrong."""
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from interp.errors import UserError
+from interp.subject.folder import read_config, subject_info
+from interp.subject.subject import Backend, Subject
+from interp.subject.text import Text
+
+BackendName = Literal["hooked", "bridge"]
+Dtype = Literal["float32", "float64", "bfloat16", "float16"]
+Processing = Literal["none", "fold"]
+
+
+def load(
+    name: str | Path,
+    backend: BackendName = "hooked",
+    device: str | None = None,
+    dtype: Dtype = "float32",
+    processing: Processing = "none",
+) -> Subject:
+    """Loads a bundled model, a local Hugging Face folder or a hub name as a subject.
+
+    `device` defaults to CUDA where there is one, else the CPU. `processing` is the weight processing of
+    TransformerLens (`fold`: layer norms folded, writing weights centred), which changes activations and is
+    off by default. Weights are read from safetensors only and no code of the folder is run.
+
+    Raises:
+        UserError: the model, tokenizer or an option is not usable; says which and what would be.
+    """
+    _choice("backend", backend, get_args(BackendName))
+    _choice("dtype", dtype, get_args(Dtype))
+    _choice("processing", processing, get_args(Processing))
+    where = _device(device)
+    precision: torch.dtype = getattr(torch, dtype)
+    info = subject_info(name)
+    text = Text(info.folder, info.d_vocab)
+    model: Backend
+    if backend == "hooked":
+        from interp.subject.architectures import architecture_of
+        from interp.subject.hooked import HookedBackend
+
+        architecture_of(info.architecture)
+        weights = read_weights(info.folder, precision)
+        model = HookedBackend(weights, info.architecture, str(where), precision, fold=processing == "fold")
+    else:
+        from interp.subject.bridge import BridgeBackend
+
+        weights = read_weights(info.folder, precision)
+        model = BridgeBackend(weights, info, text.tokenizer, where, precision, fold=processing == "fold")
+    return Subject(model, text, info, where, precision)
+
+
+def read_weights(folder: Path, dtype: torch.dtype) -> Any:
+    """The folder's model as `transformers` loads it, on the CPU, with eager attention.
+
+    Raises:
+        UserError: the weights are damaged, incomplete, or of other shapes than `config.json` says.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    config = read_config(folder)
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            config=config,
+            dtype=dtype,
+            attn_implementation="eager",
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # safetensors, torch and transformers each have their own for one cause
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"the weights cannot be read ({first})",
+            str(folder),
+            "the file is damaged or does not belong to this config.json: copy the model folder again",
+        ) from error
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise UserError(
+            f"the weights lack {len(missing)} tensors, such as {missing[0]}",
+            str(folder),
+            "copy the model folder again; transformers would have filled them with random numbers",
+        )
+    return model.eval()
+
+
+def _choice(what: str, value: str, possible: tuple[str, ...]) -> None:
+    if value not in possible:
+        raise UserError(f"{value!r} is no {what}", what, f"use one of {', '.join(possible)}")
+
+
+def _device(device: str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(
+            f"the device {device!r} is not usable here", "device", "use cpu, or cuda with a GPU"
+        ) from error
+    return found

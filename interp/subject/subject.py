@@ -1,0 +1,301 @@
+"""The subject: a model, its tokenizer, and every way in which the rest of the package reads and edits it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from interp.errors import UserError
+from interp.subject.folder import SubjectInfo
+from interp.subject.site import Site
+from interp.subject.text import Text
+
+Visitor = Callable[[Tensor], None]
+Edit = Callable[[Tensor], Tensor]
+
+
+class Backend(Protocol):
+    """What a library has to offer so that a `Subject` can stand on it."""
+
+    name: str
+    n_ctx: int
+
+    def hook_point(self, site: Site) -> nn.Module: ...  # noqa: D102
+
+    def forward(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor: ...  # noqa: D102
+
+    def extend(self, tokens: Tensor, attention_mask: Tensor, cache: Any | None) -> tuple[Tensor, Any]: ...  # noqa: D102
+
+    def mlp_output_weight(self, layer: int) -> Tensor: ...  # noqa: D102
+
+    def unembedding(self) -> Tensor: ...  # noqa: D102
+
+    def final_norm(self, resid: Tensor) -> Tensor: ...  # noqa: D102
+
+
+class Reading(Protocol):
+    """What `Subject.run` needs of a feature space: where to read, and how."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def site(self) -> Site: ...  # noqa: D102
+
+    def encode(self, activation: Tensor) -> Tensor: ...  # noqa: D102
+
+
+class _EverythingSeen(Exception):
+    """Ends a forward pass once every requested site was visited."""
+
+
+@dataclass(frozen=True)
+class RunOutput:
+    """`logits` [batch, pos, d_vocab], `features` by space name [batch, pos, feature], `tokens` [batch, pos]."""
+
+    logits: Tensor
+    features: dict[str, Tensor]
+    tokens: Tensor
+
+
+class Subject:
+    """A language model under study. Made by `interp.subject.load`.
+
+    Parameters are frozen, so a forward pass builds no graph unless an edit brings in a tensor that needs one.
+    Tokens are [batch, pos]; an attention mask [batch, pos] is 1 where there is text and must be given with
+    left padding, which then shifts no position. Activations are [batch, pos, width], at `head_out`
+    [batch, pos, head, d_head].
+    """
+
+    def __init__(
+        self, backend: Backend, text: Text, info: SubjectInfo, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._backend = backend
+        self._text = text
+        self.info = info
+        self.name = info.name
+        self.backend = backend.name
+        self.n_layers = info.n_layers
+        self.d_model = info.d_model
+        self.d_mlp = info.d_mlp
+        self.n_heads = info.n_heads
+        self.d_head = info.d_head
+        self.d_vocab = info.d_vocab
+        self.n_ctx = backend.n_ctx
+        self.device = device
+        self.dtype = dtype
+        self.bos_id = text.bos_id
+        self.special_ids = text.special_ids
+
+    @property
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer itself."""
+        return self._text.tokenizer
+
+    @property
+    def model(self) -> Any:
+        """The library's own model object (a HookedTransformer or a TransformerBridge)."""
+        return getattr(self._backend, "model", None)
+
+    def site_width(self, site: Site) -> int:
+        """Size of the last axis of the activation at a site; raises UserError if the site does not exist."""
+        return self.info.site_width(site)
+
+    def to_tokens(self, text: str | Sequence[str], prepend_bos: bool = True) -> Int[Tensor, "batch pos"]:
+        """Tokens of one text or several, behind exactly one BOS; several are padded left (see `to_batch`)."""
+        return self.to_batch([text] if isinstance(text, str) else text, prepend_bos)[0]
+
+    def to_batch(
+        self, texts: Sequence[str], prepend_bos: bool = True
+    ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
+        """Tokens and attention mask of several texts, padded on the left.
+
+        Raises:
+            UserError: a word is not in the vocabulary, or a text does not fit the context.
+        """
+        tokens, mask = self._text.batch(texts, prepend_bos)
+        self._check_length(tokens)
+        return tokens.to(self.device), mask.to(self.device)
+
+    def chat(self, messages: Sequence[dict[str, str]]) -> Int[Tensor, "1 pos"]:
+        """Tokens of a conversation by the tokenizer's chat template, up to the assistant's turn."""
+        return self._text.chat(messages).to(self.device)
+
+    def decode(self, ids: Sequence[int] | Int[Tensor, " pos"]) -> str:
+        """The text of these tokens."""
+        return self._text.decode(_as_list(ids))
+
+    def token_strings(self, ids: Sequence[int] | Int[Tensor, " pos"]) -> list[str]:
+        """Each token as text on its own."""
+        return self._text.strings(_as_list(ids))
+
+    def logits(
+        self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
+    ) -> Float[Tensor, "batch pos d_vocab"]:
+        """The logits after every position."""
+        self._check_length(tokens)
+        return self._backend.forward(*self._placed(tokens, attention_mask))
+
+    def visit(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        visitors: Mapping[Site, Visitor],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+    ) -> None:
+        """Runs the model, calls each visitor with its site's activation, and stops after the last of them.
+
+        Nothing behind the last site is computed, logits least of all. Activations are lent: they belong to
+        the forward pass, so a visitor copies what it keeps and changes nothing in place.
+        """
+        if not visitors:
+            return
+        self._check_length(tokens)
+        missing = set(visitors)
+
+        def watch(site: Site, visitor: Visitor) -> Callable[[Tensor], None]:
+            def look(activation: Tensor) -> None:
+                visitor(activation)
+                missing.discard(site)
+                if not missing:
+                    raise _EverythingSeen
+
+            return look
+
+        with torch.inference_mode(), ExitStack() as hooks:
+            for site, visitor in visitors.items():
+                hooks.enter_context(self._hooked(site, watch(site, visitor)))
+            try:
+                self._backend.forward(*self._placed(tokens, attention_mask))
+            except _EverythingSeen:
+                return
+        raise UserError(
+            f"the forward pass never reached {', '.join(map(str, missing))}", self.name, "report this"
+        )
+
+    def read(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        sites: Sequence[Site],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+    ) -> dict[Site, Tensor]:
+        """Activations at these sites, each a copy of its own."""
+        found: dict[Site, Tensor] = {}
+
+        def keep(site: Site) -> Visitor:
+            def store(activation: Tensor) -> None:
+                found[site] = activation.clone()
+
+            return store
+
+        self.visit(tokens, {site: keep(site) for site in sites}, attention_mask)
+        return {site: found[site] for site in sites}
+
+    @contextmanager
+    def edited(self, edits: Mapping[Site, Edit]) -> Iterator[None]:
+        """Within the block every forward pass uses `edit(activation)` at these sites.
+
+        An edit returns a new tensor of the same shape. Edits nest (the outer one acts first) and end with the
+        block, even after an exception.
+        """
+        with ExitStack() as hooks:
+            for site, edit in edits.items():
+                hooks.enter_context(self._hooked(site, edit))
+            yield
+
+    def run(
+        self, text: str | Sequence[str] | Int[Tensor, "batch pos"], read: Sequence[Reading] = ()
+    ) -> RunOutput:
+        """One forward pass: logits, and the features of every space in `read`."""
+        if isinstance(text, Tensor):
+            tokens, mask = text, None
+        else:
+            tokens, mask = self.to_batch([text] if isinstance(text, str) else text)
+        features: dict[str, Tensor] = {}
+
+        def reader(space: Reading) -> Callable[[Tensor], None]:
+            def store(activation: Tensor) -> None:
+                features[space.name] = space.encode(activation)
+
+            return store
+
+        with torch.no_grad(), ExitStack() as hooks:
+            for space in read:
+                hooks.enter_context(self._hooked(space.site, reader(space)))
+            logits = self.logits(tokens, mask)
+        return RunOutput(logits, features, tokens)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        text: str | Int[Tensor, "1 pos"],
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> str:
+        """The text that follows: greedy at temperature 0, else sampled with `seed`; stops at the EOS token."""
+        tokens = self.to_tokens(text) if isinstance(text, str) else text.to(self.device)
+        start = tokens.shape[1]
+        if start + max_new_tokens > self.n_ctx:
+            raise UserError(
+                f"{start} tokens and {max_new_tokens} new ones exceed the context of {self.n_ctx}",
+                "max_new_tokens",
+                f"ask for at most {max(0, self.n_ctx - start)}",
+            )
+        generator = torch.Generator().manual_seed(seed)
+        new, cache = tokens, None
+        for _ in range(max_new_tokens):
+            logits, cache = self._backend.extend(new, torch.ones_like(tokens), cache)
+            last = logits[:, -1].float()
+            if temperature > 0:
+                weights = torch.softmax(last / temperature, dim=-1).cpu()
+                new = torch.multinomial(weights, 1, generator=generator).to(self.device)
+            else:
+                new = last.argmax(dim=-1, keepdim=True)
+            if int(new) == self.tokenizer.eos_token_id:
+                break
+            tokens = torch.cat([tokens, new], dim=1)
+        return self.decode(tokens[0, start:])
+
+    def mlp_output_weight(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
+        """The down projection: what one unit of each neuron adds to the residual stream."""
+        self.site_width(Site("mlp_post", layer))
+        return self._backend.mlp_output_weight(layer)
+
+    def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
+        """The unembedding matrix, without the final norm."""
+        return self._backend.unembedding()
+
+    def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """The norm before the unembedding."""
+        return self._backend.final_norm(resid)
+
+    @contextmanager
+    def _hooked(self, site: Site, function: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+        self.site_width(site)
+        point: Any = self._backend.hook_point(site)
+        point.add_hook(lambda activation, hook: function(activation))
+        handle = point.fwd_hooks[-1]
+        try:
+            yield
+        finally:
+            handle.hook.remove()
+            point.fwd_hooks.remove(handle)
+
+    def _placed(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return tokens.to(self.device), None if mask is None else mask.to(self.device)
+
+    def _check_length(self, tokens: Tensor) -> None:
+        if tokens.shape[1] > self.n_ctx:
+            raise UserError(
+                f"{tokens.shape[1]} tokens do not fit the context of {self.n_ctx}",
+                f"model {self.name}",
+                "give shorter texts",
+            )
+
+
+def _as_list(ids: Sequence[int] | Tensor) -> list[int]:
+    return [int(i) for i in ids]

@@ -1,0 +1,122 @@
+"""Text and tokens: the beginning-of-sequence rule, padding, chat templates and special tokens."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from interp.errors import UserError
+
+
+class Text:
+    """A model's tokenizer under one set of rules: exactly one BOS, left padding, no silent unknown words.
+
+    Raises:
+        UserError: the folder has no tokenizer, or its vocabulary is larger than the model's embedding.
+    """
+
+    def __init__(self, folder: Path, d_vocab: int) -> None:
+        from transformers import AutoTokenizer
+
+        self._folder = folder
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        except Exception as error:  # missing, damaged and unknown tokenizers all end here
+            raise UserError(
+                f"the tokenizer cannot be read ({str(error).splitlines()[0] if str(error) else error!r})",
+                str(folder),
+                "put tokenizer.json and tokenizer_config.json of this model into the folder",
+            ) from error
+        vocabulary = self.tokenizer.get_vocab()
+        if not vocabulary:
+            raise UserError("the tokenizer has no words", str(folder), "put the model's tokenizer.json there")
+        largest = max(vocabulary.values())
+        if largest >= d_vocab:
+            raise UserError(
+                f"the tokenizer has ids up to {largest}, but the model's embedding has {d_vocab} rows",
+                str(folder),
+                "use the tokenizer that belongs to these weights",
+            )
+        self.bos_id: int | None = self.tokenizer.bos_token_id
+        added = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        self.special_ids = frozenset(added | set(self.tokenizer.all_special_ids))
+
+    def encode(self, text: str, prepend_bos: bool = True) -> list[int]:
+        """Token ids of a text, behind exactly one BOS if the model has one and `prepend_bos` asks for it.
+
+        Raises:
+            UserError: a word is not in the vocabulary.
+        """
+        encoded = self.tokenizer(text, add_special_tokens=False)
+        ids: list[int] = list(encoded["input_ids"])
+        unknown = self.tokenizer.unk_token_id
+        if unknown is not None and unknown in ids:
+            self._refuse_unknown(text, ids, encoded)
+        if prepend_bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
+            ids.insert(0, self.bos_id)
+        return ids
+
+    def batch(
+        self, texts: Sequence[str], prepend_bos: bool = True
+    ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
+        """Tokens and attention mask (1 where there is text) of several texts, padded on the left."""
+        if not texts:
+            raise UserError("there is no text", "texts", "give at least one")
+        rows = [self.encode(text, prepend_bos) for text in texts]
+        if not all(rows):
+            raise UserError("a text has no tokens", "texts", "give text, or let a BOS stand before it")
+        width = max(len(row) for row in rows)
+        padding = self.tokenizer.pad_token_id
+        filler = 0 if padding is None else padding
+        tokens = torch.tensor([[filler] * (width - len(row)) + row for row in rows])
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+        return tokens, mask
+
+    def chat(self, messages: Sequence[dict[str, str]]) -> Int[Tensor, "1 pos"]:
+        """A conversation up to where the assistant speaks, by the tokenizer's own chat template."""
+        if not self.tokenizer.chat_template:
+            raise UserError(
+                "the tokenizer has no chat template",
+                str(self._folder),
+                "use a chat model, or give plain text",
+            )
+        try:
+            text = self.tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # a template may raise anything, jinja2.TemplateError most of all
+            raise UserError(
+                f"the chat template refuses these messages ({error})",
+                str(self._folder),
+                "check roles and order",
+            ) from error
+        return torch.tensor([self.encode(text)])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of these tokens."""
+        return str(self.tokenizer.decode(list(ids)))
+
+    def strings(self, ids: Sequence[int]) -> list[str]:
+        """Each token as text on its own."""
+        return [str(text) for text in self.tokenizer.batch_decode([[i] for i in ids])]
+
+    def _refuse_unknown(self, text: str, ids: list[int], encoded: Any) -> None:
+        spelled = self.tokenizer.unk_token
+        words = [
+            text[span.start : span.end]
+            for position, i in enumerate(ids)
+            if i == self.tokenizer.unk_token_id and (span := encoded.token_to_chars(position)) is not None
+        ]
+        for word in words:
+            if word == spelled:
+                continue
+            vocabulary = self.tokenizer.get_vocab()
+            near = get_close_matches(word, vocabulary, n=3) or get_close_matches(
+                word.lower(), vocabulary, n=3
+            )
+            nearest = f"the nearest it knows: {', '.join(near)}" if near else "use words of its vocabulary"
+            raise UserError(f"the model does not know the word {word!r}", f"text {text!r}", nearest)
