@@ -84,6 +84,7 @@ def read_config_file(path: Path, readers: tuple[Path, ...] = ()) -> Source:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
+        places = _places(node, path) if node is not None else {}
     except FileNotFoundError:
         near = nearest(path.stem, [file.stem for file in path.parent.glob("*.yaml")])
         raise UserError(
@@ -95,15 +96,19 @@ def read_config_file(path: Path, readers: tuple[Path, ...] = ()) -> Source:
         ) from None
     except (UnicodeDecodeError, OSError) as error:
         raise UserError(f"cannot read the config: {error}", str(path), "give a YAML text file") from None
+    except RecursionError:
+        raise UserError(
+            "the YAML contains itself", str(path), "remove the alias that refers to its own anchor"
+        ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
         raise UserError(f"not valid YAML: {error.problem}", where, "correct the line") from None
     except yaml.YAMLError as error:
         raise UserError(f"not valid YAML: {error}", str(path), "give a YAML text file") from None
-    if not isinstance(values, dict) or node is None:
+    if not isinstance(values, dict):
         raise UserError("a config is a mapping of keys to values", str(path), "begin with `experiment: NAME`")
-    own = Source(path, values, _places(node, path))
+    own = Source(path, values, places)
     parent = values.pop("extends", None)
     if parent is None:
         return own
@@ -138,7 +143,7 @@ def _places(node: yaml.Node, path: Path, prefix: str = "") -> dict[str, str]:
     for name, where, value in pairs:
         key = prefix + name
         place = f"{path}, line {where.start_mark.line + 1}"
-        if key in found:
+        if key in found and name != "<<":
             raise UserError(f"`{key}` is given twice", f"{found[key]} and {place}", "remove one of them")
         found |= {key: place} | _places(value, path, key + ".")
     return found

@@ -160,7 +160,8 @@ def open_run(
     runs_dir/.old/, where nothing is ever deleted.
 
     Raises:
-        UserError: another process holds the folder, it was made with another config, or it is no run folder.
+        UserError: another process holds the folder, it was made with another config, it is no
+            run folder, or W&B is to be online without a key.
     """
     if not _NAME.fullmatch(name):
         raise UserError(
@@ -170,6 +171,10 @@ def open_run(
     resolved = config.model_dump(mode="json")
     if "name" in resolved:
         resolved["name"] = name
+    if (options := getattr(config, "wandb", None)) is not None:
+        from interp.track.wandb_log import choose_mode
+
+        choose_mode(options.mode)
     with locked(Path(runs_dir), name):
         if fresh and folder.exists():
             _move_aside(folder)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from interp.track.files import finite, full_disk_explained, write_parquet, write_text
 from interp.track.progress import Progress
@@ -24,6 +24,7 @@ class Point:
     values: dict[str, Value]
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Hears of every point as it is logged."""
 
