@@ -1,0 +1,122 @@
+"""Writing a trained `world` model as an ordinary Hugging Face folder, with its model card."""
+
+import hashlib
+from pathlib import Path
+
+import jinja2
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from interp.organism.corpus import FAMILIES, WorldCorpus
+from interp.organism.evaluate import Evaluation, Figure
+from interp.organism.lexicon import DATA
+from interp.organism.model import NORM_EPSILON, ROPE_BASE, WorldModel
+from interp.organism.packing import BOS_ID
+from interp.organism.train import Recipe
+from interp.organism.vocabulary import BOS, vocabulary
+from interp.track.files import write_bytes, write_json, write_safetensors, write_text
+
+# As in the corpus: "user : ... assistant : ...", behind one beginning-of-sequence token.
+CHAT_TEMPLATE = (
+    "{{ bos_token }}"
+    "{% for message in messages %} {{ message['role'] }} : {{ message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %} assistant :{% endif %}"
+)
+SAMPLE_DOCUMENTS = 1000
+
+
+def export(model: WorldModel, folder: Path) -> None:
+    """Write config, weights and tokenizer to `folder`; the weights are rounded to half precision, once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {f"model.{name}": value.detach().to(torch.float16) for name, value in model.state_dict().items()}
+    write_safetensors(folder / "model.safetensors", weights, {"format": "pt"})
+    write_json(folder / "config.json", config(model))
+    write_tokenizer(folder)
+
+
+def config(model: WorldModel) -> dict[str, object]:
+    """The content of config.json."""
+    shape = model.shape
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": shape.d_vocab,
+        "hidden_size": shape.d_model,
+        "intermediate_size": shape.d_mlp,
+        "num_hidden_layers": shape.n_layers,
+        "num_attention_heads": shape.n_heads,
+        "num_key_value_heads": shape.n_heads,
+        "head_dim": shape.d_head,
+        "hidden_act": "silu",
+        "rms_norm_eps": NORM_EPSILON,
+        "rope_theta": ROPE_BASE,
+        "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_BASE},
+        "max_position_embeddings": shape.n_ctx,
+        "tie_word_embeddings": True,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "bos_token_id": BOS_ID,
+        "eos_token_id": BOS_ID,
+        "pad_token_id": BOS_ID,
+        "dtype": "float16",
+    }
+
+
+def write_tokenizer(folder: Path) -> None:
+    """Write the word-level tokenizer: one id per word, words are separated by spaces."""
+    words = {word: index for index, word in enumerate(vocabulary())}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=BOS))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+        single=f"{BOS} $A", special_tokens=[(BOS, BOS_ID)]
+    )
+    tokenizer.add_special_tokens([BOS])
+    write_bytes(folder / "tokenizer.json", tokenizer.to_str(pretty=True).encode())
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": BOS,
+            "eos_token": BOS,
+            "unk_token": BOS,
+            "pad_token": BOS,
+            "model_max_length": 256,
+            "chat_template": CHAT_TEMPLATE,
+        },
+    )
+
+
+def corpus_fingerprint(seed: int) -> str:
+    """SHA-256 of the tokens of the first thousand documents of the corpus with `seed`."""
+    digest = hashlib.sha256()
+    corpus = WorldCorpus(seed, SAMPLE_DOCUMENTS)
+    for index in range(SAMPLE_DOCUMENTS):
+        digest.update(corpus[index].tokens.astype("<i4").tobytes())
+        digest.update(b"\xff\xff\xff\xff")
+    return digest.hexdigest()
+
+
+def write_card(folder: Path, recipe: Recipe, evaluation: Evaluation, seconds: float | None = None) -> None:
+    """Write README.md, the model card, with the figures of `evaluation`."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((DATA / "model_card.md.j2").read_text(encoding="utf-8"))
+    shares = {name: share / sum(s for _, s in FAMILIES.values()) for name, (_, share) in FAMILIES.items()}
+    card = template.render(
+        recipe=recipe,
+        tokens=f"{recipe.steps * recipe.rows * recipe.row_length / 1e6:.1f}",
+        minutes=None if seconds is None else round(seconds / 60),
+        shares=shares,
+        n_words=len(vocabulary()),
+        bounded=[figure for figure in evaluation.figures if _bound(figure)],
+        unbounded=[figure for figure in evaluation.figures if not _bound(figure)],
+        bound=_bound,
+        fingerprint=corpus_fingerprint(recipe.corpus_seed),
+        weights_sha256=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+    )
+    write_text(folder / "README.md", card)
+
+
+def _bound(figure: Figure) -> str:
+    if figure.at_least is not None:
+        return f"at least {figure.at_least}"
+    return f"at most {figure.at_most}" if figure.at_most is not None else ""
