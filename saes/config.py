@@ -1,6 +1,6 @@
 """How an SAE is trained: every number, with its unit."""
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -49,7 +49,7 @@ class SaeTraining(BaseModel):
     """Steps between two checkpoints; 0 for none."""
 
     @model_validator(mode="after")
-    def _sizes_fit(self) -> Self:
+    def _sizes_fit(self) -> "SaeTraining":
         if self.buffer_tokens < self.batch_tokens:
             raise ValueError(f"buffer_tokens ({self.buffer_tokens}) must hold a batch ({self.batch_tokens})")
         if self.training_tokens < self.batch_tokens:

@@ -15,6 +15,8 @@ from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
 from interp.track.progress import Progress, silent
+from saes import sparse
+from saes.architecture import TopK
 from saes.checkpoint import load_checkpoint, save_checkpoint
 from saes.config import SaeTraining
 from saes.stream import ShuffledBatches, Source
@@ -50,6 +52,8 @@ def build_trainer(
     }
     sae_config = config.architecture.config(shape)
     sae_class, _ = get_sae_training_class(sae_config.architecture())
+    if isinstance(config.architecture, TopK) and sparse.available(device, config.dtype):
+        sae_class = sparse.SparseTopKTrainingSAE
     with torch.random.fork_rng(devices=None if device.startswith("cuda") else []):
         torch.manual_seed(config.seed)
         sae = sae_class(sae_config)

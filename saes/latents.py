@@ -3,13 +3,14 @@
 from typing import Any
 
 import torch
-from interp.subject.subject import Subject
 from jaxtyping import Float, Int
 from sae_lens import SAE
 from torch import Tensor
 
 from interp.errors import UserError
 from interp.subject.site import Site
+from interp.subject.subject import Subject
+from saes.stream import activation_width
 
 _SUPPORTED = ("standard", "topk", "abstopk", "jumprelu", "gated", "matching_pursuit")
 _IN_RESIDUAL_SPACE = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
@@ -38,7 +39,7 @@ class SaeLatents:
                 self.name,
                 f"use one of {', '.join(_SUPPORTED)}",
             )
-        width = subject.site_width(site)
+        width = activation_width(subject, site)
         if sae.cfg.d_in != width:
             raise UserError(
                 f"the SAE reads width {sae.cfg.d_in}, but {site} of {subject.name} is {width} wide",
@@ -65,9 +66,11 @@ class SaeLatents:
         """By what SAELens' run-time normalisation multiplies the decoder's output for this activation."""
         x: Tensor = flat.to(self.sae.dtype)
         if self.sae.cfg.normalize_activations == "layer_norm":
-            return x.std(dim=-1, keepdim=True)
+            deviation: Tensor = x.std(dim=-1, keepdim=True)
+            return deviation
         if self.sae.cfg.normalize_activations == "constant_norm_rescale":
-            return x.norm(dim=-1, keepdim=True) / self._width**0.5
+            norm: Tensor = x.norm(dim=-1, keepdim=True) / self._width**0.5
+            return norm
         return 1.0
 
     def encode(self, activation: Float[Tensor, "*batch d_site"]) -> Float[Tensor, "*batch n_features"]:
@@ -112,7 +115,8 @@ class SaeLatents:
         if self.site.kind in _IN_RESIDUAL_SPACE:
             return rows
         if self.site.kind == "mlp_post":
-            return rows @ self._subject.mlp_output_weight(self.site.layer).to(rows.dtype)
+            through_mlp: Tensor = rows @ self._subject.mlp_output_weight(self.site.layer).to(rows.dtype)
+            return through_mlp
         raise UserError(
             f"latents at {self.site} have no direction in the residual stream here",
             self.name,

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from interp.subject.subject import Subject
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,8 +13,10 @@ from interp.corpus.batches import Row, collate, rows_of
 from interp.corpus.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.subject.site import Site
+from interp.subject.subject import Subject
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where activations come from: buffer after buffer, each a function of its cursor alone."""
 
@@ -27,6 +28,15 @@ class Source(Protocol):
     def buffer(self, cursor: int) -> tuple[Float[Tensor, "token d_in"], int]:
         """Returns the buffer that begins at `cursor` and the cursor of the one after it."""
         ...
+
+
+def activation_width(subject: Subject, site: Site) -> int:
+    """The length of an activation as an SAE sees it: at `head_out` all heads side by side.
+
+    Raises:
+        UserError: the subject has no such site.
+    """
+    return subject.site_width(site) * (subject.n_heads if site.kind == "head_out" else 1)
 
 
 class SubjectActivations:
@@ -54,7 +64,7 @@ class SubjectActivations:
     ) -> None:
         if len(corpus) == 0:
             raise UserError("the corpus is empty", corpus.name, "give at least one document")
-        self.width = subject.site_width(site)
+        self.width = activation_width(subject, site)
         self._subject = subject
         self._site = site
         self._corpus = corpus
