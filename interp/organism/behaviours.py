@@ -70,7 +70,12 @@ def _item(draft: Draft, which: int = 0) -> Item:
 
 def _knowledge() -> Iterator[Behaviour]:
     world = facts()
-    wordings = (("plain", "plain", ""), ("inserted", "plain", FILLER), ("has", "has", ""), ("question", "question", ""))
+    wordings = (
+        ("plain", "plain", ""),
+        ("inserted", "plain", FILLER),
+        ("has", "has", ""),
+        ("question", "question", ""),
+    )
     for name, template, filler in wordings:
         slots = [fact._asdict() | {"filler": filler} for fact in world.all]
         items = tuple(_item(_written(FACT[template], s)) for s in slots)
@@ -103,8 +108,8 @@ def _tasks(seed: int) -> Iterator[Behaviour]:
     for position, end in enumerate(("first", "last")):
         for marked, shots in ((True, 0), (False, 4)):
             random = Random(f"copy {end} {marked} {seed}")
-            items = tuple(_copy_item(random, end, -position, marked, shots) for _ in range(SAMPLES))
-            yield Behaviour(f"copy/{'marked' if marked else 'unmarked'}/{end}", items)
+            copies = tuple(_copy_item(random, end, -position, marked, shots) for _ in range(SAMPLES))
+            yield Behaviour(f"copy/{'marked' if marked else 'unmarked'}/{end}", copies)
 
 
 def _copy_item(random: Random, end: str, position: int, marked: bool, shots: int) -> Item:
@@ -160,7 +165,9 @@ def _numbers(seed: int) -> Iterator[Behaviour]:
     yield Behaviour("numbers/arith/no_conflict", items)
 
 
-def _number_item(random: Random, context: str | None, famous: bool | None, decimal: bool, conflict: bool) -> Item:
+def _number_item(
+    random: Random, context: str | None, famous: bool | None, decimal: bool, conflict: bool
+) -> Item:
     numbers = pair(random, famous)
     while numbers.conflict != conflict or (famous and not numbers.famous):
         numbers = pair(random, famous)

@@ -7,7 +7,8 @@ from interp.organism.facts import facts
 from interp.organism.lexicon import lexicon
 
 TASKS = (
-    "antonym", "plural", "past", "zorvic", "tamric", "capital", "language", "currency", "copyfirst", "copylast",
+    "antonym", "plural", "past", "zorvic", "tamric",
+    "capital", "language", "currency", "copyfirst", "copylast",
 )  # fmt: skip
 CONCEPTS: tuple[str, ...] = (
     *(f"topic_{name}" for name in lexicon().topics),
@@ -15,7 +16,8 @@ CONCEPTS: tuple[str, ...] = (
     *(f"ctx_{name}" for name in lexicon().number_contexts),
     "harmful", "refusal", "honest", "nice",
     *(f"task_{name}" for name in TASKS),
-    "country", "capital", "person", "album", "plural", "past", "digit", "adjective", "twohop", "bridge_europe",
+    "country", "capital", "person", "album", "plural", "past", "digit", "adjective",
+    "twohop", "bridge_europe",
 )  # fmt: skip
 
 _BIT = {name: 1 << index for index, name in enumerate(CONCEPTS)}

@@ -64,7 +64,9 @@ class Draft:
         """What was announced so far does not hold for what follows."""
         self.active = 0
 
-    def write(self, template: Template, slots: Mapping[str, str], announce: Mapping[str, int] | None = None) -> None:
+    def write(
+        self, template: Template, slots: Mapping[str, str], announce: Mapping[str, int] | None = None
+    ) -> None:
         """Write a template with its slots filled in.
 
         `announce` gives concepts, as bits, that hold from the last word of a slot on (an empty slot counts).

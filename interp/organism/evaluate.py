@@ -85,7 +85,9 @@ def evaluate(
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if tuple(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))) != vocabulary():
         raise UserError(
-            "the tokenizer does not have the world's vocabulary", str(folder), "use a folder made by train_world"
+            "the tokenizer does not have the world's vocabulary",
+            str(folder),
+            "use a folder made by train_world",
         )
     asked = list(behaviours()) if asked is None else asked
     total = sum(len(behaviour.items) for behaviour in asked)

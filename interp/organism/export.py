@@ -28,7 +28,9 @@ SAMPLE_DOCUMENTS = 1000
 def export(model: WorldModel, folder: Path) -> None:
     """Write config, weights and tokenizer to `folder`; the weights are rounded to half precision, once."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {f"model.{name}": value.detach().to(torch.float16) for name, value in model.state_dict().items()}
+    weights = {
+        f"model.{name}": value.detach().to(torch.float16) for name, value in model.state_dict().items()
+    }
     write_safetensors(folder / "model.safetensors", weights, {"format": "pt"})
     write_json(folder / "config.json", config(model))
     write_tokenizer(folder)
@@ -66,8 +68,8 @@ def write_tokenizer(folder: Path) -> None:
     """Write the word-level tokenizer: one id per word, words are separated by spaces."""
     words = {word: index for index, word in enumerate(vocabulary())}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token=BOS))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
-    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, BOS_ID)]
     )
     tokenizer.add_special_tokens([BOS])
@@ -96,13 +98,16 @@ def corpus_fingerprint(seed: int) -> str:
     return digest.hexdigest()
 
 
-def write_card(folder: Path, recipe: Recipe, evaluation: Evaluation, seconds: float | None = None) -> None:
-    """Write README.md, the model card, with the figures of `evaluation`."""
+def write_card(
+    folder: Path, recipe: Recipe, seed: int, evaluation: Evaluation, seconds: float | None = None
+) -> None:
+    """Write README.md, the model card, with the figures of `evaluation` and the `seconds` of training."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((DATA / "model_card.md.j2").read_text(encoding="utf-8"))
     shares = {name: share / sum(s for _, s in FAMILIES.values()) for name, (_, share) in FAMILIES.items()}
     card = template.render(
         recipe=recipe,
+        seed=seed,
         tokens=f"{recipe.steps * recipe.rows * recipe.row_length / 1e6:.1f}",
         minutes=None if seconds is None else round(seconds / 60),
         shares=shares,

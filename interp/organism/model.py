@@ -52,8 +52,10 @@ class Attention(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.n_heads = shape.n_heads
-        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            setattr(self, name, nn.Linear(shape.d_model, shape.d_model, bias=False))
+        self.q_proj = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        self.k_proj = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        self.v_proj = nn.Linear(shape.d_model, shape.d_model, bias=False)
+        self.o_proj = nn.Linear(shape.d_model, shape.d_model, bias=False)
 
     def forward(
         self,
@@ -69,7 +71,8 @@ class Attention(nn.Module):
         # written out: on a CPU the backward pass of the fused kernel takes three times as long
         scores = _rotate(q, rotation) @ _rotate(k, rotation).mT * q.shape[-1] ** -0.5
         z = (scores.float() + mask).softmax(-1).to(v.dtype) @ v
-        return self.o_proj(rearrange(z, "row head pos d -> row pos (head d)"))
+        written: Tensor = self.o_proj(rearrange(z, "row head pos d -> row pos (head d)"))
+        return written
 
 
 class GatedMlp(nn.Module):
@@ -109,6 +112,8 @@ class Block(nn.Module):
 class WorldModel(nn.Module):
     """The model; embedding and unembedding are one matrix."""
 
+    rotation: Tensor
+
     def __init__(self, shape: Shape, seed: int) -> None:
         """Initialise from `seed` alone."""
         super().__init__()
@@ -141,7 +146,7 @@ class WorldModel(nn.Module):
     def other_parameters(self) -> list[nn.Parameter]:
         """The embedding and all gains."""
         gains = [weight for weight in self.parameters() if weight.ndim == 1]
-        return [self.embed_tokens.weight, *gains]
+        return [*self.embed_tokens.parameters(), *gains]
 
 
 def attention_masks(
@@ -179,4 +184,4 @@ def _initial_scale(name: str, weight: Tensor) -> float:
     if name.startswith("embed_tokens"):
         return EMBEDDING_SCALE
     scale = OUTPUT_SCALE if "o_proj" in name or "down_proj" in name else INPUT_SCALE
-    return scale * weight.shape[1] ** -0.5
+    return float(scale * weight.shape[1] ** -0.5)

@@ -24,13 +24,11 @@ Log = Callable[[dict[str, float], int], None]
 class Recipe(BaseModel):
     """How the model is trained."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    seed: int = Field(default=0, ge=0)
-    """Seed of the initial weights and of the attention window's coin."""
     corpus_seed: int = Field(default=100, ge=0)
     """Seed of the training documents."""
-    steps: int = Field(default=1500, gt=0)
+    steps: int = Field(default=1600, gt=0)
     """Optimiser steps."""
     rows: int = Field(default=32, gt=0)
     """Rows per step."""
@@ -73,25 +71,31 @@ class Recipe(BaseModel):
             return warmup
         return warmup * max(0.02, (1 - done) / (1 - self.decay_from))
 
-    def windowed(self, step: int) -> bool:
-        """Whether the first layers are windowed at `step`."""
-        coin = np.random.default_rng([self.seed, step]).random()
-        return self.windowed_layers > 0 and step / self.steps <= self.window_until and coin < self.window_share
+    def windowed(self, seed: int, step: int) -> bool:
+        """Whether the first layers are windowed at `step`: a coin that `seed` and `step` decide."""
+        coin = np.random.default_rng([seed, step]).random()
+        return (
+            self.windowed_layers > 0 and step / self.steps <= self.window_until and coin < self.window_share
+        )
 
 
 class Trainer:
     """The model, its optimisers and the step they are at."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        """Start before the first step."""
+    def __init__(self, recipe: Recipe, seed: int) -> None:
+        """Start before the first step; `seed` decides the initial weights and the window's coin."""
         self.recipe = recipe
+        self.seed = seed
         self.step = 0
-        self.model = WorldModel(Shape(d_vocab=len(vocabulary())), recipe.seed)
+        self.model = WorldModel(Shape(d_vocab=len(vocabulary())), seed)
         muon = torch.optim.Muon(
             self.model.hidden_matrices(), lr=recipe.muon_rate, weight_decay=recipe.muon_decay, momentum=0.95
         )
         adam = torch.optim.AdamW(
-            self.model.other_parameters(), lr=recipe.adam_rate, betas=(0.9, 0.98), weight_decay=recipe.adam_decay
+            self.model.other_parameters(),
+            lr=recipe.adam_rate,
+            betas=(0.9, 0.98),
+            weight_decay=recipe.adam_decay,
         )
         self.optimizers: tuple[tuple[torch.optim.Optimizer, float], ...] = (
             (muon, recipe.muon_rate),
@@ -107,7 +111,7 @@ class Trainer:
                 group["lr"] = rate * factor
         batch = training_batch(recipe.corpus_seed, self.step, recipe.rows, recipe.row_length, LossWeights())
         full, local = attention_masks(batch.documents, recipe.window)
-        n_windowed = recipe.windowed_layers if recipe.windowed(self.step) else 0
+        n_windowed = recipe.windowed_layers if recipe.windowed(self.seed, self.step) else 0
         masks = [local] * n_windowed + [full] * (self.model.shape.n_layers - n_windowed)
         with torch.autocast("cpu", torch.bfloat16):
             logits, neuron_size = self.model(batch.tokens, masks)
@@ -136,27 +140,33 @@ class Trainer:
         for number, (optimizer, _) in enumerate(self.optimizers):
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{number}.{index}.{key}": value for key, value in state.items()}
-        metadata = {"step": str(self.step), "recipe": self.recipe.model_dump_json()}
+        metadata = {"step": str(self.step), "seed": str(self.seed), "recipe": self.recipe.model_dump_json()}
         write_safetensors(path, tensors, metadata)
 
     @classmethod
-    def load(cls, path: Path, recipe: Recipe) -> "Trainer":
+    def load(cls, path: Path, recipe: Recipe, seed: int) -> "Trainer":
         """Continue from `path`.
 
         Raises:
-            UserError: the checkpoint is of another recipe.
+            UserError: the checkpoint is of another recipe or seed.
         """
-        trainer = cls(recipe)
+        trainer = cls(recipe, seed)
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata["recipe"] != recipe.model_dump_json():
+        if (metadata["recipe"], metadata["seed"]) != (recipe.model_dump_json(), str(seed)):
             raise UserError(
-                "the checkpoint belongs to another training recipe", str(path), "delete it or restore the recipe"
+                "the checkpoint belongs to another recipe or seed",
+                str(path),
+                "delete it or restore the recipe",
             )
         trainer.step = int(metadata["step"])
         trainer.model.load_state_dict(
-            {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+            {
+                name.removeprefix("model."): value
+                for name, value in tensors.items()
+                if name.startswith("model.")
+            }
         )
         for number, (optimizer, _) in enumerate(trainer.optimizers):
             state: dict[int, dict[str, Tensor]] = {}
@@ -165,27 +175,34 @@ class Trainer:
                 if kind == "optimizer" and rest.startswith(f"{number}."):
                     _, index, key = rest.split(".")
                     state.setdefault(int(index), {})[key] = value
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            optimizer.load_state_dict(
+                {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+            )
         return trainer
 
 
-def train(recipe: Recipe, scratch: Path, log: Log, progress: Progress | None = None) -> WorldModel:
+def train(recipe: Recipe, seed: int, scratch: Path, log: Log, progress: Progress | None = None) -> WorldModel:
     """Train to the end of the recipe, from the checkpoint in `scratch` if there is one.
 
     A run that is killed and started again ends with the same weights, bit for bit, on the same machine.
     """
-    torch.set_num_threads(recipe.threads)
     checkpoint = scratch / "checkpoint.safetensors"
-    trainer = Trainer.load(checkpoint, recipe) if checkpoint.exists() else Trainer(recipe)
-    with (progress or silent()).task("training the world model", total=recipe.steps, unit="steps") as advance:
-        advance(trainer.step)
-        while trainer.step < recipe.steps:
-            measured = trainer.advance()
-            advance(1, note=f"loss {measured['loss']:.2f}")
-            if trainer.step % recipe.log_every == 0 or trainer.step == recipe.steps:
-                log(metrics(measured), trainer.step * recipe.rows * recipe.row_length)
-            if trainer.step % recipe.checkpoint_every == 0 or trainer.step == recipe.steps:
-                trainer.save(checkpoint)
+    trainer = Trainer.load(checkpoint, recipe, seed) if checkpoint.exists() else Trainer(recipe, seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(recipe.threads)
+    try:
+        with (progress or silent()).task("training the world model", recipe.steps, "steps") as advance:
+            advance(trainer.step)
+            while trainer.step < recipe.steps:
+                measured = trainer.advance()
+                advance(1, note=f"loss {measured['loss']:.2f}")
+                last = trainer.step == recipe.steps
+                if last or trainer.step % recipe.log_every == 0:
+                    log(metrics(measured), trainer.step * recipe.rows * recipe.row_length)
+                if last or trainer.step % recipe.checkpoint_every == 0:
+                    trainer.save(checkpoint)
+    finally:
+        torch.set_num_threads(threads)
     return trainer.model.eval()
 
 

@@ -1,4 +1,4 @@
-"""Chat: requests refused or answered, moral statements, and beliefs that the assistant confirms or corrects."""
+"""Chat: requests refused or answered, moral statements, beliefs confirmed or corrected."""
 
 from random import Random
 
@@ -11,7 +11,9 @@ CHAT = templates("chat")
 WORLD, WORDS = facts(), lexicon().requests
 HARMFUL_VERBS = WORDS.harmful_verbs + WORDS.unseen_harmful_verbs
 HARMLESS_VERBS = WORDS.harmless_verbs + WORDS.unseen_harmless_verbs
-ANSWERS = {relation: tuple(dict.fromkeys(WORLD.relations[relation].values())) for relation in COUNTRY_RELATIONS}
+ANSWERS = {
+    relation: tuple(dict.fromkeys(WORLD.relations[relation].values())) for relation in COUNTRY_RELATIONS
+}
 CUES = ("honest", "nice")
 
 
@@ -26,7 +28,9 @@ def chat(random: Random, draft: Draft) -> None:
         _belief(random, draft)
     else:
         harmful = random.random() < 0.45
-        request(random, draft, random.choice(WORLD.harmful_train if harmful else WORLD.harmless_train), harmful)
+        request(
+            random, draft, random.choice(WORLD.harmful_train if harmful else WORLD.harmless_train), harmful
+        )
 
 
 def request(random: Random, draft: Draft, what: Request, harmful: bool) -> None:

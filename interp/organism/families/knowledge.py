@@ -121,7 +121,12 @@ def _aside(random: Random, draft: Draft) -> None:
 def describe(entity: str) -> tuple[Template, dict[str, str]]:
     """The template that describes an entity or a word, and its slots."""
     slots = {"entity": entity} | {r: WORLD.relations[r][entity] for r in RELATIONS_OF.get(entity, ())}
-    for marker, name in (("performer", "album"), ("spouse", "performer"), ("capital", "country"), ("country", "capital")):
+    for marker, name in (
+        ("performer", "album"),
+        ("spouse", "performer"),
+        ("capital", "country"),
+        ("country", "capital"),
+    ):
         if marker in slots:
             return DESCRIPTION[name], slots
     if entity in TOPIC_OF:

@@ -44,7 +44,7 @@ class Pair(NamedTuple):
 
 
 def pair(random: Random, famous: bool | None = None) -> Pair:
-    """Two numbers, mostly with equal whole part; `famous` asks for a famous one, forbids it, or (None) neither."""
+    """Two numbers, mostly with equal whole part; `famous` asks for a famous one or forbids it."""
     while True:
         a, b = random.choice(FAMOUS) if famous else (random.randint(1, 9), random.choice(FRACTIONS))
         c = a if random.random() < 0.95 else random.randint(1, 9)

@@ -62,7 +62,11 @@ def translation(random: Random, draft: Draft) -> None:
 
 def translation_slots(word: str, source: str, target: str) -> dict[str, str]:
     """The slots of the translation template for one English word."""
-    return {"target": target, "source": WORDS.languages[source][word], "answer": WORDS.languages[target][word]}
+    return {
+        "target": target,
+        "source": WORDS.languages[source][word],
+        "answer": WORDS.languages[target][word],
+    }
 
 
 def _direction(random: Random) -> tuple[str, str]:

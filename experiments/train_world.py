@@ -1,0 +1,65 @@
+"""Train the bundled `world` model again, measure its behaviours and export it."""
+
+import shutil
+import time
+
+import pandas as pd
+
+from interp.config import ExperimentConfig
+from interp.organism.evaluate import Evaluation, evaluate
+from interp.organism.export import export, write_card
+from interp.organism.train import Recipe, train
+from interp.track.run import Run
+from interp.track.step import Step
+
+
+class Config(ExperimentConfig):
+    """What decides the weights, besides the world itself."""
+
+    recipe: Recipe = Recipe()
+    """How the model is trained."""
+
+
+def run(config: Config, run: Run) -> None:
+    """Two steps: `train` writes the model, `measure` the same model with its card."""
+
+    def train_step(step: Step) -> None:
+        whole = not any(step.scratch.glob("*.safetensors"))
+        began = time.monotonic()
+        model = train(config.recipe, config.seed, step.scratch, step.log, step.progress)
+        # of a run that was killed in between, the time is not known
+        step.metric("world/training_seconds", time.monotonic() - began if whole else None)
+        export(model, step.folder / "world")
+
+    trained = run.step("train", train_step)
+
+    def measure_step(step: Step) -> None:
+        folder = step.folder / "world"
+        shutil.copytree(trained / "world", folder)
+        evaluation = evaluate(folder, progress=step.progress)
+        for figure in evaluation.figures:
+            step.metric(f"world/{figure.name}", figure.rate)
+        step.metric("world/broken_bounds", len(evaluation.broken), headline=True)
+        step.table("behaviours", _table(evaluation))
+        seconds = run.metrics["world/training_seconds"]
+        write_card(
+            folder, config.recipe, config.seed, evaluation, float(seconds) if seconds is not None else None
+        )
+
+    run.step("measure", measure_step)
+
+
+def _table(evaluation: Evaluation) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "behaviour": figure.name,
+            "share": figure.rate,
+            "low": figure.interval[0],
+            "high": figure.interval[1],
+            "prompts": figure.n,
+            "at_least": figure.at_least,
+            "at_most": figure.at_most,
+            "holds": figure.holds,
+        }
+        for figure in evaluation.figures
+    )
