@@ -1,16 +1,18 @@
 """The `hooked` backend: the only module that knows TransformerLens' HookedTransformer."""
 
 import warnings
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 
 from interp.errors import UserError
 from interp.subject.architectures import architecture_of
+from interp.subject.hooks import Hook, attached
 from interp.subject.site import Site
 
 
@@ -52,16 +54,21 @@ class HookedBackend:
             )
         if missing:
             weights |= {key: torch.zeros_like(self.model.get_parameter(key)) for key in missing}
+        # Centring the unembedding shifts all logits of a position, which a soft cap does not forgive.
+        capped = config.output_logits_soft_cap > 0
         self.model.load_and_process_state_dict(
-            weights, fold_ln=fold, center_writing_weights=fold, center_unembed=fold, fold_value_biases=fold
+            weights,
+            fold_ln=fold,
+            center_writing_weights=fold,
+            center_unembed=fold and not capped,
+            fold_value_biases=fold,
         )
         self.model.eval().requires_grad_(False)
         self.n_ctx = int(self.model.cfg.n_ctx)
 
-    def hook_point(self, site: Site) -> nn.Module:
-        """The library's hook point for a site."""
-        point: nn.Module = self.model.hook_dict[site.hook_name]
-        return point
+    def attached(self, site: Site, function: Hook) -> AbstractContextManager[None]:
+        """Attaches a function to a site."""
+        return attached(self.model.hook_dict[site.hook_name], function)
 
     def forward(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None

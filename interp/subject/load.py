@@ -38,6 +38,7 @@ def load(
     precision: torch.dtype = getattr(torch, dtype)
     info = subject_info(name)
     text = Text(info.folder, info.d_vocab)
+    fold = processing == "fold"
     model: Backend
     if backend == "hooked":
         from interp.subject.architectures import architecture_of
@@ -45,12 +46,12 @@ def load(
 
         architecture_of(info.architecture)
         weights = read_weights(info.folder, precision)
-        model = HookedBackend(weights, info.architecture, str(where), precision, fold=processing == "fold")
+        model = HookedBackend(weights, info.architecture, str(where), precision, fold)
     else:
         from interp.subject.bridge import BridgeBackend
 
         weights = read_weights(info.folder, precision)
-        model = BridgeBackend(weights, info, text.tokenizer, where, precision, fold=processing == "fold")
+        model = BridgeBackend(weights, Text(info.folder, info.d_vocab).tokenizer, info, str(where), precision, fold)
     return Subject(model, text, info, where, precision)
 
 

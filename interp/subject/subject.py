@@ -1,16 +1,17 @@
 """The subject: a model, its tokenizer, and every way in which the rest of the package reads and edits it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from interp.errors import UserError
 from interp.subject.folder import SubjectInfo
+from interp.subject.hooks import Hook
 from interp.subject.site import Site
 from interp.subject.text import Text
 
@@ -24,7 +25,7 @@ class Backend(Protocol):
     name: str
     n_ctx: int
 
-    def hook_point(self, site: Site) -> nn.Module: ...  # noqa: D102
+    def attached(self, site: Site, function: Hook) -> AbstractContextManager[None]: ...  # noqa: D102
 
     def forward(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor: ...  # noqa: D102
 
@@ -273,17 +274,9 @@ class Subject:
         """The norm before the unembedding."""
         return self._backend.final_norm(resid)
 
-    @contextmanager
-    def _hooked(self, site: Site, function: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+    def _hooked(self, site: Site, function: Hook) -> AbstractContextManager[None]:
         self.site_width(site)
-        point: Any = self._backend.hook_point(site)
-        point.add_hook(lambda activation, hook: function(activation))
-        handle = point.fwd_hooks[-1]
-        try:
-            yield
-        finally:
-            handle.hook.remove()
-            point.fwd_hooks.remove(handle)
+        return self._backend.attached(site, function)
 
     def _placed(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         return tokens.to(self.device), None if mask is None else mask.to(self.device)

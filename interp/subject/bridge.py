@@ -1,0 +1,135 @@
+"""The `bridge` backend: the only module that knows TransformerLens' TransformerBridge."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from interp.errors import UserError
+from interp.subject.folder import SubjectInfo
+from interp.subject.hooks import Hook, attached
+from interp.subject.site import Site
+
+
+class BridgeBackend:
+    """A TransformerBridge around a loaded Hugging Face model, which keeps doing the computing.
+
+    With `fold` the bridge processes its weights as HookedTransformer does by default.
+
+    Raises:
+        UserError: the library has no bridge for this architecture.
+    """
+
+    name = "bridge"
+
+    def __init__(
+        self, hf_model: Any, tokenizer: Any, info: SubjectInfo, device: str, dtype: torch.dtype, fold: bool
+    ) -> None:
+        self._info = info
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self.model = TransformerBridge.boot_transformers(
+                    str(info.folder), hf_model=hf_model, tokenizer=tokenizer, device=device, dtype=dtype
+                )
+                if fold:
+                    self.model.enable_compatibility_mode(disable_warnings=True)
+        except Exception as error:  # the library raises ValueError, KeyError and AttributeError for one cause
+            raise UserError(
+                f"TransformerLens builds no bridge for {info.architecture} ({error})",
+                str(info.folder),
+                "use an architecture that TransformerBridge supports",
+            ) from error
+        self.model.original_model.to(device).eval().requires_grad_(False)
+        self.n_ctx = info.n_ctx
+        self._points: dict[str, Any] = dict(self.model.hook_dict)
+
+    @contextmanager
+    def attached(self, site: Site, function: Hook) -> Iterator[None]:
+        """Attaches a function to a site."""
+        if site.kind == "resid_mid":
+            with self._attached_to_resid_mid(site, function):
+                yield
+        else:
+            with attached(self._point(site), function):
+                yield
+
+    def forward(
+        self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None
+    ) -> Float[Tensor, "batch pos d_vocab"]:
+        """The logits."""
+        logits: Tensor = self.model(tokens, attention_mask=attention_mask)
+        return logits
+
+    def extend(
+        self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch seen"], cache: Any | None
+    ) -> tuple[Float[Tensor, "batch pos d_vocab"], Any]:
+        """Logits of new tokens behind those in the cache, and the cache with them in it."""
+        out = self.model.original_model(
+            input_ids=tokens, attention_mask=attention_mask, past_key_values=cache, use_cache=True
+        )
+        return out.logits, out.past_key_values
+
+    def mlp_output_weight(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
+        """The down projection."""
+        weight: Tensor = self.model.blocks[layer].mlp.W_out
+        if weight.shape != (self._info.d_mlp, self._info.d_model):
+            weight = weight.T
+        return weight
+
+    def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
+        """The unembedding, without the final norm."""
+        weight: Tensor = self.model.W_U
+        return weight
+
+    def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """The norm before the unembedding."""
+        normed: Tensor = self.model.ln_final(resid)
+        return normed
+
+    def _point(self, site: Site) -> Any:
+        name = site.hook_name
+        if site.kind == "mlp_post":  # the input of the down projection, whatever the MLP calls it
+            name = f"blocks.{site.layer}.mlp.out.hook_in"
+        if name not in self._points:
+            kinds = sorted({kind for kind, known in self._known_kinds(site.layer) if known})
+            raise UserError(
+                f"the bridge of {self._info.architecture} has no {site.kind}",
+                f"site {site}",
+                f"use one of {', '.join(kinds)}",
+            )
+        return self._points[name]
+
+    def _known_kinds(self, layer: int) -> Iterator[tuple[str, bool]]:
+        from interp.subject.site import SITE_KINDS
+
+        for kind in SITE_KINDS:
+            site = Site(kind, 0 if kind == "embed" else layer)
+            name = f"blocks.{layer}.mlp.out.hook_in" if kind == "mlp_post" else site.hook_name
+            yield kind, name in self._points
+
+    @contextmanager
+    def _attached_to_resid_mid(self, site: Site, function: Hook) -> Iterator[None]:
+        """The bridge's hook feeds only the MLP; an edit has to reach the skip connection behind it as well."""
+        changes: list[Tensor] = []
+
+        def edit(activation: Tensor) -> Tensor | None:
+            changes.clear()
+            edited = function(activation)
+            if edited is not None:
+                changes.append(edited - activation)
+            return edited
+
+        def carry(activation: Tensor) -> Tensor | None:
+            return activation + changes.pop() if changes else None
+
+        with (
+            attached(self._point(site), edit),
+            attached(self._point(Site("resid_post", site.layer)), carry, first=True),
+        ):
+            yield
