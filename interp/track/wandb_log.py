@@ -160,6 +160,7 @@ def _quiet_settings() -> "wandb.Settings":
         show_warnings=False,
         show_errors=False,
         symlink=False,
+        host="hidden",
         disable_code=True,
         disable_git=True,
         disable_job_creation=True,

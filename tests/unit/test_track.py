@@ -1,0 +1,212 @@
+"""Atomic files, histories across interrupted attempts, progress."""
+
+import errno
+import io
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from safetensors.torch import load_file
+
+from interp.errors import UserError
+from interp.track.files import (
+    atomic,
+    full_disk_explained,
+    publish,
+    write_bytes,
+    write_json,
+    write_parquet,
+    write_safetensors,
+    write_text,
+)
+from interp.track.progress import BarProgress, PlainProgress, clock, silent
+from interp.track.step import Point, Step
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1, dtype=torch.float16)}
+    write_safetensors(tmp_path / "new" / "t.safetensors", tensors, {"k": "v"})
+    loaded = load_file(tmp_path / "new" / "t.safetensors")
+    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+    frame = pd.DataFrame({"x": [1, 2], "words": [["a"], ["b", "c"]]})
+    write_parquet(tmp_path / "t.parquet", frame)
+    assert pd.read_parquet(tmp_path / "t.parquet")["words"].map(list).tolist() == [["a"], ["b", "c"]]
+    write_json(
+        tmp_path / "t.json", {"n": np.float32(0.5), "nan": float("nan"), "s": np.int64(3), "p": Path("x")}
+    )
+    assert json.loads((tmp_path / "t.json").read_text()) == {"n": 0.5, "nan": None, "s": 3, "p": "x"}
+    write_text(tmp_path / "t.txt", "größe")
+    assert (tmp_path / "t.txt").read_bytes() == "größe".encode()
+
+
+def test_files_are_as_readable_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    write_text(tmp_path / "atomic", "")
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic(path) as temporary:
+        temporary.write_text("half of the ne")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_publishing_again_replaces_and_leaves_no_trace(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "1")
+    for content in ("1", "1", "2"):
+        if content == "2":
+            write_text(tmp_path / "a", content)
+        publish(tmp_path / "a", tmp_path / "out" / "b")
+        assert (tmp_path / "out" / "b").read_text() == content
+        assert os.listdir(tmp_path / "out") == ["b"]
+
+
+FULL = "/dev/full"
+
+
+def _safetensors_to_a_full_disk() -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1000)}, FULL)
+
+
+@pytest.mark.skipif(not os.path.exists(FULL), reason="this system has no device that is always full")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda: Path(FULL).write_bytes(b"x" * 10),
+        _safetensors_to_a_full_disk,
+        lambda: pd.DataFrame({"x": np.random.random(100_000)}).to_parquet(FULL),
+    ],
+    ids=["python", "safetensors", "parquet"],
+)
+def test_every_writer_explains_a_full_disk(tmp_path: Path, write: Callable[[], None]) -> None:
+    with pytest.raises(UserError) as caught, full_disk_explained(tmp_path):
+        write()
+    assert "no space left on device" in caught.value.thing
+    assert str(tmp_path) in caught.value.place and "MiB free" in caught.value.place
+
+
+def test_other_errors_pass_through(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), full_disk_explained(tmp_path):
+        raise PermissionError(errno.EACCES, "no")
+    with pytest.raises(NotADirectoryError):
+        write_text(tmp_path / "file", "")
+        write_bytes(tmp_path / "file" / "below", b"")
+
+
+class Heard:
+    """Remembers what W&B would be told."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[str, int, float]] = []
+
+    def log(self, step: str, point: Point) -> None:
+        self.points += [(key, point.at, value) for key, value in point.values.items()]
+
+
+@given(
+    total=st.integers(1, 12),
+    every=st.integers(1, 5),
+    deaths=st.lists(st.integers(0, 14), max_size=4),
+    streams=st.integers(1, 2),
+)
+def test_a_history_has_every_point_once_however_often_the_step_was_killed(
+    tmp_path_factory: pytest.TempPathFactory, total: int, every: int, deaths: list[int], streams: int
+) -> None:
+    """A step of `streams` phases with a checkpoint at each `every` points, killed after some more points."""
+    folder = tmp_path_factory.mktemp("step")
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    checkpoint = 0
+    truth = [(f"s{stream}", at) for stream in range(streams) for at in range(total)]
+    for budget in [*deaths, None]:
+        heard = Heard()
+        step = Step("x", folder, scratch, silent(), heard)
+        for done, place in enumerate(range(checkpoint, len(truth))):
+            if budget is not None and done == budget:
+                break
+            stream, at = truth[place]
+            step.log({stream: at / 2}, at=at)
+            if (place + 1) % every == 0:
+                checkpoint = place + 1
+        else:
+            step.finish()
+            break
+    expected = [(stream, at, at / 2) for stream, at in truth]
+    assert sorted(heard.points) == sorted(expected)
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    found = [(key, line["at"], value) for line in lines for key, value in line.items() if key != "at"]
+    assert sorted(found) == sorted(expected)
+
+
+def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "history.00000.jsonl").write_text('{"at": 0, "a": 1.0}\n{"at": 1, "a": 2')
+    step = Step("x", tmp_path, tmp_path, silent())
+    step.log({"a": 2.0}, at=1)
+    assert step.history() == [Point(0, {"a": 1.0}), Point(1, {"a": 2.0})]
+
+
+def test_a_metric_is_set_once_and_is_plain(tmp_path: Path) -> None:
+    step = Step("x", tmp_path, tmp_path, silent())
+    step.metric("a", torch.tensor(0.5))
+    step.metric("b", np.float64("inf"))
+    assert step.metrics == {"a": 0.5, "b": None}
+    with pytest.raises(ValueError, match="set before"):
+        step.metric("a", 1)
+    with pytest.raises(TypeError):
+        step.metric("c", [1, 2])
+
+
+def test_plain_progress_says_what_how_much_and_how_long_still() -> None:
+    stream = io.StringIO()
+    with PlainProgress(stream, every=0.05).task("collecting", total=4_000, unit="tokens") as advance:
+        time.sleep(0.06)
+        advance(1_000, note="layer 3")
+        advance(1)
+    line = stream.getvalue()
+    assert line.startswith("collecting (layer 3): 1,000/4,000 tokens (25%), 0 s so far, about 0 s left")
+    assert line.count("\n") == 1
+
+
+def test_bars_show_what_how_much_and_time_and_may_be_nested() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=140)
+    bars = BarProgress(console)
+    with bars.task("outer [x]", total=2, unit="layers") as outer:
+        for _ in range(2):
+            with bars.task("inner", total=10, unit="tokens") as inner:
+                inner(10)
+            outer(1)
+        bars.say("news [of] the day")
+    drawn = console.file.getvalue()
+    for expected in ("outer [x]", "2/2 layers", "inner", "10/10 tokens", "100%", "news [of] the day"):
+        assert expected in drawn
+    with bars.task("again"):
+        pass
+
+
+def test_a_bar_is_taken_down_when_the_work_fails() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with pytest.raises(KeyError), BarProgress(console).task("x", total=1):
+        raise KeyError
+    assert "\x1b[?25h" in console.file.getvalue(), "the cursor stays hidden"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s"), (3720, "1 h 02 min")]
+)
+def test_durations_read_as_people_write_them(seconds: float, said: str) -> None:
+    assert clock(seconds) == said
