@@ -1,0 +1,226 @@
+"""What a report shows: plain values that an experiment fills in and the renderer only reads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["neuron", "latent", "random"]
+KINDS: tuple[Kind, ...] = ("neuron", "latent", "random")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval.
+
+    `value` is None where the quantity is not defined (for example the correlation with a constant);
+    `low` and `high` are the ends of its 95% interval, or of its range when it is a null; None if unknown.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class SubjectInfo:
+    """The model that was studied. `note` is one sentence a reader must know, such as a training-time mask."""
+
+    name: str
+    architecture: str
+    parameters: int
+    layers: int
+    d_model: int
+    vocabulary: int
+    context_size: int
+    backend: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The run that made the report. `config` is the resolved YAML, `manifest` versions and hardware."""
+
+    name: str
+    command: str
+    date: str
+    seed: int
+    config: str
+    manifest: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Population:
+    """One kind of feature as a whole.
+
+    `total` counts the features of this kind in the model, `described` those sampled and described, and
+    `undefined` those of them whose score is undefined. The four estimates are mean scores (Pearson r): on top
+    windows, on random windows, on both, and of shuffled descriptions (`null`, with its range). `note` says in
+    plain words what they are and how they were sampled ("MLP neurons of all 8 layers, both polarities").
+    """
+
+    kind: Kind
+    total: int
+    described: int
+    both: Estimate
+    top: Estimate
+    random: Estimate
+    null: Estimate
+    undefined: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean score of latents minus that of neurons, with its bootstrap interval."""
+
+    estimate: Estimate
+    paired: bool
+    resamples: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a description; `token` marks words quoted from the data, which are set in monospace."""
+
+    text: str
+    token: bool = False
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """One window of text with the activation of a feature at each token.
+
+    `values` are in units of activation, positive in the direction of the feature's polarity. `peak` indexes
+    the tokens of the window, or is None in a silent window. `start` is the position of the first token in its
+    document. `band` is "top", "silent" or a quantile such as "q0.9". `split` names the part of the corpus.
+    """
+
+    tokens: Sequence[str]
+    values: Sequence[float]
+    band: str
+    token_ids: Sequence[int] | None = None
+    peak: int | None = None
+    split: str = ""
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class FeatureRow:
+    """One described feature.
+
+    `both`, `top` and `random` are Pearson r between the activation the description predicts and the true one;
+    `null` is the same for shuffled descriptions: a score that does not exceed `null.high` (or `null.value`
+    where no range is given) is shown as a guess. `quantiles` are pairs (probability, activation) over tokens.
+    """
+
+    key: str
+    kind: Kind
+    layer: int
+    feature_id: int
+    description: str | Sequence[Piece]
+    both: Estimate
+    top: Estimate
+    random: Estimate
+    null: Estimate
+    mean_activation: float
+    firing_rate: float
+    max_activation: float
+    polarity: int = 1
+    signed: bool = False
+    quantiles: Sequence[tuple[float, float]] = ()
+    concept: str | None = None
+    concept_auroc: float | None = None
+    exemplars: Sequence[Exemplar] = ()
+
+    @property
+    def text(self) -> str:
+        """The description as one string."""
+        if isinstance(self.description, str):
+            return self.description
+        return "".join(piece.text for piece in self.description)
+
+    @property
+    def is_guess(self) -> bool:
+        """True if the score is undefined or no better than that of shuffled descriptions."""
+        if self.both.value is None:
+            return True
+        bar = self.null.high if self.null.high is not None else self.null.value
+        return bar is not None and self.both.value <= bar
+
+
+@dataclass(frozen=True)
+class ConceptScore:
+    """How well the best feature of one method tells one labelled concept: AUROC over tokens.
+
+    `method` is "neurons", "latents", "random" or any further one, such as "neurons, same layer".
+    `feature` is the key of the best feature and `positives` counts the tokens that carry the concept.
+    """
+
+    concept: str
+    method: str
+    auroc: float
+    low: float | None
+    high: float | None
+    feature: str = ""
+    positives: int = 0
+
+
+@dataclass(frozen=True)
+class SaeReport:
+    """The sparse autoencoder: final metrics, and training history as name -> [(tokens seen, value)]."""
+
+    site: str
+    width: int
+    metrics: Mapping[str, float]
+    history: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """How much text one split holds, and what it was used for."""
+
+    name: str
+    documents: int
+    tokens: int
+    use: str = ""
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """The text that was read."""
+
+    name: str
+    documents: int
+    tokens: int
+    splits: Sequence[SplitFacts] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything on the page.
+
+    A concept counts as found when the AUROC of its best feature is at least `found_auroc` and its interval
+    lies above that of the random baseline. `timing` is step -> seconds. `limits` are sentences. `special_ids`
+    are the token ids shown as pills (BOS and the like).
+    """
+
+    subject: SubjectInfo
+    run: RunInfo
+    corpus: CorpusFacts
+    populations: Sequence[Population]
+    difference: Difference | None
+    features: Sequence[FeatureRow]
+    concepts: Sequence[ConceptScore] = ()
+    sae: SaeReport | None = None
+    timing: Mapping[str, float] = field(default_factory=dict)
+    limits: Sequence[str] = ()
+    special_ids: frozenset[int] = frozenset()
+    found_auroc: float = 0.9
+    question: str = (
+        "What do the parts inside a language model respond to, and which kind of part is easier to describe?"
+    )
+
+    def population(self, kind: Kind) -> Population | None:
+        """The population of that kind, or None."""
+        return next((p for p in self.populations if p.kind == kind), None)

@@ -1,0 +1,75 @@
+"""Numbers as people read them: no more digits than the interval supports."""
+
+import math
+
+from interp.render.data import Estimate
+
+UNDEFINED = "–"
+
+
+def decimals(estimate: Estimate) -> int:
+    """Decimal places, 1 to 3, that the interval of an estimate supports; 2 where it has none."""
+    if estimate.low is None or estimate.high is None or estimate.high <= estimate.low:
+        return 2
+    return min(3, max(1, math.ceil(-math.log10((estimate.high - estimate.low) / 2))))
+
+
+def number(value: float | None, places: int = 2, sign: bool = False) -> str:
+    """A number with a true minus sign and no negative zero; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return UNDEFINED
+    text = f"{value:+.{places}f}" if sign else f"{value:.{places}f}"
+    if not text.strip("+-0."):
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """A number with that many significant digits, never in exponents a reader must decode below a million."""
+    if value is None or not math.isfinite(value):
+        return UNDEFINED
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-4:
+        return f"{value:.1e}".replace("-", "−")
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{places}f}".replace("-", "−")
+
+
+def measured(estimate: Estimate, sign: bool = False) -> str:
+    """The value of an estimate."""
+    return number(estimate.value, decimals(estimate), sign)
+
+
+def interval(estimate: Estimate, sign: bool = False) -> str:
+    """Its interval as "0.41 to 0.52", or nothing."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    places = decimals(estimate)
+    return f"{number(estimate.low, places, sign)} to {number(estimate.high, places, sign)}"
+
+
+def count(value: int | float) -> str:
+    """A whole number with thousands separated."""
+    return f"{value:,.0f}"
+
+
+def approximately(value: int | float) -> str:
+    """A large count in words: "1.6 million"."""
+    if value >= 1e9:
+        return f"{value / 1e9:.1f} billion"
+    if value >= 1e6:
+        return f"{value / 1e6:.1f} million"
+    return count(value)
+
+
+def percent(share: float) -> str:
+    """A share as a percentage, with the digits that small rates need."""
+    return f"{significant(100 * share, 2)}%"
+
+
+def duration(seconds: float) -> str:
+    """A time as "3 min 20 s"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"

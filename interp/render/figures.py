@@ -1,0 +1,181 @@
+"""The figures about scores: one that needs no introduction, and the histograms behind it."""
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from interp.render.data import Estimate, FeatureRow, Kind, Population
+from interp.render.digits import interval, measured, number
+from interp.render.svg import (
+    Scale,
+    bottom_axis,
+    figure_svg,
+    left_axis,
+    line,
+    mark,
+    rectangle,
+    text,
+    tick_label,
+    whisker,
+)
+
+PLURAL: dict[Kind, str] = {"neuron": "Neurons", "latent": "Latents", "random": "Random directions"}
+BIN_WIDTH = 0.1
+
+
+def overview_figure(
+    populations: Sequence[Population],
+    features: Sequence[FeatureRow],
+    *,
+    width: int = 760,
+    standalone: bool = False,
+) -> str:
+    """Every description as a dot by its score, each population's mean with its interval, the null in grey."""
+    left, right, top, row = 14, width - 14, 26, 92
+    bottom = top + row * len(populations)
+    scores = [f.both.value for f in features if f.both.value is not None]
+    x = Scale(min(-0.2, *_floor([*scores, 0.0])), 1.0, left, right)
+    parts = [bottom_axis(x, bottom, "", top - 6)]
+    parts.append(
+        text(x(0), bottom + 32, "no better than guessing", "name", "middle" if width > 500 else "start")
+    )
+    parts.append(text(right, bottom + 32, "predicts every response", "name", "end"))
+    label = []
+    for index, population in enumerate(populations):
+        base = top + row * index
+        parts.append(_null_band(population.null, x, base + 22, row - 26))
+        if index == 0 and population.null.value is not None and population.null.high is not None:
+            parts.append(text(x(population.null.high) + 5, base + 33, "shuffled descriptions", "note"))
+        name = PLURAL[population.kind]
+        parts.append(text(left, base + 12, name, "strong"))
+        mean = population.both
+        summary = f"mean {measured(mean)}" + (f" ({interval(mean)})" if interval(mean) else "")
+        shown = sum(f.kind == population.kind and f.both.value is not None for f in features)
+        parts.append(text(right, base + 12, f"{shown} descriptions, {summary}", "note", "end"))
+        middle = base + 56
+        parts += _swarm([f for f in features if f.kind == population.kind], x, middle)
+        if mean.value is not None:
+            parts.append(
+                line(
+                    x(mean.value), middle - 30, x(mean.value), middle + 30, f"whisker {population.kind}-line"
+                )
+            )
+            parts.append(whisker(mean, x, middle, population.kind))
+            parts.append(mark(x(mean.value), middle, population.kind, 6, summary, "halo"))
+        label.append(f"{name}: {summary}")
+    return figure_svg(parts, width, bottom + 40, "; ".join(label), standalone=standalone)
+
+
+def score_distributions(
+    populations: Sequence[Population],
+    features: Sequence[FeatureRow],
+    *,
+    width: int = 560,
+    standalone: bool = False,
+) -> str:
+    """One histogram of scores per population on one axis, with mean, interval and null band."""
+    left, right, panel = 38, width - 10, 150
+    by_kind = {p.kind: [f.both.value for f in features if f.kind == p.kind] for p in populations}
+    scores = {kind: [v for v in values if v is not None] for kind, values in by_kind.items()}
+    low = min(-0.2, *_floor([v for values in scores.values() for v in values] + [0.0]))
+    bins = round((1 - low) / BIN_WIDTH)
+    counts = {kind: _histogram(values, low, bins) for kind, values in scores.items()}
+    shares = {k: [100 * c / max(1, len(scores[k])) for c in counts[k]] for k in counts}
+    tallest = max((share for values in shares.values() for share in values), default=1.0) or 1.0
+    x = Scale(low, 1.0, left, right)
+    parts: list[Markup] = []
+    for index, population in enumerate(populations):
+        top, base = index * panel + 34, index * panel + panel - 8
+        y = Scale(0, tallest * 1.08, base, top)
+        parts.append(_null_band(population.null, x, top, base - top))
+        name = f"{PLURAL[population.kind].lower()} (% of {len(scores[population.kind])} scored)"
+        parts.append(left_axis(y, left, name, right, 3))
+        for i, share in enumerate(shares[population.kind]):
+            if share:
+                edge = low + i * BIN_WIDTH
+                title = f"{number(edge, 1)} to {number(edge + BIN_WIDTH, 1)}: {counts[population.kind][i]} features"
+                x0, x1 = x(edge), x(edge + BIN_WIDTH)
+                css = f"{population.kind} faint"
+                parts.append(rectangle(x0 + 0.5, y(share), x1 - x0 - 1, base - y(share), css, title))
+        parts.append(line(left, base, right, base, "axis"))
+        mean = population.both
+        if mean.value is not None:
+            parts.append(line(x(mean.value), top, x(mean.value), base, f"whisker {population.kind}-line"))
+            parts.append(whisker(mean, x, top + 5, population.kind))
+            parts.append(mark(x(mean.value), top + 5, population.kind, 4, "mean", "halo"))
+            parts.append(text(right, top - 9, f"mean {measured(mean)} ({interval(mean)})", "note", "end"))
+    height = panel * len(populations)
+    parts.append(
+        bottom_axis(x, height - 8, "score: Pearson r, predicted against true activation", height - 8, 6)
+    )
+    return figure_svg(parts, width, height + 30, "Distribution of description scores", standalone=standalone)
+
+
+def activation_profile(
+    quantiles: Sequence[tuple[float, float]], kind: Kind, *, width: int = 150, height: int = 26
+) -> str:
+    """A feature's activation over all tokens, small: whole range thin, middle 98% and 50% thicker, zero in grey."""
+    if len(quantiles) < 2:
+        return ""
+    low, high = min(0.0, quantiles[0][1]), max(0.0, quantiles[-1][1])
+    x = Scale(low, high, 3, width - 3)
+    middle = height / 2
+    parts = [line(x(0), 2, x(0), height - 2, "axis")]
+    for tail, thick in ((0.0, 1.0), (0.01, 4.0), (0.25, 10.0)):
+        a, b = _at(quantiles, tail), _at(quantiles, 1 - tail)
+        parts.append(rectangle(x(a), middle - thick / 2, max(1.0, x(b) - x(a)), thick, kind + " faint"))
+    ends = f"{tick_label(round(quantiles[0][1], 3))} to {tick_label(round(quantiles[-1][1], 3))}"
+    median = tick_label(round(_at(quantiles, 0.5), 3))
+    label = f"Activation over all tokens: {ends}, median {median}; thick: middle half, then middle 98%"
+    parts.append(rectangle(0, 0, width, height, "hit", label))
+    return figure_svg(parts, width, height, label)
+
+
+def _swarm(features: Sequence[FeatureRow], x: Scale, middle: float) -> list[Markup]:
+    """Dots pushed up and down until they do not cover one another, in a fixed order."""
+    columns: dict[int, int] = {}
+    dots = []
+    scored = [f for f in features if f.both.value is not None]
+    for feature in sorted(scored, key=lambda f: (f.both.value or 0.0, f.key)):
+        at = x(feature.both.value or 0.0)
+        column = round(at / 6)
+        stacked = columns.get(column, 0)
+        columns[column] = stacked + 1
+        offset = ((stacked + 1) // 2) * 6.2 * (1 if stacked % 2 else -1)
+        offset = max(-30.0, min(30.0, offset))
+        title = f"{feature.key}: {number(feature.both.value)}, {feature.text}"
+        dots.append(mark(column * 6, middle + offset, feature.kind, 2.6, title, "faint"))
+    return dots
+
+
+def _null_band(null: Estimate, x: Scale, top: float, height: float) -> Markup:
+    if null.value is None:
+        return Markup()
+    low = null.low if null.low is not None else null.value
+    high = null.high if null.high is not None else null.value
+    title = f"shuffled descriptions: mean {measured(null)}, range {number(low)} to {number(high)}"
+    return rectangle(x(low), top, max(2.0, x(high) - x(low)), height, "null", title)
+
+
+def _histogram(values: Sequence[float], low: float, bins: int) -> list[int]:
+    counts = [0] * bins
+    for value in values:
+        counts[min(bins - 1, max(0, int((value - low) / BIN_WIDTH + 1e-9)))] += 1
+    return counts
+
+
+def _floor(values: Sequence[float]) -> list[float]:
+    return [int(v * 10 - 1) / 10 if v < 0 else 0.0 for v in values]
+
+
+def _at(quantiles: Sequence[tuple[float, float]], probability: float) -> float:
+    """Activation at a probability, linear between the two nearest quantiles."""
+    before = quantiles[0]
+    for point in quantiles:
+        if point[0] >= probability:
+            if point[0] == before[0]:
+                return point[1]
+            share = (probability - before[0]) / (point[0] - before[0])
+            return before[1] + share * (point[1] - before[1])
+        before = point
+    return quantiles[-1][1]

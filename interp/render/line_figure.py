@@ -1,0 +1,30 @@
+"""Line charts: how a quantity moved while something was trained."""
+
+from collections.abc import Sequence
+
+from interp.render.svg import Scale, bottom_axis, figure_svg, left_axis, polyline
+
+
+def training_curve(
+    points: Sequence[tuple[float, float]],
+    name: str,
+    *,
+    x_name: str = "tokens seen",
+    width: int = 360,
+    height: int = 190,
+    standalone: bool = False,
+) -> str:
+    """One curve; `name` says the quantity and its unit, and stands above the vertical axis."""
+    finite = [(a, b) for a, b in points if b == b and abs(b) != float("inf")]
+    if not finite:
+        return ""
+    low, high = min(b for _, b in finite), max(b for _, b in finite)
+    room = (high - low or abs(high) or 1.0) * 0.08
+    x = Scale(min(0.0, finite[0][0]), finite[-1][0], 46, width - 14)
+    y = Scale(low - room if low < 0 or low > (high - low) else 0.0, high + room, height - 44, 30)
+    parts = [
+        left_axis(y, 46, name, width - 14),
+        bottom_axis(x, height - 44, x_name, 30, 4),
+        polyline([(x(a), y(b)) for a, b in finite], "curve latent-line"),
+    ]
+    return figure_svg(parts, width, height, f"{name} against {x_name}", standalone=standalone)

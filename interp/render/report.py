@@ -1,0 +1,230 @@
+"""The report: one self-contained HTML page that works offline, prints, and opens with a plain answer."""
+
+import base64
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from interp.render import digits
+from interp.render.concept_figure import concept_recovery
+from interp.render.data import ConceptScore, Estimate, Exemplar, FeatureRow, Kind, ReportData
+from interp.render.figures import activation_profile, overview_figure, score_distributions
+from interp.render.line_figure import training_curve
+from interp.render.palette import css_variables
+from interp.render.svg import figure_css
+from interp.render.tokens import HeatScale, TokenWindow, render_tokens, token_css
+from interp.render.wording import concept_title, concepts_found, opening, score_title
+
+PHONE = 350  # width in pixels of the second drawing of a figure, shown on narrow screens
+TOKENS_WITH_TITLES = 45_000  # above this many, only tokens that carry heat get a title, to stay under 5 MB
+SIDE_BY_SIDE = (1.0, 0.75, 0.5, 0.25, 0.0)  # quantiles of the score at which examples are shown
+
+
+def render_report(data: ReportData) -> str:
+    """The whole page as a string of HTML; the same data gives the same bytes.
+
+    Under 5 MB for 150 features with 12 exemplars of 64 tokens each; no request leaves the page.
+    """
+    view = _ReportView(data)
+    return environment().get_template("report.html").render(data=data, view=view, kinds=PLURALS)
+
+
+PLURALS: dict[Kind, str] = {"neuron": "Neurons", "latent": "Latents", "random": "Random directions"}
+
+
+@cache
+def environment() -> Environment:
+    """Jinja2 with everything escaped and a misspelt name an error."""
+    env = Environment(
+        loader=PackageLoader("interp.render"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in (
+        "number",
+        "significant",
+        "measured",
+        "interval",
+        "count",
+        "percent",
+        "duration",
+        "approximately",
+    ):
+        env.filters[name] = getattr(digits, name)
+    return env
+
+
+@dataclass(frozen=True)
+class Group:
+    """Exemplars of one band under a heading."""
+
+    heading: str
+    windows: Sequence[Markup]
+
+
+class _ReportView:
+    """What the template asks for: figures, titles, tokens and downloads, made from the data."""
+
+    def __init__(self, data: ReportData) -> None:
+        self.data = data
+        self.opening = opening(data)
+        self.score_title = score_title(data.population("neuron"), data.population("latent"), data.difference)
+        self.concept_title = concept_title(data.concepts, data.found_auroc)
+        tokens = sum(len(e.tokens) for f in data.features for e in f.exemplars)
+        self.titles = tokens <= TOKENS_WITH_TITLES
+
+    def style(self) -> Markup:
+        own = (files("interp.render") / "templates" / "report.css").read_text(encoding="utf-8")
+        return Markup("\n".join((css_variables(), own, token_css(), figure_css())))
+
+    def script(self) -> Markup:
+        return Markup((files("interp.render") / "templates" / "report.js").read_text(encoding="utf-8"))
+
+    def overview(self) -> list[Markup]:
+        d = self.data
+        return [Markup(overview_figure(d.populations, d.features, width=w)) for w in (760, PHONE)]
+
+    def distributions(self) -> list[Markup]:
+        d = self.data
+        return [Markup(score_distributions(d.populations, d.features, width=w)) for w in (620, PHONE)]
+
+    def recovery(self) -> list[Markup]:
+        d = self.data
+        return [
+            Markup(concept_recovery(d.concepts, found_auroc=d.found_auroc, width=w)) for w in (760, PHONE)
+        ]
+
+    def curves(self) -> list[Markup]:
+        history = self.data.sae.history if self.data.sae else {}
+        return [Markup(training_curve(points, name)) for name, points in history.items() if len(points) > 1]
+
+    def profile(self, feature: FeatureRow) -> Markup:
+        return Markup(activation_profile(feature.quantiles, feature.kind))
+
+    def legend(self, feature: FeatureRow) -> Markup:
+        return self._scale(feature).legend()
+
+    def groups(self, feature: FeatureRow) -> list[Group]:
+        """A feature's exemplars by band, in the order of the data, on one scale."""
+        scale = self._scale(feature)
+        bands: dict[str, list[Exemplar]] = {}
+        for exemplar in feature.exemplars:
+            bands.setdefault(exemplar.band, []).append(exemplar)
+        return [
+            Group(band_heading(band), [self._window(e, scale) for e in exemplars])
+            for band, exemplars in bands.items()
+        ]
+
+    def pairs(self) -> list[tuple[str, FeatureRow | None, FeatureRow | None]]:
+        """Examples by rule, not by taste: best, upper quartile, median, lower quartile, worst of each side."""
+        names = ("Best score", "Upper quartile", "Median", "Lower quartile", "Lowest score")
+        return [
+            (name, self._at("neuron", share), self._at("latent", share))
+            for name, share in zip(names, SIDE_BY_SIDE, strict=True)
+        ]
+
+    def recovered(self) -> list[tuple[str, int, int]]:
+        """Method, concepts found, concepts tried."""
+        d = self.data
+        methods = dict.fromkeys(s.method for s in d.concepts)
+        return [
+            (m, len(concepts_found(d.concepts, m, d.found_auroc)), sum(s.method == m for s in d.concepts))
+            for m in methods
+        ]
+
+    def concept_rows(self) -> list[tuple[str, int, list[ConceptScore | None]]]:
+        methods = self.concept_methods()
+        table: dict[str, dict[str, ConceptScore]] = {}
+        for score in self.data.concepts:
+            table.setdefault(score.concept, {})[score.method] = score
+        return [
+            (name, max(s.positives for s in row.values()), [row.get(m) for m in methods])
+            for name, row in table.items()
+        ]
+
+    def concept_methods(self) -> list[str]:
+        return list(dict.fromkeys(s.method for s in self.data.concepts))
+
+    def features_csv(self) -> Markup:
+        head = ["feature", "kind", "layer", "id", "polarity", "score", "score_low", "score_high", "score_top", "score_random", "null", "null_high", "firing_rate", "mean_activation", "max_activation", "best_concept", "best_concept_auroc", "description"]
+        rows = [
+            [
+                f.key, f.kind, f.layer, f.feature_id, f.polarity, f.both.value, f.both.low, f.both.high,
+                f.top.value, f.random.value, f.null.value, f.null.high, f.firing_rate, f.mean_activation,
+                f.max_activation, f.concept, f.concept_auroc, f.text,
+            ]
+            for f in self.data.features
+        ]  # fmt: skip
+        return csv_uri(head, rows)
+
+    def concepts_csv(self) -> Markup:
+        head = ["concept", "method", "auroc", "low", "high", "feature", "positive_tokens"]
+        rows = [
+            [s.concept, s.method, s.auroc, s.low, s.high, s.feature, s.positives] for s in self.data.concepts
+        ]
+        return csv_uri(head, rows)
+
+    def populations_csv(self) -> Markup:
+        head = ["kind", "total", "described", "undefined"]
+        names = ("both", "top", "random", "null")
+        head += [f"{n}{end}" for n in names for end in ("", "_low", "_high")]
+        rows = []
+        for p in self.data.populations:
+            row: list[object] = [p.kind, p.total, p.described, p.undefined]
+            for estimate in (p.both, p.top, p.random, p.null):
+                row += [estimate.value, estimate.low, estimate.high]
+            rows.append(row)
+        return csv_uri(head, rows)
+
+    def pairs_csv(self, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
+        return csv_uri(head, rows)
+
+    def _scale(self, feature: FeatureRow) -> HeatScale:
+        return HeatScale.over((e.values for e in feature.exemplars), signed=feature.signed)
+
+    def _window(self, exemplar: Exemplar, scale: HeatScale) -> Markup:
+        window = TokenWindow(
+            exemplar.tokens, exemplar.values, exemplar.token_ids, exemplar.start, exemplar.peak
+        )
+        return render_tokens(window, scale, special_ids=self.data.special_ids, titles=self.titles)
+
+    def _at(self, kind: Kind, share: float) -> FeatureRow | None:
+        scored = [f for f in self.data.features if f.kind == kind and f.both.value is not None]
+        if not scored:
+            return None
+        ranked = sorted(scored, key=lambda f: (f.both.value or 0.0, f.key))
+        return ranked[round(share * (len(ranked) - 1))]
+
+
+def band_heading(band: str) -> str:
+    """A band of exemplars in words."""
+    if band == "top":
+        return "strongest responses"
+    if band == "silent":
+        return "random windows where it is silent"
+    if band.startswith("q"):
+        return f"around quantile {band[1:]} of its activation"
+    return band
+
+
+def csv_uri(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
+    """A table as a data URI, so that the download works offline and without scripts."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
+    encoded = base64.b64encode(buffer.getvalue().encode()).decode()
+    return Markup("data:text/csv;charset=utf-8;base64,") + Markup(encoded)
+
+
+def band(estimate: Estimate) -> str:
+    """An interval for a table cell."""
+    return digits.interval(estimate)

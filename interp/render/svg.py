@@ -1,0 +1,157 @@
+"""Axes, marks and text of the figures, as inline SVG that takes its colours from the page's variables."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from markupsafe import Markup
+
+from interp.render.data import Estimate
+from interp.render.palette import css_variables
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear map from a quantity to pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Pixels of a value; a value outside the scale stays at its edge."""
+        if self.high <= self.low:
+            return self.start
+        share = min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
+        return round(self.start + share * (self.end - self.start), 1)
+
+    def ticks(self, about: int = 5) -> list[float]:
+        """Round numbers inside the scale, `about` that many."""
+        span = self.high - self.low
+        if span <= 0:
+            return [self.low]
+        rough = span / about
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next((m * power for m in (1, 2, 2.5, 5) if m * power >= rough * 0.999), 10 * power)
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        return [round(i * step, 10) for i in range(first, last + 1)]
+
+
+def tick_label(value: float) -> str:
+    """A tick as short text: 20k, 0.5, −1."""
+    if abs(value) >= 1e6:
+        text = f"{value / 1e6:g}M"
+    elif abs(value) >= 1e4:
+        text = f"{value / 1e3:g}k"
+    else:
+        text = f"{value:g}"
+    return text.replace("-", "−")
+
+
+def text(x: float, y: float, content: str, css: str = "", anchor: str = "start") -> Markup:
+    """A line of text; `css` is a class such as "tick" or "name"."""
+    return Markup('<text x="{:g}" y="{:g}" class="{}" text-anchor="{}">{}</text>').format(
+        x, y, css, anchor, content
+    )
+
+
+def line(x1: float, y1: float, x2: float, y2: float, css: str) -> Markup:
+    """A straight line."""
+    return Markup('<line x1="{:g}" y1="{:g}" x2="{:g}" y2="{:g}" class="{}"/>').format(x1, y1, x2, y2, css)
+
+
+def rectangle(x: float, y: float, width: float, height: float, css: str, title: str = "") -> Markup:
+    """A filled rectangle, with a title on hover."""
+    return Markup('<rect x="{:g}" y="{:g}" width="{:g}" height="{:g}" class="{}">{}</rect>').format(
+        x, y, max(0.0, width), max(0.0, height), css, _title(title)
+    )
+
+
+def mark(x: float, y: float, kind: str, size: float = 4, title: str = "", css: str = "") -> Markup:
+    """A point in the colour and the shape of its kind: neurons round, latents square on end, others a bar."""
+    if kind == "neuron":
+        shape = Markup('<circle cx="{:g}" cy="{:g}" r="{:g}" class="{} {}">{}</circle>')
+        return shape.format(x, y, size, kind, css, _title(title))
+    if kind == "latent":
+        r = size * 1.2
+        points = f"{x:g},{y - r:g} {x + r:g},{y:g} {x:g},{y + r:g} {x - r:g},{y:g}"
+        return Markup('<polygon points="{}" class="{} {}">{}</polygon>').format(
+            points, kind, css, _title(title)
+        )
+    return Markup('<rect x="{:g}" y="{:g}" width="{:g}" height="{:g}" class="{} {}">{}</rect>').format(
+        x - size * 0.35, y - size, size * 0.7, size * 2, kind, css, _title(title)
+    )
+
+
+def whisker(estimate: Estimate, scale: Scale, y: float, kind: str) -> Markup:
+    """The interval of an estimate as a horizontal line; nothing where it has none."""
+    if estimate.low is None or estimate.high is None:
+        return Markup()
+    return line(scale(estimate.low), y, scale(estimate.high), y, f"whisker {kind}-line")
+
+
+def bottom_axis(scale: Scale, y: float, name: str, top: float, about: int = 5) -> Markup:
+    """Horizontal axis at `y` with its name and unit below and faint grid lines up to `top`."""
+    parts = [line(scale.start, y, scale.end, y, "axis")]
+    for value in scale.ticks(about):
+        parts.append(line(scale(value), top, scale(value), y, "grid"))
+        parts.append(text(scale(value), y + 15, tick_label(value), "tick", "middle"))
+    parts.append(text((scale.start + scale.end) / 2, y + 33, name, "name", "middle"))
+    return Markup().join(parts)
+
+
+def left_axis(scale: Scale, x: float, name: str, right: float, about: int = 4) -> Markup:
+    """Vertical axis at `x`; its name stands above it, so that nobody has to tilt their head."""
+    parts = [text(4, scale.end - 9, name, "name")]
+    for value in scale.ticks(about):
+        parts.append(line(x, scale(value), right, scale(value), "grid"))
+        parts.append(text(x - 6, scale(value) + 4, tick_label(value), "tick", "end"))
+    return Markup().join(parts)
+
+
+def polyline(points: Iterable[tuple[float, float]], css: str) -> Markup:
+    """A line through points given in pixels."""
+    return Markup('<polyline points="{}" class="{}"/>').format(
+        " ".join(f"{x:g},{y:g}" for x, y in points), css
+    )
+
+
+def figure_svg(
+    parts: Sequence[Markup], width: float, height: float, label: str, *, standalone: bool = False
+) -> str:
+    """The parts as one SVG element; with `standalone`, a file that carries its own colours.
+
+    Args:
+        parts: Drawn back to front.
+        width: Pixels at full size; the figure shrinks with its column.
+        height: Pixels.
+        label: What is seen, for those who cannot see it.
+        standalone: Whether to embed the style sheet and the namespace.
+    """
+    style = Markup()
+    namespace = Markup()
+    if standalone:
+        style = Markup("<style>{}{}svg{{background:var(--paper)}}</style>").format(
+            Markup(css_variables()), Markup(figure_css())
+        )
+        namespace = Markup(' xmlns="http://www.w3.org/2000/svg"')
+    return str(
+        Markup(
+            '<svg{} class="figure" viewBox="0 0 {:g} {:g}" width="{:g}" height="{:g}" role="img" '
+            'aria-label="{}">{}{}</svg>'
+        ).format(namespace, width, height, width, height, label, style, Markup().join(parts))
+    )
+
+
+@cache
+def figure_css() -> str:
+    """The style sheet of the figures; needs the variables of the palette."""
+    return (files("interp.render") / "templates" / "figures.css").read_text(encoding="utf-8")
+
+
+def _title(content: str) -> Markup:
+    return Markup("<title>{}</title>").format(content) if content else Markup()

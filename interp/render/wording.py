@@ -1,0 +1,123 @@
+"""What the figures show, in words computed from the numbers, fair to whichever side wins."""
+
+from collections.abc import Sequence
+
+from scipy.stats import binomtest
+
+from interp.render.data import ConceptScore, Difference, Estimate, Population, ReportData
+from interp.render.digits import approximately, count, interval, measured, number
+
+SIGNIFICANCE = 0.05
+PLURAL = {"neuron": "neurons", "latent": "latents", "random": "random directions"}
+
+
+def score_title(neurons: Population | None, latents: Population | None, difference: Difference | None) -> str:
+    """Which population's descriptions predict better, or that no difference is seen."""
+    present = [p for p in (neurons, latents) if p is not None and p.both.value is not None]
+    if neurons is None or latents is None or len(present) < 2:
+        if not present:
+            return "No description could be scored"
+        return f"Descriptions of {PLURAL[present[0].kind]} score {measured(present[0].both)} on average"
+    pair = f"latents {measured(latents.both)}, neurons {measured(neurons.both)}"
+    if not any(beats_null(p) for p in present):
+        return f"Neither kind of description predicts better than shuffled ones: {pair}"
+    gap = difference.estimate if difference else Estimate(None)
+    if gap.value is None or gap.low is None or gap.high is None:
+        return f"Mean scores: {pair} (the difference has no interval)"
+    if gap.low > 0:
+        return f"Descriptions of latents predict better than those of neurons: {pair}"
+    if gap.high < 0:
+        return f"Descriptions of neurons predict better than those of latents: {pair}"
+    return f"No difference seen between neurons and latents: {pair}"
+
+
+def beats_null(population: Population) -> bool:
+    """True if the interval of the mean lies above the mean score of shuffled descriptions."""
+    low = population.both.low if population.both.low is not None else population.both.value
+    return low is not None and low > (population.null.value or 0.0)
+
+
+def concepts_found(scores: Sequence[ConceptScore], method: str, found_auroc: float) -> set[str]:
+    """Concepts whose best feature reaches `found_auroc` with an interval above the random baseline's."""
+    baseline: dict[str, float] = {}
+    for s in scores:
+        if s.method == "random":
+            bar = s.high if s.high is not None else s.auroc
+            baseline[s.concept] = max(bar, baseline.get(s.concept, 0.0))
+    return {
+        s.concept
+        for s in scores
+        if s.method == method
+        and s.auroc >= found_auroc
+        and (s.low if s.low is not None else s.auroc) > baseline.get(s.concept, 0.0)
+    }
+
+
+def concept_title(scores: Sequence[ConceptScore], found_auroc: float) -> str:
+    """How many concepts each side finds; a difference is claimed only where an exact sign test sees one."""
+    methods = {s.method for s in scores}
+    sides = [m for m in ("latents", "neurons") if m in methods]
+    if not sides:
+        return "No labelled concepts to recover"
+    total = len({s.concept for s in scores if s.method in sides})
+    found = {m: concepts_found(scores, m, found_auroc) for m in sides}
+    if len(sides) == 1:
+        return f"{sides[0].capitalize()} find {len(found[sides[0]])} of {total} concepts"
+    latents, neurons = found["latents"], found["neurons"]
+    if not latents and not neurons:
+        return f"Neither neurons nor latents find any of {total} concepts"
+    if len(latents) == len(neurons):
+        return f"Neurons and latents each find {len(latents)} of {total} concepts"
+    first, second = sorted(sides, key=lambda m: -len(found[m]))
+    title = (
+        f"{first.capitalize()} find {len(found[first])} of {total} concepts, {second} {len(found[second])}"
+    )
+    return title if sign_test(latents, neurons) < SIGNIFICANCE else f"{title}: no clear difference"
+
+
+def sign_test(one: set[str], other: set[str]) -> float:
+    """Two-sided exact p of the concepts found by one side only being split evenly (McNemar's exact test)."""
+    only_one, only_other = len(one - other), len(other - one)
+    if only_one + only_other == 0:
+        return 1.0
+    return float(binomtest(only_one, only_one + only_other).pvalue)
+
+
+def opening(data: ReportData) -> list[str]:
+    """Three sentences: what was looked at, how it was tested, what came out."""
+    kinds = {p.kind for p in data.populations}
+    parts = "the neurons it was built with" if "neuron" in kinds else "directions in its inner state"
+    if "latent" in kinds:
+        parts += (
+            ", and the latents of a sparse autoencoder (a second, small network that learned to split the "
+            "model's inner state into separate parts)"
+        )
+    what = (
+        f"While the language model {data.subject.name} ({approximately(data.subject.parameters)} parameters) read "
+        f"{approximately(data.corpus.tokens)} tokens of text, we recorded when its parts respond: {parts}."
+    )
+    described = sum(p.described for p in data.populations)
+    how = (
+        f"For {count(described)} of these parts a sentence was written that says what each responds to, and the "
+        "sentence was then used to predict the responses on other text: a score of 1 is a perfect prediction, 0 is "
+        "no better than guessing, and descriptions dealt out at random (grey) show what chance alone would score."
+    )
+    return [what, how, verdict(data)]
+
+
+def verdict(data: ReportData) -> str:
+    """The result as one sentence with the difference and its interval."""
+    neurons, latents = data.population("neuron"), data.population("latent")
+    title = score_title(neurons, latents, data.difference)
+    if neurons is None or latents is None or data.difference is None:
+        return title + "."
+    gap = data.difference.estimate
+    if gap.value is None or not interval(gap):
+        return title + "."
+    sentence = (
+        f"{title}; the difference is {measured(gap, sign=True)} (95% interval {interval(gap, sign=True)})"
+    )
+    nulls = [p.null.value for p in (neurons, latents) if p.null.value is not None]
+    if nulls:
+        sentence += f", and shuffled descriptions score {number(max(nulls))}"
+    return sentence + "."
