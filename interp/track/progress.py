@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import IO
 
 from rich import progress as bars
 from rich.console import Console
@@ -23,7 +23,7 @@ class Advance:
         self.description = description
         self.total = total
         self.unit = unit
-        self.done: float = 0
+        self.done: float | int = 0
         self.note = ""
         self.started = time.monotonic()
 
@@ -93,7 +93,7 @@ class _PlainAdvance(Advance):
 class PlainProgress(Progress):
     """A line every ten seconds, for logs and pipes."""
 
-    def __init__(self, stream: TextIO | None = None, every: float = PLAIN_LINE_EVERY_SECONDS) -> None:
+    def __init__(self, stream: IO[str] | None = None, every: float | int = PLAIN_LINE_EVERY_SECONDS) -> None:
         """Write to `stream` (standard error), at most one line each `every` seconds and task."""
         self.stream = stream
         self.every = every
@@ -180,7 +180,7 @@ def silent() -> Progress:
     return Progress()
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: float | int) -> str:
     """Return a duration as people write it: "8 s", "2 min 05 s", "1 h 02 min"."""
     whole = round(seconds)
     if whole < 60:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import wandb
 
 Mode = Literal["auto", "online", "offline", "disabled"]
+INIT_TIMEOUT_SECONDS, FINISH_TIMEOUT_SECONDS = 20.0, 300.0
+"""How long a server that does not answer may hold a run up; what was not sent stays in the run folder."""
 TABLE_ROWS = 10_000
 """W&B shows no more rows of a table; the Parquet file has them all."""
 
@@ -161,6 +163,8 @@ def _quiet_settings() -> "wandb.Settings":
         show_errors=False,
         symlink=False,
         host="hidden",
+        init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_SECONDS)),
+        finish_timeout=FINISH_TIMEOUT_SECONDS,
         disable_code=True,
         disable_git=True,
         disable_job_creation=True,

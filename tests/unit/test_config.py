@@ -45,7 +45,7 @@ def test_a_plain_file_gives_the_experiments_own_model_with_its_defaults(tmp_path
         "name": "toy",
         "seed": 0,
         "wandb": {"mode": "auto", "project": "interp"},
-        "training": {"rounds": 3, "rates": [0.5, 0.25]},
+        "training": {"rounds": 3, "rates": (0.5, 0.25)},
         "layer": 0,
         "pause_seconds": 0.0,
         "fail": "",
@@ -66,13 +66,13 @@ def test_extends_lays_a_file_over_another_relative_to_itself(tmp_path: Path) -> 
     path = write(tmp_path, "extends: base/b.yaml\nseed: 2\n")
     _, config = load_config(path)
     assert config.seed == 2 and config.name == "toy"
-    assert config.training.rounds == 3 and config.training.rates == [9.0]
+    assert config.training.rounds == 3 and config.training.rates == (9.0,)
 
 
 def test_overrides_reach_nested_keys_and_list_items_and_win(tmp_path: Path) -> None:
     path = write(tmp_path, "experiment: toy\ntraining: {rates: [1, 2]}\n")
     _, config = load_config(path, ["training.rates.1=1e-4", "training.rounds=9", "wandb={mode: disabled}"])
-    assert config.training.rates == [1.0, 1e-4]
+    assert config.training.rates == (1.0, 1e-4)
     assert config.training.rounds == 9
     assert config.wandb == WandbOptions(mode="disabled")
 
@@ -166,7 +166,7 @@ def test_an_experiment_is_a_name_and_never_a_path(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize(
     ("text", "thing", "place"),
     [
-        ("a: [1,\nb: 2\n", "not valid YAML", "line 2"),
+        ("a: [1,\nb: 2\n", "not valid YAML", "line 3, column 1"),
         ("a:\n\t- 1\n", "not valid YAML", "line 2, column 1"),
         ("- 1\n- 2\n", "mapping", ""),
         ("", "mapping", ""),
@@ -220,9 +220,9 @@ def test_optional_and_listed_sections_name_their_valid_keys(tmp_path: Path) -> N
 
         maybe: Part | None = None
         """Perhaps."""
-        many: list[Part] = []
+        many: tuple[Part, ...] = ()
         """Some."""
-        named: dict[str, Part] = {}
+        named: dict[str, Part] = Field({})
         """By name."""
 
     from pydantic import ValidationError

@@ -4,8 +4,9 @@ import errno
 import io
 import json
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -74,37 +75,55 @@ def test_publishing_again_replaces_and_leaves_no_trace(tmp_path: Path) -> None:
         assert os.listdir(tmp_path / "out") == ["b"]
 
 
-FULL = "/dev/full"
-
-
-def _safetensors_to_a_full_disk() -> None:
-    from safetensors.torch import save_file
-
-    save_file({"a": torch.zeros(1000)}, FULL)
-
-
-@pytest.mark.skipif(not os.path.exists(FULL), reason="this system has no device that is always full")
 @pytest.mark.parametrize(
     "write",
     [
-        lambda: Path(FULL).write_bytes(b"x" * 10),
-        _safetensors_to_a_full_disk,
-        lambda: pd.DataFrame({"x": np.random.random(100_000)}).to_parquet(FULL),
+        "write_bytes(folder / 'x', bytes(100_000))",
+        "write_safetensors(folder / 'x', {'a': torch.zeros(100_000)})",
+        "write_parquet(folder / 'x', pd.DataFrame({'x': np.random.random(100_000)}))",
     ],
-    ids=["python", "safetensors", "parquet"],
 )
-def test_every_writer_explains_a_full_disk(tmp_path: Path, write: Callable[[], None]) -> None:
-    with pytest.raises(UserError) as caught, full_disk_explained(tmp_path):
-        write()
-    assert "no space left on device" in caught.value.thing
-    assert str(tmp_path) in caught.value.place and "MiB free" in caught.value.place
+def test_every_writer_explains_that_there_is_no_room(tmp_path: Path, write: str) -> None:
+    """In a process that may not write files of more than 50 kB."""
+    write_text(tmp_path / "x", "old")
+    script = f"""
+import resource
+from pathlib import Path
+import numpy as np, pandas as pd, torch
+from interp.errors import UserError
+from interp.track.files import write_bytes, write_parquet, write_safetensors
+folder = Path({str(tmp_path)!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    {write}
+except UserError as error:
+    print(error.thing, error.place, sep="|")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    thing, place = done.stdout.split("|")
+    assert thing == "no room to write: file too large"
+    assert place.startswith(f"{tmp_path} (") and place.strip().endswith("MiB free)")
+    assert os.listdir(tmp_path) == ["x"] and (tmp_path / "x").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_every_kind_of_full_disk_is_explained(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(UserError, match="no room to write"), full_disk_explained(tmp_path / "not" / "there"):
+        raise error
 
 
 def test_other_errors_pass_through(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), full_disk_explained(tmp_path):
         raise PermissionError(errno.EACCES, "no")
-    with pytest.raises(NotADirectoryError):
-        write_text(tmp_path / "file", "")
+    write_text(tmp_path / "file", "")
+    with pytest.raises(OSError, match="file"):
         write_bytes(tmp_path / "file" / "below", b"")
 
 

@@ -22,7 +22,7 @@ class Training(Section):
 
     rounds: int = Field(6, gt=0)
     """How many rounds."""
-    rates: list[float] = [0.5, 0.25]
+    rates: tuple[float, ...] = (0.5, 0.25)
     """Learning rates."""
 
 
@@ -85,7 +85,7 @@ def run(config: Config, run: Run) -> None:
 
 
 def _die_at_nth_write() -> None:
-    """Die by SIGKILL right before (n even) or after (n odd) the n/2-th time a file or folder gets its name."""
+    """Die by SIGKILL before (n even) or after (n odd) the n/2-th time something gets its name."""
     moment = int(os.environ.get("TOY_DIES_AT", "-1"))
     if moment < 0:
         return
