@@ -14,7 +14,7 @@ DRAWN = {"neurons": "neuron", "latents": "latent", "random": "random"}
 def concept_recovery(
     scores: Sequence[ConceptScore], *, found_auroc: float, width: int = 760, standalone: bool = False
 ) -> str:
-    """A dot plot, one line per concept sorted by its best AUROC, with intervals; the random baseline in grey."""
+    """A dot plot, one line per concept, best AUROC first, with intervals; the random baseline in grey."""
     table: dict[str, dict[str, ConceptScore]] = {}
     for score in scores:
         if score.method in DRAWN:

@@ -21,6 +21,7 @@ from interp.render.svg import (
 
 PLURAL: dict[Kind, str] = {"neuron": "Neurons", "latent": "Latents", "random": "Random directions"}
 BIN_WIDTH = 0.1
+AXIS = "score: Pearson r, predicted against true activation"
 
 
 def overview_figure(
@@ -36,6 +37,7 @@ def overview_figure(
     scores = [f.both.value for f in features if f.both.value is not None]
     x = Scale(min(-0.2, *_floor([*scores, 0.0])), 1.0, left, right)
     parts = [bottom_axis(x, bottom, "", top - 6)]
+    parts.append(text((left + right) / 2, bottom + 50, AXIS, "name", "middle"))
     parts.append(
         text(x(0), bottom + 32, "no better than guessing", "name", "middle" if width > 500 else "start")
     )
@@ -63,7 +65,7 @@ def overview_figure(
             parts.append(whisker(mean, x, middle, population.kind))
             parts.append(mark(x(mean.value), middle, population.kind, 6, summary, "halo"))
         label.append(f"{name}: {summary}")
-    return figure_svg(parts, width, bottom + 40, "; ".join(label), standalone=standalone)
+    return figure_svg(parts, width, bottom + 56, "; ".join(label), standalone=standalone)
 
 
 def score_distributions(
@@ -93,7 +95,8 @@ def score_distributions(
         for i, share in enumerate(shares[population.kind]):
             if share:
                 edge = low + i * BIN_WIDTH
-                title = f"{number(edge, 1)} to {number(edge + BIN_WIDTH, 1)}: {counts[population.kind][i]} features"
+                many = counts[population.kind][i]
+                title = f"{number(edge, 1)} to {number(edge + BIN_WIDTH, 1)}: {many} features"
                 x0, x1 = x(edge), x(edge + BIN_WIDTH)
                 css = f"{population.kind} faint"
                 parts.append(rectangle(x0 + 0.5, y(share), x1 - x0 - 1, base - y(share), css, title))
@@ -105,16 +108,14 @@ def score_distributions(
             parts.append(mark(x(mean.value), top + 5, population.kind, 4, "mean", "halo"))
             parts.append(text(right, top - 9, f"mean {measured(mean)} ({interval(mean)})", "note", "end"))
     height = panel * len(populations)
-    parts.append(
-        bottom_axis(x, height - 8, "score: Pearson r, predicted against true activation", height - 8, 6)
-    )
+    parts.append(bottom_axis(x, height - 8, AXIS, height - 8, 6))
     return figure_svg(parts, width, height + 30, "Distribution of description scores", standalone=standalone)
 
 
 def activation_profile(
     quantiles: Sequence[tuple[float, float]], kind: Kind, *, width: int = 150, height: int = 26
 ) -> str:
-    """A feature's activation over all tokens, small: whole range thin, middle 98% and 50% thicker, zero in grey."""
+    """A feature's activation over all tokens: range thin, middle 98% and 50% thicker, zero in grey."""
     if len(quantiles) < 2:
         return ""
     low, high = min(0.0, quantiles[0][1]), max(0.0, quantiles[-1][1])
@@ -144,7 +145,7 @@ def _swarm(features: Sequence[FeatureRow], x: Scale, middle: float) -> list[Mark
         offset = ((stacked + 1) // 2) * 6.2 * (1 if stacked % 2 else -1)
         offset = max(-30.0, min(30.0, offset))
         title = f"{feature.key}: {number(feature.both.value)}, {feature.text}"
-        dots.append(mark(column * 6, middle + offset, feature.kind, 2.6, title, "faint"))
+        dots.append(mark(column * 6, middle + offset, feature.kind, 3, title, "faint"))
     return dots
 
 

@@ -13,13 +13,13 @@ from markupsafe import Markup
 
 from interp.render import digits
 from interp.render.concept_figure import concept_recovery
-from interp.render.data import ConceptScore, Estimate, Exemplar, FeatureRow, Kind, ReportData
+from interp.render.data import ConceptScore, Exemplar, FeatureRow, Kind, ReportData
 from interp.render.figures import activation_profile, overview_figure, score_distributions
 from interp.render.line_figure import training_curve
 from interp.render.palette import css_variables
 from interp.render.svg import figure_css
 from interp.render.tokens import HeatScale, TokenWindow, render_tokens, token_css
-from interp.render.wording import concept_title, concepts_found, opening, score_title
+from interp.render.wording import concept_duel, concept_title, concepts_found, opening, score_title
 
 PHONE = 350  # width in pixels of the second drawing of a figure, shown on narrow screens
 TOKENS_WITH_TITLES = 45_000  # above this many, only tokens that carry heat get a title, to stay under 5 MB
@@ -78,6 +78,7 @@ class _ReportView:
         self.opening = opening(data)
         self.score_title = score_title(data.population("neuron"), data.population("latent"), data.difference)
         self.concept_title = concept_title(data.concepts, data.found_auroc)
+        self.concept_duel = concept_duel(data.concepts)
         tokens = sum(len(e.tokens) for f in data.features for e in f.exemplars)
         self.titles = tokens <= TOKENS_WITH_TITLES
 
@@ -90,7 +91,7 @@ class _ReportView:
 
     def overview(self) -> list[Markup]:
         d = self.data
-        return [Markup(overview_figure(d.populations, d.features, width=w)) for w in (760, PHONE)]
+        return [Markup(overview_figure(d.populations, d.features, width=w)) for w in (640, PHONE)]
 
     def distributions(self) -> list[Markup]:
         d = self.data
@@ -99,7 +100,7 @@ class _ReportView:
     def recovery(self) -> list[Markup]:
         d = self.data
         return [
-            Markup(concept_recovery(d.concepts, found_auroc=d.found_auroc, width=w)) for w in (760, PHONE)
+            Markup(concept_recovery(d.concepts, found_auroc=d.found_auroc, width=w)) for w in (640, PHONE)
         ]
 
     def curves(self) -> list[Markup]:
@@ -112,24 +113,34 @@ class _ReportView:
     def legend(self, feature: FeatureRow) -> Markup:
         return self._scale(feature).legend()
 
-    def groups(self, feature: FeatureRow) -> list[Group]:
-        """A feature's exemplars by band, in the order of the data, on one scale."""
+    def groups(self, feature: FeatureRow, few: bool = False) -> list[Group]:
+        """A feature's exemplars by band, in the order of the data, on one scale; with `few`, some of them."""
         scale = self._scale(feature)
         bands: dict[str, list[Exemplar]] = {}
         for exemplar in feature.exemplars:
             bands.setdefault(exemplar.band, []).append(exemplar)
         return [
-            Group(band_heading(band), [self._window(e, scale) for e in exemplars])
+            Group(
+                band_heading(band),
+                [self._window(e, scale) for e in exemplars[: _shown(band) if few else None]],
+            )
             for band, exemplars in bands.items()
         ]
 
     def pairs(self) -> list[tuple[str, FeatureRow | None, FeatureRow | None]]:
-        """Examples by rule, not by taste: best, upper quartile, median, lower quartile, worst of each side."""
+        """Examples by rule, not by taste: best, quartiles and lowest score of each side."""
         names = ("Best score", "Upper quartile", "Median", "Lower quartile", "Lowest score")
         return [
             (name, self._at("neuron", share), self._at("latent", share))
             for name, share in zip(names, SIDE_BY_SIDE, strict=True)
         ]
+
+    def ranked(self) -> list[FeatureRow]:
+        """All features, best score first, undefined scores last."""
+        return sorted(
+            self.data.features,
+            key=lambda f: (f.both.value is None, -(f.both.value or 0.0), f.key),
+        )
 
     def recovered(self) -> list[tuple[str, int, int]]:
         """Method, concepts found, concepts tried."""
@@ -154,7 +165,26 @@ class _ReportView:
         return list(dict.fromkeys(s.method for s in self.data.concepts))
 
     def features_csv(self) -> Markup:
-        head = ["feature", "kind", "layer", "id", "polarity", "score", "score_low", "score_high", "score_top", "score_random", "null", "null_high", "firing_rate", "mean_activation", "max_activation", "best_concept", "best_concept_auroc", "description"]
+        head = [
+            "feature",
+            "kind",
+            "layer",
+            "id",
+            "polarity",
+            "score",
+            "score_low",
+            "score_high",
+            "score_top",
+            "score_random",
+            "null",
+            "null_high",
+            "firing_rate",
+            "mean_activation",
+            "max_activation",
+            "best_concept",
+            "best_concept_auroc",
+            "description",
+        ]
         rows = [
             [
                 f.key, f.kind, f.layer, f.feature_id, f.polarity, f.both.value, f.both.low, f.both.high,
@@ -225,6 +255,6 @@ def csv_uri(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
     return Markup("data:text/csv;charset=utf-8;base64,") + Markup(encoded)
 
 
-def band(estimate: Estimate) -> str:
-    """An interval for a table cell."""
-    return digits.interval(estimate)
+def _shown(band: str) -> int:
+    """How many exemplars of a band stand side by side; the table below has all."""
+    return 4 if band == "top" else 1 if band.startswith("q") else 2

@@ -1,5 +1,6 @@
 """Tokens with their activations as background heat: the one renderer for web, report and notebook."""
 
+import math
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -11,7 +12,6 @@ from markupsafe import Markup, escape
 from interp.render.digits import significant
 from interp.render.palette import HEAT_LEVELS, css_variables
 
-QUIET = 0.02  # share of the scale below which a token stays white
 VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
@@ -48,13 +48,13 @@ class HeatScale:
         return cls(top=top, signed=signed)
 
     def level(self, value: float) -> int:
-        """Heat from -8 to 8, 0 for none."""
+        """Heat from -8 to 8; 0, no colour, below a sixteenth of the scale."""
         if self.top <= 0 or (value < 0 and not self.signed):
             return 0
         share = min(1.0, abs(value) / self.top)
-        if not share > QUIET:  # also a value that is not a number
+        if math.isnan(share):
             return 0
-        level = max(1, round(share * HEAT_LEVELS))
+        level = round(share * HEAT_LEVELS)
         return level if value > 0 else -level
 
     def css_class(self, value: float) -> str:

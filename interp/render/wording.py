@@ -75,6 +75,28 @@ def concept_title(scores: Sequence[ConceptScore], found_auroc: float) -> str:
     return title if sign_test(latents, neurons) < SIGNIFICANCE else f"{title}: no clear difference"
 
 
+def concept_duel(scores: Sequence[ConceptScore]) -> str:
+    """Concept by concept, which side's best feature is ahead, and how often the intervals lie apart."""
+    best = {(s.concept, s.method): s for s in scores}
+    pairs = [
+        (s, best[s.concept, "neurons"])
+        for (c, m), s in best.items()
+        if m == "latents" and (c, "neurons") in best
+    ]
+    if not pairs:
+        return ""
+    latents = [(a, b) for a, b in pairs if a.auroc > b.auroc]
+    neurons = [(b, a) for a, b in pairs if b.auroc > a.auroc]
+    return (
+        f"Concept by concept, the best latent is ahead for {len(latents)} ({_apart(latents)} with intervals "
+        f"apart), the best neuron for {len(neurons)} ({_apart(neurons)})."
+    )
+
+
+def _apart(pairs: Sequence[tuple[ConceptScore, ConceptScore]]) -> int:
+    return sum(a.low is not None and b.high is not None and a.low > b.high for a, b in pairs)
+
+
 def sign_test(one: set[str], other: set[str]) -> float:
     """Two-sided exact p of the concepts found by one side only being split evenly (McNemar's exact test)."""
     only_one, only_other = len(one - other), len(other - one)
@@ -93,14 +115,14 @@ def opening(data: ReportData) -> list[str]:
             "model's inner state into separate parts)"
         )
     what = (
-        f"While the language model {data.subject.name} ({approximately(data.subject.parameters)} parameters) read "
-        f"{approximately(data.corpus.tokens)} tokens of text, we recorded when its parts respond: {parts}."
+        f"While the language model {data.subject.name} ({approximately(data.subject.parameters)} parameters) "
+        f"read {approximately(data.corpus.tokens)} tokens of text, we recorded when its parts respond: {parts}."
     )
     described = sum(p.described for p in data.populations)
     how = (
-        f"For {count(described)} of these parts a sentence was written that says what each responds to, and the "
-        "sentence was then used to predict the responses on other text: a score of 1 is a perfect prediction, 0 is "
-        "no better than guessing, and descriptions dealt out at random (grey) show what chance alone would score."
+        f"For {count(described)} of these parts a sentence was written that says what each responds to, and "
+        "used to predict the responses on other text: a score of 1 is a perfect prediction, 0 is no better "
+        "than guessing, and descriptions dealt out to the wrong parts (grey) show what chance alone scores."
     )
     return [what, how, verdict(data)]
 
