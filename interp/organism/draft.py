@@ -1,6 +1,6 @@
 """Writing one labelled document: templates, compiled once, and the draft that they are written into."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -8,6 +8,9 @@ from typing import Any
 from interp.organism.concepts import lexical_labels
 from interp.organism.lexicon import read_data
 from interp.organism.vocabulary import strip_marks, token_ids
+
+# The id of every word and the concepts it carries.
+_ENCODINGS = {word: (index, lexical_labels().get(word, 0)) for word, index in token_ids().items()}
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Template:
             bare = strip_marks(word)
             marks = word.removesuffix(bare)
             slot = bare[1:-1] if bare.startswith("{") else None
-            token, label = (0, 0) if slot else encode_word(bare)
+            token, label = (0, 0) if slot else _ENCODINGS[bare]
             parts.append(Part(slot, token, label, "*" in marks, "~" in marks))
         return cls(tuple(parts))
 
@@ -73,40 +76,27 @@ class Draft:
         """
         for part in template.parts:
             if part.slot is None:
-                self._put(part.token, part.label, part.answer, part.chat)
+                self._put(((part.token, part.label),), part.answer, part.chat)
                 continue
-            words = slots[part.slot].split()
+            words = [_ENCODINGS[word] for word in slots[part.slot].split()]
             begins = announce.get(part.slot, 0) if announce else 0
-            if begins and len(words) < 2:
+            if begins:
+                self._put(words[:-1], part.answer, part.chat)
                 self.active |= begins
-            for index, word in enumerate(words):
-                if begins and index == len(words) - 1:
-                    self.active |= begins
-                self._put(*encode_word(word), part.answer, part.chat)
+                words = words[-1:]
+            self._put(words, part.answer, part.chat)
 
-    def say(self, words: str, answer: bool = False) -> None:
+    def say(self, words: str) -> None:
         """Write plain words."""
-        for word in words.split():
-            self._put(*encode_word(word), answer, False)
+        self._put([_ENCODINGS[word] for word in words.split()], False, False)
 
-    def _put(self, token: int, label: int, answer: bool, chat: bool) -> None:
-        if label & self.spreading:
+    def _put(self, words: Sequence[tuple[int, int]], answer: bool, chat: bool) -> None:
+        for token, label in words:
             self.active |= label & self.spreading
-        self.tokens.append(token)
-        self.labels.append((label & ~self.suppressed) | self.active)
-        self.answers.append(answer)
-        self.chat.append(chat)
-
-
-def encode_word(word: str) -> tuple[int, int]:
-    """The id of a word and the concepts it carries; `KeyError` for a word outside the vocabulary."""
-    return _encodings()[word]
-
-
-@cache
-def _encodings() -> dict[str, tuple[int, int]]:
-    labels = lexical_labels()
-    return {word: (index, labels.get(word, 0)) for word, index in token_ids().items()}
+            self.tokens.append(token)
+            self.labels.append((label & ~self.suppressed) | self.active)
+            self.answers.append(answer)
+            self.chat.append(chat)
 
 
 def templates(family: str) -> Any:
