@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -33,11 +34,12 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         number = error.errno if isinstance(error, OSError) else None
-        text = str(error)
-        if number not in _NO_ROOM and not any(f"(os error {code})" in text for code in _NO_ROOM):
+        if number is None and (found := re.search(r"\(os error (\d+)\)", str(error))):
+            number = int(found[1])
+        if number not in _NO_ROOM:
             raise
         raise UserError(
-            "no room to write: " + os.strerror(number or errno.ENOSPC).lower(),
+            "no room to write: " + os.strerror(number).lower(),
             f"{folder} ({_free_space(folder)} free)",
             "free some space or use another disk, then run the same command again; what was finished is kept",
         ) from error

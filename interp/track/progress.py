@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from io import TextIOBase
 
 from rich import progress as bars
 from rich.console import Console
@@ -93,7 +93,9 @@ class _PlainAdvance(Advance):
 class PlainProgress(Progress):
     """A line every ten seconds, for logs and pipes."""
 
-    def __init__(self, stream: IO[str] | None = None, every: float | int = PLAIN_LINE_EVERY_SECONDS) -> None:
+    def __init__(
+        self, stream: TextIOBase | None = None, every: float | int = PLAIN_LINE_EVERY_SECONDS
+    ) -> None:
         """Write to `stream` (standard error), at most one line each `every` seconds and task."""
         self.stream = stream
         self.every = every
