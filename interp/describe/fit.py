@@ -6,6 +6,7 @@ import numpy as np
 
 from interp.describe.evidence import Evidence
 from interp.describe.pattern import ExplainSettings, Pattern
+from interp.describe.simulate import simulate
 from interp.describe.trie import IGNORE, End, Path, PatternTrie
 
 
@@ -19,7 +20,8 @@ def build(patterns: Sequence[Pattern], evidence: Evidence, settings: ExplainSett
     if not patterns:
         return PatternTrie({}, 0.0)
     trie = fit(PatternTrie(_measured(patterns, settings)), evidence)
-    return fit(_thin(trie), evidence)
+    trie = fit(_thin(trie), evidence)
+    return _observed(trie, evidence, settings)
 
 
 def _measured(patterns: Sequence[Pattern], settings: ExplainSettings) -> dict[Path, End]:
@@ -39,6 +41,31 @@ def _measured(patterns: Sequence[Pattern], settings: ExplainSettings) -> dict[Pa
         path: End(float(np.mean([value for value, _ in seen])), sum(support for _, support in seen))
         for path, seen in gathered.items()
     }
+
+
+def _observed(trie: PatternTrie, evidence: Evidence, settings: ExplainSettings) -> dict[Path, End]:
+    """Tokens, then tokens after a token, whose mean differs from the prediction by `settings.visible` of the peak.
+
+    They were not tested by substitution, only seen `settings.often` times or more on the explain split.
+    """
+    residuals: dict[Path, list[float]] = {}
+    for context in (0, 1):
+        residuals: dict[Path, list[float]] = {}
+        for window in evidence.windows:
+            predicted = simulate(trie, window.tokens)
+            gap = window.values.astype(np.float64) - predicted
+            tokens = window.tokens.tolist()
+            for i in np.flatnonzero(window.counts).tolist():
+                if i >= context:
+                    residuals.setdefault(tuple(tokens[i - context : i + 1][::-1]), []).append(float(gap[i]))
+        found: dict[Path, End] = {}
+        for path, rest in residuals.items():
+            shrunk = sum(rest) / (len(rest) + 1)
+            if path not in trie.patterns and len(rest) >= settings.often and abs(shrunk) >= settings.visible * trie.peak:
+                base = trie.patterns.get(path[:1]) if context else None
+                found[path] = End((base.value if base else trie.baseline) + shrunk)
+        trie = fit(PatternTrie({**found, **trie.patterns}, trie.baseline), evidence)
+    return trie
 
 
 def fit(trie: PatternTrie, evidence: Evidence) -> PatternTrie:

@@ -18,16 +18,22 @@ class ExplainSettings:
     """Share from which on more context is no longer looked for."""
     full_context: int = 4
     """Number of context tokens up to which `full` is looked for once `keep` is reached."""
-    context_levels: tuple[int, ...] = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24)
+    context_levels: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
     """Numbers of context tokens to try, ascending; the last is the longest context of a pattern."""
-    importance: float = 0.35
+    importance: float = 0.4
     """A token matters if replacing it loses at least this share of the activation, on average."""
-    substitutes: int = 4
+    substitutes: int = 3
     """Random tokens that importance is averaged over."""
+    block: int = 4
+    """Longer contexts are first replaced in blocks of this many tokens."""
     candidates: int = 12
-    """Replacements tried for a token that matters, besides the substitutes."""
+    """Replacements tried for the activating token besides the substitutes; half as many for context."""
     examples: int = 24
     """Peaks looked at per feature: that of each exemplar, then further ones of different tokens."""
+    often: int = 2
+    """Times a token has to be seen before what the feature does on it is taken as known."""
+    visible: float = 0.05
+    """Share of the peak by which that has to differ from what the patterns predict."""
     seed: int = 0
 
 

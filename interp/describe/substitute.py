@@ -40,47 +40,52 @@ class Unigrams:
 
 @dataclass(frozen=True)
 class _Trial:
-    """One token of one pattern replaced."""
+    """Consecutive tokens of one pattern replaced, from `place` on."""
 
     pattern: Pattern
     place: int
-    token: int
+    tokens: tuple[int, ...]
 
     @property
     def query(self) -> Query:
         tokens = self.pattern.tokens.copy()
-        tokens[self.place] = self.token
+        tokens[self.place : self.place + len(self.tokens)] = self.tokens
         return Query(self.pattern.feature, tokens)
 
 
 def weigh(ask: Ask, patterns: Sequence[Pattern], unigrams: Unigrams, settings: ExplainSettings) -> None:
     """Set every pattern's `importance`: 1 - mean activation with the token replaced / activation.
 
-    Neuron2Graph, section 3.2, with several substitutes in the place of a mask token. A token without any
+    Neuron2Graph, section 3.2, with several substitutes in the place of a mask token. Long contexts are
+    replaced in blocks first; the tokens of a block that does not matter do not either. A token without any
     substitute (a corpus of one token) counts as important. Substitutes that keep the activation are
-    remembered as `replacements`.
+    remembered as `replacements`. Context left of the first important token is dropped where the activation
+    stays without it.
     """
-    trials: list[_Trial] = []
+    blocks: list[_Trial] = []
     for pattern in patterns:
         pattern.importance = np.ones(len(pattern.tokens))
         pattern.replacements = [{} for _ in pattern.tokens]
+        if pattern.measured > 0 and len(pattern.tokens) > settings.block + 1:
+            rng = _rng(settings, pattern)
+            for place in range(0, len(pattern.tokens) - 1, settings.block):
+                length = min(settings.block, len(pattern.tokens) - 1 - place)
+                drawn = [unigrams.draw(length, rng, without=-1) for _ in range(2)]
+                blocks += [_Trial(pattern, place, tuple(tokens)) for tokens in drawn if len(tokens) == length]
+    _lose(blocks, _values(ask, blocks))
+    trials: list[_Trial] = []
+    for pattern in patterns:
         if pattern.measured <= 0:
             continue
-        # Seeded by the pattern itself: a feature's description does not depend on its company.
-        rng = np.random.default_rng([settings.seed, zlib.crc32(pattern.tokens.tobytes())])
+        rng = _rng(settings, pattern)
         for place, token in enumerate(pattern.tokens.tolist()):
-            drawn = unigrams.draw(settings.substitutes, rng, without=token)
-            trials += [_Trial(pattern, place, substitute) for substitute in drawn]
-    kept: dict[tuple[int, int], list[float]] = {}
-    for trial, value in _answers(ask, trials, settings):
-        kept.setdefault((id(trial.pattern), trial.place), []).append(max(value, 0.0))
-    for pattern in patterns:
-        for place in range(len(pattern.tokens)):
-            values = kept.get((id(pattern), place))
-            if values:
-                pattern.importance[place] = min(
-                    max(1.0 - float(np.mean(values)) / pattern.measured, 0.0), 1.0
-                )
+            if pattern.importance[place] >= settings.importance * 0.7:
+                drawn_tokens = unigrams.draw(settings.substitutes, rng, without=token)
+                trials += [_Trial(pattern, place, (substitute,)) for substitute in drawn_tokens]
+    values = _values(ask, trials)
+    _lose(trials, values)
+    _remember(trials, values, settings)
+    _trim(ask, patterns, settings)
 
 
 def augment(ask: Ask, patterns: Sequence[Pattern], propose: Propose, settings: ExplainSettings) -> None:
@@ -99,22 +104,56 @@ def augment(ask: Ask, patterns: Sequence[Pattern], propose: Propose, settings: E
     for pattern, proposed in zip(worth, proposals, strict=True):
         for place in np.flatnonzero(pattern.importance >= settings.importance).tolist():
             back = len(pattern.tokens) - 1 - place
+            most = settings.candidates if not back else settings.candidates // 2
             tried = {int(pattern.tokens[place]), *pattern.replacements[place]}
-            others = _new(peers[pattern.feature, back], tried, settings.candidates // 2)
-            others += _new(
-                proposed[len(pattern.before) + place].tolist(), tried, settings.candidates - len(others)
-            )
-            trials += [_Trial(pattern, place, token) for token in others]
-    for _ in _answers(ask, trials, settings):
-        pass
+            others = _new(peers[pattern.feature, back], tried, most // 2)
+            others += _new(proposed[len(pattern.before) + place].tolist(), tried, most - len(others))
+            trials += [_Trial(pattern, place, (token,)) for token in others]
+    _remember(trials, _values(ask, trials), settings)
 
 
-def _answers(ask: Ask, trials: Sequence[_Trial], settings: ExplainSettings) -> list[tuple[_Trial, float]]:
-    answers = list(zip(trials, ask([trial.query for trial in trials]).tolist(), strict=True))
-    for trial, value in answers:
+def _rng(settings: ExplainSettings, pattern: Pattern) -> np.random.Generator:
+    """Seeded by the pattern itself, so that a description does not depend on what else is described."""
+    return np.random.default_rng([settings.seed, zlib.crc32(pattern.tokens.tobytes())])
+
+
+def _values(ask: Ask, trials: Sequence[_Trial]) -> list[float]:
+    values: list[float] = ask([trial.query for trial in trials]).tolist()
+    return values
+
+
+def _lose(trials: Sequence[_Trial], values: Sequence[float]) -> None:
+    """Turn the activations left into the importance of the tokens that were replaced."""
+    left: dict[tuple[int, int], list[float]] = {}
+    replaced: dict[tuple[int, int], _Trial] = {}
+    for trial, value in zip(trials, values, strict=True):
+        left.setdefault((id(trial.pattern), trial.place), []).append(max(value, 0.0))
+        replaced[id(trial.pattern), trial.place] = trial
+    for key, trial in replaced.items():
+        lost = 1.0 - float(np.mean(left[key])) / trial.pattern.measured
+        trial.pattern.importance[trial.place : trial.place + len(trial.tokens)] = min(max(lost, 0.0), 1.0)
+
+
+def _remember(trials: Sequence[_Trial], values: Sequence[float], settings: ExplainSettings) -> None:
+    for trial, value in zip(trials, values, strict=True):
         if value >= settings.keep * trial.pattern.measured:
-            trial.pattern.replacements[trial.place][trial.token] = value
-    return answers
+            trial.pattern.replacements[trial.place][trial.tokens[0]] = value
+
+
+def _trim(ask: Ask, patterns: Sequence[Pattern], settings: ExplainSettings) -> None:
+    trimmed = []
+    for pattern in patterns:
+        first = int(np.argmax(pattern.importance >= settings.importance))
+        if first and pattern.measured > 0:
+            trimmed.append((pattern, first))
+    values = ask([Query(pattern.feature, pattern.tokens[first:]) for pattern, first in trimmed])
+    for (pattern, first), value in zip(trimmed, values.tolist(), strict=True):
+        if value >= settings.keep * pattern.measured:
+            pattern.before = np.concatenate([pattern.before, pattern.tokens[:first]])
+            pattern.tokens = pattern.tokens[first:]
+            pattern.importance = pattern.importance[first:]
+            pattern.replacements = pattern.replacements[first:]
+            pattern.measured = value
 
 
 def _new(tokens: Iterable[int], tried: set[int], most: int) -> list[int]:
