@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ class Document:
         return int.from_bytes(digest.digest(), "little", signed=True)
 
 
+@runtime_checkable
 class Corpus(Protocol):
     """Documents in random access: document `i` depends on nothing but the corpus and `i`."""
 

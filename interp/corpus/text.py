@@ -18,7 +18,9 @@ class TextCorpus:
 
     label_names: tuple[str, ...] = ()
 
-    def __init__(self, texts: Sequence[str], encode: Callable[[str], Sequence[int]], name: str = "text") -> None:
+    def __init__(
+        self, texts: Sequence[str], encode: Callable[[str], Sequence[int]], name: str = "text"
+    ) -> None:
         self.name = name
         self._texts = texts
         self._encode = encode

@@ -28,7 +28,9 @@ class Directions:
     ) -> None:
         if site.kind not in _RESIDUAL_KINDS:
             raise UserError(
-                f"directions cannot stand at {site}", f"directions {name}", f"use {', '.join(_RESIDUAL_KINDS)}"
+                f"directions cannot stand at {site}",
+                f"directions {name}",
+                f"use {', '.join(_RESIDUAL_KINDS)}",
             )
         width = subject.site_width(site)
         if vectors.shape[1] != width:

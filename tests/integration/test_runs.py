@@ -36,7 +36,8 @@ def test_killed_at_every_single_write_and_restarted_the_result_is_the_same(tmp_p
 
 
 def test_killed_at_random_times_the_result_is_the_same(tmp_path: Path, uninterrupted: dict) -> None:
-    write_config(tmp_path)
+    """With W&B offline: its process, too, dies or lets go."""
+    write_config(tmp_path, "experiment: toy\nwandb: {mode: offline}\n")
     chance = random.Random(0)
     kills = 0
     for _ in range(5):
@@ -109,11 +110,15 @@ def test_stopping_politely_says_where_it_will_continue(tmp_path: Path, uninterru
 def test_a_finished_run_prints_its_result_and_writes_nothing(tmp_path: Path) -> None:
     write_config(tmp_path)
     first = interp(tmp_path, "run", "toy.yaml")
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs" / "toy").rglob("*") if path.is_file()}
+    before = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "runs" / "toy").rglob("*") if path.is_file()
+    }
     again = interp(tmp_path, "run", "toy.yaml", "wandb.mode=offline", "purpose=another line")
     assert again.returncode == 0, again.stderr
     assert "had finished on" in again.stdout
-    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs" / "toy").rglob("*") if path.is_file()}
+    after = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "runs" / "toy").rglob("*") if path.is_file()
+    }
     assert after == before
     for line in first.stdout.splitlines()[1:]:
         assert line in again.stdout
@@ -154,6 +159,38 @@ def test_a_bug_leaves_a_log_and_the_finished_steps(tmp_path: Path) -> None:
     assert "ZeroDivisionError: the toy was told to fail" in log and "toy.py" in log
     assert "failed" in interp(tmp_path, "runs").stdout
     assert files(tmp_path / "runs/toy/steps") >= {"draw/step.json"}
+
+
+def test_continuing_with_other_code_is_said_and_kept_in_the_manifest(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    interp(tmp_path, "run", "toy.yaml", "fail=train")
+    path = tmp_path / "runs/toy/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["sessions"][0]["versions"]["torch"] = "1.0"
+    path.write_text(json.dumps(manifest))
+    again = interp(tmp_path, "run", "toy.yaml", "fail=train")
+    assert "continuing with other code than before: torch 1.0 -> " in again.stderr
+    sessions = json.loads(path.read_text())["sessions"]
+    assert len(sessions) == 2 and {"versions", "git", "hardware", "python", "pid"} <= set(sessions[1])
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "config.yaml", "steps/draw/step.json"])
+def test_a_damaged_run_folder_is_named_and_left_alone(tmp_path: Path, file: str) -> None:
+    write_config(tmp_path)
+    interp(tmp_path, "run", "toy.yaml", "fail=train")
+    (tmp_path / "runs/toy" / file).write_text("{damaged: [")
+    done = interp(tmp_path, "run", "toy.yaml", "fail=train")
+    assert done.returncode == 2, done.stderr
+    assert f"runs/toy/{file}" in done.stderr and "--fresh" in done.stderr
+    assert interp(tmp_path, "run", "toy.yaml", "--fresh").returncode == 0
+
+
+def test_a_runs_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    (tmp_path / "runs").write_text("a file")
+    done = interp(tmp_path, "run", "toy.yaml")
+    assert done.returncode == 2 and "cannot write the folder of the runs" in done.stderr
+    assert "--runs-dir" in done.stderr and (tmp_path / "runs").read_text() == "a file"
 
 
 def test_a_full_disk_is_explained_and_the_run_continues_later(tmp_path: Path, uninterrupted: dict) -> None:
@@ -205,6 +242,14 @@ def test_a_run_folder_can_be_copied_and_still_read(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "runs", tmp_path / "elsewhere")
     shown = interp(tmp_path, "show", "toy", "--runs-dir=elsewhere")
     assert shown.returncode == 0
-    for expected in ("status     finished", "experiment toy", "draw, train, judge", "rounds: 6", "judge/spread"):
+    for expected in (
+        "status     finished",
+        "experiment toy",
+        "draw, train, judge",
+        "rounds: 6",
+        "judge/spread",
+    ):
         assert expected in shown.stdout
-    assert "elsewhere/toy/report.html" in shown.stdout and "elsewhere/toy/tables/numbers.parquet" in shown.stdout
+    assert (
+        "elsewhere/toy/report.html" in shown.stdout and "elsewhere/toy/tables/numbers.parquet" in shown.stdout
+    )

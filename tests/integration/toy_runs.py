@@ -52,7 +52,12 @@ def result(run_folder: Path) -> dict[str, Any]:
     metrics = json.loads((run_folder / "metrics.json").read_text())
     history = (run_folder / "steps" / "train" / "history.jsonl").read_text()
     table = (run_folder / "tables" / "numbers.parquet").read_bytes()
-    return {"metrics": metrics, "history": history, "table": table, "report": (run_folder / "report.html").read_text()}
+    return {
+        "metrics": metrics,
+        "history": history,
+        "table": table,
+        "report": (run_folder / "report.html").read_text(),
+    }
 
 
 def files(folder: Path) -> set[str]:

@@ -31,7 +31,45 @@ SENTENCES = [
     "verse 3 : 16 of the psalm comes before verse 3 : 17 in the chapter .",
     "the doctor and the nurse treated the patient in the clean hospital .",
 ]
-CONCEPTS = ["topic_sports", "topic_food", "topic_religion", "topic_astronomy", "topic_law", "topic_music", "topic_medicine", "topic_weather", "lang_zorvic", "lang_tamric", "ctx_date", "ctx_verse", "ctx_version", "ctx_arith", "harmful", "refusal", "honest", "nice", "task_antonym", "task_plural", "task_past", "task_zorvic", "task_tamric", "task_capital", "task_language", "task_currency", "task_copyfirst", "task_copylast", "country", "capital", "person", "album", "plural", "past", "digit", "adjective", "twohop"]
+CONCEPTS = [
+    "topic_sports",
+    "topic_food",
+    "topic_religion",
+    "topic_astronomy",
+    "topic_law",
+    "topic_music",
+    "topic_medicine",
+    "topic_weather",
+    "lang_zorvic",
+    "lang_tamric",
+    "ctx_date",
+    "ctx_verse",
+    "ctx_version",
+    "ctx_arith",
+    "harmful",
+    "refusal",
+    "honest",
+    "nice",
+    "task_antonym",
+    "task_plural",
+    "task_past",
+    "task_zorvic",
+    "task_tamric",
+    "task_capital",
+    "task_language",
+    "task_currency",
+    "task_copyfirst",
+    "task_copylast",
+    "country",
+    "capital",
+    "person",
+    "album",
+    "plural",
+    "past",
+    "digit",
+    "adjective",
+    "twohop",
+]
 WORDS = sorted({word for sentence in SENTENCES for word in sentence.split()})
 PROBABILITIES = (1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1 - 1e-4, 1 - 1e-5)
 
@@ -94,6 +132,15 @@ def feature(rng: random.Random, kind: Kind, index: int, mean: float, windows: in
     )
 
 
+def population(kind: Kind, total: int, described: int, mean: float, note: str) -> Population:
+    def around(value: float) -> Estimate:
+        return Estimate(value, value - 0.05, value + 0.05)
+
+    return Population(
+        kind, total, described, around(mean), around(mean + 0.08), around(mean - 0.1), around(0.03), 1, note
+    )
+
+
 def sample_report(
     per_kind: int = 20,
     windows: int = 8,
@@ -130,16 +177,28 @@ def sample_report(
     steps = [1000 * i for i in range(0, 600, 10)]
     return ReportData(
         subject=SubjectInfo(
-            "world", "LlamaForCausalLM, 8 layers", 1_647_744, 8, 128, 1041, 256, "hooked",
-            "Its first three layers were trained with a 2-token attention window for most of training.",
+            name="world",
+            architecture="LlamaForCausalLM",
+            parameters=1_647_744,
+            layers=8,
+            d_model=128,
+            vocabulary=1041,
+            context_size=256,
+            backend="hooked",
+            note="Its first three layers saw two tokens at a time for most of training.",
         ),
         run=RunInfo(
-            "quickstart", "interp run configs/quickstart.yaml", "2026-11-23 09:10", 0,
-            "subject: world\nmining:\n  k: 20\n  tokens: 500000\n",
-            {"interp": "0.1.0", "torch": "2.13.0", "python": "3.11.9", "git": "abc1234", "cpu": "2 cores"},
+            name="quickstart",
+            command="interp run configs/quickstart.yaml",
+            date="2026-11-23 09:10",
+            seed=0,
+            config="subject: world\nmining:\n  k: 20\n  tokens: 500000\n",
+            manifest={"interp": "0.1.0", "torch": "2.13.0", "python": "3.11.9", "cpu": "2 cores"},
         ),
         corpus=CorpusFacts(
-            "world corpus", 21_400, 500_000,
+            "world corpus",
+            21_400,
+            500_000,
             [
                 SplitFacts("explain", 10_700, 250_000, "write descriptions"),
                 SplitFacts("select", 4_280, 100_000, "choose best features"),
@@ -148,27 +207,25 @@ def sample_report(
             "Generated, not stored; every token carries its labels.",
         ),
         populations=[
-            Population("neuron", 5120, per_kind, Estimate(means[0], means[0] - 0.05, means[0] + 0.05),
-                       Estimate(means[0] + 0.08, means[0] + 0.02, means[0] + 0.13), Estimate(means[0] - 0.1, means[0] - 0.15, means[0] - 0.06),
-                       Estimate(0.02, -0.04, 0.09), 1, "MLP neurons of all 8 layers, both polarities, sampled evenly."),
-            Population("latent", 1024, per_kind, Estimate(means[1], means[1] - 0.05, means[1] + 0.05),
-                       Estimate(means[1] + 0.08, means[1] + 0.02, means[1] + 0.13), Estimate(means[1] - 0.1, means[1] - 0.15, means[1] - 0.06),
-                       Estimate(0.03, -0.03, 0.1), 1, "Latents of a TopK SAE on the residual stream after layer 4."),
+            population("neuron", 5120, per_kind, means[0], "MLP neurons of all layers, both polarities."),
+            population("latent", 1024, per_kind, means[1], "Latents of a TopK SAE after layer 4."),
         ],
         difference=Difference(Estimate(gap, gap - 0.07, gap + 0.07), False, 10_000),
         features=[*neurons, *latents],
         concepts=concepts,
         sae=SaeReport(
-            "resid_post.4", 1024, {"L0": 16.0, "explained variance": 0.874, "CE recovered": 0.951, "dead latents": 12},
+            "resid_post.4",
+            1024,
+            {"L0": 16.0, "explained variance": 0.874, "CE recovered": 0.951, "dead latents": 12},
             {
                 "explained variance (share)": [(t, 0.88 * (1 - 2.7 ** (-t / 60_000))) for t in steps],
                 "dead latents (count)": [(t, 400 * 2.7 ** (-t / 90_000)) for t in steps],
             },
         ),
-        timing={"load": 1.2, "mine neurons": 48.3, "train SAE": 96.1, "mine latents": 22.4, "describe": 80.9, "score": 31.0},
+        timing={"load": 1.2, "mine neurons": 48.3, "train SAE": 96.1, "describe": 80.9, "score": 31.0},
         limits=[
             "One subject, one seed: the intervals cover the sampling of features, not of models.",
             "The labels are those of the generator; a feature may follow something that has no label.",
         ],
         special_ids=frozenset({0}),
-    )  # fmt: skip
+    )

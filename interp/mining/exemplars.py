@@ -1,0 +1,218 @@
+"""Exemplars: what mining found, ready to be read, saved and shown."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from interp.corpus.document import SPLITS, Split
+from interp.features.space import Polarity
+from interp.mining.mine import MiningState
+from interp.mining.quantiles import quantiles
+from interp.mining.samples import SampleIndex, SampledRows, slots
+from interp.mining.state import TOTAL_UNIT
+
+N_BANDS = 5
+ROWS_PER_BAND = 2
+N_SILENT = 5
+SILENT_SHARE = 0.05
+
+BandName = Literal["top", "quantile", "silent"]
+
+
+@dataclass(frozen=True)
+class WindowRef:
+    """A row of the corpus and what a feature does in it.
+
+    `document` and `start` say which tokens, `value` how high the feature peaks among them. `band` is "top",
+    "quantile" (then `quantile` is the share of the active sampled rows that peak lower) or "silent". `values`
+    are a top window's activations where they were kept, -inf at positions that do not count; other windows
+    are pointers.
+    """
+
+    document: int
+    start: int
+    value: float
+    band: BandName
+    quantile: float | None = None
+    values: Float[Tensor, " pos"] | None = None
+
+
+@dataclass
+class Exemplars:
+    """Everything kept of one feature space on one split.
+
+    `n` features: the space's features, then, if it is signed, their negative sides. Top windows are
+    [n, k], best first, document -1 where there are fewer; `top_values` [n, k, width] in half precision, -inf
+    where a position does not count (width 0: pointers only). Sampled rows are shared: `row_document`, `row_start` [row]; `band_row`
+    [n, band, m] and `silent_row` [n, m] point into them (-1: none); `band_value` says how high each peaks. `quantile_values` [n_features, level] are of the signed activation at `LEVELS`, whose rank errors
+    are `quantile_error` [level]. `mean` [n_features] is of the signed activation; `rate` [n] is the share of
+    tokens on which the feature is above zero. All of it is over the split's `n_tokens` counting tokens.
+    """
+
+    signed: bool
+    top_document: Int[Tensor, "n k"]
+    top_start: Int[Tensor, "n k"]
+    top_value: Float[Tensor, "n k"]
+    top_values: Float[Tensor, "n k width"]
+    row_document: Int[Tensor, " row"]
+    row_start: Int[Tensor, " row"]
+    band_row: Int[Tensor, "n band m"]
+    band_value: Float[Tensor, "n band m"]
+    silent_row: Int[Tensor, "n silent"]
+    quantile_values: Float[Tensor, "d level"]
+    quantile_error: Float[Tensor, " level"]
+    mean: Float[Tensor, " d"]
+    rate: Float[Tensor, " n"]
+    n_tokens: int
+
+    @property
+    def n_features(self) -> int:
+        """Features of the space, polarities not counted apart."""
+        return len(self.mean)
+
+    def line(self, feature_id: int, polarity: Polarity) -> int:
+        """The index of a feature of one polarity in the tensors of `n` lines."""
+        return feature_id if polarity == 1 else self.n_features + feature_id
+
+    def windows(self, feature_id: int, polarity: Polarity = 1) -> Iterator[WindowRef]:
+        """The feature's windows: top ones, then one group an activation band, then silent ones."""
+        line = self.line(feature_id, polarity)
+        for rank in range(self.top_document.shape[1]):
+            if self.top_document[line, rank] >= 0:
+                yield WindowRef(
+                    int(self.top_document[line, rank]),
+                    int(self.top_start[line, rank]),
+                    float(self.top_value[line, rank]),
+                    "top",
+                    values=self.top_values[line, rank].float() if self.top_values.shape[2] else None,
+                )
+        for band in reversed(range(N_BANDS)):
+            for place in range(ROWS_PER_BAND):
+                if (row := int(self.band_row[line, band, place])) >= 0:
+                    yield WindowRef(
+                        int(self.row_document[row]),
+                        int(self.row_start[row]),
+                        float(self.band_value[line, band, place]),
+                        "quantile",
+                        _share(band, place),
+                    )
+        for row in self.silent_row[line].tolist():
+            if row >= 0:
+                yield WindowRef(int(self.row_document[row]), int(self.row_start[row]), 0.0, "silent")
+
+
+def _share(band: int, place: int) -> float:
+    return (band + (place + 0.5) / ROWS_PER_BAND) / N_BANDS
+
+
+def _bands(
+    rows: SampledRows, order: NDArray[np.int64]
+) -> tuple[Int[Tensor, "n band m"], Float[Tensor, "n band m"]]:
+    """Rows at evenly spaced ranks among the sampled rows in which each feature is active, in bands."""
+    peaks = rows.peak_value[slots(order)].float()
+    n = peaks.shape[1]
+    empty = torch.full((n, N_BANDS, ROWS_PER_BAND), -1, dtype=torch.int16)
+    if len(peaks) == 0:
+        return empty, empty.half()
+    ranked = peaks.sort(dim=0, stable=True)
+    active = (peaks > 0).sum(0)
+    shares = torch.tensor([[_share(b, p) for p in range(ROWS_PER_BAND)] for b in range(N_BANDS)])
+    rank = (len(peaks) - active)[:, None, None] + (shares * active[:, None, None]).long()
+    enough = (active >= N_BANDS * ROWS_PER_BAND)[:, None, None].expand(rank.shape)
+    flat = rank.clamp(max=len(peaks) - 1).view(n, -1).T
+    row = ranked.indices.gather(0, flat)
+    value = ranked.values.gather(0, flat).T.reshape(rank.shape)
+    chosen = row.T.reshape(rank.shape)
+    return (
+        torch.where(enough, chosen, torch.tensor(-1)).short(),
+        torch.where(enough, value, torch.tensor(0.0)).half(),
+    )
+
+
+def _silent(
+    rows: SampledRows, order: NDArray[np.int64], largest: Float[Tensor, " n"]
+) -> Int[Tensor, "n silent"]:
+    """The first sampled rows in which each feature stays under `SILENT_SHARE` of its largest peak."""
+    quiet = rows.peak_value[slots(order)].float() <= SILENT_SHARE * largest
+    number = quiet.cumsum(0)
+    chosen = torch.full((quiet.shape[1], N_SILENT), -1, dtype=torch.int16)
+    row, feature = (quiet & (number <= N_SILENT)).nonzero(as_tuple=True)
+    chosen[feature, number[row, feature] - 1] = row.short()
+    return chosen
+
+
+def exemplars(state: MiningState, split: Split, space: str) -> Exemplars:
+    """Reads the final exemplars and statistics of one space on one split out of a mining state."""
+    part = state.splits[split]
+    kept = part.spaces[space]
+    index: SampleIndex = part.row_index
+    order = index.order()
+    top = kept.windows.ordered()
+    band_row, band_value = _bands(kept.rows, order)
+    sampled = kept.tokens.value[slots(part.token_index.order())]
+    levels, error = quantiles(sampled, kept.extremes, kept.n_tokens, kept.signed)
+    fired = torch.cat([kept.n_positive, kept.n_negative]) if kept.signed else kept.n_positive
+    n_tokens = max(1, kept.n_tokens)
+    return Exemplars(
+        signed=kept.signed,
+        top_document=top.document,
+        top_start=top.start,
+        top_value=top.value,
+        top_values=top.values,
+        row_document=torch.from_numpy(index.document[order]).int(),
+        row_start=torch.from_numpy(index.position[order]).int(),
+        band_row=band_row,
+        band_value=band_value,
+        silent_row=_silent(kept.rows, order, top.value[:, 0]),
+        quantile_values=levels,
+        quantile_error=torch.from_numpy(error).float(),
+        mean=(kept.total.double() * TOTAL_UNIT / n_tokens).float(),
+        rate=(fired.double() / n_tokens).float(),
+        n_tokens=kept.n_tokens,
+    )
+
+
+@dataclass
+class TokenSample:
+    """A uniform sample of a split's counting tokens with every feature's signed activation.
+
+    `value` [token, n_features] in half precision; `document` and `position` [token] say which token.
+    """
+
+    value: Float[Tensor, "token d"]
+    document: Int[Tensor, " token"]
+    position: Int[Tensor, " token"]
+
+
+def token_sample(state: MiningState, split: Split, space: str) -> TokenSample:
+    """Reads a space's token sample out of a mining state; the tokens are the same for every space."""
+    part = state.splits[split]
+    order = part.token_index.order()
+    return TokenSample(
+        part.spaces[space].tokens.value[slots(order)],
+        torch.from_numpy(part.token_index.document[order]),
+        torch.from_numpy(part.token_index.position[order]),
+    )
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What a pass found: exemplars of each space and split, and token samples where they were kept."""
+
+    exemplars: dict[str, dict[Split, Exemplars]]
+    samples: dict[str, dict[Split, TokenSample]]
+
+    @classmethod
+    def of(cls, state: MiningState) -> "Mined":
+        """Reads everything out of a mining state."""
+        names = list(state.splits["explain"].spaces)
+        return cls(
+            {name: {split: exemplars(state, split, name) for split in SPLITS} for name in names},
+            {name: {split: token_sample(state, split, name) for split in SPLITS} for name in names},
+        )

@@ -1,0 +1,177 @@
+"""Mining: one pass of a subject over a corpus feeds every feature space at every layer.
+
+A pass is a fold: batches update a state, and the states of two parts of a corpus merge into the state of
+the whole, exactly.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interp.corpus.batches import Batch, batches
+from interp.corpus.document import SPLITS, Corpus, Split
+from interp.errors import UserError
+from interp.features.space import FeatureSpace
+from interp.mining.config import MiningConfig
+from interp.mining.priority import priority
+from interp.mining.samples import SampleIndex
+from interp.mining.state import BatchView, SpaceState
+from interp.mining.windows import RowInfo
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+from interp.track.progress import Progress, silent
+
+_TIE_SALT = 3
+
+
+@dataclass
+class SplitState:
+    """What was kept of one split: the shared samples and every space's state."""
+
+    row_index: SampleIndex
+    token_index: SampleIndex
+    spaces: dict[str, SpaceState]
+    n_rows: int = 0
+
+    def view(self, batch: Batch) -> BatchView:
+        """Prepares a batch for all spaces, and moves the shared samples on."""
+        inside = batch.counts[:, batch.offset :]
+        start = batch.start.astype(np.int64)
+        tie = priority(batch.hash, start, _TIE_SALT) & 0xFFFFFFFF
+        repeated = len(np.unique(batch.hash)) < len(batch.hash)
+        rows = RowInfo(*(torch.from_numpy(x) for x in (batch.document, start, batch.hash, tie)), repeated)
+        self.n_rows += len(batch.tokens)
+        return BatchView(
+            rows,
+            None if inside.all() else torch.from_numpy(inside),
+            batch.n_counted,
+            batch.offset,
+            self.row_index.take_rows(batch),
+            self.token_index.take_tokens(batch),
+        )
+
+    def merge(self, other: "SplitState") -> "SplitState":
+        """The state of both parts together."""
+        row_index, rows = self.row_index.merge(other.row_index, distinct=True)
+        token_index, tokens = self.token_index.merge(other.token_index, distinct=False)
+        spaces = {name: state.merge(other.spaces[name], rows, tokens) for name, state in self.spaces.items()}
+        return SplitState(row_index, token_index, spaces, self.n_rows + other.n_rows)
+
+
+@dataclass
+class MiningState:
+    """The state of a pass: one `SplitState` a split."""
+
+    config: MiningConfig
+    splits: dict[Split, SplitState]
+
+    @classmethod
+    def empty(cls, spaces: Sequence[FeatureSpace], config: MiningConfig) -> "MiningState":
+        """Nothing seen yet. Only the explain split keeps activations and extremes; the others keep pointers."""
+        return cls(
+            config,
+            {
+                split: SplitState(
+                    SampleIndex.empty(config.sampled_rows),
+                    SampleIndex.empty(config.sampled_tokens),
+                    {
+                        space.name: SpaceState.empty(
+                            space, config, config.top_windows[split], split == "explain"
+                        )
+                        for space in spaces
+                    },
+                )
+                for split in SPLITS
+            },
+        )
+
+    def merge(self, other: "MiningState") -> "MiningState":
+        """The state of both parts together: what one pass over both would have given.
+
+        Raises:
+            UserError: the two were mined with different settings or different spaces.
+        """
+        names = [sorted(state.splits["explain"].spaces) for state in (self, other)]
+        if self.config != other.config or names[0] != names[1]:
+            raise UserError(
+                "two mining states with different settings or spaces cannot be merged",
+                "merge",
+                "mine all parts of a corpus with the same configuration",
+            )
+        return MiningState(self.config, {s: self.splits[s].merge(other.splits[s]) for s in SPLITS})
+
+
+def feed(
+    subject: Subject,
+    batch: Batch,
+    spaces: Sequence[FeatureSpace],
+    consume: Callable[[FeatureSpace, Tensor], None],
+) -> None:
+    """Runs one batch and hands each space's activations [row, pos, feature] on, layer by layer."""
+    at: dict[Site, list[FeatureSpace]] = {}
+    for space in spaces:
+        at.setdefault(space.site, []).append(space)
+
+    def read(here: list[FeatureSpace]) -> Callable[[Tensor], None]:
+        def callback(activation: Tensor) -> None:
+            for space in here:
+                consume(space, space.encode(activation))
+
+        return callback
+
+    tokens = torch.from_numpy(batch.tokens).to(subject.device)
+    subject.visit(tokens, {site: read(here) for site, here in at.items()})
+
+
+def mine(
+    subject: Subject,
+    spaces: Sequence[FeatureSpace],
+    corpus: Corpus,
+    config: MiningConfig | None = None,
+    documents: Iterable[int] | None = None,
+    progress: Progress | None = None,
+) -> MiningState:
+    """Collects exemplars and statistics of every feature of every space in one pass.
+
+    Args:
+        subject: the model.
+        spaces: any feature spaces of the subject, at any sites, names distinct.
+        corpus: the text; `documents` picks some of it (a shard), all by default.
+        config: what to keep.
+        progress: where to show how far it is.
+
+    Returns:
+        The state, to be merged with those of other shards or read with `interp.mining.exemplars`.
+
+    Raises:
+        UserError: no text, two spaces of one name, a context longer than the subject's, or activations
+            that are not finite.
+    """
+    config = config or MiningConfig()
+    if len({space.name for space in spaces}) < len(spaces) or not spaces:
+        raise UserError(
+            "feature spaces need distinct names", "mine", "give each space once, and at least one"
+        )
+    if config.context_size > subject.n_ctx:
+        raise UserError(
+            f"{config.context_size} tokens do not fit {subject.name}, which sees {subject.n_ctx}",
+            "mining.context_size",
+            f"use at most {subject.n_ctx}",
+        )
+    chosen = range(len(corpus)) if documents is None else list(documents)
+    state = MiningState.empty(spaces, config)
+    names = "mining " + ", ".join(space.name for space in spaces[:3]) + (" ..." if len(spaces) > 3 else "")
+    with (progress or silent()).task(names, total=len(chosen), unit="documents") as advance:
+        stream = batches(
+            corpus, chosen, subject.bos_id, subject.special_ids, config.context_size, config.tokens_per_batch
+        )
+        for batch in stream:
+            assert batch.split is not None
+            split = state.splits[batch.split]
+            view = split.view(batch)
+            feed(subject, batch, spaces, lambda space, x: split.spaces[space.name].update(x, view))  # noqa: B023
+            advance(int((batch.start == 0).sum()))
+    return state

@@ -1,0 +1,144 @@
+"""Uniform samples of rows and tokens, shared by all feature spaces of a split."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from interp.corpus.batches import Batch
+from interp.mining.priority import priority
+
+_ROW_SALT, _TOKEN_SALT = 1, 2
+_EMPTY = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Which items of a batch enter a sample: `item` [n] goes to `slot` [n]."""
+
+    item: NDArray[np.int64]
+    slot: NDArray[np.int64]
+
+
+@dataclass
+class SampleIndex:
+    """Which rows or tokens are in a sample: document, start (of the row) or position (of the token).
+
+    All arrays are [size]; places not yet filled have document -1. Feature spaces keep their values in the
+    same slots, so that one index serves all of them.
+    """
+
+    priority: NDArray[np.int64]
+    document: NDArray[np.int64]
+    position: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, size: int) -> "SampleIndex":
+        """Nothing sampled yet."""
+        return cls(
+            np.full(size, _EMPTY), np.full(size, -1, dtype=np.int64), np.full(size, -1, dtype=np.int64)
+        )
+
+    def take_rows(self, batch: Batch) -> Arrivals:
+        """Takes in a batch's rows that hold a counting token, each text once."""
+        order = priority(batch.hash, batch.start.astype(np.int64), _ROW_SALT)
+        order[~batch.counts.any(1) | np.isin(order, self.priority)] = _EMPTY
+        _, first = np.unique(order, return_index=True)
+        repeated = np.ones(len(order), dtype=bool)
+        repeated[first] = False
+        order[repeated] = _EMPTY
+        return self._take(order, batch.document, batch.start.astype(np.int64))
+
+    def take_tokens(self, batch: Batch) -> Arrivals:
+        """Takes in a batch's counting tokens; items are positions in the flattened batch."""
+        position = batch.start[:, None].astype(np.int64) + np.arange(batch.tokens.shape[1]) - batch.offset
+        order = priority(np.broadcast_to(batch.hash[:, None], position.shape), position, _TOKEN_SALT)
+        order = np.where(batch.counts, order, _EMPTY)
+        document = np.broadcast_to(batch.document[:, None], position.shape)
+        return self._take(order.ravel(), document.ravel(), position.ravel())
+
+    def _take(
+        self, order: NDArray[np.int64], document: NDArray[np.int64], position: NDArray[np.int64]
+    ) -> Arrivals:
+        size = len(self.priority)
+        candidate = np.flatnonzero(order < self.priority.max())
+        joined = np.concatenate([self.priority, order[candidate]])
+        kept = np.argsort(joined, kind="stable")[:size]
+        item = candidate[kept[kept >= size] - size]
+        stays = np.zeros(size, dtype=bool)
+        stays[kept[kept < size]] = True
+        slot = np.flatnonzero(~stays)[: len(item)]
+        self.priority[slot], self.document[slot], self.position[slot] = (
+            order[item],
+            document[item],
+            position[item],
+        )
+        return Arrivals(item, slot)
+
+    def merge(self, other: "SampleIndex", distinct: bool) -> tuple["SampleIndex", NDArray[np.int64]]:
+        """The sample of both parts, and for each of its slots the place in the two parts laid end to end."""
+        joined = np.concatenate([self.priority, other.priority])
+        if distinct:
+            _, first = np.unique(joined, return_index=True)
+            repeated = np.ones(len(joined), dtype=bool)
+            repeated[first] = False
+            joined = np.where(repeated, _EMPTY, joined)
+        kept = np.argsort(joined, kind="stable")[: len(self.priority)]
+        empty = joined[kept] == _EMPTY
+        document = np.concatenate([self.document, other.document])[kept]
+        position = np.concatenate([self.position, other.position])[kept]
+        document[empty] = position[empty] = -1
+        return SampleIndex(joined[kept], document, position), kept
+
+    def order(self) -> NDArray[np.int64]:
+        """Filled slots by priority: an order that does not depend on how the sample was gathered."""
+        order = np.argsort(self.priority, kind="stable")
+        return order[self.priority[order] < _EMPTY]
+
+
+@dataclass
+class SampledRows:
+    """Every feature's peak in each sampled row [row, feature] (half precision)."""
+
+    peak_value: Float[Tensor, "row feature"]
+
+    @classmethod
+    def empty(cls, n_rows: int, n_features: int) -> "SampledRows":
+        """Nothing sampled yet."""
+        return cls(torch.zeros(n_rows, n_features, dtype=torch.float16))
+
+    def take(self, arrivals: Arrivals, peaks: Float[Tensor, "batch_row feature"]) -> None:
+        """Copies the peaks of arriving rows."""
+        self.peak_value[torch.from_numpy(arrivals.slot)] = peaks[torch.from_numpy(arrivals.item)].half()
+
+    def merge(self, other: "SampledRows", kept: NDArray[np.int64]) -> "SampledRows":
+        """The values of a merged sample, in the places that `SampleIndex.merge` gave."""
+        return SampledRows(torch.cat([self.peak_value, other.peak_value])[torch.from_numpy(kept)])
+
+
+@dataclass
+class SampledTokens:
+    """Every feature's activation at each sampled token [token, d] (half precision, one polarity)."""
+
+    value: Float[Tensor, "token d"]
+
+    @classmethod
+    def empty(cls, n_tokens: int, n_features: int) -> "SampledTokens":
+        """Nothing sampled yet."""
+        return cls(torch.zeros(n_tokens, n_features, dtype=torch.float16))
+
+    def take(self, arrivals: Arrivals, flat: Float[Tensor, "item d"]) -> None:
+        """Copies the activations of arriving tokens out of the flattened batch."""
+        self.value[torch.from_numpy(arrivals.slot)] = flat[torch.from_numpy(arrivals.item)].half()
+
+    def merge(self, other: "SampledTokens", kept: NDArray[np.int64]) -> "SampledTokens":
+        """The values of a merged sample."""
+        return SampledTokens(torch.cat([self.value, other.value])[torch.from_numpy(kept)])
+
+
+def slots(order: NDArray[np.int64]) -> Int64[Tensor, " slot"]:
+    """Slot numbers as a tensor, to index sampled values with."""
+    return torch.from_numpy(order)

@@ -1,0 +1,113 @@
+"""All that is kept of one feature space on one split."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from interp.errors import UserError
+from interp.features.space import FeatureSpace
+from interp.mining.config import MiningConfig
+from interp.mining.extremes import Extremes
+from interp.mining.samples import Arrivals, SampledRows, SampledTokens
+from interp.mining.windows import RowInfo, TopWindows
+
+TOTAL_UNIT = 2.0**-20
+
+
+@dataclass(frozen=True)
+class BatchView:
+    """What every space needs to know of a batch, made once."""
+
+    rows: RowInfo
+    counts: Tensor | None
+    """[row, pos] where some position does not count, else None; the beginning-of-sequence token cut off."""
+    n_counted: int
+    offset: int
+    sampled_rows: Arrivals
+    sampled_tokens: Arrivals
+
+
+@dataclass
+class SpaceState:
+    """Top windows, samples, extremes and moments of one feature space on one split.
+
+    Features are numbered with the positive polarity first: `n_features` of them, then, if the space is
+    signed, the negative ones. Moments are over the `n_tokens` counting tokens, of the signed activation;
+    `total` is in units of `TOTAL_UNIT`, an integer so that sums do not depend on their order.
+    """
+
+    signed: bool
+    windows: TopWindows
+    extremes: Extremes
+    rows: SampledRows
+    tokens: SampledTokens
+    total: Int64[Tensor, " d"]
+    n_positive: Int64[Tensor, " d"]
+    n_negative: Int64[Tensor, " d"]
+    n_tokens: int
+
+    @classmethod
+    def empty(cls, space: FeatureSpace, config: MiningConfig, n_windows: int, full: bool) -> "SpaceState":
+        """Nothing seen yet; `full` keeps the top windows' activations and the extremes too."""
+        d = space.n_features
+        n = 2 * d if space.signed else d
+        return cls(
+            space.signed,
+            TopWindows.empty(n, n_windows, config.context_size if full else 0),
+            Extremes.empty(n, config.extreme_tokens if full else 0),
+            SampledRows.empty(config.sampled_rows, n),
+            SampledTokens.empty(config.sampled_tokens, d),
+            torch.zeros(d, dtype=torch.int64),
+            torch.zeros(d, dtype=torch.int64),
+            torch.zeros(d, dtype=torch.int64),
+            0,
+        )
+
+    def update(self, activations: Float[Tensor, "row pos d"], view: BatchView) -> None:
+        """Takes in the space's activations on a batch.
+
+        Raises:
+            UserError: an activation is not a finite number.
+        """
+        x = activations[:, view.offset :].float().cpu()
+        counts = view.counts
+        hidden = None if counts is None else torch.where(counts, 0.0, -torch.inf)[:, :, None]
+        weight = x.new_ones(1, x.shape[0] * x.shape[1]) if counts is None else counts.float().view(1, -1)
+        flat = x.reshape(weight.shape[1], -1)
+        total = (weight @ flat)[0]
+        if not torch.isfinite(total).all():
+            raise UserError(
+                "the model computes activations that are not finite numbers", "mining", "use dtype float32"
+            )
+        peaks = (x if hidden is None else x + hidden).amax(1)
+        if self.signed:
+            peaks = torch.cat([peaks, -(x if hidden is None else x - hidden).amin(1)], 1)
+        sign = flat.sign()
+        positive_less_negative = (weight @ sign)[0]
+        nonzero = (weight @ sign.abs_())[0]
+        self.n_positive += ((nonzero + positive_less_negative) / 2).round().long()
+        self.n_negative += ((nonzero - positive_less_negative) / 2).round().long()
+        self.total += (total.double() / TOTAL_UNIT).round().long()
+        self.n_tokens += view.n_counted
+        self.windows.update(view.rows, peaks, x, counts)
+        self.extremes.update(peaks, x, counts)
+        self.rows.take(view.sampled_rows, peaks)
+        self.tokens.take(view.sampled_tokens, activations.reshape(-1, activations.shape[2]))
+
+    def merge(self, other: "SpaceState", rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> "SpaceState":
+        """The state after both parts of a corpus; `rows` and `tokens` are what `SampleIndex.merge` kept."""
+        return SpaceState(
+            self.signed,
+            self.windows.merge(other.windows),
+            self.extremes.merge(other.extremes),
+            self.rows.merge(other.rows, rows),
+            self.tokens.merge(other.tokens, tokens),
+            self.total + other.total,
+            self.n_positive + other.n_positive,
+            self.n_negative + other.n_negative,
+            self.n_tokens + other.n_tokens,
+        )

@@ -1,0 +1,89 @@
+"""Exemplars on disk: one safetensors file a space and split, and a manifest.
+
+Sizes per feature and polarity on the explain split: a top window takes 12 bytes and two for each token of
+its width; see `disk_bytes`. Token samples are files of their own, and optional.
+"""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from interp.corpus.document import SPLITS, Split
+from interp.errors import UserError
+from interp.mining.config import MiningConfig
+from interp.mining.exemplars import N_BANDS, N_SILENT, ROWS_PER_BAND, Exemplars, Mined, TokenSample
+from interp.mining.quantiles import LEVELS
+from interp.track.files import write_json, write_safetensors
+
+_FORMAT = 1
+
+
+def save(mined: Mined, folder: Path, token_samples: bool = True) -> None:
+    """Writes what mining found into `folder`, the manifest last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest: dict[str, Any] = {"format": _FORMAT, "levels": LEVELS, "spaces": {}}
+    for space, parts in mined.exemplars.items():
+        manifest["spaces"][space] = {
+            split: {"signed": part.signed, "n_tokens": part.n_tokens} for split, part in parts.items()
+        }
+        for split, part in parts.items():
+            write_safetensors(folder / f"{space}.{split}.safetensors", _tensors(part))
+            if token_samples:
+                write_safetensors(
+                    folder / f"{space}.{split}.tokens.safetensors", _tensors(mined.samples[space][split])
+                )
+    manifest["token_samples"] = token_samples
+    write_json(folder / "manifest.json", manifest)
+
+
+def load(folder: Path) -> Mined:
+    """Reads what `save` wrote.
+
+    Raises:
+        UserError: the folder is not complete, damaged, or of another format.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        if manifest["format"] != _FORMAT:
+            raise UserError(
+                f"exemplars of format {manifest['format']}, not {_FORMAT}",
+                str(folder),
+                "mine the corpus again",
+            )
+        exemplars: dict[str, dict[Split, Exemplars]] = {}
+        samples: dict[str, dict[Split, TokenSample]] = {}
+        for space, parts in manifest["spaces"].items():
+            exemplars[space], samples[space] = {}, {}
+            for split in SPLITS:
+                tensors = load_file(folder / f"{space}.{split}.safetensors")
+                exemplars[space][split] = Exemplars(**tensors, **parts[split])
+                if manifest["token_samples"]:
+                    tokens = load_file(folder / f"{space}.{split}.tokens.safetensors")
+                    samples[space][split] = TokenSample(**tokens)
+    except (OSError, json.JSONDecodeError, KeyError, TypeError, SafetensorError) as error:
+        raise UserError(
+            f"the exemplars cannot be read ({error})", str(folder), "delete the folder and mine again"
+        ) from error
+    return Mined(exemplars, samples)
+
+
+def _tensors(part: Exemplars | TokenSample) -> dict[str, torch.Tensor]:
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    return {name: value.contiguous() for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+
+def disk_bytes(n_features: int, signed: bool, config: MiningConfig) -> int:
+    """Bytes that the exemplars of one space take on disk, without headers and token samples."""
+    lines = 2 * n_features if signed else n_features
+    total = 0
+    for split, k in config.top_windows.items():
+        window = 4 + 4 + 4 + (2 * config.context_size if split == "explain" else 0)
+        bands = N_BANDS * ROWS_PER_BAND * (2 + 2)
+        total += lines * (k * window + bands + 2 * N_SILENT + 4)
+        total += n_features * (4 * len(LEVELS) + 4) + 8 * config.sampled_rows + 4 * len(LEVELS)
+    return total

@@ -1,0 +1,162 @@
+"""The top windows of every feature, kept while rows stream by."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float, Int, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RowInfo:
+    """Where the rows of a batch come from, all [row]: document, start, content hash, and tie order.
+
+    `repeated` says that two of them come from one text.
+    """
+
+    document: Int64[Tensor, " row"]
+    start: Int64[Tensor, " row"]
+    hash: Int64[Tensor, " row"]
+    tie: Int64[Tensor, " row"]
+    repeated: bool
+
+
+def _pack(peaks: Float[Tensor, "*shape"], tie: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+    """One sortable integer of a peak and its tie order; 0 where the feature is not active.
+
+    The bits of a positive float32 are ordered as the numbers are; the low 32 bits break ties.
+    """
+    bits = peaks.float().contiguous().view(torch.int32).to(torch.int64)
+    return torch.where(peaks > 0, (bits << 32) | (tie & 0xFFFFFFFF), 0)
+
+
+def signed_rows(
+    activations: Float[Tensor, "row pos d"],
+    counts: Tensor | None,
+    row: Int64[Tensor, " n"],
+    feature: Int64[Tensor, " n"],
+) -> Float[Tensor, "n pos"]:
+    """The named rows of the named features, features from `d` on being negative sides; -inf where not counted."""
+    d = activations.shape[2]
+    sign = 1.0 - 2.0 * (feature >= d).float()
+    values = activations[row, :, feature % d] * sign[:, None]
+    return values if counts is None else values.masked_fill(~counts[row], -torch.inf)
+
+
+def _repeats(
+    keys: Int64[Tensor, "feature window"],
+    hashes: Int64[Tensor, "feature window"],
+    documents: Int64[Tensor, "feature window"],
+) -> Tensor:
+    """Marks the windows whose document has a better window in the same line [feature, window]."""
+    same = hashes[:, :, None] == hashes[:, None, :]
+    better = keys[:, None, :] > keys[:, :, None]
+    tied = keys[:, None, :] == keys[:, :, None]
+    order = torch.arange(keys.shape[1])
+    first = (documents[:, None, :] < documents[:, :, None]) | (
+        (documents[:, None, :] == documents[:, :, None]) & (order[None, None, :] < order[None, :, None])
+    )
+    active = (keys[:, :, None] > 0) & (keys[:, None, :] > 0)
+    repeated: Tensor = (same & active & (better | (tied & first))).any(-1)
+    return repeated
+
+
+@dataclass
+class TopWindows:
+    """For each feature the `k` rows from distinct documents in which it peaks highest.
+
+    All tensors are [feature, k] and in no order until `ordered`; `key` is 0 where nothing is kept. `values`
+    [feature, k, width] are the row's activations in half precision, the beginning-of-sequence token left out,
+    -inf at positions that do not count and beyond the row's end; width 0 keeps pointers only.
+    """
+
+    key: Int64[Tensor, "feature k"]
+    value: Float[Tensor, "feature k"]
+    document: Int[Tensor, "feature k"]
+    start: Int[Tensor, "feature k"]
+    hash: Int64[Tensor, "feature k"]
+    values: Float[Tensor, "feature k width"]
+
+    @classmethod
+    def empty(cls, n_features: int, k: int, width: int) -> "TopWindows":
+        """Nothing kept yet."""
+        shape = (n_features, k)
+        return cls(
+            key=torch.zeros(shape, dtype=torch.int64),
+            value=torch.zeros(shape),
+            document=torch.full(shape, -1, dtype=torch.int32),
+            start=torch.zeros(shape, dtype=torch.int32),
+            hash=torch.zeros(shape, dtype=torch.int64),
+            values=torch.full((*shape, width), -torch.inf, dtype=torch.float16),
+        )
+
+    def update(
+        self,
+        rows: RowInfo,
+        peaks: Float[Tensor, "row feature"],
+        activations: Float[Tensor, "row pos d"],
+        counts: Tensor | None,
+    ) -> None:
+        """Takes in a batch.
+
+        `peaks` hold every feature's largest counting activation in each row; its columns are the columns of
+        `activations` and, if there are twice as many, of `-activations`. `counts` [row, pos] is given where
+        some positions do not count.
+        """
+        k = self.key.shape[1]
+        feature, row = ((peaks > 0) & (peaks >= self.value.min(dim=1).values)).T.nonzero(as_tuple=True)
+        if len(feature) == 0:
+            return
+        features, place, per_feature = feature.unique_consecutive(return_inverse=True, return_counts=True)
+        rank = torch.arange(len(feature)) - (per_feature.cumsum(0) - per_feature)[place]
+        new_rows = torch.zeros(len(features), int(per_feature.max()), dtype=torch.int64)
+        new_rows[place, rank] = row
+        new_keys = torch.zeros_like(new_rows)
+        new_keys[place, rank] = _pack(peaks[row, feature], rows.tie[row])
+        all_keys = torch.cat([self.key[features], new_keys], 1)
+        if rows.repeated or torch.isin(self.hash[features], rows.hash).any():
+            all_hashes = torch.cat([self.hash[features], rows.hash[new_rows]], 1)
+            all_documents = torch.cat([self.document[features].long(), rows.document[new_rows]], 1)
+            all_keys[_repeats(all_keys, all_hashes, all_documents)] = 0
+        keeps = torch.zeros_like(all_keys, dtype=torch.bool).scatter_(
+            1, all_keys.topk(k, dim=1).indices, True
+        )
+        self.key[features] = all_keys[:, :k]
+        line, slot = (~keeps[:, :k]).nonzero(as_tuple=True)
+        entering = keeps[:, k:].nonzero(as_tuple=True)
+        feature, row = features[line], new_rows[entering]
+        self.key[feature, slot] = all_keys[:, k:][entering]
+        self.document[feature, slot] = rows.document[row].int()
+        self.start[feature, slot] = rows.start[row].int()
+        self.hash[feature, slot] = rows.hash[row]
+        self.value[feature, slot] = torch.where(self.key[feature, slot] > 0, peaks[row, feature], 0.0)
+        if self.values.shape[2]:
+            self.values[feature, slot, : activations.shape[1]] = signed_rows(
+                activations, counts, row, feature
+            ).half()
+            self.values[feature, slot, activations.shape[1] :] = -torch.inf
+
+    def merge(self, other: "TopWindows") -> "TopWindows":
+        """The top windows of both parts of a corpus together: exactly what one pass over it would keep."""
+        k = self.key.shape[1]
+        joined = {f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)], 1) for f in fields(self)}
+        key = joined["key"]
+        key[_repeats(key, joined["hash"], joined["document"].long())] = 0
+        return TopWindows(**joined)._take(key.topk(k, dim=1).indices)
+
+    def ordered(self) -> "TopWindows":
+        """The same windows, highest peak first, empty places last."""
+        return self._take(self.key.sort(dim=1, descending=True).indices)
+
+    def _take(self, index: Int64[Tensor, "feature k"]) -> "TopWindows":
+        taken = {}
+        for field in fields(self):
+            tensor = getattr(self, field.name)
+            where = index if tensor.ndim == 2 else index[:, :, None].expand(-1, -1, tensor.shape[2])
+            taken[field.name] = tensor.gather(1, where)
+        empty = taken["key"] == 0
+        taken["document"][empty] = -1
+        taken["values"][empty] = -torch.inf
+        for name in ("value", "start", "hash"):
+            taken[name][empty] = 0
+        return TopWindows(**taken)

@@ -1,0 +1,70 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interp.corpus.batches import batches
+from interp.corpus.document import SPLITS, Document, split_of
+from interp.corpus.text import TextCorpus, read_texts
+from interp.errors import UserError
+from tests.corpora import ListCorpus, random_corpus
+
+
+@given(st.integers(0, 10_000), st.integers(3, 50), st.integers(1, 300), st.booleans())
+def test_batches_hold_every_token_once(seed: int, context: int, per_batch: int, bos: bool) -> None:
+    corpus = random_corpus(25, seed)
+    seen: dict[tuple[int, int], int] = {}
+    for batch in batches(corpus, range(25), 0 if bos else None, frozenset([0]), context, per_batch):
+        assert batch.tokens.shape[1] <= context
+        assert batch.tokens.size <= max(per_batch, 0) + context * len(batch.tokens) or len(batch.tokens) == 1
+        for row in range(len(batch.tokens)):
+            document = corpus[int(batch.document[row])]
+            assert split_of(document.hash) == batch.split
+            if bos:
+                assert batch.tokens[row, 0] == 0 and not batch.counts[row, 0]
+            length = min(context - batch.offset, len(document.tokens) - int(batch.start[row]))
+            for place in range(length):
+                where = int(batch.start[row]) + place
+                assert batch.tokens[row, batch.offset + place] == document.tokens[where]
+                template = document.template is not None and bool(document.template[where])
+                assert bool(batch.counts[row, batch.offset + place]) is not template
+                key = (int(batch.document[row]), where)
+                seen[key] = seen.get(key, 0) + 1
+            assert not batch.counts[row, batch.offset + length :].any()
+    expected = {(i, p): 1 for i in range(25) for p in range(len(corpus[i].tokens))}
+    assert seen == expected
+
+
+def test_rows_of_one_length_are_batched_without_padding() -> None:
+    tokens = [np.full(7, i + 1, dtype=np.int32) for i in range(64)]
+    corpus = ListCorpus([Document(t) for t in tokens])
+    for batch in batches(corpus, range(64), 0, frozenset([0]), 16, 64):
+        assert batch.tokens.shape[1] == 8 and batch.counts[:, 1:].all()
+
+
+def test_splits_are_stable_and_have_their_shares() -> None:
+    splits = [split_of(Document(np.array([i, i + 1], dtype=np.int32)).hash) for i in range(20_000)]
+    shares = [splits.count(split) / len(splits) for split in SPLITS]
+    np.testing.assert_allclose(shares, [0.5, 0.2, 0.3], atol=0.015)
+
+
+def test_an_empty_corpus_is_an_error() -> None:
+    for documents in ([], [Document(np.array([], dtype=np.int32))]):
+        with pytest.raises(UserError, match="no text"):
+            list(batches(ListCorpus(documents), range(len(documents)), 0, frozenset(), 16, 64))
+
+
+def test_texts_are_read_from_lines_and_json(tmp_path) -> None:
+    (tmp_path / "a.txt").write_text("one two\n\nthree\n")
+    assert read_texts(tmp_path / "a.txt") == ["one two", "three"]
+    (tmp_path / "b.jsonl").write_text(json.dumps({"text": "x"}) + "\n")
+    assert read_texts(tmp_path / "b.jsonl") == ["x"]
+    (tmp_path / "b.jsonl").write_text('{"text": "x"}\n{"txt": 1}\n')
+    with pytest.raises(UserError, match="line 2"):
+        read_texts(tmp_path / "b.jsonl")
+    with pytest.raises(UserError, match="no file"):
+        read_texts(tmp_path / "c.txt")
+    corpus = TextCorpus(["ab"], lambda text: [ord(c) for c in text])
+    assert corpus[0].tokens.tolist() == [97, 98]
