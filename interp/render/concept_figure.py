@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from interp.render.data import ConceptScore, Estimate
+from interp.render.data import ConceptScore, Estimate, Number
 from interp.render.digits import count, interval, number
 from interp.render.svg import Scale, bottom_axis, figure_svg, line, mark, text, whisker
 
@@ -12,7 +12,7 @@ DRAWN = {"neurons": "neuron", "latents": "latent", "random": "random"}
 
 
 def concept_recovery(
-    scores: Sequence[ConceptScore], *, found_auroc: float, width: int = 760, standalone: bool = False
+    scores: Sequence[ConceptScore], *, found_auroc: Number, width: int = 760, standalone: bool = False
 ) -> str:
     """A dot plot, one line per concept, best AUROC first, with intervals; the random baseline in grey."""
     table: dict[str, dict[str, ConceptScore]] = {}
@@ -21,13 +21,16 @@ def concept_recovery(
             table.setdefault(score.concept, {})[score.method] = score
     names = sorted(table, key=lambda name: (-_best(table[name]), name))
     left = min(150, 14 + 7 * max((len(name) for name in names), default=8))
-    top, row, right = 34, 19, width - 14
+    top, row, right = 46, 19, width - 14
     bottom = top + row * len(names)
     lowest = min(
         (s.low if s.low is not None else s.auroc for t in table.values() for s in t.values()), default=0.5
     )
     x = Scale(min(0.5, int(lowest * 10) / 10), 1.0, left, right)
-    parts = [bottom_axis(x, bottom, "AUROC of the best feature, tokens with against without", top - 4, 6)]
+    axis = "AUROC of the best feature"
+    if width >= 500:
+        axis += ", tokens with against without"
+    parts = [bottom_axis(x, bottom, axis, top - 4, 6)]
     parts.append(line(x(found_auroc), top - 4, x(found_auroc), bottom, "bar-line"))
     parts.append(text(x(found_auroc), top - 10, f"found: {number(found_auroc)}", "note", "middle"))
     parts.append(_key(left))
@@ -47,11 +50,11 @@ def concept_recovery(
     return figure_svg(parts, width, bottom + 40, label, standalone=standalone)
 
 
-def _best(methods: dict[str, ConceptScore]) -> float:
+def _best(methods: dict[str, ConceptScore]) -> Number:
     return max((s.auroc for m, s in methods.items() if m != "random"), default=0.0)
 
 
-def _key(left: float) -> Markup:
+def _key(left: Number) -> Markup:
     parts, x = [], left
     for kind, name in (("neuron", "neurons"), ("latent", "latents"), ("random", "random")):
         parts += [mark(x + 4, 10, kind, 4), text(x + 13, 14, name, "note")]

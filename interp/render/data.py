@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+Number = float | int  # beartype does not take an int for a float
 Kind = Literal["neuron", "latent", "random"]
 KINDS: tuple[Kind, ...] = ("neuron", "latent", "random")
 
@@ -16,9 +17,9 @@ class Estimate:
     `low` and `high` are the ends of its 95% interval, or of its range when it is a null; None if unknown.
     """
 
-    value: float | None
-    low: float | None = None
-    high: float | None = None
+    value: Number | None
+    low: Number | None = None
+    high: Number | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Exemplar:
     """
 
     tokens: Sequence[str]
-    values: Sequence[float]
+    values: Sequence[Number]
     band: str
     token_ids: Sequence[int] | None = None
     peak: int | None = None
@@ -122,14 +123,14 @@ class FeatureRow:
     top: Estimate
     random: Estimate
     null: Estimate
-    mean_activation: float
-    firing_rate: float
-    max_activation: float
+    mean_activation: Number
+    firing_rate: Number
+    max_activation: Number
     polarity: int = 1
     signed: bool = False
-    quantiles: Sequence[tuple[float, float]] = ()
+    quantiles: Sequence[tuple[Number, Number]] = ()
     concept: str | None = None
-    concept_auroc: float | None = None
+    concept_auroc: Number | None = None
     exemplars: Sequence[Exemplar] = ()
 
     @property
@@ -158,9 +159,9 @@ class ConceptScore:
 
     concept: str
     method: str
-    auroc: float
-    low: float | None
-    high: float | None
+    auroc: Number
+    low: Number | None
+    high: Number | None
     feature: str = ""
     positives: int = 0
 
@@ -171,8 +172,8 @@ class SaeReport:
 
     site: str
     width: int
-    metrics: Mapping[str, float]
-    history: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    metrics: Mapping[str, Number]
+    history: Mapping[str, Sequence[tuple[Number, Number]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -213,10 +214,10 @@ class ReportData:
     features: Sequence[FeatureRow]
     concepts: Sequence[ConceptScore] = ()
     sae: SaeReport | None = None
-    timing: Mapping[str, float] = field(default_factory=dict)
+    timing: Mapping[str, Number] = field(default_factory=dict)
     limits: Sequence[str] = ()
     special_ids: frozenset[int] = frozenset()
-    found_auroc: float = 0.9
+    found_auroc: Number = 0.9
     question: str = (
         "What do the parts inside a language model respond to, and which kind of part is easier to describe?"
     )

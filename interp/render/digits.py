@@ -2,7 +2,7 @@
 
 import math
 
-from interp.render.data import Estimate
+from interp.render.data import Estimate, Number
 
 UNDEFINED = "–"
 
@@ -14,7 +14,7 @@ def decimals(estimate: Estimate) -> int:
     return min(3, max(1, math.ceil(-math.log10((estimate.high - estimate.low) / 2))))
 
 
-def number(value: float | None, places: int = 2, sign: bool = False) -> str:
+def number(value: Number | None, places: int = 2, sign: bool = False) -> str:
     """A number with a true minus sign and no negative zero; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return UNDEFINED
@@ -24,7 +24,7 @@ def number(value: float | None, places: int = 2, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def significant(value: float | None, digits: int = 3) -> str:
+def significant(value: Number | None, digits: int = 3) -> str:
     """A number with that many significant digits, never in exponents a reader must decode below a million."""
     if value is None or not math.isfinite(value):
         return UNDEFINED
@@ -49,12 +49,12 @@ def interval(estimate: Estimate, sign: bool = False) -> str:
     return f"{number(estimate.low, places, sign)} to {number(estimate.high, places, sign)}"
 
 
-def count(value: int | float) -> str:
+def count(value: Number) -> str:
     """A whole number with thousands separated."""
     return f"{value:,.0f}"
 
 
-def approximately(value: int | float) -> str:
+def approximately(value: Number) -> str:
     """A large count in words: "1.6 million"."""
     if value >= 1e9:
         return f"{value / 1e9:.1f} billion"
@@ -63,12 +63,12 @@ def approximately(value: int | float) -> str:
     return count(value)
 
 
-def percent(share: float) -> str:
+def percent(share: Number) -> str:
     """A share as a percentage, with the digits that small rates need."""
     return f"{significant(100 * share, 2)}%"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: Number) -> str:
     """A time as "3 min 20 s"."""
     if seconds < 60:
         return f"{seconds:.1f} s"

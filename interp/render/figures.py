@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from interp.render.data import Estimate, FeatureRow, Kind, Population
+from interp.render.data import Estimate, FeatureRow, Kind, Number, Population
 from interp.render.digits import interval, measured, number
 from interp.render.svg import (
     Scale,
@@ -21,6 +21,7 @@ from interp.render.svg import (
 
 PLURAL: dict[Kind, str] = {"neuron": "Neurons", "latent": "Latents", "random": "Random directions"}
 BIN_WIDTH = 0.1
+ROOMY = 500  # pixels from which there is room for whole phrases
 AXIS = "score: Pearson r, predicted against true activation"
 
 
@@ -38,15 +39,17 @@ def overview_figure(
     x = Scale(min(-0.2, *_floor([*scores, 0.0])), 1.0, left, right)
     parts = [bottom_axis(x, bottom, "", top - 6)]
     parts.append(text((left + right) / 2, bottom + 50, AXIS, "name", "middle"))
-    parts.append(
-        text(x(0), bottom + 32, "no better than guessing", "name", "middle" if width > 500 else "start")
+    roomy = width >= ROOMY
+    chance, perfect = (
+        ("no better than guessing", "predicts every response") if roomy else ("guessing", "perfect")
     )
-    parts.append(text(right, bottom + 32, "predicts every response", "name", "end"))
+    parts.append(text(x(0), bottom + 32, chance, "name", "middle"))
+    parts.append(text(right, bottom + 32, perfect, "name", "end"))
     label = []
     for index, population in enumerate(populations):
         base = top + row * index
         parts.append(_null_band(population.null, x, base + 22, row - 26))
-        if index == 0 and population.null.value is not None and population.null.high is not None:
+        if index == 0 and roomy and population.null.value is not None and population.null.high is not None:
             parts.append(text(x(population.null.high) + 5, base + 33, "shuffled descriptions", "note"))
         name = PLURAL[population.kind]
         parts.append(text(left, base + 12, name, "strong"))
@@ -113,7 +116,7 @@ def score_distributions(
 
 
 def activation_profile(
-    quantiles: Sequence[tuple[float, float]], kind: Kind, *, width: int = 150, height: int = 26
+    quantiles: Sequence[tuple[Number, Number]], kind: Kind, *, width: int = 150, height: int = 26
 ) -> str:
     """A feature's activation over all tokens: range thin, middle 98% and 50% thicker, zero in grey."""
     if len(quantiles) < 2:
@@ -132,7 +135,7 @@ def activation_profile(
     return figure_svg(parts, width, height, label)
 
 
-def _swarm(features: Sequence[FeatureRow], x: Scale, middle: float) -> list[Markup]:
+def _swarm(features: Sequence[FeatureRow], x: Scale, middle: Number) -> list[Markup]:
     """Dots pushed up and down until they do not cover one another, in a fixed order."""
     columns: dict[int, int] = {}
     dots = []
@@ -149,7 +152,7 @@ def _swarm(features: Sequence[FeatureRow], x: Scale, middle: float) -> list[Mark
     return dots
 
 
-def _null_band(null: Estimate, x: Scale, top: float, height: float) -> Markup:
+def _null_band(null: Estimate, x: Scale, top: Number, height: Number) -> Markup:
     if null.value is None:
         return Markup()
     low = null.low if null.low is not None else null.value
@@ -158,18 +161,18 @@ def _null_band(null: Estimate, x: Scale, top: float, height: float) -> Markup:
     return rectangle(x(low), top, max(2.0, x(high) - x(low)), height, "null", title)
 
 
-def _histogram(values: Sequence[float], low: float, bins: int) -> list[int]:
+def _histogram(values: Sequence[Number], low: Number, bins: int) -> list[int]:
     counts = [0] * bins
     for value in values:
         counts[min(bins - 1, max(0, int((value - low) / BIN_WIDTH + 1e-9)))] += 1
     return counts
 
 
-def _floor(values: Sequence[float]) -> list[float]:
+def _floor(values: Sequence[Number]) -> list[Number]:
     return [int(v * 10 - 1) / 10 if v < 0 else 0.0 for v in values]
 
 
-def _at(quantiles: Sequence[tuple[float, float]], probability: float) -> float:
+def _at(quantiles: Sequence[tuple[Number, Number]], probability: Number) -> Number:
     """Activation at a probability, linear between the two nearest quantiles."""
     before = quantiles[0]
     for point in quantiles:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from interp.render.data import Number
 from interp.render.svg import Scale, bottom_axis, figure_svg, left_axis, polyline
 
 
 def training_curve(
-    points: Sequence[tuple[float, float]],
+    points: Sequence[tuple[Number, Number]],
     name: str,
     *,
     x_name: str = "tokens seen",

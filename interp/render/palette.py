@@ -18,7 +18,7 @@ BASE: Mapping[Theme, Mapping[str, str]] = {
         "accent": "#1f5fa8",
         "neuron": "#7d3fa8",
         "latent": "#0d7a63",
-        "random": "#6f7278",
+        "random": "#686b71",
         "null": "#dcdcda",
     },
     "dark": {
@@ -40,7 +40,7 @@ FULL_HEAT: Mapping[Theme, Mapping[str, str]] = {
 }
 
 
-def mix(start: str, end: str, share: float) -> str:
+def mix(start: str, end: str, share: float | int) -> str:
     """The colour `share` (0 to 1) of the way from one hex colour to another, in sRGB."""
     channels = zip(_channels(start), _channels(end), strict=True)
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in channels)

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
-from interp.render.data import Estimate
+from interp.render.data import Estimate, Number
 from interp.render.palette import css_variables
 
 
@@ -16,19 +16,19 @@ from interp.render.palette import css_variables
 class Scale:
     """A linear map from a quantity to pixels."""
 
-    low: float
-    high: float
-    start: float
-    end: float
+    low: Number
+    high: Number
+    start: Number
+    end: Number
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: Number) -> Number:
         """Pixels of a value; a value outside the scale stays at its edge."""
         if self.high <= self.low:
             return self.start
         share = min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
         return round(self.start + share * (self.end - self.start), 1)
 
-    def ticks(self, about: int = 5) -> list[float]:
+    def ticks(self, about: int = 5) -> list[Number]:
         """Round numbers inside the scale, `about` that many."""
         span = self.high - self.low
         if span <= 0:
@@ -41,7 +41,7 @@ class Scale:
         return [round(i * step, 10) for i in range(first, last + 1)]
 
 
-def tick_label(value: float) -> str:
+def tick_label(value: Number) -> str:
     """A tick as short text: 20k, 0.5, −1."""
     if abs(value) >= 1e6:
         text = f"{value / 1e6:g}M"
@@ -52,26 +52,26 @@ def tick_label(value: float) -> str:
     return text.replace("-", "−")
 
 
-def text(x: float, y: float, content: str, css: str = "", anchor: str = "start") -> Markup:
+def text(x: Number, y: Number, content: str, css: str = "", anchor: str = "start") -> Markup:
     """A line of text; `css` is a class such as "tick" or "name"."""
     return Markup('<text x="{:g}" y="{:g}" class="{}" text-anchor="{}">{}</text>').format(
         x, y, css, anchor, content
     )
 
 
-def line(x1: float, y1: float, x2: float, y2: float, css: str) -> Markup:
+def line(x1: Number, y1: Number, x2: Number, y2: Number, css: str) -> Markup:
     """A straight line."""
     return Markup('<line x1="{:g}" y1="{:g}" x2="{:g}" y2="{:g}" class="{}"/>').format(x1, y1, x2, y2, css)
 
 
-def rectangle(x: float, y: float, width: float, height: float, css: str, title: str = "") -> Markup:
+def rectangle(x: Number, y: Number, width: Number, height: Number, css: str, title: str = "") -> Markup:
     """A filled rectangle, with a title on hover."""
     return Markup('<rect x="{:g}" y="{:g}" width="{:g}" height="{:g}" class="{}">{}</rect>').format(
         x, y, max(0.0, width), max(0.0, height), css, _title(title)
     )
 
 
-def mark(x: float, y: float, kind: str, size: float = 4, title: str = "", css: str = "") -> Markup:
+def mark(x: Number, y: Number, kind: str, size: Number = 4, title: str = "", css: str = "") -> Markup:
     """A point in the colour and the shape of its kind: neurons round, latents square on end, others a bar."""
     if kind == "neuron":
         shape = Markup('<circle cx="{:g}" cy="{:g}" r="{:g}" class="{} {}">{}</circle>')
@@ -87,14 +87,14 @@ def mark(x: float, y: float, kind: str, size: float = 4, title: str = "", css: s
     )
 
 
-def whisker(estimate: Estimate, scale: Scale, y: float, kind: str) -> Markup:
+def whisker(estimate: Estimate, scale: Scale, y: Number, kind: str) -> Markup:
     """The interval of an estimate as a horizontal line; nothing where it has none."""
     if estimate.low is None or estimate.high is None:
         return Markup()
     return line(scale(estimate.low), y, scale(estimate.high), y, f"whisker {kind}-line")
 
 
-def bottom_axis(scale: Scale, y: float, name: str, top: float, about: int = 5) -> Markup:
+def bottom_axis(scale: Scale, y: Number, name: str, top: Number, about: int = 5) -> Markup:
     """Horizontal axis at `y` with its name and unit below and faint grid lines up to `top`."""
     parts = [line(scale.start, y, scale.end, y, "axis")]
     for value in scale.ticks(about):
@@ -104,7 +104,7 @@ def bottom_axis(scale: Scale, y: float, name: str, top: float, about: int = 5) -
     return Markup().join(parts)
 
 
-def left_axis(scale: Scale, x: float, name: str, right: float, about: int = 4) -> Markup:
+def left_axis(scale: Scale, x: Number, name: str, right: Number, about: int = 4) -> Markup:
     """Vertical axis at `x`; its name stands above it, so that nobody has to tilt their head."""
     parts = [text(4, scale.end - 9, name, "name")]
     for value in scale.ticks(about):
@@ -113,7 +113,7 @@ def left_axis(scale: Scale, x: float, name: str, right: float, about: int = 4) -
     return Markup().join(parts)
 
 
-def polyline(points: Iterable[tuple[float, float]], css: str) -> Markup:
+def polyline(points: Iterable[tuple[Number, Number]], css: str) -> Markup:
     """A line through points given in pixels."""
     return Markup('<polyline points="{}" class="{}"/>').format(
         " ".join(f"{x:g},{y:g}" for x, y in points), css
@@ -121,7 +121,7 @@ def polyline(points: Iterable[tuple[float, float]], css: str) -> Markup:
 
 
 def figure_svg(
-    parts: Sequence[Markup], width: float, height: float, label: str, *, standalone: bool = False
+    parts: Sequence[Markup], width: Number, height: Number, label: str, *, standalone: bool = False
 ) -> str:
     """The parts as one SVG element; with `standalone`, a file that carries its own colours.
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 
 from markupsafe import Markup, escape
 
+from interp.render.data import Number
 from interp.render.digits import significant
 from interp.render.palette import HEAT_LEVELS, css_variables
 
@@ -23,7 +24,7 @@ class TokenWindow:
     """
 
     tokens: Sequence[str]
-    values: Sequence[float]
+    values: Sequence[Number]
     token_ids: Sequence[int] | None = None
     start: int = 0
     peak: int | None = None
@@ -36,28 +37,28 @@ class HeatScale:
     A signed scale is symmetric: blue below zero, orange above. An unsigned one shows nothing below zero.
     """
 
-    top: float
+    top: Number
     signed: bool = False
 
     @classmethod
-    def over(cls, windows: Iterable[Sequence[float]], signed: bool = False, top: float = 0.0) -> "HeatScale":
-        """A scale that reaches the largest value of the windows, or `top` if that is larger."""
+    def over(
+        cls, windows: Iterable[Sequence[Number]], signed: bool = False, top: Number = 0.0
+    ) -> "HeatScale":
+        """A scale that reaches the largest value, or `top` if that is larger."""
         for values in windows:
             for value in values:
                 top = max(top, abs(value) if signed else value)
         return cls(top=top, signed=signed)
 
-    def level(self, value: float) -> int:
+    def level(self, value: Number) -> int:
         """Heat from -8 to 8; 0, no colour, below a sixteenth of the scale."""
-        if self.top <= 0 or (value < 0 and not self.signed):
+        if self.top <= 0 or math.isnan(value) or (value < 0 and not self.signed):
             return 0
         share = min(1.0, abs(value) / self.top)
-        if math.isnan(share):
-            return 0
         level = round(share * HEAT_LEVELS)
         return level if value > 0 else -level
 
-    def css_class(self, value: float) -> str:
+    def css_class(self, value: Number) -> str:
         """The class of a value: "p1" to "p8", "n1" to "n8" or ""."""
         level = self.level(value)
         return "" if level == 0 else f"p{level}" if level > 0 else f"n{-level}"

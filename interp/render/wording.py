@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from scipy.stats import binomtest
 
-from interp.render.data import ConceptScore, Difference, Estimate, Population, ReportData
+from interp.render.data import ConceptScore, Difference, Estimate, Number, Population, ReportData
 from interp.render.digits import approximately, count, interval, measured, number
 
 SIGNIFICANCE = 0.05
@@ -37,9 +37,9 @@ def beats_null(population: Population) -> bool:
     return low is not None and low > (population.null.value or 0.0)
 
 
-def concepts_found(scores: Sequence[ConceptScore], method: str, found_auroc: float) -> set[str]:
+def concepts_found(scores: Sequence[ConceptScore], method: str, found_auroc: Number) -> set[str]:
     """Concepts whose best feature reaches `found_auroc` with an interval above the random baseline's."""
-    baseline: dict[str, float] = {}
+    baseline: dict[str, Number] = {}
     for s in scores:
         if s.method == "random":
             bar = s.high if s.high is not None else s.auroc
@@ -53,7 +53,7 @@ def concepts_found(scores: Sequence[ConceptScore], method: str, found_auroc: flo
     }
 
 
-def concept_title(scores: Sequence[ConceptScore], found_auroc: float) -> str:
+def concept_title(scores: Sequence[ConceptScore], found_auroc: Number) -> str:
     """How many concepts each side finds; a difference is claimed only where an exact sign test sees one."""
     methods = {s.method for s in scores}
     sides = [m for m in ("latents", "neurons") if m in methods]
@@ -97,7 +97,7 @@ def _apart(pairs: Sequence[tuple[ConceptScore, ConceptScore]]) -> int:
     return sum(a.low is not None and b.high is not None and a.low > b.high for a, b in pairs)
 
 
-def sign_test(one: set[str], other: set[str]) -> float:
+def sign_test(one: set[str], other: set[str]) -> Number:
     """Two-sided exact p of the concepts found by one side only being split evenly (McNemar's exact test)."""
     only_one, only_other = len(one - other), len(other - one)
     if only_one + only_other == 0:
@@ -116,7 +116,8 @@ def opening(data: ReportData) -> list[str]:
         )
     what = (
         f"While the language model {data.subject.name} ({approximately(data.subject.parameters)} parameters) "
-        f"read {approximately(data.corpus.tokens)} tokens of text, we recorded when its parts respond: {parts}."
+        f"read {approximately(data.corpus.tokens)} tokens of text, we recorded when its parts "
+        f"respond: {parts}."
     )
     described = sum(p.described for p in data.populations)
     how = (
