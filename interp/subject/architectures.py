@@ -8,9 +8,6 @@ from transformer_lens.pretrained import weight_conversions as tl
 
 from interp.errors import UserError
 
-# TransformerLens keeps whole attention tables for n_ctx positions; its own loaders stop here as well.
-LONGEST_CONTEXT = 8192
-
 
 @dataclass(frozen=True)
 class Architecture:
@@ -27,7 +24,7 @@ def _common(config: Any) -> dict[str, Any]:
         "d_head": head,
         "n_heads": config.num_attention_heads,
         "n_layers": config.num_hidden_layers,
-        "n_ctx": min(config.max_position_embeddings, LONGEST_CONTEXT),
+        "n_ctx": config.max_position_embeddings,
         "d_vocab": config.vocab_size,
     }
 
@@ -57,7 +54,7 @@ def _rotary(config: Any) -> dict[str, Any]:
 
 
 def _gated_rms(config: Any) -> dict[str, Any]:
-    """What Llama, Gemma-2 and Qwen-3 share: RMSNorm, rotary positions, a gated MLP, grouped key-value heads."""
+    """What Llama, Gemma-2 and Qwen-3 share: RMSNorm, rotary positions, gated MLP, grouped key-value heads."""
     groups = config.num_key_value_heads
     common = _common(config) | _rotary(config)
     return common | {

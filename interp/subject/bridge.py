@@ -63,7 +63,10 @@ class BridgeBackend:
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None
     ) -> Float[Tensor, "batch pos d_vocab"]:
         """The logits."""
-        logits: Tensor = self.model(tokens, attention_mask=attention_mask)
+        if attention_mask is None:  # the model inside has the same hooks and does less around them
+            logits: Tensor = self.model.original_model(input_ids=tokens, use_cache=False).logits
+        else:
+            logits = self.model(tokens, attention_mask=attention_mask, use_cache=False)
         return logits
 
     def extend(
@@ -115,7 +118,7 @@ class BridgeBackend:
 
     @contextmanager
     def _attached_to_resid_mid(self, site: Site, function: Hook) -> Iterator[None]:
-        """The bridge's hook feeds only the MLP; an edit has to reach the skip connection behind it as well."""
+        """The bridge's hook feeds only the MLP; an edit has to reach the skip connection behind it too."""
         changes: list[Tensor] = []
 
         def edit(activation: Tensor) -> Tensor | None:

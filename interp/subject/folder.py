@@ -14,7 +14,7 @@ from interp.subject.site import SITE_KINDS, Site
 class SubjectInfo:
     """What `config.json` says about a model: names and widths, no weights.
 
-    `parallel` is true where attention and MLP read the same residual stream, so that `resid_mid` does not exist.
+    `parallel` is true where attention and MLP read the same residual stream: there is no `resid_mid`.
     `d_mlp` is None where the configuration does not say it.
     """
 
@@ -84,7 +84,7 @@ def find_folder(name: str | Path) -> Path:
         raise UserError(
             f"{text!r} is neither a bundled model nor a folder",
             "model",
-            f"give one of {', '.join(known)}, the path of a Hugging Face model folder, or a hub name such as org/model",
+            f"give one of {', '.join(known)}, a Hugging Face folder, or a hub name like org/model",
         )
     return _checked(_from_hub(text))
 

@@ -43,17 +43,17 @@ class HookedBackend:
             warnings.filterwarnings("ignore", "HookedTransformer is deprecated", DeprecationWarning)
             self.model = HookedTransformer(config)
         with torch.no_grad():
-            weights = family.convert(hf_model, self.model.cfg)
+            converted = family.convert(hf_model, self.model.cfg)
+        weights = {key: tensor.detach().to(device) for key, tensor in converted.items()}
         missing = [key for key, _ in self.model.named_parameters() if key not in weights]
-        silent = [key for key in missing if not key.endswith(("b_U",))]
-        if silent:
+        if silent := [key for key in missing if key != "unembed.b_U"]:
             raise UserError(
                 f"the weight conversion leaves {len(silent)} tensors unset, such as {silent[0]}",
                 f"backend hooked, {architecture}",
                 "use backend: bridge",
             )
         if missing:
-            weights |= {key: torch.zeros_like(self.model.get_parameter(key)) for key in missing}
+            weights["unembed.b_U"] = torch.zeros_like(self.model.b_U)
         # Centring the unembedding shifts all logits of a position, which a soft cap does not forgive.
         capped = config.output_logits_soft_cap > 0
         self.model.load_and_process_state_dict(
@@ -94,7 +94,8 @@ class HookedBackend:
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
         """The unembedding, without the final norm."""
-        return self.model.W_U
+        weight: Tensor = self.model.W_U
+        return weight
 
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The norm before the unembedding."""

@@ -1,4 +1,4 @@
-"""Loading a subject: names, devices, precision and weights, with an answer for everything that can be wrong."""
+"""Loading a subject: names, devices, precision, weights, and an answer for whatever is wrong with them."""
 
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -51,7 +51,9 @@ def load(
         from interp.subject.bridge import BridgeBackend
 
         weights = read_weights(info.folder, precision)
-        model = BridgeBackend(weights, Text(info.folder, info.d_vocab).tokenizer, info, str(where), precision, fold)
+        model = BridgeBackend(
+            weights, Text(info.folder, info.d_vocab).tokenizer, info, str(where), precision, fold
+        )
     return Subject(model, text, info, where, precision)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +19,7 @@ Visitor = Callable[[Tensor], None]
 Edit = Callable[[Tensor], Tensor]
 
 
+@runtime_checkable
 class Backend(Protocol):
     """What a library has to offer so that a `Subject` can stand on it."""
 
@@ -38,6 +39,7 @@ class Backend(Protocol):
     def final_norm(self, resid: Tensor) -> Tensor: ...  # noqa: D102
 
 
+@runtime_checkable
 class Reading(Protocol):
     """What `Subject.run` needs of a feature space: where to read, and how."""
 
@@ -56,7 +58,7 @@ class _EverythingSeen(Exception):
 
 @dataclass(frozen=True)
 class RunOutput:
-    """`logits` [batch, pos, d_vocab], `features` by space name [batch, pos, feature], `tokens` [batch, pos]."""
+    """`logits` [batch, pos, d_vocab], `features` [batch, pos, feature] by space, `tokens` [batch, pos]."""
 
     logits: Tensor
     features: dict[str, Tensor]
@@ -237,7 +239,7 @@ class Subject:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> str:
-        """The text that follows: greedy at temperature 0, else sampled with `seed`; stops at the EOS token."""
+        """The text that follows, up to EOS: greedy at temperature 0, else sampled with `seed`."""
         tokens = self.to_tokens(text) if isinstance(text, str) else text.to(self.device)
         start = tokens.shape[1]
         if start + max_new_tokens > self.n_ctx:
