@@ -63,8 +63,9 @@ def run(
     from interp.track.run import open_run
 
     with explained() as state:
-        experiment, settings = load_config(config, overrides or [])
-        experiment.check(settings)
+        with _waiting(f"loading {config}"):
+            experiment, settings = load_config(config, overrides or [])
+            experiment.check(settings)
         with open_run(settings, settings.name, runs_dir, fresh=fresh) as opened:
             state["run"] = opened
             began = time.monotonic()
@@ -214,6 +215,20 @@ def explained() -> Iterator[dict[str, Any]]:
         raise typer.Exit(BROKEN) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _waiting(what: str) -> Iterator[None]:
+    """Show on a terminal that something is going on; importing a model library takes seconds."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status(Text(what)):
+            yield
+    else:
+        yield
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import re
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -15,13 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import experiments
 from interp.config_file import Source, nearest, read_config_file
 from interp.errors import UserError
+from interp.track.folder import check_run_name
 
 if TYPE_CHECKING:
     from interp.track.run import Run
 
 __all__ = ["Experiment", "ExperimentConfig", "Section", "WandbOptions", "find_config", "load_config"]
-
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Section(BaseModel):
@@ -142,20 +140,6 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experi
         raise _explained(error, experiment.config_model, source) from None
     check_run_name(config.name, source.place("name"))
     return experiment, config
-
-
-def check_run_name(name: str, place: str) -> None:
-    """Refuse a run name that would not be a plain folder name.
-
-    Raises:
-        UserError: other characters than letters, digits and "._-", or one of these three first.
-    """
-    if not RUN_NAME.fullmatch(name):
-        raise UserError(
-            f"{name!r} cannot be the name of a run",
-            place,
-            "use letters, digits, `-`, `_` and `.` (not first)",
-        )
 
 
 def _explained(error: ValidationError, model: type[BaseModel], source: Source) -> UserError:

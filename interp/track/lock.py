@@ -18,19 +18,25 @@ def locked(runs_dir: Path, name: str) -> Iterator[None]:
     """Hold the lock of the run `name`; the lock lies beside the folder, which may be moved.
 
     Raises:
-        UserError: another process holds it; says which and since when.
+        UserError: another process holds it (says which and since when), or runs_dir cannot be written.
     """
     path = _lock_path(runs_dir, name)
     with full_disk_explained(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=0)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout:
             raise UserError(
                 f"the run {name!r} is being written by another process{_holder(path)}",
                 str(runs_dir / name),
                 "wait for it, or give this run another name: name=...",
+            ) from None
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise UserError(
+                f"cannot write the folder of the runs: {error.strerror}",
+                str(runs_dir.absolute()),
+                "choose another with --runs-dir",
             ) from None
     try:
         now = datetime.now().astimezone().isoformat(timespec="seconds")

@@ -49,5 +49,5 @@ def main(config_file: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    signal.alarm(120)
+    signal.alarm(300)
     main(sys.argv[1], Path(sys.argv[2]))

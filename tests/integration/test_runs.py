@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from interp.config import ExperimentConfig, WandbOptions
+from interp.errors import UserError
+from interp.track.progress import silent
+from interp.track.run import open_run
 from tests.integration.toy_runs import environment, files, interp, result, start, write_config
 
 
@@ -176,13 +180,21 @@ def test_continuing_with_other_code_is_said_and_kept_in_the_manifest(tmp_path: P
 
 @pytest.mark.parametrize("file", ["manifest.json", "config.yaml", "steps/draw/step.json"])
 def test_a_damaged_run_folder_is_named_and_left_alone(tmp_path: Path, file: str) -> None:
-    write_config(tmp_path)
-    interp(tmp_path, "run", "toy.yaml", "fail=train")
+    config = ExperimentConfig(experiment="toy", wandb=WandbOptions(mode="disabled"))
+
+    def run_it(**options: bool) -> None:
+        with open_run(config, "toy", tmp_path / "runs", progress=silent(), **options) as run:
+            run.step("draw", lambda step: step.metric("a", 1))
+            if not options:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_it()
     (tmp_path / "runs/toy" / file).write_text("{damaged: [")
-    done = interp(tmp_path, "run", "toy.yaml", "fail=train")
-    assert done.returncode == 2, done.stderr
-    assert f"runs/toy/{file}" in done.stderr and "--fresh" in done.stderr
-    assert interp(tmp_path, "run", "toy.yaml", "--fresh").returncode == 0
+    with pytest.raises(UserError) as caught:
+        run_it()
+    assert f"runs/toy/{file}" in caught.value.place and "--fresh" in caught.value.fix
+    run_it(fresh=True)
 
 
 def test_a_runs_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

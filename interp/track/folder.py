@@ -1,0 +1,170 @@
+"""The run folder itself: whose it is, and what it says about the sessions that worked on it."""
+
+import json
+import os
+import re
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from interp.errors import UserError
+from interp.track.files import write_json, write_text
+from interp.track.manifest import surroundings
+
+NOT_RESULTS = frozenset({"name", "purpose", "wandb"})
+"""Top keys of a config that change no number: a run may be continued with others."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ABSENT = "absent"
+
+
+def check_run_name(name: str, place: str) -> None:
+    """Refuse a name of a run or step that would not be a plain folder name.
+
+    Raises:
+        UserError: other characters than letters, digits and "._-", or one of these three first.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} cannot be the name of a run",
+            place,
+            "use letters, digits, `-`, `_` and `.` (not first)",
+        )
+
+
+def check_same_config(folder: Path, resolved: dict[str, Any]) -> None:
+    """Refuse a folder that was made with another config, or by something else.
+
+    Raises:
+        UserError: says which keys differ and what to do.
+    """
+    if not (folder / "config.yaml").exists():
+        if folder.exists() and (
+            not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())
+        ):
+            raise UserError(
+                f"{folder} exists and is not the folder of a run",
+                str(folder.absolute()),
+                "give the run another name: name=...",
+            )
+        return
+    old = _flat({k: v for k, v in read_yaml(folder / "config.yaml").items() if k not in NOT_RESULTS})
+    new = _flat({k: v for k, v in resolved.items() if k not in NOT_RESULTS})
+    differing = [key for key in (old | new) if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
+    if differing:
+        shown = [f"{key}: {old.get(key, _ABSENT)} then, {new.get(key, _ABSENT)} now" for key in differing]
+        raise UserError(
+            "the run folder was made with another config: " + "; ".join(shown),
+            str(folder),
+            "give this run another name (name=...), or add --fresh to move the old folder to "
+            f"{folder.parent / '.old'} and begin anew",
+        )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {
+            k: v for key in value for k, v in _flat(value[key], f"{prefix}.{key}" if prefix else key).items()
+        }
+    return {prefix: value}
+
+
+def begin(folder: Path, name: str, resolved: dict[str, Any]) -> dict[str, Any]:
+    """Write config and manifest; a finished run keeps the ones it has."""
+    path = folder / "manifest.json"
+    manifest = read_json(path) if path.exists() else {}
+    if manifest.get("status") == "finished":
+        return manifest
+    write_text(folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
+    began = {"started": now(), "pid": os.getpid()} | surroundings()
+    manifest = {
+        "run": name,
+        "experiment": resolved.get("experiment"),
+        "status": "running",
+        "started": manifest.get("started", began["started"]),
+        "finished": None,
+        "seeds": {"seed": resolved.get("seed")},
+        "sessions": [*manifest.get("sessions", []), began],
+    }
+    write_json(path, manifest)
+    return manifest
+
+
+def end(folder: Path, manifest: dict[str, Any], status: str, **more: Any) -> None:
+    """Note in the manifest how the session ended."""
+    manifest |= {"status": status, "finished": now()} | more
+    manifest["sessions"][-1] |= {"finished": manifest["finished"], "status": status}
+    write_json(folder / "manifest.json", manifest)
+
+
+def note_failure(folder: Path, manifest: dict[str, Any], error: BaseException, step: str | None) -> None:
+    """Note what ended the session; the traceback of a bug goes to error.log."""
+    stopped = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+    if not stopped and not isinstance(error, UserError):
+        write_text(folder / "error.log", "".join(traceback.format_exception(error)))
+    end(folder, manifest, "interrupted" if stopped else "failed", step=step)
+
+
+def move_aside(folder: Path) -> None:
+    """Move a run folder to .old/<name>-<time> beside it."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    target = folder.parent / ".old" / f"{folder.name}-{stamp}"
+    while target.exists():
+        target = target.with_name(target.name + "-again")
+    target.parent.mkdir(exist_ok=True)
+    os.rename(folder, target)
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files that a killed process left; we hold the lock, so nobody is writing them."""
+    for pattern in (".*.tmp", "tables/.*.tmp", "figures/.*.tmp"):
+        for file in folder.glob(pattern):
+            file.unlink(missing_ok=True)
+
+
+def changes(manifest: dict[str, Any]) -> list[str]:
+    """Say how code and versions, which may change numbers, differ from the session before."""
+    if len(manifest["sessions"]) < 2:
+        return []
+    before, after = ({**_flat(s["versions"]), **_code(s)} for s in manifest["sessions"][-2:])
+    return [f"{key} {before.get(key)} -> {after[key]}" for key in after if after[key] != before.get(key)]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON mapping that this package wrote.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"not readable: {error}", str(path), "begin anew with --fresh") from None
+    assert isinstance(content, dict)
+    return content
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping that this package wrote.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError("not readable", str(path), "begin anew with --fresh")
+    return content
+
+
+def now() -> str:
+    """Return the local time with its zone, to the second."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _code(session: dict[str, Any]) -> dict[str, Any]:
+    return {"code": ((session.get("git") or {}).get("revision") or "")[:12], "python": session["python"]}
