@@ -21,14 +21,21 @@ class TopK(_Architecture):
     """Keeps the k largest latents of every token (Gao et al. 2024, arXiv 2406.04093, eq. 3)."""
 
     kind: Literal["topk"] = "topk"
-    k: int = Field(16, gt=0)
+    k: int = Field(default=16, gt=0)
     """Active latents per token."""
-    aux_loss_coefficient: float = Field(1.0, ge=0)
+    aux_loss_coefficient: float = Field(default=1.0, ge=0)
     """Weight of the loss that lets dead latents explain what is left over (same paper, appendix A.2)."""
+    initial_norm: float = Field(default=1.0, gt=0)
+    """Length of the initial decoder rows; at SAELens' 0.1 the first winners outgrow the rest, which die."""
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
         """SAELens' configuration of this architecture; `shape` holds `d_in`, `d_sae`, dtype and the rest."""
-        return TopKTrainingSAEConfig(k=self.k, aux_loss_coefficient=self.aux_loss_coefficient, **shape)
+        return TopKTrainingSAEConfig(
+            k=self.k,
+            aux_loss_coefficient=self.aux_loss_coefficient,
+            decoder_init_norm=self.initial_norm,
+            **shape,
+        )
 
 
 class BatchTopK(_Architecture):
@@ -38,11 +45,13 @@ class BatchTopK(_Architecture):
     """
 
     kind: Literal["batchtopk"] = "batchtopk"
-    k: float = Field(16.0, gt=0)
+    k: float = Field(default=16.0, gt=0)
     """Active latents per token, on average."""
-    aux_loss_coefficient: float = Field(1.0, ge=0)
+    aux_loss_coefficient: float = Field(default=1.0, ge=0)
     """Weight of the dead latents' loss."""
-    threshold_rate: float = Field(0.05, gt=0, le=1)
+    initial_norm: float = Field(default=1.0, gt=0)
+    """Length of the initial decoder rows."""
+    threshold_rate: float = Field(default=0.05, gt=0, le=1)
     """Step of the running mean of the threshold (SAELens: 0.01, too slow for runs under 500 steps)."""
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
@@ -51,6 +60,7 @@ class BatchTopK(_Architecture):
             k=self.k,  # SAELens types the field as a float but inherits from one with an int
             aux_loss_coefficient=self.aux_loss_coefficient,
             topk_threshold_lr=self.threshold_rate,
+            decoder_init_norm=self.initial_norm,
             **shape,
         )
 
@@ -59,9 +69,9 @@ class Standard(_Architecture):
     """ReLU latents under an L1 penalty weighted by decoder norms (Anthropic, April 2024 update)."""
 
     kind: Literal["standard"] = "standard"
-    l1_coefficient: float = Field(5.0, ge=0)
+    l1_coefficient: float = Field(default=5.0, ge=0)
     """Weight of the sparsity penalty, for activations scaled to a mean norm of sqrt(d_in)."""
-    l1_warm_up_steps: int = Field(0, ge=0)
+    l1_warm_up_steps: int = Field(default=0, ge=0)
     """Steps over which the penalty grows from 0."""
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
@@ -75,9 +85,9 @@ class Gated(_Architecture):
     """Decides separately which latents fire and how much (Rajamanoharan et al. 2024, arXiv 2404.16014)."""
 
     kind: Literal["gated"] = "gated"
-    l1_coefficient: float = Field(5.0, ge=0)
+    l1_coefficient: float = Field(default=5.0, ge=0)
     """Weight of the sparsity penalty on the gates."""
-    l1_warm_up_steps: int = Field(0, ge=0)
+    l1_warm_up_steps: int = Field(default=0, ge=0)
     """Steps over which the penalty grows from 0."""
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
@@ -91,13 +101,13 @@ class JumpReLU(_Architecture):
     """ReLU above learnt thresholds, under an L0 penalty (Rajamanoharan et al. 2024, arXiv 2407.14435)."""
 
     kind: Literal["jumprelu"] = "jumprelu"
-    l0_coefficient: float = Field(1.0, ge=0)
+    l0_coefficient: float = Field(default=1.0, ge=0)
     """Weight of the penalty on the number of active latents."""
-    l0_warm_up_steps: int = Field(0, ge=0)
+    l0_warm_up_steps: int = Field(default=0, ge=0)
     """Steps over which the penalty grows from 0."""
-    initial_threshold: float = Field(0.01, gt=0)
+    initial_threshold: float = Field(default=0.01, gt=0)
     """Threshold at the start, in scaled pre-activation units."""
-    bandwidth: float = Field(0.05, gt=0)
+    bandwidth: float = Field(default=0.05, gt=0)
     """Width of the kernel through which the threshold gets its gradient."""
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:

@@ -13,27 +13,27 @@ class SaeTraining(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    architecture: Architecture = Field(default_factory=lambda: TopK(k=16, aux_loss_coefficient=1.0))
+    architecture: Architecture = TopK()
     """Which SAE, with its sparsity settings: `{kind: topk, k: 16}`."""
-    n_latents: int = Field(1024, gt=0)
+    n_latents: int = Field(default=1024, gt=0)
     """Latents of the dictionary."""
-    training_tokens: int = Field(524288, gt=0)
+    training_tokens: int = Field(default=327680, gt=0)
     """Activations the SAE sees; a smaller corpus is read several times, in another order each time."""
-    batch_tokens: int = Field(2048, gt=0)
+    batch_tokens: int = Field(default=1024, gt=0)
     """Activations in a training step."""
-    buffer_tokens: int = Field(65536, gt=0)
+    buffer_tokens: int = Field(default=65536, gt=0)
     """Activations held in memory and shuffled together."""
-    context_size: int = Field(128, gt=1)
+    context_size: int = Field(default=128, gt=1)
     """Tokens the subject sees at once, the beginning-of-sequence token included."""
     splits: tuple[Split, ...] = ("explain",)
     """Document splits to train on; what an SAE was trained on cannot evaluate it."""
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     """Peak step size of Adam, for activations scaled to a mean norm of sqrt(d_in)."""
-    warm_up_steps: int = Field(20, ge=0)
+    warm_up_steps: int = Field(default=20, ge=0)
     """Steps over which the learning rate grows linearly from near 0."""
-    decay_fraction: float = Field(0.5, ge=0, le=1)
+    decay_fraction: float = Field(default=0.5, ge=0, le=1)
     """Last part of the steps, over which the learning rate falls linearly to 0."""
-    dead_after_tokens: int = Field(65536, gt=0)
+    dead_after_tokens: int = Field(default=65536, gt=0)
     """A latent silent for this many training tokens counts as dead and gets the dead latents' loss."""
     scale_input: bool = True
     """Scale activations to a mean norm of sqrt(d_in) while training; the saved weights undo it."""
@@ -41,11 +41,11 @@ class SaeTraining(BaseModel):
     """Float type of the weights."""
     seed: int = 0
     """Seeds the weights, the order of the documents and every shuffle: same seed, same bits."""
-    log_every_steps: int = Field(10, gt=0)
+    log_every_steps: int = Field(default=10, gt=0)
     """Steps between two logged points."""
-    evaluate_every_steps: int = Field(100, ge=0)
+    evaluate_every_steps: int = Field(default=100, ge=0)
     """Steps between two measurements of the cross-entropy recovered; 0 for none."""
-    checkpoint_every_steps: int = Field(50, ge=0)
+    checkpoint_every_steps: int = Field(default=50, ge=0)
     """Steps between two checkpoints; 0 for none."""
 
     @model_validator(mode="after")

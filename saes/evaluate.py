@@ -23,10 +23,10 @@ from saes.stream import activation_width
 Ablation = Literal["zero", "mean"]
 Replace = Callable[[Float[Tensor, "token d_in"]], Float[Tensor, "token d_in"]]
 Sums = NDArray[np.float64]
-Advance = Callable[[float], None]
+Advance = Callable[[int], None]
 
 
-def _ignore(amount: float) -> None:
+def _ignore(amount: int) -> None:
     pass
 
 

@@ -73,22 +73,22 @@ class SaeLatents:
             return norm
         return 1.0
 
-    def encode(self, activation: Float[Tensor, "*batch d_site"]) -> Float[Tensor, "*batch n_features"]:
+    def encode(self, activation: Float[Tensor, "... d_site"]) -> Float[Tensor, "... n_features"]:
         """Every latent's activation, in the SAE's float type."""
         latents: Tensor = self.sae.encode(self._flat(activation).to(self.sae.device))
         return latents
 
-    def reconstruct(self, activation: Float[Tensor, "*batch d_site"]) -> Float[Tensor, "*batch d_site"]:
+    def reconstruct(self, activation: Float[Tensor, "*any d_site"]) -> Float[Tensor, "*any d_site"]:
         """The SAE's reconstruction, in the activation's shape and float type (the error is left out)."""
         reconstruction: Tensor = self.sae.decode(self.encode(activation))
         return reconstruction.reshape(activation.shape).to(activation.device, activation.dtype)
 
     def write(
         self,
-        activation: Float[Tensor, "*batch d_site"],
+        activation: Float[Tensor, "*any d_site"],
         feature_ids: Int[Tensor, " feature"],
         values: Float[Tensor, "*batch feature"],
-    ) -> Float[Tensor, "*batch d_site"]:
+    ) -> Float[Tensor, "*any d_site"]:
         """Adds decode(new latents) - decode(old latents): everything but these latents stays, error too.
 
         The decoder is linear, so the difference is (values - read) times these latents' decoder rows, times

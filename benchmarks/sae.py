@@ -1,0 +1,106 @@
+"""`interp bench sae`: our SAE training loop against SAELens' own, on the same activations in one process.
+
+Compared: `saes.fit.fit` and SAELens' `SAETrainer.fit`, both with SAELens' weights, losses, Adam, gradient
+clipping and learning-rate schedule, the same settings, seed and cached activations of the bundled model
+(resid_post of layer 4), no logging, no checkpoints. Ours also shuffles its buffer within the measured time;
+SAELens gets its batches ready, and its input scale for nothing. Each round runs both, alternating which
+goes first; the figure is the median over rounds of the ratio of steps per second. TopK is where our step is
+another one (`saes.sparse`); `standard` shows the loops alone.
+"""
+
+import io
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stderr
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import interp.subject
+from interp.organism.corpus import WorldCorpus
+from interp.subject import Site
+from saes import sparse
+from saes.config import SaeTraining
+from saes.fit import build_trainer, fit
+from saes.stream import SubjectActivations
+
+ROUNDS = 5
+STEPS = 16
+CASES: dict[str, dict[str, Any]] = {
+    "topk 128 -> 1024, k 16": {"architecture": {"kind": "topk", "k": 16}, "n_latents": 1024},
+    "topk 128 -> 4096, k 32": {"architecture": {"kind": "topk", "k": 32}, "n_latents": 4096},
+    "standard 128 -> 1024": {"architecture": {"kind": "standard"}, "n_latents": 1024},
+}
+
+
+class Cached:
+    """One buffer of activations, given again and again."""
+
+    def __init__(self, activations: Tensor) -> None:
+        self.width = activations.shape[1]
+        self._activations = activations
+
+    def buffer(self, cursor: int) -> tuple[Tensor, int]:
+        """The buffer, whatever the cursor."""
+        return self._activations, cursor + 1
+
+
+def ours(config: SaeTraining, activations: Tensor) -> float:
+    """Steps per second of `saes.fit.fit`."""
+    start = time.perf_counter()
+    fit(config, Cached(activations))
+    return config.n_steps / (time.perf_counter() - start)
+
+
+def theirs(config: SaeTraining, activations: Tensor) -> float:
+    """Steps per second of SAELens' `SAETrainer.fit` with SAELens' own SAE class."""
+    available = sparse.available
+    sparse.available = lambda device, dtype: False
+    try:
+        start = time.perf_counter()
+        trainer = build_trainer(config, activations.shape[1])
+    finally:
+        sparse.available = available
+    trainer.activation_scaler.scaling_factor = activations.shape[1] ** 0.5 / float(
+        activations.norm(dim=-1).mean()
+    )
+    trainer.data_provider = _cycle(activations.split(config.batch_tokens))
+    with redirect_stderr(io.StringIO()):
+        trainer.fit()
+    return config.n_steps / (time.perf_counter() - start)
+
+
+def _cycle(batches: tuple[Tensor, ...]) -> Iterator[Tensor]:
+    while True:
+        yield from batches
+
+
+def main() -> dict[str, float]:
+    """Prints and returns the ratio of steps per second, ours over SAELens', for each case."""
+    subject = interp.subject.load("world")
+    source = SubjectActivations(
+        subject, Site("resid_post", 4), WorldCorpus(1, 20_000), seed=0, buffer_tokens=16_384
+    )
+    activations = source.buffer(0)[0][:16_384].clone()
+    print(f"{STEPS} steps of 2,048 activations a round, {ROUNDS} rounds, {torch.get_num_threads()} threads")
+    ratios: dict[str, float] = {}
+    for name, case in CASES.items():
+        config = SaeTraining(training_tokens=STEPS * 2048, batch_tokens=2048, buffer_tokens=16_384, **case)
+        pairs = []
+        for round_number in range(ROUNDS + 1):
+            if round_number % 2:
+                speed, reference = ours(config, activations), theirs(config, activations)
+            else:
+                reference, speed = theirs(config, activations), ours(config, activations)
+            if round_number:  # the first round warms up
+                pairs.append((speed, reference))
+        ratios[name] = statistics.median(speed / reference for speed, reference in pairs)
+        speed, reference = (statistics.median(side) for side in zip(*pairs, strict=True))
+        print(f"{name:24s} {speed:6.1f} steps/s, SAELens {reference:6.1f}: ratio {ratios[name]:.2f}")
+    return ratios
+
+
+if __name__ == "__main__":
+    main()
