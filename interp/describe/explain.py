@@ -1,9 +1,9 @@
 """From exemplars to patterns: prune the context, find the tokens that matter, find what may replace them.
 
 After Foote et al. 2023, "Neuron to Graph" (arXiv:2305.19911; github.com/albertsgarde/Neuron2Graph). It
-differs in three ways: importance is measured with several substitutes drawn from real text (not a mask token, which
-is off the distribution), replacements come from the subject and the evidence (not from a second language
-model), and every stage asks about all exemplars of all features at once.
+differs in three ways: importance is measured with several substitutes drawn from real text (not a mask
+token, which is off the distribution), replacements come from the subject and the evidence (not from a
+second language model), and every stage asks about all exemplars of all features at once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,9 +18,7 @@ from interp.describe.substitute import Unigrams, augment, weigh
 from interp.track.progress import Progress, silent
 
 
-def peaks(
-    evidence: Evidence, settings: ExplainSettings
-) -> Iterator[tuple[Int[np.ndarray, " token"], float]]:
+def peaks(evidence: Evidence, settings: ExplainSettings) -> Iterator[tuple[Int[np.ndarray, " token"], float]]:
     """The strongest token of each exemplar, then strong tokens of any window that are of other kinds.
 
     Yields the window up to and including the peak, and the activation there. Only tokens that count and

@@ -7,7 +7,7 @@ import numpy as np
 from interp.describe.evidence import Evidence
 from interp.describe.pattern import ExplainSettings, Pattern
 from interp.describe.simulate import simulate
-from interp.describe.trie import IGNORE, End, Path, PatternTrie
+from interp.describe.trie import ANY, IGNORE, End, Path, PatternTrie, specificity
 
 
 def build(patterns: Sequence[Pattern], evidence: Evidence, settings: ExplainSettings) -> PatternTrie:
@@ -43,27 +43,30 @@ def _measured(patterns: Sequence[Pattern], settings: ExplainSettings) -> dict[Pa
     }
 
 
-def _observed(trie: PatternTrie, evidence: Evidence, settings: ExplainSettings) -> dict[Path, End]:
-    """Tokens, then tokens after a token, whose mean differs from the prediction by `settings.visible` of the peak.
+def _observed(trie: PatternTrie, evidence: Evidence, settings: ExplainSettings) -> PatternTrie:
+    """Add what was only seen: tokens, then tokens after a token, that the patterns predict badly.
 
-    They were not tested by substitution, only seen `settings.often` times or more on the explain split.
+    Each was seen at least `settings.often` times on the explain split, with a mean residual (shrunk by one
+    observation of none) of at least `settings.visible` of the peak. None was tested by substitution.
     """
-    residuals: dict[Path, list[float]] = {}
-    for context in (0, 1):
+    if trie.peak <= 0:
+        return trie
+    for length in (1, 2):
         residuals: dict[Path, list[float]] = {}
         for window in evidence.windows:
-            predicted = simulate(trie, window.tokens)
-            gap = window.values.astype(np.float64) - predicted
-            tokens = window.tokens.tolist()
+            residual = window.values.astype(np.float64) - simulate(trie, window.tokens)
+            row = window.tokens.tolist()
             for i in np.flatnonzero(window.counts).tolist():
-                if i >= context:
-                    residuals.setdefault(tuple(tokens[i - context : i + 1][::-1]), []).append(float(gap[i]))
+                if i + 1 >= length:
+                    path = tuple(reversed(row[i + 1 - length : i + 1]))
+                    residuals.setdefault(path, []).append(float(residual[i]))
         found: dict[Path, End] = {}
-        for path, rest in residuals.items():
-            shrunk = sum(rest) / (len(rest) + 1)
-            if path not in trie.patterns and len(rest) >= settings.often and abs(shrunk) >= settings.visible * trie.peak:
-                base = trie.patterns.get(path[:1]) if context else None
-                found[path] = End((base.value if base else trie.baseline) + shrunk)
+        for path, seen in residuals.items():
+            shrunk = sum(seen) / (len(seen) + 1)
+            often = len(seen) >= settings.often and path not in trie.patterns
+            if often and abs(shrunk) >= settings.visible * trie.peak:
+                alone = trie.patterns.get(path[:-1])
+                found[path] = End((alone.value if alone else trie.baseline) + shrunk)
         trie = fit(PatternTrie({**found, **trie.patterns}, trie.baseline), evidence)
     return trie
 
@@ -93,7 +96,7 @@ def _thin(trie: PatternTrie, tolerance: float = 0.25) -> PatternTrie:
     The same is: within `tolerance` of the peak.
     """
     kept: dict[Path, End] = {}
-    for path in sorted(trie.paths, key=lambda p: (sum(t != IGNORE for t in p), len(p), p)):
+    for path in sorted(trie.paths, key=specificity):
         end = trie.patterns[path]
         general = [p for p in kept if p != path and _covers(p, path)]
         near = [p for p in general if abs(kept[p].value - end.value) <= tolerance * trie.peak]
@@ -108,5 +111,5 @@ def _thin(trie: PatternTrie, tolerance: float = 0.25) -> PatternTrie:
 def _covers(general: Path, special: Path) -> bool:
     """Whether the general pattern matches wherever the special one does."""
     return len(general) <= len(special) and all(
-        g in (IGNORE, s) for g, s in zip(general, special, strict=False)
+        g == s or (g == IGNORE and s != ANY) for g, s in zip(general, special, strict=False)
     )

@@ -1,11 +1,12 @@
 """A pruned context with what each of its tokens is worth, and how hard to look for it."""
 
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from interp.describe.trie import IGNORE, Path
+from interp.describe.trie import ANY, IGNORE, Path
 
 
 @dataclass(frozen=True)
@@ -69,4 +70,15 @@ class Pattern:
         path = tokens[::-1]
         while path and path[-1] == IGNORE:
             path.pop()
-        return tuple(path) or (int(self.tokens[-1]),)
+        if not path:
+            return (int(self.tokens[-1]),)
+        return (path[0], *_any_distance(path[1:]))
+
+
+def _any_distance(context: list[int]) -> list[int]:
+    """Five unimportant tokens or more become any number: an exact long distance seldom matters."""
+    general: list[int] = []
+    for ignored, run in groupby(context, key=lambda token: token == IGNORE):
+        tokens = list(run)
+        general += [ANY] if ignored and len(tokens) > 4 else tokens
+    return general

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from interp.subject.subject import Subject
 
 from interp.describe.description import Description
 from interp.describe.evidence import Evidence, FeatureRef, Window
@@ -14,7 +13,9 @@ from interp.describe.pattern import ExplainSettings
 from interp.describe.query import Ask, Propose, propose_nothing
 from interp.describe.reader import FeatureReader, SubjectProposals
 from interp.describe.score import Score, Statistics, auroc, score, statistics
-from interp.describe.sentence import Show, describe
+from interp.describe.sentence import describe
+from interp.describe.wording import Show
+from interp.subject.subject import Subject
 from interp.track.progress import Progress, silent
 
 

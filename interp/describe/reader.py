@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from interp.subject.subject import Subject
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from interp.describe.evidence import FeatureRef
 from interp.describe.query import Query
 from interp.features.space import FeatureSpace
 from interp.subject.site import Site
+from interp.subject.subject import Subject
 
 
 class FeatureReader:
@@ -73,7 +73,7 @@ class FeatureReader:
 
 
 class SubjectProposals:
-    """The `Propose` of a subject: what it expects in each place, and the nearest tokens in its unembedding."""
+    """The `Propose` of a subject: what it expects in each place and the nearest in its unembedding."""
 
     def __init__(
         self, subject: Subject, expected: int = 6, nearest: int = 6, tokens_per_batch: int = 4096

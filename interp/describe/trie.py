@@ -1,8 +1,9 @@
 """The pattern trie of Neuron2Graph: which tokens, after which, make a feature fire and how strongly.
 
 A pattern is a path that starts at the activating token and runs leftwards through its context; `IGNORE`
-stands for any one token. After Foote et al. 2023, "Neuron to Graph" (arXiv:2305.19911); here the end of a
-path carries a real-valued activation, and which of several matching paths wins is a fixed total order.
+stands for any one token, `ANY` for one or more.
+After Foote et al. 2023, "Neuron to Graph" (arXiv:2305.19911); here the end of a path carries a real-valued
+activation, and which of several matching paths wins is a fixed total order.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,9 @@ import numpy as np
 from jaxtyping import Int
 
 IGNORE = -1
+ANY = -2
+REACH = 32
+"""The most tokens that `ANY` stands for."""
 Path = tuple[int, ...]
 
 
@@ -36,13 +40,12 @@ class _Node:
     pattern: int = -1
 
 
-def specificity(path: Path) -> tuple[int, int, tuple[bool, ...]]:
+def specificity(path: Path) -> tuple[int, int, tuple[int, ...], Path]:
     """Order of precedence of matching patterns: most tokens named, then longest, then named nearest.
 
-    Two different patterns that match at the same place never compare equal.
+    Different patterns never compare equal; what is left of ties falls to the token ids.
     """
-    exact = tuple(token != IGNORE for token in path)
-    return sum(exact), len(path), exact
+    return named(path), len(path), tuple(min(token, 0) for token in path), path
 
 
 class PatternTrie:
@@ -50,8 +53,8 @@ class PatternTrie:
 
     def __init__(self, patterns: Mapping[Path, End], baseline: float = 0.0) -> None:
         for path in patterns:
-            if not path or path[-1] == IGNORE:
-                raise ValueError(f"pattern {path}: must end in a token, IGNORE there would say nothing")
+            if not path or path[-1] < 0 or path[0] == ANY:
+                raise ValueError(f"pattern {path}: starts at one token and ends at a named one")
         self.patterns: dict[Path, End] = {path: patterns[path] for path in sorted(patterns)}
         self.baseline = float(baseline)
         self.paths: tuple[Path, ...] = tuple(self.patterns)
@@ -109,6 +112,9 @@ class PatternTrie:
                 child = node.children.get(token)
                 if child is not None:
                     open_nodes.append((child, at - 1))
+            child = node.children.get(ANY)
+            if child is not None:
+                open_nodes += [(child, before) for before in range(at - 1, max(at - 1 - REACH, -1), -1)]
         return best
 
     def to_json(self) -> dict[str, Any]:
@@ -128,4 +134,4 @@ class PatternTrie:
 
 def named(path: Iterable[int]) -> int:
     """How many tokens a pattern names."""
-    return sum(token != IGNORE for token in path)
+    return sum(token >= 0 for token in path)

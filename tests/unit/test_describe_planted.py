@@ -8,10 +8,11 @@ import pytest
 from interp.describe import Description, Evidence, Window, describe_all, score_descriptions
 from interp.describe.query import Activations, ask_of
 
-WORDS = (
+TEXT = (
     "the a of over under old new bridge river lake house king queen capital france spain italy paris is was "
     "not very one two three . , : ? red green blue"
-).split()
+)
+WORDS = TEXT.split()
 ID = {word: i for i, word in enumerate(WORDS)}
 Rule = Callable[[list[str]], list[float]]
 
@@ -30,7 +31,7 @@ def activations(rule: Rule) -> Activations:
 def text(seed: int, n: int, length: int = 24) -> list[np.ndarray]:
     """Random words in which the planted contexts are frequent enough to be found."""
     rng = np.random.default_rng(seed)
-    phrases = ["over the", "capital of", "not very", "the old bridge", "over the bridge", "capital of france"]
+    phrases = ["over the", "capital of", "not very", "the old bridge", "over the bridge", "is paris"]
     rows = []
     for _ in range(n):
         words: list[str] = []
@@ -84,7 +85,8 @@ def graded_rule(words: list[str]) -> list[float]:
 
 def two_rules(words: list[str]) -> list[float]:
     return [
-        2.0 * (w == "queen") + 1.8 * (w == "paris" and i > 0 and words[i - 1] == "is") for i, w in enumerate(words)
+        2.0 * (w == "queen") + 1.8 * (w == "paris" and i > 0 and words[i - 1] == "is")
+        for i, w in enumerate(words)
     ]
 
 
