@@ -117,12 +117,33 @@ class _BarAdvance(Advance):
     def __init__(self, description: str, total: int | None, unit: str, display: bars.Progress) -> None:
         super().__init__(description, total, unit)
         self.display = display
-        self.task_id = display.add_task(description, total=total, amount=self.amount)
+        self.task_id = display.add_task(self.short_label, total=total, amount=self.amount, owner=self)
 
     def show(self) -> None:
         self.display.update(
-            self.task_id, completed=self.done, total=self.total, description=self.label, amount=self.amount
+            self.task_id,
+            completed=self.done,
+            total=self.total,
+            description=self.short_label,
+            amount=self.amount,
         )
+
+    @property
+    def short_label(self) -> str:
+        """The label, cut to what the terminal has room for beside the figures, which are never cut."""
+        figures = _bar_width(self.display.console) + len("100%") + len(self.amount) + len("00:00, 00:00 left")
+        room = max(12, self.display.console.width - figures - len("    "))
+        return self.label if len(self.label) <= room else self.label[: room - 1] + "…"
+
+
+class _Times(bars.ProgressColumn):
+    """How long so far and how long still: "0:32, 1:10 left"."""
+
+    def render(self, task: bars.Task) -> Text:
+        """Draw the times of the task."""
+        owner: Advance = task.fields["owner"]
+        left = "" if owner.seconds_left is None else f", {_minutes(owner.seconds_left)} left"
+        return Text(_minutes(owner.elapsed) + left, no_wrap=True)
 
 
 class BarProgress(Progress):
@@ -160,12 +181,10 @@ class BarProgress(Progress):
     def _new_display(self) -> bars.Progress:
         return bars.Progress(
             bars.TextColumn("{task.description}", markup=False),
-            bars.BarColumn(bar_width=24),
+            bars.BarColumn(bar_width=_bar_width(self.console)),
             bars.TaskProgressColumn(),
             bars.TextColumn("{task.fields[amount]}", markup=False),
-            bars.TimeElapsedColumn(),
-            bars.TextColumn("left"),
-            bars.TimeRemainingColumn(),
+            _Times(),
             console=self.console,
             refresh_per_second=4,
         )
@@ -180,6 +199,15 @@ def automatic() -> Progress:
 def silent() -> Progress:
     """Return a progress that shows nothing."""
     return Progress()
+
+
+def _bar_width(console: Console) -> int:
+    return 24 if console.width >= 110 else 10
+
+
+def _minutes(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02d}"
 
 
 def clock(seconds: float | int) -> str:

@@ -136,8 +136,11 @@ class Run:
 
     def _finish(self) -> None:
         if tracker := self._open_tracker():
-            tracker.finish(self.folder, self.metrics)
             self._tracker = None
+            try:
+                tracker.finish(self.folder, self.metrics)
+            except Exception as error:  # hours of work do not fail because a service does
+                self.progress.say(f"W&B did not take everything ({error!r}); it is all in {self.folder}")
         (self.folder / "error.log").unlink(missing_ok=True)
 
     def _abandon(self) -> None:

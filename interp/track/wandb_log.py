@@ -180,7 +180,7 @@ def _quiet_settings() -> "wandb.Settings":
 def _plain(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Write lists and mappings inside a table as JSON, which W&B can show."""
     frame = frame.copy()
-    for column in frame.select_dtypes(include="object"):
+    for column in [name for name in frame if frame[name].dtype == object]:
         frame[column] = [_cell(value) for value in frame[column]]
     return frame
 
@@ -188,8 +188,6 @@ def _plain(frame: "pd.DataFrame") -> "pd.DataFrame":
 def _cell(value: Any) -> Any:
     if hasattr(value, "tolist") and getattr(value, "ndim", False):
         value = value.tolist()
-    return (
-        json.dumps(value, ensure_ascii=False, default=str)
-        if isinstance(value, list | dict | tuple)
-        else value
-    )
+    if not isinstance(value, list | dict | tuple):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=lambda part: getattr(part, "tolist", part.__str__)())

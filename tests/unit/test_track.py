@@ -217,6 +217,17 @@ def test_bars_show_what_how_much_and_time_and_may_be_nested() -> None:
         pass
 
 
+@pytest.mark.parametrize("width", [70, 80, 120])
+def test_a_narrow_terminal_cuts_the_description_and_never_the_figures(width: int) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    with BarProgress(console).task(
+        "describing a very long list of things", total=250_000, unit="tokens"
+    ) as go:
+        go(125_000, note="layer 3 of 8")
+    last = console.file.getvalue().split("\r")[-1]
+    assert "50% 125,000/250,000 tokens 0:00, 0:00 left" in last and "describing" in last
+
+
 def test_a_bar_is_taken_down_when_the_work_fails() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     with pytest.raises(KeyError), BarProgress(console).task("x", total=1):
