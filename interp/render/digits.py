@@ -28,8 +28,8 @@ def significant(value: Number | None, digits: int = 3) -> str:
     """A number with that many significant digits, never in exponents a reader must decode below a million."""
     if value is None or not math.isfinite(value):
         return UNDEFINED
-    if value == 0:
-        return "0"
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{value:,.0f}".replace("-", "−")
     if abs(value) < 1e-4:
         return f"{value:.1e}".replace("-", "−")
     places = max(0, digits - 1 - math.floor(math.log10(abs(value))))

@@ -18,21 +18,34 @@ from interp.render.figures import activation_profile, overview_figure, score_dis
 from interp.render.line_figure import training_curve
 from interp.render.palette import css_variables
 from interp.render.svg import figure_css
-from interp.render.tokens import HeatScale, TokenWindow, render_tokens, token_css
+from interp.render.tokens import HeatScale, Titles, TokenWindow, render_tokens, token_css
 from interp.render.wording import concept_duel, concept_title, concepts_found, opening, score_title
 
 PHONE = 350  # width in pixels of the second drawing of a figure, shown on narrow screens
-TOKENS_WITH_TITLES = 45_000  # above this many, only tokens that carry heat get a title, to stay under 5 MB
+LARGEST_PAGE = 5_000_000  # bytes
+LEANER: tuple[tuple[Titles, int | None], ...] = (
+    ("all", None),
+    ("hot", None),
+    ("peak", None),
+    ("peak", 3),
+    ("peak", 1),
+)  # what a token says on hover, and the exemplars of a band: steps taken until the page is small enough
 SIDE_BY_SIDE = (1.0, 0.75, 0.5, 0.25, 0.0)  # quantiles of the score at which examples are shown
 
 
-def render_report(data: ReportData) -> str:
+def render_report(data: ReportData, largest: int = LARGEST_PAGE) -> str:
     """The whole page as a string of HTML; the same data gives the same bytes.
 
-    Under 5 MB for 150 features with 12 exemplars of 64 tokens each; no request leaves the page.
+    No request leaves the page. A page over `largest` bytes is made leaner, and says so: first only tokens with
+    heat, then only peaks tell their value on hover, then fewer exemplars of each band are shown.
     """
-    view = _ReportView(data)
-    return environment().get_template("report.html").render(data=data, view=view, kinds=PLURALS)
+    page = ""
+    for titles, per_band in LEANER:
+        view = _ReportView(data, titles, per_band)
+        page = environment().get_template("report.html").render(data=data, view=view, kinds=PLURALS)
+        if len(page.encode()) < largest:
+            break
+    return page
 
 
 PLURALS: dict[Kind, str] = {"neuron": "Neurons", "latent": "Latents", "random": "Random directions"}
@@ -73,14 +86,22 @@ class Group:
 class _ReportView:
     """What the template asks for: figures, titles, tokens and downloads, made from the data."""
 
-    def __init__(self, data: ReportData) -> None:
-        self.data = data
+    def __init__(self, data: ReportData, titles: Titles, per_band: int | None) -> None:
+        self.data, self.titles, self.per_band = data, titles, per_band
         self.opening = opening(data)
         self.score_title = score_title(data.population("neuron"), data.population("latent"), data.difference)
         self.concept_title = concept_title(data.concepts, data.found_auroc)
         self.concept_duel = concept_duel(data.concepts)
-        tokens = sum(len(e.tokens) for f in data.features for e in f.exemplars)
-        self.titles = tokens <= TOKENS_WITH_TITLES
+
+    def leaner(self) -> str:
+        """What was left out to keep the page small, as a sentence; empty if nothing was."""
+        said = {
+            "all": "",
+            "hot": "Only coloured tokens tell their value.",
+            "peak": "Only peaks tell their value.",
+        }
+        few = "" if self.per_band is None else f" At most {self.per_band} exemplars of each band are shown."
+        return said[self.titles] + few
 
     def style(self) -> Markup:
         own = (files("interp.render") / "templates" / "report.css").read_text(encoding="utf-8")
@@ -122,7 +143,7 @@ class _ReportView:
         return [
             Group(
                 band_heading(band),
-                [self._window(e, scale) for e in exemplars[: _shown(band) if few else None]],
+                [self._window(e, scale) for e in exemplars[: _shown(band) if few else self.per_band]],
             )
             for band, exemplars in bands.items()
         ]

@@ -1,11 +1,13 @@
 """Tokens with their activations as background heat: the one renderer for web, report and notebook."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 from markupsafe import Markup, escape
 
@@ -13,6 +15,12 @@ from interp.render.data import Number
 from interp.render.digits import significant
 from interp.render.palette import HEAT_LEVELS, css_variables
 
+Titles = Literal["all", "hot", "peak"]
+CLASSES = {
+    level: f"{'p' if level > 0 else 'n'}{abs(level)}" for level in range(-HEAT_LEVELS, HEAT_LEVELS + 1)
+}
+CLASSES[0] = ""
+_PLAIN = re.compile(r"\S+")
 VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
@@ -54,14 +62,11 @@ class HeatScale:
         """Heat from -8 to 8; 0, no colour, below a sixteenth of the scale."""
         if self.top <= 0 or math.isnan(value) or (value < 0 and not self.signed):
             return 0
-        share = min(1.0, abs(value) / self.top)
-        level = round(share * HEAT_LEVELS)
-        return level if value > 0 else -level
+        return round(min(1.0, max(-1.0, value / self.top)) * HEAT_LEVELS)
 
-    def css_class(self, value: Number) -> str:
-        """The class of a value: "p1" to "p8", "n1" to "n8" or ""."""
-        level = self.level(value)
-        return "" if level == 0 else f"p{level}" if level > 0 else f"n{-level}"
+    def css_classes(self, values: Sequence[Number]) -> list[str]:
+        """The class of each value: "p1" to "p8" above zero, "n1" to "n8" below, "" for no colour."""
+        return [CLASSES[self.level(value)] for value in values]
 
     def legend(self) -> Markup:
         """A strip of the colours between the numbers they stand for."""
@@ -95,7 +100,7 @@ def render_tokens(
     *,
     special_ids: AbstractSet[int] = frozenset(),
     radius: int | None = 16,
-    titles: bool = True,
+    titles: Titles = "all",
 ) -> Markup:
     """A window as HTML: heat, underlined peak, special tokens as pills, everything escaped.
 
@@ -104,7 +109,7 @@ def render_tokens(
         scale: The feature's scale, so that windows can be compared.
         special_ids: Token ids drawn as pills without heat (BOS, end of turn).
         radius: Tokens kept on each side of the peak; the rest opens on request. None keeps all.
-        titles: Whether tokens without heat carry a title too (value, token id, position).
+        titles: Which tokens say their value, id and position on hover: all, those with heat, or the peak.
 
     Raises:
         ValueError: The lengths differ or the peak lies outside the window.
@@ -119,7 +124,7 @@ def render_tokens(
         centre = window.peak if window.peak is not None else length // 2
         first = min(max(0, centre - radius), length - 2 * radius - 1)
         last = first + 2 * radius + 1
-    spans = [_token(window, scale, i, special_ids, titles) for i in range(length)]
+    spans = _spans(window, scale, special_ids, titles)
     return Markup('<div class="tokens">{}{}{}</div>').format(
         _cut(spans[:first]), Markup().join(spans[first:last]), _cut(spans[last:])
     )
@@ -145,23 +150,27 @@ def token_css() -> str:
     return (files("interp.render") / "templates" / "tokens.css").read_text(encoding="utf-8")
 
 
-def _token(
-    window: TokenWindow, scale: HeatScale, index: int, special_ids: AbstractSet[int], titles: bool
-) -> Markup:
-    value = window.values[index]
-    token_id = None if window.token_ids is None else window.token_ids[index]
-    if token_id is not None and token_id in special_ids:
-        return Markup('<span class="pill" title="special token, id {} · position {}">{}</span>').format(
-            token_id, window.start + index, window.tokens[index]
-        )
-    names = [name for name in (scale.css_class(value), "peak" if index == window.peak else "") if name]
-    attributes = Markup(' class="{}"').format(" ".join(names)) if names else Markup()
-    if titles or names:
-        where = f"{significant(value)} · position {window.start + index}"
-        if token_id is not None:
-            where = f"{significant(value)} · id {token_id} · position {window.start + index}"
-        attributes += Markup(' title="{}"').format(where)
-    return Markup("<span{}>{}</span>").format(attributes, visible(window.tokens[index]))
+def _spans(
+    window: TokenWindow, scale: HeatScale, special_ids: AbstractSet[int], titles: Titles
+) -> list[Markup]:
+    """Each token as HTML. One loop over plain strings, since a report holds a hundred thousand tokens."""
+    spans = []
+    ids = window.token_ids if window.token_ids is not None else [None] * len(window.tokens)
+    rows = zip(window.tokens, ids, window.values, scale.css_classes(window.values), strict=True)
+    for index, (token, token_id, value, heat) in enumerate(rows):
+        where = "" if token_id is None else f" · id {int(token_id)}"
+        where += f" · position {window.start + index}"
+        if token_id is not None and token_id in special_ids:
+            spans.append(Markup(f'<span class="pill" title="special token{where}">{escape(token)}</span>'))
+            continue
+        is_peak = index == window.peak
+        names = f"{heat} peak".lstrip() if is_peak else heat
+        attributes = f' class="{names}"' if names else ""
+        if is_peak or titles == "all" or (titles == "hot" and heat):
+            attributes += f' title="{significant(value)}{where}"'
+        shown = escape(token) if _PLAIN.fullmatch(token) else visible(token)
+        spans.append(Markup(f"<span{attributes}>{shown}</span>"))
+    return spans
 
 
 def _cut(spans: Sequence[Markup]) -> Markup:

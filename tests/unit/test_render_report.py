@@ -69,8 +69,20 @@ def test_page_is_balanced_labelled_and_makes_no_request(page):
         assert asking not in page, asking
 
 
-def test_big_page_stays_under_five_megabytes():
-    assert len(render_report(sample_report(per_kind=75, windows=12, length=64)).encode()) < 5_000_000
+def test_big_page_stays_under_five_megabytes_and_keeps_all_exemplars():
+    data = sample_report(per_kind=75, windows=12, length=64)
+    page = render_report(data)
+    assert len(page.encode()) < 5_000_000
+    table = page.split('id="all"')[1].split("</table>")[0]
+    assert table.count('<div class="tokens">') == 150 * 12
+
+
+def test_page_too_big_for_its_exemplars_says_what_it_left_out():
+    data = sample_report(per_kind=2, windows=8, length=40)
+    loud = dataclasses.replace(data.features[0], exemplars=data.features[0].exemplars * 60)
+    page = render_report(dataclasses.replace(data, features=[loud, *data.features[1:]]), largest=300_000)
+    assert len(page.encode()) < 300_000
+    assert "Only peaks tell their value. At most 3 exemplars of each band are shown." in page
 
 
 def test_same_data_same_bytes(page):
@@ -221,7 +233,8 @@ def test_duel_counts_who_is_ahead_and_whose_intervals_lie_apart():
         ConceptScore("b", "neurons", 0.85, 0.75, 0.95),
     ]
     assert concept_duel(scores) == (
-        "Concept by concept, the best latent is ahead for 1 (1 with intervals apart), the best neuron for 1 (0)."
+        "Concept by concept, the best latent is ahead for 1 (1 with intervals apart), "
+        "the best neuron for 1 (0)."
     )
 
 

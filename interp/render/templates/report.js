@@ -6,6 +6,7 @@
   const valueOf = (entry, column) => {
     const cell = (entry.rows ? entry.rows[0] : entry).cells[column];
     const raw = cell.dataset.sort ?? cell.textContent.trim().replace("−", "-").replace(/,/g, "");
+    if (raw === "" || raw === "–") return null;
     const number = parseFloat(raw);
     return Number.isNaN(number) ? raw : number;
   };
@@ -27,7 +28,8 @@
         const entries = [...(many ? table.tBodies : table.tBodies[0].rows)];
         const sign = order === "ascending" ? 1 : -1;
         const keyed = entries.map((entry) => [valueOf(entry, column), entry]);
-        keyed.sort((a, b) => sign * compare(a[0], b[0]));
+        keyed.sort((a, b) => // what has no value stays last
+          a[0] === null || b[0] === null ? (a[0] === null) - (b[0] === null) : sign * compare(a[0], b[0]));
         (many ? table : table.tBodies[0]).append(...keyed.map((pair) => pair[1]));
       });
     });
@@ -71,7 +73,7 @@
     const next = all[at < 0 ? Math.max(0, start) : Math.min(all.length - 1, Math.max(0, at + step))];
     clear();
     next.classList.add("cur");
-    readout.textContent = `${next.textContent}  ${next.title || "no response"}`;
+    readout.textContent = `${next.textContent}  ${next.title || "no value kept"}`;
     readout.hidden = false;
     event.preventDefault();
   });

@@ -1,0 +1,276 @@
+"""The report of a comparison of neurons and latents, filled from what the steps of a run wrote."""
+
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from interp.corpus.document import SPLITS, Corpus
+from interp.mining.exemplars import Exemplars, Mined
+from interp.mining.quantiles import LEVELS
+from interp.render.data import (
+    ConceptScore,
+    CorpusFacts,
+    Difference,
+    Estimate,
+    Exemplar,
+    FeatureRow,
+    Kind,
+    Piece,
+    Population,
+    ReportData,
+    RunInfo,
+    SaeReport,
+    SplitFacts,
+    SubjectInfo,
+)
+from interp.subject import Site, Subject
+from interp.track.run import Run
+from interp.track.step import read_points
+
+_USES = {
+    "explain": "descriptions are made from it, the SAE is trained on it",
+    "select": "the best feature for each concept is chosen on it",
+    "report": "every score on this page is measured on it, and nothing else is",
+}
+_SHOWN = {"top": 5, "quantile": 5, "silent": 2}
+_BANDS_SHOWN_EVERY = 2
+
+
+def comparison_data(
+    run: Run,
+    subject: Subject,
+    corpus: Corpus,
+    mined: Mapping[str, Mined],
+    sae_site: Site,
+    *,
+    found_auroc: float,
+    notes: Sequence[str] = (),
+) -> ReportData:
+    """Everything on the page, from the finished steps `mine_neurons`, `train_sae`, `mine_latents`,
+    `describe`, `score` and, where the corpus has labels, `concepts`.
+
+    `notes` are sentences about the subject and the limits of the study that its reader must know.
+    """  # fmt: skip
+    steps = run.folder / "steps"
+    table = pd.read_parquet(steps / "score" / "tables" / "features.parquet")
+    described = json.loads((steps / "describe" / "described.json").read_text())
+    concepts = _concepts(steps / "concepts" / "tables" / "concepts.parquet")
+    best = _best_concept(concepts)
+    features = [
+        _feature(row, record, mined, subject, best)
+        for row, record in zip(table.to_dict("records"), described, strict=True)
+    ]
+    metrics = run.metrics
+    neurons = sum(m.exemplars[name]["explain"].n_features for name, m in mined.items() if name[:4] == "mlp.")
+    latents = f"sae.{sae_site}"
+    return ReportData(
+        subject=_subject(subject, notes[0] if notes else ""),
+        run=_run(run),
+        corpus=_corpus(corpus, metrics, mined),
+        populations=[
+            _population("neuron", 2 * neurons, table, metrics, "MLP neurons of all layers, both polarities"),
+            _population(
+                "latent",
+                mined[latents].exemplars[latents]["explain"].n_features,
+                table,
+                metrics,
+                f"latents of an SAE on {sae_site}",
+            ),
+        ],
+        difference=Difference(_estimate(metrics, "score/latents_minus_neurons"), True, 1000),
+        features=features,
+        concepts=concepts,
+        sae=_sae(steps / "train_sae", sae_site, mined[latents].exemplars[latents]["explain"], metrics),
+        timing={
+            record["step"]: record["seconds"]
+            for record in sorted(
+                (json.loads(file.read_text()) for file in steps.glob("*/step.json")),
+                key=lambda record: record["order"],
+            )
+        },
+        limits=list(notes[1:]),
+        special_ids=frozenset(subject.special_ids),
+        found_auroc=found_auroc,
+    )
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _estimate(metrics: Mapping[str, Any], name: str) -> Estimate:
+    return Estimate(*(_number(metrics.get(name + end)) for end in ("", "_low", "_high")))
+
+
+def _subject(subject: Subject, note: str) -> SubjectInfo:
+    return SubjectInfo(
+        name=subject.name,
+        architecture=subject.info.architecture,
+        parameters=sum(p.numel() for p in subject.model.parameters()),
+        layers=subject.n_layers,
+        d_model=subject.d_model,
+        vocabulary=subject.d_vocab,
+        context_size=subject.n_ctx,
+        backend=subject.backend,
+        note=note,
+    )
+
+
+def _run(run: Run) -> RunInfo:
+    config = yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False)
+    manifest = {key: _plain(value) for key, value in run.manifest.items()}
+    seed = getattr(run.config, "seed", 0)
+    date = str(run.manifest.get("started", ""))[:16].replace("T", " ")
+    command = f"interp run {shlex.quote(str(run.folder / 'config.yaml'))}"
+    return RunInfo(run.name, command, date, seed, config, manifest)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    return str(value)
+
+
+def _corpus(corpus: Corpus, metrics: Mapping[str, Any], mined: Mapping[str, Mined]) -> CorpusFacts:
+    splits = [
+        SplitFacts(
+            split,
+            int(metrics[f"mining/neurons/{split}_documents"]),
+            int(metrics[f"mining/neurons/{split}_tokens"]),
+            _USES[split],
+        )
+        for split in SPLITS
+    ]
+    return CorpusFacts(corpus.name, len(corpus), sum(split.tokens for split in splits), splits)
+
+
+def _population(
+    kind: Kind, total: int, table: pd.DataFrame, metrics: Mapping[str, Any], note: str
+) -> Population:
+    mine = table[table["kind"] == kind]
+    null = mine["both_null_mean"].dropna()
+    ends = np.quantile(null, [0.025, 0.975]) if len(null) else (None, None)
+    return Population(
+        kind=kind,
+        total=total,
+        described=len(mine),
+        both=_estimate(metrics, f"score/{kind}/both"),
+        top=Estimate(_number(metrics[f"score/{kind}/top"])),
+        random=Estimate(_number(metrics[f"score/{kind}/random"])),
+        null=Estimate(_number(metrics[f"score/{kind}/null"]), _number(ends[0]), _number(ends[1])),
+        undefined=int(metrics[f"score/{kind}/undefined"]),
+        note=note + ", drawn uniformly from those that are ever active",
+    )
+
+
+def _feature(
+    row: dict[Any, Any],
+    record: dict[str, Any],
+    mined: Mapping[str, Mined],
+    subject: Subject,
+    best: Mapping[str, ConceptScore],
+) -> FeatureRow:
+    space, feature_id, polarity = record["space"], record["feature_id"], record["polarity"]
+    exemplars = mined[space].exemplars[space]["explain"]
+    concept = best.get(row["feature"])
+    parts = {
+        part: Estimate(*(_number(row[f"{part}_{end}"]) for end in ("value", "low", "high")))
+        for part in ("both", "top", "random")
+    }
+    return FeatureRow(
+        key=row["feature"],
+        kind=row["kind"],
+        layer=int(row["layer"]),
+        feature_id=feature_id,
+        description=[Piece(text, kind == "tokens") for kind, text in record["description"]["parts"]],
+        null=Estimate(*(_number(row[f"both_null_{end}"]) for end in ("mean", "low", "high"))),
+        mean_activation=row["mean"],
+        firing_rate=row["rate"],
+        max_activation=row["largest"],
+        polarity=polarity,
+        signed=exemplars.signed,
+        quantiles=_quantiles(exemplars, feature_id, polarity),
+        concept=concept.concept if concept else None,
+        concept_auroc=concept.auroc if concept else None,
+        exemplars=_exemplars(record["windows"], subject),
+        **parts,
+    )
+
+
+def _quantiles(exemplars: Exemplars, feature_id: int, polarity: int) -> list[tuple[float, float]]:
+    values = exemplars.quantile_values[feature_id].tolist()
+    pairs = list(zip(LEVELS, values, strict=True))
+    return pairs if polarity > 0 else [(1 - level, -value) for level, value in reversed(pairs)]
+
+
+def _exemplars(windows: list[dict[str, Any]], subject: Subject) -> list[Exemplar]:
+    left = dict(_SHOWN)
+    shown = []
+    n_seen = dict.fromkeys(_SHOWN, 0)
+    for window in windows:
+        band = window["band"]
+        n_seen[band] += 1
+        skipped = band == "quantile" and n_seen[band] % _BANDS_SHOWN_EVERY == 0
+        if left[band] == 0 or skipped:
+            continue
+        left[band] -= 1
+        counting = [v if c else -math.inf for v, c in zip(window["values"], window["counts"], strict=True)]
+        shown.append(
+            Exemplar(
+                tokens=subject.token_strings(window["tokens"]),
+                values=window["values"],
+                band=f"q{window['quantile']:.2f}" if band == "quantile" else band,
+                token_ids=window["tokens"],
+                peak=None if band == "silent" else int(np.argmax(counting)),
+                split="explain",
+                start=window["start"],
+            )
+        )
+    return shown
+
+
+def _concepts(path: Path) -> list[ConceptScore]:
+    if not path.exists():
+        return []
+    return [
+        ConceptScore(
+            concept=row["concept"],
+            method=row["method"],
+            auroc=row["auroc"],
+            low=_number(row["low"]),
+            high=_number(row["high"]),
+            feature=f"{row['space']}/{row['feature_id']}{'+' if row['polarity'] > 0 else '-'}",
+            positives=row["positives"],
+        )
+        for row in pd.read_parquet(path).to_dict("records")
+    ]
+
+
+def _best_concept(concepts: Sequence[ConceptScore]) -> dict[str, ConceptScore]:
+    """For each feature that is some concept's best, the concept that it tells best."""
+    best: dict[str, ConceptScore] = {}
+    for score in concepts:
+        if score.feature not in best or score.auroc > best[score.feature].auroc:
+            best[score.feature] = score
+    return best
+
+
+def _sae(folder: Path, site: Site, latents: Exemplars, metrics: Mapping[str, Any]) -> SaeReport:
+    history: dict[str, list[tuple[float, float]]] = {}
+    for point in read_points(folder / "history.jsonl"):
+        for name, value in point.values.items():
+            if isinstance(value, int | float):
+                history.setdefault(name, []).append((point.at, value))
+    figures = {
+        name.removeprefix("sae/"): value
+        for name, value in metrics.items()
+        if name.startswith("sae/") and isinstance(value, int | float)
+    }
+    return SaeReport(str(site), latents.n_features, figures, history)
