@@ -20,7 +20,7 @@ def concept_recovery(
         if score.method in DRAWN:
             table.setdefault(score.concept, {})[score.method] = score
     names = sorted(table, key=lambda name: (-_best(table[name]), name))
-    left = min(150, 14 + 7 * max((len(name) for name in names), default=8))
+    left = min(round(0.42 * width), 14 + 7 * max((len(name) for name in names), default=8))
     top, row, right = 46, 19, width - 14
     bottom = top + row * len(names)
     lowest = min(

@@ -1,5 +1,6 @@
 """The figures about scores: one that needs no introduction, and the histograms behind it."""
 
+import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -119,7 +120,7 @@ def activation_profile(
     quantiles: Sequence[tuple[Number, Number]], kind: Kind, *, width: int = 150, height: int = 26
 ) -> str:
     """A feature's activation over all tokens: range thin, middle 98% and 50% thicker, zero in grey."""
-    if len(quantiles) < 2:
+    if len(quantiles) < 2 or not all(math.isfinite(value) for _, value in quantiles):
         return ""
     low, high = min(0.0, quantiles[0][1]), max(0.0, quantiles[-1][1])
     x = Scale(low, high, 3, width - 3)

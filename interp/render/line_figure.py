@@ -5,6 +5,18 @@ from collections.abc import Sequence
 from interp.render.data import Number
 from interp.render.svg import Scale, bottom_axis, figure_svg, left_axis, polyline
 
+QUANTITIES = {
+    "explained_variance": "explained variance (share of the batch's)",
+    "l0": "L0 (latents active per token)",
+    "cross_entropy_recovered": "cross-entropy recovered (share)",
+    "dead_latents": "dead latents (count)",
+}
+
+
+def quantity(name: str) -> str:
+    """What a metric's name such as "sae/l0" says on an axis, with its unit; other names stay as they are."""
+    return QUANTITIES.get(name.rpartition("/")[2], name)
+
 
 def training_curve(
     points: Sequence[tuple[Number, Number]],
@@ -15,7 +27,8 @@ def training_curve(
     height: int = 190,
     standalone: bool = False,
 ) -> str:
-    """One curve; `name` says the quantity and its unit, and stands above the vertical axis."""
+    """One curve; `name` is a metric or says the quantity and its unit, and stands above the vertical axis."""
+    name = quantity(name)
     finite = [(a, b) for a, b in points if b == b and abs(b) != float("inf")]
     if not finite:
         return ""

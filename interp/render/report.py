@@ -15,7 +15,7 @@ from interp.render import digits
 from interp.render.concept_figure import concept_recovery
 from interp.render.data import ConceptScore, Exemplar, FeatureRow, Kind, ReportData
 from interp.render.figures import activation_profile, overview_figure, score_distributions
-from interp.render.line_figure import training_curve
+from interp.render.line_figure import quantity, training_curve
 from interp.render.palette import css_variables
 from interp.render.svg import figure_css
 from interp.render.tokens import HeatScale, Titles, TokenWindow, render_tokens, token_css
@@ -36,8 +36,8 @@ SIDE_BY_SIDE = (1.0, 0.75, 0.5, 0.25, 0.0)  # quantiles of the score at which ex
 def render_report(data: ReportData, largest: int = LARGEST_PAGE) -> str:
     """The whole page as a string of HTML; the same data gives the same bytes.
 
-    No request leaves the page. A page over `largest` bytes is made leaner, and says so: first only tokens with
-    heat, then only peaks tell their value on hover, then fewer exemplars of each band are shown.
+    No request leaves the page. A page over `largest` bytes is made leaner, and says so: first only tokens
+    with heat, then only peaks tell their value on hover, then fewer exemplars of each band are shown.
     """
     page = ""
     for titles, per_band in LEANER:
@@ -125,8 +125,12 @@ class _ReportView:
         ]
 
     def curves(self) -> list[Markup]:
+        """The training curves worth a look; all of them if none is known by name."""
         history = self.data.sae.history if self.data.sae else {}
-        return [Markup(training_curve(points, name)) for name, points in history.items() if len(points) > 1]
+        known = [name for name in history if quantity(name) != name]
+        return [
+            Markup(training_curve(history[name], name)) for name in known or history if len(history[name]) > 1
+        ]
 
     def profile(self, feature: FeatureRow) -> Markup:
         return Markup(activation_profile(feature.quantiles, feature.kind))
@@ -151,10 +155,15 @@ class _ReportView:
     def pairs(self) -> list[tuple[str, FeatureRow | None, FeatureRow | None]]:
         """Examples by rule, not by taste: best, quartiles and lowest score of each side."""
         names = ("Best score", "Upper quartile", "Median", "Lower quartile", "Lowest score")
-        return [
-            (name, self._at("neuron", share), self._at("latent", share))
-            for name, share in zip(names, SIDE_BY_SIDE, strict=True)
-        ]
+        shown: set[str] = set()
+        pairs = []
+        for name, share in zip(names, SIDE_BY_SIDE, strict=True):
+            left, right = self._at("neuron", share), self._at("latent", share)
+            keys = {f.key for f in (left, right) if f}
+            if keys - shown:  # a handful of features has fewer ranks than five
+                pairs.append((name, left, right))
+            shown |= keys
+        return pairs
 
     def ranked(self) -> list[FeatureRow]:
         """All features, best score first, undefined scores last."""
