@@ -13,7 +13,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from interp.errors import UserError
 from interp.subject.folder import SubjectInfo
 from interp.subject.hooks import Hook, attached
-from interp.subject.site import Site
+from interp.subject.site import SITE_KINDS, Site
 
 
 class BridgeBackend:
@@ -48,6 +48,10 @@ class BridgeBackend:
         self.model.original_model.to(device).eval().requires_grad_(False)
         self.n_ctx = info.n_ctx
         self._points: dict[str, Any] = dict(self.model.hook_dict)
+
+    def check(self, site: Site) -> None:
+        """Raises UserError if this model's bridge has no such site."""
+        self._point(site)
 
     @contextmanager
     def attached(self, site: Site, function: Hook) -> Iterator[None]:
@@ -96,25 +100,15 @@ class BridgeBackend:
         return normed
 
     def _point(self, site: Site) -> Any:
-        name = site.hook_name
-        if site.kind == "mlp_post":  # the input of the down projection, whatever the MLP calls it
-            name = f"blocks.{site.layer}.mlp.out.hook_in"
+        name = _hook_name(site)
         if name not in self._points:
-            kinds = sorted({kind for kind, known in self._known_kinds(site.layer) if known})
+            kinds = [kind for kind in SITE_KINDS if _hook_name(Site(kind, site.layer)) in self._points]
             raise UserError(
                 f"the bridge of {self._info.architecture} has no {site.kind}",
                 f"site {site}",
                 f"use one of {', '.join(kinds)}",
             )
         return self._points[name]
-
-    def _known_kinds(self, layer: int) -> Iterator[tuple[str, bool]]:
-        from interp.subject.site import SITE_KINDS
-
-        for kind in SITE_KINDS:
-            site = Site(kind, 0 if kind == "embed" else layer)
-            name = f"blocks.{layer}.mlp.out.hook_in" if kind == "mlp_post" else site.hook_name
-            yield kind, name in self._points
 
     @contextmanager
     def _attached_to_resid_mid(self, site: Site, function: Hook) -> Iterator[None]:
@@ -136,3 +130,8 @@ class BridgeBackend:
             attached(self._point(Site("resid_post", site.layer)), carry, first=True),
         ):
             yield
+
+
+def _hook_name(site: Site) -> str:
+    """As in HookedTransformer, but the input of the down projection is named as what it is."""
+    return f"blocks.{site.layer}.mlp.out.hook_in" if site.kind == "mlp_post" else site.hook_name

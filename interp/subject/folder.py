@@ -7,6 +7,7 @@ from typing import Any
 
 from interp.errors import UserError
 from interp.organism import world_folder
+from interp.subject.quiet import first_line, quiet
 from interp.subject.site import SITE_KINDS, Site
 
 
@@ -99,8 +100,9 @@ def subject_info(name: str | Path) -> SubjectInfo:
     config = read_config(folder)
     n_heads = int(_field(config, folder, "num_attention_heads"))
     d_model = int(_field(config, folder, "hidden_size"))
-    d_mlp = getattr(config, "intermediate_size", None)
-    if d_mlp is None and hasattr(config, "n_inner"):
+    names = ("intermediate_size", "ffn_dim", "ffn_hidden_size")
+    d_mlp = next((value for name in names if isinstance(value := getattr(config, name, None), int)), None)
+    if d_mlp is None and hasattr(config, "n_inner"):  # the GPT-2 family, whose default is unwritten
         d_mlp = config.n_inner or 4 * d_model
     return SubjectInfo(
         name=str(name) if str(name) in bundled() or not Path(name).is_dir() else folder.name,
@@ -108,7 +110,7 @@ def subject_info(name: str | Path) -> SubjectInfo:
         architecture=(getattr(config, "architectures", None) or [config.model_type])[0],
         n_layers=int(_field(config, folder, "num_hidden_layers")),
         d_model=d_model,
-        d_mlp=int(d_mlp) if d_mlp is not None else None,
+        d_mlp=d_mlp,
         n_heads=n_heads,
         d_head=int(getattr(config, "head_dim", None) or d_model // n_heads),
         d_vocab=int(_field(config, folder, "vocab_size")),
@@ -128,10 +130,11 @@ def read_config(folder: Path) -> Any:
             f"config.json is not readable JSON ({error})", str(folder), "copy the model folder again"
         ) from error
     try:
-        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        with quiet():
+            return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds for one cause: it cannot read this file
         raise UserError(
-            f"transformers cannot read config.json: {_first_line(error)}",
+            f"transformers cannot read config.json: {first_line(error)}",
             str(folder),
             "use an architecture that the installed transformers knows",
         ) from error
@@ -179,16 +182,15 @@ def _from_hub(name: str) -> Path:
 
     try:
         return Path(
-            snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
+            snapshot_download(
+                name,
+                allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"],
+                ignore_patterns=["*/*", "consolidated*"],
+            )
         )
     except Exception as error:  # offline, unknown, gated: one answer for all
         raise UserError(
-            f"{name!r} is not bundled, not a folder, and the hub did not give it ({_first_line(error)})",
+            f"{name!r} is not bundled, not a folder, and the hub did not give it ({first_line(error)})",
             "model",
             "go online once so that it is cached, or download the model yourself and give its folder",
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

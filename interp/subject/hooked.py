@@ -63,8 +63,12 @@ class HookedBackend:
             center_unembed=fold and not capped,
             fold_value_biases=fold,
         )
+        _lay_out_for_speed(self.model)
         self.model.eval().requires_grad_(False)
         self.n_ctx = int(self.model.cfg.n_ctx)
+
+    def check(self, site: Site) -> None:
+        """Every site of the architectures that are built here exists."""
 
     def attached(self, site: Site, function: Hook) -> AbstractContextManager[None]:
         """Attaches a function to a site."""
@@ -102,3 +106,19 @@ class HookedBackend:
         shaped = resid if resid.ndim == 3 else resid.reshape(1, -1, resid.shape[-1])
         normed: Tensor = self.model.ln_final(shaped)
         return normed.reshape(resid.shape)
+
+
+def _lay_out_for_speed(model: HookedTransformer) -> None:
+    """Stores weights in the order in which the library's forward pass wants them, so that it copies none.
+
+    It transposes every matrix in each pass; shapes and values stay what they are.
+    """
+    for block in model.blocks:
+        for weight in (block.mlp.W_in, getattr(block.mlp, "W_gate", None), block.mlp.W_out):
+            if weight is not None:
+                weight.data = weight.data.T.contiguous().T
+        for name, weight in block.attn.named_parameters(recurse=False):
+            if name.lstrip("_") in ("W_Q", "W_K", "W_V"):  # [head, d_model, d_head]
+                weight.data = weight.data.transpose(1, 2).contiguous().transpose(1, 2)
+            elif name == "W_O":  # [head, d_head, d_model]
+                weight.data = weight.data.permute(2, 0, 1).contiguous().permute(1, 2, 0)

@@ -7,6 +7,7 @@ import torch
 
 from interp.errors import UserError
 from interp.subject.folder import read_config, subject_info
+from interp.subject.quiet import first_line, quiet
 from interp.subject.subject import Backend, Subject
 from interp.subject.text import Text
 
@@ -17,13 +18,14 @@ Processing = Literal["none", "fold"]
 
 def load(
     name: str | Path,
-    backend: BackendName = "hooked",
+    backend: str = "hooked",
     device: str | None = None,
-    dtype: Dtype = "float32",
-    processing: Processing = "none",
+    dtype: str = "float32",
+    processing: str = "none",
 ) -> Subject:
     """Loads a bundled model, a local Hugging Face folder or a hub name as a subject.
 
+    `backend` is one of `BackendName`, `dtype` of `Dtype`, `processing` of `Processing`: checked here.
     `device` defaults to CUDA where there is one, else the CPU. `processing` is the weight processing of
     TransformerLens (`fold`: layer norms folded, writing weights centred), which changes activations and is
     off by default. Weights are read from safetensors only and no code of the folder is run.
@@ -64,34 +66,25 @@ def read_weights(folder: Path, dtype: torch.dtype) -> Any:
         UserError: the weights are damaged, incomplete, or of other shapes than `config.json` says.
     """
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
     config = read_config(folder)
-    level = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            config=config,
-            dtype=dtype,
-            attn_implementation="eager",
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with quiet():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                config=config,
+                dtype=dtype,
+                attn_implementation="eager",
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     except Exception as error:  # safetensors, torch and transformers each have their own for one cause
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"the weights cannot be read ({first})",
+            f"the weights cannot be read ({first_line(error)})",
             str(folder),
             "the file is damaged or does not belong to this config.json: copy the model folder again",
         ) from error
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
     missing = sorted(report["missing_keys"])
     if missing:
         raise UserError(
@@ -112,6 +105,8 @@ def _device(device: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
+        if found.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(

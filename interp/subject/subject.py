@@ -26,6 +26,8 @@ class Backend(Protocol):
     name: str
     n_ctx: int
 
+    def check(self, site: Site) -> None: ...  # noqa: D102
+
     def attached(self, site: Site, function: Hook) -> AbstractContextManager[None]: ...  # noqa: D102
 
     def forward(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor: ...  # noqa: D102
@@ -58,11 +60,15 @@ class _EverythingSeen(Exception):
 
 @dataclass(frozen=True)
 class RunOutput:
-    """`logits` [batch, pos, d_vocab], `features` [batch, pos, feature] by space, `tokens` [batch, pos]."""
+    """`logits` [batch, pos, d_vocab], `features` [batch, pos, feature] by space, `tokens` [batch, pos].
+
+    `attention_mask` [batch, pos] is 0 at the padding of shorter texts, where the other values mean nothing.
+    """
 
     logits: Tensor
     features: dict[str, Tensor]
     tokens: Tensor
+    attention_mask: Tensor
 
 
 class Subject:
@@ -106,7 +112,9 @@ class Subject:
 
     def site_width(self, site: Site) -> int:
         """Size of the last axis of the activation at a site; raises UserError if the site does not exist."""
-        return self.info.site_width(site)
+        width = self.info.site_width(site)
+        self._backend.check(site)
+        return width
 
     def to_tokens(self, text: str | Sequence[str], prepend_bos: bool = True) -> Int[Tensor, "batch pos"]:
         """Tokens of one text or several, behind exactly one BOS; several are padded left (see `to_batch`)."""
@@ -121,7 +129,7 @@ class Subject:
             UserError: a word is not in the vocabulary, or a text does not fit the context.
         """
         tokens, mask = self._text.batch(texts, prepend_bos)
-        self._check_length(tokens)
+        self._check_tokens(tokens)
         return tokens.to(self.device), mask.to(self.device)
 
     def chat(self, messages: Sequence[dict[str, str]]) -> Int[Tensor, "1 pos"]:
@@ -140,7 +148,7 @@ class Subject:
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
     ) -> Float[Tensor, "batch pos d_vocab"]:
         """The logits after every position."""
-        self._check_length(tokens)
+        self._check_tokens(tokens)
         return self._backend.forward(*self._placed(tokens, attention_mask))
 
     def visit(
@@ -156,7 +164,7 @@ class Subject:
         """
         if not visitors:
             return
-        self._check_length(tokens)
+        self._check_tokens(tokens)
         missing = set(visitors)
 
         def watch(site: Site, visitor: Visitor) -> Callable[[Tensor], None]:
@@ -214,7 +222,7 @@ class Subject:
     ) -> RunOutput:
         """One forward pass: logits, and the features of every space in `read`."""
         if isinstance(text, Tensor):
-            tokens, mask = text, None
+            tokens, mask = text, torch.ones_like(text)
         else:
             tokens, mask = self.to_batch([text] if isinstance(text, str) else text)
         features: dict[str, Tensor] = {}
@@ -228,8 +236,8 @@ class Subject:
         with torch.no_grad(), ExitStack() as hooks:
             for space in read:
                 hooks.enter_context(self._hooked(space.site, reader(space)))
-            logits = self.logits(tokens, mask)
-        return RunOutput(logits, features, tokens)
+            logits = self.logits(tokens, mask if (mask == 0).any() else None)
+        return RunOutput(logits, features, tokens, mask)
 
     @torch.no_grad()
     def generate(
@@ -283,12 +291,18 @@ class Subject:
     def _placed(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         return tokens.to(self.device), None if mask is None else mask.to(self.device)
 
-    def _check_length(self, tokens: Tensor) -> None:
+    def _check_tokens(self, tokens: Tensor) -> None:
         if tokens.shape[1] > self.n_ctx:
             raise UserError(
                 f"{tokens.shape[1]} tokens do not fit the context of {self.n_ctx}",
                 f"model {self.name}",
                 "give shorter texts",
+            )
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.d_vocab:
+            raise UserError(
+                f"token ids from {int(tokens.min())} to {int(tokens.max())} are not all in the vocabulary",
+                f"model {self.name}",
+                f"use ids from 0 to {self.d_vocab - 1}, made by this model's own tokenizer",
             )
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.subject.quiet import first_line, quiet
 
 
 class Text:
@@ -24,10 +25,11 @@ class Text:
 
         self._folder = folder
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+            with quiet():
+                self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         except Exception as error:  # missing, damaged and unknown tokenizers all end here
             raise UserError(
-                f"the tokenizer cannot be read ({str(error).splitlines()[0] if str(error) else error!r})",
+                f"the tokenizer cannot be read ({first_line(error)})",
                 str(folder),
                 "put tokenizer.json and tokenizer_config.json of this model into the folder",
             ) from error
@@ -105,12 +107,16 @@ class Text:
         return [str(text) for text in self.tokenizer.batch_decode([[i] for i in ids])]
 
     def _refuse_unknown(self, text: str, ids: list[int], encoded: Any) -> None:
-        spelled = self.tokenizer.unk_token
-        words = [
-            text[span.start : span.end]
-            for position, i in enumerate(ids)
-            if i == self.tokenizer.unk_token_id and (span := encoded.token_to_chars(position)) is not None
-        ]
+        spelled, unknown = self.tokenizer.unk_token, self.tokenizer.unk_token_id
+        if self.tokenizer.is_fast:
+            spans = [encoded.token_to_chars(position) for position, i in enumerate(ids) if i == unknown]
+            words = [text[span.start : span.end] for span in spans if span is not None]
+        else:
+            words = [
+                word
+                for word in text.split()
+                if unknown in self.tokenizer(word, add_special_tokens=False)["input_ids"]
+            ]
         for word in words:
             if word == spelled:
                 continue

@@ -1,4 +1,4 @@
-"""Both backends against `transformers`, on each architecture that `hooked` builds and on the bundled model."""
+"""Both backends against `transformers`, on every architecture `hooked` builds and on the bundled model."""
 
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,13 @@ def test_weight_processing_is_an_option_that_keeps_log_probabilities(bench: Benc
     assert _distance(folded.logits(bench.tokens).log_softmax(-1), bench.expected(padded=False)) < TOLERANCE
     plain: Subject = getattr(bench, backend)
     assert _distance(folded.unembedding(), plain.unembedding()) > 1e-3
+    other = subjects.load(
+        bench.folder, "bridge" if backend == "hooked" else "hooked", "cpu", processing="fold"
+    )
+    sites = [Site("mlp_post", 1), Site("resid_post", 1)]
+    found = [subject.read(bench.tokens, sites) for subject in (folded, other)]
+    for site in sites:
+        assert _distance(found[0][site], found[1][site]) < TOLERANCE, site
 
 
 def test_every_site_holds_the_same_on_both_backends(bench: Bench) -> None:
