@@ -76,7 +76,7 @@ def evaluate(
     corpus: Corpus,
     *,
     split: Split = "report",
-    max_tokens: int = 40_000,
+    max_tokens: int = 20_000,
     context_size: int = 128,
     ablation: Ablation = "zero",
     indices: Iterable[int] | None = None,
@@ -93,6 +93,20 @@ def evaluate(
         UserError: no token of the split counts.
     """
     laid = held_out(subject, corpus, split, max_tokens, context_size, indices)
+    return evaluate_batches(subject, latents, laid, split, ablation=ablation, seed=seed, progress=progress)
+
+
+def evaluate_batches(
+    subject: Subject,
+    latents: SaeLatents,
+    laid: list[Batch],
+    split: str,
+    *,
+    ablation: Ablation = "zero",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> SaeEvaluation:
+    """`evaluate` on rows that are laid out already; `split` only says where they come from."""
     figures = RunningFigures(activation_width(subject, latents.site), latents.n_features)
     losses = _Losses(subject, latents.site, laid)
     with (progress or silent()).task("evaluating the SAE", total=4 * len(laid), unit="batches") as advance:

@@ -145,12 +145,13 @@ class ShuffledBatches(Iterator[Tensor]):
         self._batch_tokens = batch_tokens
         self._seed = seed
         self.place = place or Place()
-        self._batches: tuple[Tensor, ...] = ()
+        self._shuffled: Tensor | None = None
         self._following = self.place.cursor
         if self.place != Place():
             self._fill()
 
-    def _fill(self) -> None:
+    def _fill(self) -> Tensor:
+        self._shuffled = None  # so that two buffers are never held at once
         activations, self._following = self.source.buffer(self.place.cursor)
         whole = len(activations) // self._batch_tokens
         if whole == 0:
@@ -161,21 +162,19 @@ class ShuffledBatches(Iterator[Tensor]):
             )
         order = np.random.default_rng((self._seed, self.place.cursor)).permutation(len(activations))
         kept = torch.from_numpy(order[: whole * self._batch_tokens]).to(activations.device)
-        shuffled = activations[kept]
-        self._batches = torch.split(shuffled, self._batch_tokens)
+        self._shuffled = activations[kept]
+        return self._shuffled
 
     def peek(self) -> Float[Tensor, "token d_in"]:
         """All whole batches of the current buffer, without using them."""
-        if not self._batches:
-            self._fill()
-        return torch.cat(self._batches)
+        return self._fill() if self._shuffled is None else self._shuffled
 
     def __next__(self) -> Float[Tensor, "batch d_in"]:
-        if not self._batches:
-            self._fill()
-        elif self.place.used == len(self._batches):
+        shuffled = self.peek()
+        start = self.place.used * self._batch_tokens
+        if start == len(shuffled):
             self.place = Place(self._following)
-            self._fill()
-        batch = self._batches[self.place.used]
+            shuffled, start = self._fill(), 0
+        batch = shuffled[start : start + self._batch_tokens]
         self.place = Place(self.place.cursor, self.place.used + 1)
         return batch

@@ -145,6 +145,6 @@ def test_a_sae_of_another_width_is_refused(subject: Subject) -> None:
 def test_signed_latents_say_so_and_transcoders_are_refused(subject: Subject) -> None:
     assert latents_of(subject, "abstopk").signed
     sae_class, config_class = get_sae_class("transcoder")
-    transcoder = sae_class(config_class(d_in=WIDTH, d_sae=LATENTS, d_out=WIDTH))
+    transcoder = sae_class(config_class(d_in=WIDTH, d_sae=LATENTS, d_out=WIDTH, apply_b_dec_to_input=False))
     with pytest.raises(UserError, match="transcoder"):
         SaeLatents(transcoder, Site("resid_post", 0), subject=subject)
