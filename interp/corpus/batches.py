@@ -52,7 +52,7 @@ class Batch:
 
 
 def rows_of(index: int, document: Document, context_size: int, offset: int) -> Iterator[Row]:
-    """Cuts a document into rows of at most `context_size` tokens, the beginning-of-sequence token included."""
+    """Cuts a document into rows of `context_size` tokens, the beginning-of-sequence token included."""
     step = context_size - offset
     for start in range(0, len(document.tokens), step):
         yield Row(index, document, start, min(step, len(document.tokens) - start))

@@ -42,14 +42,21 @@ class Evidence:
     """The explain-split windows of one feature.
 
     `exemplars` are its strongest windows: their peaks are pruned, substituted and turned into patterns.
-    `background` are other windows (quantile samples, silent or random rows): they only calibrate the
-    values that the patterns predict. Nothing of the select or report split belongs here.
+    `background` are other windows mined for it (quantile samples, silent ones), `random` ones drawn without
+    regard to it: they calibrate the values that the patterns predict, and tell what the feature weakly does
+    on ordinary text. Nothing of the select or report split belongs here.
     """
 
     exemplars: Sequence[Window]
     background: Sequence[Window] = field(default=())
+    random: Sequence[Window] = field(default=())
 
     @property
     def windows(self) -> list[Window]:
-        """Exemplars first, then background."""
+        """The windows mined for the feature: exemplars first, then background."""
         return [*self.exemplars, *self.background]
+
+    @property
+    def text(self) -> list[Window]:
+        """Every window, exemplars first, random ones last."""
+        return [*self.windows, *self.random]

@@ -24,8 +24,9 @@ def peaks(evidence: Evidence, settings: ExplainSettings) -> Iterator[tuple[Int[n
     Yields the window up to and including the peak, and the activation there. Only tokens that count and
     have a positive activation are peaks.
     """
+    text = evidence.text
     spots: list[tuple[bool, float, int, int]] = []
-    for number, window in enumerate(evidence.windows):
+    for number, window in enumerate(text):
         values = np.where(window.counts, window.values.astype(np.float64), 0.0)
         best = int(values.argmax()) if len(values) and number < len(evidence.exemplars) else -1
         spots += [(i != best, -float(values[i]), number, int(i)) for i in np.flatnonzero(values > 0)]
@@ -33,7 +34,7 @@ def peaks(evidence: Evidence, settings: ExplainSettings) -> Iterator[tuple[Int[n
     enough = settings.keep * -spots[0][1] if spots else 0.0
     yielded, seen = 0, set[int]()
     for further, negative, number, place in spots:
-        window = evidence.windows[number]
+        window = text[number]
         token = int(window.tokens[place])
         if further and (token in seen or -negative < enough):
             continue
@@ -58,7 +59,7 @@ def explain(
     """
     settings = settings or ExplainSettings()
     progress = progress or silent()
-    unigrams = Unigrams.of([window for one in evidence for window in one.windows])
+    unigrams = Unigrams.of([window for one in evidence for window in one.text])
     examples = [
         (f, tokens, value) for f, one in enumerate(evidence) for tokens, value in peaks(one, settings)
     ]

@@ -1,13 +1,34 @@
 """From patterns to a trie whose values agree with what the feature does on the explain split."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-from interp.describe.evidence import Evidence
+from interp.describe.evidence import Evidence, Window
 from interp.describe.pattern import ExplainSettings, Pattern
-from interp.describe.simulate import simulate
 from interp.describe.trie import ANY, IGNORE, End, Path, PatternTrie, specificity
+
+
+@dataclass(frozen=True)
+class _Text:
+    """Windows in one array: `first` is where the window of each token begins."""
+
+    tokens: Int[np.ndarray, " token"]
+    values: Float[np.ndarray, " token"]
+    counts: Bool[np.ndarray, " token"]
+    first: Int[np.ndarray, " token"]
+
+    @classmethod
+    def of(cls, windows: Sequence[Window]) -> "_Text":
+        lengths = np.array([len(window.tokens) for window in windows])
+        return cls(
+            np.concatenate([window.tokens for window in windows]).astype(np.int64),
+            np.concatenate([window.values for window in windows]).astype(np.float64),
+            np.concatenate([window.counts for window in windows]),
+            np.repeat(np.cumsum(lengths) - lengths, lengths),
+        )
 
 
 def build(patterns: Sequence[Pattern], evidence: Evidence, settings: ExplainSettings) -> PatternTrie:
@@ -15,13 +36,17 @@ def build(patterns: Sequence[Pattern], evidence: Evidence, settings: ExplainSett
 
     A pattern predicts the mean activation of the explain-split tokens where it wins (with what was measured
     when it was tested as one more observation), so a pattern that also matches where the feature is silent
-    predicts less. The baseline is the mean over tokens where nothing matches.
+    predicts less. The baseline is the mean over tokens where nothing matches. What is regular on the explain
+    split but in none of the patterns is added last.
     """
     if not patterns:
         return PatternTrie({}, 0.0)
-    trie = fit(PatternTrie(_measured(patterns, settings)), evidence)
-    trie = fit(_thin(trie), evidence)
-    return _observed(trie, evidence, settings)
+    text = _Text.of(evidence.text)
+    trie, _ = _fit(PatternTrie(_measured(patterns, settings)), text)
+    trie, residual = _fit(_thin(trie), text)
+    for length in (1, 2):
+        trie, residual = _fit(_with_observed(trie, text, residual, length, settings), text)
+    return trie
 
 
 def _measured(patterns: Sequence[Pattern], settings: ExplainSettings) -> dict[Path, End]:
@@ -43,51 +68,53 @@ def _measured(patterns: Sequence[Pattern], settings: ExplainSettings) -> dict[Pa
     }
 
 
-def _observed(trie: PatternTrie, evidence: Evidence, settings: ExplainSettings) -> PatternTrie:
-    """Add what was only seen: tokens, then tokens after a token, that the patterns predict badly.
+def _fit(trie: PatternTrie, text: _Text) -> tuple[PatternTrie, Float[np.ndarray, " token"]]:
+    """The same patterns, values and baseline calibrated on a text, and what they leave unexplained."""
+    winners = trie.winners(text.tokens, text.first)
+    matched = text.counts & (winners >= 0)
+    sums = np.bincount(winners[matched], text.values[matched], len(trie))
+    counts = np.bincount(winners[matched], minlength=len(trie))
+    rest = text.values[text.counts & (winners < 0)]
+    fitted = PatternTrie(
+        {
+            path: End((end.value + total) / (1 + n), end.support, n)
+            for (path, end), total, n in zip(
+                trie.patterns.items(), sums.tolist(), counts.tolist(), strict=True
+            )
+        },
+        float(rest.mean()) if len(rest) else 0.0,
+    )
+    return fitted, text.values - np.append(fitted.values, fitted.baseline)[winners]
+
+
+def _with_observed(
+    trie: PatternTrie,
+    text: _Text,
+    residual: Float[np.ndarray, " token"],
+    length: int,
+    settings: ExplainSettings,
+) -> PatternTrie:
+    """Add what was only seen: runs of `length` tokens that the patterns predict badly.
 
     Each was seen at least `settings.often` times on the explain split, with a mean residual (shrunk by one
     observation of none) of at least `settings.visible` of the peak. None was tested by substitution.
     """
     if trie.peak <= 0:
         return trie
-    for length in (1, 2):
-        residuals: dict[Path, list[float]] = {}
-        for window in evidence.windows:
-            residual = window.values.astype(np.float64) - simulate(trie, window.tokens)
-            row = window.tokens.tolist()
-            for i in np.flatnonzero(window.counts).tolist():
-                if i + 1 >= length:
-                    path = tuple(reversed(row[i + 1 - length : i + 1]))
-                    residuals.setdefault(path, []).append(float(residual[i]))
-        found: dict[Path, End] = {}
-        for path, seen in residuals.items():
-            shrunk = sum(seen) / (len(seen) + 1)
-            often = len(seen) >= settings.often and path not in trie.patterns
-            if often and abs(shrunk) >= settings.visible * trie.peak:
-                alone = trie.patterns.get(path[:-1])
-                found[path] = End((alone.value if alone else trie.baseline) + shrunk)
-        trie = fit(PatternTrie({**found, **trie.patterns}, trie.baseline), evidence)
-    return trie
-
-
-def fit(trie: PatternTrie, evidence: Evidence) -> PatternTrie:
-    """The same patterns with values and baseline calibrated on the explain split."""
-    sums, counts = np.zeros(len(trie)), np.zeros(len(trie), dtype=np.int64)
-    rest, n_rest = 0.0, 0
-    for window in evidence.windows:
-        winners = trie.winners(window.tokens)
-        values = window.values.astype(np.float64)
-        matched = window.counts & (winners >= 0)
-        np.add.at(sums, winners[matched], values[matched])
-        np.add.at(counts, winners[matched], 1)
-        silent = window.counts & (winners < 0)
-        rest, n_rest = rest + float(values[silent].sum()), n_rest + int(silent.sum())
-    ends = {
-        path: End((end.value + total) / (1 + n), end.support, int(n))
-        for (path, end), total, n in zip(trie.patterns.items(), sums.tolist(), counts.tolist(), strict=True)
-    }
-    return PatternTrie(ends, rest / n_rest if n_rest else 0.0)
+    ends = np.flatnonzero(text.counts & (np.arange(len(text.tokens)) - text.first >= length - 1))
+    runs = np.stack([text.tokens[ends - back] for back in range(length)], axis=1)
+    paths, which = np.unique(runs, axis=0, return_inverse=True)
+    seen = np.bincount(which.ravel(), minlength=len(paths))
+    shrunk = np.bincount(which.ravel(), residual[ends], len(paths)) / (seen + 1)
+    found: dict[Path, End] = {}
+    for number in np.flatnonzero(
+        (seen >= settings.often) & (abs(shrunk) >= settings.visible * trie.peak)
+    ).tolist():
+        path = tuple(paths[number].tolist())
+        if path not in trie.patterns:
+            alone = trie.patterns.get(path[:-1])
+            found[path] = End((alone.value if alone else trie.baseline) + float(shrunk[number]))
+    return PatternTrie({**found, **trie.patterns}, trie.baseline)
 
 
 def _thin(trie: PatternTrie, tolerance: float = 0.25) -> PatternTrie:

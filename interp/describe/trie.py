@@ -85,28 +85,30 @@ class PatternTrie:
         """The largest value that any pattern predicts (0 without patterns)."""
         return float(self.values.max()) if len(self.values) else 0.0
 
-    def winners(self, tokens: Int[np.ndarray, " token"]) -> Int[np.ndarray, " token"]:
+    def winners(
+        self, tokens: Int[np.ndarray, " token"], first: Int[np.ndarray, " token"] | None = None
+    ) -> Int[np.ndarray, " token"]:
         """The number of the winning pattern at each token of a row, -1 where none matches.
 
         A pattern matches where its first token stands and its context stands before it inside the row.
+        `first` says for several rows in one array where the row of each token begins.
         """
         winners = np.full(len(tokens), -1, dtype=np.int64)
-        starts = (
-            range(len(tokens)) if self._any_first else np.flatnonzero(np.isin(tokens, self._first)).tolist()
-        )
+        places = np.arange(len(tokens)) if self._any_first else np.flatnonzero(np.isin(tokens, self._first))
+        begins = np.zeros(len(tokens), dtype=np.int64) if first is None else first
         row = tokens.tolist()
-        for position in starts:
-            winners[position] = self._winner(row, position)
+        for place, begin in zip(places.tolist(), begins[places].tolist(), strict=True):
+            winners[place] = self._winner(row, place, begin)
         return winners
 
-    def _winner(self, row: list[int], position: int) -> int:
+    def _winner(self, row: list[int], place: int, begin: int) -> int:
         best, best_rank = -1, -1
-        open_nodes = [(self._root, position)]
+        open_nodes = [(self._root, place)]
         while open_nodes:
             node, at = open_nodes.pop()
             if node.pattern >= 0 and self._ranks[node.pattern] > best_rank:
                 best, best_rank = node.pattern, self._ranks[node.pattern]
-            if at < 0:
+            if at < begin:
                 continue
             for token in (row[at], IGNORE):
                 child = node.children.get(token)
@@ -114,7 +116,9 @@ class PatternTrie:
                     open_nodes.append((child, at - 1))
             child = node.children.get(ANY)
             if child is not None:
-                open_nodes += [(child, before) for before in range(at - 1, max(at - 1 - REACH, -1), -1)]
+                open_nodes += [
+                    (child, before) for before in range(at - 1, max(at - 1 - REACH, begin - 1), -1)
+                ]
         return best
 
     def to_json(self) -> dict[str, Any]:

@@ -116,10 +116,12 @@ def gather_evidence(
     exemplars: dict[str, Exemplars],
     context_size: int,
     progress: Progress | None = None,
+    n_random: int = 96,
 ) -> list[tuple[Evidence, list[WindowRef]]]:
-    """Explain-split evidence of each feature, and the pointer of each of its windows in the same order.
+    """Explain-split evidence of each feature, and the pointer of each of its own windows in the same order.
 
-    `exemplars` are those of the explain split, by space name.
+    `exemplars` are those of the explain split, by space name. The evidence's `random` windows are the first
+    `n_random` sampled rows that are not among the feature's own.
     """
     pointers = [refs(exemplars[feature.space.name], feature) for feature in features]
     places = [
@@ -127,14 +129,26 @@ def gather_evidence(
         for feature, found in zip(features, pointers, strict=True)
         for ref in found
     ]
+    drawn = [
+        _random_rows(exemplars[feature.space.name], n_random, {(ref.document, ref.start) for ref in found})
+        for feature, found in zip(features, pointers, strict=True)
+    ]
+    places += [Place(feature, *row) for feature, rows in zip(features, drawn, strict=True) for row in rows]
     windows = iter(read_windows(subject, corpus, places, context_size, progress=progress))
+    owns = [[next(windows) for _ in found] for found in pointers]
+    randoms = [[next(windows) for _ in rows] for rows in drawn]
     gathered = []
-    for found in pointers:
-        read = [next(windows) for _ in found]
+    for found, read, others in zip(pointers, owns, randoms, strict=True):
         top = [window for window, ref in zip(read, found, strict=True) if ref.band == "top"]
         rest = [window for window, ref in zip(read, found, strict=True) if ref.band != "top"]
-        gathered.append((Evidence(top, rest), found))
+        gathered.append((Evidence(top, rest, others), found))
     return gathered
+
+
+def _random_rows(shared: Exemplars, n: int, without: set[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The first `n` sampled rows (document, start), but none of `without`."""
+    rows = zip(shared.row_document[:n].tolist(), shared.row_start[:n].tolist(), strict=True)
+    return [row for row in rows if row not in without]
 
 
 def gather_report(
@@ -151,7 +165,9 @@ def gather_report(
         [ref for ref in refs(exemplars[feature.space.name], feature) if ref.band == "top"]
         for feature in features
     ]
-    places = [Place(f, ref.document, ref.start) for f, found in zip(features, top, strict=True) for ref in found]
+    places = [
+        Place(f, ref.document, ref.start) for f, found in zip(features, top, strict=True) for ref in found
+    ]
     for feature in features:
         shared = exemplars[feature.space.name]
         rows = zip(shared.row_document[:n_random].tolist(), shared.row_start[:n_random].tolist(), strict=True)

@@ -57,7 +57,8 @@ class Directions:
         """Moves the activation within the span of these directions until their projections are `values`."""
         chosen = self.vectors[feature_ids]
         missing = values.to(activation.dtype) - activation @ chosen.T
-        return activation + missing @ torch.linalg.pinv(chosen).T
+        inverse: Tensor = torch.linalg.pinv(chosen)
+        return activation + missing @ inverse.T
 
     def decoder(self, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, "feature d_model"]:
         """The unit vectors themselves."""

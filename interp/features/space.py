@@ -35,7 +35,7 @@ class FeatureSpace(Protocol):
 
     @property
     def signed(self) -> bool:
-        """Whether a feature's negative side is a feature of its own (a SwiGLU neuron: yes; a ReLU latent: no)."""
+        """Whether a feature's negative side is a feature, too (a SwiGLU neuron: yes; a ReLU latent: no)."""
         ...
 
     def encode(self, activation: Float[Tensor, "*batch d_site"]) -> Float[Tensor, "*batch n_features"]:

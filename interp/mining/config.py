@@ -6,7 +6,7 @@ from interp.corpus.document import Split
 
 
 class MiningConfig(BaseModel):
-    """What one pass keeps. Memory grows with these numbers and the number of features, not with the corpus."""
+    """What one pass keeps. Memory grows with these numbers and the features, not with the corpus."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 

@@ -14,7 +14,7 @@ from interp.corpus.document import SPLITS, Split
 from interp.features.space import Polarity
 from interp.mining.mine import MiningState
 from interp.mining.quantiles import quantiles
-from interp.mining.samples import SampleIndex, SampledRows, slots
+from interp.mining.samples import SampledRows, SampleIndex, slots
 from interp.mining.state import TOTAL_UNIT
 
 N_BANDS = 5
@@ -47,11 +47,12 @@ class WindowRef:
 class Exemplars:
     """Everything kept of one feature space on one split.
 
-    `n` features: the space's features, then, if it is signed, their negative sides. Top windows are
-    [n, k], best first, document -1 where there are fewer; `top_values` [n, k, width] in half precision, -inf
-    where a position does not count (width 0: pointers only). Sampled rows are shared: `row_document`, `row_start` [row]; `band_row`
-    [n, band, m] and `silent_row` [n, m] point into them (-1: none); `band_value` says how high each peaks. `quantile_values` [n_features, level] are of the signed activation at `LEVELS`, whose rank errors
-    are `quantile_error` [level]. `mean` [n_features] is of the signed activation; `rate` [n] is the share of
+    `n` lines: the space's features, then, if it is signed, their negative sides. Top windows are [n, k],
+    best first, document -1 where there are fewer; `top_values` [n, k, width] in half precision, -inf where a
+    position does not count (width 0: pointers only). Sampled rows are shared: `row_document`, `row_start`
+    [row]; `band_row` [n, band, m] and `silent_row` [n, silent] point into them (-1: none); `band_value` says
+    how high each peaks. `quantile_values` [d, level] are of the signed activation at `LEVELS`, whose rank
+    errors are `quantile_error` [level]. `mean` [d] is of the signed activation; `rate` [n] is the share of
     tokens on which the feature is above zero. All of it is over the split's `n_tokens` counting tokens.
     """
 

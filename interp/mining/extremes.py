@@ -52,7 +52,7 @@ class Extremes:
     def _insert(self, feature: Tensor, value: Tensor) -> None:
         """Merges values, sorted by feature, into the kept ones."""
         m = self.value.shape[1]
-        features, line, count = feature.unique_consecutive(return_inverse=True, return_counts=True)
+        features, line, count = torch.unique_consecutive(feature, return_inverse=True, return_counts=True)
         rank = torch.arange(len(feature)) - (count.cumsum(0) - count)[line]
         table = torch.full((len(features), m + int(count.max())), -torch.inf)
         table[:, :m] = self.value[features]

@@ -34,7 +34,7 @@ class SplitState:
     row_index: SampleIndex
     token_index: SampleIndex
     spaces: dict[str, SpaceState]
-    n_rows: int = 0
+    n_documents: int = 0
 
     def view(self, batch: Batch) -> BatchView:
         """Prepares a batch for all spaces, and moves the shared samples on."""
@@ -42,8 +42,14 @@ class SplitState:
         start = batch.start.astype(np.int64)
         tie = priority(batch.hash, start, _TIE_SALT) & 0xFFFFFFFF
         repeated = len(np.unique(batch.hash)) < len(batch.hash)
-        rows = RowInfo(*(torch.from_numpy(x) for x in (batch.document, start, batch.hash, tie)), repeated)
-        self.n_rows += len(batch.tokens)
+        rows = RowInfo(
+            document=torch.from_numpy(batch.document),
+            start=torch.from_numpy(start),
+            hash=torch.from_numpy(batch.hash),
+            tie=torch.from_numpy(tie),
+            repeated=repeated,
+        )
+        self.n_documents += int((batch.start == 0).sum())
         return BatchView(
             rows,
             None if inside.all() else torch.from_numpy(inside),
@@ -58,7 +64,7 @@ class SplitState:
         row_index, rows = self.row_index.merge(other.row_index, distinct=True)
         token_index, tokens = self.token_index.merge(other.token_index, distinct=False)
         spaces = {name: state.merge(other.spaces[name], rows, tokens) for name, state in self.spaces.items()}
-        return SplitState(row_index, token_index, spaces, self.n_rows + other.n_rows)
+        return SplitState(row_index, token_index, spaces, self.n_documents + other.n_documents)
 
 
 @dataclass
@@ -70,7 +76,7 @@ class MiningState:
 
     @classmethod
     def empty(cls, spaces: Sequence[FeatureSpace], config: MiningConfig) -> "MiningState":
-        """Nothing seen yet. Only the explain split keeps activations and extremes; the others keep pointers."""
+        """Nothing seen yet. Only the explain split keeps activations and extremes, the others pointers."""
         return cls(
             config,
             {

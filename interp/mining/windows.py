@@ -36,7 +36,7 @@ def signed_rows(
     row: Int64[Tensor, " n"],
     feature: Int64[Tensor, " n"],
 ) -> Float[Tensor, "n pos"]:
-    """The named rows of the named features, features from `d` on being negative sides; -inf where not counted."""
+    """The named rows of the named features (those from `d` on are negative sides); -inf where not counted."""
     d = activations.shape[2]
     sign = 1.0 - 2.0 * (feature >= d).float()
     values = activations[row, :, feature % d] * sign[:, None]
@@ -107,7 +107,9 @@ class TopWindows:
         feature, row = ((peaks > 0) & (peaks >= self.value.min(dim=1).values)).T.nonzero(as_tuple=True)
         if len(feature) == 0:
             return
-        features, place, per_feature = feature.unique_consecutive(return_inverse=True, return_counts=True)
+        features, place, per_feature = torch.unique_consecutive(
+            feature, return_inverse=True, return_counts=True
+        )
         rank = torch.arange(len(feature)) - (per_feature.cumsum(0) - per_feature)[place]
         new_rows = torch.zeros(len(features), int(per_feature.max()), dtype=torch.int64)
         new_rows[place, rank] = row

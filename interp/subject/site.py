@@ -60,4 +60,4 @@ class Site:
                 "site",
                 f"write KIND.LAYER with KIND one of {', '.join(SITE_KINDS)}",
             )
-        return cls(kind, int(layer or 0))  # type: ignore[arg-type]
+        return cls(kind, int(layer or 0))

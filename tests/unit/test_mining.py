@@ -62,7 +62,7 @@ def subject() -> Subject:
 def assert_same(one: MiningState, two: MiningState) -> None:
     for split in SPLITS:
         a, b = one.splits[split], two.splits[split]
-        assert a.n_rows == b.n_rows
+        assert a.n_documents == b.n_documents
         for index_a, index_b in ((a.row_index, b.row_index), (a.token_index, b.token_index)):
             np.testing.assert_array_equal(
                 index_a.priority[index_a.order()], index_b.priority[index_b.order()]

@@ -1,0 +1,73 @@
+"""interp: find, describe, score and compare the features of a language model.
+
+```python
+import interp, saes
+
+subject = interp.load("world")
+neurons = interp.MlpNeurons(subject, layer=3)
+latents = saes.load(subject, "runs/quickstart/steps/train_sae/sae")
+out = subject.run("the capital of france is", read=[neurons, latents])
+state = interp.mine(subject, [neurons, latents], interp.WorldCorpus(seed=1, n_documents=2000))
+```
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from interp.corpus.document import Corpus, Document
+    from interp.corpus.text import TextCorpus
+    from interp.errors import UserError
+    from interp.features.directions import Directions, random_directions
+    from interp.features.neurons import MlpNeurons
+    from interp.features.space import FeatureSpace
+    from interp.mining.config import MiningConfig
+    from interp.mining.exemplars import Mined
+    from interp.mining.mine import mine
+    from interp.organism.corpus import WorldCorpus
+    from interp.subject import Site, Subject, load
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Corpus": "interp.corpus.document",
+    "Directions": "interp.features.directions",
+    "Document": "interp.corpus.document",
+    "FeatureSpace": "interp.features.space",
+    "Mined": "interp.mining.exemplars",
+    "MiningConfig": "interp.mining.config",
+    "MlpNeurons": "interp.features.neurons",
+    "Site": "interp.subject",
+    "Subject": "interp.subject",
+    "TextCorpus": "interp.corpus.text",
+    "UserError": "interp.errors",
+    "WorldCorpus": "interp.organism.corpus",
+    "load": "interp.subject",
+    "mine": "interp.mining.mine",
+    "random_directions": "interp.features.directions",
+}
+
+__all__ = [
+    "Corpus",
+    "Directions",
+    "Document",
+    "FeatureSpace",
+    "Mined",
+    "MiningConfig",
+    "MlpNeurons",
+    "Site",
+    "Subject",
+    "TextCorpus",
+    "UserError",
+    "WorldCorpus",
+    "load",
+    "mine",
+    "random_directions",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that the command line starts without torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'interp' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,155 @@
+"""Concept recovery: how well the best feature of each kind tells a labelled concept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from interp.compare.auroc import auroc_interval, auroc_table
+from interp.corpus.document import Corpus
+from interp.errors import UserError
+from interp.features.space import Polarity
+from interp.mining.exemplars import TokenSample
+from interp.track.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Features that compete as one method: the token samples of their spaces on two splits.
+
+    `signed` allows a feature's negative side, too.
+    """
+
+    select: Mapping[str, TokenSample]
+    report: Mapping[str, TokenSample]
+    signed: bool
+
+
+@dataclass(frozen=True)
+class ConceptRecovery:
+    """One method's best feature for one concept, chosen on the select split, measured on the report split.
+
+    `auroc` is over the sampled report tokens, `positives` of which carry the concept; `low` and `high` are
+    its 95% interval over documents. `selected_auroc` is what it reached where it was chosen: the excess is
+    the optimism of choosing among `n_candidates`.
+    """
+
+    concept: str
+    method: str
+    space: str
+    feature_id: int
+    polarity: Polarity
+    auroc: float
+    low: float
+    high: float
+    selected_auroc: float
+    positives: int
+    n_candidates: int
+
+
+def labels_at(corpus: Corpus, sample: TokenSample) -> Bool[Tensor, "token label"]:
+    """Which concepts each sampled token carries.
+
+    Raises:
+        UserError: the corpus has no labels.
+    """
+    if not corpus.label_names:
+        raise UserError("the corpus has no concept labels", corpus.name, "leave out the concept comparison")
+    document, position = sample.document.numpy(), sample.position.numpy()
+    masks = np.zeros(len(document), dtype=np.uint64)
+    order = np.argsort(document, kind="stable")
+    for places in np.split(order, np.flatnonzero(np.diff(document[order])) + 1):
+        labels = corpus[int(document[places[0]])].labels
+        if labels is not None:
+            masks[places] = labels[position[places]]
+    bits = np.arange(len(corpus.label_names), dtype=np.uint64)
+    return torch.from_numpy((masks[:, None] >> bits[None, :] & np.uint64(1)).astype(bool))
+
+
+def recover_concepts(
+    corpus: Corpus,
+    methods: Mapping[str, Candidates],
+    least_positives: int = 10,
+    draws: int = 300,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[ConceptRecovery]:
+    """Finds each method's best feature for each concept, and measures it on text it was not chosen on.
+
+    Concepts carried by fewer than `least_positives` sampled tokens of either split are left out.
+    """
+    results: list[ConceptRecovery] = []
+    first = next(iter(methods.values()))
+    samples = [next(iter(part.values())) for part in (first.select, first.report)]
+    select_labels, report_labels = (labels_at(corpus, sample) for sample in samples)
+    measurable = (select_labels.sum(0) >= least_positives) & (report_labels.sum(0) >= least_positives)
+    document = samples[1].document.numpy().astype(np.int64)
+    with (progress or silent()).task(
+        "comparing with the concept labels", total=len(methods), unit="methods"
+    ) as advance:
+        for method, candidates in methods.items():
+            best, tables = _best(candidates, select_labels)
+            n_candidates = sum(len(table) for table in tables) * (2 if candidates.signed else 1)
+            for concept in measurable.nonzero()[:, 0].tolist():
+                space, feature_id, polarity, selected = best[concept]
+                score = candidates.report[space].value[:, feature_id].double().numpy() * polarity
+                label = report_labels[:, concept].numpy()
+                value = float(auroc_table(torch.from_numpy(score[:, None]), torch.from_numpy(label[:, None])))
+                low, high = auroc_interval(score, label, document, draws, seed)
+                name, positives = corpus.label_names[concept], int(label.sum())
+                results.append(
+                    ConceptRecovery(
+                        name, method, space, feature_id, polarity, value, low, high, selected, positives,
+                        n_candidates,
+                    )
+                )  # fmt: skip
+            advance(1)
+    return results
+
+
+def _best(
+    candidates: Candidates, labels: Bool[Tensor, "token label"]
+) -> tuple[list[tuple[str, int, Polarity, float]], list[Float[Tensor, "feature label"]]]:
+    """For each concept the space, feature, polarity and AUROC of the best candidate on the select split."""
+    spaces = list(candidates.select)
+    tables = [auroc_table(candidates.select[space].value.float(), labels) for space in spaces]
+    joined = torch.cat(tables)
+    strength = torch.maximum(joined, 1 - joined) if candidates.signed else joined
+    space_of = np.repeat(np.arange(len(spaces)), [len(table) for table in tables])
+    start = np.cumsum([0] + [len(table) for table in tables])
+    best: list[tuple[str, int, Polarity, float]] = []
+    for concept in range(labels.shape[1]):
+        place = int(strength[:, concept].nan_to_num(-1).argmax())
+        space = int(space_of[place])
+        polarity: Polarity = -1 if candidates.signed and joined[place, concept] < 0.5 else 1
+        best.append((spaces[space], place - int(start[space]), polarity, float(strength[place, concept])))
+    return best, tables
+
+
+def found(recoveries: Sequence[ConceptRecovery], method: str, against: str, least: float) -> list[str]:
+    """Concepts whose best feature reaches `least` and whose interval lies above that of another method."""
+    bar = {r.concept: r.high for r in recoveries if r.method == against}
+    return [
+        r.concept
+        for r in recoveries
+        if r.method == method and r.auroc >= least and r.low > bar.get(r.concept, 0.0)
+    ]
+
+
+def mean_difference(
+    recoveries: Sequence[ConceptRecovery], one: str, two: str, draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean over concepts of AUROC(one) - AUROC(two), with a paired bootstrap interval over concepts."""
+    table: dict[str, dict[str, float]] = {}
+    for r in recoveries:
+        table.setdefault(r.concept, {})[r.method] = r.auroc
+    pairs: NDArray[np.float64] = np.array([m[one] - m[two] for m in table.values() if one in m and two in m])
+    if not len(pairs):
+        return float("nan"), float("nan"), float("nan")
+    picks = np.random.default_rng(seed).integers(len(pairs), size=(draws, len(pairs)))
+    low, high = np.quantile(pairs[picks].mean(1), [0.025, 0.975])
+    return float(pairs.mean()), float(low), float(high)
