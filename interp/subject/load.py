@@ -6,9 +6,11 @@ from typing import Any, Literal, get_args
 import torch
 
 from interp.errors import UserError
+from interp.subject.backend import Backend
 from interp.subject.folder import read_config, subject_info
+from interp.subject.memory import keep_freed_memory
 from interp.subject.quiet import first_line, quiet
-from interp.subject.subject import Backend, Subject
+from interp.subject.subject import Subject
 from interp.subject.text import Text
 
 BackendName = Literal["hooked", "bridge"]
@@ -28,7 +30,8 @@ def load(
     `backend` is one of `BackendName`, `dtype` of `Dtype`, `processing` of `Processing`: checked here.
     `device` defaults to CUDA where there is one, else the CPU. `processing` is the weight processing of
     TransformerLens (`fold`: layer norms folded, writing weights centred), which changes activations and is
-    off by default. Weights are read from safetensors only and no code of the folder is run.
+    off by default. Weights are read from safetensors only and no code of the folder is run. On a CPU, the
+    process keeps freed memory from here on (`keep_freed_memory`).
 
     Raises:
         UserError: the model, tokenizer or an option is not usable; says which and what would be.
@@ -37,6 +40,8 @@ def load(
     _choice("dtype", dtype, get_args(Dtype))
     _choice("processing", processing, get_args(Processing))
     where = _device(device)
+    if where.type == "cpu":
+        keep_freed_memory()
     precision: torch.dtype = getattr(torch, dtype)
     info = subject_info(name)
     text = Text(info.folder, info.d_vocab)

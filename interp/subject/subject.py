@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.subject.backend import Backend
 from interp.subject.folder import SubjectInfo
 from interp.subject.hooks import Hook
 from interp.subject.site import Site
@@ -17,28 +18,6 @@ from interp.subject.text import Text
 
 Visitor = Callable[[Tensor], None]
 Edit = Callable[[Tensor], Tensor]
-
-
-@runtime_checkable
-class Backend(Protocol):
-    """What a library has to offer so that a `Subject` can stand on it."""
-
-    name: str
-    n_ctx: int
-
-    def check(self, site: Site) -> None: ...  # noqa: D102
-
-    def attached(self, site: Site, function: Hook) -> AbstractContextManager[None]: ...  # noqa: D102
-
-    def forward(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor: ...  # noqa: D102
-
-    def extend(self, tokens: Tensor, attention_mask: Tensor, cache: Any | None) -> tuple[Tensor, Any]: ...  # noqa: D102
-
-    def mlp_output_weight(self, layer: int) -> Tensor: ...  # noqa: D102
-
-    def unembedding(self) -> Tensor: ...  # noqa: D102
-
-    def final_norm(self, resid: Tensor) -> Tensor: ...  # noqa: D102
 
 
 @runtime_checkable

@@ -23,6 +23,11 @@ def text_of(folder: Path, **options: object) -> Text:
     return Text(folder, D_VOCAB)
 
 
+@pytest.fixture(scope="module")
+def bytewise(tmp_path_factory: pytest.TempPathFactory) -> Text:
+    return text_of(tmp_path_factory.mktemp("bytewise"), bos="<s>")
+
+
 @pytest.mark.parametrize("adds_bos", [False, True])
 def test_one_bos_whether_or_not_the_tokenizer_adds_one(tmp_path: Path, adds_bos: bool) -> None:
     text = text_of(tmp_path, bos="<s>", adds_bos=adds_bos)
@@ -47,24 +52,12 @@ def test_several_texts_are_padded_left_behind_a_mask(tmp_path: Path) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.text(min_size=1, max_size=20))
-def test_token_strings_are_one_a_token_and_decode_gives_the_text_back(written: str) -> None:
-    text = _byte_text()
-    ids = text.encode(written, prepend_bos=False)
-    if set(ids) & text.special_ids:
+def test_token_strings_are_one_a_token_and_decode_gives_the_text_back(bytewise: Text, written: str) -> None:
+    ids = bytewise.encode(written, prepend_bos=False)
+    if set(ids) & bytewise.special_ids:
         return  # the text spells a special token
-    assert len(text.strings(ids)) == len(ids)
-    assert text.decode(ids) == written
-
-
-_CACHE: list[Text] = []
-
-
-def _byte_text() -> Text:
-    if not _CACHE:
-        import tempfile
-
-        _CACHE.append(text_of(Path(tempfile.mkdtemp()), bos="<s>"))
-    return _CACHE[0]
+    assert len(bytewise.strings(ids)) == len(ids)
+    assert bytewise.decode(ids) == written
 
 
 def test_chat_follows_the_template_with_one_bos(tmp_path: Path) -> None:
