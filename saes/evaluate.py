@@ -85,7 +85,7 @@ def evaluate(
 ) -> SaeEvaluation:
     """Measures an SAE on documents of a split that it was not trained on.
 
-    Reads documents (`indices`, in order; all by default) until `max_tokens` counted tokens of the split are
+    Reads documents (`indices`, in order; all by default) until `max_tokens` tokens of the split are
     reached. Reconstructions are spliced in at counted positions only: BOS and template tokens keep their
     activation, as an SAE never saw them. The cross-entropy is of the counted tokens, predicted from all.
 

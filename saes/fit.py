@@ -14,6 +14,7 @@ from sae_lens.saes.sae import SAEMetadata, TrainingSAE
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
+from interp.errors import UserError
 from interp.track.progress import Progress, silent
 from saes import sparse
 from saes.architecture import TopK
@@ -105,7 +106,8 @@ def fit(
     `evaluate` returns.
 
     Raises:
-        UserError: the checkpoint is damaged or belongs to other settings; the source has nothing to give.
+        UserError: the checkpoint is damaged or belongs to other settings; the source has nothing to give;
+            the loss is not finite any more.
     """
     identity = json.dumps({"config": config.model_dump(mode="json"), "metadata": metadata}, sort_keys=True)
     trainer = build_trainer(config, source.width, device, metadata)
@@ -130,12 +132,20 @@ def fit(
             output = trainer.step(batch)
             trainer.n_training_steps += 1
             done = trainer.n_training_steps
-            if log and (done % config.log_every_steps == 0 or done == config.n_steps):
+            last = done == config.n_steps
+            saving = bool(config.checkpoint_every_steps) and done % config.checkpoint_every_steps == 0
+            if (last or saving) and not bool(torch.isfinite(output.loss)):
+                raise UserError(
+                    f"training diverged: the loss is {float(output.loss.detach())} at step {done}",
+                    "sae.learning_rate",
+                    f"lower it (now {config.learning_rate:g}), or check the subject's activations",
+                )
+            if log and (last or done % config.log_every_steps == 0):
                 log(_named(trainer.build_train_step_log_dict(output, done)), trainer.n_training_samples)
             if log and evaluate and config.evaluate_every_steps and done % config.evaluate_every_steps == 0:
                 with torch.no_grad():
                     log(evaluate(reconstruct), trainer.n_training_samples)
-            if checkpoint and config.checkpoint_every_steps and done % config.checkpoint_every_steps == 0:
+            if checkpoint and saving:
                 save_checkpoint(checkpoint, trainer, batches.place, identity)
             advance(len(batch))
     if trainer.activation_scaler.scaling_factor is not None:

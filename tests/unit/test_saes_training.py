@@ -153,6 +153,18 @@ def test_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
         fit(settings(seed=1), Planted(), checkpoint=path)
 
 
+def test_divergence_is_a_clear_error_and_leaves_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="diverged"):
+        fit(settings(learning_rate=1e30), Planted(), checkpoint=tmp_path / "c.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_trains_in_bfloat16() -> None:
+    trained = fit(settings(dtype="bfloat16"), Planted())
+    assert {parameter.dtype for parameter in trained.sae.parameters()} == {torch.bfloat16}
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in trained.sae.parameters())
+
+
 def test_cut_off_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     fit(settings(), Planted(), checkpoint=path)
