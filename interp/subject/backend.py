@@ -28,6 +28,3 @@ class Backend(Protocol):
     def unembedding(self) -> Tensor: ...  # noqa: D102
 
     def final_norm(self, resid: Tensor) -> Tensor: ...  # noqa: D102
-
-
-@runtime_checkable
