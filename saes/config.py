@@ -9,7 +9,7 @@ from saes.architecture import Architecture, TopK
 
 
 class SaeTraining(BaseModel):
-    """Settings of one training run. The defaults train a useful SAE on the bundled `world` in half a minute."""
+    """Settings of one training run. The defaults suit the bundled `world` (half a minute)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
