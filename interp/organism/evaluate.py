@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from scipy.stats import binomtest
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from interp.errors import UserError
 from interp.organism.behaviours import Behaviour, Item, behaviours
@@ -81,6 +82,7 @@ def evaluate(
     Raises:
         UserError: the folder's tokenizer has another vocabulary than the world.
     """
+    transformers_logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if tuple(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))) != vocabulary():

@@ -191,8 +191,12 @@ def train(recipe: Recipe, seed: int, scratch: Path, log: Log, progress: Progress
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.threads)
     try:
-        with (progress or silent()).task("training the world model", recipe.steps, "steps") as advance:
-            advance(trainer.step)
+        what = (
+            f"training the world model from step {trainer.step}"
+            if trainer.step
+            else "training the world model"
+        )
+        with (progress or silent()).task(what, recipe.steps - trainer.step, "steps") as advance:
             while trainer.step < recipe.steps:
                 measured = trainer.advance()
                 advance(1, note=f"loss {measured['loss']:.2f}")
