@@ -1,7 +1,7 @@
 """What a library has to offer so that a `Subject` can stand on it."""
 
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -9,6 +9,7 @@ from interp.subject.hooks import Hook
 from interp.subject.site import Site
 
 
+@runtime_checkable
 class Backend(Protocol):
     """A loaded model: forward passes, hooks and weights; shapes as in `Subject`."""
 
