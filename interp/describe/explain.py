@@ -69,11 +69,10 @@ def explain(
             found += finished
             advance(done)
     patterns = _merge(found)
-    with progress.task("replacing tokens", total=2, unit="rounds") as advance:
-        weigh(ask, patterns, unigrams, settings)
-        advance(1)
-        augment(ask, patterns, propose, settings)
-        advance(1)
+    with progress.task("weighing tokens", unit="replacements") as advance:
+        weigh(ask, patterns, unigrams, settings, advance)
+    with progress.task("trying other tokens", unit="replacements") as advance:
+        augment(ask, patterns, propose, settings, advance)
     return [[p for p in patterns if p.feature == f] for f in range(len(evidence))]
 
 

@@ -64,7 +64,10 @@ def _worth_words(trie: PatternTrie) -> list[Path]:
     kept: list[Path] = []
     for path in strong:
         shorter = [p for p in kept if p == path[: len(p)]]
-        if all(trie.patterns[path].value > STRONGER * trie.patterns[p].value for p in shorter):
+        # More context is said of a token that also fires alone, never of one that has a context already.
+        if all(
+            len(p) == 1 and trie.patterns[path].value > STRONGER * trie.patterns[p].value for p in shorter
+        ):
             kept.append(path)
     return kept
 

@@ -10,6 +10,9 @@ from jaxtyping import Float, Int
 from interp.describe.evidence import Window
 from interp.describe.pattern import ExplainSettings, Pattern
 from interp.describe.query import Ask, Propose, Query
+from interp.track.progress import Advance
+
+TRIALS_PER_ASK = 8192
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class _Trial:
         return Query(self.pattern.feature, tokens)
 
 
-def weigh(ask: Ask, patterns: Sequence[Pattern], unigrams: Unigrams, settings: ExplainSettings) -> None:
+def weigh(
+    ask: Ask, patterns: Sequence[Pattern], unigrams: Unigrams, settings: ExplainSettings, advance: Advance
+) -> None:
     """Set every pattern's `importance`: 1 - mean activation with the token replaced / activation.
 
     Neuron2Graph, section 3.2, with several substitutes in the place of a mask token. Long contexts are
@@ -72,7 +77,7 @@ def weigh(ask: Ask, patterns: Sequence[Pattern], unigrams: Unigrams, settings: E
                 length = min(settings.block, len(pattern.tokens) - 1 - place)
                 drawn = [unigrams.draw(length, rng, without=-1) for _ in range(2)]
                 blocks += [_Trial(pattern, place, tuple(tokens)) for tokens in drawn if len(tokens) == length]
-    _lose(blocks, _values(ask, blocks))
+    _lose(blocks, _values(ask, blocks, advance))
     trials: list[_Trial] = []
     for pattern in patterns:
         if pattern.measured <= 0:
@@ -82,13 +87,15 @@ def weigh(ask: Ask, patterns: Sequence[Pattern], unigrams: Unigrams, settings: E
             if pattern.importance[place] >= settings.importance * 0.7:
                 drawn_tokens = unigrams.draw(settings.substitutes, rng, without=token)
                 trials += [_Trial(pattern, place, (substitute,)) for substitute in drawn_tokens]
-    values = _values(ask, trials)
+    values = _values(ask, trials, advance)
     _lose(trials, values)
     _remember(trials, values, settings)
     _trim(ask, patterns, settings)
 
 
-def augment(ask: Ask, patterns: Sequence[Pattern], propose: Propose, settings: ExplainSettings) -> None:
+def augment(
+    ask: Ask, patterns: Sequence[Pattern], propose: Propose, settings: ExplainSettings, advance: Advance
+) -> None:
     """Try other tokens where a token matters; those that keep the activation become `replacements`.
 
     Candidates are the tokens in the same place of the feature's other patterns, then what `propose` offers
@@ -109,7 +116,7 @@ def augment(ask: Ask, patterns: Sequence[Pattern], propose: Propose, settings: E
             others = _new(peers[pattern.feature, back], tried, most // 2)
             others += _new(proposed[len(pattern.before) + place].tolist(), tried, most - len(others))
             trials += [_Trial(pattern, place, (token,)) for token in others]
-    _remember(trials, _values(ask, trials), settings)
+    _remember(trials, _values(ask, trials, advance), settings)
 
 
 def _rng(settings: ExplainSettings, pattern: Pattern) -> np.random.Generator:
@@ -117,9 +124,17 @@ def _rng(settings: ExplainSettings, pattern: Pattern) -> np.random.Generator:
     return np.random.default_rng([settings.seed, zlib.crc32(pattern.tokens.tobytes())])
 
 
-def _values(ask: Ask, trials: Sequence[_Trial]) -> list[float]:
-    values: list[float] = ask([trial.query for trial in trials]).tolist()
+def _values(ask: Ask, trials: Sequence[_Trial], advance: Advance) -> list[float]:
+    advance(0, total=int(advance.done) + len(trials))
+    values: list[float] = []
+    for part in _parts(trials):
+        values += ask([trial.query for trial in part]).tolist()
+        advance(len(part))
     return values
+
+
+def _parts(trials: Sequence[_Trial]) -> list[Sequence[_Trial]]:
+    return [trials[start : start + TRIALS_PER_ASK] for start in range(0, len(trials), TRIALS_PER_ASK)]
 
 
 def _lose(trials: Sequence[_Trial], values: Sequence[float]) -> None:

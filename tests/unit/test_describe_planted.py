@@ -1,5 +1,6 @@
 """Features with a known rule: the description must say the rule and predict it on text it never saw."""
 
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -152,3 +153,56 @@ def test_simulation_predicts_unseen_text(described: dict[str, Description]) -> N
         else:
             assert np.isnan(score.both.value), name
             assert score.both.undefined == "the feature is constant on these windows"
+
+
+def describe_planted(names: list[str], ordinary: int = 60) -> list[Description]:
+    rows = text(0, 120)
+    found = [windows(RULES[name][0], rows, 0) for name in names]
+    evidence = [Evidence(strongest(one, 12), one[:20], one[:ordinary]) for one in found]
+    return describe_all(ask_of([activations(RULES[name][0]) for name in names]), evidence, show)
+
+
+def test_describing_twice_gives_the_same_bytes() -> None:
+    first, second = (
+        [json.dumps(one.to_json()).encode() for one in describe_planted(list(RULES))] for _ in range(2)
+    )
+    assert first == second
+
+
+def test_a_description_does_not_depend_on_what_is_described_beside_it() -> None:
+    together = dict(zip(RULES, describe_planted(list(RULES), 120), strict=True))
+    for name in RULES:
+        (alone,) = describe_planted([name], 120)
+        # With all rows as ordinary text both draw substitutes from nearly the same stock.
+        assert alone.text == together[name].text
+
+
+def test_only_the_evidence_is_ever_read() -> None:
+    asked: list[np.ndarray] = []
+    rule = activations(context_rule)
+
+    def recording(rows: list[np.ndarray]) -> list[np.ndarray]:
+        asked.extend(rows)
+        return rule(rows)
+
+    explain_rows, report_rows = text(0, 60), text(1, 60)
+    found = windows(context_rule, explain_rows, 0)
+    (description,) = describe_all(ask_of([recording]), [Evidence(strongest(found, 12), found)], show)
+    before = description.to_json()
+    report = windows(context_rule, report_rows, 1000)
+    asked.clear()
+    score_descriptions([description], [strongest(report, 10)], [report[:10]])
+    assert description.to_json() == before
+    assert asked == [], "scoring asks the feature for nothing: it only compares"
+
+
+def test_tokens_that_do_not_count_are_neither_peaks_nor_calibration() -> None:
+    rows = text(0, 80)
+    found = []
+    for window in windows(token_rule, rows, 0):
+        counts = window.tokens != ID["river"]
+        values = np.where(counts, window.values, 99.0).astype(np.float32)
+        found.append(Window(window.tokens, values, window.document, counts))
+    (description,) = describe_all(ask_of([activations(token_rule)]), [Evidence(found[:20], found)], show)
+    assert description.trie.patterns[ID["bridge"],].value == pytest.approx(2.0)
+    assert max(description.trie.values) < 3.0

@@ -101,6 +101,7 @@ def said(patterns: dict[Path, float]) -> str:
         ({(2,): 1.0, (3,): 0.2}, "fires on “bridge”"),
         ({(2, 0, 1): 1.0, (3, 0, 1): 0.9}, "fires on “bridge” and “river” after “over the”"),
         ({(2, 0): 1.0, (2, 1): 0.9}, "fires on “bridge” after “the” or “over”"),
+        ({(2, 0): 0.6, (2, 0, 1): 1.0}, "fires on “bridge” after “the”"),
         ({(2, IGNORE, 8): 1.0}, "fires on “bridge” two tokens after “not”"),
         ({(2, 0, IGNORE, 8): 1.0}, "fires on “bridge” after “not … the”"),
         ({(2, ANY, 8): 1.0}, "fires on “bridge” somewhere after “not”"),
