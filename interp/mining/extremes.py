@@ -37,15 +37,16 @@ class Extremes:
         m = self.value.shape[1]
         if m == 0:
             return
-        kept_least = self.value.min(1).values
-        reached = (
-            peaks.topk(m, dim=0).values[-1] if len(peaks) >= m else torch.full_like(kept_least, -torch.inf)
-        )
-        feature, row = ((peaks > kept_least) & (peaks >= reached)).T.nonzero(as_tuple=True)
+        least = self.value.min(1).values
+        if len(peaks) >= m and not torch.isfinite(least).all():
+            least = torch.maximum(
+                least, torch.nextafter(peaks.topk(m, dim=0).values[-1], torch.tensor(-torch.inf))
+            )
+        feature, row = (peaks > least).T.nonzero(as_tuple=True)
         if len(feature) == 0:
             return
         window = signed_rows(activations, counts, row, feature)
-        extreme = (window > kept_least[feature][:, None]) & (window >= reached[feature][:, None])
+        extreme = window > least[feature][:, None]
         hit, position = extreme.nonzero(as_tuple=True)
         self._insert(feature[hit], window[hit, position])
 

@@ -38,21 +38,25 @@ class SplitState:
 
     def view(self, batch: Batch) -> BatchView:
         """Prepares a batch for all spaces, and moves the shared samples on."""
-        inside = batch.counts[:, batch.offset :]
         start = batch.start.astype(np.int64)
-        tie = priority(batch.hash, start, _TIE_SALT) & 0xFFFFFFFF
-        repeated = len(np.unique(batch.hash)) < len(batch.hash)
+        text = priority(batch.hash, start, _TIE_SALT)
+        by_document = np.argsort(batch.document, kind="stable")
+        first = by_document[np.unique(text[by_document], return_index=True)[1]]
+        fresh = np.zeros(len(text), dtype=bool)
+        fresh[first] = True
         rows = RowInfo(
             document=torch.from_numpy(batch.document),
             start=torch.from_numpy(start),
             hash=torch.from_numpy(batch.hash),
-            tie=torch.from_numpy(tie),
-            repeated=repeated,
+            tie=torch.from_numpy(text & 0xFFFFFFFF),
+            fresh=torch.from_numpy(fresh),
+            repeated=len(np.unique(batch.hash[first])) < len(first),
         )
         self.n_documents += int((batch.start == 0).sum())
+        inside = torch.from_numpy(batch.counts[:, batch.offset :])
         return BatchView(
             rows,
-            None if inside.all() else torch.from_numpy(inside),
+            None if bool(inside.all()) else inside,
             batch.n_counted,
             batch.offset,
             self.row_index.take_rows(batch),

@@ -132,7 +132,8 @@ class SampledTokens:
 
     def take(self, arrivals: Arrivals, flat: Float[Tensor, "item d"]) -> None:
         """Copies the activations of arriving tokens out of the flattened batch."""
-        self.value[torch.from_numpy(arrivals.slot)] = flat[torch.from_numpy(arrivals.item)].half()
+        values = flat.index_select(0, torch.from_numpy(arrivals.item).to(flat.device))
+        self.value.index_copy_(0, torch.from_numpy(arrivals.slot), values.half().cpu())
 
     def merge(self, other: "SampledTokens", kept: NDArray[np.int64]) -> "SampledTokens":
         """The values of a merged sample."""

@@ -74,27 +74,30 @@ class SpaceState:
             UserError: an activation is not a finite number.
         """
         x = activations[:, view.offset :].float().cpu()
-        counts = view.counts
-        hidden = None if counts is None else torch.where(counts, 0.0, -torch.inf)[:, :, None]
-        weight = x.new_ones(1, x.shape[0] * x.shape[1]) if counts is None else counts.float().view(1, -1)
-        flat = x.reshape(weight.shape[1], -1)
-        total = (weight @ flat)[0]
+        room = torch.empty_like(x)  # one for all passes: memory traffic is what they cost
+        mask = hidden = None
+        if view.counts is not None:
+            mask = view.counts.float()[:, :, None]
+            hidden = torch.where(view.counts, 0.0, -torch.inf)[:, :, None]
+        counted = x if mask is None else torch.mul(x, mask, out=room)
+        total = counted.sum(1).sum(0)
+        sign = torch.sign(counted, out=room)
+        positive_less_negative = sign.sum(1).sum(0)
+        nonzero = sign.abs_().sum(1).sum(0)
+        peaks = (x if hidden is None else torch.add(x, hidden, out=room)).amax(1)
+        if self.signed:
+            low = (x if hidden is None else torch.sub(x, hidden, out=room)).amin(1)
+            peaks = torch.cat([peaks, -low], 1)
         if not torch.isfinite(total).all():
             raise UserError(
                 "the model computes activations that are not finite numbers", "mining", "use dtype float32"
             )
-        peaks = (x if hidden is None else x + hidden).amax(1)
-        if self.signed:
-            peaks = torch.cat([peaks, -(x if hidden is None else x - hidden).amin(1)], 1)
-        sign = flat.sign()
-        positive_less_negative = (weight @ sign)[0]
-        nonzero = (weight @ sign.abs_())[0]
-        self.n_positive += ((nonzero + positive_less_negative) / 2).round().long()
-        self.n_negative += ((nonzero - positive_less_negative) / 2).round().long()
+        self.n_positive += (nonzero + positive_less_negative).long() // 2
+        self.n_negative += (nonzero - positive_less_negative).long() // 2
         self.total += (total.double() / TOTAL_UNIT).round().long()
         self.n_tokens += view.n_counted
-        self.windows.update(view.rows, peaks, x, counts)
-        self.extremes.update(peaks, x, counts)
+        self.windows.update(view.rows, peaks, x, view.counts)
+        self.extremes.update(peaks, x, view.counts)
         self.rows.take(view.sampled_rows, peaks)
         self.tokens.take(view.sampled_tokens, activations.reshape(-1, activations.shape[2]))
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 
@@ -11,23 +11,24 @@ from torch import Tensor
 class RowInfo:
     """Where the rows of a batch come from, all [row]: document, start, content hash, and tie order.
 
-    `repeated` says that two of them come from one text.
+    `fresh` is false for a row whose very text stands in another row of the batch, of a lower document;
+    `repeated` says that two fresh rows are parts of one document.
     """
 
     document: Int64[Tensor, " row"]
     start: Int64[Tensor, " row"]
     hash: Int64[Tensor, " row"]
     tie: Int64[Tensor, " row"]
+    fresh: Bool[Tensor, " row"]
     repeated: bool
 
 
 def _pack(peaks: Float[Tensor, "*shape"], tie: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-    """One sortable integer of a peak and its tie order; 0 where the feature is not active.
+    """One sortable integer of a positive peak and its 32-bit tie order.
 
     The bits of a positive float32 are ordered as the numbers are; the low 32 bits break ties.
     """
-    bits = peaks.float().contiguous().view(torch.int32).to(torch.int64)
-    return torch.where(peaks > 0, (bits << 32) | (tie & 0xFFFFFFFF), 0)
+    return (peaks.view(torch.int32).to(torch.int64) << 32) | tie
 
 
 def signed_rows(
@@ -104,7 +105,8 @@ class TopWindows:
         some positions do not count.
         """
         k = self.key.shape[1]
-        feature, row = ((peaks > 0) & (peaks >= self.value.min(dim=1).values)).T.nonzero(as_tuple=True)
+        candidates = (peaks > 0) & (peaks >= self.value.min(dim=1).values) & rows.fresh[:, None]
+        feature, row = candidates.T.nonzero(as_tuple=True)
         if len(feature) == 0:
             return
         features, place, per_feature = torch.unique_consecutive(
@@ -116,10 +118,14 @@ class TopWindows:
         new_keys = torch.zeros_like(new_rows)
         new_keys[place, rank] = _pack(peaks[row, feature], rows.tie[row])
         all_keys = torch.cat([self.key[features], new_keys], 1)
-        if rows.repeated or torch.isin(self.hash[features], rows.hash).any():
-            all_hashes = torch.cat([self.hash[features], rows.hash[new_rows]], 1)
-            all_documents = torch.cat([self.document[features].long(), rows.document[new_rows]], 1)
-            all_keys[_repeats(all_keys, all_hashes, all_documents)] = 0
+        known = torch.full((len(features),), rows.repeated)
+        if (self.key > 0).any():
+            met_before = (self.hash[feature] == rows.hash[row][:, None]).any(1)
+            known[place[met_before]] = True
+        if known.any():
+            hashes = torch.cat([self.hash[features], rows.hash[new_rows]], 1)[known]
+            documents = torch.cat([self.document[features].long(), rows.document[new_rows]], 1)[known]
+            all_keys[known] = all_keys[known].masked_fill(_repeats(all_keys[known], hashes, documents), 0)
         keeps = torch.zeros_like(all_keys, dtype=torch.bool).scatter_(
             1, all_keys.topk(k, dim=1).indices, True
         )
