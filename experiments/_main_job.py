@@ -45,7 +45,10 @@ NOTES = (
     "The world model was trained with a two-token attention window in its first four layers; it is run here "
     "without one.",
     "Descriptions are written without a language model, from patterns of tokens: what cannot be said in "
-    "tokens is not described.",
+    "tokens is not described. The score is of all the patterns found, of which the sentence names the "
+    "strongest.",
+    "AUROC ranks every token: a sparse latent, silent on most tokens, ranks them all alike, while a neuron "
+    "or a random direction never is, and where several latents share a concept each misses a part of it.",
     "One subject, one SAE, one seed: the intervals say how sure the figures are for this model and this "
     "dictionary, not for others.",
 )
@@ -63,7 +66,7 @@ class MainJob:
         self.config = config
         self.steps = run
         options = config.subject
-        self.subject: Subject = load(options.name, options.backend, options.device, options.dtype)
+        self.subject: Subject = load(**options.model_dump())
         self.corpus: Corpus = open_corpus(config.corpus, self.subject)
         self.site = Site.parse(config.sae_site)
         self.neurons = [MlpNeurons(self.subject, layer) for layer in range(self.subject.n_layers)]

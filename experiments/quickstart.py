@@ -9,6 +9,7 @@ from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.errors import UserError
 from interp.mining.config import MiningConfig
 from interp.subject.folder import subject_info
+from interp.subject.load import BackendName, Dtype, Processing
 from interp.subject.site import Site
 from saes.config import SaeTraining
 
@@ -21,12 +22,14 @@ class SubjectConfig(Section):
 
     name: str = "world"
     """A bundled name, a local Hugging Face folder, or a hub name."""
-    backend: str = "hooked"
+    backend: BackendName = "hooked"
     """`hooked` (HookedTransformer) or `bridge` (TransformerBridge)."""
     device: str = "cpu"
     """Where it runs: cpu, cuda, cuda:1, mps."""
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
     """Float type of its weights and activations."""
+    processing: Processing = "none"
+    """TransformerLens' weight processing: `fold` folds layer norms and centres writing weights."""
 
 
 class DescribeConfig(Section):

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from interp.subject.subject import Subject
 from sae_lens import SAE
 from sae_lens.constants import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from safetensors import SafetensorError
 
 from interp.errors import UserError
 from interp.subject.site import SITE_KINDS, Site
+from interp.subject.subject import Subject
 from saes.latents import SaeLatents
 
 
@@ -108,8 +108,8 @@ def _check_model(subject: Subject, metadata: dict[str, Any], folder: Path) -> No
             str(folder),
             f"load {trained_on}, or pass check_model=False if it is the same model under another name",
         )
-    processing, present = metadata.get("processing"), getattr(subject, "processing", None)
-    if processing is not None and present is not None and processing != present:
+    processing, present = metadata.get("processing"), subject.processing
+    if processing is not None and processing != present:
         raise UserError(
             f"the SAE was trained on weights with processing {processing!r}; the subject has {present!r}",
             str(folder),

@@ -4,13 +4,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from interp.subject.subject import Subject
 from sae_lens.constants import SPARSITY_FILENAME
 from safetensors.torch import save_file
 
 from interp.corpus.document import Corpus
 from interp.errors import UserError
 from interp.subject.site import Site
+from interp.subject.subject import Subject
 from interp.track.files import full_disk_explained, publish_folder
 from interp.track.progress import Progress
 from saes.config import SaeTraining
@@ -63,7 +63,7 @@ def train(
         "dataset_path": corpus.name,
         "context_size": config.context_size,
         "prepend_bos": subject.bos_id is not None,
-        "processing": getattr(subject, "processing", None),
+        "processing": subject.processing,
         "training_tokens": config.n_steps * config.batch_tokens,
         "training_splits": list(config.splits),
         "seed": config.seed,

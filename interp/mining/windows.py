@@ -105,7 +105,8 @@ class TopWindows:
         some positions do not count.
         """
         k = self.key.shape[1]
-        candidates = (peaks > 0) & (peaks >= self.value.min(dim=1).values) & rows.fresh[:, None]
+        candidates = peaks >= self.value.min(dim=1).values.clamp(min=torch.finfo(torch.float32).tiny)
+        candidates &= rows.fresh[:, None]
         feature, row = candidates.T.nonzero(as_tuple=True)
         if len(feature) == 0:
             return

@@ -61,7 +61,7 @@ def load(
         model = BridgeBackend(
             weights, Text(info.folder, info.d_vocab).tokenizer, info, str(where), precision, fold
         )
-    return Subject(model, text, info, where, precision)
+    return Subject(model, text, info, where, precision, processing)
 
 
 def read_weights(folder: Path, dtype: torch.dtype) -> Any:

@@ -60,8 +60,15 @@ class Subject:
     """
 
     def __init__(
-        self, backend: Backend, text: Text, info: SubjectInfo, device: torch.device, dtype: torch.dtype
+        self,
+        backend: Backend,
+        text: Text,
+        info: SubjectInfo,
+        device: torch.device,
+        dtype: torch.dtype,
+        processing: str = "none",
     ) -> None:
+        self.processing = processing
         self._backend = backend
         self._text = text
         self.info = info

@@ -126,6 +126,12 @@ def test_no_site_in_the_metadata(subject: Subject, folder: Path) -> None:
     assert saes.load(subject, folder, site=Site("resid_pre", 2)).site == Site("resid_pre", 2)
 
 
+def test_weights_processed_otherwise_are_refused(subject: Subject, folder: Path) -> None:
+    edit(folder, metadata={"model_name": subject.name, "processing": "fold"})
+    with pytest.raises(UserError, match="processing 'fold'; the subject has 'none'"):
+        saes.load(subject, folder)
+
+
 def test_another_model_is_refused_unless_asked_for(subject: Subject, folder: Path) -> None:
     edit(folder, metadata={"model_name": "gpt2"})
     refused(subject, folder, f"trained on gpt2, not on {subject.name}")

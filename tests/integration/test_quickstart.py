@@ -1,0 +1,131 @@
+"""The main job on a small budget: killed and continued, its folder, report and W&B run, its bad inputs."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import interp
+import saes
+from interp.mining.store import load as load_mined
+from tests.wandb_file import read_back
+
+CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+SMALL = [
+    "corpus.documents=1200",
+    "mining.sampled_tokens=1024",
+    "sae.training_tokens=16384",
+    "sae.buffer_tokens=8192",
+    "sae.n_latents=256",
+    "describe.sample=4",
+    "describe.random_windows=10",
+    "wandb.mode=offline",
+]
+
+
+def command(runs: Path, *overrides: str) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "interp.cli",
+        "run",
+        str(CONFIG),
+        "--runs-dir",
+        str(runs),
+        *SMALL,
+        *overrides,
+    ]
+
+
+def finish(runs: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(runs, *overrides), capture_output=True, text=True, timeout=500)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run from beginning to end, and one of the same config that is killed after the SAE was trained."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = finish(folder, "name=whole")
+    assert done.returncode == 0, done.stderr
+    assert "score/latents_minus_neurons" in done.stdout and "report.html" in done.stdout
+    process = subprocess.Popen(
+        command(folder, "name=killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while not (folder / "killed" / "steps" / "train_sae").exists() and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    again = finish(folder, "name=killed")
+    assert again.returncode == 0, again.stderr
+    assert "step train_sae: finished before" in again.stdout + again.stderr
+    return folder
+
+
+def test_a_killed_run_ends_with_the_same_numbers(runs: Path) -> None:
+    whole, killed = (json.loads((runs / name / "metrics.json").read_text()) for name in ("whole", "killed"))
+    assert whole == killed
+    for table in ("features", "concepts"):
+        one, two = (
+            pd.read_parquet(runs / name / "tables" / f"{table}.parquet") for name in ("whole", "killed")
+        )
+        pd.testing.assert_frame_equal(one, two)
+
+
+def test_the_folder_holds_what_was_promised(runs: Path) -> None:
+    folder = runs / "whole"
+    for name in ("config.yaml", "manifest.json", "metrics.json", "report.html"):
+        assert (folder / name).stat().st_size > 0
+    assert (folder / "figures" / "scores.svg").exists()
+    features = pd.read_parquet(folder / "tables" / "features.parquet")
+    assert features["kind"].value_counts().to_dict() == {"neuron": 4, "latent": 4}
+    assert (features["both_null_low"] <= features["both_null_high"]).all()
+    page = (folder / "report.html").read_text()
+    assert all(key in page for key in features["feature"])
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["score/neuron/both"] > metrics["score/neuron/null"]
+    mined = load_mined(folder / "steps" / "mine_neurons" / "exemplars")
+    assert sorted(mined.exemplars) == [f"mlp.{layer}" for layer in range(8)]
+
+
+def test_the_offline_wandb_run_holds_the_numbers(runs: Path) -> None:
+    folder = runs / "killed"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    logged = read_back(folder)
+    for name in ("sae/explained_variance", "score/latent/both", "concepts/latents/mean_auroc"):
+        assert logged["summary"][name] == pytest.approx(metrics[name])
+
+
+def test_the_trained_latents_load_as_a_feature_space(runs: Path) -> None:
+    subject = interp.load("world")
+    latents = saes.load(subject, runs / "whole" / "steps" / "train_sae" / "sae")
+    neurons = interp.MlpNeurons(subject, layer=3)
+    out = subject.run("the capital of france is", read=[neurons, latents])
+    assert out.features["mlp.3"].shape[-1] == 320
+    assert out.features[latents.name].shape[-1] == 256
+    assert subject.decode(out.logits[0, -1:].argmax(-1)) == "paris"
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("sae_site=resid_post.8", "0 to 7"),
+        ("sae_site=resid_pots.4", "resid_post"),
+        ("mining.context_size=1000", "256"),
+        ("corpus={kind: text, path: nowhere.txt}", "nowhere.txt"),
+        ("subject.name=wrold", "world"),
+        ("subject.backend=hoked", "hooked"),
+        ("describe.smaple=3", "sample"),
+    ],
+)
+def test_bad_input_is_one_message_and_nothing_is_written(tmp_path: Path, override: str, says: str) -> None:
+    done = finish(tmp_path / "runs", override)
+    assert done.returncode == 2
+    assert says in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("runs/quickstart/**/*"))
