@@ -1,11 +1,10 @@
 """`interp bench mining`: mining all neurons, both polarities, against the bare forward pass.
 
 Compared on the bundled model over 50,000 tokens of the world, in one process, in turn: (a) the forward pass
-with logits, (b) the forward pass that stops at the last MLP's neurons and keeps nothing, (c) `mine` of all
-neurons of all layers, splits, samples, quantiles and all. (a) and (b) get their batches ready; (c) reads the
-documents, lays the batches and mines them, so documents are made beforehand for all. Figures are medians
-over rounds of ratios within a round. Memory: the growth of the peak resident set from mining n tokens to
-mining 4 n tokens, each in a process of its own.
+with logits, (b) the forward pass that stops at the last MLP's neurons and keeps nothing, (c) mining of all
+neurons of all layers, splits, samples, quantiles and all. All three get the same batches, laid beforehand.
+Figures are medians over rounds of ratios within a round. Memory: the growth of the peak resident set from
+mining n tokens to mining 4 n tokens, documents and batches included, each in a process of its own.
 """
 
 import resource
@@ -24,7 +23,7 @@ from interp.corpus.batches import batches
 from interp.corpus.document import Document
 from interp.features.neurons import MlpNeurons
 from interp.mining.config import MiningConfig
-from interp.mining.mine import mine
+from interp.mining.mine import mine, mine_batches
 from interp.organism.corpus import WorldCorpus
 from interp.subject import Site, Subject
 
@@ -69,13 +68,14 @@ def speed() -> dict[str, float]:
     subject = interp.subject.load("world", device="cpu")
     corpus = some_documents(TOKENS)
     neurons = [MlpNeurons(subject, layer) for layer in range(subject.n_layers)]
-    laid = [torch.from_numpy(batch.tokens) for batch in _batches(subject, corpus)]
+    stream = _batches(subject, corpus)
+    laid = [torch.from_numpy(batch.tokens) for batch in stream]
     last = Site("mlp_post", subject.n_layers - 1)
     with torch.inference_mode():
         work: dict[str, Callable[[], object]] = {
             "with logits": lambda: [subject.logits(tokens) for tokens in laid],
             "to the last neurons": lambda: [subject.visit(t, {last: lambda x: None}) for t in laid],
-            "mine": lambda: mine(subject, neurons, corpus, CONFIG),
+            "mine": lambda: mine_batches(subject, neurons, stream, CONFIG),
         }
         rounds = []
         for number in range(ROUNDS + 1):

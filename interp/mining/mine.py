@@ -172,16 +172,27 @@ def mine(
             f"use at most {subject.n_ctx}",
         )
     chosen = range(len(corpus)) if documents is None else list(documents)
-    state = MiningState.empty(spaces, config)
     names = "mining " + ", ".join(space.name for space in spaces[:3]) + (" ..." if len(spaces) > 3 else "")
+    stream = batches(
+        corpus, chosen, subject.bos_id, subject.special_ids, config.context_size, config.tokens_per_batch
+    )
     with (progress or silent()).task(names, total=len(chosen), unit="documents") as advance:
-        stream = batches(
-            corpus, chosen, subject.bos_id, subject.special_ids, config.context_size, config.tokens_per_batch
-        )
-        for batch in stream:
-            assert batch.split is not None
-            split = state.splits[batch.split]
-            view = split.view(batch)
-            feed(subject, batch, spaces, lambda space, x: split.spaces[space.name].update(x, view))  # noqa: B023
-            advance(int((batch.start == 0).sum()))
+        return mine_batches(subject, spaces, stream, config, advance)
+
+
+def mine_batches(
+    subject: Subject,
+    spaces: Sequence[FeatureSpace],
+    stream: Iterable[Batch],
+    config: MiningConfig,
+    advance: Callable[[float | int], None] = lambda documents: None,
+) -> MiningState:
+    """Mines batches that `interp.corpus.batches` laid; `advance` hears of the documents done."""
+    state = MiningState.empty(spaces, config)
+    for batch in stream:
+        assert batch.split is not None
+        split = state.splits[batch.split]
+        view = split.view(batch)
+        feed(subject, batch, spaces, lambda space, x: split.spaces[space.name].update(x, view))  # noqa: B023
+        advance(int((batch.start == 0).sum()))
     return state

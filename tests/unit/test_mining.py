@@ -16,7 +16,7 @@ from interp.features.neurons import MlpNeurons
 from interp.features.space import polarities
 from interp.mining.config import MiningConfig
 from interp.mining.exemplars import Mined, exemplars
-from interp.mining.mine import MiningState, feed, mine
+from interp.mining.mine import MiningState, mine, mine_batches
 from interp.mining.quantiles import LEVELS
 from interp.mining.store import disk_bytes, load, save
 from interp.subject import Site, Subject
@@ -168,16 +168,10 @@ def test_merging_states_of_batches_is_exact_at_a_deep_layer(subject: Subject) ->
     space = MlpNeurons(subject, 6)
     stream = list(batches(corpus, range(60), subject.bos_id, subject.special_ids, 16, 128))
 
-    def state_of(part: list) -> MiningState:
-        state = MiningState.empty([space], CONFIG)
-        for batch in part:
-            split = state.splits[batch.split]
-            view = split.view(batch)
-            feed(subject, batch, [space], lambda s, x: split.spaces[s.name].update(x, view))  # noqa: B023
-        return state
-
-    whole = state_of(stream)
-    merged = state_of(stream[:5]).merge(state_of(stream[5:]))
+    whole, first, rest = (
+        mine_batches(subject, [space], part, CONFIG) for part in (stream, stream[:5], stream[5:])
+    )
+    merged = first.merge(rest)
     for split in SPLITS:
         x, y = exemplars(whole, split, space.name), exemplars(merged, split, space.name)
         for field in fields(x):
