@@ -33,7 +33,7 @@ from interp.render.figures import overview_figure, score_distributions
 from interp.render.line_figure import training_curve
 from interp.render.report import render_report
 from interp.subject import Site, Subject, load
-from interp.track.files import write_json, write_text
+from interp.track.files import publish, write_json, write_text
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.evaluate import evaluate, training_probe
@@ -75,6 +75,8 @@ class MainJob:
         """All steps in order; those that have finished are skipped."""
         neurons = self.steps.step("mine_neurons", self.mine_neurons)
         sae = self.steps.step("train_sae", self.train_sae)
+        for file in (sae / "sae").iterdir():
+            publish(file, self.steps.folder / "sae" / file.name)
         latents = self.steps.step("mine_latents", lambda step: self.mine_latents(step, sae / "sae"))
         mined = {**_load(neurons), **_load(latents)}
         described = self.steps.step("describe", lambda step: self.describe(step, mined, sae / "sae"))

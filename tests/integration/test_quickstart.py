@@ -104,7 +104,7 @@ def test_the_offline_wandb_run_holds_the_numbers(runs: Path) -> None:
 
 def test_the_trained_latents_load_as_a_feature_space(runs: Path) -> None:
     subject = interp.load("world")
-    latents = saes.load(subject, runs / "whole" / "steps" / "train_sae" / "sae")
+    latents = saes.load(subject, runs / "whole" / "sae")
     neurons = interp.MlpNeurons(subject, layer=3)
     out = subject.run("the capital of france is", read=[neurons, latents])
     assert out.features["mlp.3"].shape[-1] == 320
