@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from safetensors import safe_open
 
 from interp.corpus.document import SPLITS, Corpus
 from interp.mining.exemplars import Exemplars, Mined
@@ -113,7 +114,7 @@ def _subject(subject: Subject, note: str) -> SubjectInfo:
     return SubjectInfo(
         name=subject.name,
         architecture=subject.info.architecture,
-        parameters=sum(p.numel() for p in subject.model.parameters()),
+        parameters=_parameters(subject.info.folder),
         layers=subject.n_layers,
         d_model=subject.d_model,
         vocabulary=subject.d_vocab,
@@ -123,9 +124,19 @@ def _subject(subject: Subject, note: str) -> SubjectInfo:
     )
 
 
+def _parameters(folder: Path) -> int:
+    """Numbers in the weight files; a model object holds more where a library unties or adds weights."""
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="numpy") as weights:
+            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return total
+
+
 def _run(run: Run) -> RunInfo:
     config = yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False)
-    manifest = {key: _plain(value) for key, value in run.manifest.items()}
+    session = run.manifest["sessions"][-1]
+    manifest = {key: _plain(session[key]) for key in ("python", "versions", "git", "hardware")}
     seed = getattr(run.config, "seed", 0)
     date = str(run.manifest.get("started", ""))[:16].replace("T", " ")
     command = f"interp run {shlex.quote(str(run.folder / 'config.yaml'))}"
