@@ -11,13 +11,12 @@ import pandas as pd
 
 from experiments.quickstart import Config
 from interp.compare.concepts import Candidates, ConceptRecovery, found, mean_difference, recover_concepts
-from interp.compare.difference import MeanScores, Measured, compare_scores
+from interp.compare.difference import MeanScores, compare_scores
 from interp.corpus.document import SPLITS, Corpus
 from interp.corpus.source import open_corpus
 from interp.describe.description import Description
 from interp.describe.evidence import FeatureRef, Window
 from interp.describe.population import DescriptionScores, describe_features, score_descriptions
-from interp.describe.score import statistics
 from interp.describe.windows import gather_evidence, gather_report
 from interp.errors import UserError
 from interp.features.directions import random_directions
@@ -179,10 +178,9 @@ class MainJob:
         scores: list[DescriptionScores] = score_descriptions(
             descriptions, top, random, options.nulls, self.config.seed, step.progress
         )
-        measured = [_measured(d, t, r) for d, t, r in zip(descriptions, top, random, strict=True)]
         both = compare_scores(
-            [m for m, kind in zip(measured, kinds, strict=True) if kind == "neuron"],
-            [m for m, kind in zip(measured, kinds, strict=True) if kind == "latent"],
+            [s.measured for s, kind in zip(scores, kinds, strict=True) if kind == "neuron"],
+            [s.measured for s, kind in zip(scores, kinds, strict=True) if kind == "latent"],
             seed=self.config.seed,
         )
         self._score_metrics(step, kinds, scores, both)
@@ -310,12 +308,6 @@ def _window_record(window: Window, band: str, quantile: float | None, start: int
         "band": band,
         "quantile": quantile,
     }
-
-
-def _measured(description: Description, top: list[Window], random: list[Window]) -> Measured:
-    return Measured(
-        *(statistics(windows, [description.simulate(w.tokens) for w in windows]) for windows in (top, random))
-    )
 
 
 def _parts(scores: DescriptionScores) -> dict[str, dict[str, Any]]:

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 from sae_lens.training.sae_trainer import SAETrainer
-from safetensors import SafetensorError, safe_open
 
 from interp.errors import UserError
-from interp.track.files import write_safetensors
+from interp.track.files import read_safetensors, write_safetensors
 from saes.stream import Place
 
 
@@ -46,11 +45,10 @@ def load_checkpoint(path: Path, trainer: SAETrainer[Any, Any], identity: str) ->
     Raises:
         UserError: the file is damaged, or belongs to another configuration, subject, site or corpus.
     """
+    tensors, metadata = read_safetensors(path, str(trainer.cfg.device))
     try:
-        with safe_open(path, framework="pt", device=str(trainer.cfg.device)) as file:
-            state = json.loads((file.metadata() or {})["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        state = json.loads(metadata["state"])
+    except (KeyError, ValueError) as error:
         raise UserError(
             f"the SAE checkpoint cannot be read ({error})", str(path), "delete it; training starts again"
         ) from error

@@ -6,15 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.describe.score import Statistics, correlation
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One described feature's statistics on its own top windows and on the random windows all share."""
-
-    top: Statistics
-    random: Statistics
+from interp.describe.score import Measured, correlation
 
 
 @dataclass(frozen=True)

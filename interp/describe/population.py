@@ -12,7 +12,7 @@ from interp.describe.fit import build
 from interp.describe.pattern import ExplainSettings
 from interp.describe.query import Ask, Propose, propose_nothing
 from interp.describe.reader import FeatureReader, SubjectProposals
-from interp.describe.score import Score, Statistics, auroc, score, statistics
+from interp.describe.score import Measured, Score, Statistics, auroc, score, statistics
 from interp.describe.sentence import describe
 from interp.describe.wording import Show
 from interp.subject.subject import Subject
@@ -33,13 +33,15 @@ class DescriptionScores:
 
     `top` is on the feature's strongest windows, `random` on windows drawn without regard to it, `both` on as
     many of the one as of the other. `detection` is the probability that the description's largest
-    prediction is larger on a top window than on a random one (AUROC).
+    prediction is larger on a top window than on a random one (AUROC). `measured` are the statistics behind
+    the correlations.
     """
 
     top: Score
     random: Score
     both: Score
     detection: float
+    measured: Measured
 
 
 def describe_features(
@@ -127,6 +129,7 @@ def score_descriptions(
                     random=score([own[1]], [[r] for _, r in foreign], seed),
                     both=score([own[0][:n], own[1][:n]], [[t[:n], r[:n]] for t, r in foreign], seed),
                     detection=auroc(*loudest),
+                    measured=Measured(*own),
                 )
             )
             advance(1)

@@ -18,6 +18,14 @@ Statistics = Float[np.ndarray, "window 6"]
 
 
 @dataclass(frozen=True)
+class Measured:
+    """One description's statistics on its feature's top windows and on the random windows all share."""
+
+    top: Float[np.ndarray, "top_window 6"]
+    random: Float[np.ndarray, "random_window 6"]
+
+
+@dataclass(frozen=True)
 class Score:
     """A correlation with its 95% bootstrap interval (over windows) and its shuffled-description null.
 

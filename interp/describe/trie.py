@@ -78,8 +78,6 @@ class PatternTrie:
             return NotImplemented
         return self.patterns == other.patterns and self.baseline == other.baseline
 
-    __hash__ = None  # type: ignore[assignment]
-
     @property
     def peak(self) -> float:
         """The largest value that any pattern predicts (0 without patterns)."""

@@ -14,7 +14,7 @@ from interp.corpus.document import SPLITS, Split
 from interp.features.space import Polarity
 from interp.mining.mine import MiningState
 from interp.mining.quantiles import quantiles
-from interp.mining.samples import SampledRows, SampleIndex, slots
+from interp.mining.samples import SampledValues, SampleIndex, slots
 from interp.mining.state import TOTAL_UNIT
 
 N_BANDS = 5
@@ -113,10 +113,10 @@ def _share(band: int, place: int) -> float:
 
 
 def _bands(
-    rows: SampledRows, order: NDArray[np.int64]
+    rows: SampledValues, order: NDArray[np.int64]
 ) -> tuple[Int[Tensor, "n band m"], Float[Tensor, "n band m"]]:
     """Rows at evenly spaced ranks among the sampled rows in which each feature is active, in bands."""
-    peaks = rows.peak_value[slots(order)].float()
+    peaks = rows.value[slots(order)].float()
     n = peaks.shape[1]
     empty = torch.full((n, N_BANDS, ROWS_PER_BAND), -1, dtype=torch.int16)
     if len(peaks) == 0:
@@ -137,10 +137,10 @@ def _bands(
 
 
 def _silent(
-    rows: SampledRows, order: NDArray[np.int64], largest: Float[Tensor, " n"]
+    rows: SampledValues, order: NDArray[np.int64], largest: Float[Tensor, " n"]
 ) -> Int[Tensor, "n silent"]:
     """The first sampled rows in which each feature stays under `SILENT_SHARE` of its largest peak."""
-    quiet = rows.peak_value[slots(order)].float() <= SILENT_SHARE * largest
+    quiet = rows.value[slots(order)].float() <= SILENT_SHARE * largest
     number = quiet.cumsum(0)
     chosen = torch.full((quiet.shape[1], N_SILENT), -1, dtype=torch.int16)
     row, feature = (quiet & (number <= N_SILENT)).nonzero(as_tuple=True)

@@ -6,6 +6,7 @@ the whole, exactly.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -62,6 +63,10 @@ class SplitState:
             self.row_index.take_rows(batch),
             self.token_index.take_tokens(batch),
         )
+
+    def take(self, view: BatchView, space: FeatureSpace, activations: Tensor) -> None:
+        """Takes in a space's activations [row, pos, feature] on the batch of `view`."""
+        self.spaces[space.name].update(activations, view)
 
     def merge(self, other: "SplitState") -> "SplitState":
         """The state of both parts together."""
@@ -192,7 +197,6 @@ def mine_batches(
     for batch in stream:
         assert batch.split is not None
         split = state.splits[batch.split]
-        view = split.view(batch)
-        feed(subject, batch, spaces, lambda space, x: split.spaces[space.name].update(x, view))  # noqa: B023
+        feed(subject, batch, spaces, partial(split.take, split.view(batch)))
         advance(int((batch.start == 0).sum()))
     return state

@@ -100,44 +100,24 @@ class SampleIndex:
 
 
 @dataclass
-class SampledRows:
-    """Every feature's peak in each sampled row [row, feature] (half precision)."""
+class SampledValues:
+    """What a feature space does at each sampled item [slot, feature], in half precision."""
 
-    peak_value: Float[Tensor, "row feature"]
+    value: Float[Tensor, "slot feature"]
 
     @classmethod
-    def empty(cls, n_rows: int, n_features: int) -> "SampledRows":
+    def empty(cls, size: int, n_features: int) -> "SampledValues":
         """Nothing sampled yet."""
-        return cls(torch.zeros(n_rows, n_features, dtype=torch.float16))
+        return cls(torch.zeros(size, n_features, dtype=torch.float16))
 
-    def take(self, arrivals: Arrivals, peaks: Float[Tensor, "batch_row feature"]) -> None:
-        """Copies the peaks of arriving rows."""
-        self.peak_value[torch.from_numpy(arrivals.slot)] = peaks[torch.from_numpy(arrivals.item)].half()
+    def take(self, arrivals: Arrivals, values: Float[Tensor, "item feature"]) -> None:
+        """Copies the values of arriving items, out of those of all items of a batch."""
+        arriving = values.index_select(0, torch.from_numpy(arrivals.item).to(values.device))
+        self.value.index_copy_(0, torch.from_numpy(arrivals.slot), arriving.half().cpu())
 
-    def merge(self, other: "SampledRows", kept: NDArray[np.int64]) -> "SampledRows":
+    def merge(self, other: "SampledValues", kept: NDArray[np.int64]) -> "SampledValues":
         """The values of a merged sample, in the places that `SampleIndex.merge` gave."""
-        return SampledRows(torch.cat([self.peak_value, other.peak_value])[torch.from_numpy(kept)])
-
-
-@dataclass
-class SampledTokens:
-    """Every feature's activation at each sampled token [token, d] (half precision, one polarity)."""
-
-    value: Float[Tensor, "token d"]
-
-    @classmethod
-    def empty(cls, n_tokens: int, n_features: int) -> "SampledTokens":
-        """Nothing sampled yet."""
-        return cls(torch.zeros(n_tokens, n_features, dtype=torch.float16))
-
-    def take(self, arrivals: Arrivals, flat: Float[Tensor, "item d"]) -> None:
-        """Copies the activations of arriving tokens out of the flattened batch."""
-        values = flat.index_select(0, torch.from_numpy(arrivals.item).to(flat.device))
-        self.value.index_copy_(0, torch.from_numpy(arrivals.slot), values.half().cpu())
-
-    def merge(self, other: "SampledTokens", kept: NDArray[np.int64]) -> "SampledTokens":
-        """The values of a merged sample."""
-        return SampledTokens(torch.cat([self.value, other.value])[torch.from_numpy(kept)])
+        return SampledValues(torch.cat([self.value, other.value])[torch.from_numpy(kept)])
 
 
 def slots(order: NDArray[np.int64]) -> Int64[Tensor, " slot"]:

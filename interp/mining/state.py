@@ -12,7 +12,7 @@ from interp.errors import UserError
 from interp.features.space import FeatureSpace
 from interp.mining.config import MiningConfig
 from interp.mining.extremes import Extremes
-from interp.mining.samples import Arrivals, SampledRows, SampledTokens
+from interp.mining.samples import Arrivals, SampledValues
 from interp.mining.windows import RowInfo, TopWindows
 
 TOTAL_UNIT = 2.0**-20
@@ -35,6 +35,7 @@ class BatchView:
 class SpaceState:
     """Top windows, samples, extremes and moments of one feature space on one split.
 
+    `rows` hold every line's peak in each sampled row, `tokens` the signed activation at each sampled token.
     Features are numbered with the positive polarity first: `n_features` of them, then, if the space is
     signed, the negative ones. Moments are over the `n_tokens` counting tokens, of the signed activation;
     `total` is in units of `TOTAL_UNIT`, an integer so that sums do not depend on their order.
@@ -43,8 +44,8 @@ class SpaceState:
     signed: bool
     windows: TopWindows
     extremes: Extremes
-    rows: SampledRows
-    tokens: SampledTokens
+    rows: SampledValues
+    tokens: SampledValues
     total: Int64[Tensor, " d"]
     n_positive: Int64[Tensor, " d"]
     n_negative: Int64[Tensor, " d"]
@@ -59,8 +60,8 @@ class SpaceState:
             space.signed,
             TopWindows.empty(n, n_windows, config.context_size if full else 0),
             Extremes.empty(n, config.extreme_tokens if full else 0),
-            SampledRows.empty(config.sampled_rows, n),
-            SampledTokens.empty(config.sampled_tokens, d),
+            SampledValues.empty(config.sampled_rows, n),
+            SampledValues.empty(config.sampled_tokens, d),
             torch.zeros(d, dtype=torch.int64),
             torch.zeros(d, dtype=torch.int64),
             torch.zeros(d, dtype=torch.int64),

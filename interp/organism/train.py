@@ -7,7 +7,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import safe_open
 from torch import Tensor
 
 from interp.errors import UserError
@@ -15,7 +14,7 @@ from interp.organism.corpus import FAMILIES
 from interp.organism.model import Shape, WorldModel, attention_masks
 from interp.organism.packing import LossWeights, training_batch
 from interp.organism.vocabulary import vocabulary
-from interp.track.files import write_safetensors
+from interp.track.files import read_safetensors, write_safetensors
 from interp.track.progress import Progress, silent
 
 Log = Callable[[dict[str, float], int], None]
@@ -148,12 +147,10 @@ class Trainer:
         """Continue from `path`.
 
         Raises:
-            UserError: the checkpoint is of another recipe or seed.
+            UserError: the checkpoint is damaged, or of another recipe or seed.
         """
         trainer = cls(recipe, seed)
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors, metadata = read_safetensors(path)
         if (metadata["recipe"], metadata["seed"]) != (recipe.model_dump_json(), str(seed)):
             raise UserError(
                 "the checkpoint belongs to another recipe or seed",

@@ -16,16 +16,30 @@ class Backend(Protocol):
     name: str
     n_ctx: int
 
-    def check(self, site: Site) -> None: ...  # noqa: D102
+    def check(self, site: Site) -> None:
+        """Raise a UserError if the model has no such site."""
+        ...
 
-    def attached(self, site: Site, function: Hook) -> AbstractContextManager[None]: ...  # noqa: D102
+    def attached(self, site: Site, function: Hook) -> AbstractContextManager[None]:
+        """Within the block `function` sees, and may replace, the activation at a site."""
+        ...
 
-    def forward(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor: ...  # noqa: D102
+    def forward(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """The logits after every position."""
+        ...
 
-    def extend(self, tokens: Tensor, attention_mask: Tensor, cache: Any | None) -> tuple[Tensor, Any]: ...  # noqa: D102
+    def extend(self, tokens: Tensor, attention_mask: Tensor, cache: Any | None) -> tuple[Tensor, Any]:
+        """The logits of new tokens and the cache with them; `cache` None begins."""
+        ...
 
-    def mlp_output_weight(self, layer: int) -> Tensor: ...  # noqa: D102
+    def mlp_output_weight(self, layer: int) -> Tensor:
+        """The down projection, neuron by neuron."""
+        ...
 
-    def unembedding(self) -> Tensor: ...  # noqa: D102
+    def unembedding(self) -> Tensor:
+        """What turns the final residual into logits."""
+        ...
 
-    def final_norm(self, resid: Tensor) -> Tensor: ...  # noqa: D102
+    def final_norm(self, resid: Tensor) -> Tensor:
+        """The norm before the unembedding."""
+        ...

@@ -84,6 +84,12 @@ def read_weights(folder: Path, dtype: torch.dtype) -> Any:
                 trust_remote_code=False,
                 output_loading_info=True,
             )
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise UserError(
+            f"the weights do not fit into memory ({first_line(error)})",
+            str(folder),
+            "use dtype bfloat16, a smaller model, or a machine with more memory",
+        ) from error
     except Exception as error:  # safetensors, torch and transformers each have their own for one cause
         raise UserError(
             f"the weights cannot be read ({first_line(error)})",

@@ -25,12 +25,18 @@ class Reading(Protocol):
     """What `Subject.run` needs of a feature space: where to read, and how."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """The key of its features in the output."""
+        ...
 
     @property
-    def site(self) -> Site: ...  # noqa: D102
+    def site(self) -> Site:
+        """Where to read."""
+        ...
 
-    def encode(self, activation: Tensor) -> Tensor: ...  # noqa: D102
+    def encode(self, activation: Tensor) -> Tensor:
+        """Features of an activation."""
+        ...
 
 
 class _EverythingSeen(Exception):

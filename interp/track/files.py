@@ -96,6 +96,26 @@ def write_safetensors(
         save_file(dict(tensors), temporary, dict(metadata) if metadata else None)
 
 
+def read_safetensors(
+    path: str | Path, device: str = "cpu"
+) -> tuple[dict[str, "torch.Tensor"], dict[str, str]]:
+    """Read named tensors and metadata that `write_safetensors` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            names = sorted(file.keys())
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"the file cannot be read ({error})", str(path), "delete it to start again"
+        ) from error
+
+
 def write_parquet(path: str | Path, frame: "pd.DataFrame") -> None:
     """Write a dataframe to `path` as Parquet without its index, atomically."""
     with atomic(path) as temporary:

@@ -7,10 +7,10 @@ from scipy.stats import mannwhitneyu, rankdata
 
 from interp.compare.auroc import auroc_interval, auroc_table, average_ranks
 from interp.compare.concepts import Candidates, found, labels_at, mean_difference, recover_concepts
-from interp.compare.difference import Measured, compare_scores
+from interp.compare.difference import compare_scores
 from interp.corpus.document import Document
 from interp.describe.evidence import Window
-from interp.describe.score import statistics
+from interp.describe.score import Measured, statistics
 from interp.errors import UserError
 from interp.mining.exemplars import TokenSample
 from tests.corpora import ListCorpus
