@@ -2,15 +2,12 @@
 
 import json
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
-from safetensors import safe_open
 
 from interp.corpus.document import SPLITS, Corpus
 from interp.mining.exemplars import Exemplars, Mined
@@ -26,11 +23,10 @@ from interp.render.data import (
     Piece,
     Population,
     ReportData,
-    RunInfo,
     SaeReport,
     SplitFacts,
-    SubjectInfo,
 )
+from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.subject import Site, Subject
 from interp.track.run import Run
 from interp.track.step import read_points
@@ -72,8 +68,8 @@ def comparison_data(
     neurons = sum(m.exemplars[name]["explain"].n_features for name, m in mined.items() if name[:4] == "mlp.")
     latents = f"sae.{sae_site}"
     return ReportData(
-        subject=_subject(subject, notes[0] if notes else ""),
-        run=_run(run),
+        subject=subject_facts(subject, notes[0] if notes else ""),
+        run=run_facts(run),
         corpus=_corpus(corpus, metrics, mined),
         populations=[
             _population("neuron", 2 * neurons, table, metrics, "MLP neurons of all layers, both polarities"),
@@ -89,13 +85,7 @@ def comparison_data(
         features=features,
         concepts=concepts,
         sae=_sae(steps / "train_sae", sae_site, mined[latents].exemplars[latents]["explain"], metrics),
-        timing={
-            record["step"]: record["seconds"]
-            for record in sorted(
-                (json.loads(file.read_text()) for file in steps.glob("*/step.json")),
-                key=lambda record: record["order"],
-            )
-        },
+        timing=step_seconds(run),
         limits=list(notes[1:]),
         special_ids=frozenset(subject.special_ids),
         found_auroc=found_auroc,
@@ -108,45 +98,6 @@ def _number(value: Any) -> float | None:
 
 def _estimate(metrics: Mapping[str, Any], name: str) -> Estimate:
     return Estimate(*(_number(metrics.get(name + end)) for end in ("", "_low", "_high")))
-
-
-def _subject(subject: Subject, note: str) -> SubjectInfo:
-    return SubjectInfo(
-        name=subject.name,
-        architecture=subject.info.architecture,
-        parameters=_parameters(subject.info.folder),
-        layers=subject.n_layers,
-        d_model=subject.d_model,
-        vocabulary=subject.d_vocab,
-        context_size=subject.n_ctx,
-        backend=subject.backend,
-        note=note,
-    )
-
-
-def _parameters(folder: Path) -> int:
-    """Numbers in the weight files; a model object holds more where a library unties or adds weights."""
-    total = 0
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="numpy") as weights:
-            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
-    return total
-
-
-def _run(run: Run) -> RunInfo:
-    config = yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False)
-    session = run.manifest["sessions"][-1]
-    manifest = {key: _plain(session[key]) for key in ("python", "versions", "git", "hardware")}
-    seed = getattr(run.config, "seed", 0)
-    date = str(run.manifest.get("started", ""))[:16].replace("T", " ")
-    command = f"interp run {shlex.quote(str(run.folder / 'config.yaml'))}"
-    return RunInfo(run.name, command, date, seed, config, manifest)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
-    return str(value)
 
 
 def _corpus(corpus: Corpus, metrics: Mapping[str, Any], mined: Mapping[str, Mined]) -> CorpusFacts:

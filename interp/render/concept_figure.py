@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
-from markupsafe import Markup
-
-from interp.render.data import ConceptScore, Estimate, Number
+from interp.render.data import ConceptScore, Estimate, Kind, Number
 from interp.render.digits import count, interval, number
-from interp.render.svg import Scale, bottom_axis, figure_svg, line, mark, text, whisker
+from interp.render.svg import ROOMY, Scale, bottom_axis, figure_svg, key, line, mark, text, whisker
 
-DRAWN = {"neurons": "neuron", "latents": "latent", "random": "random"}
+DRAWN: dict[str, Kind] = {"neurons": "neuron", "latents": "latent", "random": "random"}
 
 
 def concept_recovery(
@@ -28,12 +26,12 @@ def concept_recovery(
     )
     x = Scale(min(0.5, int(lowest * 10) / 10), 1.0, left, right)
     axis = "AUROC of the best feature"
-    if width >= 500:
+    if width >= ROOMY:
         axis += ", tokens with against without"
     parts = [bottom_axis(x, bottom, axis, top - 4, 6)]
     parts.append(line(x(found_auroc), top - 4, x(found_auroc), bottom, "bar-line"))
     parts.append(text(x(found_auroc), top - 10, f"found: {number(found_auroc)}", "note", "middle"))
-    parts.append(_key(left))
+    parts.append(key({kind: method for method, kind in DRAWN.items()}, left, width)[0])
     for index, name in enumerate(names):
         y = top + row * index + row / 2
         parts.append(text(left - 8, y + 4, name, "label", "end"))
@@ -52,11 +50,3 @@ def concept_recovery(
 
 def _best(methods: dict[str, ConceptScore]) -> Number:
     return max((s.auroc for m, s in methods.items() if m != "random"), default=0.0)
-
-
-def _key(left: Number) -> Markup:
-    parts, x = [], left
-    for kind, name in (("neuron", "neurons"), ("latent", "latents"), ("random", "random")):
-        parts += [mark(x + 4, 10, kind, 4), text(x + 13, 14, name, "note")]
-        x += 26 + 7 * len(name)
-    return Markup().join(parts)

@@ -1,12 +1,19 @@
 """What a report shows: plain values that an experiment fills in and the renderer only reads."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 Number = float | int  # beartype does not take an int for a float
-Kind = Literal["neuron", "latent", "random"]
-KINDS: tuple[Kind, ...] = ("neuron", "latent", "random")
+Kind = Literal["neuron", "latent", "direction", "random"]
+KINDS: tuple[Kind, ...] = ("neuron", "latent", "direction", "random")
+PLURAL: Mapping[Kind, str] = {
+    "neuron": "neurons",
+    "latent": "latents",
+    "direction": "directions",
+    "random": "random directions",
+}
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,23 @@ class Estimate:
     value: Number | None
     low: Number | None = None
     high: Number | None = None
+
+    @property
+    def point(self) -> Number | None:
+        """The value, or None where it is not defined or not finite."""
+        return self.value if self.value is not None and math.isfinite(self.value) else None
+
+    @property
+    def ends(self) -> tuple[Number, Number] | None:
+        """The ends of the interval, or None where one of them is unknown or not finite."""
+        if self.low is None or self.high is None or not math.isfinite(self.high - self.low):
+            return None
+        return self.low, self.high
+
+    @property
+    def reach(self) -> list[Number]:
+        """What an axis must show of it: the value and the ends, as far as they are known."""
+        return [*([] if self.point is None else [self.point]), *(self.ends or ())]
 
 
 @dataclass(frozen=True)

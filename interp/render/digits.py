@@ -9,9 +9,10 @@ UNDEFINED = "–"
 
 def decimals(estimate: Estimate) -> int:
     """Decimal places, 1 to 3, that the interval of an estimate supports; 2 where it has none."""
-    if estimate.low is None or estimate.high is None or estimate.high <= estimate.low:
+    low, high = estimate.ends or (0.0, 0.0)
+    if high <= low:
         return 2
-    return min(3, max(1, math.ceil(-math.log10((estimate.high - estimate.low) / 2))))
+    return min(3, max(1, math.ceil(-math.log10((high - low) / 2))))
 
 
 def number(value: Number | None, places: int = 2, sign: bool = False) -> str:
@@ -43,10 +44,10 @@ def measured(estimate: Estimate, sign: bool = False) -> str:
 
 def interval(estimate: Estimate, sign: bool = False) -> str:
     """Its interval as "0.41 to 0.52", or nothing."""
-    if estimate.low is None or estimate.high is None:
+    if estimate.ends is None:
         return ""
     places = decimals(estimate)
-    return f"{number(estimate.low, places, sign)} to {number(estimate.high, places, sign)}"
+    return " to ".join(number(end, places, sign) for end in estimate.ends)
 
 
 def count(value: Number) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from interp.render.data import Estimate, FeatureRow, Kind, Number, Population
+from interp.render.data import PLURAL, Estimate, FeatureRow, Kind, Number, Population
 from interp.render.digits import interval, measured, number
 from interp.render.svg import (
+    ROOMY,
     Scale,
     bottom_axis,
     figure_svg,
@@ -20,9 +21,7 @@ from interp.render.svg import (
     whisker,
 )
 
-PLURAL: dict[Kind, str] = {"neuron": "Neurons", "latent": "Latents", "random": "Random directions"}
 BIN_WIDTH = 0.1
-ROOMY = 500  # pixels from which there is room for whole phrases
 AXIS = "score: Pearson r, predicted against true activation"
 
 
@@ -52,7 +51,7 @@ def overview_figure(
         parts.append(_null_band(population.null, x, base + 22, row - 26))
         if index == 0 and roomy and population.null.value is not None and population.null.high is not None:
             parts.append(text(x(population.null.high) + 5, base + 33, "shuffled descriptions", "note"))
-        name = PLURAL[population.kind]
+        name = PLURAL[population.kind].capitalize()
         parts.append(text(left, base + 12, name, "strong"))
         mean = population.both
         summary = f"mean {measured(mean)}" + (f" ({interval(mean)})" if interval(mean) else "")
@@ -94,7 +93,7 @@ def score_distributions(
         top, base = index * panel + 34, index * panel + panel - 8
         y = Scale(0, tallest * 1.08, base, top)
         parts.append(_null_band(population.null, x, top, base - top))
-        name = f"{PLURAL[population.kind].lower()} (% of {len(scores[population.kind])} scored)"
+        name = f"{PLURAL[population.kind]} (% of {len(scores[population.kind])} scored)"
         parts.append(left_axis(y, left, name, right, 3))
         for i, share in enumerate(shares[population.kind]):
             if share:

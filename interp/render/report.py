@@ -1,28 +1,18 @@
 """The report: one self-contained HTML page that works offline, prints, and opens with a plain answer."""
 
-import base64
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from interp.render import digits
 from interp.render.concept_figure import concept_recovery
-from interp.render.data import ConceptScore, Exemplar, FeatureRow, Kind, ReportData
+from interp.render.data import PLURAL, ConceptScore, Exemplar, FeatureRow, Kind, ReportData
 from interp.render.figures import activation_profile, overview_figure, score_distributions
+from interp.render.html import LARGEST_PAGE, both_widths, csv_uri, environment
 from interp.render.line_figure import quantity, training_curve
-from interp.render.palette import css_variables
-from interp.render.svg import figure_css
-from interp.render.tokens import HeatScale, Titles, TokenWindow, render_tokens, token_css
+from interp.render.tokens import HeatScale, Titles, TokenWindow, render_tokens
 from interp.render.wording import concept_duel, concept_title, concepts_found, opening, score_title
 
-PHONE = 350  # width in pixels of the second drawing of a figure, shown on narrow screens
-LARGEST_PAGE = 5_000_000  # bytes
 LEANER: tuple[tuple[Titles, int | None], ...] = (
     ("all", None),
     ("hot", None),
@@ -42,37 +32,22 @@ def render_report(data: ReportData, largest: int = LARGEST_PAGE) -> str:
     page = ""
     for titles, per_band in LEANER:
         view = _ReportView(data, titles, per_band)
-        page = environment().get_template("report.html").render(data=data, view=view, kinds=PLURALS)
+        page = (
+            environment()
+            .get_template("report.html")
+            .render(
+                data=data,
+                view=view,
+                kinds=PLURAL,
+                subject=data.subject,
+                run=data.run,
+                timing=data.timing,
+                limits=data.limits,
+            )
+        )
         if len(page.encode()) < largest:
             break
     return page
-
-
-PLURALS: dict[Kind, str] = {"neuron": "Neurons", "latent": "Latents", "random": "Random directions"}
-
-
-@cache
-def environment() -> Environment:
-    """Jinja2 with everything escaped and a misspelt name an error."""
-    env = Environment(
-        loader=PackageLoader("interp.render"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in (
-        "number",
-        "significant",
-        "measured",
-        "interval",
-        "count",
-        "percent",
-        "duration",
-        "approximately",
-    ):
-        env.filters[name] = getattr(digits, name)
-    return env
 
 
 @dataclass(frozen=True)
@@ -103,26 +78,17 @@ class _ReportView:
         few = "" if self.per_band is None else f" At most {self.per_band} exemplars of each band are shown."
         return said[self.titles] + few
 
-    def style(self) -> Markup:
-        own = (files("interp.render") / "templates" / "report.css").read_text(encoding="utf-8")
-        return Markup("\n".join((css_variables(), own, token_css(), figure_css())))
-
-    def script(self) -> Markup:
-        return Markup((files("interp.render") / "templates" / "report.js").read_text(encoding="utf-8"))
-
     def overview(self) -> list[Markup]:
         d = self.data
-        return [Markup(overview_figure(d.populations, d.features, width=w)) for w in (640, PHONE)]
+        return both_widths(lambda w: overview_figure(d.populations, d.features, width=w), 640)
 
     def distributions(self) -> list[Markup]:
         d = self.data
-        return [Markup(score_distributions(d.populations, d.features, width=w)) for w in (620, PHONE)]
+        return both_widths(lambda w: score_distributions(d.populations, d.features, width=w), 620)
 
     def recovery(self) -> list[Markup]:
         d = self.data
-        return [
-            Markup(concept_recovery(d.concepts, found_auroc=d.found_auroc, width=w)) for w in (640, PHONE)
-        ]
+        return both_widths(lambda w: concept_recovery(d.concepts, found_auroc=d.found_auroc, width=w), 640)
 
     def curves(self) -> list[Markup]:
         """The training curves worth a look; all of them if none is known by name."""
@@ -244,9 +210,6 @@ class _ReportView:
             rows.append(row)
         return csv_uri(head, rows)
 
-    def pairs_csv(self, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
-        return csv_uri(head, rows)
-
     def _scale(self, feature: FeatureRow) -> HeatScale:
         return HeatScale.over((e.values for e in feature.exemplars), signed=feature.signed)
 
@@ -273,16 +236,6 @@ def band_heading(band: str) -> str:
     if band.startswith("q"):
         return f"around quantile {band[1:]} of its activation"
     return band
-
-
-def csv_uri(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
-    """A table as a data URI, so that the download works offline and without scripts."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
-    encoded = base64.b64encode(buffer.getvalue().encode()).decode()
-    return Markup("data:text/csv;charset=utf-8;base64,") + Markup(encoded)
 
 
 def _shown(band: str) -> int:

@@ -1,15 +1,22 @@
 """Axes, marks and text of the figures, as inline SVG that takes its colours from the page's variables."""
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 from markupsafe import Markup
 
-from interp.render.data import Estimate, Number
+from interp.render.data import KINDS, Estimate, Kind, Number
 from interp.render.palette import css_variables
+
+ROOMY = 500  # pixels from which there is room for whole phrases
+LETTER = 6.6  # pixels that a letter of a label takes on average
+LINE = 15  # pixels from one line of small text to the next
+NEAR_ZERO = 0.5  # zero is shown if it is no further from the values than this share of their span
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # no XML may hold them
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,16 @@ class Scale:
         return [round(i * step, 10) for i in range(first, last + 1)]
 
 
+def limits(values: Iterable[Number], room: Number = 0.05) -> tuple[Number, Number]:
+    """Ends of an axis that shows all finite values: a margin on both sides, and zero if it is near."""
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=1.0)
+    near = NEAR_ZERO * (high - low)
+    low, high = (0.0 if 0 < low <= near else low), (0.0 if -near <= high < 0 else high)
+    margin = room * (high - low or abs(high) or 1.0)
+    return low - margin, high + margin
+
+
 def tick_label(value: Number) -> str:
     """A tick as short text: 20k, 0.5, −1."""
     if abs(value) >= 1e6:
@@ -59,6 +76,12 @@ def text(x: Number, y: Number, content: str, css: str = "", anchor: str = "start
     )
 
 
+def fitted(content: str, pixels: Number) -> str:
+    """The content, cut with an ellipsis where it would take more than that many pixels."""
+    letters = max(1, int(pixels / LETTER))
+    return content if len(content) <= letters else content[: letters - 1].rstrip() + "…"
+
+
 def line(x1: Number, y1: Number, x2: Number, y2: Number, css: str) -> Markup:
     """A straight line."""
     return Markup('<line x1="{:g}" y1="{:g}" x2="{:g}" y2="{:g}" class="{}"/>').format(x1, y1, x2, y2, css)
@@ -72,16 +95,19 @@ def rectangle(x: Number, y: Number, width: Number, height: Number, css: str, tit
 
 
 def mark(x: Number, y: Number, kind: str, size: Number = 4, title: str = "", css: str = "") -> Markup:
-    """A point in the colour and the shape of its kind: neurons round, latents square on end, others a bar."""
+    """A point in the colour and the shape of its kind.
+
+    Neurons are round, latents square on end, directions triangles and others a bar.
+    """
     if kind == "neuron":
         shape = Markup('<circle cx="{:g}" cy="{:g}" r="{:g}" class="{} {}">{}</circle>')
         return shape.format(x, y, size, kind, css, _title(title))
     if kind == "latent":
         r = size * 1.2
-        points = f"{x:g},{y - r:g} {x + r:g},{y:g} {x:g},{y + r:g} {x - r:g},{y:g}"
-        return Markup('<polygon points="{}" class="{} {}">{}</polygon>').format(
-            points, kind, css, _title(title)
-        )
+        return polygon([(x, y - r), (x + r, y), (x, y + r), (x - r, y)], f"{kind} {css}", title)
+    if kind == "direction":
+        r = size * 1.2
+        return polygon([(x, y - r), (x + r, y + r * 0.8), (x - r, y + r * 0.8)], f"{kind} {css}", title)
     return Markup('<rect x="{:g}" y="{:g}" width="{:g}" height="{:g}" class="{} {}">{}</rect>').format(
         x - size * 0.35, y - size, size * 0.7, size * 2, kind, css, _title(title)
     )
@@ -89,9 +115,22 @@ def mark(x: Number, y: Number, kind: str, size: Number = 4, title: str = "", css
 
 def whisker(estimate: Estimate, scale: Scale, y: Number, kind: str) -> Markup:
     """The interval of an estimate as a horizontal line; nothing where it has none."""
-    if estimate.low is None or estimate.high is None:
+    if estimate.ends is None:
         return Markup()
-    return line(scale(estimate.low), y, scale(estimate.high), y, f"whisker {kind}-line")
+    low, high = estimate.ends
+    return line(scale(low), y, scale(high), y, f"whisker {kind}-line")
+
+
+def key(names: Mapping[Kind, str], left: Number, right: Number) -> tuple[Markup, Number]:
+    """What each mark stands for, in lines at the top of a figure, and the pixels below its first line."""
+    parts: list[Markup] = []
+    x, y = left, 10
+    for kind in (kind for kind in KINDS if kind in names):
+        if x > left and x + 13 + LETTER * len(names[kind]) > right:
+            x, y = left, y + LINE
+        parts += [mark(x + 4, y, kind, 4), text(x + 13, y + 4, names[kind], "note")]
+        x += 26 + 7 * len(names[kind])
+    return Markup().join(parts), y - 10
 
 
 def bottom_axis(scale: Scale, y: Number, name: str, top: Number, about: int = 5) -> Markup:
@@ -115,9 +154,12 @@ def left_axis(scale: Scale, x: Number, name: str, right: Number, about: int = 4)
 
 def polyline(points: Iterable[tuple[Number, Number]], css: str) -> Markup:
     """A line through points given in pixels."""
-    return Markup('<polyline points="{}" class="{}"/>').format(
-        " ".join(f"{x:g},{y:g}" for x, y in points), css
-    )
+    return Markup('<polyline points="{}" class="{}"/>').format(_points(points), css)
+
+
+def polygon(points: Iterable[tuple[Number, Number]], css: str, title: str = "") -> Markup:
+    """A filled area with corners given in pixels, with a title on hover."""
+    return Markup('<polygon points="{}" class="{}">{}</polygon>').format(_points(points), css, _title(title))
 
 
 def figure_svg(
@@ -139,18 +181,28 @@ def figure_svg(
             Markup(css_variables()), Markup(figure_css())
         )
         namespace = Markup(' xmlns="http://www.w3.org/2000/svg"')
-    return str(
+    drawing = str(
         Markup(
             '<svg{} class="figure" viewBox="0 0 {:g} {:g}" width="{:g}" height="{:g}" role="img" '
             'aria-label="{}">{}{}</svg>'
         ).format(namespace, width, height, width, height, label, style, Markup().join(parts))
     )
+    return UNPRINTABLE.sub("\ufffd", drawing)
+
+
+def empty_svg(says: str, width: Number, *, standalone: bool = False) -> str:
+    """A figure that has nothing to draw, and says so."""
+    return figure_svg([text(14, 30, says, "name")], width, 48, says, standalone=standalone)
 
 
 @cache
 def figure_css() -> str:
     """The style sheet of the figures; needs the variables of the palette."""
     return (files("interp.render") / "templates" / "figures.css").read_text(encoding="utf-8")
+
+
+def _points(points: Iterable[tuple[Number, Number]]) -> str:
+    return " ".join(f"{x:g},{y:g}" for x, y in points)
 
 
 def _title(content: str) -> Markup:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 from scipy.stats import binomtest
 
-from interp.render.data import ConceptScore, Difference, Estimate, Number, Population, ReportData
+from interp.render.data import PLURAL, ConceptScore, Difference, Estimate, Number, Population, ReportData
 from interp.render.digits import approximately, count, interval, measured, number
 
 SIGNIFICANCE = 0.05
-PLURAL = {"neuron": "neurons", "latent": "latents", "random": "random directions"}
 
 
 def score_title(neurons: Population | None, latents: Population | None, difference: Difference | None) -> str:

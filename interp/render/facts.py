@@ -1,0 +1,64 @@
+"""What every page says about the model that was studied and the run that studied it."""
+
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import safe_open
+
+from interp.render.data import RunInfo, SubjectInfo
+from interp.subject import Subject
+from interp.track.run import Run
+
+
+def subject_facts(subject: Subject, note: str = "") -> SubjectInfo:
+    """The model in figures; `note` is one sentence that a reader must know about it."""
+    return SubjectInfo(
+        name=subject.name,
+        architecture=subject.info.architecture,
+        parameters=_parameters(subject.info.folder),
+        layers=subject.n_layers,
+        d_model=subject.d_model,
+        vocabulary=subject.d_vocab,
+        context_size=subject.n_ctx,
+        backend=subject.backend,
+        note=note,
+    )
+
+
+def run_facts(run: Run) -> RunInfo:
+    """The run: its command, its resolved configuration, and the versions and hardware of its last session."""
+    config = yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False)
+    session = run.manifest["sessions"][-1]
+    manifest = {key: _plain(session[key]) for key in ("python", "versions", "git", "hardware")}
+    seed = getattr(run.config, "seed", 0)
+    date = str(run.manifest.get("started", ""))[:16].replace("T", " ")
+    command = f"interp run {shlex.quote(str(run.folder / 'config.yaml'))}"
+    return RunInfo(run.name, command, date, seed, config, manifest)
+
+
+def step_seconds(run: Run) -> dict[str, float]:
+    """Seconds that each finished step took, by its name, in the order of the steps."""
+    records = [json.loads(file.read_text()) for file in (run.folder / "steps").glob("*/step.json")]
+    return {
+        record["step"]: record["seconds"] for record in sorted(records, key=lambda record: record["order"])
+    }
+
+
+def _parameters(folder: Path) -> int:
+    """Numbers in the weight files; a model object holds more where a library unties or adds weights."""
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="numpy") as weights:
+            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return total
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    return str(value)

@@ -1,0 +1,200 @@
+"""A page for any experiment: a question, its answer in three sentences and one figure, then the evidence."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from interp.render.data import Estimate, Number, RunInfo, SubjectInfo
+from interp.render.digits import UNDEFINED, interval, measured, number, significant
+from interp.render.html import LARGEST_PAGE, both_widths, csv_uri, environment
+
+Cell = str | int | float | Estimate | None
+OPENING = 3  # sentences: what was asked, what was done, the verdict
+FOLDED = 15  # rows from which a table is folded away
+NARROW = 4  # columns up to which a table fits beside a figure
+SHOWN_ROWS = (500, 100, 20)  # rows of a table: steps taken until the page is small enough
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing under a title.
+
+    `draw` takes a width in pixels and gives the SVG; it is called for wide screens with `width` and once more
+    for phones, and must escape what it is given, as the figures of this package do. `title` says what is
+    seen, `caption` on what (split, n, seed).
+    """
+
+    draw: Callable[[int], str]
+    title: str
+    caption: str
+    width: int = 620
+
+    def drawings(self) -> list[Markup]:
+        """For wide screens and for phones."""
+        return both_widths(self.draw, self.width)
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column; `places` are decimal places of its plain numbers, three digits if None."""
+
+    name: str
+    unit: str = ""
+    places: int | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that can be sorted and downloaded.
+
+    `name` is short and names the download, `caption` says what is in it. Every row has one cell per column: a
+    text, a number, None where there is none, or an `Estimate`, which takes three columns of the download.
+    Long tables are folded; what a page has no room for is still in the download.
+    """
+
+    name: str
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+
+    def __post_init__(self) -> None:
+        wrong = [len(row) for row in self.rows if len(row) != len(self.columns)]
+        if wrong:
+            raise ValueError(f"table {self.name!r}: {len(self.columns)} columns, a row of {wrong[0]} cells")
+
+    @property
+    def folded(self) -> bool:
+        """Whether it opens only when asked."""
+        return len(self.rows) > FOLDED
+
+    @property
+    def fits_beside(self) -> bool:
+        """Whether it can stand beside a figure."""
+        return len(self.columns) <= NARROW and not self.folded
+
+    def slug(self) -> str:
+        """The name as part of a file's name."""
+        return "-".join(self.name.split())
+
+    def numeric(self) -> list[bool]:
+        """For every column, whether it holds numbers and no text."""
+        cells = [[row[i] for row in self.rows if row[i] is not None] for i in range(len(self.columns))]
+        return [bool(column) and not any(isinstance(c, str) for c in column) for column in cells]
+
+    def shown(self, most: int) -> list[list["ShownCell"]]:
+        """The first `most` rows as text."""
+        return [
+            [_shown(cell, column.places) for cell, column in zip(row, self.columns, strict=True)]
+            for row in self.rows[:most]
+        ]
+
+    def csv(self) -> Markup:
+        """All rows as a data URI."""
+        estimates = [any(isinstance(row[i], Estimate) for row in self.rows) for i in range(len(self.columns))]
+        head: list[str] = []
+        for column, is_estimate in zip(self.columns, estimates, strict=True):
+            head += [column.name + end for end in (("", "_low", "_high") if is_estimate else ("",))]
+        rows: list[list[object]] = []
+        for row in self.rows:
+            cells: list[object] = []
+            for cell, is_estimate in zip(row, estimates, strict=True):
+                if isinstance(cell, Estimate):
+                    cells += [cell.value, cell.low, cell.high]
+                else:
+                    cells += [cell, None, None] if is_estimate else [cell]
+            rows.append(cells)
+        return csv_uri(head, rows)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A piece of the evidence; `title` says what is seen.
+
+    One figure stands beside the paragraphs and the narrow tables; several stand in a grid, 540 pixels each.
+    """
+
+    title: str
+    paragraphs: Sequence[str] = ()
+    figures: Sequence[Figure] = ()
+    tables: Sequence[Table] = ()
+
+    @property
+    def beside(self) -> list[Table]:
+        """The tables that stand beside the one figure."""
+        return [table for table in self.tables if len(self.figures) == 1 and table.fits_beside]
+
+    @property
+    def below(self) -> list[Table]:
+        """The other tables."""
+        return [table for table in self.tables if table not in self.beside]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything on the page.
+
+    `opening` is three plain sentences, of which the last is the verdict. `words` explains terms as pairs of
+    term and meaning, `limits` are sentences, and `timing` is step -> seconds.
+    """
+
+    question: str
+    opening: Sequence[str]
+    headline: Figure
+    sections: Sequence[Section]
+    words: Sequence[tuple[str, str]]
+    limits: Sequence[str]
+    subject: SubjectInfo
+    run: RunInfo
+    timing: Mapping[str, Number]
+
+    def __post_init__(self) -> None:
+        if len(self.opening) != OPENING:
+            raise ValueError(f"a page opens with {OPENING} sentences, not {len(self.opening)}")
+
+
+@dataclass(frozen=True)
+class ShownCell:
+    """A cell as text, with the interval under it and the key that it is sorted by; None sorts by its text."""
+
+    text: str
+    interval: str = ""
+    key: Number | str | None = None
+
+
+def render_page(page: Page, largest: int = LARGEST_PAGE) -> str:
+    """The whole page as a string of HTML; the same data gives the same bytes.
+
+    No request leaves the page. Tables of a page over `largest` bytes are cut, and say so.
+    """
+    drawings = [[figure.drawings() for figure in section.figures] for section in page.sections]
+    headline = page.headline.drawings()
+    html = ""
+    for most in SHOWN_ROWS:
+        html = (
+            environment()
+            .get_template("page.html")
+            .render(
+                page=page,
+                headline=headline,
+                sections=list(zip(page.sections, drawings, strict=True)),
+                most=most,
+                subject=page.subject,
+                run=page.run,
+                timing=page.timing,
+                limits=page.limits,
+            )
+        )
+        if len(html.encode()) < largest:
+            break
+    return html
+
+
+def _shown(cell: Cell, places: int | None) -> ShownCell:
+    if isinstance(cell, str):
+        return ShownCell(cell)
+    if isinstance(cell, Estimate):
+        key: Number | str = cell.point if cell.point is not None else ""
+        return ShownCell(measured(cell), interval(cell), key)
+    text = significant(cell) if places is None else number(cell, places)
+    return ShownCell(text, key="" if cell is None or text == UNDEFINED else cell)
