@@ -15,12 +15,13 @@ from interp.compare.difference import MeanScores, compare_scores
 from interp.corpus.document import SPLITS, Corpus
 from interp.corpus.source import open_corpus
 from interp.describe.description import Description
-from interp.describe.evidence import FeatureRef, Window
+from interp.describe.evidence import Window
 from interp.describe.population import DescriptionScores, describe_features, score_descriptions
 from interp.describe.windows import gather_evidence, gather_report
 from interp.errors import UserError
 from interp.features.directions import random_directions
 from interp.features.neurons import MlpNeurons
+from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace, polarities
 from interp.mining.exemplars import Exemplars, Mined
 from interp.mining.mine import mine

@@ -8,12 +8,11 @@ from sae_lens import SAE
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.subject.site import Site
+from interp.subject.site import RESIDUAL_KINDS, Site
 from interp.subject.subject import Subject
 from saes.stream import activation_width
 
 _SUPPORTED = ("standard", "topk", "abstopk", "jumprelu", "gated", "matching_pursuit")
-_IN_RESIDUAL_SPACE = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 
 
 class SaeLatents:
@@ -112,7 +111,7 @@ class SaeLatents:
             UserError: the site is an attention-head site, whose output weight a subject does not give.
         """
         rows = self._rows(feature_ids).to(self._subject.dtype)
-        if self.site.kind in _IN_RESIDUAL_SPACE:
+        if self.site.kind in RESIDUAL_KINDS:
             return rows
         if self.site.kind == "mlp_post":
             through_mlp: Tensor = rows @ self._subject.mlp_output_weight(self.site.layer).to(rows.dtype)
@@ -122,3 +121,14 @@ class SaeLatents:
             self.name,
             "use a residual or MLP site",
         )
+
+    def pull_back(
+        self, activation: Float[Tensor, "*any d_site"], gradient: Float[Tensor, "*any d_site"]
+    ) -> Float[Tensor, "*batch n_features"]:
+        """The gradient along each latent's decoder row, times the scale of a run-time normalisation.
+
+        The reconstruction error is held fixed, and so is that scale.
+        """
+        rows = self._rows(torch.arange(self.n_features))
+        along = self._flat(gradient).to(self.sae.device, rows.dtype) @ rows.T
+        return along * self._output_scale(self._flat(activation).to(self.sae.device))

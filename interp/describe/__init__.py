@@ -1,7 +1,7 @@
 """Describe features in words without a language model, simulate the descriptions and score them."""
 
 from interp.describe.description import Description, Part
-from interp.describe.evidence import Evidence, FeatureRef, Window
+from interp.describe.evidence import Evidence, Window
 from interp.describe.pattern import ExplainSettings
 from interp.describe.population import (
     Described,
@@ -12,6 +12,7 @@ from interp.describe.population import (
 )
 from interp.describe.score import Score
 from interp.describe.trie import IGNORE, End, PatternTrie
+from interp.features.ref import FeatureRef
 
 __all__ = [
     "IGNORE",

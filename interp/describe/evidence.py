@@ -6,22 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from interp.features.space import FeatureSpace
-
-
-@dataclass(frozen=True)
-class FeatureRef:
-    """One feature of one space in one polarity (+1 or -1; the activation is `polarity * encode`)."""
-
-    space: FeatureSpace
-    feature_id: int
-    polarity: int = 1
-
-    @property
-    def key(self) -> str:
-        """A name that is unique in a run, e.g. `mlp.3/17+`."""
-        return f"{self.space.name}/{self.feature_id}{'+' if self.polarity > 0 else '-'}"
-
 
 @dataclass(frozen=True, eq=False)
 class Window:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from interp.describe.description import Description
-from interp.describe.evidence import Evidence, FeatureRef, Window
+from interp.describe.evidence import Evidence, Window
 from interp.describe.explain import explain
 from interp.describe.fit import build
 from interp.describe.pattern import ExplainSettings
@@ -15,6 +15,7 @@ from interp.describe.reader import FeatureReader, SubjectProposals
 from interp.describe.score import Measured, Score, Statistics, auroc, score, statistics
 from interp.describe.sentence import describe
 from interp.describe.wording import Show
+from interp.features.ref import FeatureRef
 from interp.subject.subject import Subject
 from interp.track.progress import Progress, silent
 

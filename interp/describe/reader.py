@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.describe.evidence import FeatureRef
 from interp.describe.query import Query
+from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.subject.site import Site
 from interp.subject.subject import Subject

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from interp.corpus.batches import Batch, Row, collate
 from interp.corpus.document import Corpus
-from interp.describe.evidence import Evidence, FeatureRef, Window
+from interp.describe.evidence import Evidence, Window
+from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.mining.exemplars import Exemplars, WindowRef
 from interp.subject.site import Site

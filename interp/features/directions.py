@@ -5,10 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.subject.site import Site
+from interp.subject.site import RESIDUAL_KINDS, Site
 from interp.subject.subject import Subject
-
-_RESIDUAL_KINDS = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 
 
 class Directions:
@@ -26,11 +24,11 @@ class Directions:
     def __init__(
         self, subject: Subject, name: str, site: Site, vectors: Float[Tensor, "feature d_model"]
     ) -> None:
-        if site.kind not in _RESIDUAL_KINDS:
+        if site.kind not in RESIDUAL_KINDS:
             raise UserError(
                 f"directions cannot stand at {site}",
                 f"directions {name}",
-                f"use {', '.join(_RESIDUAL_KINDS)}",
+                f"use {', '.join(RESIDUAL_KINDS)}",
             )
         width = subject.site_width(site)
         if vectors.shape[1] != width:
@@ -55,14 +53,21 @@ class Directions:
         values: Float[Tensor, "*batch feature"],
     ) -> Float[Tensor, "*batch d_model"]:
         """Moves the activation within the span of these directions until their projections are `values`."""
+        missing = values.to(activation.dtype) - self.encode(activation)[..., feature_ids]
         chosen = self.vectors[feature_ids]
-        missing = values.to(activation.dtype) - activation @ chosen.T
-        inverse: Tensor = torch.linalg.pinv(chosen)
+        wide = torch.promote_types(chosen.dtype, torch.float32)  # half precision has no pseudo-inverse
+        inverse: Tensor = torch.linalg.pinv(chosen.to(wide)).to(chosen.dtype)
         return activation + missing @ inverse.T
 
     def decoder(self, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, "feature d_model"]:
         """The unit vectors themselves."""
         return self.vectors[feature_ids]
+
+    def pull_back(
+        self, activation: Float[Tensor, "*batch d_model"], gradient: Float[Tensor, "*batch d_model"]
+    ) -> Float[Tensor, "*batch feature"]:
+        """The gradient's projections; directions that overlap are each taken alone."""
+        return gradient @ self.vectors.to(gradient.dtype).T
 
 
 def random_directions(subject: Subject, site: Site, n_features: int, seed: int) -> Directions:

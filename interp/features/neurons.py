@@ -37,3 +37,9 @@ class MlpNeurons:
     def decoder(self, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, "feature d_model"]:
         """The neurons' rows of the down projection."""
         return self._subject.mlp_output_weight(self.site.layer)[feature_ids]
+
+    def pull_back(
+        self, activation: Float[Tensor, "*batch d_mlp"], gradient: Float[Tensor, "*batch d_mlp"]
+    ) -> Float[Tensor, "*batch d_mlp"]:
+        """Returns the gradient itself: a neuron is a coordinate."""
+        return gradient

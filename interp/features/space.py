@@ -55,6 +55,16 @@ class FeatureSpace(Protocol):
         """What one unit of each feature adds to the residual stream."""
         ...
 
+    def pull_back(
+        self, activation: Float[Tensor, "*batch d_site"], gradient: Float[Tensor, "*batch d_site"]
+    ) -> Float[Tensor, "*batch n_features"]:
+        """The gradient by each feature's value, written on its own, from the gradient by the activation.
+
+        `gradient` is that of a scalar at `activation`; the result for feature `i` is the inner product of
+        `gradient` with what a unit more of `i` adds to the activation.
+        """
+        ...
+
 
 def polarities(space: FeatureSpace) -> tuple[Polarity, ...]:
     """The polarities in which a space's features are mined and described."""

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.corpus.document import SPLITS, Split
+from interp.errors import UserError
 from interp.features.space import Polarity
+from interp.features.statistics import FeatureStatistics
 from interp.mining.mine import MiningState
-from interp.mining.quantiles import quantiles
+from interp.mining.quantiles import LEVELS, quantiles
 from interp.mining.samples import SampledValues, SampleIndex, slots
 from interp.mining.state import TOTAL_UNIT
 
@@ -217,3 +219,20 @@ class Mined:
             {name: {split: exemplars(state, split, name) for split in SPLITS} for name in names},
             {name: {split: token_sample(state, split, name) for split in SPLITS} for name in names},
         )
+
+    def statistics(self, space: str, split: Split = "explain") -> FeatureStatistics:
+        """How a space's features are distributed over a split, for clamps and ablations.
+
+        Raises:
+            UserError: the space was not mined.
+        """
+        if space not in self.exemplars:
+            raise UserError(
+                f"{space} has no statistics",
+                "mined exemplars",
+                f"mine it, or use one of {', '.join(self.exemplars) or 'none'}",
+            )
+        found = self.exemplars[space][split]
+        sample = self.samples.get(space, {}).get(split)
+        values = None if sample is None else sample.value
+        return FeatureStatistics(space, LEVELS, found.quantile_values, found.mean, values)

@@ -3,10 +3,10 @@ import torch
 
 import interp
 from interp.corpus.document import split_of
-from interp.describe.evidence import FeatureRef
 from interp.describe.windows import Place, gather_report, read_windows
 from interp.features.directions import random_directions
 from interp.features.neurons import MlpNeurons
+from interp.features.ref import FeatureRef
 from interp.mining.config import MiningConfig
 from interp.mining.exemplars import Mined
 from interp.mining.mine import mine

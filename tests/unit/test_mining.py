@@ -53,6 +53,9 @@ class EmbeddingCoordinates:
     def decoder(self, feature_ids):
         raise NotImplementedError
 
+    def pull_back(self, activation, gradient):
+        raise NotImplementedError
+
 
 @pytest.fixture(scope="module")
 def subject() -> Subject:

@@ -1,0 +1,49 @@
+"""How the features of a space are distributed over a corpus: what clamps and ablations are measured by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.errors import UserError
+from interp.features.space import Polarity
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureStatistics:
+    """Statistics of one feature space over the counting tokens of a corpus.
+
+    `mean` [feature] and `quantile_values` [feature, level] are of the signed activation, the latter at the
+    probabilities `levels`. `sample` [token, feature] is what every feature does on tokens drawn uniformly;
+    it is None where no sample was kept. `interp.Mined.statistics` makes them.
+    """
+
+    space: str
+    levels: tuple[float, ...]
+    quantile_values: Float[Tensor, "feature level"]
+    mean: Float[Tensor, " feature"]
+    sample: Float[Tensor, "token feature"] | None = None
+
+    def quantile(self, level: float, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, " feature"]:
+        """The `level`-quantile of these features.
+
+        Raises:
+            UserError: that quantile was not kept.
+        """
+        nearest = min(range(len(self.levels)), key=lambda place: abs(self.levels[place] - level))
+        if abs(self.levels[nearest] - level) > 1e-3 * min(level, 1 - level):
+            raise UserError(
+                f"the {level:.10g}-quantile was not kept",
+                f"statistics of {self.space}",
+                f"use one of {', '.join(f'{kept:.6g}' for kept in self.levels)}",
+            )
+        return self.quantile_values[feature_ids.cpu(), nearest]
+
+    def tail(
+        self, tail: float, feature_ids: Int[Tensor, " feature"], polarities: Sequence[Polarity]
+    ) -> Float[Tensor, " feature"]:
+        """What each exceeds on a share `tail` of the tokens, in its polarity: q(1 - tail) or q(tail)."""
+        upper, lower = self.quantile(1 - tail, feature_ids), self.quantile(tail, feature_ids)
+        positive = upper.new_tensor(polarities) > 0
+        return upper.where(positive, lower)
