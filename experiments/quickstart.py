@@ -8,28 +8,13 @@ from interp.config import ExperimentConfig, Section
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.errors import UserError
 from interp.mining.config import MiningConfig
+from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
-from interp.subject.load import BackendName, Dtype, Processing
 from interp.subject.site import Site
 from saes.config import SaeTraining
 
 if TYPE_CHECKING:
     from interp.track.run import Run
-
-
-class SubjectConfig(Section):
-    """The model under study."""
-
-    name: str = "world"
-    """A bundled name, a local Hugging Face folder, or a hub name."""
-    backend: BackendName = "hooked"
-    """`hooked` (HookedTransformer) or `bridge` (TransformerBridge)."""
-    device: str = "cpu"
-    """Where it runs: cpu, cuda, cuda:1, mps."""
-    dtype: Dtype = "float32"
-    """Float type of its weights and activations."""
-    processing: Processing = "none"
-    """TransformerLens' weight processing: `fold` folds layer norms and centres writing weights."""
 
 
 class DescribeConfig(Section):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from interp.subject.hooks import Hook
 from interp.subject.site import Site
+from interp.subject.writer import Writer
 
 
 @runtime_checkable
@@ -30,6 +31,14 @@ class Backend(Protocol):
 
     def extend(self, tokens: Tensor, attention_mask: Tensor, cache: Any | None) -> tuple[Tensor, Any]:
         """The logits of new tokens and the cache with them; `cache` None begins."""
+        ...
+
+    def writers(self) -> list[Writer]:
+        """Everything that writes to the residual stream; UserError where a norm stands in between."""
+        ...
+
+    def untied(self) -> AbstractContextManager[None]:
+        """Within the block the embedding and the unembedding are different tensors."""
         ...
 
     def mlp_output_weight(self, layer: int) -> Tensor:

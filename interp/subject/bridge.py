@@ -14,6 +14,7 @@ from interp.errors import UserError
 from interp.subject.folder import SubjectInfo
 from interp.subject.hooks import Hook, attached
 from interp.subject.site import SITE_KINDS, Site
+from interp.subject.writer import Writer
 
 
 class BridgeBackend:
@@ -39,6 +40,7 @@ class BridgeBackend:
                 )
                 if fold:
                     self.model.enable_compatibility_mode(disable_warnings=True)
+                    self._compute_with_the_parameters()
         except Exception as error:  # the library raises ValueError, KeyError and AttributeError for one cause
             raise UserError(
                 f"TransformerLens builds no bridge for {info.architecture} ({error})",
@@ -48,6 +50,12 @@ class BridgeBackend:
         self.model.original_model.to(device).eval().requires_grad_(False)
         self.n_ctx = info.n_ctx
         self._points: dict[str, Any] = dict(self.model.hook_dict)
+
+    def _compute_with_the_parameters(self) -> None:
+        """Gated MLPs compute with copies of the processed weights; a change of the weights must reach them."""
+        for block in self.model.blocks:
+            if hasattr(block.mlp, "_use_processed_weights"):
+                block.mlp._use_processed_weights = False
 
     def check(self, site: Site) -> None:
         """Raises UserError if this model's bridge has no such site."""
@@ -77,10 +85,48 @@ class BridgeBackend:
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch seen"], cache: Any | None
     ) -> tuple[Float[Tensor, "batch pos d_vocab"], Any]:
         """Logits of new tokens behind those in the cache, and the cache with them in it."""
+        positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
         out = self.model.original_model(
-            input_ids=tokens, attention_mask=attention_mask, past_key_values=cache, use_cache=True
+            input_ids=tokens,
+            attention_mask=attention_mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
         )
         return out.logits, out.past_key_values
+
+    def writers(self) -> list[Writer]:
+        """The embeddings and every layer's output matrices, as `transformers` has them."""
+        first = self.model.blocks[0]
+        if self._points["blocks.0.hook_mlp_out"] is not first.mlp.hook_out:  # an output behind a norm
+            raise UserError(
+                "this architecture writes to the residual stream through norms, not through matrices alone",
+                f"weights of {self._info.architecture}",
+                "use the intervention of the same name, which acts behind the norms",
+            )
+        embeddings = [getattr(self.model, name, None) for name in ("embed", "pos_embed")]
+        found = [
+            Writer(Site("resid_pre", 0), module.weight, -1, module, None)
+            for module in (_inside(bridge) for bridge in embeddings if bridge is not None)
+        ]
+        for layer, block in enumerate(self.model.blocks):
+            sites = (Site("attn_out", layer), Site("mlp_out", layer))
+            for site, bridge in zip(sites, (block.attn.o, block.mlp.out), strict=True):
+                module = _inside(bridge)
+                axis = 0 if isinstance(module, torch.nn.Linear) else -1  # GPT-2's Conv1D is laid out as x @ W
+                found.append(Writer(site, module.weight, axis, module, "bias"))
+        return found
+
+    @contextmanager
+    def untied(self) -> Iterator[None]:
+        """Gives the unembedding a copy of the weight that it may share with the embedding."""
+        unembed = _inside(self.model.unembed)
+        shared = unembed.weight
+        unembed.weight = torch.nn.Parameter(shared.data.clone(), requires_grad=False)
+        try:
+            yield
+        finally:
+            unembed.weight = shared
 
     def mlp_output_weight(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
         """The down projection."""
@@ -130,6 +176,10 @@ class BridgeBackend:
             attached(self._point(Site("resid_post", site.layer)), carry, first=True),
         ):
             yield
+
+
+def _inside(bridge: Any) -> Any:
+    return bridge.original_component
 
 
 def _hook_name(site: Site) -> str:

@@ -1,7 +1,7 @@
 """The `hooked` backend: the only module that knows TransformerLens' HookedTransformer."""
 
 import warnings
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from interp.errors import UserError
 from interp.subject.architectures import architecture_of
 from interp.subject.hooks import Hook, attached
 from interp.subject.site import Site
+from interp.subject.writer import Writer
 
 
 class HookedBackend:
@@ -90,6 +91,27 @@ class HookedBackend:
         new = attention_mask[:, -tokens.shape[1] :]
         logits: Tensor = self.model(tokens, attention_mask=new, past_kv_cache=cache)
         return logits, cache
+
+    def writers(self) -> list[Writer]:
+        """The embeddings and every layer's output matrices."""
+        if self.model.cfg.use_normalization_before_and_after:
+            raise UserError(
+                "this architecture writes to the residual stream through norms, not through matrices alone",
+                f"weights of {self.model.cfg.original_architecture}",
+                "use the intervention of the same name, which acts behind the norms",
+            )
+        start = Site("resid_pre", 0)
+        found = [Writer(start, self.model.embed.W_E, -1, self.model.embed, None)]
+        if self.model.cfg.positional_embedding_type == "standard":
+            found.append(Writer(start, self.model.pos_embed.W_pos, -1, self.model.pos_embed, None))
+        for layer, block in enumerate(self.model.blocks):
+            found.append(Writer(Site("attn_out", layer), block.attn.W_O, -1, block.attn, "b_O"))
+            found.append(Writer(Site("mlp_out", layer), block.mlp.W_out, -1, block.mlp, "b_out"))
+        return found
+
+    def untied(self) -> AbstractContextManager[None]:
+        """The library keeps them apart."""
+        return nullcontext()
 
     def mlp_output_weight(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
         """The down projection."""

@@ -9,6 +9,15 @@ SiteKind = Literal[
     "embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_post", "head_out"
 ]
 SITE_KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
+RESIDUAL_KINDS: tuple[SiteKind, ...] = (
+    "embed",
+    "resid_pre",
+    "resid_mid",
+    "resid_post",
+    "attn_out",
+    "mlp_out",
+)
+"""The sites whose activations are vectors of the residual stream's space."""
 
 _HOOKS: dict[SiteKind, str] = {
     "embed": "hook_embed",

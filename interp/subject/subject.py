@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -12,12 +12,16 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.subject.backend import Backend
 from interp.subject.folder import SubjectInfo
+from interp.subject.forward import ForwardPass, Intervention, whole
+from interp.subject.generation import Step, continuations
 from interp.subject.hooks import Hook
 from interp.subject.site import Site
 from interp.subject.text import Text
+from interp.subject.writer import Writer
 
 Visitor = Callable[[Tensor], None]
 Edit = Callable[[Tensor], Tensor]
+Result = TypeVar("Result")
 
 
 @runtime_checkable
@@ -91,6 +95,8 @@ class Subject:
         self.dtype = dtype
         self.bos_id = text.bos_id
         self.special_ids = text.special_ids
+        self._interventions: list[Intervention] = []
+        self._pass: ForwardPass | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -124,6 +130,27 @@ class Subject:
         self._check_tokens(tokens)
         return tokens.to(self.device), mask.to(self.device)
 
+    def pad(
+        self, rows: Sequence[Sequence[int]], prepend_bos: bool = True
+    ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
+        """Tokens and attention mask of texts given as token ids, padded on the left.
+
+        Raises:
+            UserError: a row is empty, too long for the context, or has an id outside the vocabulary.
+        """
+        start = [self.bos_id] if prepend_bos and self.bos_id is not None else []
+        tokens, mask = self._text.pad([[*start, *row] for row in rows])
+        self._check_tokens(tokens)
+        return tokens.to(self.device), mask.to(self.device)
+
+    def single_token(self, word: str, place: str = "target") -> int:
+        """The id of a word that is exactly one token; `place` says in an error where the word stands.
+
+        Raises:
+            UserError: it is several tokens, or none; says which, and what to do.
+        """
+        return self._text.single_token(word, place)
+
     def chat(self, messages: Sequence[dict[str, str]]) -> Int[Tensor, "1 pos"]:
         """Tokens of a conversation by the tokenizer's chat template, up to the assistant's turn."""
         return self._text.chat(messages).to(self.device)
@@ -141,7 +168,7 @@ class Subject:
     ) -> Float[Tensor, "batch pos d_vocab"]:
         """The logits after every position."""
         self._check_tokens(tokens)
-        return self._backend.forward(*self._placed(tokens, attention_mask))
+        return self._forward(tokens, attention_mask)
 
     def visit(
         self,
@@ -172,7 +199,7 @@ class Subject:
             for site, visitor in visitors.items():
                 hooks.enter_context(self._hooked(site, watch(site, visitor)))
             try:
-                self._backend.forward(*self._placed(tokens, attention_mask))
+                self._forward(tokens, attention_mask)
             except _EverythingSeen:
                 return
         raise UserError(
@@ -231,16 +258,82 @@ class Subject:
             logits = self.logits(tokens, mask if (mask == 0).any() else None)
         return RunOutput(logits, features, tokens, mask)
 
-    @torch.no_grad()
+    @contextmanager
+    def intervene(self, *interventions: Intervention) -> Iterator[None]:
+        """Within the block every forward pass and every generated token is changed by these interventions.
+
+        They act in the order given, behind those of blocks around this one, and end with the block, even
+        after an exception. `interp.intervene` has them.
+
+        Raises:
+            UserError: a site does not exist; later, before a model runs, a position that its text lacks.
+        """
+        with ExitStack() as hooks:
+            for intervention in interventions:
+                for site in intervention.sites:
+                    hooks.enter_context(self._hooked(site, self._change(intervention, site)))
+            count = len(self._interventions)
+            self._interventions.extend(interventions)
+            try:
+                yield
+            finally:
+                del self._interventions[count:]
+
+    @overload
     def generate(
         self,
         text: str | Int[Tensor, "1 pos"],
         max_new_tokens: int,
         temperature: float = 0.0,
         seed: int = 0,
-    ) -> str:
-        """The text that follows, up to EOS: greedy at temperature 0, else sampled with `seed`."""
-        tokens = self.to_tokens(text) if isinstance(text, str) else text.to(self.device)
+        use_cache: bool = True,
+    ) -> str: ...
+
+    @overload
+    def generate(
+        self,
+        text: list[str],
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        use_cache: bool = True,
+    ) -> list[str]: ...
+
+    def generate(
+        self,
+        text: str | list[str] | Int[Tensor, "1 pos"],
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        use_cache: bool = True,
+    ) -> str | list[str]:
+        """The text that follows a prompt, or each of several, up to EOS.
+
+        Greedy at temperature 0; else prompt `i` is sampled with `seed + i`. `use_cache=False` computes
+        everything anew for each token, to the same result.
+
+        Raises:
+            UserError: prompt and new tokens do not fit the context.
+        """
+        if isinstance(text, Tensor):
+            tokens, mask = text, torch.ones_like(text)
+        else:
+            tokens, mask = self.to_batch([text] if isinstance(text, str) else text)
+        rows = self.generate_ids(tokens, mask, max_new_tokens, temperature, seed, use_cache)
+        texts = [self.decode(row) for row in rows]
+        return texts[0] if isinstance(text, str | Tensor) else texts
+
+    @torch.no_grad()
+    def generate_ids(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Int[Tensor, "batch pos"],
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        use_cache: bool = True,
+    ) -> list[list[int]]:
+        """The new tokens of each prompt, without EOS; arguments as for `generate`, padding on the left."""
         start = tokens.shape[1]
         if start + max_new_tokens > self.n_ctx:
             raise UserError(
@@ -248,20 +341,23 @@ class Subject:
                 "max_new_tokens",
                 f"ask for at most {max(0, self.n_ctx - start)}",
             )
-        generator = torch.Generator().manual_seed(seed)
-        new, cache = tokens, None
-        for _ in range(max_new_tokens):
-            logits, cache = self._backend.extend(new, torch.ones_like(tokens), cache)
-            last = logits[:, -1].float()
-            if temperature > 0:
-                weights = torch.softmax(last / temperature, dim=-1).cpu()
-                new = torch.multinomial(weights, 1, generator=generator).to(self.device)
-            else:
-                new = last.argmax(dim=-1, keepdim=True)
-            if int(new) == self.tokenizer.eos_token_id:
-                break
-            tokens = torch.cat([tokens, new], dim=1)
-        return self.decode(tokens[0, start:])
+        self._check_tokens(tokens)
+        tokens, mask = tokens.to(self.device), attention_mask.to(self.device)
+        step = self._cached_step(start) if use_cache else self._whole_step(start)
+        end_id = self.tokenizer.eos_token_id
+        return continuations(step, tokens, mask, max_new_tokens, temperature, seed, end_id)
+
+    def writers(self) -> list[Writer]:
+        """The weights that write to the residual stream.
+
+        Raises:
+            UserError: norms stand between the matrices and the stream (Gemma 2).
+        """
+        return self._backend.writers()
+
+    def untied(self) -> AbstractContextManager[None]:
+        """Within the block, a change of the embedding's weight leaves the unembedding alone."""
+        return self._backend.untied()
 
     def mlp_output_weight(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
         """The down projection: what one unit of each neuron adds to the residual stream."""
@@ -280,8 +376,51 @@ class Subject:
         self.site_width(site)
         return self._backend.attached(site, function)
 
-    def _placed(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        return tokens.to(self.device), None if mask is None else mask.to(self.device)
+    def _forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        tokens = tokens.to(self.device)
+        mask = None if mask is None else mask.to(self.device)
+        return self._passing(whole(tokens, mask), lambda: self._backend.forward(tokens, mask))
+
+    def _cached_step(self, prompt_length: int) -> Step:
+        cache: Any = None
+        seen = 0
+
+        def step(tokens: Tensor, mask: Tensor) -> Tensor:
+            nonlocal cache, seen
+            forward = ForwardPass(tokens, mask.bool(), seen, prompt_length)
+            new = tokens[:, seen:]
+            logits, cache = self._passing(forward, lambda: self._backend.extend(new, mask, cache))
+            seen = tokens.shape[1]
+            last: Tensor = logits[:, -1]
+            return last
+
+        return step
+
+    def _whole_step(self, prompt_length: int) -> Step:
+        def step(tokens: Tensor, mask: Tensor) -> Tensor:
+            forward = ForwardPass(tokens, mask.bool(), 0, prompt_length)
+            logits = self._passing(forward, lambda: self._backend.forward(tokens, mask))
+            return logits[:, -1]
+
+        return step
+
+    def _passing(self, forward: ForwardPass, compute: Callable[[], Result]) -> Result:
+        """Runs the model while interventions know which pass it is."""
+        if forward.start == 0:
+            for intervention in self._interventions:
+                intervention.check(forward)
+        around, self._pass = self._pass, forward
+        try:
+            return compute()
+        finally:
+            self._pass = around
+
+    def _change(self, intervention: Intervention, site: Site) -> Hook:
+        def change(activation: Tensor) -> Tensor:
+            assert self._pass is not None, "an activation outside of a forward pass"
+            return intervention.apply(activation, site, self._pass)
+
+        return change
 
     def _check_tokens(self, tokens: Tensor) -> None:
         if tokens.shape[1] > self.n_ctx:

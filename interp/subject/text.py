@@ -68,15 +68,36 @@ class Text:
         """Tokens and attention mask (1 where there is text) of several texts, padded on the left."""
         if not texts:
             raise UserError("there is no text", "texts", "give at least one")
-        rows = [self.encode(text, prepend_bos) for text in texts]
-        if not all(rows):
+        return self.pad([self.encode(text, prepend_bos) for text in texts])
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
+        """Tokens and attention mask of several rows of token ids, padded on the left."""
+        if not rows or not all(rows):
             raise UserError("a text has no tokens", "texts", "give text, or let a BOS stand before it")
         width = max(len(row) for row in rows)
         padding = self.tokenizer.pad_token_id
         filler = 0 if padding is None else padding
-        tokens = torch.tensor([[filler] * (width - len(row)) + row for row in rows])
+        tokens = torch.tensor([[filler] * (width - len(row)) + list(row) for row in rows])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
         return tokens, mask
+
+    def single_token(self, word: str, place: str) -> int:
+        """The id of a word that is exactly one token.
+
+        Raises:
+            UserError: it is several tokens, or none; says which.
+        """
+        ids = self.encode(word, prepend_bos=False)
+        if len(ids) == 1:
+            return ids[0]
+        pieces = ", ".join(repr(piece) for piece in self.strings(ids)) or "none"
+        spaced = " " + word.strip()
+        one = spaced != word and len(self.encode(spaced, prepend_bos=False)) == 1
+        raise UserError(
+            f"{word!r} is not one token but {len(ids)}: {pieces}",
+            place,
+            f"give {spaced!r}, which is one token" if one else "give one of these tokens, or a token id",
+        )
 
     def chat(self, messages: Sequence[dict[str, str]]) -> Int[Tensor, "1 pos"]:
         """A conversation up to where the assistant speaks, by the tokenizer's own chat template."""

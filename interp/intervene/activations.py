@@ -1,0 +1,153 @@
+"""Interventions on whole activations: add a vector, project directions out, replace."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UserError
+from interp.intervene.edit import PositionEdit
+from interp.intervene.place import with_norm_of
+from interp.intervene.positions import Positions
+from interp.intervene.values import Number, Values
+from interp.subject.forward import ForwardPass
+from interp.subject.site import RESIDUAL_KINDS, Site, SiteKind
+from interp.subject.subject import Subject
+
+
+class AddVector(PositionEdit):
+    """Adds `coefficient` times a vector, as it is, to the activation at a site.
+
+    `vector` is [width], at `head_out` [head, d_head], or one for each position of a prompt [batch, pos, ...].
+    `preserve_norm` restores each position's norm (each head's) afterwards (in-context vectors, Liu et al. 2023,
+    arXiv 2311.06668).
+
+    Raises:
+        UserError: the site does not exist, or the vector does not fit it.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        site: Site,
+        vector: Tensor,
+        coefficient: Number = 1.0,
+        positions: Positions = "all",
+        *,
+        preserve_norm: bool = False,
+    ) -> None:
+        self.vector = Values(vector, activation_shape(subject, site), f"vector added at {site}")
+        super().__init__([site], positions, self.vector)
+        self.coefficient = coefficient
+        self.preserve_norm = preserve_norm
+
+    def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
+        """The activation and the vector."""
+        added = self.coefficient * self.vector.of(forward, activation)
+        moved = activation + added.to(activation.dtype)
+        return with_norm_of(activation, moved) if self.preserve_norm else moved
+
+
+class Replace(PositionEdit):
+    """Puts another activation in the place of a site's: what patching does.
+
+    `activation` is [width] (at `head_out` [head, d_head]) for every chosen position, or [batch, pos, ...],
+    one for each position of a prompt.
+
+    Raises:
+        UserError: the site does not exist, or the activation does not fit it.
+    """
+
+    def __init__(
+        self, subject: Subject, site: Site, activation: Tensor, positions: Positions = "all"
+    ) -> None:
+        self.activation = Values(activation, activation_shape(subject, site), f"activation put at {site}")
+        super().__init__([site], positions, self.activation)
+
+    def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
+        """The other activation."""
+        return self.activation.of(forward, activation).to(activation.dtype)
+
+
+class ProjectOut(PositionEdit):
+    """Takes directions out of the activation at residual sites: x - (x - c) P, P projecting on their span.
+
+    `vectors` [direction, d_model] (or one [d_model]) need not be orthogonal. `sites` are all that write to
+    the residual stream by default (`writing_sites`): no later part can bring the directions back, as in
+    Arditi et al. 2024 (arXiv 2406.11717, equation 4). Without `centre` the directions' projections become
+    zero, which is far from ordinary where their mean is not zero; with `centre` [d_model], a mean activation,
+    they become those of the mean. A centre belongs to one site: give that one.
+
+    Raises:
+        UserError: a site does not exist or is none of the residual stream's, the vectors do not fit, or one
+            of them is zero.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        vectors: Float[Tensor, "direction d_model"] | Float[Tensor, " d_model"],
+        sites: Sequence[Site] | None = None,
+        positions: Positions = "all",
+        *,
+        centre: Float[Tensor, " d_model"] | None = None,
+    ) -> None:
+        super().__init__(writing_sites(subject) if sites is None else sites, positions)
+        for site in self.sites:
+            subject.site_width(site)
+            if site.kind not in RESIDUAL_KINDS:
+                raise UserError(
+                    f"{site} is not in the residual stream's space", "ProjectOut", "use a residual site"
+                )
+        self.basis = orthonormal(subject, vectors)
+        if centre is not None and (len(self.sites) > 1 or tuple(centre.shape) != (subject.d_model,)):
+            raise UserError(
+                f"a centre of shape {tuple(centre.shape)} cannot serve {len(self.sites)} sites",
+                "ProjectOut",
+                f"give the mean activation [{subject.d_model}] of one site, and sites=[that one]",
+            )
+        self.centre = centre
+
+    def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
+        """The activation without the directions."""
+        basis = self.basis.to(activation.device, activation.dtype)
+        moved = activation if self.centre is None else activation - self.centre.to(activation)
+        return activation - (moved @ basis.T) @ basis
+
+
+def writing_sites(subject: Subject) -> tuple[Site, ...]:
+    """The start of the residual stream and every layer's two outputs: all that it sums up."""
+    kinds: tuple[SiteKind, ...] = ("attn_out", "mlp_out")
+    layers = range(subject.n_layers)
+    return (Site("resid_pre", 0), *(Site(kind, layer) for layer in layers for kind in kinds))
+
+
+def orthonormal(
+    subject: Subject, vectors: Float[Tensor, "direction d_model"] | Float[Tensor, " d_model"]
+) -> Float[Tensor, "rank d_model"]:
+    """An orthonormal basis of the vectors' span, in double precision.
+
+    Raises:
+        UserError: the vectors do not fit the residual stream, or one is zero or not finite.
+    """
+    rows = vectors.double().reshape(-1, vectors.shape[-1])
+    if rows.shape[1] != subject.d_model or not len(rows):
+        raise UserError(
+            f"vectors of shape {tuple(vectors.shape)} do not fit the residual stream",
+            "directions",
+            f"give vectors of width {subject.d_model}",
+        )
+    norms = rows.norm(dim=1, keepdim=True)
+    if not bool((norms > 0).all() and torch.isfinite(norms).all()):
+        raise UserError("a direction is zero or not finite", "directions", "leave it out")
+    _, singular, basis = torch.linalg.svd(rows / norms, full_matrices=False)
+    rounding = torch.finfo(vectors.dtype).eps * len(rows)  # dependent vectors are so only up to this
+    kept: Tensor = basis[singular > rounding * singular[0]]
+    return kept
+
+
+def activation_shape(subject: Subject, site: Site) -> tuple[int, ...]:
+    """The shape of an activation at one position of a site."""
+    width = subject.site_width(site)
+    return (subject.n_heads, width) if site.kind == "head_out" else (width,)

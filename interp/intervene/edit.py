@@ -1,0 +1,40 @@
+"""What every intervention does: change the activation at some sites, at some positions."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from interp.intervene.place import at
+from interp.intervene.positions import Positions, check_positions, chosen
+from interp.intervene.values import Values
+from interp.subject.forward import ForwardPass
+from interp.subject.site import Site
+
+
+class PositionEdit(ABC):
+    """Changes the activation at some sites, at some positions; all else stays as it was, to the bit.
+
+    Values `by_position`, if it has any, hold for the prompt alone.
+    """
+
+    def __init__(self, sites: Sequence[Site], positions: Positions, given: Values | None = None) -> None:
+        self.sites = tuple(sites)
+        self.positions = positions
+        self.given = given
+
+    def check(self, forward: ForwardPass) -> None:
+        """Raises UserError if a text lacks a position, or values by position do not fit the prompts."""
+        check_positions(self.positions, forward)
+        if self.given is not None:
+            self.given.check(forward)
+
+    def apply(self, activation: Tensor, site: Site, forward: ForwardPass) -> Tensor:
+        """The changed activation."""
+        prompt_only = self.given is not None and self.given.by_position
+        where = chosen(self.positions, forward, prompt_only)
+        return activation if where is False else at(where, self.edited(activation, forward), activation)
+
+    @abstractmethod
+    def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
+        """The activation changed everywhere."""

@@ -1,0 +1,22 @@
+"""Which model a config means."""
+
+from pydantic import BaseModel, ConfigDict
+
+from interp.subject.load import BackendName, Dtype, Processing
+
+
+class SubjectConfig(BaseModel):
+    """The model under study."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    name: str = "world"
+    """A bundled name, a local Hugging Face folder, or a hub name."""
+    backend: BackendName = "hooked"
+    """`hooked` (HookedTransformer) or `bridge` (TransformerBridge)."""
+    device: str = "cpu"
+    """Where it runs: cpu, cuda, cuda:1, mps."""
+    dtype: Dtype = "float32"
+    """Float type of its weights and activations."""
+    processing: Processing = "none"
+    """TransformerLens' weight processing: `fold` folds layer norms and centres writing weights."""

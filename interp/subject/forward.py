@@ -1,0 +1,59 @@
+"""What a hook cannot see in an activation: which tokens it belongs to, and where in the text they stand."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from interp.subject.site import Site
+
+
+@dataclass(frozen=True, eq=False)
+class ForwardPass:
+    """One forward pass over some tokens, perhaps behind others whose keys and values are cached.
+
+    `tokens` [batch, seen] are all tokens so far, `real` [batch, seen] is false at padding. The activations of
+    the pass belong to the columns from `start` on. The first `prompt_length` columns are the prompt, the
+    others were generated.
+    """
+
+    tokens: Int[Tensor, "batch seen"]
+    real: Bool[Tensor, "batch seen"]
+    start: int
+    prompt_length: int
+
+    def positions(self) -> Int[Tensor, "batch seen"]:
+        """Each column's position in its own text, from 0 at the first real token (negative before it)."""
+        counted: Tensor = self.real.long().cumsum(1) - 1
+        return counted
+
+    def prompt_lengths(self) -> Int[Tensor, " batch"]:
+        """Real tokens of each prompt."""
+        lengths: Tensor = self.real[:, : self.prompt_length].sum(1)
+        return lengths
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """A change of the forward pass: what, where (sites and positions), decided anew for every pass."""
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The sites it changes."""
+        ...
+
+    def check(self, forward: ForwardPass) -> None:
+        """Raises UserError if the change is impossible in this pass; called before the model runs."""
+        ...
+
+    def apply(self, activation: Tensor, site: Site, forward: ForwardPass) -> Tensor:
+        """Returns the new activation at a site [batch, pos, ...]; `pos` are the columns from `start` on."""
+        ...
+
+
+def whole(tokens: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"] | None) -> ForwardPass:
+    """A pass over whole prompts, nothing cached."""
+    real = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
+    return ForwardPass(tokens, real, 0, tokens.shape[1])

@@ -1,0 +1,57 @@
+"""Generating: one token after another, for several prompts at once."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Step = Callable[[Tensor, Tensor], Tensor]
+
+
+def continuations(
+    step: Step,
+    tokens: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"],
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    end_id: int | None,
+) -> list[list[int]]:
+    """The new tokens of each row, up to but without `end_id`.
+
+    `step(tokens, mask)` gives the logits [batch, d_vocab] after the last of all tokens so far. Greedy at
+    temperature 0; else row `i` is sampled by numbers drawn with `seed + i` alone, so that a row comes out the
+    same whatever stands beside it.
+    """
+    start, done = tokens.shape[1], torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+    drawn = _uniform(len(tokens), max_new_tokens, seed).to(tokens.device) if temperature > 0 else None
+    for number in range(max_new_tokens):
+        logits = step(tokens, mask).float()
+        new = logits.argmax(-1) if drawn is None else _sampled(logits / temperature, drawn[:, number])
+        if end_id is not None:
+            done |= new == end_id
+            new = new.masked_fill(done, end_id)
+            if bool(done.all()):
+                break
+        tokens = torch.cat([tokens, new[:, None]], 1)
+        mask = torch.cat([mask, torch.ones_like(new)[:, None]], 1)
+    rows: list[list[int]] = tokens[:, start:].tolist()
+    return [row[: row.index(end_id)] if end_id in row else row for row in rows]
+
+
+def _uniform(n_rows: int, n_steps: int, seed: int) -> Float[Tensor, "batch step"]:
+    rows = [
+        torch.rand(n_steps, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + row))
+        for row in range(n_rows)
+    ]
+    return torch.stack(rows)
+
+
+def _sampled(
+    logits: Float[Tensor, "batch d_vocab"], uniform: Float[Tensor, " batch"]
+) -> Int[Tensor, " batch"]:
+    """Inverse of the cumulative distribution at a uniform number."""
+    cumulative = logits.double().softmax(-1).cumsum(-1)
+    below = cumulative < uniform[:, None] * cumulative[:, -1:]
+    return below.sum(-1).clamp(max=logits.shape[-1] - 1)
