@@ -15,12 +15,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from interp.attribution import attribute
     from interp.corpus.document import Corpus, Document
     from interp.corpus.text import TextCorpus
     from interp.errors import UserError
     from interp.features.directions import Directions, random_directions
     from interp.features.neurons import MlpNeurons
     from interp.features.space import FeatureSpace
+    from interp.features.statistics import FeatureStatistics
+    from interp.intervene import Ablate, Add, AddVector, AtQuantile, Clamp, ProjectOut, Replace, Scale
     from interp.mining.config import MiningConfig
     from interp.mining.exemplars import Mined
     from interp.mining.mine import mine
@@ -30,36 +33,56 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Ablate": "interp.intervene",
+    "Add": "interp.intervene",
+    "AddVector": "interp.intervene",
+    "AtQuantile": "interp.intervene",
+    "Clamp": "interp.intervene",
     "Corpus": "interp.corpus.document",
     "Directions": "interp.features.directions",
     "Document": "interp.corpus.document",
     "FeatureSpace": "interp.features.space",
+    "FeatureStatistics": "interp.features.statistics",
     "Mined": "interp.mining.exemplars",
     "MiningConfig": "interp.mining.config",
     "MlpNeurons": "interp.features.neurons",
+    "ProjectOut": "interp.intervene",
+    "Replace": "interp.intervene",
+    "Scale": "interp.intervene",
     "Site": "interp.subject",
     "Subject": "interp.subject",
     "TextCorpus": "interp.corpus.text",
     "UserError": "interp.errors",
     "WorldCorpus": "interp.organism.corpus",
+    "attribute": "interp.attribution",
     "load": "interp.subject",
     "mine": "interp.mining.mine",
     "random_directions": "interp.features.directions",
 }
 
 __all__ = [
+    "Ablate",
+    "Add",
+    "AddVector",
+    "AtQuantile",
+    "Clamp",
     "Corpus",
     "Directions",
     "Document",
     "FeatureSpace",
+    "FeatureStatistics",
     "Mined",
     "MiningConfig",
     "MlpNeurons",
+    "ProjectOut",
+    "Replace",
+    "Scale",
     "Site",
     "Subject",
     "TextCorpus",
     "UserError",
     "WorldCorpus",
+    "attribute",
     "load",
     "mine",
     "random_directions",

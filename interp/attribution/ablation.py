@@ -1,0 +1,64 @@
+"""Exact effects: what a target loses when a feature is ablated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.attribution.baseline import Baseline, Statistics
+from interp.attribution.passes import laid_out, target_values
+from interp.attribution.stacked import values_under
+from interp.attribution.target import Target
+from interp.features.space import FeatureSpace
+from interp.intervene import Ablate
+from interp.intervene.positions import Positions
+from interp.subject.subject import Subject
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One feature of a space, at one position (as in interventions) or at all of them."""
+
+    space: FeatureSpace
+    feature_id: int
+    position: int | None = None
+
+    @property
+    def positions(self) -> Positions:
+        """The position as interventions take it."""
+        return "all" if self.position is None else self.position
+
+
+@torch.no_grad()
+def ablation_effects(
+    subject: Subject,
+    tokens: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"] | None,
+    target: Target,
+    chosen: Sequence[Chosen],
+    *,
+    to: Baseline = "zero",
+    statistics: Statistics | None = None,
+    rows_at_once: int = 64,
+) -> Float[Tensor, "chosen batch"]:
+    """T(clean) - T(feature ablated) for each of these features on its own, in the target's unit.
+
+    Positive where the feature speaks for the target. Each is one `Ablate` on rows of its own, so that many
+    share a forward pass of at most `rows_at_once` rows (at least one feature on all prompts).
+
+    Raises:
+        UserError: before the model runs, a feature or position does not exist, the target does not fit, or a
+            mean lacks statistics.
+    """
+    prompts = laid_out(subject, tokens, mask)
+    known = statistics or {}
+    changes = [
+        Ablate(one.space, one.feature_id, to, one.positions, statistics=known.get(one.space.name))
+        for one in chosen
+    ]
+    for change in changes:
+        change.check(prompts)
+    clean = target_values(subject, prompts, target)
+    return clean - values_under(subject, prompts, target, changes, rows_at_once)

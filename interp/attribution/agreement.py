@@ -1,0 +1,127 @@
+"""How well an approximation agrees with exact effects, beside a random ranking."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.stats import spearmanr
+
+from interp.errors import UserError
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and the ends of its 95% bootstrap interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """`spearman`: rank correlation. `sign`: share of equal signs where |exact| is above the floor.
+
+    `top`: share of the `k` largest |exact| that are among the `k` largest |approximation|.
+    """
+
+    spearman: Estimate
+    sign: Estimate
+    top: Estimate
+
+
+@dataclass(frozen=True)
+class AgreementReport:
+    """The approximation's agreement and that of the same values in random order.
+
+    `n` effects, of which `n_above_floor` have |exact| > `floor`; `k` as in `Agreement.top`; the intervals
+    resample `n_clusters` clusters.
+    """
+
+    approximation: Agreement
+    random: Agreement
+    n: int
+    n_above_floor: int
+    n_clusters: int
+    floor: float
+    k: int
+
+
+def agreement(
+    approximation: Float[np.ndarray, " n"],
+    exact: Float[np.ndarray, " n"],
+    *,
+    cluster: Int[np.ndarray, " n"] | None = None,
+    floor: float | None = None,
+    k: int = 20,
+    seed: int = 0,
+    draws: int = 1000,
+) -> AgreementReport:
+    """Rank correlation, sign agreement and shared top of two lists of effects, with 95% intervals.
+
+    The intervals are a percentile bootstrap over clusters (Field & Welsh 2007): effects of one prompt or one
+    feature are not independent, so whole clusters are drawn with replacement, `draws` times. Without
+    `cluster` [n] every effect is one. `floor` is 1% of the largest |exact| if not given. The random ranking
+    is a permutation of the approximation by `seed`.
+
+    Raises:
+        UserError: there are fewer than two effects, or the lists do not fit.
+    """
+    n = len(exact)
+    cluster = np.arange(n) if cluster is None else cluster
+    if n < 2 or len(approximation) != n or len(cluster) != n:
+        raise UserError(
+            f"{len(approximation)} estimates, {n} exact effects and {len(cluster)} cluster ids do not fit",
+            "agreement",
+            "give as many of each, at least two",
+        )
+    floor = 0.01 * float(np.abs(exact).max()) if floor is None else floor
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(approximation)
+    names, number = np.unique(cluster, return_inverse=True)
+    members = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
+    samples = [
+        np.concatenate([members[pick] for pick in rng.integers(len(names), size=len(names))])
+        for _ in range(draws)
+    ]
+    return AgreementReport(
+        _agreement(approximation, exact, samples, floor, k),
+        _agreement(shuffled, exact, samples, floor, k),
+        n,
+        int((np.abs(exact) > floor).sum()),
+        len(names),
+        floor,
+        min(k, n),
+    )
+
+
+def _agreement(
+    approximation: Float[np.ndarray, " n"],
+    exact: Float[np.ndarray, " n"],
+    samples: list[Int[np.ndarray, " _"]],
+    floor: float,
+    k: int,
+) -> Agreement:
+    value = _measures(approximation, exact, floor, k)
+    drawn = np.array([_measures(approximation[sample], exact[sample], floor, k) for sample in samples])
+    defined = [column[~np.isnan(column)] for column in drawn.T]
+    ends = [np.quantile(column, [0.025, 0.975]) if len(column) else (np.nan, np.nan) for column in defined]
+    spearman, sign, top = (
+        Estimate(float(found), float(low), float(high))
+        for found, (low, high) in zip(value, ends, strict=True)
+    )
+    return Agreement(spearman, sign, top)
+
+
+def _measures(
+    approximation: Float[np.ndarray, " n"], exact: Float[np.ndarray, " n"], floor: float, k: int
+) -> tuple[float, float, float]:
+    varied = len(exact) > 1 and np.ptp(approximation) > 0 and np.ptp(exact) > 0
+    spearman = float(spearmanr(approximation, exact).statistic) if varied else float("nan")
+    large = np.abs(exact) > floor
+    same = np.sign(approximation[large]) == np.sign(exact[large])
+    first, second = (
+        np.argsort(-np.abs(values), kind="stable")[: min(k, len(exact))] for values in (approximation, exact)
+    )
+    sign = float(same.mean()) if len(same) else float("nan")
+    return spearman, sign, len({*first} & {*second}) / len(second)

@@ -1,0 +1,55 @@
+"""Pairs of a clean and a corrupted prompt, token for token of equal length."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+
+from interp.attribution.passes import Prompts, laid_out
+from interp.errors import UserError
+from interp.subject.forward import ForwardPass
+from interp.subject.subject import Subject
+
+Direction = Literal["denoise", "noise"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """`base` are the prompts that run, `source` those whose activations are put into them."""
+
+    base: ForwardPass
+    source: ForwardPass
+
+
+def pairs_of(subject: Subject, clean: Prompts, corrupted: Prompts, direction: Direction) -> Pairs:
+    """Clean prompts put into corrupted ones ("denoise"), or the other way round ("noise").
+
+    Raises:
+        UserError: the direction is unknown, there are not as many of either, or a pair has prompts of
+            different lengths (shows the tokens of both).
+    """
+    if direction not in get_args(Direction):
+        raise UserError(
+            f"{direction!r} is no direction", "direction", f"use {' or '.join(get_args(Direction))}"
+        )
+    first, second = laid_out(subject, clean), laid_out(subject, corrupted)
+    if len(first.tokens) != len(second.tokens):
+        raise UserError(
+            f"{len(first.tokens)} clean and {len(second.tokens)} corrupted prompts are no pairs",
+            "prompts",
+            "give as many of each",
+        )
+    lengths = torch.stack([first.prompt_lengths(), second.prompt_lengths()], 1).tolist()
+    for row, (one, other) in enumerate(lengths):
+        if one != other:
+            raise UserError(
+                f"the clean prompt has {one} tokens, the corrupted one {other}: "
+                f"{_shown(subject, first, row)} and {_shown(subject, second, row)}",
+                f"pair {row}",
+                "give prompts that differ token for token",
+            )
+    return Pairs(second, first) if direction == "denoise" else Pairs(first, second)
+
+
+def _shown(subject: Subject, prompts: ForwardPass, row: int) -> str:
+    return "|".join(subject.token_strings(prompts.tokens[row][prompts.real[row]]))

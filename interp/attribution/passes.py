@@ -1,0 +1,118 @@
+"""Forward passes that end in a target: bare, with activations kept, and with gradients by them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.attribution.target import Target
+from interp.errors import UserError
+from interp.subject.forward import ForwardPass, whole
+from interp.subject.site import Site
+from interp.subject.subject import Edit, Subject
+
+Prompts = str | Sequence[str] | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """`value` [batch] of a target, and the activations [batch, pos, ...] at some sites."""
+
+    value: Float[Tensor, " batch"]
+    activations: dict[Site, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedGradients(Recorded):
+    """Also the gradients of each prompt's target by its activations, in their shapes."""
+
+    gradients: dict[Site, Tensor]
+
+
+def laid_out(subject: Subject, prompts: Prompts, mask: Int[Tensor, "batch pos"] | None = None) -> ForwardPass:
+    """A pass over prompts: texts are tokenised and padded left, tokens [batch, pos] taken as they are.
+
+    Raises:
+        UserError: a word is unknown, a text too long, or tokens or mask have the wrong shape.
+    """
+    if not isinstance(prompts, Tensor):
+        tokens, mask = subject.to_batch([prompts] if isinstance(prompts, str) else prompts)
+        return whole(tokens, mask)
+    if prompts.ndim != 2 or not prompts.numel() or (mask is not None and mask.shape != prompts.shape):
+        shape = "" if mask is None else f" and a mask of shape {tuple(mask.shape)}"
+        raise UserError(
+            f"tokens of shape {tuple(prompts.shape)}{shape} are no prompts", "prompts", "give [batch, pos]"
+        )
+    return whole(prompts.to(subject.device), None if mask is None else mask.to(subject.device))
+
+
+def rows_of(prompts: ForwardPass, rows: Int[Tensor, " row"]) -> ForwardPass:
+    """These prompts, which may be named several times."""
+    return ForwardPass(prompts.tokens[rows], prompts.real[rows], 0, prompts.prompt_length)
+
+
+def target_values(subject: Subject, prompts: ForwardPass, target: Target) -> Float[Tensor, " batch"]:
+    """The target of each prompt; raises UserError, before the model runs, if it does not fit."""
+    target.check(subject, prompts)
+    mask = None if bool(prompts.real.all()) else prompts.real.long()
+    logits = subject.logits(prompts.tokens, mask)
+    rows = torch.arange(len(logits), device=logits.device)
+    return target.measure(logits[rows, target.columns(prompts)])
+
+
+@torch.no_grad()
+def record(subject: Subject, prompts: ForwardPass, target: Target, sites: Sequence[Site]) -> Recorded:
+    """One forward pass: the target, and the activations at these sites."""
+    found: dict[Site, Tensor] = {}
+
+    def keep(site: Site) -> Edit:
+        def kept(activation: Tensor) -> Tensor:
+            found[site] = activation
+            return activation
+
+        return kept
+
+    with subject.edited({site: keep(site) for site in sites}):
+        return Recorded(target_values(subject, prompts, target), found)
+
+
+@torch.enable_grad()
+def record_gradients(
+    subject: Subject, prompts: ForwardPass, target: Target, sites: Sequence[Site]
+) -> RecordedGradients:
+    """One forward and one backward pass: the target, the activations, and its gradients by them.
+
+    Parameters are frozen, so the graph begins at the first site: nothing before it is walked back, and no
+    gradient of a weight is computed. A gradient counts every way from its site to the target, through
+    later sites too; where there is none, it is zero.
+    """
+    found: dict[Site, Tensor] = {}
+
+    def keep(site: Site) -> Edit:
+        def kept(activation: Tensor) -> Tensor:
+            inside = activation.requires_grad
+            found[site] = activation.view_as(activation) if inside else activation.detach().requires_grad_()
+            return found[site]
+
+        return kept
+
+    with subject.edited({site: keep(site) for site in sites}):
+        value = target_values(subject, prompts, target)
+    gradients = gradients_by(value, list(found.values()))
+    return RecordedGradients(
+        value.detach(),
+        {site: found[site].detach() for site in sites},
+        dict(zip(found, gradients, strict=True)),
+    )
+
+
+def gradients_by(value: Float[Tensor, " batch"], tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The gradients of the values' sum; zero where a value does not depend on a tensor."""
+    if not value.requires_grad:
+        return [torch.zeros_like(tensor) for tensor in tensors]
+    found: Sequence[Tensor] = torch.autograd.grad(
+        value.sum(), tensors, allow_unused=True, materialize_grads=True
+    )
+    return found
