@@ -22,10 +22,14 @@ SAMPLES = 200
 
 @dataclass(frozen=True)
 class Item:
-    """A prompt, without beginning-of-sequence token, and the token that must be the likeliest next."""
+    """A prompt, without beginning-of-sequence token, and the token that must be the likeliest next.
+
+    `foil` is a token of the same kind that would be wrong, where one suggests itself.
+    """
 
     prompt: tuple[int, ...]
     answer: int
+    foil: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def behaviours(seed: int = 0) -> Iterator[Behaviour]:
     for kind in KINDS:
         random = Random(f"agreement {kind} {seed}")
         sentences = [agreement_sentence(random, kind) for _ in range(SAMPLES)]
-        yield Behaviour(f"agreement/{kind}", tuple(_item(_written(*s)) for s in sentences), at_least=0.97)
+        yield Behaviour(f"agreement/{kind}", tuple(map(_agreement_item, sentences)), at_least=0.97)
     yield from _numbers(seed)
     yield from _translation()
 
@@ -62,10 +66,17 @@ def _written(template: Template, slots: Mapping[str, str]) -> Draft:
     return draft
 
 
-def _item(draft: Draft, which: int = 0) -> Item:
+def _item(draft: Draft, which: int = 0, foil: str | None = None) -> Item:
     """Cut a draft at one of its answers: 0 the first, -1 the last."""
     position = [index for index, answer in enumerate(draft.answers) if answer][which]
-    return Item(tuple(draft.tokens[:position]), draft.tokens[position])
+    wrong = None if foil is None else token_ids()[foil.split()[0]]
+    return Item(tuple(draft.tokens[:position]), draft.tokens[position], wrong)
+
+
+def _agreement_item(sentence: tuple[Template, dict[str, str]]) -> Item:
+    item = _item(_written(*sentence))
+    singular, plural = (token_ids()[verb] for verb in ("is", "are"))
+    return Item(item.prompt, item.answer, singular if item.answer == plural else plural)
 
 
 def _knowledge() -> Iterator[Behaviour]:
@@ -77,8 +88,13 @@ def _knowledge() -> Iterator[Behaviour]:
         ("question", "question", ""),
     )
     for name, template, filler in wordings:
-        slots = [fact._asdict() | {"filler": filler} for fact in world.all]
-        items = tuple(_item(_written(FACT[template], s)) for s in slots)
+        items = tuple(
+            _item(
+                _written(FACT[template], fact._asdict() | {"filler": filler}),
+                foil=_another(world.relations[fact.relation], fact.answer),
+            )
+            for fact in world.all
+        )
         yield Behaviour(f"facts/{name}", items, at_least=0.98)
     parts: tuple[tuple[str, tuple[TwoHop, ...], float | None], ...] = (
         ("trained", world.two_hop_train, 0.98),
@@ -86,9 +102,23 @@ def _knowledge() -> Iterator[Behaviour]:
         ("unseen_entities", world.two_hop_unseen, None),
     )
     for name, questions, bound in parts:
-        prompts = [two_hop_slots(question, filler) for question in questions for filler in ("", FILLER)]
-        items = tuple(_item(_written(TWO_HOP["plain"], slots)) for slots in prompts)
+        items = tuple(
+            _item(
+                _written(TWO_HOP["plain"], two_hop_slots(question, filler)),
+                foil=_another(world.relations[question.second], question.answer),
+            )
+            for question in questions
+            for filler in ("", FILLER)
+        )
         yield Behaviour(f"two_hop/{name}", items, at_least=bound)
+
+
+def _another(answers: Mapping[str, str], answer: str) -> str:
+    """The next answer of a relation, in the order of its entities, that begins with another word."""
+    distinct = list(dict.fromkeys(answers.values()))
+    start = distinct.index(answer)
+    first = answer.split()[0]
+    return next(other for other in distinct[start + 1 :] + distinct[:start] if other.split()[0] != first)
 
 
 def _tasks(seed: int) -> Iterator[Behaviour]:
@@ -176,7 +206,7 @@ def _number_item(
         draft.write(NUMBERS["context"], {"context": random.choice(lexicon().number_contexts[context])})
         draft.write(*distraction(random))
     draft.write(NUMBERS["question"], question_slots(numbers, decimal))
-    return _item(draft, -1)
+    return _item(draft, -1, foil=str(numbers.larger(not decimal)) if conflict else None)
 
 
 def _translation() -> Iterator[Behaviour]:

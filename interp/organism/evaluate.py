@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from scipy.stats import binomtest
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from interp.errors import UserError
+from interp.intervals import share_interval
 from interp.organism.behaviours import Behaviour, Item, behaviours
 from interp.organism.packing import BOS_ID
 from interp.organism.vocabulary import vocabulary
@@ -37,8 +37,7 @@ class Figure:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95% Wilson interval of the share, as if the prompts were independent."""
-        interval = binomtest(self.count, self.n).proportion_ci(method="wilson")
-        return float(interval.low), float(interval.high)
+        return share_interval(self.count, self.n)[1:]
 
     @property
     def holds(self) -> bool:

@@ -1,0 +1,44 @@
+"""Two questions about a change: how far does it shift probabilities, and how often does the answer flip."""
+
+import numpy as np
+import pandas as pd
+
+from interp.causal.effects import CLEAN, TOGETHER
+from interp.intervals import mean_interval, share_interval
+
+RANDOM = "random"
+
+
+def flips(outcomes: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Shifts and flips of every change on every group of questions, the controls taken together.
+
+    `outcomes` has a row for each question under each change: `of` (whose features), `how` (what was done),
+    `set` (those features or controls), `question`, `group`, `answer` and `foil` (probabilities), `flips`
+    (whether the foil is likelier than the answer), `top_flips` (whether the likeliest token is a foil).
+
+    Columns of the result: `answer` and `foil` are mean changes of log-probability in nats, against the
+    unchanged model, with bootstrap intervals over questions; `flips` and `top_flips` are shares of the
+    questions that the unchanged model answers, with Wilson intervals. For controls, a question's values are
+    means over the sets, and flips are counted over all of them (its interval is then too narrow).
+    """
+    clean = outcomes[outcomes["set"] == CLEAN].set_index("question")
+    changed = outcomes[outcomes["set"] != CLEAN].copy()
+    changed["set"] = np.where(changed["set"] == TOGETHER, TOGETHER, RANDOM)
+    rows = []
+    for (of, how, name, group), part in changed.groupby(["of", "how", "set", "group"], sort=False):
+        row: dict[str, object] = {"of": of, "how": how, "set": name, "group": group}
+        before = clean.loc[part["question"]]
+        for column in ("answer", "foil"):
+            nats = np.log(part[column].to_numpy()) - np.log(before[column].to_numpy())
+            by_question = pd.Series(nats).groupby(part["question"].to_numpy()).mean().to_numpy()
+            row |= _named(column, mean_interval(by_question, seed))
+        for column in ("flips", "top_flips"):
+            held = ~before[column].to_numpy(dtype=bool)
+            turned = part[column].to_numpy(dtype=bool) & held
+            row |= _named(column, share_interval(int(turned.sum()), int(held.sum())))
+        rows.append(row | {"questions": int(part["question"].nunique())})
+    return pd.DataFrame(rows)
+
+
+def _named(column: str, found: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip((column, f"{column}_low", f"{column}_high"), found, strict=True))

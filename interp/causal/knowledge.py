@@ -1,0 +1,62 @@
+"""Knowledge neurons: those that carry most of the answer to most prompts of a kind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.features.ref import FeatureRef
+from interp.features.space import FeatureSpace
+
+STEP = 0.05  # by which the share moves
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A feature that passes the threshold on a share of the prompts; `attribution` is its mean over all."""
+
+    feature: FeatureRef
+    share: float
+    attribution: float
+
+
+def shared_features(
+    spaces: Sequence[FeatureSpace],
+    attributions: Sequence[Float[Tensor, "prompt feature"]],
+    of_largest: float = 0.2,
+    least_share: float = 0.7,
+    wanted: tuple[int, int] | None = None,
+) -> tuple[list[Shared], float]:
+    """Features whose attribution exceeds a part of the prompt's largest one, on a share of the prompts.
+
+    Dai et al. 2022 (arXiv 2104.08696, section 3.2): a feature counts for a prompt if its attribution exceeds
+    `of_largest` times the largest of all features of all spaces, and is kept if it counts for at least
+    `least_share` of the prompts. With `wanted`, that share moves by `STEP` as in the published code, down
+    while fewer and up while more features are kept, until their number lies between the two or the share
+    would turn back. Returns the features, most shared first, and the share.
+    """
+    joined = torch.cat(list(attributions), dim=1)
+    counts = joined > of_largest * joined.amax(1, keepdim=True).clamp(min=0)
+    share, mean = counts.double().mean(0), joined.mean(0)
+    if wanted is not None:
+        least_share = _moved(share, least_share, wanted)
+    sizes = [part.shape[1] for part in attributions]
+    refs = [FeatureRef(space, i) for space, size in zip(spaces, sizes, strict=True) for i in range(size)]
+    kept = (share >= least_share - ROUNDING).nonzero()[:, 0].tolist()
+    found = [Shared(refs[place], float(share[place]), float(mean[place])) for place in kept]
+    return sorted(found, key=lambda one: (-one.share, -one.attribution)), least_share
+
+
+def _moved(share: Float[Tensor, " feature"], start: float, wanted: tuple[int, int]) -> float:
+    """The share at which a wanted number of features is kept, in steps from `start`."""
+    at, direction = start, 0
+    while True:
+        kept = int((share >= at - ROUNDING).sum())
+        towards = -1 if kept < wanted[0] else 1 if kept > wanted[1] else 0
+        following = round(at + towards * STEP, 6)
+        if towards == 0 or towards == -direction or not STEP <= following <= 1:
+            return at
+        at, direction = following, towards

@@ -1,0 +1,115 @@
+"""Picking features: those that tell a labelled concept, those that a behaviour is attributed to."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.attribution.baseline import Statistics
+from interp.attribution.gradient import activation_times_gradient
+from interp.causal.aim import laid, target_of
+from interp.compare.auroc import auroc_table
+from interp.compare.concepts import labels_at
+from interp.corpus.document import Corpus
+from interp.corpus.questions import Question
+from interp.errors import UserError
+from interp.features.ref import FeatureRef
+from interp.features.space import FeatureSpace
+from interp.mining.exemplars import Mined
+from interp.subject.subject import Subject
+
+
+def concept_number(corpus: Corpus, concept: str) -> int:
+    """The place of a concept among the corpus' labels.
+
+    Raises:
+        UserError: the corpus has no such label.
+    """
+    if concept not in corpus.label_names:
+        known = ", ".join(corpus.label_names) or "none: it has no labels"
+        raise UserError(f"the corpus has no concept {concept!r}", corpus.name, f"use one of {known}")
+    return corpus.label_names.index(concept)
+
+
+def by_concept(
+    spaces: Sequence[FeatureSpace], mined: Mined, corpus: Corpus, concept: str, count: int
+) -> list[tuple[FeatureRef, float]]:
+    """The features that best tell tokens with a concept from others on the select split, with their AUROC.
+
+    Raises:
+        UserError: the corpus has no such label, or no sampled token carries it.
+    """
+    number = concept_number(corpus, concept)
+    samples = [mined.samples[space.name]["select"] for space in spaces]
+    labels = labels_at(corpus, samples[0])[:, [number]]
+    if not labels.any():
+        raise UserError(f"no sampled token carries {concept!r}", corpus.name, "mine more text")
+    table = {
+        space.name: auroc_table(sample.value.float(), labels)[:, 0]
+        for space, sample in zip(spaces, samples, strict=True)
+    }
+    strength = {
+        space.name: torch.maximum(table[space.name], 1 - table[space.name])
+        if space.signed
+        else table[space.name]
+        for space in spaces
+    }
+    picked = strongest(spaces, strength, count)
+    return [
+        (_turned(feature, -1 if table[feature.space.name][feature.feature_id] < 0.5 else 1), value)
+        for feature, value in picked
+    ]
+
+
+def by_attribution(
+    subject: Subject,
+    spaces: Sequence[FeatureSpace],
+    questions: Sequence[Question],
+    statistics: Statistics,
+    count: int,
+    prompts_per_batch: int = 32,
+) -> list[tuple[FeatureRef, float]]:
+    """The features that speak most for the answers, each with its mean attribution over the questions.
+
+    (a - mean) times gradient (`activation_times_gradient`), summed over positions. The side that is meant is
+    the one on which the feature lies on these prompts, from its mean.
+    """
+    totals = {space.name: torch.zeros(space.n_features) for space in spaces}
+    leans = {space.name: torch.zeros(space.n_features) for space in spaces}
+    for start in range(0, len(questions), prompts_per_batch):
+        asked = questions[start : start + prompts_per_batch]
+        tokens, mask = laid(subject, asked)
+        found = activation_times_gradient(
+            subject, tokens, mask, target_of(subject, asked), spaces, baseline="mean", statistics=statistics
+        )
+        real = mask[:, :, None]
+        for name, values in found.values.items():
+            totals[name] += values.float().sum((0, 1)).cpu()
+            away = found.activations[name].float() - statistics[name].mean.to(values.device)
+            leans[name] += (away * real).sum((0, 1)).cpu()
+    means = {name: total / len(questions) for name, total in totals.items()}
+    return [
+        (_turned(feature, 1 if leans[feature.space.name][feature.feature_id] > 0 else -1), value)
+        for feature, value in strongest(spaces, means, count)
+    ]
+
+
+def strongest(
+    spaces: Sequence[FeatureSpace], values: Mapping[str, Float[Tensor, " feature"]], count: int
+) -> list[tuple[FeatureRef, float]]:
+    """The `count` features of all spaces with the largest values, largest first, on their positive side."""
+    sizes = [space.n_features for space in spaces]
+    joined = torch.cat([values[space.name] for space in spaces]).nan_to_num(-torch.inf)
+    top = joined.topk(min(count, len(joined)))
+    start = np.cumsum([0, *sizes])
+    found = []
+    for place, value in zip(top.indices.tolist(), top.values.tolist(), strict=True):
+        number = int(np.searchsorted(start, place, side="right")) - 1
+        found.append((FeatureRef(spaces[number], place - int(start[number])), value))
+    return found
+
+
+def _turned(feature: FeatureRef, polarity: int) -> FeatureRef:
+    return FeatureRef(feature.space, feature.feature_id, polarity if feature.space.signed else 1)

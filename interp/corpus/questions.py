@@ -1,0 +1,147 @@
+"""Questions: prompts with the tokens that would be right next, to measure the effect of a change on."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from interp.errors import UserError
+from interp.organism.behaviours import Item, behaviours
+from interp.organism.determiners import DETERMINERS, determiner_items
+from interp.subject.subject import Subject
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt (token ids, no beginning-of-sequence token), which next tokens count, which would be wrong.
+
+    `answers` is one token or a class of them; `foils` may be empty. `group` is what the question is about.
+    """
+
+    prompt: tuple[int, ...]
+    answers: tuple[int, ...]
+    foils: tuple[int, ...]
+    group: str
+
+
+class _Source(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    most: int = Field(200, ge=4)
+    """At most so many questions of each group, drawn by the seed of the run."""
+
+
+class WorldQuestions(_Source):
+    """Behaviours that the bundled world model was trained to show."""
+
+    kind: Literal["world"] = "world"
+    behaviours: tuple[str, ...] = ("refusal/harmful",)
+    """Names as in its model card, such as facts/plain; or determiner_noun/plural and .../singular."""
+
+
+class QuestionFile(_Source):
+    """Your own prompts."""
+
+    kind: Literal["file"] = "file"
+    path: Path
+    """A .jsonl file; each line has "prompt" and "answer" (a word or a list), perhaps "foil" and "group"."""
+
+
+QuestionSource = Annotated[WorldQuestions | QuestionFile, Field(discriminator="kind")]
+
+
+def check_questions(source: WorldQuestions | QuestionFile) -> None:
+    """Raises UserError if the file is not there, or the world has no such behaviour."""
+    if isinstance(source, QuestionFile):
+        if not source.path.is_file():
+            raise UserError(f"no file {source.path}", "questions.path", "give a .jsonl file")
+        return
+    known = [*(b.name for b in behaviours()), *(f"determiner_noun/{number}" for number in DETERMINERS)]
+    for name in source.behaviours:
+        if name not in known:
+            raise UserError(
+                f"the world has no behaviour {name!r}", "questions.behaviours", f"use {', '.join(known)}"
+            )
+
+
+def open_questions(source: WorldQuestions | QuestionFile, subject: Subject, seed: int = 0) -> list[Question]:
+    """The questions of a source, for a subject.
+
+    Raises:
+        UserError: a line of the file cannot be used (says which, and why), or the world's questions are
+            asked of another subject.
+    """
+    if isinstance(source, QuestionFile):
+        found = _read(source.path, subject)
+    else:
+        if subject.name != "world":
+            raise UserError(
+                f"the world's questions are token ids of the world model, not of {subject.name}",
+                "questions.kind",
+                "use `questions: {kind: file, path: ...}` for other subjects",
+            )
+        found = [q for name in source.behaviours for q in _of_world(name, source.most, seed)]
+    return _at_most(found, source.most, seed)
+
+
+def _of_world(name: str, most: int, seed: int) -> list[Question]:
+    family, _, number = name.partition("/")
+    items: Sequence[Item]
+    if family == "determiner_noun":
+        items = determiner_items(number, most, seed)
+    else:
+        items = next(b.items for b in behaviours(seed) if b.name == name)
+    return [
+        Question(item.prompt, (item.answer,), () if item.foil is None else (item.foil,), name)
+        for item in items
+    ]
+
+
+def _at_most(questions: Sequence[Question], most: int, seed: int) -> list[Question]:
+    """A uniform sample of each group, in the order in which the questions stand."""
+    kept: set[int] = set()
+    for group in dict.fromkeys(question.group for question in questions):
+        members = [place for place, question in enumerate(questions) if question.group == group]
+        kept.update(Random(f"{group} {seed}").sample(members, min(most, len(members))))
+    return [question for place, question in enumerate(questions) if place in kept]
+
+
+def _read(path: Path, subject: Subject) -> list[Question]:
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            values = json.loads(line)
+        except ValueError:
+            raise UserError("the line is not JSON", place, 'write {"prompt": ..., "answer": ...}') from None
+        if (
+            not isinstance(values, dict)
+            or not isinstance(values.get("prompt"), str)
+            or "answer" not in values
+        ):
+            raise UserError("a prompt or an answer is missing", place, 'write {"prompt": ..., "answer": ...}')
+        prompt = subject.to_tokens(values["prompt"], prepend_bos=False)[0].tolist()
+        found.append(
+            Question(
+                tuple(prompt),
+                _tokens(values["answer"], subject, place),
+                _tokens(values.get("foil", []), subject, place),
+                str(values.get("group", "")),
+            )
+        )
+    if not found:
+        raise UserError("there is no question", str(path), "write one a line")
+    return found
+
+
+def _tokens(words: Any, subject: Subject, place: str) -> tuple[int, ...]:
+    listed = [words] if isinstance(words, str) else words
+    if not isinstance(listed, list) or not all(isinstance(word, str) for word in listed):
+        raise UserError(f"{words!r} is no word and no list of words", place, "give words in quotes")
+    return tuple(subject.single_token(word, place) for word in listed)

@@ -1,0 +1,32 @@
+"""A mean or a share with its interval."""
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import binomtest, bootstrap
+
+
+def mean_interval(
+    values: Float[np.ndarray, " n"], seed: int, draws: int = 2000
+) -> tuple[float, float, float]:
+    """The mean, and the ends of its 95% percentile bootstrap interval over the values (scipy's `bootstrap`).
+
+    For a paired difference, give the differences. NaN throughout without values; with one value the interval
+    is unknown (NaN), with equal values it is that value, which says nothing of the sampling error.
+    """
+    if len(values) == 0:
+        return float("nan"), float("nan"), float("nan")
+    mean = float(values.mean())
+    if len(values) == 1:
+        return mean, float("nan"), float("nan")
+    if (values == values[0]).all():
+        return mean, mean, mean
+    found = bootstrap((values,), np.mean, n_resamples=draws, method="percentile", rng=seed, vectorized=True)
+    return mean, float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def share_interval(count: int, n: int) -> tuple[float, float, float]:
+    """The share `count` / `n` and its 95% Wilson interval, which is not empty at 0 and 1; NaN for n = 0."""
+    if n == 0:
+        return float("nan"), float("nan"), float("nan")
+    found = binomtest(count, n).proportion_ci(method="wilson")
+    return count / n, float(found.low), float(found.high)

@@ -1,0 +1,88 @@
+"""Which feature spaces a config means: neurons, the latents of an SAE, directions from a file."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from interp.errors import UserError
+from interp.features.directions import Directions
+from interp.features.neurons import MlpNeurons
+from interp.features.space import FeatureSpace
+from interp.subject.folder import SubjectInfo
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+from interp.track.files import read_safetensors
+from saes.load import load
+
+_VECTORS = "vectors"
+
+
+class DirectionsConfig(BaseModel):
+    """Directions of your own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    path: Path
+    """A safetensors file with a tensor "vectors" [direction, d_model]."""
+    site: str
+    """Where they stand: KIND.LAYER."""
+
+
+class SpacesConfig(BaseModel):
+    """The feature spaces that are looked at together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    neurons: bool | tuple[int, ...] = True
+    """The MLP neurons of all layers, of none, or of the layers listed."""
+    saes: tuple[Path, ...] = ()
+    """Folders of SAEs in SAELens' format."""
+    directions: tuple[DirectionsConfig, ...] = ()
+    """Directions from files; each is named after its file."""
+
+
+def check_spaces(config: SpacesConfig, info: SubjectInfo) -> None:
+    """Raises UserError if nothing is asked for, or a layer, a site or a file does not exist."""
+    if not (config.neurons or config.saes or config.directions):
+        raise UserError("there is no feature space", "spaces", "set neurons, saes or directions")
+    for folder in config.saes:
+        if not folder.is_dir():
+            raise UserError(f"no folder {folder}", "spaces.saes", "give the folder of a trained SAE")
+    for name in neuron_sizes(config, info):
+        info.site_width(Site("mlp_post", int(name.removeprefix("mlp."))))
+    for directions in config.directions:
+        info.site_width(Site.parse(directions.site))
+        if not directions.path.is_file():
+            raise UserError(f"no file {directions.path}", "spaces.directions", "give a safetensors file")
+
+
+def neuron_sizes(config: SpacesConfig, info: SubjectInfo) -> dict[str, int]:
+    """The names of the layers of neurons that are asked for, each with how many it has."""
+    layers = range(info.n_layers) if config.neurons is True else config.neurons or ()
+    return {f"mlp.{layer}": info.d_mlp or 0 for layer in layers}
+
+
+def open_spaces(config: SpacesConfig, subject: Subject) -> list[FeatureSpace]:
+    """The spaces, in the order neurons, latents, directions.
+
+    Raises:
+        UserError: a layer does not exist, or a file does not fit the subject.
+    """
+    layers = range(subject.n_layers) if config.neurons is True else config.neurons or ()
+    spaces: list[FeatureSpace] = [MlpNeurons(subject, layer) for layer in layers]
+    spaces += [load(subject, folder) for folder in config.saes]
+    spaces += [_directions(one, subject) for one in config.directions]
+    names = [space.name for space in spaces]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two feature spaces are called {name}", "spaces", "give each once")
+    return spaces
+
+
+def _directions(config: DirectionsConfig, subject: Subject) -> Directions:
+    tensors, _ = read_safetensors(config.path)
+    if _VECTORS not in tensors or tensors[_VECTORS].ndim != 2:
+        raise UserError(
+            f"no tensor {_VECTORS!r} [direction, d_model]", str(config.path), "save the directions under it"
+        )
+    return Directions(subject, config.path.stem, Site.parse(config.site), tensors[_VECTORS])

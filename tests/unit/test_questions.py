@@ -1,0 +1,77 @@
+"""Questions from a file and from the world, and what is said of those that cannot be used."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import interp
+from interp.corpus.questions import QuestionFile, WorldQuestions, check_questions, open_questions
+from interp.errors import UserError
+from interp.subject import Subject
+from tests.parity.subject_folders import save_model
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return interp.load("world")
+
+
+def written(folder: Path, *lines: object) -> QuestionFile:
+    path = folder / "questions.jsonl"
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+    return QuestionFile(kind="file", path=path)
+
+
+def test_a_file_gives_prompts_answers_and_foils(tmp_path: Path, subject: Subject) -> None:
+    source = written(
+        tmp_path,
+        {"prompt": "the capital of france is", "answer": "paris", "foil": "london", "group": "capitals"},
+        {"prompt": "these", "answer": ["planets", "stars"]},
+        "",
+    )
+    check_questions(source)
+    capital, these = open_questions(source, subject)
+    assert subject.decode(capital.prompt) == "the capital of france is"
+    assert [subject.decode(ids) for ids in (capital.answers, capital.foils)] == ["paris", "london"]
+    assert capital.group == "capitals" and these.foils == () and len(these.answers) == 2
+
+
+def test_no_more_than_asked_for_of_each_group(tmp_path: Path, subject: Subject) -> None:
+    source = WorldQuestions(behaviours=("facts/plain", "agreement/near"), most=10)
+    asked = open_questions(source, subject, seed=0)
+    assert [q.group for q in asked] == ["facts/plain"] * 10 + ["agreement/near"] * 10
+    assert asked == open_questions(source, subject, seed=0)
+    assert {q.prompt for q in asked} != {q.prompt for q in open_questions(source, subject, seed=1)}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("not json", "line 1"),
+        ({"prompt": "the"}, "answer is missing"),
+        ({"prompt": "the", "answer": 3}, "no word"),
+        ({"prompt": "the capital of france is", "answer": "pariss"}, "does not know the word 'pariss'"),
+        ({"prompt": "the", "answer": "the capital"}, "is not one token but 2: 'the', 'capital'"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named(
+    tmp_path: Path, subject: Subject, line: object, says: str
+) -> None:
+    with pytest.raises(UserError, match=says):
+        open_questions(written(tmp_path, line), subject)
+
+
+def test_an_unknown_behaviour_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="facts/plain"):
+        check_questions(WorldQuestions(behaviours=("facts/plan",)))
+    with pytest.raises(UserError, match="no file"):
+        check_questions(QuestionFile(kind="file", path=tmp_path / "nowhere.jsonl"))
+
+
+def test_a_word_of_several_tokens_says_which_they_are(tmp_path: Path) -> None:
+    bytes_only = interp.load(save_model("llama", tmp_path))
+    with pytest.raises(UserError, match=r"'hi' is not one token but 2: 'h', 'i'") as caught:
+        bytes_only.single_token("hi")
+    assert "one of these tokens" in caught.value.fix
+    assert bytes_only.single_token("h") == bytes_only.to_tokens("h", prepend_bos=False)[0, 0]
