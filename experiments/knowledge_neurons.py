@@ -1,0 +1,62 @@
+"""Find the neurons that carry a kind of answer by integrated gradients; erase and enhance them."""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from interp.config import ExperimentConfig
+from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
+from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.intervene.positions import Named
+from interp.mining.config import MiningConfig
+from interp.subject.config import SubjectConfig
+from interp.subject.folder import subject_info
+from saes.spaces import SpacesConfig, check_spaces
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class Config(ExperimentConfig):
+    """How features are searched, and how they are changed."""
+
+    subject: SubjectConfig = SubjectConfig()
+    """The model."""
+    spaces: SpacesConfig = SpacesConfig()
+    """Which features are searched."""
+    corpus: CorpusSource = WorldSource(documents=1500)
+    """The text by which random features of like activity are found."""
+    mining: MiningConfig = MiningConfig()
+    """What is kept of each feature."""
+    questions: QuestionSource = WorldQuestions(
+        behaviours=("determiner_noun/singular", "determiner_noun/plural"), most=120
+    )
+    """Prompts with an answer and a foil; half of each group is searched on, the figures are of the rest."""
+    steps: int = Field(20, ge=2)
+    """Points of the integral, both ends included, as in the published code."""
+    of_largest: float = Field(0.2, gt=0, lt=1)
+    """A feature counts for a prompt if its attribution exceeds this part of the prompt's largest."""
+    least_share: float = Field(0.7, gt=0, le=1)
+    """A feature is kept if it counts for this share of a group's prompts (see `wanted`)."""
+    wanted: tuple[int, int] | None = (1, 5)
+    """The share moves by 0.05 until so many features are kept (the published code: 2 to 5); null: it stays."""
+    enhance: float = Field(2.0, gt=1)
+    """By what enhancing multiplies a feature; erasing sets it to zero."""
+    positions: Named | tuple[int, ...] = "last"
+    """Where features are changed; they are searched at the last position."""
+    controls: int = Field(10, ge=1)
+    """Sets of random features of the same spaces and like activity, changed in the same ways."""
+
+
+def check(config: Config) -> None:
+    """Finds a layer, behaviour, corpus or file that does not exist before anything is written."""
+    check_spaces(config.spaces, subject_info(config.subject.name))
+    check_corpus(config.corpus)
+    check_questions(config.questions)
+
+
+def run(config: Config, run: "Run") -> None:
+    """Searches on one half of the prompts, changes on the other, and reports shifts and flips."""
+    from experiments._knowledge_neurons import KnowledgeNeurons
+
+    KnowledgeNeurons(config, run).run()
