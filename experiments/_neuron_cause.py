@@ -12,7 +12,7 @@ from experiments.neuron_cause import Config, PickByConcept, PickById
 from interp.attribution.baseline import Statistics
 from interp.causal.change import ablations, clamps, dose_values
 from interp.causal.controls import matched_controls
-from interp.causal.effects import CLEAN, TOGETHER, effects
+from interp.causal.effects import CLEAN, CONTROL, TOGETHER, effects
 from interp.causal.outcome import ask, halves
 from interp.causal.pick import by_attribution, by_concept
 from interp.corpus.questions import open_questions
@@ -120,7 +120,14 @@ class NeuronCause:
                     share = number / (self.config.doses - 1)
                     rows.append(self._asked(edits, set=name, share=share, value=float(dose[0])))
                     advance(1)
-        step.table("sweep", pd.concat(rows, ignore_index=True))
+        outcomes = pd.concat(rows, ignore_index=True)
+        step.table("sweep", outcomes)
+        for end, share in (("lowest", 0.0), ("highest", 1.0)):
+            for group, part in outcomes[outcomes["share"] == share].groupby("group", sort=False):
+                random = part["set"].str.startswith(CONTROL)
+                name = f"sweep/{group}/rate_at_{end}_dose"
+                step.metric(name, float(part[part["set"] == TOGETHER]["right"].mean()), headline=True)
+                step.metric(f"{name}_control", float(part[random]["right"].mean()))
 
     def report(self, step: Step, mined: Mined, picked: Path) -> None:
         """The page and its figures."""
@@ -145,7 +152,7 @@ class NeuronCause:
         return [
             (TOGETHER, features),
             *((feature.key, [feature]) for feature in alone),
-            *((f"control {number}", control) for number, control in enumerate(controls)),
+            *((f"{CONTROL} {number}", control) for number, control in enumerate(controls)),
         ]
 
     def _asked(self, edits: Sequence[Intervention], **names: str | float) -> pd.DataFrame:

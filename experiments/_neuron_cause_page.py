@@ -252,7 +252,7 @@ class CausePage:
         rate = self.effects[self.effects["measure"] == "rate"]
         rows = [
             EstimateRow(
-                f"{row.group}, {row.to}",
+                f"{row.to}, {row.group}",
                 [
                     Entry(self.kind, Estimate(row.value, row.low, row.high)),
                     Entry("random", Estimate(row.control, row.control_low, row.control_high)),

@@ -57,9 +57,7 @@ def target_values(subject: Subject, prompts: ForwardPass, target: Target) -> Flo
     """The target of each prompt; raises UserError, before the model runs, if it does not fit."""
     target.check(subject, prompts)
     mask = None if bool(prompts.real.all()) else prompts.real.long()
-    logits = subject.logits(prompts.tokens, mask)
-    rows = torch.arange(len(logits), device=logits.device)
-    return target.measure(logits[rows, target.columns(prompts)])
+    return target.measure(subject.logits_at(prompts.tokens, target.columns(prompts), mask))
 
 
 @torch.no_grad()

@@ -32,8 +32,9 @@ def target_of(subject: Subject, questions: Sequence[Question], kind: Kind | None
     if all(len(ids) == 1 for ids in (*classes, *foils)):
         return Target(kind, tuple(i for (i,) in classes), tuple(i for (i,) in foils))
     tokens, mask = laid(subject, questions)
-    last = subject.logits(tokens, mask)[:, -1].cpu()
-    return Target(kind, _likeliest(last, classes), _likeliest(last, foils))
+    last = torch.full((len(tokens),), tokens.shape[1] - 1)
+    logits = subject.logits_at(tokens, last, mask).cpu()
+    return Target(kind, _likeliest(logits, classes), _likeliest(logits, foils))
 
 
 def _likeliest(logits: Tensor, classes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -42,7 +42,8 @@ def ask(subject: Subject, questions: Sequence[Question], prompts_per_batch: int 
         places = order[start : start + prompts_per_batch]
         asked = [questions[place] for place in places]
         tokens, mask = subject.pad([question.prompt for question in asked])
-        logits = subject.logits(tokens, mask if (mask == 0).any() else None)[:, -1]
+        last = torch.full((len(tokens),), tokens.shape[1] - 1)
+        logits = subject.logits_at(tokens, last, mask if (mask == 0).any() else None)
         probability = logits.double().softmax(-1).cpu()
         top[places] = logits.argmax(-1).cpu().numpy()
         answer[places] = _mass(probability, [question.answers for question in asked])

@@ -20,8 +20,8 @@ class AddVector(PositionEdit):
     """Adds `coefficient` times a vector, as it is, to the activation at a site.
 
     `vector` is [width], at `head_out` [head, d_head], or one for each position of a prompt [batch, pos, ...].
-    `preserve_norm` restores each position's norm (each head's) afterwards (in-context vectors, Liu et al. 2023,
-    arXiv 2311.06668).
+    `preserve_norm` restores each position's norm (each head's) afterwards (in-context vectors, Liu et al.
+    2023, arXiv 2311.06668).
 
     Raises:
         UserError: the site does not exist, or the vector does not fit it.
@@ -100,20 +100,19 @@ class ProjectOut(PositionEdit):
                 raise UserError(
                     f"{site} is not in the residual stream's space", "ProjectOut", "use a residual site"
                 )
-        self.basis = orthonormal(subject, vectors)
+        self.basis = orthonormal(subject, vectors).to(subject.device, subject.dtype)
         if centre is not None and (len(self.sites) > 1 or tuple(centre.shape) != (subject.d_model,)):
             raise UserError(
                 f"a centre of shape {tuple(centre.shape)} cannot serve {len(self.sites)} sites",
                 "ProjectOut",
                 f"give the mean activation [{subject.d_model}] of one site, and sites=[that one]",
             )
-        self.centre = centre
+        self.centre = None if centre is None else centre.to(self.basis)
 
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
         """The activation without the directions."""
-        basis = self.basis.to(activation.device, activation.dtype)
-        moved = activation if self.centre is None else activation - self.centre.to(activation)
-        return activation - (moved @ basis.T) @ basis
+        moved = activation if self.centre is None else activation - self.centre
+        return activation - (moved @ self.basis.T) @ self.basis
 
 
 def writing_sites(subject: Subject) -> tuple[Site, ...]:
@@ -142,7 +141,7 @@ def orthonormal(
     if not bool((norms > 0).all() and torch.isfinite(norms).all()):
         raise UserError("a direction is zero or not finite", "directions", "leave it out")
     _, singular, basis = torch.linalg.svd(rows / norms, full_matrices=False)
-    rounding = torch.finfo(vectors.dtype).eps * len(rows)  # dependent vectors are so only up to this
+    rounding = torch.finfo(vectors.dtype).eps * len(rows)  # dependent vectors are so up to this
     kept: Tensor = basis[singular > rounding * singular[0]]
     return kept
 

@@ -19,7 +19,6 @@ from interp.intervene.quantile import AtQuantile, needed
 from interp.intervene.resample import drawn
 from interp.intervene.values import Number, Values
 from interp.subject.forward import ForwardPass
-from interp.subject.site import Site
 
 FeatureIds = int | Sequence[int] | Tensor
 AblateTo = Literal["zero", "mean", "resample"]
@@ -212,7 +211,7 @@ def checked_ids(space: FeatureSpace, feature_ids: FeatureIds) -> Int[Tensor, " f
     Raises:
         UserError: there is none, one does not exist, or one is named twice.
     """
-    ids = torch.atleast_1d(torch.as_tensor(feature_ids))
+    ids = torch.as_tensor([feature_ids] if isinstance(feature_ids, int) else feature_ids)
     if ids.ndim != 1 or len(ids) == 0:
         raise UserError("no feature is named", space.name, f"use ids from 0 to {space.n_features - 1}")
     if ids.dtype == torch.bool or ids.is_floating_point():
@@ -222,6 +221,6 @@ def checked_ids(space: FeatureSpace, feature_ids: FeatureIds) -> Int[Tensor, " f
         raise UserError(
             f"feature {wrong[0]} does not exist", space.name, f"use ids from 0 to {space.n_features - 1}"
         )
-    if len(ids.unique()) < len(ids):
+    if len(set(ids.tolist())) < len(ids):
         raise UserError("a feature is named twice", space.name, "name each once")
     return ids.long()

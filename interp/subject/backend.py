@@ -25,6 +25,10 @@ class Backend(Protocol):
         """Within the block `function` sees, and may replace, the activation at a site."""
         ...
 
+    def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
+        """Within the block `function` may replace what is unembedded, with fewer positions too."""
+        ...
+
     def forward(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
         """The logits after every position."""
         ...

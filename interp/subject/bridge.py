@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -52,7 +52,7 @@ class BridgeBackend:
         self._points: dict[str, Any] = dict(self.model.hook_dict)
 
     def _compute_with_the_parameters(self) -> None:
-        """Gated MLPs compute with copies of the processed weights; a change of the weights must reach them."""
+        """Gated MLPs would use copies of the processed weights, which no change of the weights reaches."""
         for block in self.model.blocks:
             if hasattr(block.mlp, "_use_processed_weights"):
                 block.mlp._use_processed_weights = False
@@ -71,10 +71,14 @@ class BridgeBackend:
             with attached(self._point(site), function):
                 yield
 
+    def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
+        """Attaches a function between the final norm and the unembedding."""
+        return attached(self._points["unembed.hook_in"], function)
+
     def forward(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None
-    ) -> Float[Tensor, "batch pos d_vocab"]:
-        """The logits."""
+    ) -> Float[Tensor, "batch kept d_vocab"]:
+        """The logits, of the positions that no edit took out on the way."""
         if attention_mask is None:  # the model inside has the same hooks and does less around them
             logits: Tensor = self.model.original_model(input_ids=tokens, use_cache=False).logits
         else:

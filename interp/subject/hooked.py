@@ -75,10 +75,14 @@ class HookedBackend:
         """Attaches a function to a site."""
         return attached(self.model.hook_dict[site.hook_name], function)
 
+    def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
+        """Attaches a function between the final norm and the unembedding."""
+        return attached(self.model.unembed.hook_in, function)
+
     def forward(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None
-    ) -> Float[Tensor, "batch pos d_vocab"]:
-        """The logits."""
+    ) -> Float[Tensor, "batch kept d_vocab"]:
+        """The logits, of the positions that no edit took out on the way."""
         logits: Tensor = self.model(tokens, attention_mask=attention_mask)
         return logits
 

@@ -170,6 +170,21 @@ class Subject:
         self._check_tokens(tokens)
         return self._forward(tokens, attention_mask)
 
+    def logits_at(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        columns: Int[Tensor, " batch"],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+    ) -> Float[Tensor, "batch d_vocab"]:
+        """The logits after one column of each row.
+
+        Only these positions are unembedded, which is a good part of a pass where the vocabulary is large.
+        """
+        self._check_tokens(tokens)
+        rows, kept = torch.arange(len(tokens), device=self.device), columns.to(self.device)
+        with self._backend.before_unembedding(lambda normed: normed[rows, kept, None]):
+            return self._forward(tokens, attention_mask)[:, 0]
+
     def visit(
         self,
         tokens: Int[Tensor, "batch pos"],

@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import saes
+from interp.config import load_config
+from interp.errors import UserError
 from saes.fit import fit
 from saes.train import save
 
@@ -53,6 +55,8 @@ def test_neuron_cause_finds_neurons_that_matter_where_random_ones_do_not(runs: P
     assert metrics["clean/refusal/harmful/rate"] == 1 and metrics["clean/refusal/harmless/rate"] == 0
     assert metrics["ablate/refusal/harmful/mean/probability"] < -0.1
     assert abs(metrics["ablate/refusal/harmful/mean/probability_control"]) < 0.05
+    name = "sweep/refusal/harmful/rate_at"
+    assert metrics[f"{name}_lowest_dose"] < metrics[f"{name}_lowest_dose_control"]
     sweep = pd.read_parquet(runs / "neuron_cause" / "tables" / "sweep.parquet")
     assert len(sweep) == (1 + 1 + 3) * 3 * 24  # sets, doses, the half of two groups of 24
     assert sorted(sweep["share"].unique()) == [0, 0.5, 1]
@@ -119,7 +123,10 @@ def test_knowledge_neurons_shift_probabilities_and_flip_nothing(runs: Path) -> N
 
 
 def test_attribution_quality_ranks_approximations_above_random_order(runs: Path) -> None:
-    done = run(runs, "attribution_quality", "questions.most=3", "effects=24", "steps=8", "top=4")
+    done = run(
+        runs, "attribution_quality", "questions.most=4", "effects=24", "steps=8", "top=4",
+        "questions.behaviours=[facts/plain, agreement/near]",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     metrics, _ = results(runs / "attribution_quality")
     for name in ("ablation_strongest/gradient", "ablation_strongest/integrated_each"):
@@ -143,13 +150,16 @@ def test_attribution_quality_ranks_approximations_above_random_order(runs: Path)
         ("attribution_quality", "spaces={saes: [nowhere]}", "nowhere"),
     ],
 )
-def test_bad_input_is_one_message_and_nothing_is_written(
-    tmp_path: Path, config: str, override: str, says: str
-) -> None:
-    done = run(tmp_path / "runs", config, override)
-    assert done.returncode == 2, done.stderr
-    assert says in done.stderr and "Traceback" not in done.stderr
-    assert not list(tmp_path.glob(f"runs/{config}/**/*"))
+def test_bad_input_is_found_before_anything_is_written(config: str, override: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        experiment, settings = load_config(CONFIGS / f"{config}.yaml", [override])
+        experiment.check(settings)
+
+
+def test_bad_input_is_one_message_on_the_command_line(tmp_path: Path) -> None:
+    done = run(tmp_path / "runs", "neuron_cause", "pick={by: id, features: [mlp.3/320]}")
+    assert done.returncode == 2 and "0 to 319" in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("runs/neuron_cause/**/*"))
 
 
 def test_a_position_past_the_prompts_is_refused_before_anything_is_changed(runs: Path) -> None:

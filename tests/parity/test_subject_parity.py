@@ -68,6 +68,15 @@ def test_log_probabilities_are_those_of_transformers(bench: Bench, backend: str)
 
 
 @pytest.mark.parametrize("backend", ["hooked", "bridge"])
+def test_logits_at_one_column_are_those_of_all(bench: Bench, backend: str) -> None:
+    subject: Subject = getattr(bench, backend)
+    rows, columns = torch.arange(3), torch.tensor([19, 7, 12])
+    for mask in (None, bench.mask):
+        whole = subject.logits(bench.tokens, mask)
+        assert _distance(subject.logits_at(bench.tokens, columns, mask), whole[rows, columns]) < TOLERANCE
+
+
+@pytest.mark.parametrize("backend", ["hooked", "bridge"])
 def test_left_padding_shifts_no_position(bench: Bench, backend: str) -> None:
     subject: Subject = getattr(bench, backend)
     alone = subject.logits(bench.tokens[2:, 11:]).log_softmax(-1)

@@ -88,6 +88,28 @@ def test_clamping_a_space_to_what_it_read_keeps_the_logits(
             torch.testing.assert_close(subject.logits(tokens), clean, atol=1e-4, rtol=1e-4)
 
 
+def test_pulling_a_gradient_back_is_writing_each_feature_alone(
+    subject: Subject, spaces: list[FeatureSpace]
+) -> None:
+    for space in spaces:
+        x, gradient = activation(space, subject, 3), activation(space, subject, 4)
+        found = space.pull_back(x, gradient)
+        assert found.shape == (2, 5, space.n_features)
+        for feature in (0, 7, 39):
+            one = torch.tensor([feature])
+            value = space.encode(x)[..., one].requires_grad_()
+            (space.write(x, one, value) * gradient).sum().backward()
+            torch.testing.assert_close(found[..., one], value.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_overlapping_and_repeated_directions_can_be_written_in_half_precision(subject: Subject) -> None:
+    one = torch.nn.functional.one_hot(torch.tensor([0, 0, 1]), 128).float()
+    directions = Directions(subject, "x", Site("resid_post", 1), one)
+    directions.vectors = directions.vectors.bfloat16()
+    written = directions.write(torch.zeros(4, 128).bfloat16(), torch.arange(3), torch.full((4, 3), 2.0))
+    assert torch.equal(written[:, :2], torch.full((4, 2), 2.0).bfloat16())
+
+
 def test_polarities_follow_the_sign(spaces: list[FeatureSpace]) -> None:
     assert [polarities(space) for space in spaces] == [(1, -1), (1, -1)]
 

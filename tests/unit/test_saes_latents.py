@@ -137,6 +137,31 @@ def test_gradients_flow_through_reading_and_writing(subject: Subject) -> None:
     assert x.grad is not None and bool((x.grad != 0).any())
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+@pytest.mark.parametrize("rescale", [False, True])
+def test_pulling_a_gradient_back_is_writing_each_latent_alone(
+    subject: Subject, architecture: str, normalisation: str, rescale: bool
+) -> None:
+    space = latents_of(subject, architecture, normalisation=normalisation, rescale=rescale)
+    x, gradient = 3 * torch.randn(2, 5, WIDTH), torch.randn(2, 5, WIDTH)
+    found = space.pull_back(x, gradient)
+    assert found.shape == (2, 5, LATENTS)
+    for latent in (0, 11, LATENTS - 1):
+        one = torch.tensor([latent])
+        value = space.encode(x)[..., one].detach().requires_grad_()
+        (space.write(x, one, value) * gradient).sum().backward()
+        torch.testing.assert_close(found[..., one], value.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_a_gradient_at_heads_is_pulled_back_whole(subject: Subject) -> None:
+    space = SaeLatents(random_sae("standard"), Site("head_out", 0), subject=subject)
+    x, gradient = torch.randn(2, 5, WIDTH), torch.randn(2, 5, WIDTH)
+    shape = (2, 5, subject.n_heads, subject.d_head)
+    apart = space.pull_back(x.view(shape), gradient.view(shape))
+    assert torch.equal(apart, space.pull_back(x, gradient))
+
+
 def test_a_sae_of_another_width_is_refused(subject: Subject) -> None:
     with pytest.raises(UserError, match=r"width 96.*is 128 wide"):
         SaeLatents(random_sae("topk", width=96), Site("resid_post", 0), subject=subject)
