@@ -109,7 +109,7 @@ class KnowledgeNeurons:
             sets = [(TOGETHER, features), *((f"{CONTROL} {n}", c) for n, c in enumerate(controls))]
             for how, factor in ways.items():
                 for name, changed in sets:
-                    edits = scales(changed, factor, self.positions)
+                    edits = scales(changed, factor, self.config.positions)
                     rows.append(self._asked(edits, of=group, how=how, set=name))
         outcomes = pd.concat(rows, ignore_index=True)
         step.table("outcomes", outcomes)
@@ -128,12 +128,6 @@ class KnowledgeNeurons:
         for name, svg in page.files().items():
             step.figure(name, svg)
         write_text(step.folder / "report.html", render_page(page.page()))
-
-    @property
-    def positions(self) -> str | list[int]:
-        """The positions as interventions take them."""
-        named = self.config.positions
-        return named if isinstance(named, str) else list(named)
 
     def _attributions(
         self, group: str, advance: Callable[[float | int], None]
@@ -164,17 +158,8 @@ class KnowledgeNeurons:
         """The outcome of every question under some interventions."""
         with self.subject.intervene(*edits):
             outcome = ask(self.subject, self.questions)
-        return pd.DataFrame(
-            {
-                **names,
-                "question": np.arange(len(self.questions)),
-                "group": [question.group for question in self.questions],
-                "answer": outcome.answer,
-                "foil": outcome.foil,
-                "flips": outcome.prefers_foil,
-                "top_flips": self._top_flips(outcome.top),
-            }
-        )
+        frame = outcome.frame(self.questions, **names)
+        return frame.assign(top_flips=self._top_flips(outcome.top))
 
     def _top_flips(self, top: np.ndarray) -> list[bool]:
         """Whether the likeliest of all tokens is a foil of the question's group, and no answer of it."""

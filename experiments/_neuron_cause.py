@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from experiments._neuron_cause_page import CausePage
@@ -90,7 +89,7 @@ class NeuronCause:
         changes = [(name, features, to) for to in self.config.ablate_to for name, features in sets]
         with step.progress.task("ablating", total=len(changes), unit="changes") as advance:
             for name, features, to in changes:
-                edits = ablations(features, to, statistics, self.positions, self.config.seed)
+                edits = ablations(features, to, statistics, self.config.positions, self.config.seed)
                 rows.append(self._asked(edits, set=name, to=to))
                 advance(1)
         outcomes = pd.concat(rows, ignore_index=True)
@@ -116,7 +115,7 @@ class NeuronCause:
             for name, features in sets:
                 values = dose_values(features, statistics, self.config.doses)
                 for number, dose in enumerate(values):
-                    edits = clamps(features, dose, self.positions)
+                    edits = clamps(features, dose, self.config.positions)
                     share = number / (self.config.doses - 1)
                     rows.append(self._asked(edits, set=name, share=share, value=float(dose[0])))
                     advance(1)
@@ -138,12 +137,6 @@ class NeuronCause:
             step.figure(name, svg)
         write_text(step.folder / "report.html", render_page(page.page()))
 
-    @property
-    def positions(self) -> str | list[int]:
-        """The positions as interventions take them."""
-        named = self.config.positions
-        return named if isinstance(named, str) else list(named)
-
     def _sets(self, mined: Mined, picked: Path) -> list[tuple[str, list[FeatureRef]]]:
         """The picked features together, some of them alone, and the controls of all and of each."""
         features = [FeatureRef.parse(key, self.spaces) for key in read_json(picked)]
@@ -158,18 +151,7 @@ class NeuronCause:
     def _asked(self, edits: Sequence[Intervention], **names: str | float) -> pd.DataFrame:
         """The outcome of every question under some interventions."""
         with self.subject.intervene(*edits):
-            outcome = ask(self.subject, self.questions)
-        return pd.DataFrame(
-            {
-                **names,
-                "question": np.arange(len(self.questions)),
-                "group": [question.group for question in self.questions],
-                "answer": outcome.answer,
-                "foil": outcome.foil,
-                "right": outcome.right,
-                "prefers_foil": outcome.prefers_foil,
-            }
-        )
+            return ask(self.subject, self.questions).frame(self.questions, **names)
 
     def _statistics(self, mined: Mined) -> Statistics:
         return {space.name: mined.statistics(space.name) for space in self.spaces}

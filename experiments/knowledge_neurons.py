@@ -39,7 +39,7 @@ class Config(ExperimentConfig):
     least_share: float = Field(0.7, gt=0, le=1)
     """A feature is kept if it counts for this share of a group's prompts (see `wanted`)."""
     wanted: tuple[int, int] | None = (1, 5)
-    """The share moves by 0.05 until so many features are kept (the published code: 2 to 5); null: it stays."""
+    """The share moves by 0.05 until so many are kept (the published code: 2 to 5); null: it stays."""
     enhance: float = Field(2.0, gt=1)
     """By what enhancing multiplies a feature; erasing sets it to zero."""
     positions: Named | tuple[int, ...] = "last"

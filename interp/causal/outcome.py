@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -30,6 +31,20 @@ class Outcome:
     def prefers_foil(self) -> Bool[np.ndarray, " question"]:
         """Whether the foils are likelier than the answers; false without foils."""
         return self.foil > self.answer
+
+    def frame(self, questions: Sequence[Question], **names: str | float) -> pd.DataFrame:
+        """A row for each question: `names` in every row, then its number, group, and what came out."""
+        return pd.DataFrame(
+            {
+                **names,
+                "question": np.arange(len(questions)),
+                "group": [question.group for question in questions],
+                "answer": self.answer,
+                "foil": self.foil,
+                "right": self.right,
+                "flips": self.prefers_foil,
+            }
+        )
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from interp.errors import UserError
 from interp.intervene.place import at
 from interp.intervene.positions import Positions, check_positions, chosen
 from interp.intervene.values import Values
@@ -16,9 +17,19 @@ class PositionEdit(ABC):
     """Changes the activation at some sites, at some positions; all else stays as it was, to the bit.
 
     Values `by_position`, if it has any, hold for the prompt alone.
+
+    Raises:
+        UserError: values by position are to be written at generated positions only.
     """
 
     def __init__(self, sites: Sequence[Site], positions: Positions, given: Values | None = None) -> None:
+        generated = isinstance(positions, str) and positions == "generated"
+        if generated and given is not None and given.by_position:
+            raise UserError(
+                "values for the positions of a prompt reach no generated one",
+                given.place,
+                "use other positions, or one value for every position",
+            )
         self.sites = tuple(sites)
         self.positions = positions
         self.given = given

@@ -328,9 +328,11 @@ class Subject:
         everything anew for each token, to the same result.
 
         Raises:
-            UserError: prompt and new tokens do not fit the context.
+            UserError: prompt and new tokens do not fit the context, or tokens are of several prompts.
         """
         if isinstance(text, Tensor):
+            if len(text) != 1:
+                raise UserError(f"{len(text)} rows of tokens are not one prompt", "text", "use generate_ids")
             tokens, mask = text, torch.ones_like(text)
         else:
             tokens, mask = self.to_batch([text] if isinstance(text, str) else text)
@@ -357,6 +359,8 @@ class Subject:
                 f"ask for at most {max(0, self.n_ctx - start)}",
             )
         self._check_tokens(tokens)
+        if not bool(attention_mask[:, -1].all()):
+            raise UserError("a prompt ends in padding", "attention_mask", "pad on the left, as to_batch does")
         tokens, mask = tokens.to(self.device), attention_mask.to(self.device)
         step = self._cached_step(start) if use_cache else self._whole_step(start)
         end_id = self.tokenizer.eos_token_id

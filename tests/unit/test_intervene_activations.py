@@ -237,3 +237,10 @@ def test_samples_follow_the_distribution() -> None:
     drawn = continuations(lambda tokens, mask: logits.expand(4000, 3), prompt, prompt + 1, 1, 1.0, 7, None)
     shares = torch.tensor(drawn).flatten().bincount(minlength=3) / 4000
     torch.testing.assert_close(shares, logits.exp(), atol=0.03, rtol=0)
+
+
+def test_values_of_a_prompt_cannot_be_written_behind_it() -> None:
+    subject = world("hooked")
+    with pytest.raises(UserError, match="generated"):
+        Replace(subject, BEHIND, torch.zeros(*TOKENS.shape, 128), "generated")
+    Replace(subject, BEHIND, torch.zeros(128), "generated")

@@ -263,3 +263,8 @@ def test_the_shortest_prompt_decides() -> None:
         world().logits(BATCH[:1], MASK[:1])
         with pytest.raises(UserError, match=r"(?s)has 3 tokens.*shortest prompt"):
             world().logits(BATCH, MASK)
+
+
+def test_generation_behind_padding_is_refused() -> None:
+    with pytest.raises(UserError, match="ends in padding"):
+        world().generate_ids(BATCH, MASK.flip(1), 3)
