@@ -42,8 +42,6 @@ from saes.load import load as load_sae
 from saes.train import train
 
 NOTES = (
-    "The world model was trained with a two-token attention window in its first four layers; it is run here "
-    "without one.",
     "Descriptions are written without a language model, from patterns of tokens: what cannot be said in "
     "tokens is not described. The score is of all the patterns found, of which the sentence names the "
     "strongest.",
@@ -265,7 +263,7 @@ class MainJob:
             mined,
             self.site,
             found_auroc=self.config.concepts.found_auroc,
-            notes=NOTES if self.subject.name == "world" else NOTES[1:],
+            notes=NOTES,
         )
         step.figure("scores", overview_figure(data.populations, data.features, standalone=True))
         step.figure(

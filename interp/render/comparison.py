@@ -53,7 +53,7 @@ def comparison_data(
     """Everything on the page, from the finished steps `mine_neurons`, `train_sae`, `mine_latents`,
     `describe`, `score` and, where the corpus has labels, `concepts`.
 
-    `notes` are sentences about the subject and the limits of the study that its reader must know.
+    `notes` are sentences about the limits of the study that its reader must know.
     """  # fmt: skip
     steps = run.folder / "steps"
     table = pd.read_parquet(steps / "score" / "tables" / "features.parquet")
@@ -68,7 +68,7 @@ def comparison_data(
     neurons = sum(m.exemplars[name]["explain"].n_features for name, m in mined.items() if name[:4] == "mlp.")
     latents = f"sae.{sae_site}"
     return ReportData(
-        subject=subject_facts(subject, notes[0] if notes else ""),
+        subject=subject_facts(subject),
         run=run_facts(run),
         corpus=_corpus(corpus, metrics, mined),
         populations=[
@@ -86,7 +86,7 @@ def comparison_data(
         concepts=concepts,
         sae=_sae(steps / "train_sae", sae_site, mined[latents].exemplars[latents]["explain"], metrics),
         timing=step_seconds(run),
-        limits=list(notes[1:]),
+        limits=list(notes),
         special_ids=frozenset(subject.special_ids),
         found_auroc=found_auroc,
     )

@@ -10,13 +10,14 @@ from typing import Any
 import yaml
 from safetensors import safe_open
 
+from interp.organism import TRAINING_NOTE
 from interp.render.data import RunInfo, SubjectInfo
 from interp.subject import Subject
 from interp.track.run import Run
 
 
-def subject_facts(subject: Subject, note: str = "") -> SubjectInfo:
-    """The model in figures; `note` is one sentence that a reader must know about it."""
+def subject_facts(subject: Subject) -> SubjectInfo:
+    """The model in figures, with what a reader must know of the bundled one."""
     return SubjectInfo(
         name=subject.name,
         architecture=subject.info.architecture,
@@ -26,7 +27,7 @@ def subject_facts(subject: Subject, note: str = "") -> SubjectInfo:
         vocabulary=subject.d_vocab,
         context_size=subject.n_ctx,
         backend=subject.backend,
-        note=note,
+        note=TRAINING_NOTE if subject.name == "world" else "",
     )
 
 
