@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.attribution.baseline import Baseline, Statistics
+from interp.attribution.baseline import Statistics
 from interp.attribution.passes import laid_out, target_values
 from interp.attribution.stacked import values_under
 from interp.attribution.target import Target
 from interp.features.space import FeatureSpace
 from interp.intervene import Ablate
+from interp.intervene.features import AblateTo
 from interp.intervene.positions import Positions
 from interp.subject.subject import Subject
 
@@ -39,7 +40,7 @@ def ablation_effects(
     target: Target,
     chosen: Sequence[Chosen],
     *,
-    to: Baseline = "zero",
+    to: AblateTo = "zero",
     statistics: Statistics | None = None,
     rows_at_once: int = 64,
 ) -> Float[Tensor, "chosen batch"]:
@@ -50,7 +51,7 @@ def ablation_effects(
 
     Raises:
         UserError: before the model runs, a feature or position does not exist, the target does not fit, or a
-            mean lacks statistics.
+            mean or a sample lacks statistics.
     """
     prompts = laid_out(subject, tokens, mask)
     known = statistics or {}

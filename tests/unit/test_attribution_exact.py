@@ -45,7 +45,11 @@ def chosen_of(spaces: list[FeatureSpace]) -> list[Chosen]:
     ]
 
 
-@pytest.mark.parametrize(("to", "rows_at_once"), [("zero", 1), ("zero", 7), ("mean", 64)])
+def sample(space: FeatureSpace) -> torch.Tensor:
+    return torch.randn(9, space.n_features, generator=torch.Generator().manual_seed(4))
+
+
+@pytest.mark.parametrize(("to", "rows_at_once"), [("zero", 1), ("zero", 7), ("mean", 64), ("resample", 7)])
 def test_an_effect_is_what_ablating_and_running_again_gives(
     subject: Subject, spaces: list[FeatureSpace], to: str, rows_at_once: int
 ) -> None:
@@ -53,7 +57,7 @@ def test_an_effect_is_what_ablating_and_running_again_gives(
     target = Target.of(subject, ["paris", "london"], distractor="rome")
     statistics = {
         s.name: FeatureStatistics(
-            s.name, (0.5,), torch.zeros(s.n_features, 1), torch.full((s.n_features,), 0.7)
+            s.name, (0.5,), torch.zeros(s.n_features, 1), torch.full((s.n_features,), 0.7), sample(s)
         )
         for s in spaces
     }
