@@ -120,7 +120,7 @@ class QualityPage:
         ]  # fmt: skip
         rows = [
             [row["effects"], row["approximation"],
-             *(estimate(row, measure + end) for measure in MEASURES for end in ("", "_random")), row["n"]]
+             *(Estimate.of(row, measure + end) for measure in MEASURES for end in ("", "_random")), row["n"]]
             for row in self.rows
         ]  # fmt: skip
         caption = (
@@ -132,7 +132,7 @@ class QualityPage:
         ranked = sorted(self.rows, key=lambda row: row["spearman"])
         said = []
         for word, row in (("best", ranked[-1]), ("worst", ranked[0])):
-            found = estimate(row, "spearman")
+            found = Estimate.of(row, "spearman")
             said.append(f"{word} by {_name(row)}, with {measured(found)} ({interval(found)})")
         null = max(abs(row["spearman_random"]) for row in self.rows)
         return f"The effects are ranked {'; '.join(said)}; random order reaches {number(null)} at most."
@@ -142,8 +142,8 @@ class QualityPage:
             EstimateRow(
                 _name(row),
                 [
-                    Entry("neuron", estimate(row, measure)),
-                    Entry("random", estimate(row, f"{measure}_random")),
+                    Entry("neuron", Estimate.of(row, measure)),
+                    Entry("random", Estimate.of(row, f"{measure}_random")),
                 ],
             )
             for row in self.rows
@@ -153,11 +153,6 @@ class QualityPage:
         return lambda width: estimates(
             rows, x_name=name, names=NAMES, null=null, width=width, standalone=standalone
         )
-
-
-def estimate(row: Mapping[str, Any], name: str) -> Estimate:
-    """A column of a row with its interval."""
-    return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"])
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -54,8 +54,6 @@ class KnowledgeNeurons:
                 "give one answer and a foil for each: whether the answer flips is judged between them",
             )
         self.searched, self.questions = halves(asked, config.seed)
-        if not self.questions:
-            raise UserError("there are too few questions", "questions", "give at least two of each group")
         self.groups = list(dict.fromkeys(question.group for question in asked))
 
     def run(self) -> None:

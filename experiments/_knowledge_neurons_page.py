@@ -122,7 +122,7 @@ class KnowledgePage:
         ]  # fmt: skip
         rows = [
             [row["of"], row["group"], row["how"], NAMES["neuron" if row["set"] == TOGETHER else "random"],
-             *(estimate(row, name) for name in ("answer", "foil", "flips", "top_flips")), row["questions"]]
+             *(Estimate.of(row, name) for name in ("answer", "foil", "flips", "top_flips")), row["questions"]]
             for row in self.flips.to_dict("records")
         ]  # fmt: skip
         return Table("shifts and flips", "Each change on the prompts of every group", columns, rows)
@@ -137,7 +137,7 @@ class KnowledgePage:
                 continue
             erased, random = rows[TOGETHER], rows[RANDOM]
             factor = Estimate(*(math.exp(erased[f"foil{end}"]) for end in ("", "_low", "_high")))
-            flipped = estimate(erased, "flips")
+            flipped = Estimate.of(erased, "flips")
             said.append(
                 f"erasing those of {group} multiplies the foil's probability by {measured(factor)} "
                 f"({interval(factor)}; random features {number(math.exp(random['foil']))}) and flips "
@@ -168,14 +168,9 @@ class KnowledgePage:
             EstimateRow(
                 label,
                 [
-                    Entry("neuron", estimate(rows[TOGETHER], column)),
-                    Entry("random", estimate(rows[RANDOM], column)),
+                    Entry("neuron", Estimate.of(rows[TOGETHER], column)),
+                    Entry("random", Estimate.of(rows[RANDOM], column)),
                 ],
             )
             for label, rows in table.items()
         ]
-
-
-def estimate(row: Mapping[str, Any], name: str) -> Estimate:
-    """A column of a row with its interval."""
-    return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"])

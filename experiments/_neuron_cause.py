@@ -16,7 +16,6 @@ from interp.causal.outcome import ask, halves
 from interp.causal.pick import by_attribution, by_concept
 from interp.corpus.questions import open_questions
 from interp.corpus.source import open_corpus
-from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.mining.exemplars import Mined
 from interp.mining.mine import mine
@@ -42,14 +41,13 @@ class NeuronCause:
         self.spaces = open_spaces(config.spaces, self.subject)
         self.corpus = open_corpus(config.corpus, self.subject)
         if isinstance(config.pick, PickById):
-            [FeatureRef.parse(key, self.spaces) for key in config.pick.features]
+            for key in config.pick.features:
+                FeatureRef.parse(key, self.spaces)
         asked = open_questions(config.questions, self.subject, config.seed)
         if config.answers:
             counted = tuple(self.subject.single_token(word, "answers") for word in config.answers)
             asked = [replace(question, answers=counted, foils=()) for question in asked]
         self.to_pick_on, self.questions = halves(asked, config.seed)
-        if not self.questions:
-            raise UserError("there are too few questions", "questions", "give at least two of each group")
 
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.corpus.questions import Question
+from interp.errors import UserError
 from interp.subject.subject import Subject
 
 
@@ -82,10 +83,16 @@ def halves(questions: Sequence[Question], seed: int) -> tuple[list[Question], li
     """Two halves of every group, drawn at random: one to choose on, one to report on.
 
     Questions with the same prompt fall into the same half.
+
+    Raises:
+        UserError: there are too few to fill both.
     """
     rng = np.random.default_rng(seed)
     first: set[tuple[int, ...]] = set()
     for group in dict.fromkeys(question.group for question in questions):
         prompts = list(dict.fromkeys(q.prompt for q in questions if q.group == group))
         first.update(prompts[place] for place in rng.permutation(len(prompts))[::2])
-    return [q for q in questions if q.prompt in first], [q for q in questions if q.prompt not in first]
+    halved = [q for q in questions if q.prompt in first], [q for q in questions if q.prompt not in first]
+    if not all(halved):
+        raise UserError("there are too few questions", "questions", "give at least two of each group")
+    return halved

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Number = float | int  # beartype does not take an int for a float
 Kind = Literal["neuron", "latent", "direction", "random"]
@@ -27,6 +27,11 @@ class Estimate:
     value: Number | None
     low: Number | None = None
     high: Number | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], name: str) -> "Estimate":
+        """The columns `name`, `name_low` and `name_high` of a table's row."""
+        return cls(row[name], row[f"{name}_low"], row[f"{name}_high"])
 
     @property
     def point(self) -> Number | None:

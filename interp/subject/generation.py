@@ -1,12 +1,47 @@
 """Generating: one token after another, for several prompts at once."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.subject.backend import Backend
+from interp.subject.forward import ForwardPass
+
 Step = Callable[[Tensor, Tensor], Tensor]
+"""From all tokens so far and their mask [batch, seen] to the logits [batch, d_vocab] after the last."""
+Passing = Callable[[ForwardPass, Callable[[], Any]], Any]
+"""Runs a computation while interventions know which pass it is, and gives what it gave."""
+
+
+def cached_step(backend: Backend, passing: Passing, prompt_length: int) -> Step:
+    """A step that computes only what is new, behind the keys and values of what was."""
+    cache: Any = None
+    seen = 0
+
+    def step(tokens: Tensor, mask: Tensor) -> Tensor:
+        nonlocal cache, seen
+        forward = ForwardPass(tokens, mask.bool(), seen, prompt_length)
+        new = tokens[:, seen:]
+        logits, cache = passing(forward, lambda: backend.extend(new, mask, cache))
+        seen = tokens.shape[1]
+        last: Tensor = logits[:, -1]
+        return last
+
+    return step
+
+
+def whole_step(backend: Backend, passing: Passing, prompt_length: int) -> Step:
+    """A step that computes everything anew."""
+
+    def step(tokens: Tensor, mask: Tensor) -> Tensor:
+        forward = ForwardPass(tokens, mask.bool(), 0, prompt_length)
+        last: Tensor = passing(forward, lambda: backend.forward(tokens, mask))[:, -1]
+        return last
+
+    return step
 
 
 def continuations(

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, overload, runtime_checkable
+from typing import Any, TypeVar, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -13,8 +12,9 @@ from interp.errors import UserError
 from interp.subject.backend import Backend
 from interp.subject.folder import SubjectInfo
 from interp.subject.forward import ForwardPass, Intervention, whole
-from interp.subject.generation import Step, continuations
+from interp.subject.generation import cached_step, continuations, whole_step
 from interp.subject.hooks import Hook
+from interp.subject.reading import Reading, RunOutput
 from interp.subject.site import Site
 from interp.subject.text import Text
 from interp.subject.writer import Writer
@@ -24,40 +24,8 @@ Edit = Callable[[Tensor], Tensor]
 Result = TypeVar("Result")
 
 
-@runtime_checkable
-class Reading(Protocol):
-    """What `Subject.run` needs of a feature space: where to read, and how."""
-
-    @property
-    def name(self) -> str:
-        """The key of its features in the output."""
-        ...
-
-    @property
-    def site(self) -> Site:
-        """Where to read."""
-        ...
-
-    def encode(self, activation: Tensor) -> Tensor:
-        """Features of an activation."""
-        ...
-
-
 class _EverythingSeen(Exception):
     """Ends a forward pass once every requested site was visited."""
-
-
-@dataclass(frozen=True)
-class RunOutput:
-    """`logits` [batch, pos, d_vocab], `features` [batch, pos, feature] by space, `tokens` [batch, pos].
-
-    `attention_mask` [batch, pos] is 0 at the padding of shorter texts, where the other values mean nothing.
-    """
-
-    logits: Tensor
-    features: dict[str, Tensor]
-    tokens: Tensor
-    attention_mask: Tensor
 
 
 class Subject:
@@ -362,7 +330,8 @@ class Subject:
         if not bool(attention_mask[:, -1].all()):
             raise UserError("a prompt ends in padding", "attention_mask", "pad on the left, as to_batch does")
         tokens, mask = tokens.to(self.device), attention_mask.to(self.device)
-        step = self._cached_step(start) if use_cache else self._whole_step(start)
+        make_step = cached_step if use_cache else whole_step
+        step = make_step(self._backend, self._passing, start)
         end_id = self.tokenizer.eos_token_id
         return continuations(step, tokens, mask, max_new_tokens, temperature, seed, end_id)
 
@@ -399,29 +368,6 @@ class Subject:
         tokens = tokens.to(self.device)
         mask = None if mask is None else mask.to(self.device)
         return self._passing(whole(tokens, mask), lambda: self._backend.forward(tokens, mask))
-
-    def _cached_step(self, prompt_length: int) -> Step:
-        cache: Any = None
-        seen = 0
-
-        def step(tokens: Tensor, mask: Tensor) -> Tensor:
-            nonlocal cache, seen
-            forward = ForwardPass(tokens, mask.bool(), seen, prompt_length)
-            new = tokens[:, seen:]
-            logits, cache = self._passing(forward, lambda: self._backend.extend(new, mask, cache))
-            seen = tokens.shape[1]
-            last: Tensor = logits[:, -1]
-            return last
-
-        return step
-
-    def _whole_step(self, prompt_length: int) -> Step:
-        def step(tokens: Tensor, mask: Tensor) -> Tensor:
-            forward = ForwardPass(tokens, mask.bool(), 0, prompt_length)
-            logits = self._passing(forward, lambda: self._backend.forward(tokens, mask))
-            return logits[:, -1]
-
-        return step
 
     def _passing(self, forward: ForwardPass, compute: Callable[[], Result]) -> Result:
         """Runs the model while interventions know which pass it is."""

@@ -48,7 +48,7 @@ def forward(reference: Any, kind: str, distractor: int) -> Any:
 def test_activation_times_gradient(subject: Subject, reference: Any, kind: str) -> None:
     london = subject.single_token("london") if kind == "logit_difference" else None
     word = "london" if kind == "log_prob" else "paris"  # the log-probability of paris hardly moves
-    target = Target.of(subject, word, kind=kind, distractor=london)  # type: ignore[arg-type]
+    target = Target.of(subject, word, kind=kind, distractor=london)
     tokens = subject.to_tokens(TEXT)
     neurons = [MlpNeurons(subject, layer) for layer in range(subject.n_layers)]
     ours = activation_times_gradient(subject, tokens, None, target, neurons)

@@ -48,7 +48,7 @@ def test_effects_of_one_cluster_are_drawn_together() -> None:
     many = np.tile(approximation, copies), np.tile(exact, copies)
 
     def width(estimate: object) -> float:
-        return estimate.high - estimate.low  # type: ignore[attr-defined]
+        return estimate.high - estimate.low
 
     plain = width(agreement(approximation, exact, draws=200).approximation.spearman)
     clustered = width(agreement(*many, cluster=cluster, draws=200).approximation.spearman)

@@ -68,7 +68,7 @@ def test_an_effect_is_what_ablating_and_running_again_gives(
         mask,
         target,
         chosen,
-        to=to,  # type: ignore[arg-type]
+        to=to,
         statistics=statistics,
         rows_at_once=rows_at_once,
     )
@@ -77,7 +77,7 @@ def test_an_effect_is_what_ablating_and_running_again_gives(
     clean = target_values(subject, prompts, target)
     for one, effect in zip(chosen, found, strict=True):
         given = statistics[one.space.name]
-        with subject.intervene(Ablate(one.space, one.feature_id, to, one.positions, statistics=given)):  # type: ignore[arg-type]
+        with subject.intervene(Ablate(one.space, one.feature_id, to, one.positions, statistics=given)):
             expected = clean - target_values(subject, prompts, target)
         torch.testing.assert_close(effect, expected, atol=1e-4, rtol=1e-3)
     assert float(found.abs().max()) > 0.05
@@ -120,7 +120,7 @@ def test_bad_choices_are_refused_before_the_model_runs(subject: Subject) -> None
     )
     ran: list[str] = []
     good = Chosen(neurons, 0)
-    with subject.edited({Site("embed"): lambda x: ran.append("ran") or x}):  # type: ignore[func-returns-value]
+    with subject.edited({Site("embed"): lambda x: ran.append("ran") or x}):
         for bad, message in [
             (Chosen(neurons, 320), "feature 320 does not exist"),
             (Chosen(neurons, -1), "feature -1 does not exist"),

@@ -84,7 +84,7 @@ def test_in_a_linear_model_it_is_the_product_of_the_weights(linear: Subject) -> 
     target = Target.of(linear, "paris", distractor="london")
     late, early = MlpNeurons(linear, 7), MlpNeurons(linear, 6)
     found = attribute(linear, TEXT, target, [early, late])
-    inner, outer, unembed = linear._backend.inner, linear._backend.outer, linear.unembedding()  # type: ignore[attr-defined]
+    inner, outer, unembed = linear._backend.inner, linear._backend.outer, linear.unembedding()
     read = unembed[:, target.token_ids[0]] - unembed[:, target.distractor_ids[0]]
     n = found.tokens.shape[1]
     expected = torch.zeros(n, linear.d_mlp or 0)
@@ -206,7 +206,7 @@ def test_the_largest_attributions_are_listed(subject: Subject, spaces: list[Feat
 def test_bad_input_is_refused_before_the_model_runs(subject: Subject) -> None:
     neurons = MlpNeurons(subject, 1)
     ran: list[str] = []
-    with subject.edited({Site("embed"): lambda x: ran.append("ran") or x}):  # type: ignore[func-returns-value]
+    with subject.edited({Site("embed"): lambda x: ran.append("ran") or x}):
         with pytest.raises(UserError, match="not one token"):
             attribute(subject, TEXT, "the capital", [neurons])
         with pytest.raises(UserError, match="position 6 is past"):

@@ -112,7 +112,7 @@ def test_in_a_linear_model_it_is_activation_times_gradient() -> None:
 @pytest.mark.parametrize("rule", ["riemann_middle", "endpoints"])
 def test_gradients_are_taken_where_the_rule_says(subject: Subject, rule: str) -> None:
     tokens, target, space = subject.to_tokens(PROMPTS[0]), Target.of(subject, "paris"), MlpNeurons(subject, 4)
-    found = integrated_gradients(subject, tokens, None, target, [space], steps=4, rule=rule)  # type: ignore[arg-type]
+    found = integrated_gradients(subject, tokens, None, target, [space], steps=4, rule=rule)
     activation = subject.read(tokens, [space.site])[space.site]
     alphas = [0.125, 0.375, 0.625, 0.875] if rule == "riemann_middle" else [0, 1 / 3, 2 / 3, 1]
     gradients = []

@@ -65,7 +65,7 @@ def test_each_patch_is_what_doing_it_by_hand_gives(subject: Subject, direction: 
         target,
         sites=sites,
         direction=direction,
-        rows_at_once=15,  # type: ignore[arg-type]
+        rows_at_once=15,
     )
     n = subject.to_batch(CLEAN)[0].shape[1]
     assert found.sites[sites[0]].shape == (2, n)
@@ -196,7 +196,7 @@ def test_bad_pairs_are_refused_before_the_model_runs(subject: Subject) -> None:
     target = Target.of(subject, "paris")
     neurons = MlpNeurons(subject, 1)
     ran: list[str] = []
-    with subject.edited({Site("embed"): lambda x: ran.append("ran") or x}):  # type: ignore[func-returns-value]
+    with subject.edited({Site("embed"): lambda x: ran.append("ran") or x}):
         for patch in (activation_patching, attribution_patching):
             with pytest.raises(
                 UserError, match=r"clean prompt has 6 tokens, the corrupted one 7: <bos>\|the"

@@ -285,7 +285,7 @@ BAD: dict[str, tuple[Callable[[], Intervention], str]] = {
 def test_bad_input_is_refused_before_the_model_runs(case: str) -> None:
     make, message = BAD[case]
     ran: list[int] = []
-    watch = world().edited({Site("embed"): lambda x: ran.append(1) or x})  # type: ignore[func-returns-value]
+    watch = world().edited({Site("embed"): lambda x: ran.append(1) or x})
     with watch, pytest.raises(UserError, match="(?s)" + message), world().intervene(make()):
         world().logits(TOKENS)
     assert not ran

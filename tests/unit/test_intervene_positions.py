@@ -170,7 +170,7 @@ def generated(subject: Subject, edits: list[Intervention], use_cache: bool) -> t
     """The tokens, and the residual stream they were read from [batch, step, d_model]."""
     read: list[Tensor] = []
     last = Site("resid_post", 7)
-    with subject.intervene(*edits), subject.edited({last: lambda x: read.append(x[:, -1].clone()) or x}):  # type: ignore[func-returns-value]
+    with subject.intervene(*edits), subject.edited({last: lambda x: read.append(x[:, -1].clone()) or x}):
         rows = subject.generate_ids(BATCH[:2], MASK[:2], 3, use_cache=use_cache)
     return rows, torch.stack(read, 1)
 
@@ -251,7 +251,7 @@ def test_positions_that_do_not_exist_are_refused_before_the_model_runs(case: str
         lambda: subject.generate_ids(TOKENS, torch.ones_like(TOKENS), 3),
     ]
     push = AddVector(subject, BEHIND, vector(128), positions=positions)
-    with subject.edited({Site("embed"): lambda x: ran.append(1) or x}), subject.intervene(push):  # type: ignore[func-returns-value]
+    with subject.edited({Site("embed"): lambda x: ran.append(1) or x}), subject.intervene(push):
         for call in ask:
             with pytest.raises(UserError, match="(?s)" + message):
                 call()

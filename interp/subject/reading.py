@@ -1,0 +1,40 @@
+"""What a subject needs of a feature space to read it, and what a reading pass gives."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from interp.subject.site import Site
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """What `Subject.run` needs of a feature space: where to read, and how."""
+
+    @property
+    def name(self) -> str:
+        """The key of its features in the output."""
+        ...
+
+    @property
+    def site(self) -> Site:
+        """Where to read."""
+        ...
+
+    def encode(self, activation: Tensor) -> Tensor:
+        """Features of an activation."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunOutput:
+    """`logits` [batch, pos, d_vocab], `features` [batch, pos, feature] by space, `tokens` [batch, pos].
+
+    `attention_mask` [batch, pos] is 0 at the padding of shorter texts, where the other values mean nothing.
+    """
+
+    logits: Tensor
+    features: dict[str, Tensor]
+    tokens: Tensor
+    attention_mask: Tensor
