@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import interp.subject
-from interp.corpus.batches import batches
+from interp.corpus.batches import Batch, batches
 from interp.corpus.document import Document
 from interp.features.neurons import MlpNeurons
 from interp.mining.config import MiningConfig
@@ -68,7 +68,7 @@ def speed() -> dict[str, float]:
     subject = interp.subject.load("world", device="cpu")
     corpus = some_documents(TOKENS)
     neurons = [MlpNeurons(subject, layer) for layer in range(subject.n_layers)]
-    stream = _batches(subject, corpus)
+    stream = laid_out(subject, corpus)
     laid = [torch.from_numpy(batch.tokens) for batch in stream]
     last = Site("mlp_post", subject.n_layers - 1)
     with torch.inference_mode():
@@ -100,7 +100,8 @@ def speed() -> dict[str, float]:
     return ratios
 
 
-def _batches(subject: Subject, corpus: Kept) -> list:
+def laid_out(subject: Subject, corpus: Kept) -> list[Batch]:
+    """The corpus' batches, made once."""
     return list(
         batches(
             corpus,

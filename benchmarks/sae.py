@@ -5,7 +5,11 @@ clipping and learning-rate schedule, the same settings, seed and cached activati
 (resid_post of layer 4), no logging, no checkpoints. Each shuffles the activations in its own way: ours by
 buffer, SAELens' by its mixing buffer. SAELens gets its input scale for nothing. Each round runs both,
 alternating which goes first; the figure is the median over rounds of the ratio of steps per second. TopK is
-where our step is another one (`saes.sparse`); `standard` has the same step in both, so it shows the loops.
+where our step is another one (`saes.sparse`); the others have SAELens' step in both, so they show the loops.
+
+The time of a step is also set against its floor: five matrix products of batch x width x latents.
+
+`interp bench sae_stream` has the loop from text to weights.
 """
 
 import io
@@ -24,15 +28,25 @@ from interp.organism.corpus import WorldCorpus
 from interp.subject import Site
 from saes import sparse
 from saes.config import SaeTraining
-from saes.fit import build_trainer, fit
+from saes.fit import fit
+from saes.fitting import build_trainer
 from saes.stream import SubjectActivations
 
+SITE = Site("resid_post", 4)
 ROUNDS = 5
 STEPS = 16
 CASES: dict[str, dict[str, Any]] = {
     "topk 128 -> 1024, k 16": {"architecture": {"kind": "topk", "k": 16}, "n_latents": 1024},
     "topk 128 -> 4096, k 32": {"architecture": {"kind": "topk", "k": 32}, "n_latents": 4096},
     "standard 128 -> 1024": {"architecture": {"kind": "standard"}, "n_latents": 1024},
+    "gated 128 -> 1024": {"architecture": {"kind": "gated"}, "n_latents": 1024},
+    "jumprelu 128 -> 1024": {"architecture": {"kind": "jumprelu"}, "n_latents": 1024},
+    "batchtopk 128 -> 1024, k 16": {"architecture": {"kind": "batchtopk"}, "n_latents": 1024},
+    "matryoshka 128 -> 1024, k 16": {"architecture": {"kind": "matryoshka"}, "n_latents": 1024},
+    "matching pursuit 128 -> 1024, 8": {
+        "architecture": {"kind": "matching_pursuit", "max_latents": 8},
+        "n_latents": 1024,
+    },
 }
 
 
@@ -74,6 +88,16 @@ def theirs(config: SaeTraining, activations: Tensor) -> float:
     return config.n_steps / (time.perf_counter() - start)
 
 
+def floor(config: SaeTraining, width: int) -> float:
+    """Seconds of the five matrix products that a dense step cannot do without."""
+    x, weights = torch.randn(config.batch_tokens, width), torch.randn(width, config.n_latents)
+    latents = x @ weights
+    start = time.perf_counter()
+    for _ in range(config.n_steps):
+        _ = x @ weights, latents @ weights.T, x.T @ latents, latents.T @ x, x @ weights
+    return (time.perf_counter() - start) / config.n_steps
+
+
 def _cycle(batches: tuple[Tensor, ...]) -> Iterator[Tensor]:
     while True:
         yield from batches
@@ -82,10 +106,8 @@ def _cycle(batches: tuple[Tensor, ...]) -> Iterator[Tensor]:
 def main() -> dict[str, float]:
     """Prints and returns the ratio of steps per second, ours over SAELens', for each case."""
     subject = interp.subject.load("world")
-    source = SubjectActivations(
-        subject, Site("resid_post", 4), WorldCorpus(1, 20_000), seed=0, buffer_tokens=16_384
-    )
-    activations = source.buffer(0)[0][:16_384].clone()
+    source = SubjectActivations(subject, [SITE], WorldCorpus(1, 20_000), seed=0, buffer_tokens=16_384)
+    activations = source.buffers(0)[0][SITE][:16_384].clone()
     print(f"{STEPS} steps of 2,048 activations a round, {ROUNDS} rounds, {torch.get_num_threads()} threads")
     ratios: dict[str, float] = {}
     for name, case in CASES.items():
@@ -100,7 +122,11 @@ def main() -> dict[str, float]:
                 pairs.append((speed, reference))
         ratios[name] = statistics.median(speed / reference for speed, reference in pairs)
         speed, reference = (statistics.median(side) for side in zip(*pairs, strict=True))
-        print(f"{name:24s} {speed:6.1f} steps/s, SAELens {reference:6.1f}: ratio {ratios[name]:.2f}")
+        least = min(floor(config, activations.shape[1]) for _ in range(ROUNDS))
+        print(
+            f"{name:32s} {speed:6.1f} steps/s, SAELens {reference:6.1f}: ratio {ratios[name]:.2f}; "
+            f"of the floor {1 / speed / least:.1f}, SAELens {1 / reference / least:.1f}"
+        )
     return ratios
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from interp.mining.exemplars import Mined
     from interp.mining.mine import mine
     from interp.organism.corpus import WorldCorpus
+    from interp.pydoc.corpus import PydocCorpus
     from interp.subject import Site, Subject, load
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ _HOMES = {
     "MiningConfig": "interp.mining.config",
     "MlpNeurons": "interp.features.neurons",
     "ProjectOut": "interp.intervene",
+    "PydocCorpus": "interp.pydoc.corpus",
     "Replace": "interp.intervene",
     "Scale": "interp.intervene",
     "Site": "interp.subject",
@@ -75,6 +77,7 @@ __all__ = [
     "MiningConfig",
     "MlpNeurons",
     "ProjectOut",
+    "PydocCorpus",
     "Replace",
     "Scale",
     "Site",

@@ -135,8 +135,30 @@ def show(
 
 
 @app.command()
-def configs() -> None:
-    """List the configs that come with the project, each with its purpose."""
+def configs(
+    estimate: Annotated[
+        str | None,
+        typer.Option(
+            "--estimate", metavar="CONFIG", help="Say what this config costs, in memory and time, instead."
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY.SUB=VALUE]...", help="With --estimate: values that replace the file's."),
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option("--tokens", help="With --estimate: the size of the corpus.")
+    ] = None,
+    tflops: Annotated[
+        float | None,
+        typer.Option("--tflops", help="With --estimate: the rate of another machine, of a matrix product."),
+    ] = None,
+) -> None:
+    """List the configs that come with the project, each with its purpose; or say what one costs."""
+    if estimate is not None:
+        with explained():
+            _print_estimate(estimate, overrides or [], tokens, tflops)
+        return
     from rich.table import Table
     from rich.text import Text
 
@@ -233,6 +255,29 @@ def _waiting(what: str) -> Iterator[None]:
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
+
+
+def _print_estimate(config: str, overrides: list[str], tokens: int | None, tflops: float | None) -> None:
+    from interp.config import load_config
+    from interp.estimate import Machine, estimate, measured_machine
+    from interp.track.progress import clock
+    from saes.cost import gigabytes
+
+    _, settings = load_config(config, overrides)
+    cost = estimate(settings, tokens)
+    machine = measured_machine()
+    if tflops is not None:
+        machine = Machine.of(tflops * 1e12, machine.bandwidth)
+    typer.echo(f"{settings.name}: about {gigabytes(cost.bytes)} and {clock(cost.seconds(machine))}")
+    typer.echo(
+        f"for a corpus of {cost.tokens:,} tokens, at {machine.flops / 1e12:.3g} TFLOP/s of a matrix product "
+        f"({'as given' if tflops is not None else 'measured here'}) and {gigabytes(machine.bandwidth)}/s "
+        "of copying; describing and scoring come on top"
+    )
+    for stage in cost.stages:
+        typer.echo(f"\n{stage.name}: {gigabytes(stage.bytes)}, {clock(cost.seconds(machine, stage))}")
+        for part in stage.parts:
+            typer.echo(f"  {gigabytes(part.bytes):>8}  {part.what} (lower {part.lower})")
 
 
 def _print_result(opened: "Run", seconds: float) -> None:

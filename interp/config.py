@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import experiments
-from interp.config_file import Source, nearest, read_config_file
-from interp.errors import UserError
+from interp.config_file import Source, read_config_file
+from interp.errors import UserError, nearest
 from interp.track.folder import check_run_name
 
 if TYPE_CHECKING:

@@ -1,14 +1,12 @@
 """Config files as text: YAML with `extends:`, `key.sub=value` overrides, and where every key came from."""
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from interp.errors import UserError
+from interp.errors import UserError, nearest
 
 
 @dataclass
@@ -116,11 +114,6 @@ def read_config_file(path: Path, readers: tuple[Path, ...] = ()) -> Source:
         raise UserError("`extends` must be one file name", own.place("extends"), "extends: other.yaml")
     base = read_config_file(path.parent / parent, (*readers, path))
     return Source(path, _merged(base.values, values), base.places | own.places)
-
-
-def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Return up to three of `known` that look like `name`."""
-    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

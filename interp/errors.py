@@ -1,5 +1,8 @@
 """The one exception for everything that a user can cause and a user can fix."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Something the user can put right: says what is wrong, where, and how to fix it.
@@ -12,3 +15,8 @@ class UserError(Exception):
         self.thing = thing
         self.place = place
         self.fix = fix
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three of `known` that look like `name`."""
+    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)

@@ -2,7 +2,8 @@
 
 from saes.config import SaeTraining
 from saes.latents import SaeLatents
-from saes.load import load
-from saes.train import train
+from saes.load import load, load_release
+from saes.release import releases
+from saes.train import Plan, train, train_together
 
-__all__ = ["SaeLatents", "SaeTraining", "load", "train"]
+__all__ = ["Plan", "SaeLatents", "SaeTraining", "load", "load_release", "releases", "train", "train_together"]

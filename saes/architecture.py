@@ -2,19 +2,31 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sae_lens import (
     BatchTopKTrainingSAEConfig,
     GatedTrainingSAEConfig,
     JumpReLUTrainingSAEConfig,
+    MatchingPursuitTrainingSAEConfig,
+    MatryoshkaBatchTopKTrainingSAEConfig,
     StandardTrainingSAEConfig,
     TopKTrainingSAEConfig,
 )
 from sae_lens.saes.sae import TrainingSAEConfig
 
+from interp.subject.site import Site
+from saes.transcoder import TranscoderTrainingConfig
+
+_SPARSITIES = ("k", "max_latents", "l1_coefficient", "l0_coefficient")
+
 
 class _Architecture(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @property
+    def sparsity_key(self) -> str:
+        """The setting that makes it sparse."""
+        return next(key for key in _SPARSITIES if getattr(self, key, None) is not None)
 
 
 class TopK(_Architecture):
@@ -121,4 +133,114 @@ class JumpReLU(_Architecture):
         )
 
 
-Architecture = Annotated[TopK | BatchTopK | Standard | Gated | JumpReLU, Field(discriminator="kind")]
+class Matryoshka(_Architecture):
+    """Batch top-k whose first latents must reconstruct alone (Bussmann et al. 2025, arXiv 2503.17547).
+
+    Nested prefixes of the dictionary each carry a reconstruction loss of their own, which keeps general
+    latents from being absorbed by specific ones. Saved as a JumpReLU SAE, as batch top-k is.
+    """
+
+    kind: Literal["matryoshka"] = "matryoshka"
+    k: float = Field(default=16.0, gt=0)
+    """Active latents per token, on average."""
+    shares: tuple[float, ...] = (0.0625, 0.125, 0.25, 0.5)
+    """Sizes of the nested prefixes as rising shares of the dictionary; the whole of it is always the last."""
+    aux_loss_coefficient: float = Field(default=1.0, ge=0)
+    """Weight of the dead latents' loss."""
+    initial_norm: float = Field(default=1.0, gt=0)
+    """Length of the initial decoder rows."""
+    threshold_rate: float = Field(default=0.05, gt=0, le=1)
+    """Step of the running mean of the threshold."""
+
+    @field_validator("shares")
+    @classmethod
+    def _rising(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if not shares or list(shares) != sorted(set(shares)) or shares[0] <= 0 or shares[-1] >= 1:
+            raise ValueError("must rise and lie between 0 and 1, such as [0.125, 0.5]")
+        return shares
+
+    def widths(self, n_latents: int) -> list[int]:
+        """Latents of every prefix, the whole dictionary last."""
+        return sorted({max(1, round(share * n_latents)) for share in self.shares} | {n_latents})
+
+    def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
+        """SAELens' configuration of this architecture; `shape` holds `d_in`, `d_sae`, dtype and the rest."""
+        return MatryoshkaBatchTopKTrainingSAEConfig(
+            k=self.k,  # as for batch top-k
+            matryoshka_widths=self.widths(shape["d_sae"]),
+            aux_loss_coefficient=self.aux_loss_coefficient,
+            topk_threshold_lr=self.threshold_rate,
+            decoder_init_norm=self.initial_norm,
+            **shape,
+        )
+
+
+class MatchingPursuit(_Architecture):
+    """Picks latents one after another, each the best for what is left (Costa et al. 2025, arXiv 2506.03093).
+
+    One matrix reads and writes. A step costs as many matrix products as a token takes latents.
+    """
+
+    kind: Literal["matching_pursuit"] = "matching_pursuit"
+    max_latents: int = Field(default=16, gt=0)
+    """Most latents a token may take."""
+    residual_threshold: float = Field(default=0.01, ge=0)
+    """A token takes no more once what is left is shorter than this, in scaled units."""
+
+    def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
+        """SAELens' configuration of this architecture; `shape` holds `d_in`, `d_sae`, dtype and the rest."""
+        return MatchingPursuitTrainingSAEConfig(
+            residual_threshold=self.residual_threshold,
+            max_iterations=self.max_latents,
+            decoder_init_norm=1.0,
+            **shape,
+        )
+
+
+class Transcoder(_Architecture):
+    """Predicts another site's activation from sparse latents of this one (Dunefsky et al. 2024, 2406.11944).
+
+    Saved as SAELens' transcoder, with `skip` its skip transcoder (Paulo et al. 2025, arXiv 2501.18823); with
+    `k` as their JumpReLU forms, as batch top-k is.
+    """
+
+    kind: Literal["transcoder"] = "transcoder"
+    to: str
+    """The site that is predicted, behind the one that is read: `mlp_out.3`."""
+    k: float | None = Field(default=None, gt=0)
+    """Active latents per token on average (batch top-k); left out, an L1 penalty makes them sparse."""
+    l1_coefficient: float = Field(default=1.0, ge=0)
+    """Weight of that penalty, for targets scaled to a mean norm of sqrt(d_out)."""
+    skip: bool = False
+    """Adds a linear map from input to output beside the latents."""
+    layer_norm: bool = True
+    """Reads every token's activation centred and scaled to variance 1, as the norm before an MLP does."""
+    aux_loss_coefficient: float = Field(default=1.0, ge=0)
+    """Weight of the dead latents' loss, with `k`."""
+    threshold_rate: float = Field(default=0.05, gt=0, le=1)
+    """Step of the running mean of the threshold, with `k`."""
+
+    @property
+    def target(self) -> Site:
+        """The site that is predicted."""
+        return Site.parse(self.to)
+
+    def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
+        """The training configuration; `shape` holds `d_in`, `d_out`, `d_sae`, dtype and the rest."""
+        return TranscoderTrainingConfig(
+            k=self.k,
+            l1_coefficient=self.l1_coefficient,
+            skip=self.skip,
+            aux_loss_coefficient=self.aux_loss_coefficient,
+            topk_threshold_lr=self.threshold_rate,
+            decoder_init_norm=1.0,
+            normalize_activations="layer_norm" if self.layer_norm else "none",
+            apply_b_dec_to_input=False,
+            **shape,
+        )
+
+
+Architecture = Annotated[
+    TopK | BatchTopK | Standard | Gated | JumpReLU | Matryoshka | MatchingPursuit | Transcoder,
+    Field(discriminator="kind"),
+]

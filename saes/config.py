@@ -56,7 +56,7 @@ class SaeTraining(BaseModel):
             raise ValueError(
                 f"training_tokens ({self.training_tokens}) must hold a batch ({self.batch_tokens})"
             )
-        k = getattr(self.architecture, "k", 1)
+        k = getattr(self.architecture, "k", None) or 1
         if k > self.n_latents:
             raise ValueError(f"architecture.k ({k}) must not exceed n_latents ({self.n_latents})")
         return self

@@ -1,13 +1,11 @@
-"""How good an SAE is: sparsity, reconstruction, and what the subject loses when it is spliced in."""
+"""How good a dictionary is: sparsity, reconstruction, and what the subject loses when it is spliced in."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
-from numpy.typing import NDArray
+from jaxtyping import Float
 from torch import Tensor
 
 from interp.corpus.batches import Batch, batches
@@ -16,23 +14,23 @@ from interp.errors import UserError
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.track.progress import Progress, silent
-from saes.latents import SaeLatents
-from saes.measures import RunningFigures, rate_histogram, recovered
+from saes.dictionary import Dictionary
+from saes.measures import RunningFigures, n_dense, rate_histogram, recovered
+from saes.splice import Documents, Splice, document_losses
 from saes.stream import activation_width
 
 Ablation = Literal["zero", "mean"]
-Replace = Callable[[Float[Tensor, "token d_in"]], Float[Tensor, "token d_in"]]
-Sums = NDArray[np.float64]
-Advance = Callable[[int], None]
+Replace = Callable[[Float[Tensor, "token d_in"]], Float[Tensor, "token d_out"]]
 
-
-def _ignore(amount: int) -> None:
-    pass
+_MOST_LOGITS = 2**26
 
 
 @dataclass(frozen=True)
 class SaeEvaluation:
-    """Figures of one SAE on documents it was not trained on. Everything is over counted positions only."""
+    """Figures of one dictionary on documents it was not trained on, over counted positions only.
+
+    x is the activation that is reconstructed; for a transcoder, the one that it predicts.
+    """
 
     split: str
     """Which split the documents are of."""
@@ -48,8 +46,16 @@ class SaeEvaluation:
     """Nats per token, of the subject as it is."""
     cross_entropy_spliced: float
     """Nats per token, with activations replaced by their reconstructions."""
+    cross_entropy_with_error: float
+    """The same with the reconstruction error added back: the clean one, but for rounding."""
     cross_entropy_ablated: float
     """Nats per token, with activations replaced by zero or their mean."""
+    kl_spliced: float
+    """KL(clean || spliced) of the next token's distribution, nats per token."""
+    kl_with_error: float
+    """The same with the error added back: 0, but for rounding."""
+    kl_ablated: float
+    """KL(clean || ablated), nats per token."""
     ablation: Ablation
     cross_entropy_recovered: float
     """(ablated - spliced) / (ablated - clean): 1 is perfect, 0 no better than ablation."""
@@ -57,22 +63,24 @@ class SaeEvaluation:
     """95% percentile bootstrap over documents."""
     n_dead: int
     """Latents that were never active in `n_tokens` tokens."""
+    n_dense: int
+    """Latents that were active on more than a tenth of the tokens."""
     firing_rates: list[float] = field(repr=False)
     """Share of tokens on which each latent is active."""
     rate_histogram: dict[str, int] = field(default_factory=dict)
     """Latents per decade of the firing rate; the key is the decade's lower edge."""
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, prefix: str = "sae") -> dict[str, float]:
         """The scalar figures under the names they are logged by."""
         plain = {key: float(value) for key, value in asdict(self).items() if isinstance(value, int | float)}
         low, high = self.cross_entropy_recovered_interval
         plain |= {"cross_entropy_recovered_low": low, "cross_entropy_recovered_high": high}
-        return {f"sae/{key}": value for key, value in plain.items()}
+        return {f"{prefix}/{key}": value for key, value in plain.items()}
 
 
 def evaluate(
     subject: Subject,
-    latents: SaeLatents,
+    latents: Dictionary,
     corpus: Corpus,
     *,
     split: Split = "report",
@@ -83,11 +91,12 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> SaeEvaluation:
-    """Measures an SAE on documents of a split that it was not trained on.
+    """Measures a dictionary on documents of a split that it was not trained on.
 
     Reads documents (`indices`, in order; all by default) until `max_tokens` tokens of the split are
     reached. Reconstructions are spliced in at counted positions only: BOS and template tokens keep their
-    activation, as an SAE never saw them. The cross-entropy is of the counted tokens, predicted from all.
+    activation, as an SAE never saw them. The cross-entropy is of the counted tokens, predicted from all;
+    the KL is of the predictions made at counted tokens.
 
     Raises:
         UserError: no token of the split counts.
@@ -98,7 +107,7 @@ def evaluate(
 
 def evaluate_batches(
     subject: Subject,
-    latents: SaeLatents,
+    latents: Dictionary,
     laid: list[Batch],
     split: str,
     *,
@@ -107,23 +116,30 @@ def evaluate_batches(
     progress: Progress | None = None,
 ) -> SaeEvaluation:
     """`evaluate` on rows that are laid out already; `split` only says where they come from."""
-    figures = RunningFigures(activation_width(subject, latents.site), latents.n_features)
-    losses = _Losses(subject, latents.site, laid)
-    with (progress or silent()).task("evaluating the SAE", total=4 * len(laid), unit="batches") as advance:
+    figures = RunningFigures(activation_width(subject, latents.target), latents.n_features)
+    documents = Documents(laid)
+    with (progress or silent()).task(
+        "evaluating the dictionary", total=5 * len(laid), unit="batches"
+    ) as advance:
         for batch in laid:
             _measure(subject, latents, batch, figures)
             advance(1)
-        level = (
-            figures.mean.float()
-            if ablation == "mean"
-            else torch.zeros(activation_width(subject, latents.site))
+        level = figures.mean.float() if ablation == "mean" else torch.zeros(len(figures.mean))
+        clean, under = document_losses(
+            subject,
+            documents,
+            {
+                "ablated": _splice(latents, lambda x, y: level.to(y.device).expand_as(y)),
+                "spliced": _splice(latents, lambda x, y: latents.reconstruct(x)),
+                "with error": _splice(latents, lambda x, y: _with_error(latents.reconstruct(x), y)),
+            },
+            advance,
         )
-        clean = losses.clean(advance)
-        ablated = losses.replaced(lambda x: level.to(x.device).expand_as(x), advance)
-        spliced = losses.replaced(latents.reconstruct, advance)
-    share, interval = recovered(clean, spliced, ablated, seed)
+    share, interval = recovered(clean, under["spliced"].cross_entropy, under["ablated"].cross_entropy, seed)
     rates = figures.firing_rates
-    n = int(losses.n_predicted.sum())
+    n_predicted, n_counted = documents.n_predicted.sum(), documents.n_counted.sum()
+    cross_entropy = {name: float(each.cross_entropy.sum() / n_predicted) for name, each in under.items()}
+    kl = {name: float(each.kl.sum() / n_counted) for name, each in under.items()}
     return SaeEvaluation(
         split=split,
         n_documents=len(clean),
@@ -131,13 +147,18 @@ def evaluate_batches(
         l0=float(rates.sum()),
         explained_variance=figures.explained_variance,
         mean_squared_error=figures.mean_squared_error,
-        cross_entropy_clean=float(clean.sum() / n),
-        cross_entropy_spliced=float(spliced.sum() / n),
-        cross_entropy_ablated=float(ablated.sum() / n),
+        cross_entropy_clean=float(clean.sum() / n_predicted),
+        cross_entropy_spliced=cross_entropy["spliced"],
+        cross_entropy_with_error=cross_entropy["with error"],
+        cross_entropy_ablated=cross_entropy["ablated"],
+        kl_spliced=kl["spliced"],
+        kl_with_error=kl["with error"],
+        kl_ablated=kl["ablated"],
         ablation=ablation,
         cross_entropy_recovered=share,
         cross_entropy_recovered_interval=interval,
         n_dead=int((rates == 0).sum()),
+        n_dense=n_dense(rates),
         firing_rates=rates.tolist(),
         rate_histogram=rate_histogram(rates),
     )
@@ -148,27 +169,31 @@ def training_probe(
     site: Site,
     corpus: Corpus,
     *,
+    target: Site | None = None,
     split: Split = "select",
     max_tokens: int = 4096,
     context_size: int = 128,
 ) -> Callable[[Replace], dict[str, float]]:
-    """The cross-entropy recovered (over zero ablation) of an SAE in training, for `saes.train(evaluate=...)`.
+    """The cross-entropy recovered (over zero ablation) of a dictionary in training: an `evaluate` of `train`.
 
-    Measured on a few documents of a split that is neither trained nor reported on; the subject's own losses
-    are computed once, on the first call.
+    Measured on a few documents of a split that is neither trained nor reported on; what ablation costs
+    is computed once, on the first call. `target` is the site a transcoder predicts.
 
     Raises:
         UserError: no token of the split counts.
     """
-    losses = _Losses(subject, site, held_out(subject, corpus, split, max_tokens, context_size))
-    bounds: list[float] = []
+    documents = Documents(held_out(subject, corpus, split, max_tokens, context_size))
+    ablated: list[float] = []
+
+    def loss(replace: Callable[[Tensor, Tensor], Tensor]) -> tuple[float, float]:
+        clean, under = document_losses(subject, documents, {"": Splice(site, target or site, replace)})
+        return float(clean.sum()), float(under[""].cross_entropy.sum())
 
     def probe(reconstruct: Replace) -> dict[str, float]:
-        if not bounds:
-            bounds.extend([float(losses.clean().sum()), float(losses.replaced(torch.zeros_like).sum())])
-        clean, ablated = bounds
-        spliced = float(losses.replaced(reconstruct).sum())
-        return {"sae/cross_entropy_recovered": (ablated - spliced) / (ablated - clean)}
+        if not ablated:
+            ablated.append(loss(lambda x, y: torch.zeros_like(y))[1])
+        clean, spliced = loss(lambda x, y: reconstruct(x))
+        return {"sae/cross_entropy_recovered": (ablated[0] - spliced) / (ablated[0] - clean)}
 
     return probe
 
@@ -184,6 +209,8 @@ def held_out(
 ) -> list[Batch]:
     """The first documents of a split, until `max_tokens` tokens are reached, laid out as batches.
 
+    A batch is smaller where the vocabulary is large, so that its logits fit into memory.
+
     Raises:
         UserError: no token of the split counts.
     """
@@ -198,7 +225,8 @@ def held_out(
             break
     if seen == 0:
         raise UserError(f"no document falls into the split {split!r}", corpus.name, "give more documents")
-    laid = list(batches(corpus, chosen, subject.bos_id, subject.special_ids, context_size, tokens_per_batch))
+    size = min(tokens_per_batch, max(context_size, _MOST_LOGITS // subject.d_vocab))
+    laid = list(batches(corpus, chosen, subject.bos_id, subject.special_ids, context_size, size))
     if not any(batch.n_counted for batch in laid):
         raise UserError(
             f"no token of the split {split!r} counts",
@@ -208,73 +236,26 @@ def held_out(
     return laid
 
 
-class _Losses:
-    """Cross-entropies summed per document, of the subject as it is and with a site's activations replaced."""
-
-    def __init__(self, subject: Subject, site: Site, laid: list[Batch]) -> None:
-        self._subject = subject
-        self._site = site
-        self._laid = laid
-        documents = sorted({int(index) for batch in laid for index in batch.document})
-        self._place = {document: place for place, document in enumerate(documents)}
-        self.n_predicted = np.zeros(len(documents), dtype=np.int64)
-        for batch in laid:
-            np.add.at(self.n_predicted, self._rows(batch), batch.counts[:, 1:].sum(1))
-
-    def _rows(self, batch: Batch) -> NDArray[np.int64]:
-        return np.array([self._place[int(index)] for index in batch.document], dtype=np.int64)
-
-    def _sums(
-        self, hooks: Callable[[Batch], dict[Site, Callable[[Tensor], Tensor]]], advance: Advance
-    ) -> Sums:
-        sums = np.zeros(len(self._place))
-        for batch in self._laid:
-            tokens = torch.from_numpy(batch.tokens)
-            with torch.inference_mode(), self._subject.edited(hooks(batch)):
-                losses = token_losses(self._subject.logits(tokens).cpu(), tokens)
-            counted = losses.double().numpy() * batch.counts[:, 1:]
-            np.add.at(sums, self._rows(batch), counted.sum(1))
-            advance(1)
-        return sums
-
-    def clean(self, advance: Advance = _ignore) -> Sums:
-        """Of the subject as it is [document]."""
-        return self._sums(lambda batch: {}, advance)
-
-    def replaced(self, replace: Replace, advance: Advance = _ignore) -> Sums:
-        """With the site's activations replaced at the positions that count [document]."""
-        return self._sums(
-            lambda batch: {self._site: at_counted(replace, torch.from_numpy(batch.counts))}, advance
-        )
+def _splice(latents: Dictionary, replace: Callable[[Tensor, Tensor], Tensor]) -> Splice:
+    return Splice(latents.site, latents.target, replace)
 
 
-def at_counted(replace: Replace, counts: Bool[Tensor, "row pos"]) -> Callable[[Tensor], Tensor]:
-    """A hook that replaces the activations of the positions that count and leaves all others."""
-
-    def hook(activation: Tensor) -> Tensor:
-        keep = counts.to(activation.device)
-        chosen = activation[keep]
-        new = activation.clone()
-        new[keep] = replace(chosen.flatten(1)).view_as(chosen).to(activation.dtype)
-        return new
-
-    return hook
+def _with_error(reconstruction: Tensor, y: Tensor) -> Tensor:
+    return reconstruction + (y - reconstruction)
 
 
-def token_losses(
-    logits: Float[Tensor, "row pos d_vocab"], tokens: Int[Tensor, "row pos"]
-) -> Float[Tensor, "row next"]:
-    """Nats of every next token [row, pos - 1]."""
-    return torch.nn.functional.cross_entropy(
-        logits[:, :-1].float().transpose(1, 2), tokens[:, 1:], reduction="none"
-    )
-
-
-def _measure(subject: Subject, latents: SaeLatents, batch: Batch, figures: RunningFigures) -> None:
+def _measure(subject: Subject, latents: Dictionary, batch: Batch, figures: RunningFigures) -> None:
     keep = torch.from_numpy(batch.counts)
+    read: list[Tensor] = []
+
+    def look(activation: Tensor) -> None:
+        read.append(activation[keep.to(activation.device)].flatten(1))
 
     def take(activation: Tensor) -> None:
-        chosen = activation[keep.to(activation.device)].flatten(1)
-        figures.add(chosen, latents.reconstruct(chosen), latents.encode(chosen))
+        y = activation[keep.to(activation.device)].flatten(1)
+        x = read.pop() if read else y
+        figures.add(y, latents.reconstruct(x), latents.encode(x))
 
-    subject.visit(torch.from_numpy(batch.tokens), {latents.site: take})
+    same = latents.site == latents.target
+    visitors = {latents.target: take} if same else {latents.site: look, latents.target: take}
+    subject.visit(torch.from_numpy(batch.tokens), visitors)

@@ -31,6 +31,7 @@ class SaeLatents:
     def __init__(self, sae: SAE[Any], site: Site, name: str | None = None, *, subject: Subject) -> None:
         self.name = name or f"sae.{site}"
         self.site = site
+        self.target = site
         architecture = sae.cfg.architecture()
         if architecture not in _SUPPORTED:
             raise UserError(

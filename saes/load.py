@@ -1,69 +1,138 @@
-"""Loading a trained SAE from a folder in SAELens' format, with every check a user needs."""
+"""Loading a trained SAE, from a folder or by release name, with every check a user needs."""
 
 import json
-import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, Literal
+from zipfile import BadZipFile
 
 import torch
 from sae_lens import SAE
 from sae_lens.constants import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
+from sae_lens.saes.transcoder import Transcoder
 from safetensors import SafetensorError
 
 from interp.errors import UserError
+from interp.subject.quiet import first_line
 from interp.subject.site import SITE_KINDS, Site
 from interp.subject.subject import Subject
+from saes import memory
+from saes.download import fetch, from_cache
 from saes.latents import SaeLatents
+from saes.release import Release, find_release, parse_release
+from saes.trained_on import TrainedOn, check_model, check_training, site_of_hook, site_trained_at, trained_on
+from saes.transcoder_latents import TranscoderLatents
+
+SaeDtype = Literal["float32", "bfloat16", "float16", "float64"]
+Latents = SaeLatents | TranscoderLatents
 
 
 def load(
     subject: Subject,
-    folder: str | Path,
+    source: str | Path,
     *,
     site: Site | None = None,
     name: str | None = None,
     check_model: bool = True,
-) -> SaeLatents:
-    """Loads an SAE that SAELens (or `saes.train`) saved, as a feature space of the subject.
+    dtype: SaeDtype | None = None,
+) -> Latents:
+    """Loads an SAE (or a transcoder) as a feature space: a folder, or RELEASE/SAE_ID of SAELens' registry.
 
-    The site is the one in the SAE's metadata. `site` says it for an SAE whose metadata does not.
+    A folder is one that SAELens or `saes.train` saved; only `cfg.json` and `sae_weights.safetensors` are
+    read. A release is read as `load_release` says. `site` says the site for an SAE whose metadata does not.
     `check_model=False` accepts one trained on a model of another name (a renamed copy, a fine-tuned one).
-    Only `cfg.json` and `sae_weights.safetensors` are read.
+    `dtype` is the float type of the SAE's weights (a folder: as saved, a release: float32 if left out); the
+    subject may have another.
 
     Raises:
-        UserError: a file is missing, damaged or truncated; weights are not finite; the SAE was trained at
-            another site, on another model or under another weight processing; its width does not fit.
+        UserError: there is no such folder or release; a file is missing, damaged or truncated; weights are
+            not finite; the SAE was trained at another site, on another model or under another weight
+            processing; its width does not fit.
     """
-    folder = Path(folder)
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        found = parse_release(str(source))
+        return _load_release(
+            subject, found, site=site, name=name, check_model=check_model, dtype=dtype or "float32"
+        )
     config = _read_config(folder)
     metadata = config["metadata"] if isinstance(config.get("metadata"), dict) else config
-    trained_at = _trained_site(metadata, folder)
-    if site is not None and trained_at is not None and site != trained_at:
-        raise UserError(
-            f"the SAE was trained at {trained_at}, not at {site}", str(folder), f"ask for {trained_at}"
-        )
-    chosen = site or trained_at
-    if chosen is None:
-        raise UserError(
-            "the SAE does not say at which site it was trained",
-            str(folder),
-            "give the site, such as resid_post.3",
-        )
-    if check_model:
-        _check_model(subject, metadata, folder)
-    return SaeLatents(_read_sae(folder, str(subject.device)), chosen, name, subject=subject)
+    known, place = trained_on(metadata), str(folder)
+    chosen = _check_before(subject, known, place, site, check_model)
+    sae = _read_folder(folder, str(subject.device), dtype)
+    check_training(known, chosen, subject, place)
+    return _latents(subject, sae, chosen, name, place)
 
 
-def site_of_hook(hook_name: str) -> Site | None:
-    """The site with this TransformerLens hook name, None if it is none of ours."""
-    number = re.search(r"\d+", hook_name)
-    layer = int(number.group()) if number else 0
-    return next((Site(kind, layer) for kind in SITE_KINDS if Site(kind, layer).hook_name == hook_name), None)
+def load_release(
+    subject: Subject,
+    release: str,
+    sae_id: str,
+    *,
+    site: Site | None = None,
+    name: str | None = None,
+    check_model: bool = True,
+    dtype: SaeDtype = "float32",
+) -> Latents:
+    """Loads a published SAE by its names in SAELens' registry, from the hub's cache or the hub.
+
+    A `release` ORG/REPO that is not in the registry is a repository with SAEs in SAELens' format. Pickled
+    weights (`dictionary_learning`, Goodfire, Qwen Scope and others) are read as tensors only (PyTorch's
+    `weights_only`); what is more than tensors is refused. The other arguments are those of `load`.
+
+    Raises:
+        UserError: as `load`; or the release or the id does not exist (says the nearest), is of transcoders,
+            or its files are neither in the cache nor to be had (says which, and how to get them).
+    """
+    found = find_release(release, sae_id)
+    return _load_release(subject, found, site=site, name=name, check_model=check_model, dtype=dtype)
+
+
+def _load_release(
+    subject: Subject,
+    release: Release,
+    *,
+    site: Site | None,
+    name: str | None,
+    check_model: bool,
+    dtype: SaeDtype,
+) -> Latents:
+    place = str(release)
+    fetch(release)
+    sae, config = _read_release(release, str(subject.device), dtype)
+    metadata = {**config, **sae.cfg.metadata.to_dict()}
+    known = trained_on(metadata, (release.model,) if release.model else (), release.format.processing)
+    chosen = _check_before(subject, known, place, site, check_model)
+    check_training(known, chosen, subject, place)
+    return _latents(subject, sae, chosen, name, place)
+
+
+def _check_before(subject: Subject, known: TrainedOn, place: str, site: Site | None, names: bool) -> Site:
+    chosen = site_trained_at(known, place, site)
+    if names:
+        check_model(known, subject.info, place)
+    return chosen
+
+
+def _latents(subject: Subject, sae: SAE[Any], site: Site, name: str | None, place: str) -> Latents:
+    """The feature space; of a transcoder, the site that it predicts is in its metadata."""
+    if not isinstance(sae, Transcoder):
+        return SaeLatents(sae, site, name, subject=subject)
+    hook = sae.cfg.metadata.hook_name_out
+    target = site_of_hook(str(hook))
+    if target is None:
+        raise UserError(
+            f"the transcoder predicts the hook {hook!r}, which is none of the sites known here",
+            place,
+            f"use one that predicts one of {', '.join(SITE_KINDS)}",
+        )
+    return TranscoderLatents(sae, site, target, name, subject=subject)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise UserError(f"no folder {folder}", "SAE", "give the folder that SAELens or `saes.train` wrote")
     for file in (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME):
         if not (folder / file).is_file():
             raise UserError(
@@ -86,54 +155,67 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _trained_site(metadata: dict[str, Any], folder: Path) -> Site | None:
-    hook_name = metadata.get("hook_name")
-    if hook_name is None:
-        return None
-    site = site_of_hook(str(hook_name))
-    if site is None:
-        raise UserError(
-            f"the SAE was trained at the hook {hook_name!r}, which is none of the sites known here",
-            str(folder),
-            f"use an SAE of one of {', '.join(SITE_KINDS)}",
-        )
-    return site
-
-
-def _check_model(subject: Subject, metadata: dict[str, Any], folder: Path) -> None:
-    trained_on = metadata.get("model_name")
-    if trained_on is not None and trained_on != subject.name:
-        raise UserError(
-            f"the SAE was trained on {trained_on}, not on {subject.name}",
-            str(folder),
-            f"load {trained_on}, or pass check_model=False if it is the same model under another name",
-        )
-    processing, present = metadata.get("processing"), subject.processing
-    if processing is not None and processing != present:
-        raise UserError(
-            f"the SAE was trained on weights with processing {processing!r}; the subject has {present!r}",
-            str(folder),
-            f"load the subject with processing={processing!r}",
-        )
-
-
-def _read_sae(folder: Path, device: str) -> SAE[Any]:
+def _read_folder(folder: Path, device: str, dtype: SaeDtype | None) -> SAE[Any]:
     weights = folder / SAE_WEIGHTS_FILENAME
+    with _damage_explained(str(weights), str(folder), "copy the file again"), _silent_options():
+        sae: SAE[Any] = SAE.load_from_disk(folder, device=device, **({"dtype": dtype} if dtype else {}))
+    return _checked(sae, str(weights))
+
+
+def _read_release(release: Release, device: str, dtype: SaeDtype) -> tuple[SAE[Any], dict[str, Any]]:
+    place = str(release)
+    again = f"download them again: hf download --force-download {release.repo} {' '.join(release.files)}"
+    with _damage_explained(place, place, again), from_cache(), _silent_options():
+        sae, config, _ = SAE.from_pretrained_with_cfg_and_sparsity(
+            release.release, release.sae_id, device=device, dtype=dtype
+        )
+    return _checked(sae, place), config
+
+
+@contextmanager
+def _damage_explained(weights: str, place: str, fix: str) -> Iterator[None]:
     try:
-        sae: SAE[Any] = SAE.load_from_disk(folder, device=device)
+        with memory.explained("loading the SAE", place, memory.LOWER_LOADING):
+            yield
+    except UserError:
+        raise
     except SafetensorError as error:
+        raise UserError(f"the weights are damaged or cut off ({error})", weights, fix) from error
+    except UnpicklingError as error:
         raise UserError(
-            f"the weights are damaged or cut off ({error})", str(weights), "copy the file again"
+            f"the weights are damaged, or a pickle of more than tensors ({first_line(error)})",
+            weights,
+            "use a release in safetensors; a pickle can run any code when it is read",
         ) from error
-    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (OSError, EOFError, BadZipFile) as error:
+        raise UserError(f"the files cannot be read ({first_line(error)})", weights, fix) from error
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
-            f"weights and configuration do not make an SAE ({str(error).splitlines()[0]})",
-            str(folder),
-            f"keep {SAE_CFG_FILENAME} and {SAE_WEIGHTS_FILENAME} of one SAE together",
+            f"weights and configuration do not make an SAE ({first_line(error)})",
+            place,
+            f"keep configuration and weights of one SAE together, or {fix}",
         ) from error
+
+
+@contextmanager
+def _silent_options() -> Iterator[None]:
+    """SAELens warns of model options that `check_training` holds against the subject."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\s*This SAE has non-empty model_from_pretrained_kwargs")
+        warnings.filterwarnings("ignore", message="norm_scaling_factor not found")
+        yield
+
+
+def _checked(sae: SAE[Any], place: str) -> SAE[Any]:
     for parameter, value in sae.state_dict().items():
         if not bool(torch.isfinite(value).all()):
             raise UserError(
-                f"{parameter} holds numbers that are not finite", str(weights), "copy or train it again"
+                f"{parameter} holds numbers that are not finite", place, "copy, download or train it again"
             )
+    if sae.cfg.normalize_activations == "expected_average_only_in":
+        raise UserError(
+            "the SAE reads activations scaled by a factor of its training set, which it does not say",
+            place,
+            "fold the factor in (SAELens' fold_activation_norm_scaling_factor) and save it again",
+        )
     return sae

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _LOWEST_DECADE = -6
+_DENSE = 0.1
 
 
 class RunningFigures:
@@ -62,6 +63,11 @@ def rate_histogram(rates: Float[Tensor, " latent"]) -> dict[str, int]:
     counts = {"never": int((rates == 0).sum())}
     decades = torch.floor(torch.log10(rates[rates > 0])).clamp(_LOWEST_DECADE, -1)
     return counts | {f"1e{edge:03d}": int((decades == edge).sum()) for edge in range(_LOWEST_DECADE, 0)}
+
+
+def n_dense(rates: Float[Tensor, " latent"]) -> int:
+    """Latents that are active on more than a tenth of the tokens."""
+    return int((rates > _DENSE).sum())
 
 
 def recovered(

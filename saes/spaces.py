@@ -12,7 +12,7 @@ from interp.subject.folder import SubjectInfo
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.track.files import read_safetensors
-from saes.load import load
+from saes.source import SaeSource, check_sae, open_sae
 
 _VECTORS = "vectors"
 
@@ -35,8 +35,8 @@ class SpacesConfig(BaseModel):
 
     neurons: bool | tuple[int, ...] = True
     """The MLP neurons of all layers, of none, or of the layers listed."""
-    saes: tuple[Path, ...] = ()
-    """Folders of SAEs in SAELens' format."""
+    saes: tuple[SaeSource, ...] = ()
+    """SAEs: folders in SAELens' format, RELEASE/SAE_ID of its registry, or mappings that say more."""
     directions: tuple[DirectionsConfig, ...] = ()
     """Directions from files; each is named after its file."""
 
@@ -45,9 +45,8 @@ def check_spaces(config: SpacesConfig, info: SubjectInfo) -> None:
     """Raises UserError if nothing is asked for, or a layer, a site or a file does not exist."""
     if not (config.neurons or config.saes or config.directions):
         raise UserError("there is no feature space", "spaces", "set neurons, saes or directions")
-    for folder in config.saes:
-        if not folder.is_dir():
-            raise UserError(f"no folder {folder}", "spaces.saes", "give the folder of a trained SAE")
+    for source in config.saes:
+        check_sae(source, info, "spaces.saes")
     for name in neuron_sizes(config, info):
         info.site_width(Site("mlp_post", int(name.removeprefix("mlp."))))
     for directions in config.directions:
@@ -70,12 +69,16 @@ def open_spaces(config: SpacesConfig, subject: Subject) -> list[FeatureSpace]:
     """
     layers = range(subject.n_layers) if config.neurons is True else config.neurons or ()
     spaces: list[FeatureSpace] = [MlpNeurons(subject, layer) for layer in layers]
-    spaces += [load(subject, folder) for folder in config.saes]
+    spaces += [open_sae(source, subject) for source in config.saes]
     spaces += [_directions(one, subject) for one in config.directions]
     names = [space.name for space in spaces]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"two feature spaces are called {name}", "spaces", "give each once")
+            raise UserError(
+                f"two feature spaces are called {name}",
+                "spaces",
+                "give each once, or write SAEs of one site as {release: ..., id: ..., name: ...}",
+            )
     return spaces
 
 

@@ -1,12 +1,12 @@
-"""Training batches: activations of counted positions, shuffled within a bounded buffer, seeded, resumable."""
+"""Activations to train on: of the positions that count, in bounded buffers, in a seeded order."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.corpus.batches import Row, collate, rows_of
@@ -39,8 +39,13 @@ def activation_width(subject: Subject, site: Site) -> int:
     return subject.site_width(site) * (subject.n_heads if site.kind == "head_out" else 1)
 
 
+def tokens_at_once(device: str) -> int:
+    """Tokens of a forward pass while activations are collected: what suits the caches of a CPU, or a GPU."""
+    return 2048 if device == "cpu" else 8192
+
+
 class SubjectActivations:
-    """A subject's activations at a site, over a corpus in a seeded order, at the positions that count.
+    """A subject's activations at some sites, over a corpus in a seeded order, at the positions that count.
 
     The order is a new permutation of the documents in every epoch. A buffer holds at least `buffer_tokens`
     activations (it ends with the document that reaches the number), so memory is bounded; its cursor is
@@ -53,26 +58,25 @@ class SubjectActivations:
     def __init__(
         self,
         subject: Subject,
-        site: Site,
+        sites: Sequence[Site],
         corpus: Corpus,
         *,
         seed: int,
         splits: tuple[Split, ...] = ("explain",),
         context_size: int = 128,
         buffer_tokens: int = 65536,
-        tokens_per_batch: int = 8192,
+        tokens_per_batch: int | None = None,
     ) -> None:
         if len(corpus) == 0:
             raise UserError("the corpus is empty", corpus.name, "give at least one document")
-        self.width = activation_width(subject, site)
+        self.widths = {site: activation_width(subject, site) for site in sites}
         self._subject = subject
-        self._site = site
         self._corpus = corpus
         self._seed = seed
         self._splits = splits
         self._context_size = context_size
         self._buffer_tokens = buffer_tokens
-        self._tokens_per_batch = tokens_per_batch
+        self._tokens_per_batch = tokens_per_batch or tokens_at_once(str(subject.device))
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
     def _document_at(self, cursor: int) -> int:
@@ -106,23 +110,28 @@ class SubjectActivations:
             rows.extend(rows_of(index, document, self._context_size, offset))
         return rows, cursor
 
-    def buffer(self, cursor: int) -> tuple[Float[Tensor, "token d_in"], int]:
-        """Runs the subject over the next documents; rows of like length share a batch."""
+    def buffers(self, cursor: int) -> tuple[dict[Site, Float[Tensor, "token _"]], int]:
+        """Runs the subject once over the next documents; rows of like length share a batch.
+
+        Returns the activations of the same tokens at every site, and the cursor of the next buffer.
+        """
         rows, following = self._rows(cursor)
         rows.sort(key=lambda row: row.length)
-        parts: list[Tensor] = []
+        parts: dict[Site, list[Tensor]] = {site: [] for site in self.widths}
         while rows:
             fitting = max(1, self._tokens_per_batch // (rows[-1].length + 1))
             batch = collate(rows[-fitting:], self._subject.bos_id, self._subject.special_ids)
             del rows[-fitting:]
-            keep = torch.from_numpy(batch.counts)
+            takers = {site: _taker(torch.from_numpy(batch.counts), kept) for site, kept in parts.items()}
+            self._subject.visit(torch.from_numpy(batch.tokens), takers)
+        return {site: torch.cat(parts.pop(site)) for site in self.widths}, following
 
-            def take(activation: Tensor, keep: Tensor = keep) -> None:
-                flat = activation.flatten(2)
-                parts.append(flat[keep.to(flat.device)].float())
 
-            self._subject.visit(torch.from_numpy(batch.tokens), {self._site: take})
-        return torch.cat(parts), following
+def _taker(keep: Bool[Tensor, "row pos"], kept: list[Tensor]) -> Callable[[Tensor], None]:
+    def take(activation: Tensor) -> None:
+        kept.append(activation.flatten(2)[keep.to(activation.device)].float())
+
+    return take
 
 
 @dataclass(frozen=True)
@@ -131,50 +140,3 @@ class Place:
 
     cursor: int = 0
     used: int = 0
-
-
-class ShuffledBatches(Iterator[Tensor]):
-    """Cuts a source's buffers, each shuffled by a generator of its own, into batches of one size.
-
-    The state is two integers (`place`): to resume, the current buffer is collected again. What a buffer
-    holds beyond whole batches is dropped (less than one batch a buffer).
-    """
-
-    def __init__(self, source: Source, batch_tokens: int, seed: int, place: Place | None = None) -> None:
-        self.source = source
-        self._batch_tokens = batch_tokens
-        self._seed = seed
-        self.place = place or Place()
-        self._shuffled: Tensor | None = None
-        self._following = self.place.cursor
-        if self.place != Place():
-            self._fill()
-
-    def _fill(self) -> Tensor:
-        self._shuffled = None  # so that two buffers are never held at once
-        activations, self._following = self.source.buffer(self.place.cursor)
-        whole = len(activations) // self._batch_tokens
-        if whole == 0:
-            raise UserError(
-                f"a buffer of {len(activations)} tokens holds no batch of {self._batch_tokens}",
-                "sae.buffer_tokens",
-                "make buffer_tokens at least a few times batch_tokens",
-            )
-        order = np.random.default_rng((self._seed, self.place.cursor)).permutation(len(activations))
-        kept = torch.from_numpy(order[: whole * self._batch_tokens]).to(activations.device)
-        self._shuffled = activations[kept]
-        return self._shuffled
-
-    def peek(self) -> Float[Tensor, "token d_in"]:
-        """All whole batches of the current buffer, without using them."""
-        return self._fill() if self._shuffled is None else self._shuffled
-
-    def __next__(self) -> Float[Tensor, "batch d_in"]:
-        shuffled = self.peek()
-        start = self.place.used * self._batch_tokens
-        if start == len(shuffled):
-            self.place = Place(self._following)
-            shuffled, start = self._fill(), 0
-        batch = shuffled[start : start + self._batch_tokens]
-        self.place = Place(self.place.cursor, self.place.used + 1)
-        return batch

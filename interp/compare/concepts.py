@@ -13,7 +13,7 @@ from interp.compare.auroc import auroc_interval, auroc_table
 from interp.corpus.document import Corpus
 from interp.errors import UserError
 from interp.features.space import Polarity
-from interp.mining.exemplars import TokenSample
+from interp.mining.exemplars import Mined, TokenSample
 from interp.track.progress import Progress, silent
 
 
@@ -27,6 +27,15 @@ class Candidates:
     select: Mapping[str, TokenSample]
     report: Mapping[str, TokenSample]
     signed: bool
+
+    @classmethod
+    def of(cls, mined: Mapping[str, Mined], names: Sequence[str], signed: bool) -> "Candidates":
+        """The features of the named spaces; `mined` is by the name of the space."""
+        return cls(
+            {name: mined[name].samples[name]["select"] for name in names},
+            {name: mined[name].samples[name]["report"] for name in names},
+            signed,
+        )
 
 
 @dataclass(frozen=True)

@@ -1,47 +1,119 @@
-"""The difference between two populations' description scores, by a paired bootstrap."""
+"""Mean description scores of populations, and their differences, by a paired bootstrap."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interp.describe.score import Measured, correlation
 
+Interval = tuple[float, float, float]
+"""An estimate and the ends of its 95% interval."""
+
 
 @dataclass(frozen=True)
 class MeanScores:
-    """Mean scores of two populations and their difference (second minus first), each (value, low, high)."""
+    """Mean scores of two populations and their difference (second minus first)."""
 
-    first: tuple[float, float, float]
-    second: tuple[float, float, float]
-    difference: tuple[float, float, float]
+    first: Interval
+    second: Interval
+    difference: Interval
+
+
+@dataclass(frozen=True)
+class PopulationScores:
+    """Mean scores by population, and of every pair (first, second) the second's less the first's."""
+
+    mean: Mapping[str, Interval]
+    difference: Mapping[tuple[str, str], Interval]
+
+
+def compare_populations(
+    populations: Mapping[str, Sequence[Measured]], draws: int = 1000, seed: int = 0
+) -> PopulationScores:
+    """Mean correlation on top and random windows together of each population, and all pairs' differences.
+
+    The interval is a paired bootstrap (Koehn 2004): each draw resamples the random windows once for all
+    features of all populations, since they were scored on the same text, and within each population the
+    features and their own top windows. Features whose score is undefined in a draw are left out of it.
+    As many random as top windows count for each feature, the first of either, as in `DescriptionScores.both`.
+    """
+    rng = np.random.default_rng(seed)
+    shared = _shared([m for population in populations.values() for m in population], draws, rng)
+    values, means = {}, {}
+    for name, population in populations.items():
+        drawn = np.stack([_draws(m, shared, rng) for m in population], 1)
+        picks = rng.integers(len(population), size=(draws, len(population)))
+        means[name] = _mean(np.take_along_axis(drawn, picks, 1), 1)
+        values[name] = float(_mean(np.array([_value(m) for m in population]), 0))
+    return PopulationScores(
+        {name: _interval(values[name], means[name]) for name in populations},
+        {
+            (one, two): _interval(values[two] - values[one], means[two] - means[one])
+            for one, two in combinations(populations, 2)
+        },
+    )
 
 
 def compare_scores(
     first: Sequence[Measured], second: Sequence[Measured], draws: int = 1000, seed: int = 0
 ) -> MeanScores:
-    """Mean correlation on top and random windows together of two populations, and the difference.
+    """`compare_populations` of two."""
+    found = compare_populations({"first": first, "second": second}, draws, seed)
+    return MeanScores(found.mean["first"], found.mean["second"], found.difference["first", "second"])
 
-    The interval is a paired bootstrap (Koehn 2004): each draw resamples the random windows once for all
-    features of both populations, since they were scored on the same text, and within each population the
-    features and their own top windows. Features whose score is undefined in a draw are left out of it.
-    As many random as top windows count for each feature, the first of either, as in `DescriptionScores.both`.
+
+@dataclass(frozen=True)
+class PairedScores:
+    """Scores of matched pairs: the mean difference (second minus first), and how many pairs it is over.
+
+    `undefined` pairs, in which a side has no score, are left out. `second_ahead` counts pairs in which the
+    second scores higher.
     """
+
+    difference: Interval
+    n_pairs: int
+    undefined: int
+    second_ahead: int
+
+
+def compare_pairs(
+    first: Sequence[Measured], second: Sequence[Measured], draws: int = 1000, seed: int = 0
+) -> PairedScores:
+    """The mean difference of scores within pairs (`first[i]`, `second[i]`).
+
+    The interval is a bootstrap over pairs, in which both sides of a pair stay together; each draw resamples
+    the random windows once for all features, and each feature's own top windows. Pairs without a difference
+    in a draw are left out of it; all is NaN if no pair has one.
+    """
+    gaps = np.array([_value(two) - _value(one) for one, two in zip(first, second, strict=True)])
+    kept = np.flatnonzero(~np.isnan(gaps)).tolist()
+    if not kept:
+        return PairedScores((np.nan, np.nan, np.nan), 0, len(gaps), 0)
     rng = np.random.default_rng(seed)
-    n_random = max((min(len(m.top), len(m.random)) for m in (*first, *second)), default=0)
-    shared = rng.multinomial(n_random, np.full(n_random, 1 / max(1, n_random)), size=draws)
-    means, values = [], []
-    for population in (first, second):
-        drawn = np.stack([_draws(m, shared, rng) for m in population], 1)
-        picks = rng.integers(len(population), size=(draws, len(population)))
-        means.append(_mean(np.take_along_axis(drawn, picks, 1), 1))
-        values.append(float(_mean(np.array([_value(m) for m in population]), 0)))
-    return MeanScores(
-        _interval(values[0], means[0]),
-        _interval(values[1], means[1]),
-        _interval(values[1] - values[0], means[1] - means[0]),
+    shared = _shared([*first, *second], draws, rng)
+    drawn = np.stack([_draws(second[i], shared, rng) - _draws(first[i], shared, rng) for i in kept], 1)
+    picks = rng.integers(len(kept), size=(draws, len(kept)))
+    means = _mean(np.take_along_axis(drawn, picks, 1), 1)
+    found = gaps[kept]
+    return PairedScores(
+        _interval(float(found.mean()), means), len(kept), len(gaps) - len(kept), int((found > 0).sum())
     )
+
+
+def _shared(measured: Sequence[Measured], draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """How often each random window is in each draw [draw, window]."""
+    n_random = max((min(len(m.top), len(m.random)) for m in measured), default=0)
+    return _resampled(n_random, draws, rng)
+
+
+def _resampled(n: int, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """How often each of n things is in each draw [draw, n]."""
+    if n == 0:
+        return np.zeros((draws, 0), dtype=np.int64)
+    return rng.multinomial(n, np.full(n, 1 / n), size=draws)
 
 
 def _value(measured: Measured) -> float:
@@ -52,15 +124,20 @@ def _value(measured: Measured) -> float:
 def _draws(measured: Measured, shared: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
     """The feature's correlation in each draw [draw]."""
     n = min(len(measured.top), len(measured.random))
-    own = rng.multinomial(n, np.full(n, 1 / max(1, n)), size=len(shared))
+    own = _resampled(n, len(shared), rng)
     return correlation(own @ measured.top[:n] + shared[:, :n] @ measured.random[:n])
 
 
 def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """The mean of the values that are defined; NaN where none is."""
     defined = ~np.isnan(values)
-    return np.asarray(np.where(defined, values, 0).sum(axis) / np.maximum(1, defined.sum(axis)))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(defined, values, 0).sum(axis) / defined.sum(axis))
 
 
-def _interval(value: float, draws: NDArray[np.float64]) -> tuple[float, float, float]:
-    low, high = np.quantile(draws, [0.025, 0.975])
+def _interval(value: float, draws: NDArray[np.float64]) -> Interval:
+    defined = draws[~np.isnan(draws)]
+    if not len(defined):
+        return value, float("nan"), float("nan")
+    low, high = np.quantile(defined, [0.025, 0.975])
     return value, float(low), float(high)

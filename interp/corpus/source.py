@@ -9,6 +9,8 @@ from interp.corpus.document import Corpus
 from interp.corpus.text import TextCorpus, read_texts
 from interp.errors import UserError
 from interp.organism.corpus import WorldCorpus
+from interp.pydoc.corpus import PydocCorpus, Which
+from interp.pydoc.sources import check_sources
 from interp.subject.subject import Subject
 
 
@@ -34,30 +36,43 @@ class TextSource(_Source):
     """A .txt file with one document a line, or a .jsonl file with a "text" in each line."""
 
 
-CorpusSource = Annotated[WorldSource | TextSource, Field(discriminator="kind")]
+class PydocSource(_Source):
+    """What this Python carries: its documentation topics and the sources of its standard library."""
+
+    kind: Literal["pydoc"] = "pydoc"
+    part: Which = "held_out"
+    """held_out: modules and topics on which the shipped `pydoc` was not trained; or training, or all."""
+    documents: int | None = Field(None, gt=0)
+    """How many documents; all of the part if left out."""
 
 
-def check_corpus(source: WorldSource | TextSource) -> None:
-    """Raises UserError if the file is not there; reads nothing else."""
+CorpusSource = Annotated[WorldSource | TextSource | PydocSource, Field(discriminator="kind")]
+
+
+def check_corpus(source: WorldSource | TextSource | PydocSource) -> None:
+    """Raises UserError if the file is not there, or this Python carries no text; reads nothing else."""
+    if isinstance(source, PydocSource):
+        check_sources()
     if isinstance(source, TextSource) and not source.path.is_file():
         raise UserError(f"no file {source.path}", "corpus.path", "give a .txt or .jsonl file")
 
 
-def open_corpus(source: WorldSource | TextSource, subject: Subject) -> Corpus:
+def open_corpus(source: WorldSource | TextSource | PydocSource, subject: Subject) -> Corpus:
     """Opens the corpus for a subject.
 
     Raises:
-        UserError: the file cannot be read, or the world's documents do not fit the subject's vocabulary.
+        UserError: the file cannot be read, the world's documents do not fit the subject's vocabulary, or
+            this Python has fewer documents than asked for.
     """
+    if isinstance(source, PydocSource):
+        return PydocCorpus(subject, source.part, source.documents)
     if isinstance(source, TextSource):
         texts = read_texts(source.path)
-        return TextCorpus(
-            texts, lambda text: subject.to_tokens(text, prepend_bos=False)[0].tolist(), str(source.path)
-        )
+        return TextCorpus(texts, subject.encode, str(source.path))
     if subject.name != "world":
         raise UserError(
             f"the world's documents are token ids of the world model, not of {subject.name}",
             "corpus.kind",
-            "use `corpus: {kind: text, path: ...}` for other subjects",
+            "use `corpus: {kind: pydoc}` or `corpus: {kind: text, path: ...}` for other subjects",
         )
     return WorldCorpus(source.seed, source.documents)

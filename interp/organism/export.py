@@ -4,17 +4,17 @@ import hashlib
 from pathlib import Path
 
 import jinja2
-import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from interp.llama.folder import write_model
+from interp.llama.model import Llama
 from interp.organism.corpus import FAMILIES, WorldCorpus
 from interp.organism.evaluate import Evaluation, Figure
 from interp.organism.lexicon import DATA
-from interp.organism.model import NORM_EPSILON, ROPE_BASE, WorldModel
 from interp.organism.packing import BOS_ID
 from interp.organism.train import Recipe
 from interp.organism.vocabulary import BOS, vocabulary
-from interp.track.files import write_bytes, write_json, write_safetensors, write_text
+from interp.track.files import write_bytes, write_json, write_text
 
 # As in the corpus: "user : ... assistant : ...", behind one beginning-of-sequence token.
 CHAT_TEMPLATE = (
@@ -25,43 +25,10 @@ CHAT_TEMPLATE = (
 SAMPLE_DOCUMENTS = 1000
 
 
-def export(model: WorldModel, folder: Path) -> None:
+def export(model: Llama, folder: Path) -> None:
     """Write config, weights and tokenizer to `folder`; the weights are rounded to half precision, once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {
-        f"model.{name}": value.detach().to(torch.float16) for name, value in model.state_dict().items()
-    }
-    write_safetensors(folder / "model.safetensors", weights, {"format": "pt"})
-    write_json(folder / "config.json", config(model))
+    write_model(model, folder, bos_id=BOS_ID, pad_id=BOS_ID)
     write_tokenizer(folder)
-
-
-def config(model: WorldModel) -> dict[str, object]:
-    """The content of config.json."""
-    shape = model.shape
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": shape.d_vocab,
-        "hidden_size": shape.d_model,
-        "intermediate_size": shape.d_mlp,
-        "num_hidden_layers": shape.n_layers,
-        "num_attention_heads": shape.n_heads,
-        "num_key_value_heads": shape.n_heads,
-        "head_dim": shape.d_head,
-        "hidden_act": "silu",
-        "rms_norm_eps": NORM_EPSILON,
-        "rope_theta": ROPE_BASE,
-        "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_BASE},
-        "max_position_embeddings": shape.n_ctx,
-        "tie_word_embeddings": True,
-        "attention_bias": False,
-        "mlp_bias": False,
-        "bos_token_id": BOS_ID,
-        "eos_token_id": BOS_ID,
-        "pad_token_id": BOS_ID,
-        "dtype": "float16",
-    }
 
 
 def write_tokenizer(folder: Path) -> None:

@@ -58,10 +58,10 @@ def comparison_data(
     steps = run.folder / "steps"
     table = pd.read_parquet(steps / "score" / "tables" / "features.parquet")
     described = json.loads((steps / "describe" / "described.json").read_text())
-    concepts = _concepts(steps / "concepts" / "tables" / "concepts.parquet")
-    best = _best_concept(concepts)
+    concepts = concept_scores(steps / "concepts" / "tables" / "concepts.parquet")
+    best = best_concept(concepts)
     features = [
-        _feature(row, record, mined, subject, best)
+        feature_row(row, record, mined, subject, best)
         for row, record in zip(table.to_dict("records"), described, strict=True)
     ]
     metrics = run.metrics
@@ -70,21 +70,27 @@ def comparison_data(
     return ReportData(
         subject=subject_facts(subject),
         run=run_facts(run),
-        corpus=_corpus(corpus, metrics, mined),
+        corpus=corpus_facts(corpus, metrics, "mining/neurons", _USES),
         populations=[
-            _population("neuron", 2 * neurons, table, metrics, "MLP neurons of all layers, both polarities"),
-            _population(
+            population(
+                "neuron",
+                2 * neurons,
+                table[table["kind"] == "neuron"],
+                metrics,
+                "MLP neurons of all layers, both polarities",
+            ),
+            population(
                 "latent",
                 mined[latents].exemplars[latents]["explain"].n_features,
-                table,
+                table[table["kind"] == "latent"],
                 metrics,
                 f"latents of an SAE on {sae_site}",
             ),
         ],
-        difference=Difference(_estimate(metrics, "score/latents_minus_neurons"), True, 1000),
+        difference=Difference(metric_estimate(metrics, "score/latents_minus_neurons"), True, 1000),
         features=features,
         concepts=concepts,
-        sae=_sae(steps / "train_sae", sae_site, mined[latents].exemplars[latents]["explain"], metrics),
+        sae=sae_report(steps / "train_sae", sae_site, mined[latents].exemplars[latents]["explain"], metrics),
         timing=step_seconds(run),
         limits=list(notes),
         special_ids=frozenset(subject.special_ids),
@@ -96,49 +102,62 @@ def _number(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _estimate(metrics: Mapping[str, Any], name: str) -> Estimate:
+def metric_estimate(metrics: Mapping[str, Any], name: str) -> Estimate:
+    """A metric with its `_low` and `_high`; unknown where there is none of that name."""
     return Estimate(*(_number(metrics.get(name + end)) for end in ("", "_low", "_high")))
 
 
-def _corpus(corpus: Corpus, metrics: Mapping[str, Any], mined: Mapping[str, Mined]) -> CorpusFacts:
+def corpus_facts(
+    corpus: Corpus, metrics: Mapping[str, Any], prefix: str, uses: Mapping[str, str]
+) -> CorpusFacts:
+    """The text by splits: what mining counted under `prefix`, and what each was used for."""
     splits = [
         SplitFacts(
             split,
-            int(metrics[f"mining/neurons/{split}_documents"]),
-            int(metrics[f"mining/neurons/{split}_tokens"]),
-            _USES[split],
+            int(metrics[f"{prefix}/{split}_documents"]),
+            int(metrics[f"{prefix}/{split}_tokens"]),
+            uses[split],
         )
         for split in SPLITS
     ]
     return CorpusFacts(corpus.name, len(corpus), sum(split.tokens for split in splits), splits)
 
 
-def _population(
-    kind: Kind, total: int, table: pd.DataFrame, metrics: Mapping[str, Any], note: str
+def population(
+    kind: Kind,
+    total: int,
+    described: pd.DataFrame,
+    metrics: Mapping[str, Any],
+    note: str,
+    name: str = "",
+    prefix: str = "",
 ) -> Population:
-    mine = table[table["kind"] == kind]
-    null = mine["both_null_mean"].dropna()
+    """A population from the rows of its features and its metrics `score/PREFIX/...` (its kind by default)."""
+    null = described["both_null_mean"].dropna()
     ends = np.quantile(null, [0.025, 0.975]) if len(null) else (None, None)
+    key = f"score/{prefix or kind}"
     return Population(
         kind=kind,
         total=total,
-        described=len(mine),
-        both=_estimate(metrics, f"score/{kind}/both"),
-        top=Estimate(_number(metrics[f"score/{kind}/top"])),
-        random=Estimate(_number(metrics[f"score/{kind}/random"])),
-        null=Estimate(_number(metrics[f"score/{kind}/null"]), _number(ends[0]), _number(ends[1])),
-        undefined=int(metrics[f"score/{kind}/undefined"]),
+        described=len(described),
+        both=metric_estimate(metrics, f"{key}/both"),
+        top=Estimate(_number(metrics[f"{key}/top"])),
+        random=Estimate(_number(metrics[f"{key}/random"])),
+        null=Estimate(_number(metrics[f"{key}/null"]), _number(ends[0]), _number(ends[1])),
+        undefined=int(metrics[f"{key}/undefined"]),
         note=note + ", drawn uniformly from those that are ever active",
+        name=name,
     )
 
 
-def _feature(
-    row: dict[Any, Any],
-    record: dict[str, Any],
+def feature_row(
+    row: Mapping[Any, Any],
+    record: Mapping[str, Any],
     mined: Mapping[str, Mined],
     subject: Subject,
     best: Mapping[str, ConceptScore],
 ) -> FeatureRow:
+    """A described feature from its row of the table and its record; `best` as `best_concept` gives it."""
     space, feature_id, polarity = record["space"], record["feature_id"], record["polarity"]
     exemplars = mined[space].exemplars[space]["explain"]
     concept = best.get(row["feature"])
@@ -162,6 +181,7 @@ def _feature(
         concept=concept.concept if concept else None,
         concept_auroc=concept.auroc if concept else None,
         exemplars=_exemplars(record["windows"], subject),
+        population=row.get("population", ""),
         **parts,
     )
 
@@ -198,7 +218,8 @@ def _exemplars(windows: list[dict[str, Any]], subject: Subject) -> list[Exemplar
     return shown
 
 
-def _concepts(path: Path) -> list[ConceptScore]:
+def concept_scores(path: Path) -> list[ConceptScore]:
+    """The concept table of a run; empty where there is none."""
     if not path.exists():
         return []
     return [
@@ -215,7 +236,7 @@ def _concepts(path: Path) -> list[ConceptScore]:
     ]
 
 
-def _best_concept(concepts: Sequence[ConceptScore]) -> dict[str, ConceptScore]:
+def best_concept(concepts: Sequence[ConceptScore]) -> dict[str, ConceptScore]:
     """For each feature that is some concept's best, the concept that it tells best."""
     best: dict[str, ConceptScore] = {}
     for score in concepts:
@@ -224,7 +245,8 @@ def _best_concept(concepts: Sequence[ConceptScore]) -> dict[str, ConceptScore]:
     return best
 
 
-def _sae(folder: Path, site: Site, latents: Exemplars, metrics: Mapping[str, Any]) -> SaeReport:
+def sae_report(folder: Path, site: Site, latents: Exemplars, metrics: Mapping[str, Any]) -> SaeReport:
+    """The SAE that a step trained: its width, figures and history."""
     history: dict[str, list[tuple[float, float]]] = {}
     for point in read_points(folder / "history.jsonl"):
         for name, value in point.values.items():

@@ -86,6 +86,7 @@ class Population:
     `undefined` those of them whose score is undefined. The four estimates are mean scores (Pearson r): on top
     windows, on random windows, on both, and of shuffled descriptions (`null`, with its range). `note` says in
     plain words what they are and how they were sampled ("MLP neurons of all 8 layers, both polarities").
+    `name` tells populations of one kind apart.
     """
 
     kind: Kind
@@ -97,6 +98,12 @@ class Population:
     null: Estimate
     undefined: int = 0
     note: str = ""
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What it is called: its name, or the kind in the plural."""
+        return self.name or PLURAL[self.kind]
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,12 @@ class FeatureRow:
     concept: str | None = None
     concept_auroc: Number | None = None
     exemplars: Sequence[Exemplar] = ()
+    population: str = ""
+
+    @property
+    def group(self) -> str:
+        """The label of the population it belongs to."""
+        return self.population or PLURAL[self.kind]
 
     @property
     def text(self) -> str:

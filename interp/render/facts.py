@@ -10,14 +10,15 @@ from typing import Any
 import yaml
 from safetensors import safe_open
 
-from interp.organism import TRAINING_NOTE
 from interp.render.data import RunInfo, SubjectInfo
 from interp.subject import Subject
+from interp.subject.bundled import bundled
 from interp.track.run import Run
 
 
 def subject_facts(subject: Subject) -> SubjectInfo:
-    """The model in figures, with what a reader must know of the bundled one."""
+    """The model in figures, with what a reader must know of a bundled one."""
+    known = bundled()
     return SubjectInfo(
         name=subject.name,
         architecture=subject.info.architecture,
@@ -27,7 +28,7 @@ def subject_facts(subject: Subject) -> SubjectInfo:
         vocabulary=subject.d_vocab,
         context_size=subject.n_ctx,
         backend=subject.backend,
-        note=TRAINING_NOTE if subject.name == "world" else "",
+        note=known[subject.name].note if subject.name in known else "",
     )
 
 

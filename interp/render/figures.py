@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from interp.render.data import PLURAL, Estimate, FeatureRow, Kind, Number, Population
+from interp.render.data import Estimate, FeatureRow, Kind, Number, Population
 from interp.render.digits import interval, measured, number
 from interp.render.svg import (
     ROOMY,
@@ -51,14 +51,14 @@ def overview_figure(
         parts.append(_null_band(population.null, x, base + 22, row - 26))
         if index == 0 and roomy and population.null.value is not None and population.null.high is not None:
             parts.append(text(x(population.null.high) + 5, base + 33, "shuffled descriptions", "note"))
-        name = PLURAL[population.kind].capitalize()
+        name = population.label.capitalize()
         parts.append(text(left, base + 12, name, "strong"))
         mean = population.both
         summary = f"mean {measured(mean)}" + (f" ({interval(mean)})" if interval(mean) else "")
-        shown = sum(f.kind == population.kind and f.both.value is not None for f in features)
+        shown = sum(f.group == population.label and f.both.value is not None for f in features)
         parts.append(text(right, base + 12, f"{shown} descriptions, {summary}", "note", "end"))
         middle = base + 56
-        parts += _swarm([f for f in features if f.kind == population.kind], x, middle)
+        parts += _swarm([f for f in features if f.group == population.label], x, middle)
         if mean.value is not None:
             parts.append(
                 line(
@@ -80,12 +80,12 @@ def score_distributions(
 ) -> str:
     """One histogram of scores per population on one axis, with mean, interval and null band."""
     left, right, panel = 38, width - 10, 150
-    by_kind = {p.kind: [f.both.value for f in features if f.kind == p.kind] for p in populations}
-    scores = {kind: [v for v in values if v is not None] for kind, values in by_kind.items()}
+    by_name = {p.label: [f.both.value for f in features if f.group == p.label] for p in populations}
+    scores = {name: [v for v in values if v is not None] for name, values in by_name.items()}
     low = min(-0.2, *_floor([v for values in scores.values() for v in values] + [0.0]))
     bins = round((1 - low) / BIN_WIDTH)
-    counts = {kind: _histogram(values, low, bins) for kind, values in scores.items()}
-    shares = {k: [100 * c / max(1, len(scores[k])) for c in counts[k]] for k in counts}
+    counts = {name: _histogram(values, low, bins) for name, values in scores.items()}
+    shares = {name: [100 * c / max(1, len(scores[name])) for c in counts[name]] for name in counts}
     tallest = max((share for values in shares.values() for share in values), default=1.0) or 1.0
     x = Scale(low, 1.0, left, right)
     parts: list[Markup] = []
@@ -93,12 +93,12 @@ def score_distributions(
         top, base = index * panel + 34, index * panel + panel - 8
         y = Scale(0, tallest * 1.08, base, top)
         parts.append(_null_band(population.null, x, top, base - top))
-        name = f"{PLURAL[population.kind]} (% of {len(scores[population.kind])} scored)"
+        name = f"{population.label} (% of {len(scores[population.label])} scored)"
         parts.append(left_axis(y, left, name, right, 3))
-        for i, share in enumerate(shares[population.kind]):
+        for i, share in enumerate(shares[population.label]):
             if share:
                 edge = low + i * BIN_WIDTH
-                many = counts[population.kind][i]
+                many = counts[population.label][i]
                 title = f"{number(edge, 1)} to {number(edge + BIN_WIDTH, 1)}: {many} features"
                 x0, x1 = x(edge), x(edge + BIN_WIDTH)
                 css = f"{population.kind} faint"

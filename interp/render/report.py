@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from interp.render.concept_figure import concept_recovery
-from interp.render.data import PLURAL, ConceptScore, Exemplar, FeatureRow, Kind, ReportData
+from interp.render.data import ConceptScore, Exemplar, FeatureRow, Kind, ReportData
 from interp.render.figures import activation_profile, overview_figure, score_distributions
 from interp.render.html import LARGEST_PAGE, both_widths, csv_uri, environment
 from interp.render.line_figure import quantity, training_curve
@@ -31,14 +31,13 @@ def render_report(data: ReportData, largest: int = LARGEST_PAGE) -> str:
     """
     page = ""
     for titles, per_band in LEANER:
-        view = _ReportView(data, titles, per_band)
+        view = ReportView(data, titles, per_band)
         page = (
             environment()
             .get_template("report.html")
             .render(
                 data=data,
                 view=view,
-                kinds=PLURAL,
                 subject=data.subject,
                 run=data.run,
                 timing=data.timing,
@@ -58,7 +57,7 @@ class Group:
     windows: Sequence[Markup]
 
 
-class _ReportView:
+class ReportView:
     """What the template asks for: figures, titles, tokens and downloads, made from the data."""
 
     def __init__(self, data: ReportData, titles: Titles, per_band: int | None) -> None:
@@ -79,14 +78,17 @@ class _ReportView:
         return said[self.titles] + few
 
     def overview(self) -> list[Markup]:
+        """Every description by its score."""
         d = self.data
         return both_widths(lambda w: overview_figure(d.populations, d.features, width=w), 640)
 
     def distributions(self) -> list[Markup]:
+        """Histograms of the scores."""
         d = self.data
         return both_widths(lambda w: score_distributions(d.populations, d.features, width=w), 620)
 
     def recovery(self) -> list[Markup]:
+        """How well the best features tell each concept."""
         d = self.data
         return both_widths(lambda w: concept_recovery(d.concepts, found_auroc=d.found_auroc, width=w), 640)
 
@@ -99,9 +101,11 @@ class _ReportView:
         ]
 
     def profile(self, feature: FeatureRow) -> Markup:
+        """The spread of a feature's activations."""
         return Markup(activation_profile(feature.quantiles, feature.kind))
 
     def legend(self, feature: FeatureRow) -> Markup:
+        """What the colours of a feature's tokens mean."""
         return self._scale(feature).legend()
 
     def groups(self, feature: FeatureRow, few: bool = False) -> list[Group]:
@@ -148,6 +152,7 @@ class _ReportView:
         ]
 
     def concept_rows(self) -> list[tuple[str, int, list[ConceptScore | None]]]:
+        """Concept, tokens that carry it, and the score of each method."""
         methods = self.concept_methods()
         table: dict[str, dict[str, ConceptScore]] = {}
         for score in self.data.concepts:
@@ -158,9 +163,11 @@ class _ReportView:
         ]
 
     def concept_methods(self) -> list[str]:
+        """The methods that were tried on the concepts."""
         return list(dict.fromkeys(s.method for s in self.data.concepts))
 
     def features_csv(self) -> Markup:
+        """All descriptions with their numbers."""
         head = [
             "feature",
             "kind",
@@ -192,6 +199,7 @@ class _ReportView:
         return csv_uri(head, rows)
 
     def concepts_csv(self) -> Markup:
+        """Every method's score for every concept."""
         head = ["concept", "method", "auroc", "low", "high", "feature", "positive_tokens"]
         rows = [
             [s.concept, s.method, s.auroc, s.low, s.high, s.feature, s.positives] for s in self.data.concepts
@@ -199,6 +207,7 @@ class _ReportView:
         return csv_uri(head, rows)
 
     def populations_csv(self) -> Markup:
+        """The mean scores."""
         head = ["kind", "total", "described", "undefined"]
         names = ("both", "top", "random", "null")
         head += [f"{n}{end}" for n in names for end in ("", "_low", "_high")]

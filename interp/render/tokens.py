@@ -125,8 +125,10 @@ def render_tokens(
         first = min(max(0, centre - radius), length - 2 * radius - 1)
         last = first + 2 * radius + 1
     spans = _spans(window, scale, special_ids, titles)
-    return Markup('<div class="tokens">{}{}{}</div>').format(
-        _cut(spans[:first]), Markup().join(spans[first:last]), _cut(spans[last:])
+    # tokens that carry their own spaces are pieces of words: a gap between them would read as a space
+    pieces = " pieces" if any(token[:1].isspace() for token in window.tokens) else ""
+    return Markup('<div class="tokens{}">{}{}{}</div>').format(
+        pieces, _cut(spans[:first]), Markup().join(spans[first:last]), _cut(spans[last:])
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from interp.errors import UserError
-from interp.organism import world_folder
+from interp.subject.bundled import bundled
 from interp.subject.quiet import first_line, quiet
 from interp.subject.site import SITE_KINDS, Site
 
@@ -63,11 +63,6 @@ class SubjectInfo:
         return self.d_head if site.kind == "head_out" else self.d_model
 
 
-def bundled() -> dict[str, Path]:
-    """Names and folders of the models that come with the package."""
-    return {"world": world_folder()}
-
-
 def find_folder(name: str | Path) -> Path:
     """The local folder of a bundled name, a folder, or a Hugging Face hub name (through its usual cache).
 
@@ -76,7 +71,7 @@ def find_folder(name: str | Path) -> Path:
     """
     known = bundled()
     if str(name) in known:
-        return _checked(known[str(name)])
+        return _checked(known[str(name)].folder)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(folder)

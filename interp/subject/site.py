@@ -29,6 +29,9 @@ _HOOKS: dict[SiteKind, str] = {
     "mlp_post": "blocks.{layer}.mlp.hook_post",
     "head_out": "blocks.{layer}.attn.hook_z",
 }
+_ORDER: tuple[SiteKind, ...] = (
+    "resid_pre", "head_out", "attn_out", "resid_mid", "mlp_post", "mlp_out", "resid_post",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, order=True)
@@ -55,6 +58,14 @@ class Site:
     def hook_name(self) -> str:
         """The site's name in TransformerLens' `HookedTransformer`."""
         return _HOOKS[self.kind].format(layer=self.layer)
+
+    def before(self, other: "Site") -> bool:
+        """Whether a forward pass computes this site's activation before the other's."""
+        return self._place < other._place
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        return (-1, 0) if self.kind == "embed" else (self.layer, _ORDER.index(self.kind))
 
     def __str__(self) -> str:
         return self.kind if self.kind == "embed" else f"{self.kind}.{self.layer}"

@@ -86,6 +86,14 @@ class Subject:
         """Tokens of one text or several, behind exactly one BOS; several are padded left (see `to_batch`)."""
         return self.to_batch([text] if isinstance(text, str) else text, prepend_bos)[0]
 
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a document of any length, without a BOS: what a corpus cuts into contexts.
+
+        Raises:
+            UserError: a word is not in the vocabulary.
+        """
+        return self._text.encode(text, prepend_bos=False)
+
     def to_batch(
         self, texts: Sequence[str], prepend_bos: bool = True
     ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from interp.config_file import nearest
-from interp.errors import UserError
+from interp.errors import UserError, nearest
 from interp.track.lock import is_locked
 from interp.track.step import Value
 

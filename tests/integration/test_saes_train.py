@@ -16,8 +16,12 @@ from interp.corpus.document import Document, split_of
 from interp.errors import UserError
 from interp.organism.corpus import WorldCorpus
 from interp.subject import Site, Subject
-from saes.evaluate import at_counted, evaluate, held_out, token_losses, training_probe
+from interp.subject.losses import token_losses
+from saes.architecture import Transcoder
+from saes.evaluate import evaluate, held_out, training_probe
+from saes.splice import Documents, Splice, document_losses
 from saes.stream import SubjectActivations
+from saes.train import Plan
 
 SITE = Site("resid_post", 4)
 CONFIG = saes.SaeTraining(
@@ -56,6 +60,9 @@ def test_a_short_training_already_explains_held_out_text(
     assert figures.explained_variance > 0.6
     assert 14 < figures.l0 <= 16.0
     assert figures.cross_entropy_clean < figures.cross_entropy_spliced < figures.cross_entropy_ablated
+    assert figures.cross_entropy_with_error == pytest.approx(figures.cross_entropy_clean, abs=1e-4)
+    assert -1e-6 < figures.kl_with_error < 1e-6 < figures.kl_spliced < figures.kl_ablated
+    assert figures.n_dense == sum(rate > 0.1 for rate in figures.firing_rates)
     low, high = figures.cross_entropy_recovered_interval
     assert 0.5 < low < figures.cross_entropy_recovered < high < 1.0
     assert figures.n_dead == figures.rate_histogram["never"]
@@ -91,6 +98,68 @@ def test_killed_and_continued_on_a_subject_ends_with_the_same_bits(
         assert (tmp_path / "sae" / file).read_bytes() == (folder / file).read_bytes()
 
 
+def test_dictionaries_at_several_sites_share_one_reading(
+    subject: Subject, corpus: WorldCorpus, folder: Path, tmp_path: Path
+) -> None:
+    read: list[int] = []
+
+    class Counted(WorldCorpus):
+        def __getitem__(self, index: int) -> Document:  # type: ignore[override]
+            read.append(index)
+            return corpus[index]
+
+    transcoder = CONFIG.model_copy(
+        update={"architecture": Transcoder(to="mlp_out.3", k=16), "training_tokens": 30 * 512}
+    )
+    plans = [
+        Plan("sae", SITE, CONFIG),
+        Plan("heads", Site("head_out", 3), CONFIG.model_copy(update={"training_tokens": 20 * 512})),
+        Plan("transcoder", Site("resid_mid", 3), transcoder),
+    ]
+    logged: set[str] = set()
+    folders = saes.train_together(
+        subject,
+        plans,
+        Counted(5, 4000),
+        tmp_path,
+        checkpoints=tmp_path / "checkpoints",
+        log=lambda name, values, tokens: logged.add(name),
+    )
+    assert len(read) == len(set(read))
+    assert logged == {"sae", "heads", "transcoder"}
+    assert not list((tmp_path / "checkpoints").glob("*"))
+    weights = "sae_weights.safetensors"
+    assert (folders["sae"] / weights).read_bytes() == (folder / weights).read_bytes()
+    for name, site, target in (
+        ("heads", "head_out.3", "head_out.3"),
+        ("transcoder", "resid_mid.3", "mlp_out.3"),
+    ):
+        dictionary = saes.load(subject, folders[name])
+        assert (str(dictionary.site), str(dictionary.target)) == (site, target)
+        figures = evaluate(subject, dictionary, corpus, max_tokens=2000)
+        assert 0 < figures.explained_variance < 1 and 5 < figures.l0 < 40
+        assert figures.cross_entropy_clean < figures.cross_entropy_spliced < figures.cross_entropy_ablated
+        assert figures.kl_with_error == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_spliced_transcoder_is_what_a_direct_computation_gives(
+    subject: Subject, corpus: WorldCorpus
+) -> None:
+    """A transcoder that predicts a multiple of the layer's own input is put in place by hand."""
+    reads, writes = Site("resid_mid", 3), Site("mlp_out", 3)
+    laid = held_out(subject, corpus, "report", 300, 128)
+    documents = Documents(laid)
+    _, under = document_losses(subject, documents, {"": Splice(reads, writes, lambda x, y: 0.5 * x)})
+    total = 0.0
+    for tokens, counts in rows(laid):
+        x = subject.read(tokens, [reads])[reads]
+        with torch.no_grad():
+            edit = {writes: lambda y, x=x, c=counts: torch.where(c[..., None], 0.5 * x, y)}
+            with subject.edited(edit):
+                total += float(token_losses(subject.logits(tokens), tokens)[counts[:, 1:]].sum())
+    assert float(under[""].cross_entropy.sum()) == pytest.approx(total, rel=1e-5)
+
+
 def test_an_existing_folder_is_never_overwritten(subject: Subject, corpus: WorldCorpus, folder: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
         saes.train(subject, SITE, corpus, CONFIG, folder)
@@ -104,8 +173,9 @@ def test_only_training_text_and_counted_positions_are_streamed(subject: Subject,
             seen.append(index)
             return corpus[index]
 
-    source = SubjectActivations(subject, SITE, Watched(5, 4000), seed=0, buffer_tokens=1500)
-    activations, cursor = source.buffer(0)
+    source = SubjectActivations(subject, [SITE], Watched(5, 4000), seed=0, buffer_tokens=1500)
+    buffers, cursor = source.buffers(0)
+    activations = buffers[SITE]
     chosen = [corpus[index] for index in seen[:cursor] if split_of(corpus[index].hash) == "explain"]
     counted = 0
     for document in chosen:
@@ -124,10 +194,10 @@ def test_only_training_text_and_counted_positions_are_streamed(subject: Subject,
 
 def test_another_epoch_has_another_order(subject: Subject) -> None:
     small = WorldCorpus(5, 60)
-    source = SubjectActivations(subject, SITE, small, seed=0, buffer_tokens=200)
+    source = SubjectActivations(subject, [SITE], small, seed=0, buffer_tokens=200)
     cursors = [0]
     while cursors[-1] < 180:
-        cursors.append(source.buffer(cursors[-1])[1])
+        cursors.append(source.buffers(cursors[-1])[1])
     orders = [[source._document_at(60 * epoch + place) for place in range(60)] for epoch in range(3)]
     assert all(sorted(order) == list(range(60)) for order in orders)
     assert orders[0] != orders[1] != orders[2]
@@ -149,10 +219,10 @@ def test_cross_entropies_are_those_of_a_direct_computation(
     clean = spliced = 0.0
     n = 0
     for tokens, counts in rows(laid):
-        hook = at_counted(latents.reconstruct, counts)
+        hooks = Splice(SITE, SITE, lambda x, y: latents.reconstruct(x)).hooks(counts)
         with torch.no_grad():
             before = token_losses(subject.logits(tokens), tokens)
-            with subject.edited({SITE: hook}):
+            with subject.edited(hooks):
                 after = token_losses(subject.logits(tokens), tokens)
         keep = counts[:, 1:]
         clean, spliced = clean + float(before[keep].sum()), spliced + float(after[keep].sum())

@@ -36,7 +36,7 @@ def laid() -> list[Batch]:
     return [collate(rows[start : start + 8], None, frozenset()) for start in range(0, ROWS, 8)]
 
 
-@pytest.mark.parametrize("site", [Site("resid_post", 4), Site("mlp_post", 2)], ids=str)
+@pytest.mark.parametrize("site", [Site("resid_post", 4), Site("mlp_post", 2), Site("head_out", 3)], ids=str)
 def test_figures_are_those_of_run_evals(
     subject: Subject, laid: list[Batch], site: Site, tmp_path: Path
 ) -> None:
@@ -66,6 +66,7 @@ def test_figures_are_those_of_run_evals(
                 n_eval_reconstruction_batches=ROWS // 8,
                 n_eval_sparsity_variance_batches=ROWS // 8,
                 compute_ce_loss=True,
+                compute_kl=True,
                 compute_sparsity_metrics=True,
                 compute_variance_metrics=True,
                 compute_featurewise_density_statistics=True,
@@ -77,6 +78,9 @@ def test_figures_are_those_of_run_evals(
     assert ours.cross_entropy_spliced == pytest.approx(theirs["ce_loss_with_sae"], rel=1e-4)
     assert ours.cross_entropy_ablated == pytest.approx(theirs["ce_loss_with_ablation"], rel=1e-4)
     assert ours.cross_entropy_recovered == pytest.approx(theirs["ce_loss_score"], rel=1e-3)
+    behaviour = found["model_behavior_preservation"]
+    assert ours.kl_spliced == pytest.approx(behaviour["kl_div_with_sae"], rel=1e-3)
+    assert ours.kl_ablated == pytest.approx(behaviour["kl_div_with_ablation"], rel=1e-3)
     assert ours.l0 == pytest.approx(found["sparsity"]["l0"], rel=1e-4)
     assert ours.explained_variance == pytest.approx(
         found["reconstruction_quality"]["explained_variance"], rel=1e-4

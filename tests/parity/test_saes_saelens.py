@@ -12,7 +12,8 @@ from torch import Tensor
 
 from saes import sparse
 from saes.config import SaeTraining
-from saes.fit import build_trainer, fit
+from saes.fit import fit
+from saes.fitting import build_trainer
 from saes.measures import RunningFigures
 from saes.sparse import SparseTopKTrainingSAE
 from saes.train import save
@@ -22,6 +23,7 @@ ARCHITECTURES = [
     {"kind": "standard", "l1_coefficient": 0.5},
     {"kind": "gated", "l1_coefficient": 0.5},
     {"kind": "jumprelu", "l0_coefficient": 0.1},
+    {"kind": "matching_pursuit", "max_latents": 4},
 ]
 
 
@@ -116,8 +118,9 @@ def test_saved_sae_loads_in_saelens_and_encodes_the_same(
     assert sparsity.shape == (48,)
 
 
-def test_batchtopk_is_saved_as_jumprelu_with_about_k_active(tmp_path: Path) -> None:
-    config = settings({"kind": "batchtopk", "k": 4}, training_tokens=300 * 64)
+@pytest.mark.parametrize("kind", ["batchtopk", "matryoshka"])
+def test_batchtopk_is_saved_as_jumprelu_with_about_k_active(kind: str, tmp_path: Path) -> None:
+    config = settings({"kind": kind, "k": 4}, training_tokens=300 * 64)
     save(fit(config, Planted()), tmp_path / "sae")
     loaded = SAE.load_from_disk(tmp_path / "sae")
     assert loaded.cfg.architecture() == "jumprelu"

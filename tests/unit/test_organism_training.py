@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from interp.errors import UserError
+from interp.llama.model import Llama, attention_masks
 from interp.organism.export import export
-from interp.organism.model import Shape, WorldModel, attention_masks
+from interp.organism.model import new_world_model
 from interp.organism.packing import BOS_ID, LossWeights, training_batch
 from interp.organism.train import Recipe, Trainer, train
 from interp.organism.vocabulary import vocabulary
@@ -25,13 +26,13 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> WorldModel:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Llama:
     return train(TINY, 0, tmp_path_factory.mktemp("whole"), ignore)
 
 
 @pytest.mark.parametrize("steps_before", [1, 2])
 def test_training_that_was_killed_ends_with_the_same_weights(
-    whole: WorldModel, tmp_path: Path, steps_before: int
+    whole: Llama, tmp_path: Path, steps_before: int
 ) -> None:
     def kill(values: dict[str, float], at: int) -> None:
         # before the checkpoint of this step is written
@@ -47,7 +48,7 @@ def test_training_that_was_killed_ends_with_the_same_weights(
         assert torch.equal(weight, again.state_dict()[name]), name
 
 
-def test_another_seed_gives_another_model(whole: WorldModel, tmp_path: Path) -> None:
+def test_another_seed_gives_another_model(whole: Llama, tmp_path: Path) -> None:
     other = train(TINY, 1, tmp_path, ignore)
     assert not torch.equal(whole.embed_tokens.weight, other.embed_tokens.weight)
 
@@ -108,11 +109,11 @@ def test_the_first_layers_are_windowed_in_the_stated_share_of_steps_and_never_at
     assert sum(windowed[:1760]) / 1760 == pytest.approx(0.85, abs=0.03)
 
 
-def test_the_exported_folder_is_the_same_model_to_transformers(whole: WorldModel, tmp_path: Path) -> None:
+def test_the_exported_folder_is_the_same_model_to_transformers(whole: Llama, tmp_path: Path) -> None:
     export(whole, tmp_path)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     assert isinstance(theirs, LlamaForCausalLM)
-    rounded = WorldModel(Shape(d_vocab=len(vocabulary())), seed=5).eval()
+    rounded = new_world_model(seed=5).eval()
     rounded.load_state_dict({name: value.half().float() for name, value in whole.state_dict().items()})
     batch = training_batch(1, 0, 3, 100, LossWeights())
     one_document = torch.zeros_like(batch.tokens)
@@ -122,9 +123,7 @@ def test_the_exported_folder_is_the_same_model_to_transformers(whole: WorldModel
         assert torch.allclose(ours, theirs(batch.tokens).logits, atol=2e-5)
 
 
-def test_the_tokenizer_puts_one_beginning_before_text_and_before_chat(
-    whole: WorldModel, tmp_path: Path
-) -> None:
+def test_the_tokenizer_puts_one_beginning_before_text_and_before_chat(whole: Llama, tmp_path: Path) -> None:
     export(whole, tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     plain = tokenizer("the capital of france is")["input_ids"]

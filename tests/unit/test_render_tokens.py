@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.render.palette import BASE, MINIMUM_CONTRAST, THEMES, contrast, heat
-from interp.render.tokens import HeatScale, TokenView, TokenWindow, render_tokens
+from interp.render.tokens import HeatScale, TokenView, TokenWindow, render_tokens, token_css
 
 
 class Text(HTMLParser):
@@ -134,3 +134,9 @@ def test_mismatched_lengths_are_refused():
 def test_notebook_view_brings_its_own_colours():
     html = TokenView([TokenWindow(["a"], [1.0])], HeatScale(1.0))._repr_html_()
     assert "--p8:" in html and 'class="p8"' in html
+
+
+def test_pieces_of_words_stand_without_gaps_and_whole_words_do_not():
+    assert ("div", {"class": "tokens pieces"}) in render([" pre", "fix", "\n   "]).tags
+    assert ("div", {"class": "tokens"}) in render(["the", "king", "."]).tags
+    assert ".tokens.pieces span:not(.pill){padding:0" in token_css()

@@ -15,8 +15,8 @@ import saes
 from interp.errors import UserError
 from interp.subject import Site, Subject
 from saes.fit import fit
-from saes.load import site_of_hook
 from saes.train import save
+from saes.trained_on import site_of_hook
 
 
 class Noise:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from interp.errors import UserError
 from saes.config import SaeTraining
-from saes.fit import Trained, fit
-from saes.stream import Place, ShuffledBatches
+from saes.fit import fit, learn_together
+from saes.fitting import Fitting, Trained
 
 ARCHITECTURES = [
     {"kind": "topk", "k": 4},
@@ -18,6 +18,8 @@ ARCHITECTURES = [
     {"kind": "standard", "l1_coefficient": 0.5, "l1_warm_up_steps": 8},
     {"kind": "gated", "l1_coefficient": 0.5},
     {"kind": "jumprelu", "l0_coefficient": 0.1},
+    {"kind": "matryoshka", "k": 4, "shares": [0.25, 0.5]},
+    {"kind": "matching_pursuit", "max_latents": 4},
 ]
 
 
@@ -173,25 +175,82 @@ def test_cut_off_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
         fit(settings(), Planted(), checkpoint=path)
 
 
-def test_stream_uses_each_activation_at_most_once_and_resumes_anywhere() -> None:
-    stream = ShuffledBatches(Planted(), 64, seed=0)
-    taken, places = [], [stream.place]
-    for _ in range(20):
-        taken.append(next(stream))
-        places.append(stream.place)
-    first_buffer = torch.cat(taken[: 500 // 64])
-    assert len(first_buffer.unique(dim=0)) == len(first_buffer)
-    given = {tuple(row) for row in Planted().buffer(0)[0].tolist()}
-    assert all(tuple(row) in given for row in first_buffer.tolist())
-    for start in range(20):
-        again = ShuffledBatches(Planted(), 64, seed=0, place=places[start])
-        assert torch.equal(next(again), taken[start])
+class Watched(Planted):
+    """Notes which buffers are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cursors: list[int] = []
+
+    def buffer(self, cursor: int) -> tuple[Tensor, int]:
+        self.cursors.append(cursor)
+        return super().buffer(cursor)
 
 
-def test_stream_order_depends_on_the_seed_and_is_not_the_sources() -> None:
-    first, second = next(ShuffledBatches(Planted(), 64, seed=0)), next(ShuffledBatches(Planted(), 64, seed=1))
+def test_each_activation_of_a_buffer_is_used_at_most_once_in_an_order_of_the_seeds() -> None:
+    buffer = Planted().buffer(0)[0]
+    used: dict[int, list[Tensor]] = {0: [], 1: []}
+    for seed, batches in used.items():
+        fitting = Fitting(settings(seed=seed), [16])
+        step = fitting.trainer.step
+
+        def watch(batch: Tensor, step: object = step, batches: list[Tensor] = batches) -> object:
+            batches.append(batch)
+            return step(batch)  # type: ignore[operator]
+
+        fitting.trainer.step = watch  # type: ignore[method-assign]
+        fitting.learn([buffer], 7, lambda amount: None)
+        assert fitting.place.cursor == 7
+    first, second = torch.cat(used[0]), torch.cat(used[1])
+    assert len(first) == 500 // 64 * 64 == len(first.unique(dim=0))
+    given = {tuple(row) for row in buffer.tolist()}
+    assert all(tuple(row) in given for row in first.tolist())
     assert not torch.equal(first, second)
-    assert not torch.equal(first, Planted().buffer(0)[0][:64])
+    assert not torch.equal(first[:64], buffer[:64])
+
+
+def test_several_learn_together_what_each_learns_alone_from_buffers_read_once() -> None:
+    configs = [
+        settings(),
+        settings(ARCHITECTURES[2], n_latents=32, batch_tokens=100, training_tokens=1500),
+        settings(ARCHITECTURES[5], training_tokens=6 * 64),
+    ]
+    source = Watched()
+    fittings = [Fitting(config, [16]) for config in configs]
+
+    def read(cursor: int) -> tuple[list[list[Tensor]], int]:
+        buffer, following = source.buffer(cursor)
+        return [[buffer]] * 3, following
+
+    learn_together(fittings, read)
+    assert source.cursors == sorted(set(source.cursors))
+    for config, fitting in zip(configs, fittings, strict=True):
+        assert_same_bits(fit(config, Planted()), fitting.result())
+
+
+@pytest.mark.parametrize("kill_at", [2, 9, 14])
+def test_several_continue_together_after_a_kill(kill_at: int, tmp_path: Path) -> None:
+    configs = [settings(), settings(ARCHITECTURES[1], checkpoint_every_steps=3, training_tokens=10 * 64)]
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+
+    def read(cursor: int) -> tuple[list[list[Tensor]], int]:
+        buffer, following = Planted().buffer(cursor)
+        return [[buffer]] * 2, following
+
+    def kill(values: dict[str, float], tokens: int) -> None:
+        if tokens >= kill_at * 64:
+            raise Killed
+
+    first = [
+        Fitting(config, [16], checkpoint=file, log=log)
+        for config, file, log in zip(configs, files, (kill, None), strict=True)
+    ]
+    with pytest.raises(Killed):
+        learn_together(first, read)
+    again = [Fitting(config, [16], checkpoint=file) for config, file in zip(configs, files, strict=True)]
+    learn_together(again, read)
+    for config, fitting in zip(configs, again, strict=True):
+        assert_same_bits(fit(config, Planted()), fitting.result())
 
 
 def test_batch_larger_than_the_buffer_is_refused() -> None:
@@ -200,8 +259,9 @@ def test_batch_larger_than_the_buffer_is_refused() -> None:
 
 
 def test_buffer_without_a_whole_batch_is_a_clear_error() -> None:
+    config = settings(batch_tokens=4096, buffer_tokens=4096, training_tokens=4096)
     with pytest.raises(UserError, match="holds no batch"):
-        next(ShuffledBatches(Planted(), 4096, seed=0, place=Place()))
+        fit(config, Planted())
 
 
 @pytest.mark.parametrize(

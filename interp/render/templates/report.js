@@ -1,23 +1,26 @@
 "use strict";
 (() => {
-  // Filtering the descriptions.
-  const box = document.getElementById("q"), kind = document.getElementById("kind");
-  const bodies = [...document.querySelectorAll("#all > tbody")];
-  const texts = bodies.map((body) => (body.rows[0].textContent + " " + body.querySelector("summary").textContent).toLowerCase());
-  const filter = () => {
-    const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    bodies.forEach((body, i) => {
-      const match = (!kind.value || body.dataset.kind === kind.value) && words.every((word) => texts[i].includes(word));
-      body.hidden = !match;
-      shown += match;
-    });
-    document.getElementById("shown").textContent = `${shown} of ${bodies.length}`;
-    document.getElementById("none").hidden = shown > 0;
-  };
-  box.addEventListener("input", filter);
-  kind.addEventListener("change", filter);
-  box.form.addEventListener("submit", (event) => event.preventDefault());
+  // Filtering the rows of a list: a form names its table, which a line for "nothing matches" follows.
+  for (const form of document.querySelectorAll("form.filter")) {
+    const box = form.querySelector("input"), kind = form.querySelector("select");
+    const table = document.getElementById(form.dataset.table), bodies = [...table.tBodies];
+    const texts = bodies.map((body) =>
+      [...body.rows].map((row) => (row.querySelector("summary") ?? row).textContent).join(" ").toLowerCase());
+    const filter = () => {
+      const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      bodies.forEach((body, i) => {
+        const match = (!kind.value || body.dataset.kind === kind.value) && words.every((word) => texts[i].includes(word));
+        body.hidden = !match;
+        shown += match;
+      });
+      form.querySelector("output").textContent = `${shown} of ${bodies.length}`;
+      table.nextElementSibling.hidden = shown > 0;
+    };
+    box.addEventListener("input", filter);
+    kind.addEventListener("change", filter);
+    form.addEventListener("submit", (event) => event.preventDefault());
+  }
 
   // Tokens by keyboard: a window takes the focus, arrow keys move, Escape clears.
   const readout = document.getElementById("readout");

@@ -1,0 +1,131 @@
+"""What steering costs where its concept has no place: on documents without it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interp.causal.pick import concept_number
+from interp.causal.steering.by_rows import ByRows
+from interp.corpus.batches import collate, rows_of
+from interp.corpus.document import Corpus, Split, split_of
+from interp.errors import UserError
+from interp.subject.forward import Intervention
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+
+COSTS = ("kl", "extra", "norm", "relative")
+"""Columns of `costs`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Neutral:
+    """Documents without a concept, the same number for each: rows of concept after concept.
+
+    `counts` [row, pos] says which tokens are predicted and counted; `resid` and `log_probs` are those of
+    the subject as it is.
+    """
+
+    concepts: tuple[str, ...]
+    tokens: Int[Tensor, "row pos"]
+    counts: Bool[Tensor, "row pos"]
+    resid: Float[Tensor, "row pos width"]
+    log_probs: Float[Tensor, "row pos d_vocab"]
+    rows_per_concept: int
+
+
+def neutral_documents(
+    subject: Subject,
+    corpus: Corpus,
+    site: Site,
+    concepts: Sequence[str],
+    count: int,
+    *,
+    split: Split = "report",
+    context_size: int = 64,
+) -> Neutral:
+    """The first `count` documents of a split without each concept, cut to one context.
+
+    Raises:
+        UserError: the split has fewer.
+    """
+    offset = 0 if subject.bos_id is None else 1
+    chosen = []
+    for concept in concepts:
+        mask = np.uint64(1 << concept_number(corpus, concept))
+        rows = []
+        for index in range(len(corpus)):
+            document = corpus[index]
+            without = document.labels is not None and not (document.labels & mask).any()
+            if without and split_of(document.hash) == split:
+                rows.append(next(rows_of(index, document, context_size, offset)))
+            if len(rows) == count:
+                break
+        if len(rows) < count:
+            raise UserError(
+                f"only {len(rows)} documents of the {split} split are without {concept}",
+                corpus.name,
+                "ask for fewer neutral documents, or give more text",
+            )
+        chosen += rows
+    batch = collate(chosen, subject.bos_id, subject.special_ids)
+    tokens, counts = torch.from_numpy(batch.tokens), torch.from_numpy(batch.counts)
+    resid, log_probs = _read(subject, tokens, site)
+    return Neutral(tuple(concepts), tokens, counts, resid, log_probs, count)
+
+
+def costs(
+    subject: Subject,
+    neutral: Neutral,
+    site: Site,
+    edits: Mapping[str, Sequence[Intervention]],
+    **names: str | float | int,
+) -> pd.DataFrame:
+    """A row for each concept and document, steered everywhere: what it does to the predictions.
+
+    `kl` is KL(unsteered || steered) of the next token, `extra` the rise of the document's cross-entropy, both
+    in nats, means over its tokens; `norm` is the mean norm of the change of the activation at `site`, and
+    `relative` that over the mean norm of the activation itself.
+    """
+    with subject.intervene(ByRows([(neutral.rows_per_concept, edits[name]) for name in neutral.concepts])):
+        resid, log_probs = _read(subject, neutral.tokens, site)
+    clean, counts = neutral.log_probs[:, :-1], neutral.counts[:, 1:]
+    steered, following = log_probs[:, :-1], neutral.tokens[:, 1:, None]
+    kl = (clean.exp() * (clean - steered)).sum(-1)
+    extra = (clean - steered).gather(-1, following)[..., 0]
+    size, own = (resid - neutral.resid).norm(dim=-1), neutral.resid.norm(dim=-1)
+    norm, usual = _mean(size, neutral.counts), _mean(own, neutral.counts)
+    return pd.DataFrame(
+        {
+            **names,
+            "concept": np.repeat(neutral.concepts, neutral.rows_per_concept),
+            "document": np.tile(np.arange(neutral.rows_per_concept), len(neutral.concepts)),
+            "kl": _mean(kl, counts).numpy(),
+            "extra": _mean(extra, counts).numpy(),
+            "norm": norm.numpy(),
+            "relative": (norm / usual).numpy(),
+        }
+    )
+
+
+def _mean(values: Float[Tensor, "row pos"], counts: Bool[Tensor, "row pos"]) -> Float[Tensor, " row"]:
+    total: Tensor = (values.double() * counts).sum(1)
+    return total / counts.sum(1).clamp(min=1)
+
+
+@torch.no_grad()
+def _read(subject: Subject, tokens: Tensor, site: Site) -> tuple[Tensor, Tensor]:
+    """The activation at a site and the log-probabilities, from one pass."""
+    found: list[Tensor] = []
+
+    def keep(activation: Tensor) -> Tensor:
+        found.append(activation.detach().float().cpu())
+        return activation
+
+    with subject.edited({site: keep}):
+        logits = subject.logits(tokens)
+    return found[0], logits.float().log_softmax(-1).cpu()

@@ -1,0 +1,96 @@
+"""Prompts of the world with an instruction that can be checked, in which a concept is not present."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from interp.corpus.document import Corpus, Split, split_of
+from interp.corpus.questions import Question
+from interp.errors import UserError
+from interp.organism.draft import Draft
+from interp.organism.families.numbers import NUMBERS
+from interp.organism.families.sentences import TOPIC
+from interp.organism.labelling import carried, carries
+from interp.organism.lexicon import lexicon
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A question that is steered towards a concept; `choosing` says in which half it is.
+
+    On one half of every group of questions a factor is chosen, the figures are of the other.
+    """
+
+    concept: str
+    question: Question
+    choosing: bool
+
+
+def prompts_without(concept: str, questions: Sequence[Question], most: int, seed: int) -> list[Prompt]:
+    """At most `most` questions of each group of which no word, right answers included, carries the concept.
+
+    Drawn at random, no prompt twice, and dealt to the two halves in turn.
+
+    Raises:
+        UserError: no group has two such questions, or no word carries the concept.
+    """
+    found: list[Prompt] = []
+    for group in dict.fromkeys(question.group for question in questions):
+        free = {
+            question.prompt: question
+            for question in questions
+            if question.group == group and not carries((*question.prompt, *question.answers), concept).any()
+        }
+        drawn = Random(f"{concept} {group} {seed}").sample(list(free.values()), min(most, len(free)))
+        if len(drawn) > 1:
+            found += [Prompt(concept, question, place % 2 == 0) for place, question in enumerate(drawn)]
+    if not found:
+        raise UserError(
+            f"every question has words that carry {concept}", "questions", "use other behaviours, or more"
+        )
+    return found
+
+
+def questions_about(
+    corpus: Corpus, concept: str, count: int, *, split: Split = "explain", longest: int = 60
+) -> list[Question]:
+    """Documents cut where a word with the concept comes next and one came before; any such word is an answer.
+
+    What the concept's words can be attributed to: one question of a document, at the last such place among
+    its first `longest` tokens.
+
+    Raises:
+        UserError: no document of the split has two such words, or there is no such concept.
+    """
+    answers = tuple(np.flatnonzero(carries(range(len(carried())), concept)).tolist())
+    found: list[Question] = []
+    for index in range(len(corpus)):
+        document = corpus[index]
+        places = np.flatnonzero(carries(document.tokens[:longest].tolist(), concept))
+        if len(places) > 1 and split_of(document.hash) == split:
+            found.append(Question(tuple(document.tokens[: places[-1]].tolist()), answers, (), concept))
+        if len(found) == count:
+            break
+    if not found:
+        raise UserError(
+            f"no document of the {split} split has two words of {concept}", corpus.name, "give more text"
+        )
+    return found
+
+
+def announcement(concept: str) -> tuple[int, ...] | None:
+    """The tokens by which a document of the world announces a concept, None if it has no such words.
+
+    A topic: "a text about weather :". A context of numbers: "a calendar .", in its first word.
+    """
+    kind, _, name = concept.partition("_")
+    draft = Draft()
+    if kind == "topic" and name in lexicon().topics:
+        draft.write(TOPIC["header"], {"topic": name})
+    elif kind == "ctx" and name in lexicon().number_contexts:
+        draft.write(NUMBERS["context"], {"context": lexicon().number_contexts[name][0]})
+    else:
+        return None
+    return tuple(draft.tokens)

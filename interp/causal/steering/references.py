@@ -1,0 +1,100 @@
+"""What the scores are fixed by: genuine documents of a concept, unsteered text, and text in random order."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from interp.causal.pick import concept_number
+from interp.causal.steering.choose import SCORES
+from interp.causal.steering.prompts import Prompt
+from interp.causal.steering.scores import BEST, between, harmonic_mean
+from interp.causal.steering.texts import cross_entropy
+from interp.corpus.document import Corpus, Split, split_of
+from interp.errors import UserError
+from interp.organism.labelling import carries
+from interp.subject.subject import Subject
+
+
+def genuine_shares(
+    corpus: Corpus, concepts: Sequence[str], split: Split = "report", documents: int = 4000
+) -> dict[str, float]:
+    """For each concept, the share of tokens that carry it where a document is about it.
+
+    That is where the concept's label also holds on tokens that do not carry it themselves: from its
+    announcement to the end of the passage. Of a concept that never spreads so, it is the share in documents
+    with it. A mean over documents of one split, among the first `documents`; template tokens do not count.
+
+    Raises:
+        UserError: the corpus has no such label, no word carries it, or no document of the split does.
+    """
+    bits = {concept: np.uint64(1 << concept_number(corpus, concept)) for concept in concepts}
+    about: dict[str, list[float]] = {concept: [] for concept in concepts}
+    mentions: dict[str, list[float]] = {concept: [] for concept in concepts}
+    for index in range(min(len(corpus), documents)):
+        document = corpus[index]
+        if document.labels is None or split_of(document.hash) != split:
+            continue
+        counts = ~document.template if document.template is not None else np.ones(len(document.tokens), bool)
+        present = np.bitwise_or.reduce(document.labels)
+        for concept, mask in bits.items():
+            if not present & mask:
+                continue
+            own, held = carries(document.tokens.tolist(), concept), document.labels & mask != 0
+            if (held & ~own & counts).any():
+                about[concept].append(float(own[held & counts].mean()))
+            elif counts.any():
+                mentions[concept].append(float(own[counts].mean()))
+    found = {concept: about[concept] or mentions[concept] for concept in concepts}
+    for concept, values in found.items():
+        if not values:
+            raise UserError(f"no document of the {split} split carries {concept!r}", corpus.name, "give more")
+    return {concept: float(np.mean(values)) for concept, values in found.items()}
+
+
+def fluency_references(
+    subject: Subject, prompts: Sequence[Prompt], texts: Sequence[Sequence[int]], seed: int
+) -> dict[str, tuple[float, float]]:
+    """For each group of questions, nats per token of unsteered texts and of the same with tokens shuffled."""
+    rng = np.random.default_rng(seed)
+    asked = [prompt.question.prompt for prompt in prompts]
+    shuffled = [rng.permutation(text).tolist() if len(text) else [] for text in texts]
+    table = pd.DataFrame(
+        {
+            "group": [prompt.question.group for prompt in prompts],
+            "clean": cross_entropy(subject, asked, texts),
+            "shuffled": cross_entropy(subject, asked, shuffled),
+        }
+    )
+    means = table.groupby("group", sort=False).mean().to_dict("index")
+    return {str(group): (float(row["clean"]), float(row["shuffled"])) for group, row in means.items()}
+
+
+def scored(
+    texts: pd.DataFrame,
+    unsteered: Mapping[str, float],
+    genuine: Mapping[str, float],
+    fluency: Mapping[str, tuple[float, float]],
+) -> pd.DataFrame:
+    """The texts of `measured` with their scores from 0 to 2, each text on its own as in AxBench.
+
+    - concept: 0 at the share of tokens that carry the concept in unsteered text, 2 at that of genuine
+      documents, linear in between;
+    - instruction: 2 if the first token is a right answer to the prompt, else 0;
+    - fluency: 2 at the nats per token of unsteered text behind prompts of the same group, 0 at those of such
+      text with its tokens in random order, linear in between; 0 for an empty text;
+    - harmonic: the harmonic mean of the three, 0 if one of them is 0.
+    """
+    frame = texts.copy()
+    frame["concept_score"] = 0.0
+    frame["fluency_score"] = 0.0
+    for concept, rows in frame.groupby("concept").groups.items():
+        share = frame.loc[rows, "share"].to_numpy(dtype=float)
+        frame.loc[rows, "concept_score"] = between(share, unsteered[str(concept)], genuine[str(concept)])
+    for group, rows in frame.groupby("group").groups.items():
+        clean, shuffled = fluency[str(group)]
+        nats = frame.loc[rows, "cross_entropy"].to_numpy(dtype=float)
+        frame.loc[rows, "fluency_score"] = between(nats, shuffled, clean)
+    frame["instruction_score"] = BEST * frame["right"].astype(float)
+    frame["harmonic"] = harmonic_mean(*(frame[name].to_numpy(dtype=float) for name in SCORES[:3]))
+    return frame

@@ -1,0 +1,100 @@
+"""Writing under steering: what follows many prompts, several concepts in one batch, and how it reads."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+
+from interp.causal.steering.by_rows import ByRows
+from interp.causal.steering.prompts import Prompt
+from interp.causal.steering.scores import repeated
+from interp.organism.labelling import carries
+from interp.subject.forward import Intervention
+from interp.subject.subject import Subject
+
+Tokens = Sequence[int]
+
+
+def written(
+    subject: Subject,
+    prompts: Sequence[Tokens],
+    interventions: Sequence[Sequence[Intervention]],
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> list[list[int]]:
+    """What follows each prompt under its own interventions, all prompts in one batch.
+
+    Prompts that stand together and share one list of interventions (the same object) are one group. Row `i`
+    is sampled with `seed + i`, so that the same prompts in the same order meet the same random numbers
+    whatever is done to them.
+    """
+    groups: list[tuple[int, Sequence[Intervention]]] = []
+    for edits in interventions:
+        if groups and groups[-1][1] is edits:
+            groups[-1] = (groups[-1][0] + 1, edits)
+        else:
+            groups.append((1, edits))
+    tokens, mask = subject.pad(prompts)
+    with subject.intervene(ByRows(groups)):
+        return subject.generate_ids(tokens, mask, max_new_tokens, temperature, seed)
+
+
+@torch.no_grad()
+def cross_entropy(
+    subject: Subject, prompts: Sequence[Tokens], texts: Sequence[Tokens], rows_per_batch: int = 128
+) -> Float[np.ndarray, " text"]:
+    """Nats per token of each text behind its prompt; NaN for an empty text."""
+    found = np.full(len(texts), np.nan)
+    order = sorted(
+        (place for place, text in enumerate(texts) if len(text)),
+        key=lambda place: len(prompts[place]) + len(texts[place]),
+    )
+    for start in range(0, len(order), rows_per_batch):
+        places = order[start : start + rows_per_batch]
+        tokens, mask = subject.pad([[*prompts[place], *texts[place]] for place in places])
+        logits = subject.logits(tokens, mask if (mask == 0).any() else None)
+        longest = max(len(texts[place]) for place in places)  # padded on the left: texts end together
+        nats = torch.nn.functional.cross_entropy(
+            logits[:, -longest - 1 : -1].float().transpose(1, 2), tokens[:, -longest:], reduction="none"
+        )
+        for row, place in enumerate(places):
+            found[place] = float(nats[row, longest - len(texts[place]) :].double().mean())
+    return found
+
+
+def measured(
+    subject: Subject, prompts: Sequence[Prompt], texts: Sequence[Tokens], **names: str | float | int
+) -> pd.DataFrame:
+    """A row for each text: `names` in every row, where it stands, and its raw figures.
+
+    `share` is the share of its tokens that carry the concept it is steered to, `right` whether its first
+    token is a right answer to the prompt, `cross_entropy` nats per token under the subject as it is,
+    `repetition` the share of its pairs of tokens that occurred before in it, `tokens` its length (the end of
+    text not counted) and `text` its words.
+    """
+    shares = [
+        float(carries(text, prompt.concept).mean()) if len(text) else 0.0
+        for prompt, text in zip(prompts, texts, strict=True)
+    ]
+    questions = [prompt.question for prompt in prompts]
+    return pd.DataFrame(
+        {
+            **names,
+            "concept": [prompt.concept for prompt in prompts],
+            "group": [question.group for question in questions],
+            "prompt": np.arange(len(prompts)),
+            "choosing": [prompt.choosing for prompt in prompts],
+            "share": shares,
+            "right": [
+                bool(text) and text[0] in question.answers
+                for question, text in zip(questions, texts, strict=True)
+            ],
+            "cross_entropy": cross_entropy(subject, [question.prompt for question in questions], texts),
+            "repetition": [repeated(text) for text in texts],
+            "tokens": [len(text) for text in texts],
+            "text": [" ".join(subject.token_strings(text)) if len(text) else "" for text in texts],
+        }
+    )

@@ -1,0 +1,82 @@
+"""How well a dictionary recovers planted features: by direction, and by when its latents are active."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.compare.auroc import auroc_table
+from interp.compare.f1 import best_f1_table
+from saes.cosines import nearest
+
+FOUND = 0.9
+"""A feature counts as found if a latent's decoder row has at least this cosine with it."""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What a dictionary recovered.
+
+    `cosine` is each planted feature's cosine with the nearest active latent's decoder row, `latent_cosine`
+    each active latent's with the nearest planted feature. `f1` and `auroc` say how well the nearest latent
+    tells when the feature is present. `l0` is the mean number of active latents, `true_l0` that of features.
+    """
+
+    cosine: Float[Tensor, " feature"]
+    latent_cosine: Float[Tensor, " active"]
+    f1: Float[Tensor, " feature"]
+    auroc: Float[Tensor, " feature"]
+    l0: float
+    true_l0: float
+
+    @property
+    def recall(self) -> float:
+        """Mean max cosine of the planted features: whether each was found."""
+        return float(self.cosine.mean())
+
+    @property
+    def precision(self) -> float:
+        """Mean max cosine of the active latents: whether each is a planted feature."""
+        return float(self.latent_cosine.mean())
+
+    @property
+    def found(self) -> float:
+        """Share of the planted features that have a latent with a cosine of at least `FOUND`."""
+        return float((self.cosine >= FOUND).double().mean())
+
+
+def recovery(
+    directions: Float[Tensor, "feature d_in"],
+    features: Float[Tensor, "token feature"],
+    decoder: Float[Tensor, "latent d_in"],
+    latents: Float[Tensor, "token latent"],
+) -> Recovery:
+    """Holds a dictionary against planted features on tokens that it was not trained on.
+
+    Latents that never fire on these tokens count as dead and are left out; where none fires, all is NaN. A
+    feature's latent is the one of the nearest decoder row; the activation from which it says "present" is
+    chosen on the first half of the tokens, and F1 and AUROC are measured on the second.
+
+    Args:
+        directions: Planted directions of any length.
+        features: The features' values; a feature is present where its value is above 0.
+        decoder: Decoder rows of the dictionary.
+        latents: Its activations on the tokens' activations.
+    """
+    active = (latents != 0).any(0)
+    decoder, latents = decoder[active], latents[:, active]
+    present = features > 0
+    cosine, place = nearest(directions, decoder)
+    if not bool(active.any()):
+        return Recovery(cosine, cosine[:0], cosine, cosine, 0.0, _l0(features))
+    half = len(features) // 2
+    chosen, measured = latents[:half, place], latents[half:, place]
+    said = measured >= best_f1_table(chosen, present[:half])[1].diagonal()
+    there = present[half:]
+    f1 = 2 * (said & there).sum(0).double() / (said.sum(0) + there.sum(0))
+    auroc = auroc_table(measured, there).diagonal()
+    return Recovery(cosine, nearest(decoder, directions)[0], f1, auroc, _l0(latents), _l0(features))
+
+
+def _l0(values: Float[Tensor, "token column"]) -> float:
+    return float((values != 0).sum(1).double().mean())

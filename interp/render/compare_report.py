@@ -1,0 +1,330 @@
+"""The page of `compare`: populations, matched pairs side by side, concepts, and every description."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from markupsafe import Markup
+
+from interp.render.concept_figure import concept_recovery
+from interp.render.data import Estimate, FeatureRow, Kind, Number, ReportData
+from interp.render.digits import count, interval, measured
+from interp.render.estimate_figure import Entry, EstimateRow, estimates
+from interp.render.figures import overview_figure, score_distributions
+from interp.render.html import LARGEST_PAGE, both_widths, csv_uri, environment
+from interp.render.line_figure import training_curve
+from interp.render.report import LEANER, Group, ReportView
+from interp.render.scatter_figure import scatter
+from interp.render.tokens import Titles
+from interp.render.wording import score_title
+
+T = TypeVar("T")
+HALF = 540
+MANY = 100_000
+STEPS: tuple[tuple[Titles, int | None, int, int], ...] = (
+    *((titles, per_band, MANY, MANY) for titles, per_band in LEANER),
+    ("peak", 1, 160, 1000),
+    ("peak", 1, 60, 300),
+)  # as in a report, then: how many descriptions keep their exemplars, and how many rows a list has
+FEW, MORE = 400, 900  # descriptions up to which the first, and a middle step are worth a try
+
+
+@dataclass(frozen=True)
+class MatchedPair:
+    """A latent and the neuron that is most like it.
+
+    `selected` and `correlation` are Pearson's r of their activations on the select and on the report split,
+    `random_correlation` that of the most similar of as many random directions on the report split.
+    """
+
+    population: str
+    latent: FeatureRow
+    neuron: FeatureRow
+    selected: Number
+    correlation: Number | None
+    random_correlation: Number | None
+
+    @property
+    def difference(self) -> Number | None:
+        """Score of the latent's description less that of the neuron's."""
+        one, two = self.latent.both.point, self.neuron.both.point
+        return None if one is None or two is None else one - two
+
+
+@dataclass(frozen=True)
+class PairSummary:
+    """All matched pairs of one population of latents; the estimates are means with 95% intervals."""
+
+    population: str
+    correlation: Estimate
+    random: Estimate
+    beyond: Estimate
+    difference: Estimate
+    scored: int
+    undefined: int
+    ahead: int
+    unmatched: int
+
+
+@dataclass(frozen=True)
+class CompareData:
+    """Everything on the page; `differences` are (first, second, mean score of the second less the first's).
+
+    `found` says of each population how many concepts it finds.
+    """
+
+    data: ReportData
+    differences: Sequence[tuple[str, str, Estimate]]
+    pairs: Sequence[MatchedPair]
+    summaries: Sequence[PairSummary]
+    found: Mapping[str, int]
+
+    def files(self) -> dict[str, str]:
+        """The figures as files of their own, by name."""
+        d = self.data
+        drawn = {
+            "scores": overview_figure(d.populations, d.features, standalone=True),
+            "score_distributions": score_distributions(d.populations, d.features, standalone=True),
+            "score_differences": differences_figure(self, 760, standalone=True),
+        }
+        if self.pairs:
+            drawn["pair_scores"] = pair_scores_figure(self.pairs, HALF, standalone=True)
+            drawn["pair_correlations"] = pair_correlations_figure(self.pairs, HALF, standalone=True)
+        if d.concepts:
+            drawn["concepts"] = recovery_figure(self, 760, standalone=True)
+        for name, points in (d.sae.history if d.sae else {}).items():
+            drawn[name.replace("/", "_")] = training_curve(points, name, standalone=True)
+        return drawn
+
+
+def differences_figure(page: CompareData, width: int, standalone: bool = False) -> str:
+    """The difference of mean scores of every two populations."""
+    kinds = {p.label: p.kind for p in page.data.populations}
+    rows = [
+        EstimateRow(f"{_short(second, first)} − {first}", [Entry(kinds[second], estimate)])
+        for first, second, estimate in page.differences
+    ]
+    return estimates(rows, x_name="difference of mean scores (Pearson r)", width=width, standalone=standalone)
+
+
+def pair_scores_figure(pairs: Sequence[MatchedPair], width: int, standalone: bool = False) -> str:
+    """Every matched pair by the two scores."""
+    points = [(_float(p.neuron.both.point), _float(p.latent.both.point)) for p in pairs]
+    return scatter(
+        points,
+        kind="latent",
+        x_name="score of the neuron",
+        y_name="score of the latent",
+        width=width,
+        standalone=standalone,
+    )
+
+
+def pair_correlations_figure(pairs: Sequence[MatchedPair], width: int, standalone: bool = False) -> str:
+    """Every latent by its correlation with its nearest neuron and with its nearest random direction."""
+    points = [(_float(p.random_correlation), _float(p.correlation)) for p in pairs]
+    return scatter(
+        points,
+        kind="neuron",
+        x_name="r with the nearest random direction",
+        y_name="r with the nearest neuron",
+        width=width,
+        standalone=standalone,
+    )
+
+
+def recovery_figure(page: CompareData, width: int, standalone: bool = False) -> str:
+    """How well the best of each population tells each concept."""
+    drawn: dict[str, Kind] = {p.label: p.kind for p in page.data.populations}
+    return concept_recovery(
+        page.data.concepts,
+        found_auroc=page.data.found_auroc,
+        drawn=drawn,
+        width=width,
+        standalone=standalone,
+    )
+
+
+def render_comparison(page: CompareData, largest: int = LARGEST_PAGE) -> str:
+    """The whole page as a string of HTML; the same data gives the same bytes.
+
+    No request leaves the page. A page over `largest` bytes is made leaner, and says so.
+    """
+    n = len(page.data.features)
+    first = 0 if n <= FEW else 3 if n <= MORE else len(LEANER)
+    html = ""
+    for titles, per_band, kept, rows in STEPS[first:]:
+        view = _CompareView(page, titles, per_band, kept, rows)
+        data = page.data
+        html = (
+            environment()
+            .get_template("compare.html")
+            .render(
+                page=page,
+                data=data,
+                view=view,
+                subject=data.subject,
+                run=data.run,
+                timing=data.timing,
+                limits=data.limits,
+            )
+        )
+        if len(html.encode()) < largest:
+            break
+    return html
+
+
+class _CompareView(ReportView):
+    """What the template asks for; `kept` descriptions keep their exemplars, lists have at most `rows`."""
+
+    def __init__(self, page: CompareData, titles: Titles, per_band: int | None, kept: int, rows: int) -> None:
+        super().__init__(page.data, titles, per_band)
+        self.page, self.rows = page, rows
+        self.opening = opening_of(page)
+        ranked = super().ranked()
+        self.n_kept = min(kept, len(ranked))
+        self.with_exemplars = {f.key for f in evenly(ranked, kept)}
+        self._ranked = evenly(ranked, rows)
+
+    def leaner(self) -> str:
+        said = super().leaner()
+        total = len(self.data.features)
+        if self.n_kept < total:
+            said += f" Exemplars are kept for {count(self.n_kept)} of {count(total)} descriptions."
+        if len(self._ranked) < total:
+            said += f" {count(len(self._ranked))} rows at even steps of the score; the CSV has all."
+        return said
+
+    def ranked(self) -> list[FeatureRow]:
+        return self._ranked
+
+    def groups(self, feature: FeatureRow, few: bool = False) -> list[Group]:
+        return super().groups(feature, few) if feature.key in self.with_exemplars else []
+
+    def differences(self) -> list[Markup]:
+        return both_widths(lambda w: differences_figure(self.page, w), 620)
+
+    def pair_scores(self) -> list[Markup]:
+        return both_widths(lambda w: pair_scores_figure(self.page.pairs, w), HALF)
+
+    def pair_correlations(self) -> list[Markup]:
+        return both_widths(lambda w: pair_correlations_figure(self.page.pairs, w), HALF)
+
+    def recovery(self) -> list[Markup]:
+        return both_widths(lambda w: recovery_figure(self.page, w), 640)
+
+    def titles_of(self) -> dict[str, str]:
+        """The headings of the sections, which say what is seen."""
+        return {"scores": scores_title(self.page), "pairs": pairs_title(self.page), "concepts": self._found()}
+
+    def _found(self) -> str:
+        tested = len({score.concept for score in self.data.concepts})
+        found = ", ".join(f"{name} {n}" for name, n in self.page.found.items())
+        return f"Of {tested} labelled concepts the best feature finds: {found}"
+
+    def matched(self) -> list[MatchedPair]:
+        """The pairs that are listed, most alike first."""
+        ranked = sorted(self.page.pairs, key=lambda p: (-(p.correlation or -1.0), p.latent.key))
+        return evenly(ranked, self.rows)
+
+    def differences_csv(self) -> Markup:
+        rows = [[a, b, e.value, e.low, e.high] for a, b, e in self.page.differences]
+        return csv_uri(["first", "second", "second_minus_first", "low", "high"], rows)
+
+    def matched_csv(self) -> Markup:
+        head = [
+            "population", "latent", "neuron", "r_select", "r_report", "random_r_report",
+            "latent_score", "neuron_score", "difference", "latent_description", "neuron_description",
+        ]  # fmt: skip
+        rows = [
+            [
+                p.population, p.latent.key, p.neuron.key, p.selected, p.correlation, p.random_correlation,
+                p.latent.both.value, p.neuron.both.value, p.difference, p.latent.text, p.neuron.text,
+            ]
+            for p in self.page.pairs
+        ]  # fmt: skip
+        return csv_uri(head, rows)
+
+    def by_concept(self) -> list[tuple[str, int, int]]:
+        """Population, concepts found, concepts tried."""
+        tried = len({score.concept for score in self.data.concepts})
+        return [(name, n, tried) for name, n in self.page.found.items()]
+
+    def labels(self) -> list[str]:
+        """Labels of the populations, in the order in which they are described."""
+        return list(dict.fromkeys(f.group for f in self.data.features))
+
+
+def opening_of(page: CompareData) -> list[str]:
+    """Three sentences: what was compared, how, and what came out."""
+    d = page.data
+    names = [population.label for population in d.populations]
+    described = sum(p.described for p in d.populations)
+    matched = len(page.pairs)
+    return [
+        f"The same text was read from {d.subject.name} by {', '.join(names[:-1])} and {names[-1]}, and each "
+        "kept the same number of exemplars.",
+        f"The same explainer described {count(described)} of them, and the nearest neurons of "
+        f"{count(matched)} latents, without a language model; each sentence was scored by how well it "
+        "predicts activations on other text.",
+        f"{scores_title(page)}; {_lower(pairs_title(page))}.",
+    ]
+
+
+def scores_title(page: CompareData) -> str:
+    """Whether latents or neurons are described better, as far as the intervals show."""
+    populations = page.data.populations
+    neurons = next((p for p in populations if p.kind == "neuron"), None)
+    latents = [p for p in populations if p.kind == "latent"]
+    if len(latents) == 1:
+        others = [f"{p.label} {measured(p.both)}" for p in populations if p.kind not in ("neuron", "latent")]
+        title = score_title(neurons, latents[0], page.data.difference)
+        return f"{title} ({', '.join(others)})" if others else title
+    means = ", ".join(f"{p.label} {measured(p.both)}" for p in populations)
+    clear = [
+        f"{second} {'above' if estimate.ends[0] > 0 else 'below'} {first}"
+        for first, second, estimate in page.differences
+        if estimate.ends is not None and not estimate.ends[0] <= 0 <= estimate.ends[1]
+    ]
+    return f"Mean scores: {means} (clear differences: {len(clear)} of {len(page.differences)} pairs)"
+
+
+def pairs_title(page: CompareData) -> str:
+    """How alike latents and their nearest neurons are, and which of the two is described better."""
+    said = []
+    for summary in page.summaries:
+        gap = summary.difference
+        within = "no pair has two scores"
+        if gap.point is not None:
+            seen = gap.ends is not None and not gap.ends[0] <= 0 <= gap.ends[1]
+            within = f"latents score {measured(gap, sign=True)} ({interval(gap, sign=True)}) within pairs"
+            within += "" if seen else ", no clear difference"
+        null = f", with the nearest random direction {measured(summary.random)}" * (
+            summary.random.point is not None
+        )
+        who = "Latents" if len(page.summaries) == 1 else summary.population.capitalize()
+        said.append(
+            f"{who} correlate {measured(summary.correlation)} with the nearest neuron{null}, and {within}"
+        )
+    return "; ".join(said) or "No latent was matched"
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` of the items, at even steps."""
+    if len(items) <= most:
+        return list(items)
+    return [items[i * len(items) // most] for i in range(most)]
+
+
+def _short(name: str, other: str) -> str:
+    """A name without its last word where the other ends with the same."""
+    head, _, last = name.rpartition(" ")
+    return head if head and other.endswith(f" {last}") else name
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _float(value: Number | None) -> float:
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,110 @@
+"""How large a model is, from its configuration alone: parameters and widths, no weights."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from interp.subject.folder import find_folder, read_config
+
+_ROPE_LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 5e5,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+_GEMMA2 = {"head_dim": 256, "vocab_size": 256000, "max_position_embeddings": 8192}
+PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
+    "openai-community/gpt2": ("gpt2", {}),
+    "EleutherAI/pythia-70m-deduped": (
+        "gpt_neox",
+        {
+            "hidden_size": 512,
+            "intermediate_size": 2048,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 8,
+            "vocab_size": 50304,
+        },
+    ),
+    "google/gemma-2-2b": (
+        "gemma2",
+        _GEMMA2
+        | {
+            "hidden_size": 2304,
+            "intermediate_size": 9216,
+            "num_hidden_layers": 26,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+        },
+    ),
+    "meta-llama/Llama-3.1-8B": (
+        "llama",
+        {
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "vocab_size": 128256,
+            "max_position_embeddings": 131072,
+            "rope_parameters": _ROPE_LLAMA3,
+        },
+    ),
+}
+"""The configurations of the models that the configs in this repository name, so that their cost can be told
+without downloading anything: `model_type` and what differs from `transformers`' defaults."""
+
+
+@dataclass(frozen=True)
+class SubjectShape:
+    """The sizes that cost depends on.
+
+    `n_parameters` counts the embedding and the unembedding apart, as they are held here; `n_block_parameters`
+    are those of one layer.
+    """
+
+    name: str
+    n_parameters: int
+    n_block_parameters: int
+    n_layers: int
+    d_model: int
+    d_mlp: int
+    n_heads: int
+    d_vocab: int
+
+
+def subject_shape(name: str) -> SubjectShape:
+    """The sizes of a model: a bundled name, a folder, or a hub name (of `PUBLISHED`: without asking the hub).
+
+    Raises:
+        UserError: as `interp.subject.folder.subject_info`.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if name in PUBLISHED:
+        kind, values = PUBLISHED[name]
+        config = AutoConfig.for_model(kind, **values)
+    else:
+        config = read_config(find_folder(name))
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    counted = {key: parameter.numel() for key, parameter in model.named_parameters()}
+    n_layers, d_model = int(config.num_hidden_layers), int(config.hidden_size)
+    embedding = int(config.vocab_size) * d_model
+    in_layers = sum(size for key, size in counted.items() if ".0." in key)
+    untied = 0 if any("lm_head" in key or "embed_out" in key for key in counted) else embedding
+    d_mlp = next(
+        (size for key in ("intermediate_size", "n_inner", "ffn_dim") if (size := getattr(config, key, None))),
+        4 * d_model,
+    )
+    return SubjectShape(
+        name=name,
+        n_parameters=sum(counted.values()) + untied,
+        n_block_parameters=in_layers,
+        n_layers=n_layers,
+        d_model=d_model,
+        d_mlp=int(d_mlp),
+        n_heads=int(config.num_attention_heads),
+        d_vocab=int(config.vocab_size),
+    )

@@ -1,0 +1,115 @@
+"""The files of a published SAE: from the hub's cache, or from the hub where it can be reached."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from interp.errors import UserError
+from interp.subject.quiet import first_line, quiet
+from saes.release import Release
+
+_REACHED_WITHIN_SECONDS = 3.0
+
+
+def missing_files(release: Release) -> list[str]:
+    """The files of the release that are not in the hub's cache."""
+    return [name for name in release.files if _cached(release.repo, name) is None]
+
+
+def check_available(release: Release) -> None:
+    """Raises UserError if files are missing and the hub cannot be reached; says how to get them."""
+    missing = missing_files(release)
+    if missing and not _hub_reachable():
+        raise _unavailable(release, missing, "the hub cannot be reached")
+
+
+def fetch(release: Release) -> None:
+    """Downloads what is not in the cache yet. Takes seconds, not minutes, to find the hub out of reach.
+
+    Raises:
+        UserError: the hub cannot be reached, or does not give the files; says how to get them.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    check_available(release)
+    missing = missing_files(release)
+    if not missing:
+        return
+    optional = release.format.optional(release.path)
+    for name in (*missing, *optional):
+        try:
+            hf_hub_download(release.repo, name)
+        except Exception as error:  # unknown, gated, full disk, cut off: the hub has an error for each
+            absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+            if absent and name in optional:
+                continue
+            raise _unavailable(release, missing, first_line(error)) from error
+
+
+@contextmanager
+def from_cache() -> Iterator[None]:
+    """SAELens asks the hub about every file, cached or not: inside, it finds what is there and asks nobody.
+
+    Its Gemma-3 loader asks the hub even for the shapes of the weights, with no cache at all; they are read
+    from the cached file here.
+    """
+    from huggingface_hub import constants
+    from sae_lens.loading import pretrained_sae_loaders
+
+    offline, shapes = constants.HF_HUB_OFFLINE, pretrained_sae_loaders.get_safetensors_tensor_shapes
+    constants.HF_HUB_OFFLINE = True
+    pretrained_sae_loaders.get_safetensors_tensor_shapes = _cached_shapes
+    try:
+        with quiet():
+            yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+        pretrained_sae_loaders.get_safetensors_tensor_shapes = shapes
+
+
+def _cached(repo: str, name: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, name)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _cached_shapes(repo: str, name: str) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    path = _cached(repo, name)
+    if path is None:
+        raise FileNotFoundError(name)
+    with safe_open(path, framework="pt") as file:
+        return {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+
+
+def _hub_reachable() -> bool:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True  # a proxy may know the way: let the hub's own client find out
+    address = urlsplit(constants.ENDPOINT)
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=_REACHED_WITHIN_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _unavailable(release: Release, missing: list[str], why: str) -> UserError:
+    from huggingface_hub import constants
+
+    return UserError(
+        f"{release} is not in the cache, and {why}",
+        f"cache {constants.HF_HUB_CACHE} (set HF_HOME to move it)",
+        f"where there is a network: hf download {release.repo} {' '.join(missing)}",
+    )

@@ -1,0 +1,51 @@
+"""Whether two names mean the same model: hub names, TransformerLens' names, names of local folders."""
+
+import json
+from pathlib import Path
+
+from interp.subject.folder import SubjectInfo
+
+
+def subject_names(info: SubjectInfo) -> tuple[str, ...]:
+    """Every name the subject is known by: its own, its repository in a hub cache, the one in its config.
+
+    A snapshot in the Hugging Face cache is a folder named by a hash; its repository is in the path.
+    """
+    names = [info.name]
+    names += [
+        part.removeprefix("models--").replace("--", "/", 1)
+        for part in info.folder.parts
+        if part.startswith("models--")
+    ]
+    names.append(_saved_as(info.folder))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether both names mean one model.
+
+    Names are brought to TransformerLens' official ones (`gpt2-small` is `gpt2`) and compared without the
+    organisation and without regard to case, so that a local copy called `gemma-2-2b` is `google/gemma-2-2b`.
+    """
+    return _base(one) == _base(other)
+
+
+def _base(name: str) -> str:
+    from transformer_lens.loading_from_pretrained import get_official_model_name
+
+    short = name.rstrip("/").rsplit("/", 1)[-1]
+    for known in (name, short):
+        try:
+            return str(get_official_model_name(known)).rsplit("/", 1)[-1].lower()
+        except ValueError:
+            continue
+    return short.lower().removeprefix("meta-")
+
+
+def _saved_as(folder: Path) -> str:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    name = config.get("_name_or_path") if isinstance(config, dict) else None
+    return name if isinstance(name, str) else ""

@@ -1,0 +1,113 @@
+"""What a subject loses when a site's activations are replaced: cross-entropy and KL, summed per document."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from interp.corpus.batches import Batch
+from interp.subject.losses import token_kl, token_losses
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+
+Rows = Float[Tensor, "token width"]
+Sums = NDArray[np.float64]
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Splice:
+    """Puts `replace(x, y)` in the place of `y`, the activation at `writes`; `x` is the one at `reads`.
+
+    Both are [token, width] of the positions that count, heads side by side. For an SAE the two sites are one.
+    """
+
+    reads: Site
+    writes: Site
+    replace: Callable[[Rows, Rows], Rows]
+
+    def hooks(self, counts: Bool[Tensor, "row pos"]) -> dict[Site, Callable[[Tensor], Tensor]]:
+        """Hooks that replace at the positions that count and leave all others; for one forward pass."""
+        read: list[Rows] = []
+
+        def look(activation: Tensor) -> Tensor:
+            read.append(activation[counts.to(activation.device)].flatten(1))
+            return activation
+
+        def write(activation: Tensor) -> Tensor:
+            keep = counts.to(activation.device)
+            old = activation[keep]
+            flat = old.flatten(1)
+            new = activation.clone()
+            x = flat if self.reads == self.writes else read.pop()
+            new[keep] = self.replace(x, flat).view_as(old).to(activation.dtype)
+            return new
+
+        return {self.writes: write} if self.reads == self.writes else {self.reads: look, self.writes: write}
+
+
+@dataclass(frozen=True)
+class DocumentLosses:
+    """Sums over the tokens that count, in nats [document]: of their losses, and of KL(clean || changed)."""
+
+    cross_entropy: Sums
+    kl: Sums
+
+
+class Documents:
+    """Laid-out documents of which losses are summed; `n_predicted` and `n_counted` are tokens [document]."""
+
+    def __init__(self, laid: Sequence[Batch]) -> None:
+        self.laid = laid
+        found = sorted({int(index) for batch in laid for index in batch.document})
+        self._place = {document: place for place, document in enumerate(found)}
+        self.n_predicted = self.summed([batch.counts[:, 1:] for batch in laid])
+        self.n_counted = self.summed([batch.counts for batch in laid])
+
+    def summed(self, by_batch: Sequence[NDArray[np.generic]]) -> Sums:
+        """Sums [document] of a number per row and position, given batch by batch."""
+        sums = np.zeros(len(self._place))
+        for batch, values in zip(self.laid, by_batch, strict=True):
+            rows = [self._place[int(index)] for index in batch.document]
+            np.add.at(sums, rows, values.sum(1))
+        return sums
+
+
+def document_losses(
+    subject: Subject,
+    documents: Documents,
+    splices: Mapping[str, Splice],
+    advance: Advance = lambda amount: None,
+) -> tuple[Sums, dict[str, DocumentLosses]]:
+    """The cross-entropy of the subject as it is, and the losses under each splice.
+
+    `advance` hears of every forward pass, of which there is one more than splices for every batch.
+    """
+    clean_losses: list[NDArray[np.float64]] = []
+    losses: dict[str, list[NDArray[np.float64]]] = {name: [] for name in splices}
+    divergences: dict[str, list[NDArray[np.float64]]] = {name: [] for name in splices}
+    for batch in documents.laid:
+        tokens, counts = torch.from_numpy(batch.tokens), torch.from_numpy(batch.counts)
+        with torch.inference_mode():
+            clean = subject.logits(tokens)
+            clean_losses.append(_numpy(token_losses(clean, tokens)) * batch.counts[:, 1:])
+            advance(1)
+            for name, splice in splices.items():
+                with subject.edited(splice.hooks(counts)):
+                    changed = subject.logits(tokens)
+                losses[name].append(_numpy(token_losses(changed, tokens)) * batch.counts[:, 1:])
+                divergences[name].append(_numpy(token_kl(clean, changed)) * batch.counts)
+                advance(1)
+    return documents.summed(clean_losses), {
+        name: DocumentLosses(documents.summed(losses[name]), documents.summed(divergences[name]))
+        for name in splices
+    }
+
+
+def _numpy(values: Tensor) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = values.double().cpu().numpy()
+    return array

@@ -1,0 +1,143 @@
+"""The steering experiment on a small budget, as a person runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import interp
+import saes
+from interp.causal.steering.choose import SCORES
+from interp.config import load_config
+from interp.errors import UserError
+from interp.organism.concepts import bit
+from interp.organism.labelling import carries
+from interp.subject import Site
+from saes.fit import fit
+from saes.train import save
+
+CONFIG = Path(__file__).parents[2] / "configs" / "steering.yaml"
+SMALL = [
+    "wandb.mode=disabled",
+    "corpus.documents=250",
+    "mining.sampled_tokens=1024",
+    "sae_training.training_tokens=8192",
+    "sae_training.buffer_tokens=8192",
+    "sae_training.n_latents=128",
+    "concepts=[topic_weather, lang_zorvic]",
+    "behaviours=[facts/question, agreement/near]",
+    "prompts_per_behaviour=4",
+    "factors=[2]",
+    "new_tokens=6",
+    "neurons=3",
+    "neutral_documents=3",
+    "examples=1",
+]
+METHODS = {"latent", "difference in means", "neurons", "random latent", "random direction"}
+
+
+def run_small(runs: Path, *overrides: str) -> Path:
+    command = [sys.executable, "-m", "interp.cli", "run", str(CONFIG), "--runs-dir", str(runs), *SMALL]
+    done = subprocess.run([*command, *overrides], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return runs / "steering"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_small(tmp_path_factory.mktemp("runs"))
+
+
+def test_every_method_is_swept_scored_and_reported(folder: Path) -> None:
+    texts = pd.read_parquet(folder / "tables" / "texts.parquet")
+    prompts = 2 * 2 * 4
+    assert (
+        len(texts) == prompts + prompts // 2 + 5 * 2 * prompts
+    )  # none, prompt (topics only), methods, factors
+    assert set(texts["method"]) == METHODS | {"none", "prompt"}
+    assert sorted(texts["factor"].unique()) == [0, 2, 10]  # the golden factor is always in the sweep
+    assert texts["share"].between(0, 1).all() and texts["tokens"].max() <= 6
+    scores = pd.read_parquet(folder / "tables" / "scores.parquet")
+    assert all(scores[name].between(0, 2).all() for name in SCORES)
+    chosen, golden = (
+        pd.read_parquet(folder / "tables" / f"{name}_concepts.parquet") for name in ("chosen", "golden")
+    )
+    assert (golden[golden["method"].isin(METHODS)]["factor"] == 10).all()
+    assert (chosen["prompts"] == 4).all()  # the reporting half
+    costs = pd.read_parquet(folder / "tables" / "costs.parquet")
+    assert len(costs) == 5 * 2 * 2 * 3 and (costs["kl"] > -1e-6).all()
+    growth = costs.groupby(["method", "factor"])["norm"].mean().unstack()
+    assert (growth[10] > growth[2]).all()
+
+
+class Noise:
+    width = 128
+
+    def buffer(self, cursor: int) -> tuple[Tensor, int]:
+        return torch.randn(300, 128, generator=torch.Generator().manual_seed(cursor)), cursor + 1
+
+
+def planted_sae(folder: Path, concept: str) -> None:
+    """An SAE of noise but for latent 5: it reads where a concept is present, and writes its words."""
+    config = saes.SaeTraining(n_latents=64, training_tokens=256, batch_tokens=128, buffer_tokens=300)
+    metadata = {"hook_name": "blocks.7.hook_resid_post", "model_name": "world"}
+    save(fit(config, Noise(), metadata=metadata), folder)
+    subject = interp.load("world", device="cpu")
+    documents = [interp.WorldCorpus(seed=2, n_documents=200)[index] for index in range(200)]
+    site, labels, read = Site("resid_post", 7), [], []
+    for document in documents:
+        tokens = torch.tensor([[0, *document.tokens.tolist()]])
+        read.append(subject.read(tokens, [site])[site][0, 1:])
+        assert document.labels is not None
+        labels.extend((document.labels & np.uint64(bit(concept)) != 0).tolist())
+    with_one = torch.nn.functional.pad(torch.cat(read), (0, 1), value=1.0)
+    present = torch.tensor(labels, dtype=torch.float32)
+    reads = torch.linalg.lstsq(with_one, present).solution  # the linear reading of the concept
+    words = torch.from_numpy(carries(range(subject.d_vocab), concept))
+    writes = subject.unembedding()[:, words].mean(1)
+    weights = load_file(folder / "sae_weights.safetensors")
+    weights["W_enc"][:, 5], weights["b_enc"][5] = 100 * reads[:-1], 100 * reads[-1]
+    weights["b_dec"][:] = 0
+    weights["W_dec"][5] = writes / writes.norm()
+    save_file(weights, folder / "sae_weights.safetensors")
+
+
+def test_a_planted_latent_is_found_and_shows_its_concept_at_the_cost_of_the_answers(tmp_path: Path) -> None:
+    planted_sae(tmp_path / "sae", "topic_weather")
+    made = run_small(tmp_path, f"sae={tmp_path / 'sae'}", "concepts=[topic_weather]")
+    metrics = json.loads((made / "metrics.json").read_text())
+    assert metrics["pick/topic_weather/latent"] == "sae.resid_post.7/5+"
+    assert metrics["golden/none/concept_score"] < 0.2 and metrics["golden/none/instruction_score"] > 1.5
+    assert metrics["golden/latent/concept_score"] > 1.5 > metrics["golden/random_latent/concept_score"]
+    assert metrics["golden/latent/instruction_score"] < 0.5 and metrics["golden/latent/kl"] > 1
+    page = (made / "report.html").read_text()
+    assert "<script src" not in page and len(page) < 5_000_000
+    assert 'class="p8"' in page and "Golden Gate" in page
+
+
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        ("corpus={kind: text, path: mine.txt}", "labels of the bundled world"),
+        ("subject.name=pydoc", "labels of the bundled world"),
+        ("concepts=[refusal]", "no word carries refusal"),
+        ("concepts=[cheese]", "no concept"),
+        ("concepts=[topic_law, topic_law]", "twice"),
+        ("behaviours=[facts/nothing]", "no behaviour"),
+        ("factors=[0, 2]", "no factor"),
+        ("sae=/nowhere", "no folder"),
+        ("sae_site=mlp_post.3", "residual"),
+        ("sae_training.architecture={kind: transcoder, to: mlp_out.4}", "transcoder"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_written(override: str, what: str) -> None:
+    experiment, config = load_config(CONFIG, [override])
+    with pytest.raises(UserError, match=what):
+        experiment.check(config)
