@@ -15,14 +15,13 @@ from pathlib import Path
 import torch
 
 import interp.subject
-from benchmarks.mining import CONFIG, TOKENS, laid_out, seconds, some_documents
+from benchmarks.mining import CONFIG, ROUNDS, TOKENS, in_turn, laid_out, some_documents
 from interp.mining.mine import mine_batches
 from interp.subject import Site
 from saes.config import SaeTraining
 from saes.train import train
 
 SITE = Site("resid_post", 4)
-ROUNDS = 7
 
 
 def main() -> dict[str, float]:
@@ -47,12 +46,7 @@ def main() -> dict[str, float]:
         "to the site": to_the_site,
         "mine": lambda: mine_batches(subject, [latents], stream, CONFIG),
     }
-    rounds = []
-    for number in range(ROUNDS + 1):
-        order = list(work) if number % 2 else list(reversed(work))
-        timed = {name: seconds(work[name]) for name in order}
-        if number:  # the first round warms up
-            rounds.append(timed)
+    rounds = in_turn(work)
     print(
         f"{sum(tokens.numel() for tokens in laid):,} tokens in {len(laid)} batches, {latents.n_features:,} "
         f"latents, {ROUNDS} rounds, {torch.get_num_threads()} threads"

@@ -63,6 +63,12 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def in_turn(work: dict[str, Callable[[], object]]) -> list[dict[str, float]]:
+    """Seconds of each piece of work in each round, in alternating order, after a round that warms up."""
+    orders = [list(work) if number % 2 else list(reversed(work)) for number in range(ROUNDS + 1)]
+    return [{name: seconds(work[name]) for name in order} for order in orders][1:]
+
+
 def speed() -> dict[str, float]:
     """Median ratios of mining over both forward passes."""
     subject = interp.subject.load("world", device="cpu")
@@ -77,12 +83,7 @@ def speed() -> dict[str, float]:
             "to the last neurons": lambda: [subject.visit(t, {last: lambda x: None}) for t in laid],
             "mine": lambda: mine_batches(subject, neurons, stream, CONFIG),
         }
-        rounds = []
-        for number in range(ROUNDS + 1):
-            order = list(work) if number % 2 else list(reversed(work))
-            timed = {name: seconds(work[name]) for name in order}
-            if number:  # the first round warms up
-                rounds.append(timed)
+        rounds = in_turn(work)
     n_tokens = sum(tokens.numel() for tokens in laid)
     print(
         f"{n_tokens:,} tokens in {len(laid)} batches, {sum(s.n_features for s in neurons):,} neurons, "

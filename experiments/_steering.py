@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments._dictionary_steps import train_dictionary
 from experiments._steering_aims import find_aims, read_aims, save_aims
 from experiments._steering_page import SteeringPage
 from experiments.steering import Config
@@ -44,10 +45,8 @@ from interp.track.files import write_json, write_text
 from interp.track.folder import read_json
 from interp.track.run import Run
 from interp.track.step import Step
-from saes.evaluate import evaluate
 from saes.latents import SaeLatents
 from saes.load import load as load_sae
-from saes.train import train
 
 POOL = 200  # questions of each behaviour to draw from
 
@@ -106,20 +105,8 @@ class Steering:
 
     def train_sae(self, step: Step) -> None:
         """An SAE at the configured site, with its figures on the report split."""
-        latents = train(
-            self.subject,
-            Site.parse(self.config.sae_site),
-            self.corpus,
-            self.config.sae_training,
-            step.folder / "sae",
-            checkpoint=step.scratch / "checkpoint.safetensors",
-            log=step.log,
-            progress=step.progress,
-        )
-        for name, value in (
-            evaluate(self.subject, latents, self.corpus, progress=step.progress).metrics().items()
-        ):
-            step.metric(name, value)
+        site = Site.parse(self.config.sae_site)
+        train_dictionary(step, self.subject, site, self.corpus, self.config.sae_training, step.folder / "sae")
 
     def mine(self, step: Step, spaces: Sequence[FeatureSpace]) -> None:
         """Every feature's maximum and its activation on sampled tokens."""

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from experiments._sae_sweep_page import SweepPage
 from experiments._train_saes_page import TrainingPage
+from experiments.sae_sweep import Config as SweepConfig
 from experiments.train_saes import Config, EvaluationConfig
 from interp.corpus.document import Corpus
 from interp.corpus.source import open_corpus
@@ -26,7 +28,7 @@ HEADLINE = ("explained_variance", "l0", "cross_entropy_recovered")
 class TrainSaes:
     """The steps, and what they share."""
 
-    def __init__(self, config: Config, run: Run) -> None:
+    def __init__(self, config: Config | SweepConfig, run: Run) -> None:
         self.config = config
         self.steps = run
         self.subject = load(**config.subject.model_dump())
@@ -34,10 +36,9 @@ class TrainSaes:
 
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""
-        plans, subject, corpus = self.config.plans(), self.subject, self.corpus
+        plans, subject, corpus, rows = self.config.plans(), self.subject, self.corpus, self.rows()
         trained = self.steps.step("train", lambda step: train_all(step, subject, corpus, plans))
         publish_dictionaries(self.steps, trained, plans)
-        rows = [{"dictionary": plan.name} for plan in plans]
         self.steps.step(
             "measure",
             lambda step: measure_all(step, subject, corpus, plans, trained, rows, self.config.evaluation),
@@ -45,9 +46,17 @@ class TrainSaes:
         self.steps.step("report", self.report)
         self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
 
+    def rows(self) -> list[dict[str, Any]]:
+        """What stands before the figures in each dictionary's line of the table."""
+        return [{"dictionary": plan.name} for plan in self.config.plans()]
+
+    def evidence(self) -> TrainingPage | SweepPage:
+        """What the page is made of."""
+        return TrainingPage(self.steps, self.subject, self.corpus, self.config.plans())
+
     def report(self, step: Step) -> None:
         """The page and its figures."""
-        page = TrainingPage(self.steps, self.subject, self.corpus, self.config.plans())
+        page = self.evidence()
         for name, svg in page.files().items():
             step.figure(name, svg)
         write_text(step.folder / "report.html", render_page(page.page()))

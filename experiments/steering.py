@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from experiments._dictionary_config import check_context
 from interp.config import ExperimentConfig
 from interp.corpus.questions import WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
@@ -109,16 +110,9 @@ def check(config: Config) -> None:
         )
     if config.sae is not None and not config.sae.is_dir():
         raise UserError(f"no folder {config.sae}", "sae", "give the folder of a trained SAE, or leave it out")
-    for key, size in (
-        ("mining", config.mining.context_size),
-        ("sae_training", config.sae_training.context_size),
-    ):
-        if size > info.n_ctx:
-            raise UserError(
-                f"{size} tokens do not fit {info.name}, which sees {info.n_ctx}",
-                f"{key}.context_size",
-                f"use at most {info.n_ctx}",
-            )
+    check_context(
+        info, {"mining": config.mining.context_size, "sae_training": config.sae_training.context_size}
+    )
 
 
 def run(config: Config, run: "Run") -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from sae_lens.saes.transcoder import SkipTranscoder, Transcoder
+from sae_lens.saes.transcoder import Transcoder
 from torch import Tensor
 
 from interp.errors import UserError
@@ -57,10 +57,7 @@ class TranscoderLatents:
 
     def reconstruct(self, activation: Float[Tensor, "... d_site"]) -> Float[Tensor, "... d_target"]:
         """What the transcoder predicts at `target`, in the activation's float type."""
-        inside = self._inside(activation)
-        predicted: Tensor = self.sae.decode(self.sae.encode(inside))
-        if isinstance(self.sae, SkipTranscoder):
-            predicted = predicted + inside @ self.sae.W_skip.T
+        predicted: Tensor = self.sae(self._inside(activation))
         return predicted.to(activation.device, activation.dtype)
 
     def decoder(self, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, "feature d_model"]:

@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-import math
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
-from safetensors import safe_open
 
 from interp.pydoc.cut import LONGEST
 from interp.pydoc.evaluate import PROMPTS, REPEATED, Evaluation
 from interp.pydoc.texts import HELD_OUT_SHARE, PARTS, SHARED_FROM, fingerprint, pydoc_texts
 from interp.pydoc.train import Recipe
+from interp.subject.folder import count_parameters
 from interp.track.files import write_text
 
 PREDICTORS = {
@@ -40,7 +39,7 @@ def write_card(
         seed=seed,
         e=evaluation,
         python=platform.python_version(),
-        parameters=f"{_parameters(folder) / 1e6:.1f}",
+        parameters=f"{count_parameters(folder) / 1e6:.1f}",
         n_topics=len({document.source for document in everything if document.kind == "topic"}),
         n_modules=len({document.source for document in everything if document.kind == "module"}),
         longest=LONGEST,
@@ -65,11 +64,6 @@ def write_card(
         weights_sha256=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
     )
     write_text(folder / "README.md", card)
-
-
-def _parameters(folder: Path) -> int:
-    with safe_open(folder / "model.safetensors", framework="numpy") as weights:
-        return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
 
 
 def write_sae_card(folder: Path, metrics: Mapping[str, float], training: str, held_out: str) -> None:

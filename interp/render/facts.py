@@ -1,18 +1,16 @@
 """What every page says about the model that was studied and the run that studied it."""
 
 import json
-import math
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors import safe_open
 
 from interp.render.data import RunInfo, SubjectInfo
 from interp.subject import Subject
 from interp.subject.bundled import bundled
+from interp.subject.folder import count_parameters
 from interp.track.run import Run
 
 
@@ -22,7 +20,7 @@ def subject_facts(subject: Subject) -> SubjectInfo:
     return SubjectInfo(
         name=subject.name,
         architecture=subject.info.architecture,
-        parameters=_parameters(subject.info.folder),
+        parameters=count_parameters(subject.info.folder),
         layers=subject.n_layers,
         d_model=subject.d_model,
         vocabulary=subject.d_vocab,
@@ -49,15 +47,6 @@ def step_seconds(run: Run) -> dict[str, float]:
     return {
         record["step"]: record["seconds"] for record in sorted(records, key=lambda record: record["order"])
     }
-
-
-def _parameters(folder: Path) -> int:
-    """Numbers in the weight files; a model object holds more where a library unties or adds weights."""
-    total = 0
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="numpy") as weights:
-            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
-    return total
 
 
 def _plain(value: Any) -> str:

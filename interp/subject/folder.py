@@ -1,9 +1,12 @@
 """Model folders: where a name leads, and what can be known of a model before its weights are read."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from safetensors import safe_open
 
 from interp.errors import UserError
 from interp.subject.bundled import bundled
@@ -189,3 +192,12 @@ def _from_hub(name: str) -> Path:
             "model",
             "go online once so that it is cached, or download the model yourself and give its folder",
         ) from error
+
+
+def count_parameters(folder: Path) -> int:
+    """How many numbers the weight files hold; a model object may have more, untied or added by a library."""
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="numpy") as weights:
+            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return total

@@ -17,15 +17,11 @@ from interp.subject.hooks import Hook
 from interp.subject.reading import Reading, RunOutput
 from interp.subject.site import Site
 from interp.subject.text import Text
+from interp.subject.visit import EverythingSeen, Visit, Visitor
 from interp.subject.writer import Writer
 
-Visitor = Callable[[Tensor], None]
 Edit = Callable[[Tensor], Tensor]
 Result = TypeVar("Result")
-
-
-class _EverythingSeen(Exception):
-    """Ends a forward pass once every requested site was visited."""
 
 
 class Subject:
@@ -175,27 +171,16 @@ class Subject:
         if not visitors:
             return
         self._check_tokens(tokens)
-        missing = set(visitors)
-
-        def watch(site: Site, visitor: Visitor) -> Callable[[Tensor], None]:
-            def look(activation: Tensor) -> None:
-                visitor(activation)
-                missing.discard(site)
-                if not missing:
-                    raise _EverythingSeen
-
-            return look
-
+        visit = Visit(visitors)
         with torch.inference_mode(), ExitStack() as hooks:
-            for site, visitor in visitors.items():
-                hooks.enter_context(self._hooked(site, watch(site, visitor)))
+            for site in visitors:
+                hooks.enter_context(self._hooked(site, visit.hook(site)))
             try:
                 self._forward(tokens, attention_mask)
-            except _EverythingSeen:
+            except EverythingSeen:
                 return
-        raise UserError(
-            f"the forward pass never reached {', '.join(map(str, missing))}", self.name, "report this"
-        )
+        missing = ", ".join(map(str, visit.missing))
+        raise UserError(f"the forward pass never reached {missing}", self.name, "report this")
 
     def read(
         self,

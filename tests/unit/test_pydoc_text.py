@@ -3,12 +3,13 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 import interp
 from interp.corpus.source import PydocSource, check_corpus, open_corpus
@@ -114,10 +115,9 @@ def test_the_shipped_tokenizer_gives_every_text_back(text: str) -> None:
         assert ids.count(BOS_ID) == 1
 
 
-def _shipped(found: list = []) -> AutoTokenizer:  # noqa: B006  # read once, hypothesis forbids fixtures
-    if not found:
-        found.append(AutoTokenizer.from_pretrained(pydoc_folder()))
-    return found[0]
+@cache
+def _shipped() -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(pydoc_folder())
 
 
 def test_a_tokenizer_learned_twice_is_the_same_and_has_the_size_asked_for() -> None:
