@@ -51,7 +51,7 @@ class Explainer(Protocol):
 
 @dataclass(frozen=True)
 class Simulated:
-    """Predicted activations, 0 to `SCALE`, of every token of each excerpt; None where an answer was unreadable."""
+    """Predicted activations, 0 to `SCALE`, of every token of each excerpt; None for an unreadable answer."""
 
     values: tuple[np.ndarray | None, ...]
 
@@ -95,6 +95,6 @@ class Judge(Protocol):
     async def rate(self, candidate: Candidate, shown: Sequence[Shown]) -> list[float | None]:
         """A rating from 0 (does not fit) to 1 (fits; 0.5 or more is a yes); None where it was unreadable.
 
-        Without marks: does the described feature fire somewhere in the text? With marks: on the marked tokens?
+        Without marks: does the described feature fire somewhere in the text? With marks: on those tokens?
         """
         ...

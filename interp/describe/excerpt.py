@@ -54,7 +54,7 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class TextEvidence:
-    """One feature's explain-split excerpts: its strongest, other mined ones, and texts on which it is silent."""
+    """One feature's explain-split excerpts: its strongest, other mined ones, and ones where it is silent."""
 
     exemplars: Sequence[Excerpt]
     others: Sequence[Excerpt] = ()
@@ -88,7 +88,7 @@ def pieces(subject: Subject, tokens: Int[np.ndarray, " token"]) -> tuple[str, ..
 
 
 def _whole_characters(subject: Subject, tokens: list[int]) -> list[str]:
-    """Each token on its own; of tokens that share a character, the last has it and the others have nothing."""
+    """Each token on its own; of tokens that share a character, the last has it, the others nothing."""
     found: list[str] = []
     broken: list[int] = []
     for token, text in zip(tokens, subject.token_strings(tokens), strict=True):

@@ -33,7 +33,7 @@ class Request:
 
 @dataclass(frozen=True)
 class TokenLogprobs:
-    """A token of a prompt or an answer, its natural log-probability, and those of the likeliest alternatives."""
+    """A token of a prompt or an answer, its natural log-probability, and those of its alternatives."""
 
     token: str
     logprob: float | None
