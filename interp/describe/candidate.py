@@ -1,8 +1,8 @@
 """What explainers, simulators and judges hand to each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool
@@ -18,13 +18,32 @@ SCALE = 10.0
 class Candidate:
     """A description of one feature by one explainer.
 
-    `pattern` is the trie behind the words, where the explainer is the trie; no other simulator looks at it.
+    `pattern` is the trie behind the words, where the explainer is the trie; `concept` the label of the corpus
+    whose definition the words are. Only `simulators.known` looks at either.
     """
 
     text: str
     explainer: str
     sample: int = 0
     pattern: Description | None = None
+    concept: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` restores the same candidate."""
+        pattern = None if self.pattern is None else self.pattern.to_json()
+        return {
+            "text": self.text,
+            "explainer": self.explainer,
+            "sample": self.sample,
+            "pattern": pattern,
+            "concept": self.concept,
+        }
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> "Candidate":
+        """Restore a candidate from `to_json`."""
+        pattern = None if saved["pattern"] is None else Description.from_json(saved["pattern"])
+        return cls(saved["text"], saved["explainer"], saved["sample"], pattern, saved["concept"])
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,15 @@ class Window:
     """Consecutive tokens of one document (without BOS) and what one feature did on each.
 
     `values` are activations in the feature's polarity. `counts` is False where a token is context only
-    (template, special): it is never a peak and never scored.
+    (template, special): it is never a peak and never scored. `start` is the place of the first token in the
+    document.
     """
 
     tokens: Int[np.ndarray, " token"]
     values: Float[np.ndarray, " token"]
     document: int
     counts: Bool[np.ndarray, " token"]
+    start: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from interp.describe.evidence import Window
+from interp.describe.evidence import Evidence, Window
+from interp.mining.exemplars import SILENT_SHARE
 from interp.subject.subject import Subject
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
@@ -59,6 +60,19 @@ class TextEvidence:
     exemplars: Sequence[Excerpt]
     others: Sequence[Excerpt] = ()
     silent: Sequence[Excerpt] = ()
+
+
+def text_evidence(subject: Subject, evidence: Evidence) -> TextEvidence:
+    """The same evidence as text: what was mined beside the exemplars, and of all of it what is silent."""
+    exemplars = excerpts(subject, evidence.exemplars)
+    largest = max((one.peak for one in exemplars), default=0.0)
+    rest = excerpts(subject, [*evidence.background, *evidence.random])
+    quiet = [one.peak <= SILENT_SHARE * largest for one in rest]
+    return TextEvidence(
+        exemplars,
+        [one for one, silent in zip(rest, quiet, strict=True) if not silent],
+        [one for one, silent in zip(rest, quiet, strict=True) if silent],
+    )
 
 
 def excerpts(subject: Subject, windows: Sequence[Window]) -> list[Excerpt]:

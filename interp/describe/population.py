@@ -12,7 +12,7 @@ from interp.describe.fit import build
 from interp.describe.pattern import ExplainSettings
 from interp.describe.query import Ask, Propose, propose_nothing
 from interp.describe.reader import FeatureReader, SubjectProposals
-from interp.describe.score import Measured, Score, Statistics, auroc, score, statistics
+from interp.describe.score import Measured, Score, Statistics, auroc, correlations, statistics
 from interp.describe.sentence import describe
 from interp.describe.wording import Show
 from interp.features.ref import FeatureRef
@@ -118,20 +118,14 @@ def score_descriptions(
             null = sorted(
                 rng.choice(others, size=min(nulls, len(others)), replace=False).tolist() if others else []
             )
-            n = min(len(top[i]), len(random[i]))
-            own = measured(i, top[i]), measured(i, random[i])
-            foreign = [(measured(j, top[i]), measured(j, random[i])) for j in null]
+            own = Measured(measured(i, top[i]), measured(i, random[i]))
+            foreign = [Measured(measured(j, top[i]), measured(j, random[i])) for j in null]
+            found = correlations(own, foreign, seed)
             loudest = [
                 [float(predicted(i, w).max(initial=-np.inf)) for w in ws] for ws in (top[i], random[i])
             ]
             scored.append(
-                DescriptionScores(
-                    top=score([own[0]], [[t] for t, _ in foreign], seed),
-                    random=score([own[1]], [[r] for _, r in foreign], seed),
-                    both=score([own[0][:n], own[1][:n]], [[t[:n], r[:n]] for t, r in foreign], seed),
-                    detection=auroc(*loudest),
-                    measured=Measured(*own),
-                )
+                DescriptionScores(found.top, found.random, found.both, auroc(*loudest), measured=own)
             )
             advance(1)
     return scored

@@ -119,6 +119,29 @@ def score(
     )
 
 
+@dataclass(frozen=True)
+class Correlations:
+    """Scores on a feature's strongest windows, on random ones, and on as many of the one as of the other."""
+
+    top: Score
+    random: Score
+    both: Score
+
+
+def correlations(own: Measured, foreign: Sequence[Measured], seed: int = 0) -> Correlations:
+    """The correlations of one description; `foreign` are those of other features' on the same windows."""
+
+    def strata(one: Measured) -> list[Statistics]:
+        n = min(len(own.top), len(own.random))
+        return [one.top[:n], one.random[:n]]
+
+    return Correlations(
+        top=score([own.top], [[one.top] for one in foreign], seed),
+        random=score([own.random], [[one.random] for one in foreign], seed),
+        both=score(strata(own), [strata(one) for one in foreign], seed),
+    )
+
+
 def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
     """Probability that a positive scores above a negative (ties count half); NaN without both."""
     if not len(positive) or not len(negative):

@@ -60,7 +60,11 @@ def read_windows(
                 row = part[values.row]
                 inside = slice(batch.offset, batch.offset + row.length)
                 windows[number] = Window(
-                    row.tokens, values.values[: row.length], row.index, batch.counts[values.row, inside]
+                    row.tokens,
+                    values.values[: row.length],
+                    row.index,
+                    batch.counts[values.row, inside],
+                    row.start,
                 )
             advance(len(part))
     assert all(window is not None for window in windows)

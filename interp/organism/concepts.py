@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from interp.organism.facts import facts
-from interp.organism.lexicon import lexicon
+from interp.organism.lexicon import lexicon, read_data
 
 TASKS = (
     "antonym", "plural", "past", "zorvic", "tamric",
@@ -27,6 +27,13 @@ LARGEST_FRACTION = 29
 def bit(concept: str) -> int:
     """The label bit of a concept; `KeyError` if there is no such concept."""
     return _BIT[concept]
+
+
+@cache
+def definitions() -> dict[str, str]:
+    """What each concept's label marks, in words that a person or a language model can apply to a text."""
+    defined: dict[str, str] = read_data("definitions")
+    return {name: defined[name] for name in CONCEPTS}
 
 
 @cache

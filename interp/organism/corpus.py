@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.corpus.document import Document
-from interp.organism.concepts import CONCEPTS
+from interp.organism.concepts import CONCEPTS, definitions
 from interp.organism.draft import Draft
 from interp.organism.families import agreement, chat, knowledge, numbers, sentences, tasks
 
@@ -62,6 +62,11 @@ class WorldCorpus:
     def label_names(self) -> tuple[str, ...]:
         """The concepts, in the order of their bits."""
         return CONCEPTS
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """What each concept's label marks, in words."""
+        return definitions()
 
     def __len__(self) -> int:
         """How many documents there are."""

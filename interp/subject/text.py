@@ -24,6 +24,7 @@ class Text:
         from transformers import AutoTokenizer
 
         self._folder = folder
+        self._spelled: dict[int, str] = {}
         try:
             with quiet():
                 self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
@@ -124,8 +125,13 @@ class Text:
         return str(self.tokenizer.decode(list(ids)))
 
     def strings(self, ids: Sequence[int]) -> list[str]:
-        """Each token as text on its own."""
-        return [str(text) for text in self.tokenizer.batch_decode([[i] for i in ids])]
+        """Each token as text on its own; every id is decoded once."""
+        new = sorted(set(ids) - self._spelled.keys())
+        if new:
+            self._spelled.update(
+                zip(new, map(str, self.tokenizer.batch_decode([[i] for i in new])), strict=True)
+            )
+        return [self._spelled[i] for i in ids]
 
     def _refuse_unknown(self, text: str, ids: list[int], encoded: Any) -> None:
         spelled, unknown = self.tokenizer.unk_token, self.tokenizer.unk_token_id

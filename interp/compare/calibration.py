@@ -1,0 +1,96 @@
+"""How well a score ranks descriptions: against their known truth, within each feature.
+
+A score is of use where it puts the better of two descriptions of one feature first, so nothing here compares
+scores of different features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import rankdata
+
+from interp.intervals import mean_interval
+
+Interval = tuple[float, float, float]
+Ragged = Sequence[Float[np.ndarray, " _"]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One score held against the truth of the candidates of each feature.
+
+    `spearman` is the mean over features of the rank correlation, `pairs` of the share of pairs of candidates
+    of different truth that the score orders rightly (a tie counts half), `chosen` of the truth of the
+    candidate with the largest score, `at_random` of that of a candidate drawn at random, `regret` of what
+    the best candidate has more than the chosen one. Each is (mean, low, high) with a 95% interval over
+    features. `null_low` to `null_high` is the central 95% of the mean rank correlation when the scores are
+    dealt anew within each feature. A score that does not exist ranks last; `undefined` counts them. Features
+    whose candidates are all equally true are left out.
+    """
+
+    spearman: Interval
+    null_low: float
+    null_high: float
+    pairs: Interval
+    chosen: Interval
+    at_random: Interval
+    regret: Interval
+    n_features: int
+    n_candidates: int
+    undefined: int
+
+
+def calibrate(truth: Ragged, score: Ragged, seed: int = 0, deals: int = 400) -> Calibration:
+    """Hold a score against the truth; both are [feature][candidate]. NaN truths are left out."""
+    features = []
+    for true, given in zip(truth, score, strict=True):
+        known = ~np.isnan(true)
+        if known.any() and np.ptp(true[known]) > 0:
+            features.append((true[known], given[known]))
+    undefined = sum(int(np.isnan(given).sum()) for _, given in features)
+    features = [(true, np.nan_to_num(given, nan=-np.inf)) for true, given in features]
+    rng = np.random.default_rng(seed)
+    correlation = np.array([_rank_correlation(true, given[None])[0] for true, given in features])
+    dealt = [
+        _rank_correlation(true, rng.permuted(np.tile(given, (deals, 1)), axis=1)) for true, given in features
+    ]
+    null = np.mean(dealt, axis=0) if features else np.full(deals, np.nan)
+    low, high = np.quantile(null, [0.025, 0.975])
+    chosen = np.array([_of_the_chosen(true, given) for true, given in features])
+    best = np.array([true.max() for true, _ in features])
+    return Calibration(
+        mean_interval(correlation, seed),
+        float(low),
+        float(high),
+        mean_interval(np.array([_pairs(true, given) for true, given in features]), seed),
+        mean_interval(chosen, seed),
+        mean_interval(np.array([true.mean() for true, _ in features]), seed),
+        mean_interval(best - chosen, seed),
+        len(features),
+        sum(len(true) for true, _ in features),
+        undefined,
+    )
+
+
+def _rank_correlation(
+    x: Float[np.ndarray, " candidate"], y: Float[np.ndarray, "row candidate"]
+) -> Float[np.ndarray, " row"]:
+    """Spearman's correlation of x with each row; 0 where a row does not tell the candidates apart."""
+    centre = (len(x) + 1) / 2
+    a, b = rankdata(x) - centre, rankdata(y, axis=1) - centre
+    spread = np.sqrt((a @ a) * (b * b).sum(axis=1))
+    found: Float[np.ndarray, " row"] = np.divide(b @ a, spread, out=np.zeros(len(y)), where=spread > 0)
+    return found
+
+
+def _pairs(true: Float[np.ndarray, " candidate"], given: Float[np.ndarray, " candidate"]) -> float:
+    better = true[:, None] > true[None, :]
+    higher = (given[:, None] > given[None, :]) + 0.5 * (given[:, None] == given[None, :])
+    return float(higher[better].mean())
+
+
+def _of_the_chosen(true: Float[np.ndarray, " candidate"], given: Float[np.ndarray, " candidate"]) -> float:
+    """The truth of the candidate with the largest score; the mean of several with that score."""
+    return float(true[given == given.max()].mean())

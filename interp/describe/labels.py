@@ -1,0 +1,24 @@
+"""Labelled concepts of a corpus: which tokens carry one, and what it means in words."""
+
+import numpy as np
+from jaxtyping import Bool
+
+from interp.corpus.document import Corpus
+from interp.describe.evidence import Window
+
+
+def carries(corpus: Corpus, window: Window, concept: str) -> Bool[np.ndarray, " token"]:
+    """True where a token of the window carries the concept; nowhere in a document without labels."""
+    labels = corpus[window.document].labels
+    if labels is None:
+        return np.zeros(len(window.tokens), dtype=np.bool_)
+    bit = np.uint64(1 << corpus.label_names.index(concept))
+    inside = labels[window.start : window.start + len(window.tokens)]
+    marked: Bool[np.ndarray, " token"] = (inside & bit) != 0
+    return marked
+
+
+def definition(corpus: Corpus, concept: str) -> str:
+    """What a concept's label marks, in words where the corpus has them, otherwise by its name."""
+    known: dict[str, str] = getattr(corpus, "definitions", {})
+    return known.get(concept, concept.replace("_", " "))

@@ -1,0 +1,44 @@
+"""Results of many like pieces of work, kept one by one: a killed step continues with the next piece."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from interp.track.files import finite, full_disk_explained
+
+
+class Journal:
+    """A file of JSON lines, one for each finished piece, by its key.
+
+    A line that a kill cut short is dropped when the file is opened again, so that piece is done again.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.done: dict[str, Any] = {}
+        whole = 0
+        if file.exists():
+            for line in file.read_bytes().splitlines(keepends=True):
+                try:
+                    key, value = json.loads(line)
+                except ValueError:
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                self.done[key] = value
+                whole += len(line)
+            os.truncate(file, whole)
+
+    def add(self, key: str, value: Any) -> None:
+        """Keep the result of one piece, as plain JSON values; it is on the disk when this returns.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        line = json.dumps([key, finite(value)], ensure_ascii=False) + "\n"
+        with full_disk_explained(self.file.parent), self.file.open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self.done[key] = json.loads(line)[1]
