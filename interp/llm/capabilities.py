@@ -1,0 +1,89 @@
+"""What a server turned out to know, and the connection of the event loop that is running."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from interp.llm.endpoint import Endpoint, Flag
+from interp.llm.transport import Transport
+
+SchemaWay = Literal["schema", "object", "words"]
+"""How an answer is kept to a schema: by the server, as any JSON object, or by asking for it in words."""
+_WAYS: tuple[SchemaWay, ...] = ("schema", "object", "words")
+_NAMED_BY = {
+    "response_format": ("response_format", "json_schema", "json_object", "schema"),
+    "logprobs": ("logprobs",),
+    "seed": ("seed",),
+}
+_COMPLAINTS = ("unsupported", "not support", "unrecognized", "unknown", "unexpected", "extra")
+
+
+@dataclass
+class Connection:
+    """What belongs to one event loop: the transport, room for so many calls, and the calls in flight."""
+
+    transport: Transport
+    room: asyncio.Semaphore
+    flights: dict[str, asyncio.Task[dict[str, Any]]] = field(default_factory=dict)
+    closing: bool = False
+
+
+class Capabilities:
+    """Starts from the endpoint's flags; `auto` means yes until the server refuses it."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._lacking: set[str] = set()
+        self._way = {True: 0, False: len(_WAYS) - 1, "auto": 0}[endpoint.json_schema]
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connection: Connection | None = None
+        self.prompt_way: int | None = None
+        self.length_name = "max_tokens"
+
+    @property
+    def schema_way(self) -> SchemaWay:
+        """How an answer is kept to a schema at present."""
+        return _WAYS[self._way]
+
+    def has(self, name: Literal["seed", "logprobs"]) -> bool:
+        """Whether the server is taken to know a parameter."""
+        flag: Flag = getattr(self._endpoint, name)
+        return flag is True or (flag == "auto" and name not in self._lacking)
+
+    def do_without(self, message: str, sent: Mapping[str, Any]) -> bool:
+        """Learn from a refusal; True if the request can be made in another form."""
+        said = message.lower()
+        if "max_completion_tokens" in said and self.length_name == "max_tokens":
+            self.length_name = "max_completion_tokens"
+            return True
+        complains = any(complaint in said for complaint in _COMPLAINTS)
+        for name, words in _NAMED_BY.items():
+            if name not in sent or not (any(word in said for word in words) or complains):
+                continue
+            if name == "response_format":
+                if self._endpoint.json_schema == "auto" and self._way + 1 < len(_WAYS):
+                    self._way += 1
+                    return True
+            elif getattr(self._endpoint, name) == "auto":
+                self._lacking.add(name)
+                return True
+        return False
+
+    def connection(self) -> Connection:
+        """The connection of the running event loop, made on first use."""
+        loop = asyncio.get_running_loop()
+        if self._connection is None or self._loop is not loop:
+            self._loop = loop
+            room = asyncio.Semaphore(self._endpoint.concurrency)
+            self._connection = Connection(Transport(self._endpoint), room)
+        return self._connection
+
+    async def close(self) -> None:
+        """Let what is in flight come back, start nothing more, and close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is None or self._loop is not asyncio.get_running_loop():
+            return
+        connection.closing = True
+        await asyncio.gather(*connection.flights.values(), return_exceptions=True)
+        await connection.transport.close()

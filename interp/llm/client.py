@@ -1,0 +1,276 @@
+"""Ask a language model: within a budget, each question once, every call on record."""
+
+import asyncio
+import copy
+import json
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from interp.errors import UserError
+from interp.llm.budget import Budget
+from interp.llm.cache import Cache, cache_key
+from interp.llm.capabilities import Capabilities
+from interp.llm.endpoint import Endpoint
+from interp.llm.ledger import Call, Ledger, Outcome
+from interp.llm.parse import (
+    Unreadable,
+    embeddings_of,
+    json_words,
+    prompt_logprobs_of,
+    reply_of,
+    value_of,
+)
+from interp.llm.request import Message, Reply, Request, TokenLogprobs, Usage
+from interp.llm.transport import Answered, Refused
+
+__all__ = ["Client", "Unreadable", "run_with"]
+
+Model = TypeVar("Model", bound=BaseModel)
+Result = TypeVar("Result")
+TEXTS_PER_CALL = 256
+BYTES_PER_TOKEN = 2.5
+"""Fewer than a token of plain text has: what is reserved of a budget is rather too much."""
+PROMPT_WAYS = ("logprobs", "prompt_logprobs")
+"""The parameter that asks for a prompt's log-probabilities: of the completions API (with echo), of vLLM."""
+
+
+class Client:
+    """An endpoint with a budget, a cache and a ledger; `run_with` runs what uses it.
+
+    `named` gives the same client under another purpose, which the ledger notes.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        cache: Cache | None = None,
+        ledger: Ledger | None = None,
+        purpose: str = "",
+        reread: int = 1,
+    ) -> None:
+        """Connect to nothing yet; `reread` are further tries after an answer that cannot be read.
+
+        Raises:
+            UserError: the address is none, there is no key, or the budget is spent already.
+        """
+        endpoint.check()
+        self.endpoint = endpoint
+        self.purpose = purpose
+        self.reread = reread
+        self._cache = cache
+        self._ledger = ledger
+        self._budget = Budget(endpoint, *(ledger.spent(endpoint.model, endpoint.host) if ledger else (0, 0)))
+        self._can = Capabilities(endpoint)
+
+    @property
+    def name(self) -> str:
+        """The model and where it answers."""
+        return f"{self.endpoint.model} at {self.endpoint.host}"
+
+    def named(self, purpose: str) -> "Client":
+        """The same client, its calls on record under another purpose."""
+        other = copy.copy(self)
+        other.purpose = purpose
+        return other
+
+    async def chat(self, request: Request) -> Reply:
+        """The answer to a conversation.
+
+        Raises:
+            BudgetSpent: the call does not fit the budget.
+            UserError: nobody answers, the key is refused, there is no such model, or it refuses the request.
+        """
+        most = min(request.max_tokens, self.endpoint.max_tokens_per_call or request.max_tokens)
+        messages = [asdict(message) for message in request.messages]
+        question = {**asdict(request), "max_tokens": most}
+
+        async def send() -> Answered:
+            return await self._posted("/chat/completions", lambda: self._chat_body(request, messages, most))
+
+        body, cached = await self._ask("chat", question, _size(messages), most, send)
+        return reply_of(body, cached)
+
+    async def structured(self, request: Request, kind: type[Model]) -> Model:
+        """The answer as a pydantic model; one that cannot be read is asked for again, with what is wrong.
+
+        Raises:
+            Unreadable: no answer could be read; the caller counts it.
+        """
+        schema = kind.model_json_schema()
+        asked = replace(request, schema=schema)
+        for attempt in range(self.reread + 1):
+            reply = await self.chat(asked)
+            try:
+                return value_of(reply.text, kind)
+            except Unreadable as error:
+                if attempt == self.reread:
+                    self._note("chat", Usage(0, 0), 0.0, 0, "unreadable")
+                    raise
+                said = f"This could not be read: {error.reason}. {json_words(schema)}"
+                bad = Message("assistant", reply.text or "(nothing)")
+                asked = replace(asked, messages=(*asked.messages, bad, Message("user", said)))
+        raise AssertionError("unreachable")
+
+    async def prompt_logprobs(self, prompt: str, top: int = 5) -> tuple[TokenLogprobs, ...]:
+        """The log-probability of each token of a prompt, with `top` alternatives.
+
+        Raises:
+            UserError: the server gives none.
+        """
+        if self.endpoint.prompt_logprobs is False:
+            raise self._no_prompt_logprobs("the config says so")
+        said = "its answers have none"
+        known = self._can.prompt_way
+        for number in range(len(PROMPT_WAYS)) if known is None else (known,):
+            body = {"model": self.endpoint.model, "prompt": prompt, "max_tokens": 1, "temperature": 0.0}
+            body |= {PROMPT_WAYS[number]: top, **({"echo": True} if number == 0 else {})}
+            try:
+                answer, _ = await self._ask(
+                    "completion", body, _size(prompt), 1, self._sender("/completions", body)
+                )
+            except Refused as error:
+                said = error.message
+                continue
+            if (found := prompt_logprobs_of(answer, prompt)) is not None:
+                self._can.prompt_way = number
+                return found
+        raise self._no_prompt_logprobs(said)
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """A vector for each text, in the order given."""
+        parts = [list(texts[i : i + TEXTS_PER_CALL]) for i in range(0, len(texts), TEXTS_PER_CALL)]
+        found = await asyncio.gather(*(self._embed(part) for part in parts))
+        return [vector for part in found for vector in part]
+
+    async def _embed(self, texts: list[str]) -> list[list[float]]:
+        body = {"model": self.endpoint.model, "input": texts, "encoding_format": "float"}
+        try:
+            answer, _ = await self._ask("embedding", body, _size(texts), 0, self._sender("/embeddings", body))
+        except Refused as error:
+            raise self._refused(error) from None
+        return embeddings_of(answer, len(texts))
+
+    async def _ask(
+        self,
+        kind: str,
+        question: Mapping[str, Any],
+        size: int,
+        most: int,
+        send: Callable[[], Awaitable[Answered]],
+    ) -> tuple[dict[str, Any], bool]:
+        """The body of an answer, and whether it was kept; what is in flight is not asked again."""
+        whom = {"base_url": self.endpoint.base_url, "model": self.endpoint.model}
+        key = cache_key({**whom, "kind": kind, "question": question})
+        if self._cache is not None and (kept := self._cache.get(key)) is not None:
+            self._note(kind, Usage(0, 0), 0.0, 0, "cached")
+            return kept, True
+        flights = self._can.connection().flights
+        if (flight := flights.get(key)) is None:
+            flight = flights[key] = asyncio.ensure_future(self._fly(kind, key, size, most, send))
+            flight.add_done_callback(lambda done: flights.pop(key, None))
+        return await asyncio.shield(flight), False
+
+    async def _fly(
+        self, kind: str, key: str, size: int, most: int, send: Callable[[], Awaitable[Answered]]
+    ) -> dict[str, Any]:
+        connection = self._can.connection()
+        async with connection.room:
+            if connection.closing:
+                raise asyncio.CancelledError
+            await self._budget.reserve(size, most)
+            used, retries, started = (0, 0), 0, time.monotonic()
+            outcome: Outcome = "failed"
+            try:
+                answered = await send()
+                usage = answered.body.get("usage") or {}
+                used = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+                outcome, retries = "answered", answered.retries
+            finally:
+                self._budget.settle(size, most, used)
+                self._note(kind, Usage(*used), time.monotonic() - started, retries, outcome)
+        if self._cache is not None:
+            self._cache.put(key, answered.body)
+        return answered.body
+
+    async def _posted(self, path: str, body: Callable[[], dict[str, Any]]) -> Answered:
+        """Sends a request, without what the server turns out not to know."""
+        while True:
+            sent = body()
+            try:
+                return await self._can.connection().transport.post(path, sent)
+            except Refused as error:
+                if not self._can.do_without(error.message, sent):
+                    raise self._refused(error) from None
+
+    def _sender(self, path: str, body: Mapping[str, Any]) -> Callable[[], Awaitable[Answered]]:
+        return lambda: self._can.connection().transport.post(path, body)
+
+    def _chat_body(self, request: Request, messages: list[dict[str, str]], most: int) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": self.endpoint.model, "messages": messages}
+        body |= {self._can.length_name: most, "temperature": request.temperature}
+        if request.temperature > 0 and self._can.has("seed"):
+            body["seed"] = request.sample
+        if request.top_logprobs and self._can.has("logprobs"):
+            body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+        if request.schema is None:
+            return body
+        way = self._can.schema_way
+        if way == "schema":
+            shape = {"name": "answer", "schema": request.schema, "strict": True}
+            return body | {"response_format": {"type": "json_schema", "json_schema": shape}}
+        body["messages"] = [*messages, asdict(Message("user", json_words(request.schema)))]
+        return body | ({"response_format": {"type": "json_object"}} if way == "object" else {})
+
+    def _note(self, kind: str, usage: Usage, seconds: float, retries: int, outcome: Outcome) -> None:
+        if self._ledger is None:
+            return
+        usd = self.endpoint.usd(usage.prompt_tokens, usage.completion_tokens)
+        self._ledger.record(
+            Call(
+                datetime.now(UTC).isoformat(timespec="seconds"), self.purpose, self.endpoint.model,
+                self.endpoint.host, kind, usage.prompt_tokens, usage.completion_tokens, usd,
+                round(seconds, 3), retries, outcome,
+            )
+        )  # fmt: skip
+
+    def _refused(self, error: Refused) -> UserError:
+        return UserError(
+            f"the endpoint refuses the request: {error.message}",
+            self.name,
+            "see what it says; a shorter prompt, another model or other capability flags may help",
+        )
+
+    def _no_prompt_logprobs(self, said: str) -> UserError:
+        return UserError(
+            f"the endpoint gives no log-probabilities of a prompt ({said})",
+            self.name,
+            "use the structured simulator, or a server that gives them, such as vLLM",
+        )
+
+    async def close(self) -> None:
+        """Let what is in flight come back and be kept, start nothing more, and close the connection."""
+        await self._can.close()
+
+
+def run_with(work: Coroutine[Any, Any, Result], clients: Iterable[Client]) -> Result:
+    """Run `work` to its end, or until it raises; then close the clients, keeping what was in flight."""
+
+    async def until_closed() -> Result:
+        try:
+            return await work
+        finally:
+            for client in clients:
+                await client.close()
+
+    return asyncio.run(until_closed())
+
+
+def _size(prompt: Any) -> int:
+    """About how many tokens a prompt has, rather more than fewer."""
+    text = json.dumps(prompt, ensure_ascii=False)
+    return int(len(text.encode()) / BYTES_PER_TOKEN) + 1

@@ -1,0 +1,202 @@
+"""A scripted OpenAI-compatible server on loopback, with every way to misbehave that endpoints have."""
+
+import json
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Answer = Callable[[dict[str, Any]], str]
+Act = Callable[["_Handler", dict[str, Any]], None]
+MODEL = "scripted"
+
+
+@dataclass
+class Script:
+    """What the server does: the `acts` in turn, then `answer` to every conversation.
+
+    `seen` are the requests (path, body) in the order of arrival, `most_at_once` the most that were open.
+    """
+
+    answer: Answer = lambda body: "yes"
+    acts: deque[Act] = field(default_factory=deque)
+    delay: float = 0.0
+    refuse: tuple[str, ...] = ()
+    key: str | None = None
+    seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    most_at_once: int = 0
+    url: str = ""
+    _open: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def then(self, *acts: Act) -> "Script":
+        """Queue acts for the next requests."""
+        self.acts.extend(acts)
+        return self
+
+    @property
+    def calls(self) -> int:
+        """How many requests came, those for the list of models not counted."""
+        return sum(path != "/v1/models" for path, _ in self.seen)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    script: Script
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.script.seen.append((self.path, {}))
+        self.send(200, {"object": "list", "data": [{"id": MODEL}, {"id": "scripted-large"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        script = self.script
+        with script._lock:
+            script.seen.append((self.path, body))
+            script._open += 1
+            script.most_at_once = max(script.most_at_once, script._open)
+            act = script.acts.popleft() if script.acts else None
+        try:
+            if act is not None:
+                act(self, body)
+            else:
+                time.sleep(script.delay)
+                self.answer(body)
+        finally:
+            with script._lock:
+                script._open -= 1
+
+    def answer(self, body: dict[str, Any]) -> None:
+        """The proper answer to a request."""
+        script = self.script
+        if script.key is not None and self.headers["authorization"] != f"Bearer {script.key}":
+            return self.fail(401, f"wrong key {self.headers['authorization']}")
+        if body["model"] != MODEL:
+            return self.fail(404, f"The model `{body['model']}` does not exist")
+        for name in script.refuse:
+            if name in body:
+                return self.fail(400, f"Unsupported parameter: {name}")
+        if self.path == "/v1/embeddings":
+            rows = [{"index": i, "embedding": _embedding(text)} for i, text in enumerate(body["input"])]
+            return self.send(200, {"data": rows[::-1], "usage": {"prompt_tokens": 3, "total_tokens": 3}})
+        if self.path == "/v1/completions":
+            return self.send(200, _completion(body))
+        return self.send(200, chat_answer(script.answer(body), body))
+
+    def send(self, status: int, content: object, headers: dict[str, str] | None = None) -> None:
+        """Send JSON."""
+        self.send_bytes(status, json.dumps(content).encode(), headers)
+
+    def send_bytes(self, status: int, raw: bytes, headers: dict[str, str] | None = None) -> None:
+        """Send whatever is given as if it were JSON."""
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(raw)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def fail(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+        """Send an error as OpenAI does."""
+        self.send(status, {"error": {"message": message, "type": "error", "code": None}}, headers)
+
+
+def chat_answer(text: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The body of a chat completion."""
+    used = {"prompt_tokens": len(json.dumps(body["messages"])) // 4, "completion_tokens": len(text) // 4 + 1}
+    message = {"role": "assistant", "content": text}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": used}
+
+
+def refusal(status: int, message: str = "no", headers: dict[str, str] | None = None) -> Act:
+    """Refuse with a status."""
+    return lambda handler, body: handler.fail(status, message, headers)
+
+
+def says(text: str) -> Act:
+    """Answer a conversation with this text."""
+    return lambda handler, body: handler.send(200, chat_answer(text, body))
+
+
+def late(seconds: float) -> Act:
+    """Answer properly, but late."""
+
+    def act(handler: _Handler, body: dict[str, Any]) -> None:
+        time.sleep(seconds)
+        handler.answer(body)
+
+    return act
+
+
+def raw(content: bytes) -> Act:
+    """Answer with bytes that are no proper body."""
+    return lambda handler, body: handler.send_bytes(200, content)
+
+
+def dropped(handler: _Handler, body: dict[str, Any]) -> None:
+    """Begin an answer, then drop the connection."""
+    handler.send_response(200)
+    handler.send_header("content-type", "application/json")
+    handler.send_header("content-length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b'{"choices": [{"mess')
+    handler.wfile.flush()
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+
+
+def _embedding(text: str) -> list[float]:
+    return [float(len(text)), float(text.count(" ")), 1.0]
+
+
+def _completion(body: dict[str, Any]) -> dict[str, Any]:
+    """The completions API with echo: a token a word, each as likely as its length says."""
+    prompt: str = body["prompt"]
+    words = [
+        word
+        for word in prompt.replace(" ", "\0 ").replace("\n", "\0\n").replace("\t", "\0\t").split("\0")
+        if word
+    ]
+    tokens = [*words, " end"] if body.get("echo") else [" end"]
+    logprobs = [None if i == 0 else -float(len(token)) for i, token in enumerate(tokens)]
+    tops = [None if value is None else {token: value} for token, value in zip(tokens, logprobs, strict=True)]
+    given = {"tokens": tokens, "token_logprobs": logprobs, "top_logprobs": tops}
+    usage = {"prompt_tokens": len(words), "completion_tokens": 1}
+    choice = {
+        "text": "".join(tokens),
+        "logprobs": given if body.get("logprobs") else None,
+        "finish_reason": "length",
+    }
+    return {"choices": [choice], "usage": usage}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # a client that has gone is part of the tests
+
+
+@contextmanager
+def serving(script: Script | None = None) -> Iterator[Script]:
+    """Serve a script on a free port of this machine; its `url` ends in /v1."""
+    script = script or Script()
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"script": script}))
+    script.url = f"http://127.0.0.1:{server.server_port}/v1"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield script
+    finally:
+        server.shutdown()
+        server.server_close()
