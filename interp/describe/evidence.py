@@ -13,7 +13,7 @@ class Window:
 
     `values` are activations in the feature's polarity. `counts` is False where a token is context only
     (template, special): it is never a peak and never scored. `start` is the place of the first token in the
-    document.
+    document; `document` is negative for text of no corpus, such as what a model wrote.
     """
 
     tokens: Int[np.ndarray, " token"]

@@ -55,14 +55,18 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class TextEvidence:
-    """One feature's explain-split excerpts: its strongest, other mined ones, and ones where it is silent."""
+    """One feature's explain-split excerpts: its strongest, other mined ones, and ones where it is silent.
+
+    `levels` are activations that it seldom exceeds, the rarest first (its own outer quantiles), if known.
+    """
 
     exemplars: Sequence[Excerpt]
     others: Sequence[Excerpt] = ()
     silent: Sequence[Excerpt] = ()
+    levels: Sequence[float] = ()
 
 
-def text_evidence(subject: Subject, evidence: Evidence) -> TextEvidence:
+def text_evidence(subject: Subject, evidence: Evidence, levels: Sequence[float] = ()) -> TextEvidence:
     """The same evidence as text: what was mined beside the exemplars, and of all of it what is silent."""
     exemplars = excerpts(subject, evidence.exemplars)
     largest = max((one.peak for one in exemplars), default=0.0)
@@ -72,6 +76,7 @@ def text_evidence(subject: Subject, evidence: Evidence) -> TextEvidence:
         exemplars,
         [one for one, silent in zip(rest, quiet, strict=True) if not silent],
         [one for one, silent in zip(rest, quiet, strict=True) if silent],
+        levels,
     )
 
 

@@ -7,12 +7,14 @@ from itertools import accumulate
 from random import Random
 
 import numpy as np
+from jaxtyping import Int, UInt64
 from numpy.typing import NDArray
 
 from interp.corpus.document import Document
 from interp.organism.concepts import CONCEPTS, definitions
 from interp.organism.draft import Draft
 from interp.organism.families import agreement, chat, knowledge, numbers, sentences, tasks
+from interp.organism.labelling import labels_of
 
 Family = Callable[[Random, Draft], None]
 
@@ -67,6 +69,10 @@ class WorldCorpus:
     def definitions(self) -> dict[str, str]:
         """What each concept's label marks, in words."""
         return definitions()
+
+    def labels_of(self, tokens: Int[np.ndarray, " token"]) -> UInt64[np.ndarray, " token"]:
+        """The labels that the words of any text carry wherever they stand."""
+        return labels_of(tokens.tolist())
 
     def __len__(self) -> int:
         """How many documents there are."""

@@ -1,0 +1,115 @@
+"""The scores of one feature's candidates, and their truth."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool
+
+from experiments.calibration import Config
+from interp.corpus.document import Corpus
+from interp.describe.candidate import Candidate
+from interp.describe.excerpt import Excerpt, excerpts
+from interp.describe.labels import carries
+from interp.describe.scorers.agreement import agreement
+from interp.describe.scorers.intervention import Continuations, Continuer, intervention
+from interp.describe.scorers.judge_simulated import SimulatorJudge
+from interp.describe.scorers.judged import judged
+from interp.describe.scorers.simulation import simulation
+from interp.describe.scorers.texts import gather_texts
+from interp.describe.simulators.known import KnownSimulator
+from interp.describe.windows import gather_report
+from interp.features.ref import FeatureRef
+from interp.mining.exemplars import Mined
+from interp.subject import Subject
+from interp.track.progress import Progress
+
+PROMPT_TOKENS = 8
+
+
+class FeatureScorer:
+    """Reads the text of all features once, then scores one feature's candidates after the other."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        corpus: Corpus,
+        features: Sequence[FeatureRef],
+        mined: Mapping[str, Mined],
+        config: Config,
+        progress: Progress,
+    ) -> None:
+        self._corpus, self._config = corpus, config
+        self._simulator = KnownSimulator(corpus)
+        context_size, options = config.mining.context_size, config.scores
+        split = {
+            name: {space: found.exemplars[space][name] for space, found in mined.items()}
+            for name in ("select", "report")
+        }
+        top, random = gather_report(
+            subject, corpus, features, split["select"], options.random_windows, context_size, progress
+        )
+        self._top = [excerpts(subject, windows) for windows in top]
+        self._random = [excerpts(subject, windows) for windows in random]
+        _, truth = gather_report(
+            subject, corpus, features[:1], split["report"], options.truth_windows, context_size, progress
+        )
+        self._texts = gather_texts(
+            subject, corpus, features, mined, "select", options.texts, context_size, config.seed, progress
+        )
+        self._judge = SimulatorJudge(self._simulator)
+        self._mined, self._features = mined, features
+        self._continuer = self._start(subject) if options.prompts else None
+        self._truth: list[Excerpt] = excerpts(subject, truth[0])
+
+    async def score(
+        self, place: int, concept: str, candidates: Sequence[Candidate]
+    ) -> list[dict[str, float]]:
+        """Of each candidate its truth and its scores, each under "score: NAME"."""
+        label = [carries(self._corpus, one.window, concept) for one in self._truth]
+        continuations = self._continued(place)
+        return [await self._scores(place, one, label, continuations) for one in candidates]
+
+    async def _scores(
+        self,
+        place: int,
+        candidate: Candidate,
+        label: Sequence[Bool[np.ndarray, " _"]],
+        continuations: Continuations | None,
+    ) -> dict[str, float]:
+        simulated = await self._simulator.simulate(candidate, self._truth)
+        windows = self._top[place], self._random[place]
+        parts = (await simulation(self._simulator, candidate, *windows, (), self._config.seed)).correlations
+        texts = self._texts[place]
+        detection = await judged(self._judge, candidate, texts.active, texts.silent, draws=1)
+        fuzzing = await judged(self._judge, candidate, texts.marked, texts.mismarked, draws=1)
+        row = {
+            "truth": agreement(simulated, self._truth, label, draws=0).value,
+            "score: simulation, top": parts.top.value,
+            "score: simulation, random": parts.random.value,
+            "score: simulation, both": parts.both.value,
+            "score: detection, AUROC": detection.auroc[0],
+            "score: detection, accuracy": detection.balanced_accuracy[0],
+            "score: fuzzing, AUROC": fuzzing.auroc[0],
+            "score: fuzzing, accuracy": fuzzing.balanced_accuracy[0],
+        }
+        if self._config.scores.prompts:
+            nothing = float("nan")
+            if continuations is not None:
+                found = await intervention(self._judge, candidate, continuations)
+                nothing = found.score.auroc[0]
+            row["score: intervention, AUROC"] = nothing
+        return row | {"score: length of the words": float(len(candidate.text))}
+
+    def _start(self, subject: Subject) -> Continuer:
+        """Prompts are the first tokens of random windows."""
+        options = self._config.scores
+        rows = [one.window.tokens[:PROMPT_TOKENS].tolist() for one in self._random[0]]
+        return Continuer(subject, [row for row in rows if row][: options.prompts], options.new_tokens)
+
+    def _continued(self, place: int) -> Continuations | None:
+        if self._continuer is None:
+            return None
+        feature = self._features[place]
+        statistics = self._mined[feature.space.name].statistics(feature.space.name)
+        strength = self._config.scores.strength
+        return self._continuer.continued(feature, statistics, strength, self._config.seed)

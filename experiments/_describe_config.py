@@ -1,0 +1,10 @@
+"""Placeholder."""
+
+from interp.config import Section
+
+
+class EndpointScoring(Section):
+    """x."""
+
+
+def check_endpoint(x): ...

@@ -1,0 +1,104 @@
+"""Calibrate the automatic scores of descriptions: how does each rank them, where the truth is known?"""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from experiments._describe_config import EndpointScoring, check_endpoint
+from experiments._dictionary_config import check_context
+from interp.config import ExperimentConfig, Section
+from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.mining.config import MiningConfig
+from interp.subject.config import SubjectConfig
+from interp.subject.folder import subject_info
+from interp.subject.site import Site
+from saes.config import SaeTraining
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class FeaturesConfig(Section):
+    """Which features have a known truth: probes, and the neurons and latents that tell a concept well."""
+
+    of_each: int = Field(24, ge=1)
+    """The most latents, and the most neurons of the site's layer."""
+    a_concept: int = Field(2, ge=1)
+    """The most of these with the same concept."""
+    least_auroc: float = Field(0.9, gt=0.5, le=1)
+    """The AUROC, on the select split, from which a neuron or latent stands for its best concept."""
+    least_positives: int = Field(20, ge=1)
+    """Sampled tokens of each split that must carry a concept."""
+    max_tokens: int = Field(40_000, ge=1000)
+    """Tokens of each split that probes are trained, and concepts looked for, on."""
+    sampled_tokens: int = Field(12_000, ge=1000)
+    """Of these, how many are used."""
+
+
+class CandidatesConfig(Section):
+    """The descriptions that compete for each feature."""
+
+    patterns: int = Field(5, ge=1)
+    """Written from the feature's evidence: one from all exemplars, the rest from random halves and more."""
+    meagre: int = Field(2, ge=0)
+    """Written from two exemplars only."""
+    foreign: int = Field(2, ge=0)
+    """Of other features with another concept."""
+    concepts: int = Field(2, ge=0)
+    """Definitions of other concepts: those that the feature tells next best. The true one is always there."""
+
+
+class ScoresConfig(Section):
+    """What the scores are computed on: the select split, as when a description is chosen."""
+
+    random_windows: int = Field(30, ge=2)
+    """Random windows, the same for every feature."""
+    texts: int = Field(20, ge=2)
+    """Texts with the feature, and as many without (half of them hard negatives), that a judge sees."""
+    truth_windows: int = Field(160, ge=2)
+    """Random windows of the report split on which the truth is measured."""
+    prompts: int = Field(12, ge=0)
+    """Beginnings of documents that the intervention score continues; 0 leaves it out."""
+    new_tokens: int = Field(16, ge=1)
+    """Tokens that are written behind each."""
+    strength: float = Field(2.0, gt=0)
+    """Where a feature is held for it: times what it exceeds on one token in 100,000."""
+
+
+class Config(ExperimentConfig):
+    """Features with a known truth, descriptions of every quality, and the scores that rank them."""
+
+    subject: SubjectConfig = SubjectConfig()
+    """The model."""
+    corpus: CorpusSource = WorldSource()
+    """Labelled text."""
+    mining: MiningConfig = MiningConfig()
+    """What is kept of each feature."""
+    site: str = "resid_post.4"
+    """Where the probes and the SAE stand, KIND.LAYER of the residual stream."""
+    sae: SaeTraining = SaeTraining()
+    """How the SAE is trained."""
+    features: FeaturesConfig = FeaturesConfig()
+    """Features with a known truth."""
+    candidates: CandidatesConfig = CandidatesConfig()
+    """Competing descriptions."""
+    scores: ScoresConfig = ScoresConfig()
+    """What scores are computed on."""
+    endpoint: EndpointScoring | None = None
+    """A language model that judges and simulates the same descriptions by their words, too."""
+
+
+def check(config: Config) -> None:
+    """Finds an impossible site, corpus, context or endpoint before anything is written."""
+    info = subject_info(config.subject.name)
+    check_corpus(config.corpus)
+    info.site_width(Site.parse(config.site))
+    check_context(info, {"mining": config.mining.context_size, "sae": config.sae.context_size})
+    check_endpoint(config.endpoint)
+
+
+def run(config: Config, run: "Run") -> None:
+    """Finds the features, writes the candidates, scores them and holds the scores against the truth."""
+    from experiments._calibration import CalibrationJob
+
+    CalibrationJob(config, run).run()

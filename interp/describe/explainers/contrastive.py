@@ -1,0 +1,44 @@
+"""Ask for what tells the excerpts on which a feature fires from those like them on which it is silent."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from interp.describe.excerpt import Excerpt, TextEvidence
+from interp.describe.explainers.prompted import FROM_TOP, Prompted, drawn, listed
+from interp.describe.prompt import Prompt, load_prompt
+from interp.llm.request import Message
+
+ACTIVE = (6, 10)
+SILENT = 6
+
+
+class Contrastive(Prompted):
+    """`Prompted`, with hard negatives: the silent excerpts whose words are most like the exemplars'."""
+
+    def prompt(self) -> Prompt:
+        """The instructions."""
+        return load_prompt("contrast")
+
+    def messages(self, evidence: TextEvidence, level: float, rng: np.random.Generator) -> tuple[Message, ...]:
+        """The prompt of one sample."""
+        exemplars = evidence.exemplars[:FROM_TOP]
+        chosen = drawn(exemplars, *ACTIVE, rng)
+        silent = drawn(likest(evidence.silent, exemplars, 2 * SILENT), SILENT, SILENT, rng)
+        return self._prompt.messages(
+            self._few_shot,
+            excerpts=listed(chosen, level),
+            silent=listed(silent, float("inf"), first=len(chosen) + 1) or "(none)",
+        )
+
+
+def likest(silent: Sequence[Excerpt], exemplars: Sequence[Excerpt], n: int) -> list[Excerpt]:
+    """The `n` silent excerpts most like an exemplar: the largest cosine of their TF-IDF vectors of words."""
+    if len(silent) <= n:
+        return list(silent)
+    vectorizer = TfidfVectorizer(token_pattern=r"\S+")
+    table: csr_matrix = vectorizer.fit_transform([one.text for one in (*silent, *exemplars)])
+    likeness = (table[: len(silent)] @ table[len(silent) :].T).toarray().max(axis=1)
+    return [silent[place] for place in np.argsort(-likeness, kind="stable")[:n]]

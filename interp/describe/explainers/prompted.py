@@ -1,0 +1,96 @@
+"""Ask a language model what the marked tokens of a feature's strongest excerpts have in common.
+
+The layout of the published 8B explainer (Choi et al. 2024, Transluce, "Scaling automatic neuron
+description"): `{{ }}` around active tokens, the threshold stepping inwards through the feature's outer
+quantiles, several answers at temperature 1, each from another random subset of the exemplars.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from interp.describe.candidate import Candidate, Explained
+from interp.describe.excerpt import Excerpt, TextEvidence
+from interp.describe.explainers.highlight import active, mark, threshold
+from interp.describe.prompt import Prompt, load_prompt
+from interp.llm.client import Client
+from interp.llm.request import Message, Request
+
+FROM_TOP = 20
+FEWEST, MOST = 10, 20
+"""Exemplars that a prompt shows: a random number of the strongest, in random order."""
+MAX_TOKENS = 400
+_DESCRIPTION = re.compile(r"\[DESCRIPTION\]:?\s*(\S.*)")
+_AGAIN = (
+    "Answer with one line that begins with [DESCRIPTION]: and says what the marked tokens have in common."
+)
+
+
+class Prompted:
+    """The `Explainer` that asks an endpoint; one side of a feature at a time, as its windows come."""
+
+    def __init__(self, client: Client, few_shot: bool = True, temperature: float = 1.0) -> None:
+        self._client = client.named("explain")
+        self._few_shot = few_shot
+        self._temperature = temperature
+        self._prompt = self.prompt()
+
+    def prompt(self) -> Prompt:
+        """The instructions."""
+        return load_prompt("explain")
+
+    @property
+    def name(self) -> str:
+        """The prompt with its version, and the model."""
+        shots = "" if self._few_shot else ", no examples"
+        return f"{self._prompt.name} {self._prompt.digest}{shots}, {self._client.name}"
+
+    async def explain(self, evidence: TextEvidence, samples: int, seed: int) -> Explained:
+        """Up to `samples` descriptions, asked for together; an answer without one is asked for again once."""
+        if not any(one.peak > 0 for one in evidence.exemplars):
+            return Explained(())
+        level = threshold(evidence.exemplars[:FROM_TOP], evidence.levels)
+        asked = [
+            self._one(self.messages(evidence, level, np.random.default_rng([seed, number])), number)
+            for number in range(samples)
+        ]
+        answers = await asyncio.gather(*asked)
+        found = [
+            Candidate(text, self.name, number) for number, text in enumerate(answers) if text is not None
+        ]
+        return Explained(tuple(found), answers.count(None))
+
+    def messages(self, evidence: TextEvidence, level: float, rng: np.random.Generator) -> tuple[Message, ...]:
+        """The prompt of one sample."""
+        chosen = drawn(evidence.exemplars[:FROM_TOP], FEWEST, MOST, rng)
+        return self._prompt.messages(self._few_shot, excerpts=listed(chosen, level))
+
+    async def _one(self, messages: tuple[Message, ...], sample: int) -> str | None:
+        request = Request(messages, MAX_TOKENS, self._temperature, sample)
+        reply = await self._client.chat(request)
+        if (text := description_in(reply.text)) is not None:
+            return text
+        again = (*messages, Message("assistant", reply.text or "(nothing)"), Message("user", _AGAIN))
+        second = await self._client.chat(Request(again, MAX_TOKENS, self._temperature, sample))
+        return description_in(second.text)
+
+
+def description_in(answer: str) -> str | None:
+    """The description in an answer: what follows the last [DESCRIPTION]: on its line."""
+    found = _DESCRIPTION.findall(answer)
+    return found[-1].strip() if found else None
+
+
+def drawn(excerpts: Sequence[Excerpt], fewest: int, most: int, rng: np.random.Generator) -> list[Excerpt]:
+    """A random number of the excerpts, in random order."""
+    n = len(excerpts)
+    size = int(rng.integers(min(fewest, n), min(most, n) + 1))
+    return [excerpts[place] for place in rng.permutation(n)[:size]]
+
+
+def listed(excerpts: Sequence[Excerpt], level: float, first: int = 1) -> str:
+    """One line for each excerpt, its active tokens marked."""
+    lines = [mark(one, active(one, level)).replace("\n", "⏎") for one in excerpts]
+    return "\n".join(f"Excerpt {first + place}: {line.strip()}" for place, line in enumerate(lines))

@@ -1,0 +1,103 @@
+"""Scores from a judge's ratings: does a description tell texts with the feature from texts without it?
+
+Detection rates whole texts, fuzzing marked tokens (Paulo et al. 2024, "Automatically interpreting millions of
+features in large language models", arXiv:2410.13928).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from interp.describe.candidate import Candidate, Judge, Shown
+
+YES = 0.5
+"""From which rating on a judge says yes."""
+Interval = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class JudgedScore:
+    """Balanced accuracy and AUROC of a judge's ratings: (value, low, high), the 95% interval over texts.
+
+    The nulls are what descriptions of `n_null` other features reach on the same texts: the mean and the
+    central 95%. `failures` of the texts had no rating and are left out; without positives or negatives the
+    scores are NaN.
+    """
+
+    balanced_accuracy: Interval
+    auroc: Interval
+    null_balanced_accuracy: Interval
+    null_auroc: Interval
+    n_positive: int
+    n_negative: int
+    n_null: int
+    failures: int
+
+
+async def judged(
+    judge: Judge,
+    candidate: Candidate,
+    positives: Sequence[Shown],
+    negatives: Sequence[Shown],
+    nulls: Sequence[Candidate] = (),
+    seed: int = 0,
+    draws: int = 1000,
+) -> JudgedScore:
+    """Rates all texts by the description and by those of other features; all calls are made together."""
+    shown = [*positives, *negatives]
+    ratings = await asyncio.gather(*(judge.rate(one, shown) for one in (candidate, *nulls)))
+    parts = [(_read(r[: len(positives)]), _read(r[len(positives) :])) for r in ratings]
+    yes, no = parts[0]
+    others = np.array([[_accuracy(*part), _auroc(*part)] for part in parts[1:]]).reshape(-1, 2)
+    accuracy, auroc = _intervals(yes, no, draws, seed)
+    null_accuracy, null_auroc = (_null(others[:, column]) for column in range(2))
+    failures = len(shown) - len(yes) - len(no)
+    return JudgedScore(accuracy, auroc, null_accuracy, null_auroc, len(yes), len(no), len(nulls), failures)
+
+
+def _read(ratings: Sequence[float | None]) -> Float[np.ndarray, " _"]:
+    return np.array([rating for rating in ratings if rating is not None], dtype=np.float64)
+
+
+def _higher(yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"]) -> Float[np.ndarray, "yes no"]:
+    """1 where a positive is rated above a negative, a half where equal."""
+    table: Float[np.ndarray, "yes no"] = (yes[:, None] > no) + 0.5 * (yes[:, None] == no)
+    return table
+
+
+def _accuracy(yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"]) -> float:
+    return float((np.mean(yes >= YES) + np.mean(no < YES)) / 2) if len(yes) and len(no) else float("nan")
+
+
+def _auroc(yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"]) -> float:
+    return float(_higher(yes, no).mean()) if len(yes) and len(no) else float("nan")
+
+
+def _intervals(
+    yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"], draws: int, seed: int
+) -> tuple[Interval, Interval]:
+    """Both scores, texts resampled with replacement, those with the feature and those without apart."""
+    if not len(yes) or not len(no):
+        nothing = (float("nan"),) * 3
+        return nothing, nothing
+    rng = np.random.default_rng(seed)
+    with_it, without = (
+        rng.multinomial(len(part), np.full(len(part), 1 / len(part)), size=draws) / len(part)
+        for part in (yes, no)
+    )
+    accuracies = (with_it @ (yes >= YES) + without @ (no < YES)) / 2
+    areas = np.einsum("dy,yn,dn->d", with_it, _higher(yes, no), without, optimize=True)
+    return (_accuracy(yes, no), *_central(accuracies)), (_auroc(yes, no), *_central(areas))
+
+
+def _null(values: Float[np.ndarray, " _"]) -> Interval:
+    known = values[~np.isnan(values)]
+    return (float(known.mean()), *_central(known)) if len(known) else (float("nan"),) * 3
+
+
+def _central(values: Float[np.ndarray, " _"]) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,150 @@
+"""The texts that a judge sees: with the feature, and without it, of which half are hard to tell apart."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+
+from interp.corpus.document import Corpus, Split
+from interp.describe.candidate import Shown
+from interp.describe.evidence import Window
+from interp.describe.excerpt import Excerpt, excerpts
+from interp.describe.scorers.negatives import neighbours
+from interp.describe.windows import Place, read_windows, refs
+from interp.features.ref import FeatureRef
+from interp.mining.exemplars import SILENT_SHARE, Exemplars, Mined
+from interp.subject.subject import Subject
+from interp.track.progress import Progress
+
+NEIGHBOURS = 6
+WINDOWS_A_NEIGHBOUR = 4
+ACTIVE_SHARE = 0.3
+"""The share of a text's own peak from which a token of it is marked."""
+
+
+@dataclass(frozen=True)
+class JudgedTexts:
+    """One feature's texts: `active` has it, `silent` has not, and `hard` of these are hard negatives.
+
+    `marked` are active texts with the tokens that fire marked, `mismarked` the same texts with as many other
+    tokens marked.
+    """
+
+    active: tuple[Shown, ...]
+    silent: tuple[Shown, ...]
+    marked: tuple[Shown, ...]
+    mismarked: tuple[Shown, ...]
+    hard: int
+
+
+def gather_texts(
+    subject: Subject,
+    corpus: Corpus,
+    features: Sequence[FeatureRef],
+    mined: Mapping[str, Mined],
+    split: Split,
+    n: int,
+    context_size: int,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[JudgedTexts]:
+    """Up to `n` texts of either kind for each feature, from one split.
+
+    Half of those with the feature are its strongest windows, half come from all bands of its activation.
+    Hard negatives are windows on which a neighbour fires (`negatives.neighbours`) and the feature stays under
+    `SILENT_SHARE` of its peak; the rest are silent windows drawn at random.
+    """
+    wanted = [_wanted(feature, mined[feature.space.name], split, n) for feature in features]
+    places = [
+        Place(feature, *row) for feature, rows in zip(features, wanted, strict=True) for row in rows.all
+    ]
+    windows = iter(read_windows(subject, corpus, places, context_size, progress=progress))
+    gathered = []
+    for number, rows in enumerate(wanted):
+        top, bands, hard, random = ([next(windows) for _ in part] for part in rows.parts)
+        rng = np.random.default_rng([seed, number])
+        active = excerpts(subject, _alternating(_positive(top), _positive(bands), n))
+        largest = max((one.peak for one in active), default=0.0)
+        hard_ones = _silent(hard, largest, rng)[: n // 2]
+        easy_ones = _silent(random, largest, rng)[: n - len(hard_ones)]
+        silent = excerpts(subject, [*hard_ones, *easy_ones])
+        pairs = [pair for one in active if (pair := _marks(one, rng)) is not None]
+        gathered.append(
+            JudgedTexts(
+                tuple(Shown(one) for one in active),
+                tuple(Shown(one) for one in silent),
+                tuple(Shown(one, right) for one, right, _ in pairs),
+                tuple(Shown(one, wrong) for one, _, wrong in pairs),
+                len(hard_ones),
+            )
+        )
+    return gathered
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Rows (document, start) of each kind: top, bands, those of neighbours, random."""
+
+    parts: tuple[list[tuple[int, int]], ...]
+
+    @property
+    def all(self) -> list[tuple[int, int]]:
+        return [row for part in self.parts for row in part]
+
+
+def _wanted(feature: FeatureRef, mined: Mined, split: Split, n: int) -> _Wanted:
+    found = mined.exemplars[feature.space.name][split]
+    sample = mined.samples.get(feature.space.name, {}).get(split)
+    own = refs(found, feature)
+    near = neighbours(feature, sample, NEIGHBOURS)
+    return _Wanted(
+        (
+            [(ref.document, ref.start) for ref in own if ref.band == "top"],
+            [(ref.document, ref.start) for ref in own if ref.band == "quantile"],
+            [row for other in near for row in _top(found, other)[:WINDOWS_A_NEIGHBOUR]],
+            list(zip(found.row_document[: 3 * n].tolist(), found.row_start[: 3 * n].tolist(), strict=True)),
+        )
+    )
+
+
+def _top(exemplars: Exemplars, feature: FeatureRef) -> list[tuple[int, int]]:
+    return [(ref.document, ref.start) for ref in refs(exemplars, feature) if ref.band == "top"]
+
+
+def _positive(windows: Sequence[Window]) -> list[Window]:
+    return [one for one in windows if one.values[one.counts].max(initial=0.0) > 0]
+
+
+def _alternating(first: Sequence[Window], second: Sequence[Window], n: int) -> list[Window]:
+    """Up to `n`, half of each where there are enough; no text twice."""
+    chosen: dict[bytes, Window] = {}
+    half = max(n // 2, n - len(second))
+    for window in (*first[:half], *second, *first[half:]):
+        if len(chosen) < n:
+            chosen.setdefault(window.tokens.tobytes(), window)
+    return list(chosen.values())
+
+
+def _silent(windows: Sequence[Window], largest: float, rng: np.random.Generator) -> list[Window]:
+    """The windows on which the feature is silent, each text once, in random order."""
+    quiet = {
+        window.tokens.tobytes(): window
+        for window in windows
+        if window.counts.any() and window.values[window.counts].max() <= SILENT_SHARE * largest
+    }
+    found = list(quiet.values())
+    return [found[place] for place in rng.permutation(len(found))]
+
+
+def _marks(
+    one: Excerpt, rng: np.random.Generator
+) -> tuple[Excerpt, Bool[np.ndarray, " token"], Bool[np.ndarray, " token"]] | None:
+    """The tokens that fire, and as many others; None where too few others are there."""
+    right = one.counts & (one.values >= ACTIVE_SHARE * one.peak) & (one.values > 0)
+    others = np.flatnonzero(one.counts & (one.values <= SILENT_SHARE * one.peak))
+    if not right.any() or len(others) < right.sum():
+        return None
+    wrong = np.zeros(len(right), dtype=np.bool_)
+    wrong[rng.choice(others, size=int(right.sum()), replace=False)] = True
+    return one, right, wrong

@@ -1,0 +1,79 @@
+"""All tokens in one pass through an endpoint that gives the log-probabilities of a prompt.
+
+After Bills et al. 2023: every token of the excerpt is followed by a place-holder, and the expected value of
+0 to 10 is read from what the model would rather have put there. Needs a server with echo or
+`prompt_logprobs`, such as vLLM.
+"""
+
+import asyncio
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from interp.describe.candidate import Candidate, Simulated
+from interp.describe.excerpt import Excerpt
+from interp.describe.prompt import load_prompt
+from interp.llm.client import Client
+from interp.llm.request import TokenLogprobs
+
+UNKNOWN = "unknown"
+ALTERNATIVES = 20
+_VALUES = {str(value): float(value) for value in range(11)}
+
+
+class PromptLogprobSimulator:
+    """The `Simulator` that reads expected values from a prompt's log-probabilities.
+
+    An excerpt with a token for which no number is among the alternatives has no prediction.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client.named("simulate")
+        self._prompt = load_prompt("expected")
+
+    @property
+    def name(self) -> str:
+        """The prompt with its version, and the model."""
+        return f"prompt_logprobs {self._prompt.digest}, {self._client.name}"
+
+    async def simulate(self, candidate: Candidate, excerpts: Sequence[Excerpt]) -> Simulated:
+        """Predictions for each excerpt, a call each, all made together."""
+        return Simulated(tuple(await asyncio.gather(*(self._one(candidate.text, one) for one in excerpts))))
+
+    async def _one(self, description: str, excerpt: Excerpt) -> Float[np.ndarray, " _"] | None:
+        lines = [piece.replace("\n", "⏎").replace("\t", "⇥") + "\t" for piece in excerpt.pieces]
+        head, question = self._prompt.messages(description=description, tokens="")
+        prompt = f"{head.content}\n\n{question.content}\n"
+        places, length = [], len(prompt)
+        for line in lines:
+            places.append(length + len(line))
+            length += len(line) + len(UNKNOWN) + 1
+        prompt += "".join(f"{line}{UNKNOWN}\n" for line in lines)
+        tokens = await self._client.prompt_logprobs(prompt, ALTERNATIVES)
+        return expected_values(tokens, places)
+
+
+def expected_values(
+    tokens: Sequence[TokenLogprobs], places: Sequence[int]
+) -> Float[np.ndarray, " place"] | None:
+    """The expected value of 0 to 10 in place of the token at each character; None if one has no number.
+
+    Special tokens that a server shows without text take no characters.
+    """
+    ends = np.cumsum([len(token.token) for token in tokens])
+    found = []
+    for place in np.searchsorted(ends, places, side="right").tolist():
+        if place >= len(tokens):
+            return None
+        weights = {
+            _VALUES[token.strip()]: math.exp(logprob)
+            for token, logprob in tokens[place].top.items()
+            if token.strip() in _VALUES
+        }
+        total = sum(weights.values())
+        if not total:
+            return None
+        found.append(sum(value * weight for value, weight in weights.items()) / total)
+    return np.array(found)

@@ -1,0 +1,78 @@
+"""Ask a language model for the activations as JSON: every token of several excerpts in one call."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+
+from interp.describe.candidate import Candidate, Simulated
+from interp.describe.excerpt import Excerpt
+from interp.describe.prompt import load_prompt
+from interp.llm.client import Client, Unreadable
+from interp.llm.request import Request
+
+EXCERPTS_PER_CALL = 5
+TOKENS_PER_VALUE = 4
+"""Tokens that an answer may need for a value, its comma and what stands around."""
+
+
+class Activations(BaseModel):
+    """What the model answers: a list for each excerpt."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    activations: list[list[Annotated[int, Field(ge=0, le=10)]]]
+
+
+class StructuredSimulator:
+    """The `Simulator` that asks an endpoint; works with every one that can answer.
+
+    An excerpt whose list has the wrong length, or whose call could not be read, is asked about once more on
+    its own; after that it has no prediction. It is never taken for silent.
+    """
+
+    def __init__(self, client: Client, few_shot: bool = True) -> None:
+        self._client = client.named("simulate")
+        self._few_shot = few_shot
+        self._prompt = load_prompt("simulate")
+
+    @property
+    def name(self) -> str:
+        """The prompt with its version, and the model."""
+        return f"structured {self._prompt.digest}, {self._client.name}"
+
+    async def simulate(self, candidate: Candidate, excerpts: Sequence[Excerpt]) -> Simulated:
+        """Predictions for each excerpt, all calls made together."""
+        parts = [excerpts[i : i + EXCERPTS_PER_CALL] for i in range(0, len(excerpts), EXCERPTS_PER_CALL)]
+        answers = await asyncio.gather(*(self._ask(candidate.text, part) for part in parts))
+        return Simulated(tuple(values for part in answers for values in part))
+
+    async def _ask(
+        self, description: str, excerpts: Sequence[Excerpt]
+    ) -> list[Float[np.ndarray, " _"] | None]:
+        lines = [
+            f"Excerpt {number} ({len(one.pieces)} tokens): {json.dumps(one.pieces, ensure_ascii=False)}"
+            for number, one in enumerate(excerpts, start=1)
+        ]
+        messages = self._prompt.messages(self._few_shot, description=description, excerpts="\n".join(lines))
+        room = 100 + TOKENS_PER_VALUE * sum(len(one.pieces) for one in excerpts)
+        try:
+            answer = await self._client.structured(Request(messages, room), Activations)
+            lists = answer.activations if len(answer.activations) == len(excerpts) else [[]] * len(excerpts)
+        except Unreadable:
+            lists = [[]] * len(excerpts)
+        read = [
+            np.array(values, dtype=np.float64) if len(values) == len(one.pieces) else None
+            for values, one in zip(lists, excerpts, strict=True)
+        ]
+        if len(excerpts) == 1:
+            return read
+        again = [place for place, values in enumerate(read) if values is None]
+        alone = await asyncio.gather(*(self._ask(description, [excerpts[place]]) for place in again))
+        for place, (values,) in zip(again, alone, strict=True):
+            read[place] = values
+        return read

@@ -1,0 +1,193 @@
+"""Features with their descriptions and scores, in a database."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from sqlalchemy import Connection, select
+
+from interp.errors import UserError, nearest
+from interp.store import schema
+from interp.store.connect import connect, count_rows, explained
+from interp.store.read import catalogue, whole
+from interp.store.rows import FeatureRow, SpaceRow
+from interp.store.write import parts, put_features, upsert
+
+
+class Store:
+    """A store, opened by the path of a SQLite file or the URL of a PostgreSQL database.
+
+    Writing something again replaces it. Text is kept as it is, except NUL, which PostgreSQL does not take:
+    it becomes ␀, and half a surrogate pair becomes �.
+
+    Raises:
+        UserError: it cannot be opened, is no store, or was made by a newer version.
+    """
+
+    def __init__(self, where: str | Path) -> None:
+        self.engine = connect(where)
+        self.where = self.engine.url.render_as_string(hide_password=True).removeprefix("sqlite:///")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.engine.dispose()
+
+    def put_space(self, space: SpaceRow) -> None:
+        """Add a space, or replace what is known of it; its features stay."""
+        with self._writing() as connection:
+            upsert(connection, schema.spaces, [asdict(space)], ("subject", "name"))
+
+    def put(self, subject: str, rows: Iterable[FeatureRow]) -> None:
+        """Add features of one subject with their descriptions, scores and exemplars, in one transaction.
+
+        What is there of a feature stays, but what is given again is replaced: descriptions of the same
+        explainer and sample with all of their scores, and the exemplars if any are given.
+
+        Raises:
+            UserError: a feature's space has not been put.
+        """
+        with self._writing() as connection:
+            known = self._spaces(connection, subject)
+            for part in parts(rows):
+                missing = {row.space for row in part} - known.keys()
+                if missing:
+                    raise UserError(
+                        f"the store does not know the space {', '.join(sorted(missing))}",
+                        self.where,
+                        "put the space first",
+                    )
+                put_features(connection, known, part)
+
+    def spaces(self) -> list[SpaceRow]:
+        """All spaces, by subject and name."""
+        table = schema.spaces
+        with explained(self.where), self.engine.connect() as connection:
+            found = connection.execute(select(table).order_by(table.c.subject, table.c.name)).mappings()
+            return [SpaceRow(**{name: row[name] for name in SpaceRow.__annotations__}) for row in found]
+
+    def described(self, subject: str, explainer: str | None = None) -> set[str]:
+        """Keys of the features that have a description (by one explainer)."""
+        f, s, d = schema.features, schema.spaces, schema.descriptions
+        query = (
+            select(s.c.name, f.c.feature_id, f.c.polarity).join_from(f, s).join(d, d.c.feature == f.c.id)
+            .where(s.c.subject == subject).distinct()
+        )  # fmt: skip
+        if explainer is not None:
+            query = query.where(d.c.explainer == explainer)
+        with explained(self.where), self.engine.connect() as connection:
+            return {FeatureRow(*row).key for row in connection.execute(query)}
+
+    def feature(self, subject: str, key: str) -> FeatureRow:
+        """All that is known of one feature.
+
+        Raises:
+            UserError: there is none of this key.
+        """
+        found = list(self.features(subject, [key]))
+        if not found:
+            known = sorted(self.described(subject))
+            near = nearest(key, known) or known[:5]
+            raise UserError(
+                f"the store has no feature {key!r} of {subject}",
+                self.where,
+                f"use {', '.join(near)}" if near else "describe some features first",
+            )
+        return found[0]
+
+    def features(self, subject: str, keys: Sequence[str] | None = None) -> Iterator[FeatureRow]:
+        """Features of a subject with all that is known of them, in the order of their spaces and ids."""
+        f, s = schema.features, schema.spaces
+        query = (
+            select(f, s.c.name).join_from(f, s).where(s.c.subject == subject)
+            .order_by(s.c.name, f.c.feature_id, f.c.polarity.desc())
+        )  # fmt: skip
+        with explained(self.where), self.engine.connect() as connection:
+            rows = list(connection.execute(query).mappings())
+            if keys is not None:
+                wanted = set(keys)
+                rows = [
+                    r for r in rows if FeatureRow(r["name"], r["feature_id"], r["polarity"]).key in wanted
+                ]
+            for part in parts(rows):
+                yield from whole(connection, part)
+
+    def catalogue(self, subject: str | None = None, chosen_only: bool = True) -> pd.DataFrame:
+        """A row for each description: its id, its feature and what filters ask for, but not its words.
+
+        Columns: description, subject, space, layer, feature_id, polarity, explainer, chosen, interesting,
+        and "KIND SPLIT" for each kind of score.
+        """
+        with explained(self.where), self.engine.connect() as connection:
+            return catalogue(connection, subject, chosen_only)
+
+    def texts(self, ids: Sequence[int] | None = None) -> dict[int, tuple[str, str]]:
+        """Text and summary of descriptions by their id; of the chosen ones if none are named."""
+        d = schema.descriptions
+        query = select(d.c.id, d.c.text, d.c.summary)
+        with explained(self.where), self.engine.connect() as connection:
+            if ids is None:
+                return {
+                    row.id: (row.text, row.summary) for row in connection.execute(query.where(d.c.chosen))
+                }
+            found = {}
+            for part in parts(ids):
+                for row in connection.execute(query.where(d.c.id.in_(list(map(int, part))))):
+                    found[row.id] = (row.text, row.summary)
+            return found
+
+    def containing(self, words: str) -> set[int]:
+        """Ids of the descriptions whose text or summary contains these words, in any case."""
+        d = schema.descriptions
+        query = select(d.c.id).where(
+            d.c.text.icontains(words, autoescape=True) | d.c.summary.icontains(words, autoescape=True)
+        )
+        with explained(self.where), self.engine.connect() as connection:
+            return set(connection.execute(query).scalars())
+
+    def put_vectors(
+        self, embedder: str, ids: Sequence[int], vectors: Float[np.ndarray, "description width"]
+    ) -> None:
+        """Keep the vectors of descriptions."""
+        rows = [
+            {"description": int(i), "embedder": embedder, "vector": vector}
+            for i, vector in zip(ids, vectors, strict=True)
+        ]
+        with self._writing() as connection:
+            for part in parts(rows):
+                upsert(connection, schema.embeddings, list(part), ("description", "embedder"))
+
+    def vectors(
+        self, embedder: str
+    ) -> tuple[Int[np.ndarray, " description"], Float[np.ndarray, "description width"]]:
+        """Ids and vectors of the chosen descriptions that have one of this embedder, by id."""
+        e, d = schema.embeddings, schema.descriptions
+        query = (
+            select(e.c.description, e.c.vector).join(d, d.c.id == e.c.description)
+            .where(e.c.embedder == embedder, d.c.chosen).order_by(e.c.description)
+        )  # fmt: skip
+        with explained(self.where), self.engine.connect() as connection:
+            found = connection.execute(query).all()
+        if not found:
+            return np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.float32)
+        return np.array([row[0] for row in found]), np.stack([row[1] for row in found])
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each table."""
+        with explained(self.where):
+            return {
+                t.name: count_rows(self.engine, t) for t in schema.metadata.sorted_tables if t.name != "meta"
+            }
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with explained(self.where), self.engine.begin() as connection:
+            yield connection
+
+    def _spaces(self, connection: Connection, subject: str) -> dict[str, int]:
+        table = schema.spaces
+        found = connection.execute(select(table.c.name, table.c.id).where(table.c.subject == subject))
+        return {name: number for name, number in found}
