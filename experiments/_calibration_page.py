@@ -18,15 +18,15 @@ from interp.track.run import Run
 HALF = 540
 NAMES: Mapping[Kind, str] = {"latent": "scores", "random": "scores dealt anew (null)"}
 WORDS = (
-    ("Known truth", "A probe was trained to tell one labelled concept; a neuron or latent counts where it tells "
-     "one well. The truth of a description is how well what it predicts tells that concept's tokens (AUROC)."),
+    ("Known truth", "A probe was trained to tell one labelled concept; a neuron or latent counts where it tells one "
+     "well. A description is as true as what it predicts tells that concept's tokens (AUROC)."),
     ("Rank correlation", "Spearman's, between a score and the truth, over the descriptions of one feature."),
-    ("Pairs in order", "The share of pairs of descriptions of one feature that the score orders as the truth does."),
-    ("Truth of the chosen", "The truth of the description with the largest score: what best-of-n ends with."),
-    ("Simulation", "Correlation of predicted with true activations on the strongest windows, on random ones, or both."),
-    ("Detection, fuzzing", "Does the description fit texts with the feature rather than texts without it; does it fit "
-     "the tokens that fire rather than others?"),
-    ("Intervention", "Does the description fit what the model writes when the feature is held high, rather than not?"),
+    ("Pairs in order", "The share of pairs of descriptions of one feature that a score orders as the truth does."),
+    ("Truth of the chosen", "That of the description with the largest score: what best-of-n ends with."),
+    ("Simulation", "Correlation of predicted with true activations on the strongest windows, on random ones, both."),
+    ("Detection", "Does the description fit texts with the feature rather than texts without it?"),
+    ("Fuzzing", "Does the description fit the tokens that fire rather than other tokens of the same texts?"),
+    ("Intervention", "Does the description fit what the model writes when the feature is held high?"),
 )  # fmt: skip
 LIMITS = (
     "The truth is that of the concept that a feature tells best; what else a feature does counts as wrong.",
@@ -43,10 +43,13 @@ class CalibrationPage:
         self.run, self.subject, self.config = run, subject, config
         self.ranks = pd.read_parquet(run.folder / "tables" / "calibration.parquet")
         self.candidates = pd.read_parquet(run.folder / "tables" / "candidates.parquet")
-        of_all = self._part("all", "all")
-        self.measured_on = (
-            f"{of_all['candidates'].max()} descriptions of {of_all['features'].max()} features; scores on the select "
-            f"split, truth on the report split; seed {config.seed}; whiskers: 95% intervals over features"
+
+    def measured_on(self, among: str) -> str:
+        """On what the figures are measured."""
+        part = self._part(among, "all")
+        return (
+            f"{part['candidates'].max()} descriptions of {part['features'].max()} features; scores on the select "
+            f"split, truth on the report split; seed {self.config.seed}; whiskers: 95% intervals over features"
         )
 
     def page(self) -> Page:
@@ -55,11 +58,13 @@ class CalibrationPage:
             f"Which score knows a true description of a feature of {self.subject.name}?",
             [
                 "Features whose meaning is known were given descriptions of every quality: the true definition, "
-                "other concepts' definitions, patterns from their own evidence, from little of it, and from others'.",
+                "those of other concepts, patterns from their own evidence, from little of it, and from others'.",
                 "Every automatic score ranked the descriptions of each feature, without seeing the truth.",
                 self._verdict(),
             ],
-            Figure(self.ranking("all"), "Rank correlation of each score with the truth", self.measured_on),
+            Figure(
+                self.ranking("all"), "Rank correlation of each score with the truth", self.measured_on("all")
+            ),
             [self._choice(), self._best_of(), self._kinds(), self._pool(), self._all()],
             WORDS,
             LIMITS,
@@ -84,29 +89,29 @@ class CalibrationPage:
         best, worst = rows[0], rows[-1]
         first, last = (Estimate.of(row, "spearman") for row in (best, worst))
         return (
-            f"{best['score'].capitalize()} follows the truth most closely (rank correlation {measured(first)}, "
-            f"{interval(first)}), {worst['score']} least ({measured(last)}, {interval(last)}); choosing by the "
-            f"best reaches a mean truth of {measured(Estimate.of(best, 'chosen'))} where a random choice "
-            f"reaches {measured(Estimate.of(best, 'at_random'))}."
+            f"{best['score'].capitalize()} follows the truth most closely (rank correlation "
+            f"{measured(first)}, {interval(first)}), {worst['score']} least ({measured(last)}, "
+            f"{interval(last)}); choosing by the best reaches a mean truth of "
+            f"{measured(Estimate.of(best, 'chosen'))} where a random choice reaches "
+            f"{measured(Estimate.of(best, 'at_random'))}."
         )
 
     def _choice(self) -> Section:
         return Section(
             "What choosing by each score ends with",
             ["Grey: a description chosen at random. The best there is has the truth of 1, the definition."],
-            [Figure(self.chosen("all"), "Truth of the chosen description", self.measured_on)],
+            [Figure(self.chosen("all"), "Truth of the chosen description", self.measured_on("all"))],
         )
 
     def _best_of(self) -> Section:
+        measured_on = self.measured_on("patterns")
         figures = [
-            Figure(self.ranking("patterns"), "Rank correlation", self.measured_on, HALF),
-            Figure(self.chosen("patterns"), "Truth of the chosen description", self.measured_on, HALF),
+            Figure(self.ranking("patterns"), "Rank correlation", measured_on, HALF),
+            Figure(self.chosen("patterns"), "Truth of the chosen description", measured_on, HALF),
         ]
         return Section(
             "Among descriptions of the same evidence",
-            [
-                "Best of n: only the descriptions that the feature's own evidence gave compete. They differ little."
-            ],
+            ["Best of n: only what the feature's own evidence gave competes, and it differs little."],
             figures,
         )
 
@@ -155,7 +160,7 @@ class CalibrationPage:
             for row in self._part("all", "all").sort_values("spearman", ascending=False).to_dict("records")
         ]  # fmt: skip
         table = Table("calibration", "Every score against the truth, all candidates", columns, rows)
-        return Section("The headline table", [self.measured_on + "."], (), [table])
+        return Section("The headline table", [self.measured_on("all") + "."], (), [table])
 
     def ranking(self, among: str, standalone: bool = False) -> Callable[[int], str]:
         """The rank correlations of all scores, best first, beside their null."""

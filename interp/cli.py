@@ -1,4 +1,4 @@
-"""The command line: `interp run | runs | show | configs | bench`.
+"""The command line: `interp run | runs | show | configs | cost | search | store | bench`.
 
 Start-up is kept short: nothing heavier than typer is imported before a command needs it.
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interp.errors import UserError
+from interp.store_cli import app as store_app
 
 if TYPE_CHECKING:
     from interp.track.listing import RunSummary
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(store_app, name="store")
 RunsDir = Annotated[
     Path, typer.Option("--runs-dir", envvar="INTERP_RUNS_DIR", help="The folder that holds the runs.")
 ]
@@ -181,6 +183,60 @@ def configs(
             _print(table)
         else:
             typer.echo("no configs/ folder here")
+
+
+@app.command()
+def search(
+    store: Annotated[
+        str, typer.Argument(metavar="STORE", help="A SQLite file, a PostgreSQL URL, or a run's folder.")
+    ],
+    query: Annotated[str, typer.Argument(help="What the descriptions should be about.")],
+    k: Annotated[int, typer.Option("-k", help="How many.")] = 10,
+    space: Annotated[
+        list[str] | None, typer.Option(help="Only features of this space; may be repeated.")
+    ] = None,
+    keyword: Annotated[str, typer.Option(help="Only descriptions that contain these words.")] = "",
+    min_score: Annotated[
+        float | None, typer.Option(help="Only descriptions with this simulation score.")
+    ] = None,
+    polarity: Annotated[int, typer.Option(help="Only this side of features: 1 or -1; 0 for both.")] = 0,
+    embedder: Annotated[
+        str, typer.Option(help="tfidf, or the folder of a sentence-transformers model.")
+    ] = "tfidf",
+    index: Annotated[str, typer.Option(help="auto, exact or annoy.")] = "auto",
+    recall: Annotated[float, typer.Option(help="What an annoy index is tuned to reach.")] = 0.95,
+) -> None:
+    """Find features by what their descriptions mean."""
+    from interp.store import filters
+    from interp.store_cli import search as find
+
+    with explained():
+        parts: list[filters.Filter] = []
+        if space:
+            parts.append(filters.InSpace(tuple(space)))
+        if keyword:
+            parts.append(filters.Containing(keyword))
+        if min_score is not None:
+            parts.append(filters.ScoreBetween("simulation", min_score))
+        if polarity:
+            parts.append(filters.OfPolarity(polarity))
+        find(store, query, k, filters.And(tuple(parts)) if parts else None, embedder, index, recall)
+
+
+@app.command()
+def cost(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")],
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Say what a run asked of endpoints, and what it cost."""
+    from interp.llm.costs import cost_table
+    from interp.llm.ledger import FILE
+    from interp.track.listing import find_run
+
+    with explained():
+        summary = find_run(runs_dir, name)
+        table = cost_table(summary.folder / FILE)
+        typer.echo(f"{summary.name} asked nothing of an endpoint") if table is None else _print(table)
 
 
 @app.command()

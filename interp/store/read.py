@@ -49,8 +49,8 @@ def whole(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Iterator
     for one in described:
         words.setdefault(one["feature"], []).append(
             DescriptionRow(
-                one["text"], one["explainer"], one["sample"], one["summary"], one["chosen"], one["interesting"],
-                one["reason"], one["provenance"], tuple(scored.get(one["id"], ())),
+                one["text"], one["explainer"], one["sample"], one["summary"], one["chosen"],
+                one["interesting"], one["reason"], one["provenance"], tuple(scored.get(one["id"], ())),
             )
         )  # fmt: skip
     shown: dict[int, list[ExemplarRow]] = {}

@@ -9,7 +9,7 @@ Provenance = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class SpaceRow:
-    """A feature space of one subject; `provenance` says where it comes from (an SAE's folder, a mining run)."""
+    """A feature space of one subject; `provenance`: where it comes from (an SAE's folder, a mining run)."""
 
     subject: str
     name: str

@@ -1,9 +1,10 @@
 """Features with their descriptions and scores, in a database."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,7 +107,7 @@ class Store:
             .order_by(s.c.name, f.c.feature_id, f.c.polarity.desc())
         )  # fmt: skip
         with explained(self.where), self.engine.connect() as connection:
-            rows = list(connection.execute(query).mappings())
+            rows: list[Mapping[str, Any]] = [dict(row) for row in connection.execute(query).mappings()]
             if keys is not None:
                 wanted = set(keys)
                 rows = [
@@ -114,6 +115,17 @@ class Store:
                 ]
             for part in parts(rows):
                 yield from whole(connection, part)
+
+    def quantiles(self, subject: str) -> Iterator[FeatureRow]:
+        """The features of a subject with their quantiles, and nothing else of them."""
+        f, s = schema.features, schema.spaces
+        query = (
+            select(s.c.name, f.c.feature_id, f.c.polarity, f.c.rate, f.c.quantiles)
+            .join_from(f, s).where(s.c.subject == subject)
+        )  # fmt: skip
+        with explained(self.where), self.engine.connect() as connection:
+            for row in connection.execute(query):
+                yield FeatureRow(*row)
 
     def catalogue(self, subject: str | None = None, chosen_only: bool = True) -> pd.DataFrame:
         """A row for each description: its id, its feature and what filters ask for, but not its words.

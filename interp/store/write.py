@@ -45,17 +45,21 @@ def put_features(connection: Connection, known: Mapping[str, int], rows: Sequenc
     for part in parts(numbers):
         connection.execute(delete(schema.scores).where(schema.scores.c.description.in_(part)))
         connection.execute(delete(schema.embeddings).where(schema.embeddings.c.description.in_(part)))
-    _insert(
-        connection, schema.scores,
-        [{"description": n, **_finite(asdict(s))} for n, one in zip(numbers, given, strict=True) for s in one.scores],
-    )  # fmt: skip
+    scored = [
+        {"description": number, **_finite(asdict(score))}
+        for number, one in zip(numbers, given, strict=True)
+        for score in one.scores
+    ]
+    _insert(connection, schema.scores, scored)
     with_exemplars = [n for n, row in zip(features, rows, strict=True) if row.exemplars]
     for part in parts(with_exemplars):
         connection.execute(delete(schema.exemplars).where(schema.exemplars.c.feature.in_(part)))
-    _insert(
-        connection, schema.exemplars,
-        [{"feature": n, **asdict(one)} for n, row in zip(features, rows, strict=True) for one in row.exemplars],
-    )  # fmt: skip
+    shown = [
+        {"feature": number, **asdict(one)}
+        for number, row in zip(features, rows, strict=True)
+        for one in row.exemplars
+    ]
+    _insert(connection, schema.exemplars, shown)
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -19,6 +19,8 @@ from interp.track.progress import Progress
 
 NEIGHBOURS = 6
 WINDOWS_A_NEIGHBOUR = 4
+WEAK_SHARE = 0.3
+"""The share of its peak up to which a feature that is seldom silent counts as absent from a text."""
 ACTIVE_SHARE = 0.3
 """The share of a text's own peak from which a token of it is marked."""
 
@@ -53,7 +55,8 @@ def gather_texts(
 
     Half of those with the feature are its strongest windows, half come from all bands of its activation.
     Hard negatives are windows on which a neighbour fires (`negatives.neighbours`) and the feature stays under
-    `SILENT_SHARE` of its peak; the rest are silent windows drawn at random.
+    `SILENT_SHARE` of its peak; the rest are silent windows drawn at random. Where there are too few, windows
+    under `WEAK_SHARE` of the peak fill up.
     """
     wanted = [_wanted(feature, mined[feature.space.name], split, n) for feature in features]
     places = [
@@ -127,14 +130,16 @@ def _alternating(first: Sequence[Window], second: Sequence[Window], n: int) -> l
 
 
 def _silent(windows: Sequence[Window], largest: float, rng: np.random.Generator) -> list[Window]:
-    """The windows on which the feature is silent, each text once, in random order."""
-    quiet = {
-        window.tokens.tobytes(): window
-        for window in windows
-        if window.counts.any() and window.values[window.counts].max() <= SILENT_SHARE * largest
-    }
-    found = list(quiet.values())
-    return [found[place] for place in rng.permutation(len(found))]
+    """The windows on which the feature is silent, each text once, in random order.
+
+    Behind them come those on which it is weak, the weakest first: a dense feature is never silent.
+    """
+    texts = {window.tokens.tobytes(): window for window in windows if window.counts.any()}
+    found = [(float(window.values[window.counts].max()), window) for window in texts.values()]
+    quiet = [window for peak, window in found if peak <= SILENT_SHARE * largest]
+    weak = [one for one in found if SILENT_SHARE * largest < one[0] <= WEAK_SHARE * largest]
+    order = rng.permutation(len(quiet))
+    return [quiet[place] for place in order] + [window for _, window in sorted(weak, key=lambda one: one[0])]
 
 
 def _marks(

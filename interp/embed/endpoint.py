@@ -1,0 +1,39 @@
+"""Embeddings from an endpoint."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.preprocessing import normalize
+
+from interp.errors import UserError
+from interp.llm.client import Client, run_with
+
+
+class EndpointEmbedder:
+    """An embedding model behind an endpoint; `width` numbers of each vector are expected.
+
+    A width of 0 is found out with a first call.
+
+    Raises:
+        UserError: as for `Client`; or the vectors have another width.
+    """
+
+    def __init__(self, client: Client, width: int = 0) -> None:
+        self._client = client.named("embed")
+        self.name = f"endpoint {client.name}"
+        self.width = width or len(run_with(self._client.embed(["width"]), [self._client])[0])
+
+    def embed(self, texts: Sequence[str]) -> Float[np.ndarray, "text width"]:
+        """One unit vector for each text."""
+        if not texts:
+            return np.zeros((0, self.width), dtype=np.float32)
+        found = np.array(run_with(self._client.embed(texts), [self._client]), dtype=np.float32)
+        if found.shape[1] != self.width:
+            raise UserError(
+                f"the vectors have {found.shape[1]} numbers, not {self.width}",
+                self.name,
+                "set the right width",
+            )
+        unit: Float[np.ndarray, "text width"] = normalize(found)
+        return unit

@@ -1,0 +1,44 @@
+"""Sentence embeddings by a local model (the extra `semantic`)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from interp.errors import UserError
+
+
+class SentenceEmbedder:
+    """A sentence-transformers model: a local folder, or a name that is in the hub's cache or can be fetched.
+
+    Raises:
+        UserError: sentence-transformers is not installed, or there is no such model.
+    """
+
+    def __init__(self, model: str, device: str = "cpu") -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError:
+            raise UserError(
+                "sentence-transformers is not installed",
+                "embedder sentence",
+                "pip install 'interp[semantic]'",
+            ) from None
+        try:
+            self._model = SentenceTransformer(model, device=device, trust_remote_code=False)
+        except Exception as error:  # a missing folder, an unreachable hub and damaged files end here alike
+            raise UserError(
+                f"the sentence model cannot be loaded ({' '.join(str(error).split())[:200]})",
+                f"embedder model {model!r}",
+                "give a folder with a sentence-transformers model, or a name while the hub can be reached",
+            ) from error
+        self.name = f"sentence {Path(model).name if Path(model).exists() else model}"
+        self.width = int(self._model.get_embedding_dimension())
+
+    def embed(self, texts: Sequence[str]) -> Float[np.ndarray, "text width"]:
+        """One unit vector for each text."""
+        found: Float[np.ndarray, "text width"] = self._model.encode(
+            list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+        )
+        return found.astype(np.float32).reshape(len(texts), self.width)

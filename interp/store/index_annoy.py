@@ -1,0 +1,140 @@
+"""Approximate nearest neighbours in a file that processes share: annoy, tuned to a wanted recall."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from annoy import AnnoyIndex
+from jaxtyping import Bool, Float, Int
+
+from interp.errors import UserError
+from interp.store.index_exact import ExactIndex
+from interp.track.files import atomic, write_json
+
+TREES = (10, 50, 200)
+QUERIES = 40
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How an index was built and what it reaches.
+
+    `recall` is the share of the true `k` nearest that are found, the mean over `queries` vectors near ones of
+    the index that the choice was not made on; `chosen_on` is the same on those that it was made on.
+    """
+
+    n: int
+    width: int
+    trees: int
+    search_k: int
+    k: int
+    wanted: float
+    recall: float
+    chosen_on: float
+    queries: int
+
+
+class AnnoySearch:
+    """An index on disk, mapped into memory.
+
+    Raises:
+        UserError: the files are missing or do not fit together.
+    """
+
+    def __init__(self, file: Path) -> None:
+        try:
+            self.tuning = Tuning(**json.loads(_notes(file).read_text()))
+            self._index = AnnoyIndex(self.tuning.width, "dot")
+            self._index.load(str(file))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"the search index cannot be read ({error})", str(file), "delete it; it is built again"
+            ) from error
+
+    def search(
+        self, query: Float[np.ndarray, " width"], k: int, allowed: Bool[np.ndarray, " row"] | None = None
+    ) -> tuple[Int[np.ndarray, " found"], Float[np.ndarray, " found"]]:
+        """About the rows most like the query, best first, and their products with it.
+
+        With a filter more are looked at, as the share of allowed rows is smaller; some may still be missed.
+        """
+        share = 1.0 if allowed is None else max(float(allowed.mean()), 1e-6)
+        more = min(int(k / share) + 1, self.tuning.n)
+        effort = max(self.tuning.search_k, int(self.tuning.search_k * more / max(self.tuning.k, 1)))
+        rows, products = self._index.get_nns_by_vector(query.tolist(), more, effort, include_distances=True)
+        found, likeness = np.array(rows, dtype=np.int64), np.array(products, dtype=np.float32)
+        if allowed is not None:
+            kept = allowed[found] if len(found) else np.zeros(0, dtype=np.bool_)
+            found, likeness = found[kept], likeness[kept]
+        return found[:k], likeness[:k]
+
+
+def build_annoy(
+    vectors: Float[np.ndarray, "row width"], file: Path, recall: float, k: int = 500, seed: int = SEED
+) -> AnnoySearch:
+    """Build the index with the fewest trees and the least effort that reach `recall` at `k`, and record both.
+
+    The choice is made on queries made of rows with noise and checked on others; when the most trees and a
+    full search do not reach it, what they reach is recorded.
+    """
+    k = min(k, len(vectors))
+    choosing, checking = _queries(vectors, seed)
+    exact = ExactIndex(vectors)
+    truths = [[set(exact.search(query, k)[0].tolist()) for query in part] for part in (choosing, checking)]
+
+    def reached(
+        index: AnnoyIndex, queries: Float[np.ndarray, "query width"], truth: list[set[int]], effort: int
+    ) -> float:
+        hits = [
+            len(true & set(index.get_nns_by_vector(query.tolist(), k, effort)))
+            for query, true in zip(queries, truth, strict=True)
+        ]
+        return float(np.mean(hits)) / k
+
+    for trees in TREES:
+        index = _built(vectors, trees, seed)
+        effort, chosen_on = k * trees, 0.0
+        while True:
+            chosen_on = reached(index, choosing, truths[0], effort)
+            if chosen_on >= recall or effort >= len(vectors):
+                break
+            effort = min(2 * effort, len(vectors))
+        if (
+            effort <= len(vectors) // 4
+            or trees == TREES[-1]
+            or (chosen_on >= recall and effort < len(vectors))
+        ):
+            break
+    tuning = Tuning(
+        len(vectors), vectors.shape[1], trees, effort, k, recall, reached(index, checking, truths[1], effort),
+        chosen_on, len(checking),
+    )  # fmt: skip
+    with atomic(file) as temporary:
+        index.save(str(temporary))
+    write_json(_notes(file), asdict(tuning))
+    return AnnoySearch(file)
+
+
+def _built(vectors: Float[np.ndarray, "row width"], trees: int, seed: int) -> AnnoyIndex:
+    index = AnnoyIndex(vectors.shape[1], "dot")
+    index.set_seed(seed)
+    for row, vector in enumerate(vectors):
+        index.add_item(row, vector)
+    index.build(trees)
+    return index
+
+
+def _queries(vectors: Float[np.ndarray, "row width"], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with noise of half their length, normalised: half to choose by, half to check."""
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(vectors), size=min(2 * QUERIES, len(vectors)), replace=False)
+    noise = rng.normal(size=(len(rows), vectors.shape[1])) * 0.5 / np.sqrt(vectors.shape[1])
+    near = vectors[rows] + noise
+    unit = (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
+    return unit[::2], unit[1::2] if len(unit) > 1 else unit
+
+
+def _notes(file: Path) -> Path:
+    return file.with_suffix(".json")

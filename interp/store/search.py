@@ -1,0 +1,169 @@
+"""Find features by what their descriptions mean."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+from sqlalchemy import Float as SqlFloat
+from sqlalchemy import select
+
+from interp.embed.embedder import Embedder
+from interp.errors import UserError
+from interp.store import schema
+from interp.store.connect import explained
+from interp.store.filters import Filter
+from interp.store.index_annoy import AnnoySearch, build_annoy
+from interp.store.index_exact import ExactIndex
+from interp.store.store import Store
+
+IndexKind = Literal["auto", "exact", "annoy"]
+EXACT_UP_TO = 4_000_000
+"""Vectors up to which `auto` reads all of them: some 30 ms a query for each half million on two cores."""
+AT_ONCE = 4096
+
+
+class Index(Protocol):
+    """Finds the rows nearest to a query."""
+
+    def search(
+        self, query: Float[np.ndarray, " width"], k: int, allowed: Bool[np.ndarray, " row"] | None = None
+    ) -> tuple[Int[np.ndarray, " found"], Float[np.ndarray, " found"]]:
+        """Rows, best first, and their likeness; only among those allowed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A description that was found, how like the query it is, and the feature that it describes."""
+
+    description: int
+    similarity: float
+    subject: str
+    space: str
+    feature_id: int
+    polarity: int
+    text: str
+    summary: str
+    score: float | None
+
+    @property
+    def key(self) -> str:
+        """The feature's key."""
+        return f"{self.space}/{self.feature_id}{'+' if self.polarity > 0 else '-'}"
+
+
+class Searcher:
+    """Searches the chosen descriptions of a store; what has no vector yet is embedded first.
+
+    `recall` is what an approximate index is tuned to. `folder` is where it lies: beside the SQLite file if
+    not given.
+
+    Raises:
+        UserError: there are no descriptions, or an approximate index has nowhere to lie.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        embedder: Embedder,
+        index: IndexKind = "auto",
+        recall: float = 0.95,
+        folder: Path | None = None,
+        score: str = "simulation report",
+    ) -> None:
+        self._store, self._embedder, self._score = store, embedder, score
+        self._catalogue = store.catalogue()
+        if self._catalogue.empty:
+            raise UserError(
+                "there are no descriptions to search", store.where, "describe some features first"
+            )
+        self._embed_missing()
+        self._postgres = store.engine.dialect.name == "postgresql"
+        self.index: Index | None = None
+        ids, vectors = store.vectors(embedder.name)
+        self._catalogue = self._catalogue.set_index("description").loc[ids].reset_index()
+        if index == "annoy" or (index == "auto" and len(ids) > EXACT_UP_TO and not self._postgres):
+            self.index = self._annoy(ids, vectors, recall, folder)
+        elif index == "exact" or not self._postgres:
+            self.index = ExactIndex(vectors)
+
+    def search(
+        self, query: str | Float[np.ndarray, " width"], k: int = 20, only: Filter | None = None
+    ) -> list[Hit]:
+        """The `k` descriptions most like a text or a vector, best first, among those that `only` lets pass."""
+        vector = self._embedder.embed([query])[0] if isinstance(query, str) else query
+        allowed = None if only is None else only.mask(self._store, self._catalogue)
+        if k < 1 or (allowed is not None and not allowed.any()) or not vector.any():
+            return []
+        if self.index is None:
+            rows, likeness = self._in_database(vector, k, allowed)
+        else:
+            rows, likeness = self.index.search(vector, k, allowed)
+        found = self._catalogue.iloc[rows]
+        texts = self._store.texts(found["description"].tolist())
+        return [
+            self._hit(row, float(similarity), texts)
+            for (_, row), similarity in zip(found.iterrows(), likeness.tolist(), strict=True)
+        ]
+
+    def _hit(self, row: "pd.Series[float]", similarity: float, texts: dict[int, tuple[str, str]]) -> Hit:
+        number = int(row["description"])
+        score = row.get(self._score)
+        return Hit(
+            number, similarity, str(row["subject"]), str(row["space"]), int(row["feature_id"]),
+            int(row["polarity"]), *texts[number], None if score is None or pd.isna(score) else float(score),
+        )  # fmt: skip
+
+    def _embed_missing(self) -> None:
+        """Vectors for what has none of this embedder."""
+        e, d = schema.embeddings, schema.descriptions
+        with explained(self._store.where), self._store.engine.connect() as connection:
+            there = select(e.c.description).where(e.c.embedder == self._embedder.name)
+            query = select(d.c.id, d.c.text).where(d.c.chosen, d.c.id.not_in(there)).order_by(d.c.id)
+            missing = connection.execute(query).all()
+        for start in range(0, len(missing), AT_ONCE):
+            part = missing[start : start + AT_ONCE]
+            vectors = self._embedder.embed([row.text for row in part])
+            self._store.put_vectors(self._embedder.name, [row.id for row in part], vectors)
+
+    def _in_database(
+        self, vector: Float[np.ndarray, " width"], k: int, allowed: Bool[np.ndarray, " row"] | None
+    ) -> tuple[Int[np.ndarray, " found"], Float[np.ndarray, " found"]]:
+        """pgvector's own scan: the inner product, with the filter in the query."""
+        e, d = schema.embeddings, schema.descriptions
+        distance = e.c.vector.op("<#>", return_type=SqlFloat())(vector).label("distance")
+        query = (
+            select(e.c.description, distance).join(d, d.c.id == e.c.description)
+            .where(e.c.embedder == self._embedder.name, d.c.chosen)
+            .order_by("distance", e.c.description).limit(k)
+        )  # fmt: skip
+        numbers = self._catalogue["description"].to_numpy()
+        if allowed is not None:
+            query = query.where(e.c.description.in_(numbers[allowed].tolist()))
+        with explained(self._store.where), self._store.engine.connect() as connection:
+            found = connection.execute(query).all()
+        places = np.searchsorted(numbers, [row[0] for row in found])
+        return places.astype(np.int64), np.array([-row[1] for row in found], dtype=np.float32)
+
+    def _annoy(
+        self,
+        ids: Int[np.ndarray, " row"],
+        vectors: Float[np.ndarray, "row width"],
+        recall: float,
+        folder: Path | None,
+    ) -> AnnoySearch:
+        """The index of just these vectors, built where there is none."""
+        if folder is None:
+            if self._postgres:
+                raise UserError(
+                    "an annoy index needs a folder", self._store.where, "name one, or use index exact"
+                )
+            folder = Path(f"{self._store.where}.annoy")
+        digest = hashlib.sha256(ids.astype("<i8").tobytes() + vectors.tobytes())
+        digest.update(f"{self._embedder.name} {recall}".encode())
+        file = folder / f"{digest.hexdigest()[:16]}.ann"
+        return AnnoySearch(file) if file.exists() else build_annoy(vectors, file, recall)

@@ -1,0 +1,127 @@
+"""`interp search` and `interp store`: look into stores of descriptions from the command line."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast, get_args
+
+import typer
+
+from interp.errors import UserError
+
+if TYPE_CHECKING:
+    from interp.store.filters import Filter
+    from interp.store.store import Store
+
+app = typer.Typer(help="What a store holds; export and import.", no_args_is_help=True)
+Where = Annotated[
+    str, typer.Argument(metavar="STORE", help="A SQLite file, a PostgreSQL URL, or a run's folder.")
+]
+FORMATS = ("parquet", "neuronpedia")
+
+
+def open_store(where: str) -> "Store":
+    """The store at a path or URL, or in a run's folder; a new one is not made.
+
+    Raises:
+        UserError: there is none.
+    """
+    from interp.store.store import Store
+
+    if "://" not in where:
+        path = Path(where)
+        path = path / "store.sqlite" if path.is_dir() else path
+        if not path.exists():
+            raise UserError("there is no store", str(path), "run configs/describe.yaml, or import one")
+        where = str(path)
+    return Store(where)
+
+
+def search(
+    where: str, query: str, k: int, only: "Filter | None", embedder: str, index: str, recall: float
+) -> None:
+    """Print the features whose descriptions are most like a query."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from interp.embed.sentence import SentenceEmbedder
+    from interp.embed.tfidf import TfidfEmbedder
+    from interp.store.search import IndexKind, Searcher
+
+    store = open_store(where)
+    if embedder == "tfidf":
+        texts = [text for text, _ in store.texts().values()]
+        opened: TfidfEmbedder | SentenceEmbedder = TfidfEmbedder.fit(texts or [""])
+    else:
+        opened = SentenceEmbedder(embedder)
+    if index not in get_args(IndexKind):
+        raise UserError(f"there is no index {index!r}", "--index", f"use {', '.join(get_args(IndexKind))}")
+    hits = Searcher(store, opened, cast(IndexKind, index), recall).search(query, k, only)
+    if not hits:
+        typer.echo("nothing found; other words or fewer conditions may help")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("likeness", "feature", "score", "description"):
+        table.add_column(heading, overflow="fold")
+    for hit in hits:
+        score = "" if hit.score is None else f"{hit.score:.2f}"
+        table.add_row(*map(Text, (f"{hit.similarity:.2f}", hit.key, score, hit.text)))
+    console = Console()
+    Console(width=console.width if console.is_terminal else 200, highlight=False).print(table)
+
+
+@app.command()
+def info(where: Where) -> None:
+    """Say what a store holds."""
+    from interp.cli import explained
+
+    with explained():
+        store = open_store(where)
+        for name, count in store.counts().items():
+            typer.echo(f"{name:<13} {count:,}")
+        for space in store.spaces():
+            typer.echo(
+                f"  {space.subject} {space.name}: {space.n_features:,} features at {space.site or '?'}"
+            )
+
+
+@app.command()
+def export(
+    where: Where,
+    folder: Annotated[Path, typer.Argument(help="Where to write.")],
+    format: Annotated[str, typer.Option(help="parquet, or neuronpedia.")] = "parquet",
+    subject: Annotated[str, typer.Option(help="With neuronpedia: the subject; the first if left out.")] = "",
+) -> None:
+    """Write a store as Parquet files or as Neuronpedia's JSON lines."""
+    from interp.cli import explained
+    from interp.store.neuronpedia import export_neuronpedia
+    from interp.store.parquet import export_parquet
+
+    with explained():
+        store = open_store(where)
+        if format not in FORMATS:
+            raise UserError(f"there is no format {format!r}", "--format", f"use {' or '.join(FORMATS)}")
+        if format == "parquet":
+            counts = export_parquet(store, folder)
+        else:
+            subjects = [space.subject for space in store.spaces()] or [""]
+            counts = export_neuronpedia(store, subject or subjects[0], folder)
+        typer.echo(f"{folder}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+
+
+@app.command("import")
+def import_(
+    where: Where,
+    folder: Annotated[Path, typer.Argument(help="What export wrote, or Neuronpedia's own files.")],
+) -> None:
+    """Read Parquet files or Neuronpedia's JSON lines into a store, which is made if there is none."""
+    from interp.cli import explained
+    from interp.store.neuronpedia import import_neuronpedia
+    from interp.store.parquet import import_parquet
+    from interp.store.store import Store
+
+    with explained():
+        read = import_parquet if (folder / "features.parquet").exists() else import_neuronpedia
+        if not folder.is_dir():
+            raise UserError("there is no such folder", str(folder), "give what `interp store export` wrote")
+        counts = read(Store(where), folder)
+        typer.echo(f"{where}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
