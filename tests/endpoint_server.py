@@ -13,12 +13,16 @@ from typing import Any
 
 Answer = Callable[[dict[str, Any]], str]
 Act = Callable[["_Handler", dict[str, Any]], None]
+Top = Callable[[str, str], dict[str, float]]
+"""The alternatives, with their log-probabilities, of a token behind what comes before it."""
 MODEL = "scripted"
 
 
 @dataclass
 class Script:
     """What the server does: the `acts` in turn, then `answer` to every conversation.
+
+    `top` says what a completion gives as alternatives of a prompt's token (None: the token itself).
 
     `seen` are the requests (path, body) in the order of arrival, `most_at_once` the most that were open.
     """
@@ -27,6 +31,7 @@ class Script:
     acts: deque[Act] = field(default_factory=deque)
     delay: float = 0.0
     refuse: tuple[str, ...] = ()
+    top: Top | None = None
     key: str | None = None
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     most_at_once: int = 0
@@ -88,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
             rows = [{"index": i, "embedding": _embedding(text)} for i, text in enumerate(body["input"])]
             return self.send(200, {"data": rows[::-1], "usage": {"prompt_tokens": 3, "total_tokens": 3}})
         if self.path == "/v1/completions":
-            return self.send(200, _completion(body))
+            return self.send(200, _completion(body, script.top))
         return self.send(200, chat_answer(script.answer(body), body))
 
     def send(self, status: int, content: object, headers: dict[str, str] | None = None) -> None:
@@ -158,25 +163,37 @@ def _embedding(text: str) -> list[float]:
     return [float(len(text)), float(text.count(" ")), 1.0]
 
 
-def _completion(body: dict[str, Any]) -> dict[str, Any]:
-    """The completions API with echo: a token a word, each as likely as its length says."""
+def _completion(body: dict[str, Any], top: Top | None = None) -> dict[str, Any]:
+    """The completions API with echo or vLLM's `prompt_logprobs`: a token a word, likely as its length says."""
     prompt: str = body["prompt"]
     words = [
         word
         for word in prompt.replace(" ", "\0 ").replace("\n", "\0\n").replace("\t", "\0\t").split("\0")
         if word
     ]
-    tokens = [*words, " end"] if body.get("echo") else [" end"]
+    tokens = [*words, " end"] if body.get("echo") or "prompt_logprobs" in body else [" end"]
+    before = ["".join(tokens[:i]) for i in range(len(tokens))] if top else [""] * len(tokens)
     logprobs = [None if i == 0 else -float(len(token)) for i, token in enumerate(tokens)]
-    tops = [None if value is None else {token: value} for token, value in zip(tokens, logprobs, strict=True)]
-    given = {"tokens": tokens, "token_logprobs": logprobs, "top_logprobs": tops}
+    tops = [
+        None if value is None else top(said, token) if top else {token: value}
+        for said, token, value in zip(before, tokens, logprobs, strict=True)
+    ]
     usage = {"prompt_tokens": len(words), "completion_tokens": 1}
-    choice = {
-        "text": "".join(tokens),
-        "logprobs": given if body.get("logprobs") else None,
-        "finish_reason": "length",
-    }
+    choice: dict[str, Any] = {"text": "".join(tokens), "finish_reason": "length"}
+    if body.get("logprobs"):
+        choice["logprobs"] = {"tokens": tokens, "token_logprobs": logprobs, "top_logprobs": tops}
+    if "prompt_logprobs" in body:
+        choice["prompt_logprobs"] = [_vllm(token, other) for token, other in zip(words, tops, strict=False)]
     return {"choices": [choice], "usage": usage}
+
+
+def _vllm(token: str, top: dict[str, float] | None) -> dict[str, Any] | None:
+    """A token as vLLM shows it: its own entry first, bytes that are no whole character replaced."""
+    if top is None:
+        return None
+    shown = "".join(one if one.isascii() else "\N{REPLACEMENT CHARACTER}" * len(one.encode()) for one in token)
+    entries = {shown: -float(len(token)), **top}
+    return {str(i): {"decoded_token": t, "logprob": p} for i, (t, p) in enumerate(entries.items())}
 
 
 class _Server(ThreadingHTTPServer):

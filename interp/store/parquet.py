@@ -70,8 +70,8 @@ def import_parquet(store: Store, folder: Path) -> dict[str, int]:
             key = tuple(row[name] for name in _FEATURE)
             features.setdefault(row["subject"], []).append(
                 FeatureRow(
-                    row["space"], row["feature_id"], row["polarity"], row["rate"], json.loads(row["quantiles"]),
-                    tuple(described.get(key, ())), tuple(exemplars.get(key, ())),
+                    row["space"], row["feature_id"], row["polarity"], row["rate"],
+                    json.loads(row["quantiles"]), tuple(described.get(key, ())), tuple(exemplars.get(key, ())),
                 )
             )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:

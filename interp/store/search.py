@@ -78,9 +78,7 @@ class Searcher:
         self._store, self._embedder, self._score = store, embedder, score
         self._catalogue = store.catalogue()
         if self._catalogue.empty:
-            raise UserError(
-                "there are no descriptions to search", store.where, "describe some features first"
-            )
+            raise UserError("there are no descriptions", store.where, "describe features first")
         self._embed_missing()
         self._postgres = store.engine.dialect.name == "postgresql"
         self.index: Index | None = None

@@ -256,7 +256,7 @@ def test_search_finds_by_words_within_what_a_filter_keeps(store: Store) -> None:
 
 
 def test_a_store_without_descriptions_says_so(store: Store) -> None:
-    with pytest.raises(UserError, match="no descriptions to search"):
+    with pytest.raises(UserError, match="there are no descriptions"):
         Searcher(store, TfidfEmbedder.fit(list(WORDS)))
 
 

@@ -46,15 +46,15 @@ def mark(excerpt: Excerpt, marked: Bool[np.ndarray, " token"]) -> str:
     Where two braces of a kind touch in the text, or touch a mark, a backslash comes between them; `unmark`
     takes it out again.
     """
-    parts: list[str] = []
+    units: list[str] = []  # the text's characters, and the marks
     for text, on in _runs(excerpt.pieces, marked):
         bare = text.strip()
         if not on or not bare:
-            parts.append(text)
+            units += text
             continue
         before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
-        parts += [before, _OPEN, bare, _CLOSE, after]
-    return _joined([part for part in parts if part])
+        units += [*before, _OPEN, *bare, _CLOSE, *after]
+    return _joined(units)
 
 
 def unmark(text: str) -> tuple[str, list[tuple[int, int]]]:
@@ -79,26 +79,28 @@ def unmark(text: str) -> tuple[str, list[tuple[int, int]]]:
     return "".join(plain), spans
 
 
-def _joined(parts: Sequence[str]) -> str:
-    """Parts as one text; a backslash more wherever braces of a kind touch, but inside a mark."""
-    if not any("{" in part or "}" in part for part in parts if part not in (_OPEN, _CLOSE)):
-        return "".join(parts)
+def _joined(units: Sequence[str]) -> str:
+    """Characters and marks as one text; a backslash more wherever braces of a kind touch, but inside a mark."""
     done: list[str] = []
     last = ""  # the brace that came last, if nothing but backslashes came since
-    for part in parts:
-        for unit in [part] if part in (_OPEN, _CLOSE) else part:
-            if unit[0] == last:
-                done.append("\\")
-            done.append(unit)
-            if unit != "\\":
-                last = unit[0] if unit[0] in "{}" else ""
+    for unit in units:
+        if unit[0] == last:
+            done.append("\\")
+        done.append(unit)
+        if unit != "\\":
+            last = unit[0] if unit[0] in "{}" else ""
     return "".join(done)
 
 
 def _runs(pieces: Sequence[str], marked: Bool[np.ndarray, " token"]) -> list[tuple[str, bool]]:
     """Neighbouring tokens of a kind as one text; an empty piece belongs to the character it is a part of."""
     runs: list[tuple[str, bool]] = []
-    for piece, on in zip(pieces, marked.tolist(), strict=True):
+    begun = False  # whether a part of the character to come is marked
+    for piece, marked_here in zip(pieces, marked.tolist(), strict=True):
+        on = begun or marked_here
+        begun = on and not piece
+        if not piece:
+            continue
         if runs and runs[-1][1] == on:
             runs[-1] = (runs[-1][0] + piece, on)
         else:

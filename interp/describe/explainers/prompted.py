@@ -22,7 +22,7 @@ FROM_TOP = 20
 FEWEST, MOST = 10, 20
 """Exemplars that a prompt shows: a random number of the strongest, in random order."""
 MAX_TOKENS = 400
-_DESCRIPTION = re.compile(r"\[DESCRIPTION\]:?\s*(\S.*)")
+_DESCRIPTION = re.compile(r"(?>\[DESCRIPTION\]\**:?\**\s*)(?!\[DESCRIPTION\])(\S.*)", re.IGNORECASE)
 _AGAIN = (
     "Answer with one line that begins with [DESCRIPTION]: and says what the marked tokens have in common."
 )

@@ -70,7 +70,9 @@ def gather_texts(
         active = excerpts(subject, _alternating(_positive(top), _positive(bands), n))
         largest = max((one.peak for one in active), default=0.0)
         hard_ones = _silent(hard, largest, rng)[: n // 2]
-        easy_ones = _silent(random, largest, rng)[: n - len(hard_ones)]
+        used = {one.tokens.tobytes() for one in hard_ones}
+        others = [one for one in random if one.tokens.tobytes() not in used]
+        easy_ones = _silent(others, largest, rng)[: n - len(hard_ones)]
         silent = excerpts(subject, [*hard_ones, *easy_ones])
         pairs = [pair for one in active if (pair := _marks(one, rng)) is not None]
         gathered.append(

@@ -12,14 +12,14 @@ def project(
     """The largest value among the source tokens that share a character with each target token.
 
     `ends` and `onto` are the offsets, in characters of the same text, at which tokens end. The largest, and
-    not the mean: a feature that fires where a word is complete fires on one piece of it. A target token of no
-    character (a part of one) takes that of the character which the tokens behind it complete. Where the
-    source has no token, the value is 0.
+    not the mean: a feature that fires where a word is complete fires on one piece of it. A token of no
+    character, on either side, is a part of the one which the tokens behind it complete, and shares that.
+    Where the source has no token, the value is 0.
     """
-    starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
-    left = np.concatenate([[0], onto[:-1]]).astype(np.int64)
+    starts = np.concatenate([[0], ends])[:-1].astype(np.int64)
+    left = np.concatenate([[0], onto])[:-1].astype(np.int64)
     right = np.maximum(onto, left + 1)
-    first = np.searchsorted(ends, left, side="right")
+    first = np.searchsorted(np.maximum(ends, starts + 1), left, side="right")
     past = np.searchsorted(starts, right, side="left")
     found = np.zeros(len(onto))
     covered = past > first

@@ -7,6 +7,7 @@ After Bills et al. 2023: every token of the excerpt is followed by a place-holde
 
 import asyncio
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from interp.llm.request import TokenLogprobs
 
 UNKNOWN = "unknown"
 ALTERNATIVES = 20
+_PLACE = re.compile(rf"\t{UNKNOWN}(?=\n|$)")
 _VALUES = {str(value): float(value) for value in range(11)}
 
 
@@ -46,27 +48,23 @@ class PromptLogprobSimulator:
         lines = [piece.replace("\n", "⏎").replace("\t", "⇥") + "\t" for piece in excerpt.pieces]
         head, question = self._prompt.messages(description=description, tokens="")
         prompt = f"{head.content}\n\n{question.content}\n"
-        places, length = [], len(prompt)
-        for line in lines:
-            places.append(length + len(line))
-            length += len(line) + len(UNKNOWN) + 1
         prompt += "".join(f"{line}{UNKNOWN}\n" for line in lines)
         tokens = await self._client.prompt_logprobs(prompt, ALTERNATIVES)
-        return expected_values(tokens, places)
+        return expected_values(tokens, len(lines))
 
 
-def expected_values(
-    tokens: Sequence[TokenLogprobs], places: Sequence[int]
-) -> Float[np.ndarray, " place"] | None:
-    """The expected value of 0 to 10 in place of the token at each character; None if one has no number.
+def expected_values(tokens: Sequence[TokenLogprobs], n: int) -> Float[np.ndarray, " n"] | None:
+    """The expected value of 0 to 10 in each of the last `n` place-holders; None if one has no number.
 
-    Special tokens that a server shows without text take no characters.
+    The place-holders are looked for in what the tokens spell, which need not be the prompt to the letter: a
+    server may show special tokens, and tokens that are a part of a character, as it likes.
     """
     ends = np.cumsum([len(token.token) for token in tokens])
+    places = [one.start() + 1 for one in _PLACE.finditer("".join(token.token for token in tokens))][-n:]
+    if len(places) < n:
+        return None
     found = []
     for place in np.searchsorted(ends, places, side="right").tolist():
-        if place >= len(tokens):
-            return None
         weights = {
             _VALUES[token.strip()]: math.exp(logprob)
             for token, logprob in tokens[place].top.items()

@@ -1,0 +1,447 @@
+"""The steps of `describe`."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments._describe_config import (
+    PatternsSource,
+    connect,
+    open_explainer,
+    open_judge,
+    open_simulator,
+)
+from experiments._describe_page import DescribePage
+from experiments._describe_scores import Scorers, Texts
+from experiments._dictionary_steps import mine_spaces, mined_by_space, train_dictionary
+from experiments.describe import Config
+from interp.corpus.source import open_corpus
+from interp.describe.candidate import Candidate, Explained, Explainer
+from interp.describe.evidence import Evidence
+from interp.describe.excerpt import text_evidence
+from interp.describe.explainers.patterns import PatternExplainer, feature_seed
+from interp.describe.interest import InterestClassifier, Verdict, by_rule
+from interp.describe.levels import outer_levels, quantiles_of
+from interp.describe.sample import sample_active
+from interp.describe.score import Score
+from interp.describe.summary import clipped, summarise
+from interp.describe.windows import gather_evidence
+from interp.embed.source import open_embedder
+from interp.features.neurons import MlpNeurons
+from interp.features.ref import FeatureRef
+from interp.features.space import FeatureSpace
+from interp.llm.client import Client, run_with
+from interp.llm.endpoint import Endpoint
+from interp.mining.exemplars import Mined
+from interp.render.page import render_page
+from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow, SpaceRow
+from interp.store.search import Searcher
+from interp.store.store import Store
+from interp.subject import Site, Subject, load
+from interp.track.files import write_json, write_text
+from interp.track.journal import Journal
+from interp.track.run import Run
+from interp.track.step import Step
+from saes.load import load as load_sae
+from saes.source import open_sae
+
+Work = Callable[[int], Awaitable[Any]]
+
+
+class DescribeJob:
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        self.config, self.steps = config, run
+        self.subject: Subject = load(**config.subject.model_dump())
+        self.corpus = open_corpus(config.corpus, self.subject)
+        self.clients = connect(config.endpoints, run.folder)
+        self.spaces: dict[str, FeatureSpace] = {}
+        self.populations: dict[str, list[FeatureSpace]] = {}
+
+    def run(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        self._open_spaces()
+        mined = mined_by_space(self.steps.step("mine", self.mine))
+        features = self._features(mined)
+        scorers = self._scorers(mined)
+        explained = self.steps.step("explain", lambda step: self.explain(step, features, mined))
+        chosen = self.steps.step("choose", lambda step: self.choose(step, features, scorers, explained))
+        scored = self.steps.step("score", lambda step: self.score(step, features, scorers, chosen))
+        self.steps.step("store", lambda step: self.store(step, features, mined, chosen, scored))
+        self.steps.step("report", self.report)
+        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+
+    def mine(self, step: Step) -> None:
+        """Windows, quantiles and samples of every space, in one pass."""
+        mine_spaces(step, self.subject, list(self.spaces.values()), self.corpus, self.config.mining, "mining")
+
+    def explain(self, step: Step, features: Sequence[FeatureRef], mined: dict[str, Mined]) -> None:
+        """Descriptions by every explainer, feature by feature."""
+        config = self.config
+        explain = {name: found.exemplars[name]["explain"] for name, found in mined.items()}
+        context_size = config.mining.context_size
+        for number, source in enumerate(config.explainers):
+            journal = Journal(step.scratch / f"explained.{number}.jsonl")
+            patterns = PatternExplainer(self.subject) if isinstance(source, PatternsSource) else None
+            asked = None if isinstance(source, PatternsSource) else open_explainer(source, self.clients)
+            with step.progress.task(f"describing by {source.kind}", len(features), "features") as advance:
+                for part in self._parts(features, journal, advance):
+                    gathered = gather_evidence(
+                        self.subject, self.corpus, part, explain, context_size, step.progress
+                    )
+                    evidence = [one for one, _ in gathered]
+                    if patterns is not None:
+                        found = patterns.explain_all(part, evidence, config.samples, config.seed)
+                        for feature, one in zip(part, found, strict=True):
+                            journal.add(feature.key, _explained(one))
+                            advance(1)
+                    elif asked is not None:
+                        self._ask(asked, part, evidence, explain, journal, advance)
+            write_json(step.folder / f"explained.{number}.json", [journal.done[f.key] for f in features])
+            failures = sum(journal.done[feature.key]["failures"] for feature in features)
+            step.metric(f"explain/{number}/{source.kind}/unreadable", failures)
+
+    def _ask(
+        self,
+        explainer: Explainer,
+        part: Sequence[FeatureRef],
+        evidence: Sequence[Evidence],
+        explain: Any,
+        journal: Journal,
+        advance: Any,
+    ) -> None:
+        async def one(place: int) -> None:
+            feature = part[place]
+            levels = outer_levels(explain[feature.space.name], feature)
+            seed = int(
+                np.random.SeedSequence([self.config.seed, *feature_seed(feature)]).generate_state(1)[0]
+            )
+            text = text_evidence(self.subject, evidence[place], levels)
+            found = await explainer.explain(text, self.config.samples, seed)
+            journal.add(feature.key, _explained(found))
+            advance(1)
+
+        self._together(one, len(part))
+
+    def choose(self, step: Step, features: Sequence[FeatureRef], scorers: Scorers, explained: Path) -> None:
+        """The best description of each feature and explainer, by its score on the select split."""
+        written = self._candidates(explained, features)
+        journal = Journal(step.scratch / "chosen.jsonl")
+        places = {feature.key: place for place, feature in enumerate(features)}
+        with step.progress.task("choosing descriptions", len(features), "features") as advance:
+            for part in self._parts(features, journal, advance):
+                texts = scorers.texts(part, "select", step.progress)
+
+                async def one(
+                    place: int, part: Sequence[FeatureRef] = part, texts: list[Texts] = texts
+                ) -> None:
+                    key = part[place].key
+                    values = [
+                        await asyncio.gather(
+                            *(scorers.choice(c, texts[place], self.config.choose_by) for c in candidates)
+                        )
+                        for candidates in written[places[key]]
+                    ]
+                    journal.add(key, values)
+                    advance(1)
+
+                self._together(one, len(part))
+        chosen = []
+        for feature, candidates in zip(features, written, strict=True):
+            values = [np.array(v, dtype=float) for v in journal.done[feature.key]]
+            best = [int(np.nanargmax(v)) if len(v) and not np.isnan(v).all() else 0 for v in values]
+            chosen.append(
+                [
+                    {"candidates": [c.to_json() for c in of], "values": v.tolist(), "best": b}
+                    for of, v, b in zip(candidates, values, best, strict=True)
+                ]
+            )
+        write_json(step.folder / "chosen.json", chosen)
+
+    def score(self, step: Step, features: Sequence[FeatureRef], scorers: Scorers, chosen: Path) -> None:
+        """The chosen description and the first one on the report split, beside other features' descriptions."""
+        choices = _choices(chosen)
+        journal = Journal(step.scratch / "scored.jsonl")
+        places = {feature.key: place for place, feature in enumerate(features)}
+        with step.progress.task("scoring descriptions", len(features), "features") as advance:
+            for part in self._parts(features, journal, advance):
+                texts = scorers.texts(part, "report", step.progress)
+
+                async def one(
+                    place: int, part: Sequence[FeatureRef] = part, texts: list[Texts] = texts
+                ) -> None:
+                    feature = part[place]
+                    continued = scorers.continued(feature, texts[place])
+                    found: list[Any] = []
+                    for number, choice in enumerate(choices[places[feature.key]]):
+                        nulls = self._nulls(choices, places[feature.key], number)
+                        found.append(
+                            await self._of_choice(scorers, feature, choice, texts[place], nulls, continued)
+                        )
+                    journal.add(feature.key, found)
+                    advance(1)
+
+                self._together(one, len(part))
+        write_json(step.folder / "scored.json", [journal.done[feature.key] for feature in features])
+        table = self._table(features, choices, [journal.done[feature.key] for feature in features])
+        step.table("descriptions", table)
+        self._metrics(step, table)
+
+    async def _of_choice(
+        self, scorers: Scorers, feature: FeatureRef, choice: Any, texts: Texts, nulls: Any, continued: Any
+    ) -> dict[str, Any] | None:
+        """The scores of the chosen description, and the simulation or detection score of the first one."""
+        candidates, best, _ = choice
+        if not candidates:
+            return None
+        rows = await scorers.scores(feature, candidates[best], texts, nulls, continued)
+        first = await scorers.choice(candidates[0], texts, self.config.choose_by)
+        own = await scorers.choice(candidates[best], texts, self.config.choose_by)
+        return {"scores": [asdict(row) for row in rows], "first": first, "chosen": own}
+
+    def _nulls(self, choices: Any, place: int, number: int) -> list[Candidate]:
+        """Chosen descriptions of other features by the same explainer, drawn at random."""
+        others = [
+            of[number][0][of[number][1]]
+            for other, of in enumerate(choices)
+            if other != place and of[number][0]
+        ]
+        rng = np.random.default_rng([self.config.seed, place, number])
+        size = min(self.config.scoring.nulls, len(others))
+        return [others[i] for i in rng.choice(len(others), size=size, replace=False)] if others else []
+
+    def store(
+        self, step: Step, features: Sequence[FeatureRef], mined: dict[str, Mined], chosen: Path, scored: Path
+    ) -> None:
+        """Everything into the store, with short forms and verdicts, and the vectors for search."""
+        config, choices = self.config, _choices(chosen)
+        results = json.loads((scored / "scored.json").read_text())
+        texts = sorted({c.text for of in choices for candidates, _, _ in of for c in candidates})
+        short = dict(zip(texts, self._short(step, texts), strict=True))
+        opened = Store(config.store.where or self.steps.folder / "store.sqlite")
+        for space in self.spaces.values():
+            opened.put_space(
+                SpaceRow(
+                    self.subject.name, space.name, str(space.site), space.site.layer, space.n_features,
+                    space.signed, {"run": self.steps.name, "corpus": self.corpus.name},
+                )
+            )  # fmt: skip
+        embedder = None
+        if config.store.embedder is not None and texts:
+            embedder = open_embedder(config.store.embedder, texts, self._client)
+        verdicts = self._verdicts(texts, embedder)
+        rows = [
+            self._row(feature, mined, choice, result, short, verdicts)
+            for feature, choice, result in zip(features, choices, results, strict=True)
+        ]
+        opened.put(self.subject.name, rows)
+        for name, count in opened.counts().items():
+            step.metric(f"store/{name}", count)
+        if embedder is not None:
+            Searcher(opened, embedder, config.store.index, config.store.recall)
+        opened.close()
+
+    def report(self, step: Step) -> None:
+        """The page and its figures."""
+        page = DescribePage(self.steps, self.subject, self.corpus, self.config)
+        for name, svg in page.files().items():
+            step.figure(name, svg)
+        write_text(step.folder / "report.html", render_page(page.page()))
+
+    def _open_spaces(self) -> None:
+        config = self.config
+        layers: Sequence[int] = ()
+        if config.neurons != "none":
+            layers = range(self.subject.n_layers) if config.neurons == "all" else config.neurons
+        if layers:
+            self.populations["neurons"] = [MlpNeurons(self.subject, layer) for layer in layers]
+        saes: list[FeatureSpace] = [open_sae(source, self.subject) for source in config.saes]
+        if config.sae is not None:
+            site, training = Site.parse(config.site), config.sae
+            folder = self.steps.step(
+                "train_sae",
+                lambda step: train_dictionary(
+                    step, self.subject, site, self.corpus, training, step.folder / "sae"
+                ),
+            )
+            saes.append(load_sae(self.subject, folder / "sae"))
+        self.populations |= {sae.name: [sae] for sae in saes}
+        self.spaces = {space.name: space for part in self.populations.values() for space in part}
+
+    def _features(self, mined: dict[str, Mined]) -> list[FeatureRef]:
+        """A uniform sample of each population."""
+        explain = {name: found.exemplars[name]["explain"] for name, found in mined.items()}
+        return [
+            feature
+            for salt, spaces in enumerate(self.populations.values())
+            for feature in sample_active(spaces, explain, self.config.sample, [self.config.seed, salt])
+        ]
+
+    def _scorers(self, mined: dict[str, Mined]) -> Scorers:
+        config = self.config
+        simulator = open_simulator(config.simulator, self.clients, self.corpus)
+        judges = [open_judge(source, self.clients, simulator) for source in config.judges]
+        return Scorers(
+            self.subject, self.corpus, mined, simulator, judges, config.scoring,
+            config.mining.context_size, config.seed,
+        )  # fmt: skip
+
+    def _parts(
+        self, features: Sequence[FeatureRef], journal: Journal, advance: Any
+    ) -> Iterator[list[FeatureRef]]:
+        """What is not in the journal yet, some features at a time."""
+        left = [feature for feature in features if feature.key not in journal.done]
+        advance(len(features) - len(left))
+        size = self.config.features_at_once
+        for start in range(0, len(left), size):
+            yield left[start : start + size]
+
+    def _together(self, work: Work, n: int) -> None:
+        """Work on n features at once; what has finished is in the journal, whatever becomes of the rest."""
+
+        async def all_of_them() -> None:
+            await asyncio.gather(*(work(place) for place in range(n)))
+
+        run_with(all_of_them(), list(self.clients.values()))
+
+    def _candidates(self, explained: Path, features: Sequence[FeatureRef]) -> list[list[list[Candidate]]]:
+        """The candidates of each feature by each explainer."""
+        by_explainer = [
+            [
+                [Candidate.from_json(one) for one in of["candidates"]]
+                for of in json.loads((explained / f"explained.{number}.json").read_text())
+            ]
+            for number in range(len(self.config.explainers))
+        ]
+        return [[of[place] for of in by_explainer] for place in range(len(features))]
+
+    def _short(self, step: Step, texts: Sequence[str]) -> list[str]:
+        if not self.config.summarise_by or not texts:
+            return [clipped(text) for text in texts]
+        client = self.clients[self.config.summarise_by]
+        found, failures = run_with(summarise(client, texts), [client])
+        step.metric("summaries/unreadable", failures)
+        return found
+
+    def _verdicts(self, texts: Sequence[str], embedder: Any) -> dict[str, Verdict] | None:
+        if self.config.interest is None or embedder is None:
+            return None
+        found = InterestClassifier.load(self.config.interest).verdicts(texts, embedder)
+        return dict(zip(texts, found, strict=True))
+
+    def _client(self, endpoint: Endpoint) -> Client:
+        return next(iter(connect({"embed": endpoint}, self.steps.folder).values()))
+
+    def _row(
+        self,
+        feature: FeatureRef,
+        mined: dict[str, Mined],
+        choice: Any,
+        result: Any,
+        short: Any,
+        verdicts: Any,
+    ) -> FeatureRow:
+        found = mined[feature.space.name].exemplars[feature.space.name]
+        explain = found["explain"]
+        rate = float(explain.rate[explain.line(feature.feature_id, 1 if feature.polarity > 0 else -1)])
+        exemplars = [
+            ExemplarRow(self.corpus.name, split, ref.document, ref.start, ref.value, ref.band, ref.quantile)
+            for split in ("explain", "select", "report")
+            for ref in found[split].windows(feature.feature_id, 1 if feature.polarity > 0 else -1)
+        ]
+        described = []
+        for (candidates, best, values), scored in zip(choice, result, strict=True):
+            scores = tuple(ScoreRow(**row) for row in scored["scores"]) if scored else ()
+            for place, one in enumerate(candidates):
+                own = scores if place == best else ()
+                verdict = self._verdict(one.text, own, verdicts) if own else None
+                provenance = {"run": self.steps.name, "seed": self.config.seed, "select": values[place]}
+                described.append(
+                    DescriptionRow(
+                        one.text, one.explainer, one.sample, short[one.text], place == best,
+                        verdict.interesting if verdict else None, verdict.reason if verdict else "",
+                        provenance, own,
+                    )
+                )  # fmt: skip
+        quantiles = {f"{level:.6g}": value for level, value in quantiles_of(explain, feature).items()}
+        return FeatureRow(
+            feature.space.name, feature.feature_id, feature.polarity, rate, quantiles, tuple(described),
+            tuple(exemplars),
+        )  # fmt: skip
+
+    def _verdict(self, text: str, scores: Sequence[ScoreRow], verdicts: Any) -> Verdict:
+        if verdicts is not None:
+            found: Verdict = verdicts[text]
+            return found
+        main = next(row for row in scores if row.kind == "simulation")
+        nan = float("nan")
+        value = nan if main.value is None else main.value
+        high = nan if main.null_high is None else main.null_high
+        undefined = None if main.value is not None else "its score is not defined"
+        return by_rule(text, Score(value, nan, nan, nan, nan, high, 0, 0, 0, 0, undefined))
+
+    def _table(self, features: Sequence[FeatureRef], choices: Any, results: Any) -> pd.DataFrame:
+        rows = []
+        for feature, of, scored in zip(features, choices, results, strict=True):
+            population = next(n for n, spaces in self.populations.items() if feature.space in spaces)
+            for number, ((candidates, best, values), found) in enumerate(zip(of, scored, strict=True)):
+                row: dict[str, Any] = {
+                    "feature": feature.key, "population": population,
+                    "explainer": f"{number + 1}. {self.config.explainers[number].kind}",
+                    "candidates": len(candidates), "text": candidates[best].text if candidates else "",
+                    "selected": values[best] if values else float("nan"),
+                    "chosen": found["chosen"] if found else float("nan"),
+                    "first": found["first"] if found else float("nan"),
+                }  # fmt: skip
+                judges: dict[str, int] = {}
+                for score in found["scores"] if found else ():
+                    seen = judges[score["kind"]] = judges.get(score["kind"], 0) + 1
+                    name = score["kind"] if seen == 1 else f"{score['kind']} {seen}"
+                    row |= {
+                        name: score["value"],
+                        f"{name} null": score["null_mean"],
+                        f"{name} failures": score["failures"],
+                    }
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+    def _metrics(self, step: Step, table: pd.DataFrame) -> None:
+        for explainer, part in table.groupby("explainer", sort=False):
+            name = str(explainer).replace(". ", "_")
+            for kind in ("simulation", "detection", "fuzzing", "intervention", "agreement"):
+                if kind in part:
+                    values = part[kind].astype(float)
+                    step.metric(f"{kind}/{name}", float(values.mean()), headline=kind != "fuzzing")
+                    step.metric(f"{kind}/{name}/null", float(part[f"{kind} null"].astype(float).mean()))
+                    step.metric(f"{kind}/{name}/failures", int(part[f"{kind} failures"].fillna(0).sum()))
+                    step.metric(f"{kind}/{name}/undefined", int(values.isna().sum()))
+            optimism = (part["selected"] - part["chosen"]).astype(float)
+            step.metric(f"best_of_n/{name}/optimism", float(optimism.mean()), headline=True)
+            gain = (part["chosen"] - part["first"]).astype(float)
+            step.metric(f"best_of_n/{name}/gain", float(gain.mean()), headline=True)
+
+
+def _explained(found: Explained) -> dict[str, Any]:
+    return {"candidates": [one.to_json() for one in found.candidates], "failures": found.failures}
+
+
+def _choices(chosen: Path) -> list[list[tuple[list[Candidate], int, list[float]]]]:
+    """Of each feature and explainer: its candidates, which is chosen, and what each scored on select."""
+    return [
+        [
+            (
+                [Candidate.from_json(c) for c in of["candidates"]],
+                of["best"],
+                [float("nan") if v is None else v for v in of["values"]],
+            )
+            for of in per_feature
+        ]
+        for per_feature in json.loads((chosen / "chosen.json").read_text())
+    ]

@@ -1,0 +1,233 @@
+"""The steps of `distil`."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments._dictionary_steps import mine_spaces, mined_by_space
+from experiments._distil_page import DistilPage
+from experiments.distil import Config
+from interp.corpus.source import open_corpus
+from interp.describe.candidate import Candidate, Simulator
+from interp.describe.excerpt import Excerpt, TextEvidence, excerpts
+from interp.describe.explainers.local import LocalExplainer, prompt
+from interp.describe.explainers.patterns import PatternExplainer
+from interp.describe.levels import outer_levels
+from interp.describe.local_model import LocalModel
+from interp.describe.sample import sample_active
+from interp.describe.scorers.simulation import simulation
+from interp.describe.simulators.expected_value import ExpectedValueSimulator
+from interp.describe.simulators.known import KnownSimulator
+from interp.describe.windows import gather_evidence, gather_report
+from interp.distil.examples import (
+    ExplainerExample,
+    around_peak,
+    held_out,
+    simulator_examples,
+)
+from interp.distil.sets import write_sets
+from interp.distil.train import train_explainer, train_simulator
+from interp.features.neurons import MlpNeurons
+from interp.features.ref import FeatureRef
+from interp.intervals import mean_interval
+from interp.mining.exemplars import Mined
+from interp.pydoc import pydoc_folder
+from interp.render.page import render_page
+from interp.subject import Subject, load
+from interp.track.files import write_json, write_text
+from interp.track.run import Run
+from interp.track.step import Step
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What the teacher knows of one feature, and what a student is shown of it."""
+
+    feature: FeatureRef
+    candidate: Candidate
+    evidence: TextEvidence
+
+
+class DistilJob:
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        self.config, self.steps = config, run
+        self.subject: Subject = load(**config.subject.model_dump())
+        self.corpus = open_corpus(config.corpus, self.subject)
+        self.neurons = [MlpNeurons(self.subject, layer) for layer in range(self.subject.n_layers)]
+        self.student = config.student or pydoc_folder()
+
+    def run(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        mined = mined_by_space(self.steps.step("mine", self.mine))
+        taught = self.steps.step("teach", lambda step: self.teach(step, mined))
+        explainer = self.steps.step("train_explainer", lambda step: self.train_explainer(step, taught))
+        simulator = self.steps.step("train_simulator", lambda step: self.train_simulator(step, taught))
+        self.steps.step("score", lambda step: self.score(step, mined, taught, explainer, simulator))
+        self.steps.step("report", self.report)
+        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+
+    def mine(self, step: Step) -> None:
+        """Windows of every neuron."""
+        mine_spaces(step, self.subject, self.neurons, self.corpus, self.config.mining, "mining")
+
+    def teach(self, step: Step, mined: dict[str, Mined]) -> None:
+        """The teacher's descriptions, and the fine-tuning sets made of them."""
+        config = self.config
+        explain = {name: found.exemplars[name]["explain"] for name, found in mined.items()}
+        features = sample_active(self.neurons, explain, config.features, config.seed)
+        gathered = gather_evidence(
+            self.subject, self.corpus, features, explain, config.mining.context_size, step.progress
+        )
+        described = PatternExplainer(self.subject).explain_all(
+            features, [evidence for evidence, _ in gathered], progress=step.progress
+        )
+        prompts: list[ExplainerExample] = []
+        texts = []
+        saved = []
+        for feature, (evidence, _), found in zip(features, gathered, described, strict=True):
+            candidate = found.candidates[0]
+            strong = excerpts(self.subject, evidence.exemplars)
+            shown = self._shown(strong, feature, explain)
+            prompts.append(ExplainerExample(feature.key, prompt(shown, config.seed, 0), candidate.text))
+            half = config.texts // 2
+            others = excerpts(self.subject, evidence.random[: config.texts - half])
+            largest = max((one.peak for one in strong), default=0.0)
+            texts += simulator_examples(feature.key, candidate.text, [*strong[:half], *others], largest)
+            saved.append(
+                {"feature": feature.key, "candidate": candidate.to_json(), "prompt": prompts[-1].prompt}
+            )
+        counts = write_sets(step.folder / "sets", prompts, texts, config.held_out, config.seed)
+        for name, count in counts.items():
+            step.metric(f"sets/{name}", count)
+        write_json(step.folder / "taught.json", saved)
+
+    def train_explainer(self, step: Step, taught: Path) -> None:
+        """The student that writes descriptions."""
+        rows = [json.loads(line) for line in _lines(taught / "sets" / "explainer" / "train.jsonl")]
+        examples = [
+            ExplainerExample(
+                "", row["messages"][1]["content"], row["messages"][2]["content"].partition(": ")[2]
+            )
+            for row in rows
+        ]
+        student = LocalModel.load(self.student)
+        train_explainer(student, examples, self.config.explainer, step.folder / "explainer", step.log)
+
+    def train_simulator(self, step: Step, taught: Path) -> None:
+        """The student that simulates them."""
+        from datasets import load_from_disk
+
+        from interp.distil.examples import SimulatorExample
+
+        rows = load_from_disk(str(taught / "sets" / "simulator" / "dataset"))["train"]
+        examples = [
+            SimulatorExample(**{**row, "ends": tuple(row["ends"]), "classes": tuple(row["classes"])})
+            for row in rows
+        ]
+        student = LocalModel.load(self.student)
+        train_simulator(student, examples, self.config.simulator, step.folder / "simulator", step.log)
+
+    def score(
+        self, step: Step, mined: dict[str, Mined], taught: Path, explainer: Path, simulator: Path
+    ) -> None:
+        """Teacher and students on features that no student was taught, on the report split."""
+        config = self.config
+        named = {space.name: space for space in self.neurons}
+        rows = [
+            (
+                FeatureRef.parse(one["feature"], self.neurons),
+                Candidate.from_json(one["candidate"]),
+                one["prompt"],
+            )
+            for one in json.loads((taught / "taught.json").read_text())
+            if held_out(one["feature"], config.held_out, config.seed)
+        ][: config.scored]
+        features = [feature for feature, _, _ in rows]
+        report = {name: mined[name].exemplars[name]["report"] for name in named}
+        top, random = gather_report(
+            self.subject, self.corpus, features, report, config.random_windows, config.mining.context_size,
+            step.progress,
+        )  # fmt: skip
+        writer = LocalExplainer(LocalModel.load(explainer / "explainer"), temperature=0.0)
+        written = self._write(step, writer, [shown for _, _, shown in rows])
+        student = ExpectedValueSimulator.load(simulator / "simulator")
+        teacher = KnownSimulator(self.corpus)
+        order = np.random.default_rng(config.seed).permutation(len(rows))
+        other = {int(a): int(b) for a, b in zip(order, np.roll(order, 1), strict=True)}
+        table = []
+        with step.progress.task("scoring held-out features", total=len(rows), unit="features") as advance:
+            for place, (feature, candidate, _) in enumerate(rows):
+                windows = excerpts(self.subject, top[place]), excerpts(self.subject, random[place])
+                stranger = rows[other[place]][1]
+                theirs = Candidate(written[other[place]], writer.name)
+                scored = {
+                    "teacher's words, teacher": _score(teacher, candidate, windows),
+                    "others' words, teacher": _score(teacher, stranger, windows),
+                    "teacher's words, student": _score(student, candidate, windows),
+                    "student's words, student": _score(
+                        student, Candidate(written[place], writer.name), windows
+                    ),
+                    "others' teacher's words, student": _score(student, stranger, windows),
+                    "others' student's words, student": _score(student, theirs, windows),
+                    "no words, student": _score(student, Candidate("", writer.name), windows),
+                }
+                table.append(
+                    {"feature": feature.key, "teacher": candidate.text, "student": written[place], **scored}
+                )
+                advance(1)
+        frame = pd.DataFrame(table)
+        step.table("held_out", frame)
+        step.metric("held_out/features", len(frame), headline=True)
+        step.metric("held_out/same_words", float((frame["teacher"] == frame["student"]).mean()))
+        for name in list(frame.columns)[3:]:
+            values = frame[name].to_numpy(dtype=float)
+            mean, low, high = mean_interval(values[~np.isnan(values)], config.seed)
+            key = name.replace("'", "").replace(", ", "_by_").replace(" ", "_")
+            step.metric(f"simulation/{key}", mean, headline="others" not in name)
+            step.metric(f"simulation/{key}_low", low)
+            step.metric(f"simulation/{key}_high", high)
+            step.metric(f"simulation/{key}_undefined", int(np.isnan(values).sum()))
+
+    def report(self, step: Step) -> None:
+        """The page and its figures."""
+        page = DistilPage(self.steps, self.subject, self.corpus, self.config, self.student.name)
+        for name, svg in page.files().items():
+            step.figure(name, svg)
+        write_text(step.folder / "report.html", render_page(page.page()))
+
+    def _shown(self, strong: Sequence[Excerpt], feature: FeatureRef, explain: Any) -> TextEvidence:
+        """The strongest exemplars, cut to what a small model has room for."""
+        config = self.config
+        cut = [around_peak(one, config.before, config.after) for one in strong[: config.excerpts]]
+        return TextEvidence(cut, levels=outer_levels(explain[feature.space.name], feature))
+
+    def _write(self, step: Step, writer: LocalExplainer, prompts: Sequence[str]) -> list[str]:
+        """The student's descriptions, several prompts at a time."""
+        written: list[str] = []
+        with step.progress.task(
+            "describing held-out features", total=len(prompts), unit="features"
+        ) as advance:
+            for start in range(0, len(prompts), 16):
+                part = list(prompts[start : start + 16])
+                written += writer.answers(part, self.config.seed)
+                advance(len(part))
+        return written
+
+
+def _score(
+    simulator: Simulator, candidate: Candidate, windows: tuple[Sequence[Excerpt], Sequence[Excerpt]]
+) -> float:
+    found = asyncio.run(simulation(simulator, candidate, *windows))
+    return found.correlations.both.value
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,142 @@
+"""Describe features with any explainer, choose the best of several, score them, and keep them in a store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from experiments._describe_config import (
+    AnyJudgeSource,
+    ExplainerSource,
+    KnownSource,
+    PatternsSource,
+    SimulatedSource,
+    SimulatorSource,
+    check_endpoints,
+)
+from experiments._dictionary_config import check_context
+from interp.config import ExperimentConfig, Section
+from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.embed.source import EmbedderSource, TfidfSource
+from interp.errors import UserError
+from interp.llm.endpoint import Endpoint
+from interp.mining.config import MiningConfig
+from interp.subject.config import SubjectConfig
+from interp.subject.folder import subject_info
+from interp.subject.site import Site
+from saes.config import SaeTraining
+from saes.source import SaeSource, check_sae
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class ScoringConfig(Section):
+    """On how much text a description is scored."""
+
+    random_windows: int = Field(30, ge=2)
+    """Random windows, the same for every feature; agreement with the corpus' labels is measured on them."""
+    texts: int = Field(20, ge=2)
+    """Texts with the feature, and as many without (half of them hard negatives), that a judge sees."""
+    nulls: int = Field(8, ge=1)
+    """Other features' descriptions, scored on the same text."""
+    prompts: int = Field(0, ge=0)
+    """Beginnings of documents that the intervention score continues; 0 leaves it out."""
+    new_tokens: int = Field(16, ge=1)
+    """Tokens that are written behind each."""
+    strength: float = Field(2.0, gt=0)
+    """Where a feature is held for it: times what it exceeds on one token in 100,000."""
+
+
+class StoreConfig(Section):
+    """Where descriptions are kept and how they are found."""
+
+    where: str = ""
+    """A SQLite file or a PostgreSQL URL; store.sqlite in the run's folder if left out."""
+    embedder: EmbedderSource | None = TfidfSource()
+    """What turns descriptions into vectors; null to leave search for later."""
+    index: Literal["auto", "exact", "annoy"] = "auto"
+    """The search index."""
+    recall: float = Field(0.95, gt=0, le=1)
+    """What an approximate index is tuned to reach."""
+
+
+class Config(ExperimentConfig):
+    """Which features are described, by what, and how they are scored."""
+
+    subject: SubjectConfig = SubjectConfig()
+    """The model."""
+    corpus: CorpusSource = WorldSource()
+    """The text."""
+    mining: MiningConfig = MiningConfig()
+    """What is kept of each feature."""
+    neurons: Literal["all", "none"] | tuple[int, ...] = "all"
+    """MLP neurons: of all layers, of none, or of these."""
+    saes: tuple[SaeSource, ...] = ()
+    """SAEs whose latents are described."""
+    site: str = "resid_post.4"
+    """Where `sae` is trained."""
+    sae: SaeTraining | None = None
+    """An SAE that is trained first."""
+    sample: int | None = Field(64, ge=2)
+    """Features of each kind, drawn uniformly from those that are ever active; null for all."""
+    endpoints: dict[str, Endpoint] = {}
+    """Servers of language models, by a name of your choice."""
+    explainers: tuple[ExplainerSource, ...] = (PatternsSource(),)
+    """What writes descriptions; they are compared."""
+    samples: int = Field(1, ge=1)
+    """Descriptions that each explainer writes of a feature; the best on the select split is chosen."""
+    simulator: SimulatorSource = KnownSource()
+    """What predicts activations from a description."""
+    judges: tuple[AnyJudgeSource, ...] = (SimulatedSource(),)
+    """What rates texts for detection and fuzzing."""
+    choose_by: Literal["simulation", "detection"] = "simulation"
+    """The score on the select split that chooses among the samples."""
+    scoring: ScoringConfig = ScoringConfig()
+    """On how much text."""
+    summarise_by: str = ""
+    """The endpoint that writes short forms; by a rule if left out."""
+    interest: Path | None = None
+    """A trained classifier of interestingness (`interestingness.yaml`); by a rule if left out."""
+    store: StoreConfig = StoreConfig()
+    """Where descriptions are kept."""
+    features_at_once: int = Field(32, ge=1)
+    """Features whose text is read together and whose calls are in flight together."""
+
+
+def check(config: Config) -> None:
+    """Finds an impossible site, corpus, SAE, endpoint or pairing before anything is written."""
+    info = subject_info(config.subject.name)
+    check_corpus(config.corpus)
+    for source in config.saes:
+        check_sae(source, info)
+    sizes = {"mining": config.mining.context_size}
+    if config.sae is not None:
+        info.site_width(Site.parse(config.site))
+        sizes["sae"] = config.sae.context_size
+    check_context(info, sizes)
+    if config.neurons == "none" and not config.saes and config.sae is None:
+        raise UserError("there is nothing to describe", "neurons, saes, sae", "set one of them")
+    if not isinstance(config.neurons, str):
+        for layer in config.neurons:
+            info.site_width(Site("mlp_post", layer))
+    words = [source.kind for source in config.explainers if source.kind != "patterns"]
+    if words and config.simulator.kind == "known":
+        raise UserError(
+            f"the simulator `known` does not read the words that {', '.join(words)} writes",
+            "simulator",
+            "use structured, prompt_logprobs or expected_value",
+        )
+    named = [] if not config.summarise_by else [_Named(endpoint=config.summarise_by)]
+    check_endpoints(config.endpoints, *config.explainers, config.simulator, *config.judges, *named)
+
+
+class _Named(Section):
+    endpoint: str
+
+
+def run(config: Config, run: "Run") -> None:
+    """Mines, describes, chooses, scores and stores."""
+    from experiments._describe import DescribeJob
+
+    DescribeJob(config, run).run()

@@ -1,0 +1,68 @@
+"""Distil descriptions: teach a small model to write and to simulate them, and hold it against its teacher."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from experiments._dictionary_config import check_context
+from interp.config import ExperimentConfig
+from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.distil.train import Tuning, check_installed
+from interp.errors import UserError
+from interp.mining.config import MiningConfig
+from interp.subject.config import SubjectConfig
+from interp.subject.folder import subject_info
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class Config(ExperimentConfig):
+    """Whose descriptions are taught to which model."""
+
+    subject: SubjectConfig = SubjectConfig()
+    """The model whose neurons are described."""
+    corpus: CorpusSource = WorldSource()
+    """The text."""
+    mining: MiningConfig = MiningConfig()
+    """What is kept of each neuron."""
+    features: int = Field(500, ge=20)
+    """Neurons, either side one feature, that the teacher (pattern tries) describes."""
+    held_out: float = Field(0.2, gt=0, lt=1)
+    """The share of them that no student is taught."""
+    student: Path | None = None
+    """A Hugging Face folder; the bundled `pydoc` model if left out."""
+    excerpts: int = Field(8, ge=1)
+    """Exemplars in a prompt."""
+    before: int = Field(10, ge=0)
+    """Tokens of an exemplar that are shown before its peak."""
+    after: int = Field(1, ge=0)
+    """Tokens that are shown behind it."""
+    texts: int = Field(12, ge=2)
+    """Windows of a feature that the simulator is taught, half of them strong ones."""
+    random_windows: int = Field(20, ge=2)
+    """Random windows of the report split that everything is scored on, beside the strongest."""
+    scored: int = Field(80, ge=2)
+    """The most held-out features that are scored."""
+    explainer: Tuning = Tuning(steps=300, batch_size=8)
+    """How the explainer is trained."""
+    simulator: Tuning = Tuning(steps=400)
+    """How the simulator is trained."""
+
+
+def check(config: Config) -> None:
+    """Finds a missing extra, model or corpus before anything is written."""
+    check_installed()
+    info = subject_info(config.subject.name)
+    check_corpus(config.corpus)
+    check_context(info, {"mining": config.mining.context_size})
+    if config.student is not None and not (config.student / "config.json").exists():
+        raise UserError("there is no model", str(config.student), "give a Hugging Face folder")
+
+
+def run(config: Config, run: "Run") -> None:
+    """Describes, writes the sets, trains both students and scores them."""
+    from experiments._distil import DistilJob
+
+    DistilJob(config, run).run()

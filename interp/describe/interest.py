@@ -1,0 +1,198 @@
+"""Is a description worth a look? A rule by its score, or a classifier that a user trains on labels."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from pydantic import TypeAdapter
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+from interp.describe.score import Score
+from interp.embed.embedder import Embedder
+from interp.errors import UserError
+from interp.track.files import read_safetensors, write_json, write_safetensors
+
+FOLDS = 5
+FEWEST = 10
+"""Examples that either answer must have."""
+LEAST_SCORE = 0.2
+_YES, _NO = {"1", "true", "yes"}, {"0", "false", "no"}
+Interval = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a description is of interest, and why."""
+
+    interesting: bool
+    reason: str
+
+
+def by_rule(description: str, score: Score) -> Verdict:
+    """The default: its simulation score has to be defined, clear of its null and at least `LEAST_SCORE`.
+
+    A description of no words, or of a feature that never fires, is not of interest.
+    """
+    if not description.strip() or score.undefined is not None:
+        return Verdict(False, score.undefined or "it says nothing")
+    if score.value < LEAST_SCORE:
+        return Verdict(False, f"its score is {score.value:.2f}, under {LEAST_SCORE}")
+    if not np.isnan(score.null_high) and score.value <= score.null_high:
+        return Verdict(False, f"other features' descriptions reach {score.null_high:.2f} on its text")
+    return Verdict(True, f"its score is {score.value:.2f}")
+
+
+@dataclass(frozen=True)
+class InterestReport:
+    """What a classifier reaches on examples that it was not trained on (stratified cross-validation).
+
+    Each figure is (value, low, high) with a 95% interval over examples; `null_auroc` is the AUROC when the
+    answers are shuffled: its mean and central 95%.
+    """
+
+    auroc: Interval
+    balanced_accuracy: Interval
+    accuracy: Interval
+    null_auroc: Interval
+    n: int
+    n_interesting: int
+    embedder: str
+
+
+@dataclass(frozen=True)
+class InterestClassifier:
+    """Logistic regression on the embedding of a description."""
+
+    weight: Float[np.ndarray, " width"]
+    bias: float
+    report: InterestReport
+
+    def verdicts(self, descriptions: Sequence[str], embedder: Embedder) -> list[Verdict]:
+        """One verdict for each description.
+
+        Raises:
+            UserError: it was trained with another embedder.
+        """
+        if embedder.name != self.report.embedder:
+            raise UserError(
+                f"the classifier reads vectors of {self.report.embedder}, not of {embedder.name}",
+                "interestingness",
+                "use the embedder that it was trained with",
+            )
+        log_odds = embedder.embed(descriptions) @ self.weight + self.bias
+        chances = 1 / (1 + np.exp(-log_odds))
+        return [Verdict(bool(p >= 0.5), f"the classifier gives it {p:.0%}") for p in chances.tolist()]
+
+    def save(self, folder: Path) -> None:
+        """Write the weights as safetensors and the report as JSON."""
+        tensors = {"weight": torch.from_numpy(self.weight), "bias": torch.tensor([self.bias])}
+        write_safetensors(folder / "interest.safetensors", tensors)
+        write_json(folder / "interest.json", asdict(self.report))
+
+    @classmethod
+    def load(cls, folder: Path) -> "InterestClassifier":
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        tensors, _ = read_safetensors(folder / "interest.safetensors")
+        try:
+            saved = json.loads((folder / "interest.json").read_text(encoding="utf-8"))
+            report = TypeAdapter(InterestReport).validate_python(saved)
+            return cls(tensors["weight"].numpy(), float(tensors["bias"]), report)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"the classifier cannot be read ({error})", str(folder), "train it again"
+            ) from error
+
+
+def read_labels(file: Path) -> tuple[list[str], Bool[np.ndarray, " example"]]:
+    """Descriptions and answers from a CSV with the columns `description` and `interesting`.
+
+    Answers are 1/0, true/false or yes/no, in any case.
+
+    Raises:
+        UserError: there is no file, a column is missing, an answer is none, or too few examples of either.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"the labels cannot be read ({error})", str(file), "give a CSV file in UTF-8"
+        ) from error
+    reader = csv.DictReader(text.splitlines(keepends=True))
+    missing = {"description", "interesting"} - set(reader.fieldnames or ())
+    if missing:
+        raise UserError(
+            f"there is no column {' and no column '.join(sorted(missing))}",
+            str(file),
+            "the first line has to name the columns description and interesting",
+        )
+    descriptions, answers = [], []
+    for number, row in enumerate(reader, start=2):
+        answer = (row["interesting"] or "").strip().lower()
+        if answer not in _YES | _NO:
+            raise UserError(f"{answer!r} is no answer", f"{file}, entry {number}", "write 1 or 0, yes or no")
+        descriptions.append(row["description"] or "")
+        answers.append(answer in _YES)
+    labels = np.array(answers, dtype=np.bool_)
+    for name, count in (("interesting", int(labels.sum())), ("not interesting", int((~labels).sum()))):
+        if count < FEWEST:
+            raise UserError(f"only {count} descriptions are {name}", str(file), f"label at least {FEWEST}")
+    return descriptions, labels
+
+
+def train_interest(
+    descriptions: Sequence[str], labels: Bool[np.ndarray, " example"], embedder: Embedder, seed: int = 0
+) -> InterestClassifier:
+    """Logistic regression on embeddings; its figures are of examples that a fold was not trained on."""
+    x = embedder.embed(descriptions)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+
+    def held_out(answers: Bool[np.ndarray, " example"]) -> Float[np.ndarray, " example"]:
+        model = LogisticRegression(max_iter=1000, class_weight="balanced")
+        chances: Float[np.ndarray, "example 2"] = cross_val_predict(
+            model, x, answers, cv=folds, method="predict_proba"
+        )
+        return chances[:, 1]
+
+    rng = np.random.default_rng(seed)
+    chances = held_out(labels)
+    shuffled = [rng.permutation(labels) for _ in range(20)]
+    null = np.array([roc_auc_score(answers, held_out(answers)) for answers in shuffled])
+    report = InterestReport(
+        _resampled(roc_auc_score, labels, chances, rng),
+        _resampled(balanced_accuracy_score, labels, chances >= 0.5, rng),
+        _resampled(lambda y, p: np.mean(y == p), labels, chances >= 0.5, rng),
+        (float(null.mean()), float(np.quantile(null, 0.025)), float(np.quantile(null, 0.975))),
+        len(labels),
+        int(labels.sum()),
+        embedder.name,
+    )
+    final = LogisticRegression(max_iter=1000, class_weight="balanced").fit(x, labels)
+    return InterestClassifier(final.coef_[0].astype(np.float64), float(final.intercept_[0]), report)
+
+
+def _resampled(
+    figure: Callable[..., object],
+    labels: Bool[np.ndarray, " example"],
+    given: np.ndarray,
+    rng: np.random.Generator,
+    draws: int = 500,
+) -> Interval:
+    """A figure with its interval over examples drawn with replacement."""
+    values = []
+    for _ in range(draws):
+        chosen = rng.integers(0, len(labels), len(labels))
+        if labels[chosen].any() and not labels[chosen].all():
+            values.append(float(np.asarray(figure(labels[chosen], given[chosen]))))
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(np.asarray(figure(labels, given))), float(low), float(high)

@@ -1,0 +1,76 @@
+"""Fine-tuning sets on disk: OpenAI's chat JSON lines, and Hugging Face datasets, train and held-out apart."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interp.describe.explainers.local import ANSWER, SYSTEM
+from interp.describe.prompt import load_prompt
+from interp.distil.examples import ExplainerExample, SimulatorExample, held_out
+from interp.track.files import write_text
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+Part = dict[str, list[Any]]
+
+
+def write_sets(
+    folder: Path,
+    explainer: Sequence[ExplainerExample],
+    simulator: Sequence[SimulatorExample],
+    share: float,
+    seed: int,
+) -> dict[str, int]:
+    """Write FOLDER/{explainer,simulator}/{train,held_out}.jsonl and FOLDER/{explainer,simulator}/dataset.
+
+    Features are dealt to train and held-out by their name (`held_out`). Returns how many examples each has.
+    """
+    counts = {}
+    for name, examples, as_chat in (
+        ("explainer", explainer, _explainer_chat), ("simulator", simulator, _simulator_chat)
+    ):  # fmt: skip
+        parts: dict[str, list[Any]] = {"train": [], "held_out": []}
+        for one in examples:
+            parts["held_out" if held_out(one.feature, share, seed) else "train"].append(one)
+        for part, of in parts.items():
+            lines = [json.dumps(as_chat(one), ensure_ascii=False) + "\n" for one in of]
+            write_text(folder / name / f"{part}.jsonl", "".join(lines))
+            counts[f"{name}/{part}"] = len(of)
+        as_dataset(parts).save_to_disk(str(folder / name / "dataset"))
+    return counts
+
+
+def as_dataset(parts: dict[str, list[Any]]) -> "DatasetDict":
+    """The examples as a Hugging Face dataset; explainers' have the columns `prompt` and `completion`."""
+    from datasets import Dataset, DatasetDict
+
+    return DatasetDict(
+        {name: Dataset.from_list([_row(one) for one in of]) for name, of in parts.items() if of}
+    )
+
+
+def _row(one: ExplainerExample | SimulatorExample) -> dict[str, Any]:
+    if isinstance(one, SimulatorExample):
+        return asdict(one)
+    return {"feature": one.feature, "prompt": one.prompt, "completion": f" {one.description}"}
+
+
+def _explainer_chat(one: ExplainerExample) -> dict[str, Any]:
+    """A conversation whose last turn is the description."""
+    turns = (("system", SYSTEM), ("user", one.prompt), ("assistant", f"{ANSWER} {one.description}"))
+    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+
+
+def _simulator_chat(one: SimulatorExample) -> dict[str, Any]:
+    """The question of the structured simulator, with the classes as the answer."""
+    starts = (0, *one.ends[:-1])
+    pieces = [one.text[start:end] for start, end in zip(starts, one.ends, strict=True)]
+    excerpt = f"Excerpt 1 ({len(pieces)} tokens): {json.dumps(pieces, ensure_ascii=False)}"
+    messages = load_prompt("simulate").messages(False, description=one.description, excerpts=excerpt)
+    answer = json.dumps({"activations": [[max(0, value) for value in one.classes]]})
+    return {
+        "messages": [*(asdict(message) for message in messages), {"role": "assistant", "content": answer}]
+    }

@@ -1,0 +1,181 @@
+"""Fine-tune a local model as an explainer or as a simulator; LoRA, or all weights of a small one."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from interp.describe.explainers.local import LocalExplainer
+from interp.describe.local_model import LocalModel, beginning
+from interp.describe.simulators.alignment import project
+from interp.describe.simulators.expected_value import prefix_of
+from interp.distil.examples import CLASSES, ExplainerExample, SimulatorExample
+from interp.errors import UserError
+
+IGNORED = -100
+
+
+class Tuning(BaseModel):
+    """How a student is trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    steps: int = Field(600, ge=1)
+    """Updates."""
+    batch_size: int = Field(16, ge=1)
+    """Examples of an update."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """The largest step size; it falls linearly to nought."""
+    lora_rank: int | None = Field(None, ge=1)
+    """The rank of LoRA's updates; all weights are trained if left out."""
+    seed: int = 0
+    """The order of examples."""
+
+
+def check_installed() -> None:
+    """Raises UserError where the extra `distill` is missing."""
+    try:
+        import peft  # noqa: F401 (only whether it is there)
+        import trl  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "trl and peft are not installed", "distillation", "pip install 'interp[distill]'"
+        ) from None
+
+
+def train_explainer(
+    student: LocalModel,
+    examples: Sequence[ExplainerExample],
+    tuning: Tuning,
+    folder: Path,
+    log: Callable[[dict[str, float], int], None] | None = None,
+) -> LocalModel:
+    """Supervised fine-tuning (trl's SFTTrainer) on prompts and descriptions; loss on the description only.
+
+    The student is trained on the token ids that `LocalExplainer` gives it later. Saved to `folder`.
+    """
+    check_installed()
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    writer = LocalExplainer(student)
+    end = student.tokenizer.eos_token_id
+    rows = []
+    for one in examples:
+        head = writer.prompt_ids(one.prompt)
+        tail = student.encode(f" {one.description}\n") + ([] if end is None else [int(end)])
+        rows.append({"input_ids": head + tail, "completion_mask": [0] * len(head) + [1] * len(tail)})
+    arguments = SFTConfig(**_arguments(folder, tuning), max_length=None, completion_only_loss=True)
+    trainer = SFTTrainer(
+        model=_with_lora(student.model, tuning),
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=student.tokenizer,
+        callbacks=[_logging(log)] if log else [],
+    )
+    trainer.train()
+    return _saved(trainer.model, student, folder)
+
+
+def train_simulator(
+    student: LocalModel,
+    examples: Sequence[SimulatorExample],
+    tuning: Tuning,
+    folder: Path,
+    log: Callable[[dict[str, float], int], None] | None = None,
+) -> LocalModel:
+    """Teaches the model to give each token of the text its class, in the vocabulary's ids 0 to 10.
+
+    The cross-entropy is over these eleven logits at the token's own position. The student's tokens get the
+    class of the subject's tokens whose characters they share. Saved to `folder`.
+    """
+    from transformers import Trainer, TrainingArguments
+
+    class ClassTrainer(Trainer):
+        def compute_loss(
+            self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **kwargs: Any
+        ) -> Any:
+            labels = inputs.pop("labels")
+            logits = model(**inputs).logits[..., :CLASSES]
+            loss = torch.nn.functional.cross_entropy(
+                logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED
+            )
+            return (loss, logits) if return_outputs else loss
+
+    rows = [_simulator_row(student, one) for one in examples]
+
+    def collate(batch: list[tuple[list[int], list[int]]]) -> dict[str, torch.Tensor]:
+        tokens, mask = student.pad([ids for ids, _ in batch], left=False)
+        labels = torch.full(tokens.shape, IGNORED)
+        for number, (_, classes) in enumerate(batch):
+            labels[number, : len(classes)] = torch.tensor(classes)
+        return {"input_ids": tokens.cpu(), "attention_mask": mask.cpu(), "labels": labels}
+
+    arguments = TrainingArguments(**_arguments(folder, tuning), remove_unused_columns=False)
+    trainer = ClassTrainer(
+        model=_with_lora(student.model, tuning),
+        args=arguments,
+        train_dataset=rows,
+        data_collator=collate,
+        callbacks=[_logging(log)] if log else [],
+    )
+    trainer.train()
+    return _saved(trainer.model, student, folder)
+
+
+def _simulator_row(student: LocalModel, one: SimulatorExample) -> tuple[list[int], list[int]]:
+    """Token ids and the class of each; what does not fit the context is cut off."""
+    prefix = [*beginning(student), *student.encode(prefix_of(one.description))]
+    ids, ends = student.encode_with_ends(one.text)
+    source = np.array(one.ends, dtype=np.int64)
+    classes = project(np.array(one.classes, dtype=np.float64), source, np.array(ends, dtype=np.int64))
+    labels = [IGNORED if value < 0 else int(value) for value in classes.tolist()]
+    room = int(student.model.config.max_position_embeddings)
+    return [*prefix, *ids][:room], [*([IGNORED] * len(prefix)), *labels][:room]
+
+
+def _arguments(folder: Path, tuning: Tuning) -> dict[str, Any]:
+    return {
+        "output_dir": str(folder / ".training"), "max_steps": tuning.steps,
+        "per_device_train_batch_size": tuning.batch_size, "learning_rate": tuning.learning_rate,
+        "lr_scheduler_type": "linear", "warmup_steps": max(1, tuning.steps // 20), "seed": tuning.seed,
+        "logging_steps": max(1, tuning.steps // 50), "save_strategy": "no", "report_to": "none",
+        "disable_tqdm": True, "use_cpu": not torch.cuda.is_available(), "bf16": False,
+        "gradient_checkpointing": False, "dataloader_pin_memory": False,
+    }  # fmt: skip
+
+
+def _with_lora(model: Any, tuning: Tuning) -> Any:
+    if tuning.lora_rank is None:
+        return model
+    check_installed()
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(
+        model, LoraConfig(r=tuning.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
+
+
+def _saved(model: Any, student: LocalModel, folder: Path) -> LocalModel:
+    """LoRA's updates merged, model and tokenizer written as a Hugging Face folder."""
+    merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    merged.save_pretrained(str(folder), safe_serialization=True)
+    student.tokenizer.save_pretrained(str(folder))
+    return LocalModel(merged.eval(), student.tokenizer, folder.name)
+
+
+def _logging(log: Callable[[dict[str, float], int], None]) -> Any:
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+    class Listener(TrainerCallback):
+        def on_log(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None,
+            **kwargs: Any,
+        ) -> None:  # fmt: skip
+            if logs and "loss" in logs:
+                log({"loss": float(logs["loss"])}, int(state.global_step))
+
+    return Listener()
