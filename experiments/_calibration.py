@@ -1,6 +1,5 @@
 """The steps of `calibration`."""
 
-import asyncio
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from experiments._calibration_candidates import write_candidates
 from experiments._calibration_features import PROBE, SPACE, Known, find_known
 from experiments._calibration_page import CalibrationPage
 from experiments._calibration_scores import FeatureScorer
+from experiments._describe_config import connect
 from experiments._dictionary_steps import mine_spaces, mined_by_space, train_dictionary
 from experiments.calibration import Config
 from interp.compare.calibration import calibrate
@@ -24,6 +24,7 @@ from interp.features.directions import Directions
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
+from interp.llm.client import run_with
 from interp.render.page import render_page
 from interp.subject import Site, Subject, load
 from interp.track.files import read_safetensors, write_json, write_safetensors, write_text
@@ -111,15 +112,17 @@ class CalibrationJob:
             for of in json.loads((written / "candidates.json").read_text())
         ]
         features = refs(known, spaces)
+        clients = connect(self.config.endpoints, self.steps.folder)
         scorer = FeatureScorer(
-            self.subject, self.corpus, features, mined_by_space(mined), self.config, step.progress
+            self.subject, self.corpus, features, mined_by_space(mined), self.config, clients, step.progress
         )
         journal = Journal(step.scratch / "scores.jsonl")
         with step.progress.task("scoring candidates", total=len(known), unit="features") as advance:
             for place, one in enumerate(known):
                 key = f"{place} {features[place].key}"
                 if key not in journal.done:
-                    journal.add(key, asyncio.run(scorer.score(place, one.concept, candidates[place])))
+                    work = scorer.score(place, one.concept, candidates[place])
+                    journal.add(key, run_with(work, list(clients.values())))
                 advance(1)
         rows: list[dict[str, Any]] = []
         for place, (one, of) in enumerate(zip(known, candidates, strict=True)):

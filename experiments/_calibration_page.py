@@ -18,12 +18,12 @@ from interp.track.run import Run
 HALF = 540
 NAMES: Mapping[Kind, str] = {"latent": "scores", "random": "scores dealt anew (null)"}
 WORDS = (
-    ("Known truth", "A probe was trained to tell one labelled concept; a neuron or latent counts where it tells one "
-     "well. A description is as true as what it predicts tells that concept's tokens (AUROC)."),
+    ("Known truth", "A probe was trained to tell one labelled concept; a neuron or latent counts where "
+     "it tells one well. A description is as true as what it predicts tells that concept's tokens (AUROC)."),
     ("Rank correlation", "Spearman's, between a score and the truth, over the descriptions of one feature."),
-    ("Pairs in order", "The share of pairs of descriptions of one feature that a score orders as the truth does."),
+    ("Pairs in order", "The share of pairs of descriptions of a feature that a score orders rightly."),
     ("Truth of the chosen", "That of the description with the largest score: what best-of-n ends with."),
-    ("Simulation", "Correlation of predicted with true activations on the strongest windows, on random ones, both."),
+    ("Simulation", "Correlation of predicted with true activations: on strong windows, random ones, both."),
     ("Detection", "Does the description fit texts with the feature rather than texts without it?"),
     ("Fuzzing", "Does the description fit the tokens that fire rather than other tokens of the same texts?"),
     ("Intervention", "Does the description fit what the model writes when the feature is held high?"),
@@ -48,8 +48,9 @@ class CalibrationPage:
         """On what the figures are measured."""
         part = self._part(among, "all")
         return (
-            f"{part['candidates'].max()} descriptions of {part['features'].max()} features; scores on the select "
-            f"split, truth on the report split; seed {self.config.seed}; whiskers: 95% intervals over features"
+            f"{part['candidates'].max()} descriptions of {part['features'].max()} features; scores on the "
+            f"select split, truth on the report split; seed {self.config.seed}; whiskers: 95% intervals over "
+            "features"
         )
 
     def page(self) -> Page:
@@ -57,8 +58,9 @@ class CalibrationPage:
         return Page(
             f"Which score knows a true description of a feature of {self.subject.name}?",
             [
-                "Features whose meaning is known were given descriptions of every quality: the true definition, "
-                "those of other concepts, patterns from their own evidence, from little of it, and from others'.",
+                "Features whose meaning is known were given descriptions of every quality: the true "
+                "definition, those of other concepts, patterns from their own evidence, from little of it "
+                "and from that of others.",
                 "Every automatic score ranked the descriptions of each feature, without seeing the truth.",
                 self._verdict(),
             ],
@@ -117,8 +119,8 @@ class CalibrationPage:
 
     def _kinds(self) -> Section:
         kinds = [kind for kind in dict.fromkeys(self.ranks["kind"]) if kind != "all"]
-        columns = [Column("features of kind"), Column("score"), Column("rank correlation"), Column("pairs in order"),
-                   Column("truth of the chosen"), Column("features", places=0)]  # fmt: skip
+        names = ("features of kind", "score", "rank correlation", "pairs in order", "truth of the chosen")
+        columns = [*map(Column, names), Column("features", places=0)]
         rows = [
             [kind, row["score"], *(Estimate.of(row, name) for name in ("spearman", "pairs", "chosen")),
              row["features"]]
@@ -152,8 +154,9 @@ class CalibrationPage:
         return Section("The descriptions that competed", (), (), [table])
 
     def _all(self) -> Section:
-        columns = [Column("score"), Column("rank correlation"), Column("null, low"), Column("null, high"), Column("pairs in order"),
-                   Column("truth of the chosen"), Column("regret"), Column("undefined", places=0)]  # fmt: skip
+        names = ("score", "rank correlation", "null, low", "null, high", "pairs in order")
+        more = ("truth of the chosen", "regret")
+        columns = [*map(Column, (*names, *more)), Column("undefined", places=0)]
         rows = [
             [row["score"], Estimate.of(row, "spearman"), row["null_low"], row["null_high"],
              *(Estimate.of(row, name) for name in ("pairs", "chosen", "regret")), row["undefined"]]

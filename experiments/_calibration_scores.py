@@ -1,13 +1,15 @@
 """The scores of one feature's candidates, and their truth."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool
 
+from experiments._describe_config import open_judge, open_simulator
 from experiments.calibration import Config
 from interp.corpus.document import Corpus
-from interp.describe.candidate import Candidate
+from interp.describe.candidate import Candidate, Judge, Simulator
 from interp.describe.excerpt import Excerpt, excerpts
 from interp.describe.labels import carries
 from interp.describe.scorers.agreement import agreement
@@ -19,6 +21,7 @@ from interp.describe.scorers.texts import gather_texts
 from interp.describe.simulators.known import KnownSimulator
 from interp.describe.windows import gather_report
 from interp.features.ref import FeatureRef
+from interp.llm.client import Client
 from interp.mining.exemplars import Mined
 from interp.subject import Subject
 from interp.track.progress import Progress
@@ -36,10 +39,17 @@ class FeatureScorer:
         features: Sequence[FeatureRef],
         mined: Mapping[str, Mined],
         config: Config,
+        clients: Mapping[str, Client],
         progress: Progress,
     ) -> None:
         self._corpus, self._config = corpus, config
         self._simulator = KnownSimulator(corpus)
+        self._judges: dict[str, Judge] = {"": SimulatorJudge(self._simulator)}
+        self._simulators: dict[str, Simulator] = {"": self._simulator}
+        for number, source in enumerate(config.judges, start=1):
+            self._judges[f" by {source.kind} {number}"] = open_judge(source, clients, self._simulator)
+        for number, simulated in enumerate(config.simulators, start=1):
+            self._simulators[f" by {simulated.kind} {number}"] = open_simulator(simulated, clients, corpus)
         context_size, options = config.mining.context_size, config.scores
         split = {
             name: {space: found.exemplars[space][name] for space, found in mined.items()}
@@ -56,7 +66,6 @@ class FeatureScorer:
         self._texts = gather_texts(
             subject, corpus, features, mined, "select", options.texts, context_size, config.seed, progress
         )
-        self._judge = SimulatorJudge(self._simulator)
         self._mined, self._features = mined, features
         self._continuer = self._start(subject) if options.prompts else None
         self._truth: list[Excerpt] = excerpts(subject, truth[0])
@@ -67,7 +76,9 @@ class FeatureScorer:
         """Of each candidate its truth and its scores, each under "score: NAME"."""
         label = [carries(self._corpus, one.window, concept) for one in self._truth]
         continuations = self._continued(place)
-        return [await self._scores(place, one, label, continuations) for one in candidates]
+        return list(
+            await asyncio.gather(*(self._scores(place, one, label, continuations) for one in candidates))
+        )
 
     async def _scores(
         self,
@@ -77,27 +88,27 @@ class FeatureScorer:
         continuations: Continuations | None,
     ) -> dict[str, float]:
         simulated = await self._simulator.simulate(candidate, self._truth)
-        windows = self._top[place], self._random[place]
-        parts = (await simulation(self._simulator, candidate, *windows, (), self._config.seed)).correlations
+        row = {"truth": agreement(simulated, self._truth, label, draws=0).value}
+        for by, simulator in self._simulators.items():
+            windows = self._top[place], self._random[place]
+            found = await simulation(simulator, candidate, *windows, (), self._config.seed)
+            parts = found.correlations
+            row[f"score: simulation{by}, top"] = parts.top.value
+            row[f"score: simulation{by}, random"] = parts.random.value
+            row[f"score: simulation{by}, both"] = parts.both.value
         texts = self._texts[place]
-        detection = await judged(self._judge, candidate, texts.active, texts.silent, draws=1)
-        fuzzing = await judged(self._judge, candidate, texts.marked, texts.mismarked, draws=1)
-        row = {
-            "truth": agreement(simulated, self._truth, label, draws=0).value,
-            "score: simulation, top": parts.top.value,
-            "score: simulation, random": parts.random.value,
-            "score: simulation, both": parts.both.value,
-            "score: detection, AUROC": detection.auroc[0],
-            "score: detection, accuracy": detection.balanced_accuracy[0],
-            "score: fuzzing, AUROC": fuzzing.auroc[0],
-            "score: fuzzing, accuracy": fuzzing.balanced_accuracy[0],
-        }
-        if self._config.scores.prompts:
-            nothing = float("nan")
-            if continuations is not None:
-                found = await intervention(self._judge, candidate, continuations)
-                nothing = found.score.auroc[0]
-            row["score: intervention, AUROC"] = nothing
+        for by, judge in self._judges.items():
+            detection = await judged(judge, candidate, texts.active, texts.silent, draws=1)
+            fuzzing = await judged(judge, candidate, texts.marked, texts.mismarked, draws=1)
+            row[f"score: detection{by}, AUROC"] = detection.auroc[0]
+            row[f"score: detection{by}, accuracy"] = detection.balanced_accuracy[0]
+            row[f"score: fuzzing{by}, AUROC"] = fuzzing.auroc[0]
+            row[f"score: fuzzing{by}, accuracy"] = fuzzing.balanced_accuracy[0]
+            if self._config.scores.prompts:
+                value = float("nan")
+                if continuations is not None:
+                    value = (await intervention(judge, candidate, continuations)).score.auroc[0]
+                row[f"score: intervention{by}, AUROC"] = value
         return row | {"score: length of the words": float(len(candidate.text))}
 
     def _start(self, subject: Subject) -> Continuer:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from experiments._describe_config import (
     PatternsSource,
@@ -18,7 +17,9 @@ from experiments._describe_config import (
     open_simulator,
 )
 from experiments._describe_page import DescribePage
+from experiments._describe_results import read_choices, result_metrics, result_table
 from experiments._describe_scores import Scorers, Texts
+from experiments._describe_store import RowWriter
 from experiments._dictionary_steps import mine_spaces, mined_by_space, train_dictionary
 from experiments.describe import Config
 from interp.corpus.source import open_corpus
@@ -26,13 +27,14 @@ from interp.describe.candidate import Candidate, Explained, Explainer
 from interp.describe.evidence import Evidence
 from interp.describe.excerpt import text_evidence
 from interp.describe.explainers.patterns import PatternExplainer, feature_seed
-from interp.describe.interest import InterestClassifier, Verdict, by_rule
-from interp.describe.levels import outer_levels, quantiles_of
+from interp.describe.interest import InterestClassifier, Verdict
+from interp.describe.levels import outer_levels
 from interp.describe.sample import sample_active
-from interp.describe.score import Score
 from interp.describe.summary import clipped, summarise
 from interp.describe.windows import gather_evidence
 from interp.embed.source import open_embedder
+from interp.embed.tfidf import TfidfEmbedder
+from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
@@ -40,7 +42,7 @@ from interp.llm.client import Client, run_with
 from interp.llm.endpoint import Endpoint
 from interp.mining.exemplars import Mined
 from interp.render.page import render_page
-from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow, SpaceRow
+from interp.store.rows import SpaceRow
 from interp.store.search import Searcher
 from interp.store.store import Store
 from interp.subject import Site, Subject, load
@@ -166,8 +168,8 @@ class DescribeJob:
         write_json(step.folder / "chosen.json", chosen)
 
     def score(self, step: Step, features: Sequence[FeatureRef], scorers: Scorers, chosen: Path) -> None:
-        """The chosen description and the first one on the report split, beside other features' descriptions."""
-        choices = _choices(chosen)
+        """The chosen description and the first one on the report split, beside those of other features."""
+        choices = read_choices(chosen)
         journal = Journal(step.scratch / "scored.jsonl")
         places = {feature.key: place for place, feature in enumerate(features)}
         with step.progress.task("scoring descriptions", len(features), "features") as advance:
@@ -190,9 +192,11 @@ class DescribeJob:
 
                 self._together(one, len(part))
         write_json(step.folder / "scored.json", [journal.done[feature.key] for feature in features])
-        table = self._table(features, choices, [journal.done[feature.key] for feature in features])
+        results = [journal.done[feature.key] for feature in features]
+        kinds = [source.kind for source in self.config.explainers]
+        table = result_table(features, choices, results, self.populations, kinds)
         step.table("descriptions", table)
-        self._metrics(step, table)
+        result_metrics(step, table)
 
     async def _of_choice(
         self, scorers: Scorers, feature: FeatureRef, choice: Any, texts: Texts, nulls: Any, continued: Any
@@ -221,7 +225,7 @@ class DescribeJob:
         self, step: Step, features: Sequence[FeatureRef], mined: dict[str, Mined], chosen: Path, scored: Path
     ) -> None:
         """Everything into the store, with short forms and verdicts, and the vectors for search."""
-        config, choices = self.config, _choices(chosen)
+        config, choices = self.config, read_choices(chosen)
         results = json.loads((scored / "scored.json").read_text())
         texts = sorted({c.text for of in choices for candidates, _, _ in of for c in candidates})
         short = dict(zip(texts, self._short(step, texts), strict=True))
@@ -237,10 +241,8 @@ class DescribeJob:
         if config.store.embedder is not None and texts:
             embedder = open_embedder(config.store.embedder, texts, self._client)
         verdicts = self._verdicts(texts, embedder)
-        rows = [
-            self._row(feature, mined, choice, result, short, verdicts)
-            for feature, choice, result in zip(features, choices, results, strict=True)
-        ]
+        writer = RowWriter(self.steps.name, config.seed, self.corpus, mined, short, verdicts)
+        rows = [writer.row(*one) for one in zip(features, choices, results, strict=True)]
         opened.put(self.subject.name, rows)
         for name, count in opened.counts().items():
             step.metric(f"store/{name}", count)
@@ -331,117 +333,23 @@ class DescribeJob:
         return found
 
     def _verdicts(self, texts: Sequence[str], embedder: Any) -> dict[str, Verdict] | None:
-        if self.config.interest is None or embedder is None:
+        folder = self.config.interest
+        if folder is None:
             return None
-        found = InterestClassifier.load(self.config.interest).verdicts(texts, embedder)
+        if (folder / "tfidf.safetensors").exists():
+            embedder = TfidfEmbedder.load(folder)
+        if embedder is None:
+            raise UserError(
+                "the classifier of interestingness needs vectors",
+                "store.embedder",
+                "set the embedder it knows",
+            )
+        found = InterestClassifier.load(folder).verdicts(texts, embedder)
         return dict(zip(texts, found, strict=True))
 
     def _client(self, endpoint: Endpoint) -> Client:
         return next(iter(connect({"embed": endpoint}, self.steps.folder).values()))
 
-    def _row(
-        self,
-        feature: FeatureRef,
-        mined: dict[str, Mined],
-        choice: Any,
-        result: Any,
-        short: Any,
-        verdicts: Any,
-    ) -> FeatureRow:
-        found = mined[feature.space.name].exemplars[feature.space.name]
-        explain = found["explain"]
-        rate = float(explain.rate[explain.line(feature.feature_id, 1 if feature.polarity > 0 else -1)])
-        exemplars = [
-            ExemplarRow(self.corpus.name, split, ref.document, ref.start, ref.value, ref.band, ref.quantile)
-            for split in ("explain", "select", "report")
-            for ref in found[split].windows(feature.feature_id, 1 if feature.polarity > 0 else -1)
-        ]
-        described = []
-        for (candidates, best, values), scored in zip(choice, result, strict=True):
-            scores = tuple(ScoreRow(**row) for row in scored["scores"]) if scored else ()
-            for place, one in enumerate(candidates):
-                own = scores if place == best else ()
-                verdict = self._verdict(one.text, own, verdicts) if own else None
-                provenance = {"run": self.steps.name, "seed": self.config.seed, "select": values[place]}
-                described.append(
-                    DescriptionRow(
-                        one.text, one.explainer, one.sample, short[one.text], place == best,
-                        verdict.interesting if verdict else None, verdict.reason if verdict else "",
-                        provenance, own,
-                    )
-                )  # fmt: skip
-        quantiles = {f"{level:.6g}": value for level, value in quantiles_of(explain, feature).items()}
-        return FeatureRow(
-            feature.space.name, feature.feature_id, feature.polarity, rate, quantiles, tuple(described),
-            tuple(exemplars),
-        )  # fmt: skip
-
-    def _verdict(self, text: str, scores: Sequence[ScoreRow], verdicts: Any) -> Verdict:
-        if verdicts is not None:
-            found: Verdict = verdicts[text]
-            return found
-        main = next(row for row in scores if row.kind == "simulation")
-        nan = float("nan")
-        value = nan if main.value is None else main.value
-        high = nan if main.null_high is None else main.null_high
-        undefined = None if main.value is not None else "its score is not defined"
-        return by_rule(text, Score(value, nan, nan, nan, nan, high, 0, 0, 0, 0, undefined))
-
-    def _table(self, features: Sequence[FeatureRef], choices: Any, results: Any) -> pd.DataFrame:
-        rows = []
-        for feature, of, scored in zip(features, choices, results, strict=True):
-            population = next(n for n, spaces in self.populations.items() if feature.space in spaces)
-            for number, ((candidates, best, values), found) in enumerate(zip(of, scored, strict=True)):
-                row: dict[str, Any] = {
-                    "feature": feature.key, "population": population,
-                    "explainer": f"{number + 1}. {self.config.explainers[number].kind}",
-                    "candidates": len(candidates), "text": candidates[best].text if candidates else "",
-                    "selected": values[best] if values else float("nan"),
-                    "chosen": found["chosen"] if found else float("nan"),
-                    "first": found["first"] if found else float("nan"),
-                }  # fmt: skip
-                judges: dict[str, int] = {}
-                for score in found["scores"] if found else ():
-                    seen = judges[score["kind"]] = judges.get(score["kind"], 0) + 1
-                    name = score["kind"] if seen == 1 else f"{score['kind']} {seen}"
-                    row |= {
-                        name: score["value"],
-                        f"{name} null": score["null_mean"],
-                        f"{name} failures": score["failures"],
-                    }
-                rows.append(row)
-        return pd.DataFrame(rows)
-
-    def _metrics(self, step: Step, table: pd.DataFrame) -> None:
-        for explainer, part in table.groupby("explainer", sort=False):
-            name = str(explainer).replace(". ", "_")
-            for kind in ("simulation", "detection", "fuzzing", "intervention", "agreement"):
-                if kind in part:
-                    values = part[kind].astype(float)
-                    step.metric(f"{kind}/{name}", float(values.mean()), headline=kind != "fuzzing")
-                    step.metric(f"{kind}/{name}/null", float(part[f"{kind} null"].astype(float).mean()))
-                    step.metric(f"{kind}/{name}/failures", int(part[f"{kind} failures"].fillna(0).sum()))
-                    step.metric(f"{kind}/{name}/undefined", int(values.isna().sum()))
-            optimism = (part["selected"] - part["chosen"]).astype(float)
-            step.metric(f"best_of_n/{name}/optimism", float(optimism.mean()), headline=True)
-            gain = (part["chosen"] - part["first"]).astype(float)
-            step.metric(f"best_of_n/{name}/gain", float(gain.mean()), headline=True)
-
 
 def _explained(found: Explained) -> dict[str, Any]:
     return {"candidates": [one.to_json() for one in found.candidates], "failures": found.failures}
-
-
-def _choices(chosen: Path) -> list[list[tuple[list[Candidate], int, list[float]]]]:
-    """Of each feature and explainer: its candidates, which is chosen, and what each scored on select."""
-    return [
-        [
-            (
-                [Candidate.from_json(c) for c in of["candidates"]],
-                of["best"],
-                [float("nan") if v is None else v for v in of["values"]],
-            )
-            for of in per_feature
-        ]
-        for per_feature in json.loads((chosen / "chosen.json").read_text())
-    ]

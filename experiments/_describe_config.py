@@ -98,6 +98,9 @@ class SimulatedSource(Section):
 ExplainerSource = Annotated[
     PatternsSource | PromptedSource | ContrastiveSource | LocalExplainerSource, Field(discriminator="kind")
 ]
+WordSimulatorSource = Annotated[
+    StructuredSource | PromptLogprobsSource | ExpectedValueSource, Field(discriminator="kind")
+]
 SimulatorSource = Annotated[
     KnownSource | StructuredSource | PromptLogprobsSource | ExpectedValueSource,
     Field(discriminator="kind"),
@@ -138,9 +141,8 @@ def open_explainer(
     source: PromptedSource | ContrastiveSource | LocalExplainerSource, clients: Mapping[str, Client]
 ) -> Explainer:
     """The explainer that a config means; `patterns` is none of these, it describes many at once."""
-    from interp.describe.explainers.local import LocalExplainer
-
     from interp.describe.explainers.contrastive import Contrastive
+    from interp.describe.explainers.local import LocalExplainer
     from interp.describe.explainers.prompted import Prompted
 
     if isinstance(source, LocalExplainerSource):
@@ -156,7 +158,6 @@ def open_simulator(
 ) -> Simulator:
     """The simulator that a config means."""
     from interp.describe.simulators.expected_value import ExpectedValueSimulator
-
     from interp.describe.simulators.known import KnownSimulator
     from interp.describe.simulators.prompt_logprobs import PromptLogprobSimulator
     from interp.describe.simulators.structured import StructuredSimulator

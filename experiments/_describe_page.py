@@ -21,12 +21,12 @@ NAMES: Mapping[Kind, str] = {"latent": "descriptions", "random": "other features
 CHOICE: Mapping[Kind, str] = {"direction": "on select, where it was chosen", "latent": "chosen, on report",
                               "random": "first, on report"}  # fmt: skip
 WORDS = (
-    ("Simulation", "Correlation of the activations predicted from a description with the true ones, on strong and on "
-     "random windows together."),
-    ("Detection", "AUROC of a judge's ratings: texts with the feature over texts without it, half of them hard."),
+    ("Simulation", "Correlation of activations predicted from a description with the true ones, on strong "
+     "and random windows together."),
+    ("Detection", "AUROC of a judge's ratings: texts with the feature over others, half of them hard."),
     ("Fuzzing", "The same for marked tokens: those that fire over others of the same texts."),
-    ("Intervention", "The same for what the model writes with the feature held high over what it writes without."),
-    ("Agreement", "AUROC of the predicted activations as a detector of the label that the feature itself tells best."),
+    ("Intervention", "The same for what the model writes with the feature held high, over without."),
+    ("Agreement", "AUROC of predicted activations as a detector of the label that the feature tells best."),
     ("Optimism", "The score on the text that the description was chosen by, minus that on new text."),
 )  # fmt: skip
 LIMITS = (
@@ -55,8 +55,8 @@ class DescribePage:
             f"How well can the features of {self.subject.name} be described?",
             [
                 f"{n} features were described by {', '.join(e[3:] for e in self.explainers)}, "
-                f"{self.config.samples} times each, and one description of each was chosen on the select split.",
-                "The chosen ones were scored on the report split, beside descriptions of other features (grey).",
+                f"{self.config.samples} times each, and one description was chosen on the select split.",
+                "The chosen ones were scored on the report split, beside those of other features (grey).",
                 self._verdict(),
             ],
             Figure(self.scores(), "Scores of the chosen descriptions", self.measured_on),
@@ -119,7 +119,8 @@ class DescribePage:
             part = self.table[self.table["explainer"] == explainer]
             own, null = self._mean(part["simulation"]), self._mean(part["simulation null"])
             said.append(
-                f"{explainer[3:]} reaches a mean simulation score of {measured(own)} ({interval(own)}; null {measured(null)})"
+                f"{explainer[3:]} reaches a mean simulation score of {measured(own)} ({interval(own)}; "
+                f"null {measured(null)})"
             )
         text = "; ".join(said)
         return f"{text[:1].upper()}{text[1:]}."
@@ -134,7 +135,7 @@ class DescribePage:
             "best of n", "Differences of the choosing score, means over features",
             [Column("explainer"), Column("optimism"), Column("gain over the first")], rows,
         )  # fmt: skip
-        text = f"Best of {self.config.samples}: one sample alone gains nothing; what select promises, report may not keep."
+        text = f"Best of {self.config.samples}: what select promises, report may not keep."
         return Section(
             "What choosing adds", [text], [Figure(self.choice(), "Best of n", self.measured_on)], [table]
         )

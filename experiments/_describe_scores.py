@@ -108,7 +108,7 @@ class Scorers:
         return [row for part in await asyncio.gather(*parts) for row in part]
 
     def continued(self, feature: FeatureRef, texts: Texts) -> Continuations | None:
-        """Continuations with the feature held, behind the first tokens of random windows; None if left out."""
+        """Continuations with the feature held, behind the first tokens of random windows, if asked for."""
         options = self._options
         if not options.prompts:
             return None

@@ -156,7 +156,7 @@ class DistilJob:
             self.subject, self.corpus, features, report, config.random_windows, config.mining.context_size,
             step.progress,
         )  # fmt: skip
-        writer = LocalExplainer(LocalModel.load(explainer / "explainer"), temperature=0.0)
+        writer = LocalExplainer.load(explainer / "explainer", temperature=0.0)
         written = self._write(step, writer, [shown for _, _, shown in rows])
         student = ExpectedValueSimulator.load(simulator / "simulator")
         teacher = KnownSimulator(self.corpus)

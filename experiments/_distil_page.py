@@ -24,14 +24,14 @@ SIMULATED = (
 NAMES: Mapping[Kind, str] = {"latent": "of the feature", "random": "of another feature (null)"}
 WORDS = (
     ("Teacher", "Descriptions from pattern tries, simulated by their tries."),
-    ("Student", "A small language model, fine-tuned to write the teacher's sentences from highlighted excerpts, and "
-     "another to give each token of a text its activation from such a sentence."),
+    ("Student", "A small language model, fine-tuned to write the teacher's sentences from highlighted "
+     "excerpts, and another to give each token of a text its activation from such a sentence."),
     ("Held out", "Features, and text, that no student has seen."),
     ("No words", "The student simulates an empty description: what it knows without one."),
 )  # fmt: skip
 LIMITS = (
     "The student is tiny: what it does not reach says little of what a large one would.",
-    "A student's simulator may be right for the wrong reason; the null is what other features' words get from it.",
+    "A simulator may be right for the wrong reason; the null is what other features' words get.",
 )
 
 
@@ -52,8 +52,8 @@ class DistilPage:
         return Page(
             f"Can a small model describe the features of {self.subject.name}?",
             [
-                f"{self.student} was fine-tuned on the teacher's descriptions of {taught} features, once to write and "
-                "once to simulate them.",
+                f"{self.student} was fine-tuned on the teacher's descriptions of {taught} features, once to "
+                "write and once to simulate them.",
                 "Both students were held against their teacher on features and text that they had not seen.",
                 self._verdict(),
             ],
@@ -90,7 +90,8 @@ class DistilPage:
             gap = self._mean_of(self.table[own] - self.table[null])
             score = self._mean(own)
             said.append(
-                f"{label} reach {measured(score)} ({interval(score)}), {measured(gap, True)} ({interval(gap, True)}) over the null"
+                f"{label} reach {measured(score)} ({interval(score)}), {measured(gap, True)} "
+                f"({interval(gap, True)}) over the null"
             )
         teacher = self._mean(SIMULATED[0][0])
         text = "; ".join(said)
@@ -105,8 +106,8 @@ class DistilPage:
         )
 
     def _samples(self) -> Section:
-        columns = [Column("feature"), Column("teacher"), Column("student"), Column("teacher's words, student"),
-                   Column("student's words, student")]  # fmt: skip
+        names = ("feature", "teacher", "student", SIMULATED[1][0], SIMULATED[2][0])
+        columns = [Column(name) for name in names]
         rows = [
             [
                 row["feature"],
@@ -117,7 +118,8 @@ class DistilPage:
             ]
             for row in self.table.to_dict("records")
         ]
-        text = f"{float((self.table['teacher'] == self.table['student']).mean()):.0%} are the teacher's words exactly."
+        same = float((self.table["teacher"] == self.table["student"]).mean())
+        text = f"{same:.0%} are the teacher's words exactly."
         return Section(
             "What they wrote", [text], (), [Table("descriptions", "Held-out features", columns, rows)]
         )

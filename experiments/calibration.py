@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from experiments._describe_config import EndpointScoring, check_endpoint
+from experiments._describe_config import JudgeSource, WordSimulatorSource, check_endpoints
 from experiments._dictionary_config import check_context
 from interp.config import ExperimentConfig, Section
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.llm.endpoint import Endpoint
 from interp.mining.config import MiningConfig
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
@@ -84,8 +85,12 @@ class Config(ExperimentConfig):
     """Competing descriptions."""
     scores: ScoresConfig = ScoresConfig()
     """What scores are computed on."""
-    endpoint: EndpointScoring | None = None
-    """A language model that judges and simulates the same descriptions by their words, too."""
+    endpoints: dict[str, Endpoint] = Field(default_factory=dict)
+    """Servers of language models, by a name of your choice."""
+    judges: tuple[JudgeSource, ...] = ()
+    """Language models that judge the same descriptions by their words, beside what is known of them."""
+    simulators: tuple[WordSimulatorSource, ...] = ()
+    """Language models that simulate them by their words."""
 
 
 def check(config: Config) -> None:
@@ -94,7 +99,7 @@ def check(config: Config) -> None:
     check_corpus(config.corpus)
     info.site_width(Site.parse(config.site))
     check_context(info, {"mining": config.mining.context_size, "sae": config.sae.context_size})
-    check_endpoint(config.endpoint)
+    check_endpoints(config.endpoints, *config.judges, *config.simulators)
 
 
 def run(config: Config, run: "Run") -> None:

@@ -80,7 +80,7 @@ class Config(ExperimentConfig):
     """An SAE that is trained first."""
     sample: int | None = Field(64, ge=2)
     """Features of each kind, drawn uniformly from those that are ever active; null for all."""
-    endpoints: dict[str, Endpoint] = {}
+    endpoints: dict[str, Endpoint] = Field(default_factory=dict)
     """Servers of language models, by a name of your choice."""
     explainers: tuple[ExplainerSource, ...] = (PatternsSource(),)
     """What writes descriptions; they are compared."""
@@ -126,6 +126,12 @@ def check(config: Config) -> None:
             f"the simulator `known` does not read the words that {', '.join(words)} writes",
             "simulator",
             "use structured, prompt_logprobs or expected_value",
+        )
+    if config.interest is not None and not (config.interest / "interest.safetensors").exists():
+        raise UserError(
+            "there is no classifier",
+            str(config.interest),
+            "give the classifier/ folder of an interestingness run",
         )
     named = [] if not config.summarise_by else [_Named(endpoint=config.summarise_by)]
     check_endpoints(config.endpoints, *config.explainers, config.simulator, *config.judges, *named)

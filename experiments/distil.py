@@ -8,7 +8,7 @@ from pydantic import Field
 from experiments._dictionary_config import check_context
 from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
-from interp.distil.train import Tuning, check_installed
+from interp.distil.train import ExplainerTuning, Tuning, check_installed
 from interp.errors import UserError
 from interp.mining.config import MiningConfig
 from interp.subject.config import SubjectConfig
@@ -45,7 +45,7 @@ class Config(ExperimentConfig):
     """Random windows of the report split that everything is scored on, beside the strongest."""
     scored: int = Field(80, ge=2)
     """The most held-out features that are scored."""
-    explainer: Tuning = Tuning(steps=300, batch_size=8)
+    explainer: ExplainerTuning = ExplainerTuning(steps=300, batch_size=8)
     """How the explainer is trained."""
     simulator: Tuning = Tuning(steps=400)
     """How the simulator is trained."""

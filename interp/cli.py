@@ -191,7 +191,7 @@ def search(
         str, typer.Argument(metavar="STORE", help="A SQLite file, a PostgreSQL URL, or a run's folder.")
     ],
     query: Annotated[str, typer.Argument(help="What the descriptions should be about.")],
-    k: Annotated[int, typer.Option("-k", help="How many.")] = 10,
+    k: Annotated[int, typer.Option("-k", "--k", help="How many.")] = 10,
     space: Annotated[
         list[str] | None, typer.Option(help="Only features of this space; may be repeated.")
     ] = None,

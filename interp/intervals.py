@@ -1,5 +1,7 @@
 """A mean or a share with its interval."""
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import binomtest, bootstrap
@@ -30,3 +32,21 @@ def share_interval(count: int, n: int) -> tuple[float, float, float]:
         return float("nan"), float("nan"), float("nan")
     found = binomtest(count, n).proportion_ci(method="wilson")
     return count / n, float(found.low), float(found.high)
+
+
+@lru_cache(maxsize=64)
+def bootstrap_counts(
+    seed: int, sizes: tuple[int, ...], draws: int
+) -> tuple[Float[np.ndarray, "draw _"], ...]:
+    """How often each item is drawn, for strata of these sizes that are resampled apart.
+
+    Equal arguments give the same, read-only arrays: many scores on strata of the same sizes share their draws.
+    """
+    rng = np.random.default_rng(seed)
+    counts = []
+    for size in sizes:
+        drawn = rng.multinomial(size, np.full(size, 1 / size), size=draws) if size else np.zeros((draws, 0))
+        stratum = drawn.astype(np.float64)
+        stratum.flags.writeable = False
+        counts.append(stratum)
+    return tuple(counts)

@@ -164,7 +164,7 @@ def _embedding(text: str) -> list[float]:
 
 
 def _completion(body: dict[str, Any], top: Top | None = None) -> dict[str, Any]:
-    """The completions API with echo or vLLM's `prompt_logprobs`: a token a word, likely as its length says."""
+    """The completions API with echo or vLLM's `prompt_logprobs`: a token a word, as likely as it is short."""
     prompt: str = body["prompt"]
     words = [
         word
@@ -191,7 +191,9 @@ def _vllm(token: str, top: dict[str, float] | None) -> dict[str, Any] | None:
     """A token as vLLM shows it: its own entry first, bytes that are no whole character replaced."""
     if top is None:
         return None
-    shown = "".join(one if one.isascii() else "\N{REPLACEMENT CHARACTER}" * len(one.encode()) for one in token)
+    shown = "".join(
+        one if one.isascii() else "\N{REPLACEMENT CHARACTER}" * len(one.encode()) for one in token
+    )
     entries = {shown: -float(len(token)), **top}
     return {str(i): {"decoded_token": t, "logprob": p} for i, (t, p) in enumerate(entries.items())}
 

@@ -1,18 +1,21 @@
 """Is a description worth a look? A rule by its score, or a classifier that a user trains on labels."""
 
 import csv
+import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import TypeAdapter
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from interp.describe.score import Score
 from interp.embed.embedder import Embedder
@@ -23,6 +26,16 @@ FOLDS = 5
 FEWEST = 10
 """Examples that either answer must have."""
 LEAST_SCORE = 0.2
+_GENERAL = """
+activates activation concept concepts content context contexts different english feature features fires
+general generic language miscellaneous neuron neurons pattern patterns phrase phrases random related
+sentence sentences specific term terms text texts thing things token tokens topic topics type types
+unclear unknown various word words
+"""
+_VAGUE = ENGLISH_STOP_WORDS | frozenset(_GENERAL.split())
+"""Words that say nothing of a feature when no other word stands beside them."""
+_SPECIFIC = re.compile(r"[\d\"'`“”‘’«»]")
+_WORD = re.compile(r"[^\W\d_]+")
 _YES, _NO = {"1", "true", "yes"}, {"0", "false", "no"}
 Interval = tuple[float, float, float]
 
@@ -38,10 +51,14 @@ class Verdict:
 def by_rule(description: str, score: Score) -> Verdict:
     """The default: its simulation score has to be defined, clear of its null and at least `LEAST_SCORE`.
 
-    A description of no words, or of a feature that never fires, is not of interest.
+    A description that is empty or all general words ("various tokens"; what quotes something or has a number
+    is not), or of a feature that never fires, is not of interest.
     """
     if not description.strip() or score.undefined is not None:
         return Verdict(False, score.undefined or "it says nothing")
+    words = {word.lower() for word in _WORD.findall(description)}
+    if words and words <= _VAGUE and not _SPECIFIC.search(description):
+        return Verdict(False, "it is vague: all its words are general")
     if score.value < LEAST_SCORE:
         return Verdict(False, f"its score is {score.value:.2f}, under {LEAST_SCORE}")
     if not np.isnan(score.null_high) and score.value <= score.null_high:
@@ -53,7 +70,8 @@ def by_rule(description: str, score: Score) -> Verdict:
 class InterestReport:
     """What a classifier reaches on examples that it was not trained on (stratified cross-validation).
 
-    Each figure is (value, low, high) with a 95% interval over examples; `null_auroc` is the AUROC when the
+    Equal descriptions are in the same fold. Each figure is (value, low, high) with a 95% interval over
+    examples; `null_auroc` is the AUROC when the
     answers are shuffled: its mean and central 95%.
     """
 
@@ -120,16 +138,17 @@ def read_labels(file: Path) -> tuple[list[str], Bool[np.ndarray, " example"]]:
     Answers are 1/0, true/false or yes/no, in any case.
 
     Raises:
-        UserError: there is no file, a column is missing, an answer is none, or too few examples of either.
+        UserError: there is no file, a column is missing, an answer is none, or either answer has fewer than
+            `FEWEST` different descriptions.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        rows = csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8-sig"), newline=""))
+        names, entries = set(rows.fieldnames or ()), list(rows)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"the labels cannot be read ({error})", str(file), "give a CSV file in UTF-8"
         ) from error
-    reader = csv.DictReader(text.splitlines(keepends=True))
-    missing = {"description", "interesting"} - set(reader.fieldnames or ())
+    missing = {"description", "interesting"} - names
     if missing:
         raise UserError(
             f"there is no column {' and no column '.join(sorted(missing))}",
@@ -137,16 +156,19 @@ def read_labels(file: Path) -> tuple[list[str], Bool[np.ndarray, " example"]]:
             "the first line has to name the columns description and interesting",
         )
     descriptions, answers = [], []
-    for number, row in enumerate(reader, start=2):
+    for number, row in enumerate(entries, start=2):
         answer = (row["interesting"] or "").strip().lower()
         if answer not in _YES | _NO:
             raise UserError(f"{answer!r} is no answer", f"{file}, entry {number}", "write 1 or 0, yes or no")
         descriptions.append(row["description"] or "")
         answers.append(answer in _YES)
     labels = np.array(answers, dtype=np.bool_)
-    for name, count in (("interesting", int(labels.sum())), ("not interesting", int((~labels).sum()))):
-        if count < FEWEST:
-            raise UserError(f"only {count} descriptions are {name}", str(file), f"label at least {FEWEST}")
+    groups = _alike(descriptions)
+    for name, of in (("interesting", labels), ("not interesting", ~labels)):
+        if (count := len(np.unique(groups[of]))) < FEWEST:
+            raise UserError(
+                f"only {count} different descriptions are {name}", str(file), f"label at least {FEWEST}"
+            )
     return descriptions, labels
 
 
@@ -155,12 +177,13 @@ def train_interest(
 ) -> InterestClassifier:
     """Logistic regression on embeddings; its figures are of examples that a fold was not trained on."""
     x = embedder.embed(descriptions)
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    groups = _alike(descriptions)
 
     def held_out(answers: Bool[np.ndarray, " example"]) -> Float[np.ndarray, " example"]:
         model = LogisticRegression(max_iter=1000, class_weight="balanced")
         chances: Float[np.ndarray, "example 2"] = cross_val_predict(
-            model, x, answers, cv=folds, method="predict_proba"
+            model, x, answers, groups=groups, cv=folds, method="predict_proba"
         )
         return chances[:, 1]
 
@@ -179,6 +202,12 @@ def train_interest(
     )
     final = LogisticRegression(max_iter=1000, class_weight="balanced").fit(x, labels)
     return InterestClassifier(final.coef_[0].astype(np.float64), float(final.intercept_[0]), report)
+
+
+def _alike(descriptions: Sequence[str]) -> Int[np.ndarray, " example"]:
+    """A number for each description, the same for those that differ only in case and spaces."""
+    found = np.unique([" ".join(one.casefold().split()) for one in descriptions], return_inverse=True)[1]
+    return found.astype(np.int64)
 
 
 def _resampled(

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.describe.evidence import Window
+from interp.intervals import bootstrap_counts
 
 Statistics = Float[np.ndarray, "window 6"]
 """For each window n, Σx, Σy, Σxy, Σx², Σy² of predictions x and truths y over the tokens that count."""
@@ -90,12 +91,8 @@ def score(
     their ratio stays; `nulls` are the same for descriptions of other features on the same windows.
     """
     total = sum((rows.sum(axis=0) for rows in strata), np.zeros(6))
-    resampled = np.zeros((draws, 6))
-    rng = np.random.default_rng(seed)
-    for rows in strata:
-        if len(rows):
-            weights = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=draws)
-            resampled += weights @ rows
+    counts = bootstrap_counts(seed, tuple(map(len, strata)), draws)
+    resampled = sum((count @ rows for count, rows in zip(counts, strata, strict=True)), np.zeros((draws, 6)))
     value = float(correlation(total))
     boot = correlation(resampled)
     others = np.array(

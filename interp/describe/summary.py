@@ -1,4 +1,4 @@
-"""Short forms of descriptions: at most fifteen words, for lists and for search."""
+"""Short forms of descriptions: fewer than fifteen words, for lists and for search."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ from interp.describe.prompt import load_prompt
 from interp.llm.client import Client, Unreadable
 from interp.llm.request import Request
 
-WORDS = 15
+WORDS = 14
 AT_ONCE = 10
 _CLAUSE_ENDS = re.compile(r"[.;:](?=\s|$)")
 
@@ -36,8 +36,8 @@ def clipped(description: str, words: int = WORDS) -> str:
 async def summarise(client: Client, descriptions: Sequence[str]) -> tuple[list[str], int]:
     """A short form of each description by a language model, and how many answers could not be read.
 
-    Several are asked about at once; an answer of the wrong length is asked for one by one, and what then
-    cannot be read, or is too long, is clipped.
+    Several are asked about at once; an answer of the wrong length is asked for one by one. A short form that
+    is too long is clipped; where there is none, the description is.
     """
     client = client.named("summarise")
     parts = [descriptions[i : i + AT_ONCE] for i in range(0, len(descriptions), AT_ONCE)]
@@ -56,7 +56,7 @@ async def _ask(client: Client, descriptions: Sequence[str]) -> list[str | None]:
     try:
         answer = await client.structured(Request(messages, 60 * len(descriptions)), Summaries)
         if len(answer.summaries) == len(descriptions):
-            return list(answer.summaries)
+            return [short if short.strip() else None for short in answer.summaries]
     except Unreadable:
         pass
     if len(descriptions) == 1:

@@ -36,8 +36,8 @@ class SimulatorExample:
 
 
 def held_out(feature: str, share: float, seed: int) -> bool:
-    """Whether a feature is kept for testing: by its name alone, so that all of its examples are."""
-    digest = hashlib.blake2b(f"{seed}/{feature}".encode(), digest_size=8).digest()
+    """Whether a feature is kept for testing: by its name alone, so that both of its sides are."""
+    digest = hashlib.blake2b(f"{seed}/{feature.rstrip('+-')}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64 < share
 
 

@@ -14,6 +14,7 @@ from interp.describe.simulators.alignment import project
 from interp.describe.simulators.expected_value import prefix_of
 from interp.distil.examples import CLASSES, ExplainerExample, SimulatorExample
 from interp.errors import UserError
+from interp.subject.quiet import quiet
 
 IGNORED = -100
 
@@ -35,6 +36,15 @@ class Tuning(BaseModel):
     """The order of examples."""
 
 
+class ExplainerTuning(Tuning):
+    """How an explainer is trained, and what it is to read and write."""
+
+    system: str = ""
+    """The instruction before the excerpts; fine-tuning makes it needless."""
+    max_new_tokens: int = Field(112, ge=2)
+    """Tokens of the longest description; longer ones are cut."""
+
+
 def check_installed() -> None:
     """Raises UserError where the extra `distill` is missing."""
     try:
@@ -49,7 +59,7 @@ def check_installed() -> None:
 def train_explainer(
     student: LocalModel,
     examples: Sequence[ExplainerExample],
-    tuning: Tuning,
+    tuning: ExplainerTuning,
     folder: Path,
     log: Callable[[dict[str, float], int], None] | None = None,
 ) -> LocalModel:
@@ -61,12 +71,13 @@ def train_explainer(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    writer = LocalExplainer(student)
+    writer = LocalExplainer(student, 0.0, tuning.max_new_tokens, tuning.system)
     end = student.tokenizer.eos_token_id
     rows = []
     for one in examples:
         head = writer.prompt_ids(one.prompt)
-        tail = student.encode(f" {one.description}\n") + ([] if end is None else [int(end)])
+        tail = student.encode(f" {one.description}\n")[: tuning.max_new_tokens - 1]
+        tail += [] if end is None else [int(end)]
         rows.append({"input_ids": head + tail, "completion_mask": [0] * len(head) + [1] * len(tail)})
     arguments = SFTConfig(**_arguments(folder, tuning), max_length=None, completion_only_loss=True)
     trainer = SFTTrainer(
@@ -76,8 +87,11 @@ def train_explainer(
         processing_class=student.tokenizer,
         callbacks=[_logging(log)] if log else [],
     )
-    trainer.train()
-    return _saved(trainer.model, student, folder)
+    with quiet():
+        trainer.train()
+    saved = _saved(trainer.model, student, folder)
+    writer.save_format(folder)
+    return saved
 
 
 def train_simulator(

@@ -1,9 +1,11 @@
 """Sentence embeddings by a local model (the extra `semantic`)."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from interp.errors import UserError
@@ -33,7 +35,7 @@ class SentenceEmbedder:
                 f"embedder model {model!r}",
                 "give a folder with a sentence-transformers model, or a name while the hub can be reached",
             ) from error
-        self.name = f"sentence {Path(model).name if Path(model).exists() else model}"
+        self.name = f"sentence {Path(model).name if Path(model).exists() else model} {_digest(self._model)}"
         self.width = int(self._model.get_embedding_dimension())
 
     def embed(self, texts: Sequence[str]) -> Float[np.ndarray, "text width"]:
@@ -42,3 +44,12 @@ class SentenceEmbedder:
             list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
         )
         return found.astype(np.float32).reshape(len(texts), self.width)
+
+
+def _digest(model: torch.nn.Module) -> str:
+    """Tells models apart that lie in folders of one name: by their parts and their weights."""
+    digest = hashlib.sha256(str(model).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]

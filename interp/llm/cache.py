@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from interp.errors import UserError
 from interp.track.files import full_disk_explained
 
 FORMAT = 1
+PATIENCE_SECONDS = 60.0
+"""How long to wait for another process that writes."""
 _TABLE = "create table if not exists answers (key text primary key, answer text not null)"
 _PUT = "insert or replace into answers values (?, ?)"
 
@@ -28,13 +31,16 @@ class Cache:
         self.file = file
         with full_disk_explained(file.parent):
             file.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._database = sqlite3.connect(file, timeout=60, isolation_level=None)
-                self._database.execute("pragma journal_mode=wal")
-                self._database.execute("pragma synchronous=normal")
-                self._database.execute(_TABLE)
-            except sqlite3.DatabaseError as error:
-                raise self._unreadable(error) from error
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while True:
+                try:
+                    self._database = _opened(file)
+                    return
+                except sqlite3.DatabaseError as error:
+                    # whoever finds the file being made by another process is refused without a wait
+                    if "locked" not in str(error) or time.monotonic() > deadline:
+                        raise self._unreadable(error) from error
+                time.sleep(0.02)
 
     def get(self, key: str) -> Any | None:
         """The answer, as plain JSON values, or None."""
@@ -59,11 +65,29 @@ class Cache:
         self._database.close()
 
     def _unreadable(self, error: Exception) -> UserError:
+        if "locked" in str(error):
+            return UserError(
+                f"the answers kept on disk are held by another process for over {PATIENCE_SECONDS:g} s",
+                str(self.file),
+                "let the other run go on, then run the same command again",
+            )
         return UserError(
             f"the answers kept on disk cannot be read ({error})",
             str(self.file),
             "move the file away; answers are then asked for, and paid for, again",
         )
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    """A connection that any one thread at a time may use; the file is made if it is not there."""
+    database = sqlite3.connect(file, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        for statement in ("pragma journal_mode=wal", "pragma synchronous=normal", _TABLE):
+            database.execute(statement)
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
+    return database
 
 
 def cache_key(question: Mapping[str, Any]) -> str:

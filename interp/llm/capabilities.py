@@ -15,6 +15,7 @@ _NAMED_BY = {
     "response_format": ("response_format", "json_schema", "json_object", "schema"),
     "logprobs": ("logprobs",),
     "seed": ("seed",),
+    "temperature": ("temperature",),
 }
 _COMPLAINTS = ("unsupported", "not support", "unrecognized", "unknown", "unexpected", "extra")
 
@@ -26,14 +27,20 @@ class Connection:
     transport: Transport
     room: asyncio.Semaphore
     flights: dict[str, asyncio.Task[dict[str, Any]]] = field(default_factory=dict)
-    closing: bool = False
+    closed: bool = False
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing more may be sent."""
+        return self.transport.closing.is_set()
 
 
 class Capabilities:
     """Starts from the endpoint's flags; `auto` means yes until the server refuses it."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, transport: type[Transport] = Transport) -> None:
         self._endpoint = endpoint
+        self._transport = transport
         self._lacking: set[str] = set()
         self._way = {True: 0, False: len(_WAYS) - 1, "auto": 0}[endpoint.json_schema]
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -46,26 +53,29 @@ class Capabilities:
         """How an answer is kept to a schema at present."""
         return _WAYS[self._way]
 
-    def has(self, name: Literal["seed", "logprobs"]) -> bool:
+    def has(self, name: Literal["seed", "logprobs", "temperature"]) -> bool:
         """Whether the server is taken to know a parameter."""
-        flag: Flag = getattr(self._endpoint, name)
+        flag: Flag = getattr(self._endpoint, name, "auto")
         return flag is True or (flag == "auto" and name not in self._lacking)
 
     def do_without(self, message: str, sent: Mapping[str, Any]) -> bool:
         """Learn from a refusal; True if the request can be made in another form."""
         said = message.lower()
-        if "max_completion_tokens" in said and self.length_name == "max_tokens":
+        if "max_completion_tokens" in said and "max_tokens" in sent:
             self.length_name = "max_completion_tokens"
             return True
-        complains = any(complaint in said for complaint in _COMPLAINTS)
-        for name, words in _NAMED_BY.items():
-            if name not in sent or not (any(word in said for word in words) or complains):
-                continue
+        sent_names = [name for name in _NAMED_BY if name in sent]
+        blamed = [name for name in sent_names if any(word in said for word in _NAMED_BY[name])]
+        if not blamed and any(complaint in said for complaint in _COMPLAINTS):
+            blamed = [name for name in sent_names if name != "temperature"]
+        for name in blamed:
             if name == "response_format":
-                if self._endpoint.json_schema == "auto" and self._way + 1 < len(_WAYS):
-                    self._way += 1
+                # many calls may be refused at once: each asks for the way behind the one that it was sent in
+                behind = 1 + (sent[name]["type"] == "json_object")
+                if self._endpoint.json_schema == "auto" and behind < len(_WAYS):
+                    self._way = max(self._way, behind)
                     return True
-            elif getattr(self._endpoint, name) == "auto":
+            elif getattr(self._endpoint, name, "auto") == "auto":
                 self._lacking.add(name)
                 return True
         return False
@@ -76,14 +86,15 @@ class Capabilities:
         if self._connection is None or self._loop is not loop:
             self._loop = loop
             room = asyncio.Semaphore(self._endpoint.concurrency)
-            self._connection = Connection(Transport(self._endpoint), room)
+            self._connection = Connection(self._transport(self._endpoint), room)
         return self._connection
 
     async def close(self) -> None:
-        """Let what is in flight come back, start nothing more, and close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is None or self._loop is not asyncio.get_running_loop():
+        """Let what is in flight come back, send nothing more in this event loop, and disconnect."""
+        connection = self._connection
+        if connection is None or connection.closed or self._loop is not asyncio.get_running_loop():
             return
-        connection.closing = True
+        connection.transport.closing.set()
         await asyncio.gather(*connection.flights.values(), return_exceptions=True)
         await connection.transport.close()
+        connection.closed = True

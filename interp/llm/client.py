@@ -2,11 +2,12 @@
 
 import asyncio
 import copy
-import json
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -23,10 +24,11 @@ from interp.llm.parse import (
     json_words,
     prompt_logprobs_of,
     reply_of,
+    used_by,
     value_of,
 )
 from interp.llm.request import Message, Reply, Request, TokenLogprobs, Usage
-from interp.llm.transport import Answered, Refused
+from interp.llm.transport import Answered, GaveUp, Refused, Transport
 
 __all__ = ["Client", "Unreadable", "run_with"]
 
@@ -35,6 +37,8 @@ Result = TypeVar("Result")
 TEXTS_PER_CALL = 256
 BYTES_PER_TOKEN = 2.5
 """Fewer than a token of plain text has: what is reserved of a budget is rather too much."""
+TOKENS_PER_TEXT = 8
+"""What a chat template puts around a turn."""
 PROMPT_WAYS = ("logprobs", "prompt_logprobs")
 """The parameter that asks for a prompt's log-probabilities: of the completions API (with echo), of vLLM."""
 
@@ -52,8 +56,11 @@ class Client:
         ledger: Ledger | None = None,
         purpose: str = "",
         reread: int = 1,
+        transport: type[Transport] = Transport,
     ) -> None:
         """Connect to nothing yet; `reread` are further tries after an answer that cannot be read.
+
+        `transport` sends the requests; another one than HTTP's is for measuring what is not HTTP.
 
         Raises:
             UserError: the address is none, there is no key, or the budget is spent already.
@@ -65,7 +72,7 @@ class Client:
         self._cache = cache
         self._ledger = ledger
         self._budget = Budget(endpoint, *(ledger.spent(endpoint.model, endpoint.host) if ledger else (0, 0)))
-        self._can = Capabilities(endpoint)
+        self._can = Capabilities(endpoint, transport)
 
     @property
     def name(self) -> str:
@@ -86,29 +93,40 @@ class Client:
             UserError: nobody answers, the key is refused, there is no such model, or it refuses the request.
         """
         most = min(request.max_tokens, self.endpoint.max_tokens_per_call or request.max_tokens)
-        messages = [asdict(message) for message in request.messages]
-        question = {**asdict(request), "max_tokens": most}
+        # vars, not asdict: a schema need not be copied for each of many calls
+        messages = [dict(vars(message)) for message in request.messages]
+        question = {**vars(request), "messages": messages, "max_tokens": most}
 
         async def send() -> Answered:
             return await self._posted("/chat/completions", lambda: self._chat_body(request, messages, most))
 
-        body, cached = await self._ask("chat", question, _size(messages), most, send)
+        body, cached = await self._ask(
+            "chat",
+            question,
+            _size(message["content"] for message in messages),
+            most,
+            send,
+            lambda body: reply_of(body, False),
+        )
         return reply_of(body, cached)
 
-    async def structured(self, request: Request, kind: type[Model]) -> Model:
+    async def structured(self, request: Request, kind: type[Model], reread: int | None = None) -> Model:
         """The answer as a pydantic model; one that cannot be read is asked for again, with what is wrong.
+
+        `reread` says how often; as the client was made if left out.
 
         Raises:
             Unreadable: no answer could be read; the caller counts it.
         """
-        schema = kind.model_json_schema()
+        schema = _schema(kind)
         asked = replace(request, schema=schema)
-        for attempt in range(self.reread + 1):
+        tries = self.reread if reread is None else reread
+        for attempt in range(tries + 1):
             reply = await self.chat(asked)
             try:
                 return value_of(reply.text, kind)
             except Unreadable as error:
-                if attempt == self.reread:
+                if attempt == tries:
                     self._note("chat", Usage(0, 0), 0.0, 0, "unreadable")
                     raise
                 said = f"This could not be read: {error.reason}. {json_words(schema)}"
@@ -131,8 +149,9 @@ class Client:
             body |= {PROMPT_WAYS[number]: top, **({"echo": True} if number == 0 else {})}
             try:
                 answer, _ = await self._ask(
-                    "completion", body, _size(prompt), 1, self._sender("/completions", body)
-                )
+                    "completion", body, _size([prompt]), 1, self._sender("/completions", body),
+                    lambda given: prompt_logprobs_of(given, prompt),
+                )  # fmt: skip
             except Refused as error:
                 said = error.message
                 continue
@@ -150,7 +169,10 @@ class Client:
     async def _embed(self, texts: list[str]) -> list[list[float]]:
         body = {"model": self.endpoint.model, "input": texts, "encoding_format": "float"}
         try:
-            answer, _ = await self._ask("embedding", body, _size(texts), 0, self._sender("/embeddings", body))
+            answer, _ = await self._ask(
+                "embedding", body, _size(texts), 0, self._sender("/embeddings", body),
+                lambda given: embeddings_of(given, len(texts)),
+            )  # fmt: skip
         except Refused as error:
             raise self._refused(error) from None
         return embeddings_of(answer, len(texts))
@@ -162,38 +184,57 @@ class Client:
         size: int,
         most: int,
         send: Callable[[], Awaitable[Answered]],
+        read: Callable[[dict[str, Any]], object],
     ) -> tuple[dict[str, Any], bool]:
-        """The body of an answer, and whether it was kept; what is in flight is not asked again."""
+        """The body of an answer, and whether it was kept; what is in flight is not asked again.
+
+        What `read` finds nothing in, or raises for, is not kept.
+        """
         whom = {"base_url": self.endpoint.base_url, "model": self.endpoint.model}
         key = cache_key({**whom, "kind": kind, "question": question})
         if self._cache is not None and (kept := self._cache.get(key)) is not None:
             self._note(kind, Usage(0, 0), 0.0, 0, "cached")
             return kept, True
-        flights = self._can.connection().flights
+        connection = self._can.connection()
+        if connection.closed:
+            raise UserError("the client is closed", self.name, "make all calls before closing it")
+        flights = connection.flights
         if (flight := flights.get(key)) is None:
-            flight = flights[key] = asyncio.ensure_future(self._fly(kind, key, size, most, send))
+            flight = flights[key] = asyncio.ensure_future(self._fly(kind, key, size, most, send, read))
             flight.add_done_callback(lambda done: flights.pop(key, None))
         return await asyncio.shield(flight), False
 
     async def _fly(
-        self, kind: str, key: str, size: int, most: int, send: Callable[[], Awaitable[Answered]]
+        self,
+        kind: str,
+        key: str,
+        size: int,
+        most: int,
+        send: Callable[[], Awaitable[Answered]],
+        read: Callable[[dict[str, Any]], object],
     ) -> dict[str, Any]:
         connection = self._can.connection()
         async with connection.room:
             if connection.closing:
                 raise asyncio.CancelledError
             await self._budget.reserve(size, most)
+            if connection.closing:
+                self._budget.settle(size, most, (0, 0))
+                raise asyncio.CancelledError
             used, retries, started = (0, 0), 0, time.monotonic()
             outcome: Outcome = "failed"
             try:
                 answered = await send()
-                usage = answered.body.get("usage") or {}
-                used = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-                outcome, retries = "answered", answered.retries
+                used, retries = used_by(answered.body), answered.retries
+                good = read(answered.body) is not None
+                outcome = "answered"
+            except GaveUp as error:
+                retries = error.retries
+                raise
             finally:
                 self._budget.settle(size, most, used)
                 self._note(kind, Usage(*used), time.monotonic() - started, retries, outcome)
-        if self._cache is not None:
+        if self._cache is not None and good:
             self._cache.put(key, answered.body)
         return answered.body
 
@@ -212,7 +253,9 @@ class Client:
 
     def _chat_body(self, request: Request, messages: list[dict[str, str]], most: int) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self.endpoint.model, "messages": messages}
-        body |= {self._can.length_name: most, "temperature": request.temperature}
+        body[self._can.length_name] = most
+        if self._can.has("temperature"):
+            body["temperature"] = request.temperature
         if request.temperature > 0 and self._can.has("seed"):
             body["seed"] = request.sample
         if request.top_logprobs and self._can.has("logprobs"):
@@ -258,7 +301,10 @@ class Client:
 
 
 def run_with(work: Coroutine[Any, Any, Result], clients: Iterable[Client]) -> Result:
-    """Run `work` to its end, or until it raises; then close the clients, keeping what was in flight."""
+    """Run `work` to its end, or until it raises; then close the clients, keeping what was in flight.
+
+    Where an event loop runs already, as in a notebook, it runs in a thread of its own.
+    """
 
     async def until_closed() -> Result:
         try:
@@ -267,10 +313,21 @@ def run_with(work: Coroutine[Any, Any, Result], clients: Iterable[Client]) -> Re
             for client in clients:
                 await client.close()
 
-    return asyncio.run(until_closed())
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(until_closed())
+    with ThreadPoolExecutor(1) as beside:
+        return beside.submit(asyncio.run, until_closed()).result()
 
 
-def _size(prompt: Any) -> int:
-    """About how many tokens a prompt has, rather more than fewer."""
-    text = json.dumps(prompt, ensure_ascii=False)
-    return int(len(text.encode()) / BYTES_PER_TOKEN) + 1
+@cache
+def _schema(kind: type[BaseModel]) -> dict[str, Any]:
+    return kind.model_json_schema()
+
+
+def _size(texts: Iterable[str]) -> int:
+    """About how many tokens some texts have, rather more than fewer."""
+    return sum(
+        int(len(text.encode("utf-8", "replace")) / BYTES_PER_TOKEN) + TOKENS_PER_TEXT for text in texts
+    )

@@ -73,10 +73,16 @@ class Endpoint(BaseModel):
         """Finds what can be known to be wrong before the first call.
 
         Raises:
-            UserError: the address is no http address, there is no key, or a budget of money without prices.
+            UserError: the address is no http address or holds a key, there is no key, or a budget of money
+                has no prices.
         """
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if "@" in self.base_url or "?" in self.base_url:
+            raise UserError(
+                "an address may hold no key: it is written down with the run",
+                "endpoint base_url",
+                f"leave out what stands before @ or behind ?, and put the key in {self.api_key_env}",
+            )
+        if not self._is_address():
             raise UserError(
                 f"{self.base_url!r} is not an address",
                 "endpoint base_url",
@@ -90,10 +96,17 @@ class Endpoint(BaseModel):
             )
         self.key()
 
+    def _is_address(self) -> bool:
+        try:
+            parts = urlsplit(self.base_url)
+            return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            return False
+
     @property
     def host(self) -> str:
         """The server's name, with its port."""
-        return urlsplit(self.base_url).netloc.rpartition("@")[2] or self.base_url
+        return urlsplit(self.base_url).netloc
 
     @property
     def local(self) -> bool:

@@ -28,12 +28,19 @@ def reply_of(body: Mapping[str, Any], cached: bool) -> Reply:
         text = choice["message"].get("content") or ""
         finish = str(choice.get("finish_reason") or "")
         given = (choice.get("logprobs") or {}).get("content")
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        logprobs = None if not given else tuple(_token(one) for one in given)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise _no_answer(error) from error
-    logprobs = None if not given else tuple(_token(one) for one in given)
-    usage = body.get("usage") or {}
-    counted = Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
-    return Reply(str(text), finish, counted, logprobs, cached)
+    return Reply(str(text), finish, Usage(*used_by(body)), logprobs, cached)
+
+
+def used_by(body: Mapping[str, Any]) -> tuple[int, int]:
+    """Tokens of the prompt and of the answer, as the server counted them; zero where it does not say."""
+    try:
+        usage = body.get("usage") or {}
+        return int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _no_answer(error) from error
 
 
 def value_of(text: str, kind: type[Model]) -> Model:
@@ -87,7 +94,7 @@ def prompt_logprobs_of(body: Mapping[str, Any], prompt: str) -> tuple[TokenLogpr
             found.append(TokenLogprobs(token, logprob, dict(top or {})))
             length += len(token)
         return tuple(found)
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return None
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,14 @@ class Refused(Exception):
         self.message = message
 
 
+class GaveUp(UserError):
+    """The last try failed; `retries` tries came before it."""
+
+    def __init__(self, thing: str, place: str, fix: str, retries: int) -> None:
+        super().__init__(thing, place, fix)
+        self.retries = retries
+
+
 @dataclass(frozen=True)
 class Answered:
     """The answer's body, and how many tries came before."""
@@ -40,6 +49,7 @@ class Transport:
         self._endpoint = endpoint
         self._key = endpoint.key()
         self._random = random.Random()
+        self.closing = asyncio.Event()
         self._sdk = openai.AsyncOpenAI(
             api_key=self._key,
             base_url=endpoint.base_url,
@@ -52,7 +62,8 @@ class Transport:
 
         Raises:
             Refused: the server finds fault with the request (400, 422).
-            UserError: nobody answers, the key is refused, there is no such model, or the last try failed.
+            GaveUp: the last try failed, or one failed while the connection closes.
+            UserError: the key is refused, there is no credit, or there is no such model.
         """
         attempt = 0
         while True:
@@ -73,16 +84,18 @@ class Transport:
                 problem = f"no answer within {self._endpoint.timeout_seconds:g} s"
             except openai.APIConnectionError as error:
                 problem = f"the connection failed ({self._clean(str(error.__cause__ or error))})"
-            if attempt == self._endpoint.retries:
-                raise UserError(
+            if attempt < self._endpoint.retries:
+                wait = wait_seconds(attempt, headers, self._endpoint.longest_wait_seconds, self._random)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.closing.wait(), wait)
+            if attempt == self._endpoint.retries or self.closing.is_set():
+                raise GaveUp(
                     f"the endpoint does not answer; after {attempt + 1} tries: {problem}",
                     f"{self._endpoint.base_url}{path}",
                     "check base_url and that the server runs (one of your own: `transformers serve FOLDER`), "
                     "then run the same command again; what was answered is kept",
+                    attempt,
                 )
-            await asyncio.sleep(
-                wait_seconds(attempt, headers, self._endpoint.longest_wait_seconds, self._random)
-            )
             attempt += 1
 
     async def close(self) -> None:

@@ -135,7 +135,8 @@ class Page:
     """Everything on the page.
 
     `opening` is three plain sentences, of which the last is the verdict. `words` explains terms as pairs of
-    term and meaning, `limits` are sentences, and `timing` is step -> seconds.
+    term and meaning, `limits` are sentences, `subject` is the model, if one was run, and `timing` is step ->
+    seconds.
     """
 
     question: str
@@ -144,7 +145,7 @@ class Page:
     sections: Sequence[Section]
     words: Sequence[tuple[str, str]]
     limits: Sequence[str]
-    subject: SubjectInfo
+    subject: SubjectInfo | None
     run: RunInfo
     timing: Mapping[str, Number]
 

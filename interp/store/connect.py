@@ -98,11 +98,16 @@ def _set_up_sqlite(engine: Engine) -> None:
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = normal")
         connection.execute("pragma foreign_keys = on")
+        connection.create_function("lower", 1, _lower, deterministic=True)  # its own knows only ASCII
 
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Any) -> None:
         # a transaction that reads first and writes later could not wait for another writer
         connection.exec_driver_sql("begin immediate")
+
+
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.lower()
 
 
 def count_rows(engine: Engine, table: Any) -> int:

@@ -71,7 +71,8 @@ def import_parquet(store: Store, folder: Path) -> dict[str, int]:
             features.setdefault(row["subject"], []).append(
                 FeatureRow(
                     row["space"], row["feature_id"], row["polarity"], row["rate"],
-                    json.loads(row["quantiles"]), tuple(described.get(key, ())), tuple(exemplars.get(key, ())),
+                    json.loads(row["quantiles"]), tuple(described.get(key, ())),
+                    tuple(exemplars.get(key, ())),
                 )
             )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:

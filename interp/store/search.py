@@ -92,7 +92,7 @@ class Searcher:
     def search(
         self, query: str | Float[np.ndarray, " width"], k: int = 20, only: Filter | None = None
     ) -> list[Hit]:
-        """The `k` descriptions most like a text or a vector, best first, among those that `only` lets pass."""
+        """The `k` descriptions most like a text or a vector, best first, of those that `only` lets pass."""
         vector = self._embedder.embed([query])[0] if isinstance(query, str) else query
         allowed = None if only is None else only.mask(self._store, self._catalogue)
         if k < 1 or (allowed is not None and not allowed.any()) or not vector.any():

@@ -16,6 +16,10 @@ from interp.track.manifest import surroundings
 
 NOT_RESULTS = frozenset({"name", "purpose", "wandb"})
 """Top keys of a config that change no number: a run may be continued with others."""
+_NOT_RESULTS_OF_ENDPOINTS = re.compile(
+    r"endpoints\..+\.(api_key_env|concurrency|timeout_seconds|retries|longest_wait_seconds|budget_\w+|usd_\w+)"
+)
+"""Keys of endpoints that change what may be spent and how it is asked, but no answer."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ABSENT = "absent"
 
@@ -50,8 +54,7 @@ def check_same_config(folder: Path, resolved: dict[str, Any]) -> None:
                 "give the run another name: name=...",
             )
         return
-    old = _flat({k: v for k, v in read_yaml(folder / "config.yaml").items() if k not in NOT_RESULTS})
-    new = _flat({k: v for k, v in resolved.items() if k not in NOT_RESULTS})
+    old, new = _results(read_yaml(folder / "config.yaml")), _results(resolved)
     differing = [key for key in (old | new) if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
     if differing:
         shown = [f"{key}: {old.get(key, _ABSENT)} then, {new.get(key, _ABSENT)} now" for key in differing]
@@ -61,6 +64,12 @@ def check_same_config(folder: Path, resolved: dict[str, Any]) -> None:
             "give this run another name (name=...), or add --fresh to move the old folder to "
             f"{folder.parent / '.old'} and begin anew",
         )
+
+
+def _results(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a config decides the numbers, flat."""
+    flat = _flat({key: value for key, value in config.items() if key not in NOT_RESULTS})
+    return {key: value for key, value in flat.items() if not _NOT_RESULTS_OF_ENDPOINTS.fullmatch(key)}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -14,6 +14,7 @@ from interp.describe.evidence import Window
 from interp.describe.excerpt import Excerpt, TextEvidence
 from interp.describe.explainers.local import ANSWER, LocalExplainer, aliased, prompt
 from interp.describe.local_model import LocalModel
+from interp.describe.simulators.alignment import project
 from interp.describe.simulators.expected_value import ExpectedValueSimulator, prefix_of
 from interp.errors import UserError
 from interp.pydoc import pydoc_folder
@@ -93,11 +94,27 @@ def test_digits_are_read_from_their_own_tokens(tmp_path: Path, pydoc: LocalModel
     with pytest.raises(UserError, match="not one token"):  # 10 is two bytes there
         ExpectedValueSimulator(LocalModel.load(save_model("llama", tmp_path / "m")), "digits")
     ids = [pydoc.encode(str(number)) for number in range(11)]
-    if all(len(one) == 1 for one in ids):
-        found = ExpectedValueSimulator(pydoc, "digits").expected([0, 30], [[40, 41]])[0]
-        with torch.no_grad():
-            logits = pydoc.model(torch.tensor([[0, 30, 40, 41]])).logits[0, 2:, [one[0] for one in ids]]
-        np.testing.assert_allclose(found, logits.softmax(-1) @ torch.arange(11.0), atol=1e-4)
+    assert all(len(one) == 1 for one in ids)
+    found = ExpectedValueSimulator(pydoc, "digits").expected([0, 30], [[40, 41]])[0]
+    with torch.no_grad():
+        logits = pydoc.model(torch.tensor([[0, 30, 40, 41]])).logits[0, 2:, [one[0] for one in ids]]
+    np.testing.assert_allclose(found, logits.softmax(-1) @ torch.arange(11.0), atol=1e-4)
+    by_ids = ExpectedValueSimulator(pydoc).expected([0, 30], [[40, 41]])[0]
+    assert np.abs(found - by_ids).max() > 0.01
+
+
+def test_parts_of_a_character_end_where_an_excerpt_has_them(pydoc: LocalModel):
+    text = "a 日é b"
+    ids, ends = pydoc.encode_with_ends(text)
+    starts = [0, *ends[:-1]]
+    assert len(ids) > len(text)  # bytes of the two characters are tokens of their own
+    assert [text[a:b] for a, b in zip(starts, ends, strict=True)].count("") >= 2
+    for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        values = np.zeros(len(ids))
+        values[place] = 7.0  # whichever part of a character fires, it does, and its neighbours do not
+        by_character = project(values, np.array(ends), np.arange(1, len(text) + 1))
+        assert np.flatnonzero(by_character).tolist() == list(range(start, max(end, start + 1)))
+    assert pydoc.encode_with_ends("") == ([], [])
 
 
 def test_what_does_not_fit_the_context_is_a_failure_and_not_a_zero(pydoc: LocalModel):

@@ -126,6 +126,14 @@ def test_text_comes_back_as_it_went_in(store: Store, text: str) -> None:
     assert store.feature("world", "mlp.3/0+").descriptions[0].text == text
 
 
+def test_keywords_are_found_in_any_case_beyond_ascii(store: Store) -> None:
+    store.put_space(SpaceRow("world", "mlp.3", "mlp_post.3", 3, 320, True))
+    store.put("world", [FeatureRow("mlp.3", 0, 1, descriptions=(DescriptionRow("Äpfel, 日本, Ça", "x"),))])
+    for words in ("äpfel", "ÄPFEL", "日本", "ça"):
+        assert _kept(store, filters.Containing(words)) == {"mlp.3/0+"}
+    assert _kept(store, filters.Containing("apfel")) == set()
+
+
 def test_nul_and_half_a_surrogate_pair_become_visible_marks(store: Store) -> None:
     store.put_space(SpaceRow("world", "mlp.3", "mlp_post.3", 3, 320, True))
     store.put("world", [FeatureRow("mlp.3", 0, 1, descriptions=(DescriptionRow("a\0b\ud800c", "prompted"),))])

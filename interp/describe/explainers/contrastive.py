@@ -7,7 +7,7 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from interp.describe.excerpt import Excerpt, TextEvidence
-from interp.describe.explainers.prompted import FROM_TOP, Prompted, drawn, listed
+from interp.describe.explainers.prompted import FROM_TOP, Prompted, drawn, listed, marked
 from interp.describe.prompt import Prompt, load_prompt
 from interp.llm.request import Message
 
@@ -22,15 +22,21 @@ class Contrastive(Prompted):
         """The instructions."""
         return load_prompt("contrast")
 
-    def messages(self, evidence: TextEvidence, level: float, rng: np.random.Generator) -> tuple[Message, ...]:
+    def silent(self, evidence: TextEvidence) -> list[str]:
+        """The lines of the silent excerpts that are most like the exemplars."""
+        chosen = likest(evidence.silent, evidence.exemplars[:FROM_TOP], 2 * SILENT)
+        return marked(chosen, float("inf"))
+
+    def messages(
+        self, active_lines: Sequence[str], silent_lines: Sequence[str], rng: np.random.Generator
+    ) -> tuple[Message, ...]:
         """The prompt of one sample."""
-        exemplars = evidence.exemplars[:FROM_TOP]
-        chosen = drawn(exemplars, *ACTIVE, rng)
-        silent = drawn(likest(evidence.silent, exemplars, 2 * SILENT), SILENT, SILENT, rng)
+        chosen = drawn(active_lines, *ACTIVE, rng)
+        silent = drawn(silent_lines, SILENT, SILENT, rng)
         return self._prompt.messages(
             self._few_shot,
-            excerpts=listed(chosen, level),
-            silent=listed(silent, float("inf"), first=len(chosen) + 1) or "(none)",
+            excerpts=listed(chosen),
+            silent=listed(silent, first=len(chosen) + 1) or "(none)",
         )
 
 

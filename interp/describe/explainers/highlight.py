@@ -46,15 +46,16 @@ def mark(excerpt: Excerpt, marked: Bool[np.ndarray, " token"]) -> str:
     Where two braces of a kind touch in the text, or touch a mark, a backslash comes between them; `unmark`
     takes it out again.
     """
-    units: list[str] = []  # the text's characters, and the marks
+    parts: list[Sequence[str]] = []  # texts, and marks as tuples of one
     for text, on in _runs(excerpt.pieces, marked):
         bare = text.strip()
         if not on or not bare:
-            units += text
+            parts.append(text)
             continue
         before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
-        units += [*before, _OPEN, *bare, _CLOSE, *after]
-    return _joined(units)
+        parts += [before, (_OPEN,), bare, (_CLOSE,), after]
+    units = [unit for part in parts for unit in part]
+    return _joined(units) if "{" in excerpt.text or "}" in excerpt.text else "".join(units)
 
 
 def unmark(text: str) -> tuple[str, list[tuple[int, int]]]:
@@ -80,7 +81,7 @@ def unmark(text: str) -> tuple[str, list[tuple[int, int]]]:
 
 
 def _joined(units: Sequence[str]) -> str:
-    """Characters and marks as one text; a backslash more wherever braces of a kind touch, but inside a mark."""
+    """Characters and marks as one text; a backslash more wherever braces of a kind touch outside a mark."""
     done: list[str] = []
     last = ""  # the brace that came last, if nothing but backslashes came since
     for unit in units:

@@ -5,6 +5,7 @@ The format of the published 8B explainer (Choi et al. 2024, Transluce): a short 
 chat template that stand in an excerpt are written with doubled bars, so that they end no turn.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +16,11 @@ import torch
 from interp.describe.candidate import Candidate, Explained
 from interp.describe.excerpt import TextEvidence
 from interp.describe.explainers.highlight import threshold
-from interp.describe.explainers.prompted import FEWEST, FROM_TOP, MOST, description_in, drawn, listed
+from interp.describe.explainers.prompted import FEWEST, FROM_TOP, MOST, description_in, drawn, listed, marked
 from interp.describe.local_model import LocalModel, beginning
+from interp.errors import UserError
 from interp.subject.load import Dtype
+from interp.track.files import write_json
 
 SYSTEM = (
     "You describe what a feature of a language model responds to. In the excerpts its active tokens stand "
@@ -25,6 +28,8 @@ SYSTEM = (
 )
 ANSWER = "[DESCRIPTION]:"
 MAX_NEW_TOKENS = 80
+FORMAT = "interp_explainer.json"
+"""In the folder of a model that was fine-tuned on another instruction or length of answer: which."""
 _SPECIAL = re.compile(r"<\|([^|<>]*)\|>")
 
 
@@ -32,16 +37,28 @@ class LocalExplainer:
     """The `Explainer` that generates in this process; all samples of a feature in one batch."""
 
     def __init__(
-        self, model: LocalModel, temperature: float = 1.0, max_new_tokens: int = MAX_NEW_TOKENS
+        self,
+        model: LocalModel,
+        temperature: float = 1.0,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        system: str = SYSTEM,
     ) -> None:
         self._model = model
         self._temperature = temperature
         self._max_new_tokens = max_new_tokens
+        self._system = system
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu", dtype: Dtype = "float32") -> "LocalExplainer":
-        """Open a folder; raises as `LocalModel.load`."""
-        return cls(LocalModel.load(folder, device, dtype))
+    def load(
+        cls, folder: Path, device: str = "cpu", dtype: Dtype = "float32", temperature: float = 1.0
+    ) -> "LocalExplainer":
+        """Open a folder, with the format that it was fine-tuned on; raises as `LocalModel.load`."""
+        model, file = LocalModel.load(folder, device, dtype), folder / FORMAT
+        return cls(model, temperature, **(json.loads(file.read_text()) if file.exists() else {}))
+
+    def save_format(self, folder: Path) -> None:
+        """Write the instruction and the length of answers to a model's folder, for `load`."""
+        write_json(folder / FORMAT, {"max_new_tokens": self._max_new_tokens, "system": self._system})
 
     @property
     def name(self) -> str:
@@ -60,20 +77,29 @@ class LocalExplainer:
     def prompt_ids(self, excerpts: str) -> list[int]:
         """The tokens of a prompt, up to where the description begins.
 
-        With a chat template it is a conversation whose answer has begun; without one it is plain text. What
-        does not fit the context is cut at its beginning.
+        With a chat template it is a conversation whose answer has begun; without one it is plain text. Where
+        it does not fit the context together with an answer, the last excerpts are left out.
+
+        Raises:
+            UserError: not even one excerpt fits.
         """
-        model = self._model
-        tokenizer = model.tokenizer
-        text = f"{SYSTEM}\n\n{excerpts}\n"
-        if tokenizer.chat_template:
-            turns = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": excerpts}]
-            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            bos = tokenizer.bos_token or ""
-            text = text.removeprefix(bos) if bos else text
-        ids = model.encode(text + ANSWER)
-        room = int(model.model.config.max_position_embeddings) - self._max_new_tokens - 1
-        return [*beginning(model), *ids[-room:]]
+        model, lines = self._model, excerpts.split("\n")
+        room = int(model.model.config.max_position_embeddings) - self._max_new_tokens
+        for shown in range(len(lines), 0, -1):
+            text = self._written("\n".join(lines[:shown]))
+            ids = [*beginning(model), *model.encode(text + ANSWER)]
+            if len(ids) <= room:
+                return ids
+        raise UserError("not one excerpt fits its context", model.name, "use a model that sees more")
+
+    def _written(self, excerpts: str) -> str:
+        tokenizer, system = self._model.tokenizer, self._system
+        if not tokenizer.chat_template:
+            return (f"{system}\n\n" if system else "") + excerpts + "\n"
+        turns = [{"role": "system", "content": system}] if system else []
+        turns.append({"role": "user", "content": excerpts})
+        text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        return text.removeprefix(tokenizer.bos_token or "")
 
     @torch.no_grad()
     def answers(self, prompts: Sequence[str], seed: int) -> list[str]:
@@ -96,10 +122,10 @@ class LocalExplainer:
 def prompt(evidence: TextEvidence, seed: int, sample: int) -> str:
     """The excerpts of one sample: all of the strongest for sample 0, else a random part of them."""
     level = threshold(evidence.exemplars[:FROM_TOP], evidence.levels)
-    chosen = list(evidence.exemplars[:FROM_TOP])
+    lines = marked(evidence.exemplars[:FROM_TOP], level)
     if sample:
-        chosen = drawn(chosen, FEWEST, MOST, np.random.default_rng([seed, sample]))
-    return aliased(listed(chosen, level))
+        lines = drawn(lines, FEWEST, MOST, np.random.default_rng([seed, sample]))
+    return aliased(listed(lines))
 
 
 def aliased(text: str) -> str:

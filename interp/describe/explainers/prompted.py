@@ -44,16 +44,20 @@ class Prompted:
     @property
     def name(self) -> str:
         """The prompt with its version, and the model."""
-        shots = "" if self._few_shot else ", no examples"
-        return f"{self._prompt.name} {self._prompt.digest}{shots}, {self._client.name}"
+        options = ("" if self._few_shot else ", no examples") + f", temperature {self._temperature:g}"
+        return f"{self._prompt.name} {self._prompt.digest}{options}, {self._client.name}"
 
     async def explain(self, evidence: TextEvidence, samples: int, seed: int) -> Explained:
         """Up to `samples` descriptions, asked for together; an answer without one is asked for again once."""
         if not any(one.peak > 0 for one in evidence.exemplars):
             return Explained(())
-        level = threshold(evidence.exemplars[:FROM_TOP], evidence.levels)
+        exemplars = evidence.exemplars[:FROM_TOP]
+        active_lines = marked(exemplars, threshold(exemplars, evidence.levels))
+        silent_lines = self.silent(evidence)
         asked = [
-            self._one(self.messages(evidence, level, np.random.default_rng([seed, number])), number)
+            self._one(
+                self.messages(active_lines, silent_lines, np.random.default_rng([seed, number])), number
+            )
             for number in range(samples)
         ]
         answers = await asyncio.gather(*asked)
@@ -62,10 +66,15 @@ class Prompted:
         ]
         return Explained(tuple(found), answers.count(None))
 
-    def messages(self, evidence: TextEvidence, level: float, rng: np.random.Generator) -> tuple[Message, ...]:
+    def silent(self, evidence: TextEvidence) -> list[str]:
+        """The lines of silent excerpts that prompts draw from; this explainer shows none."""
+        return []
+
+    def messages(
+        self, active_lines: Sequence[str], silent_lines: Sequence[str], rng: np.random.Generator
+    ) -> tuple[Message, ...]:
         """The prompt of one sample."""
-        chosen = drawn(evidence.exemplars[:FROM_TOP], FEWEST, MOST, rng)
-        return self._prompt.messages(self._few_shot, excerpts=listed(chosen, level))
+        return self._prompt.messages(self._few_shot, excerpts=listed(drawn(active_lines, FEWEST, MOST, rng)))
 
     async def _one(self, messages: tuple[Message, ...], sample: int) -> str | None:
         request = Request(messages, MAX_TOKENS, self._temperature, sample)
@@ -83,14 +92,18 @@ def description_in(answer: str) -> str | None:
     return found[-1].strip() if found else None
 
 
-def drawn(excerpts: Sequence[Excerpt], fewest: int, most: int, rng: np.random.Generator) -> list[Excerpt]:
-    """A random number of the excerpts, in random order."""
-    n = len(excerpts)
+def drawn(lines: Sequence[str], fewest: int, most: int, rng: np.random.Generator) -> list[str]:
+    """A random number of the lines, in random order."""
+    n = len(lines)
     size = int(rng.integers(min(fewest, n), min(most, n) + 1))
-    return [excerpts[place] for place in rng.permutation(n)[:size]]
+    return [lines[place] for place in rng.permutation(n)[:size]]
 
 
-def listed(excerpts: Sequence[Excerpt], level: float, first: int = 1) -> str:
-    """One line for each excerpt, its active tokens marked."""
-    lines = [mark(one, active(one, level)).replace("\n", "⏎") for one in excerpts]
-    return "\n".join(f"Excerpt {first + place}: {line.strip()}" for place, line in enumerate(lines))
+def marked(excerpts: Sequence[Excerpt], level: float) -> list[str]:
+    """Each excerpt on one line, its active tokens marked."""
+    return [mark(one, active(one, level)).replace("\n", "⏎").strip() for one in excerpts]
+
+
+def listed(lines: Sequence[str], first: int = 1) -> str:
+    """The lines, numbered."""
+    return "\n".join(f"Excerpt {first + place}: {line}" for place, line in enumerate(lines))

@@ -106,7 +106,7 @@ async def intervention(
     `nulls` are descriptions of other features, judged on the same texts.
     """
     return InterventionScore(
-        await judged(judge, candidate, texts.held, texts.free, nulls, seed),
-        await judged(judge, candidate, texts.control, texts.free, (), seed),
+        await judged(judge, candidate, texts.held, texts.free, nulls, seed, paired=True),
+        await judged(judge, candidate, texts.control, texts.free, (), seed, paired=True),
         texts.changed,
     )

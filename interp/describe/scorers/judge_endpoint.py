@@ -39,7 +39,8 @@ class EndpointJudge:
     @property
     def name(self) -> str:
         """The prompts with their versions, and the model."""
-        return f"judge {'+'.join(prompt.digest for prompt in self._prompts.values())}, {self._client.name}"
+        digests = "+".join(prompt.digest for prompt in self._prompts.values())
+        return f"judge {digests}{'' if self._few_shot else ', no examples'}, {self._client.name}"
 
     async def rate(self, candidate: Candidate, shown: Sequence[Shown]) -> list[float | None]:
         """A rating of each text, all calls made together; texts are either all marked or none is."""
@@ -55,8 +56,9 @@ class EndpointJudge:
             description=description,
             texts="\n".join(line.replace("\n", "⏎") for line in lines),
         )
+        reread = 0 if len(shown) > 1 else None  # several are asked for again one by one
         try:
-            ratings = (await self._client.structured(Request(messages, MAX_TOKENS), Ratings)).ratings
+            ratings = (await self._client.structured(Request(messages, MAX_TOKENS), Ratings, reread)).ratings
         except Unreadable:
             ratings = []
         if len(ratings) == len(shown):

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.describe.candidate import Candidate, Judge, Shown
+from interp.intervals import bootstrap_counts
 
 YES = 0.5
 """From which rating on a judge says yes."""
@@ -23,8 +24,8 @@ class JudgedScore:
     """Balanced accuracy and AUROC of a judge's ratings: (value, low, high), the 95% interval over texts.
 
     The nulls are what descriptions of `n_null` other features reach on the same texts: the mean and the
-    central 95%. `failures` of the texts had no rating and are left out; without positives or negatives the
-    scores are NaN.
+    central 95%. `failures` of the texts had no rating and are left out, `null_failures` counts those of the
+    nulls; without positives or negatives the scores are NaN.
     """
 
     balanced_accuracy: Interval
@@ -35,6 +36,7 @@ class JudgedScore:
     n_negative: int
     n_null: int
     failures: int
+    null_failures: int = 0
 
 
 async def judged(
@@ -45,17 +47,25 @@ async def judged(
     nulls: Sequence[Candidate] = (),
     seed: int = 0,
     draws: int = 1000,
+    paired: bool = False,
 ) -> JudgedScore:
-    """Rates all texts by the description and by those of other features; all calls are made together."""
+    """Rates all texts by the description and by those of other features; all calls are made together.
+
+    With `paired`, positive and negative i come from the same prompt, and prompts are resampled.
+    """
     shown = [*positives, *negatives]
     ratings = await asyncio.gather(*(judge.rate(one, shown) for one in (candidate, *nulls)))
     parts = [(_read(r[: len(positives)]), _read(r[len(positives) :])) for r in ratings]
     yes, no = parts[0]
     others = np.array([[_accuracy(*part), _auroc(*part)] for part in parts[1:]]).reshape(-1, 2)
-    accuracy, auroc = _intervals(yes, no, draws, seed)
+    together = paired and len(yes) == len(no) == len(positives)
+    accuracy, auroc = _intervals(yes, no, draws, seed, together)
     null_accuracy, null_auroc = (_null(others[:, column]) for column in range(2))
-    failures = len(shown) - len(yes) - len(no)
-    return JudgedScore(accuracy, auroc, null_accuracy, null_auroc, len(yes), len(no), len(nulls), failures)
+    failures = [len(shown) - len(y) - len(n) for y, n in parts]
+    n_null = int((~np.isnan(others).any(axis=1)).sum())
+    return JudgedScore(
+        accuracy, auroc, null_accuracy, null_auroc, len(yes), len(no), n_null, failures[0], sum(failures[1:])
+    )
 
 
 def _read(ratings: Sequence[float | None]) -> Float[np.ndarray, " _"]:
@@ -77,19 +87,17 @@ def _auroc(yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"]) -> float:
 
 
 def _intervals(
-    yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"], draws: int, seed: int
+    yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"], draws: int, seed: int, together: bool
 ) -> tuple[Interval, Interval]:
-    """Both scores, texts resampled with replacement, those with the feature and those without apart."""
+    """Both scores, texts resampled with replacement: positives and negatives apart, or as pairs."""
     if not len(yes) or not len(no):
         nothing = (float("nan"),) * 3
         return nothing, nothing
-    rng = np.random.default_rng(seed)
-    with_it, without = (
-        rng.multinomial(len(part), np.full(len(part), 1 / len(part)), size=draws) / len(part)
-        for part in (yes, no)
-    )
-    accuracies = (with_it @ (yes >= YES) + without @ (no < YES)) / 2
-    areas = np.einsum("dy,yn,dn->d", with_it, _higher(yes, no), without, optimize=True)
+    sizes = (len(yes),) if together else (len(yes), len(no))
+    counts = bootstrap_counts(seed, sizes, draws)
+    with_it, without = counts[0], counts[-1]
+    accuracies = (with_it @ (yes >= YES) / len(yes) + without @ (no < YES) / len(no)) / 2
+    areas = ((with_it @ _higher(yes, no)) * without).sum(axis=1) / (len(yes) * len(no))
     return (_accuracy(yes, no), *_central(accuracies)), (_auroc(yes, no), *_central(areas))
 
 

@@ -1,44 +1,48 @@
 """Features easily mistaken for one: those that fire together with it, and those that write like it."""
 
-import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from interp.features.ref import FeatureRef
+from interp.features.space import FeatureSpace
 from interp.mining.exemplars import TokenSample
 
 
-def neighbours(feature: FeatureRef, sample: TokenSample | None, n: int) -> list[FeatureRef]:
-    """Up to `n` features of the same space, half of them by co-occurrence, half by decoder.
+class Neighbourhood:
+    """The features of one space, ready to be compared with each other.
 
-    Co-occurrence is the correlation of the activations over a sample of tokens (None: only the decoder is
+    Co-occurrence is the correlation of activations over a sample of tokens (without one only the decoder is
     looked at), likeness of decoders their cosine. Of signed spaces the side is meant that goes with it.
     """
-    chosen: list[FeatureRef] = []
-    likenesses = [_decoder_cosine(feature)]
-    if sample is not None:
-        likenesses.insert(0, _correlation(feature, sample))
-    for place, likeness in enumerate(likenesses):
+
+    def __init__(self, space: FeatureSpace, sample: TokenSample | None) -> None:
+        self._space = space
+        everything = torch.arange(space.n_features)
+        self._tables = [torch.nn.functional.normalize(space.decoder(everything).float().cpu(), dim=-1)]
+        if sample is not None:
+            values = sample.value.float()
+            # a feature that never varies is like nothing
+            centred = torch.nn.functional.normalize((values - values.mean(0)).T, dim=-1)
+            self._tables.insert(0, centred)
+
+    def of(self, feature: FeatureRef, n: int) -> list[FeatureRef]:
+        """Up to `n` features, half of them by co-occurrence, half by decoder, the likest first."""
+        chosen: list[FeatureRef] = []
+        for place, table in enumerate(self._tables):
+            most = n * (place + 1) // len(self._tables)
+            for other in self._likest(table, feature, 2 * n):
+                if len(chosen) < most and other not in chosen:
+                    chosen.append(other)
+        return chosen
+
+    def _likest(self, table: Float[Tensor, "feature width"], feature: FeatureRef, n: int) -> list[FeatureRef]:
+        likeness = table @ table[feature.feature_id] * feature.polarity
         likeness[feature.feature_id] = 0.0
-        signed = likeness * feature.polarity
-        strength = signed.abs() if feature.space.signed else signed
-        most = n * (place + 1) // len(likenesses)
-        for other in strength.argsort(descending=True)[: 2 * n].tolist():
-            side = 1 if signed[other] > 0 else -1
-            ref = FeatureRef(feature.space, other, side)
-            if len(chosen) < most and strength[other] > 0 and ref not in chosen:
-                chosen.append(ref)
-    return chosen
-
-
-def _correlation(feature: FeatureRef, sample: TokenSample) -> torch.Tensor:
-    values = sample.value.float()
-    centred = values - values.mean(0)
-    own = centred[:, feature.feature_id]
-    norms = centred.norm(dim=0) * own.norm()
-    return torch.where(norms > 0, own @ centred / norms.clamp(min=1e-12), 0.0)
-
-
-def _decoder_cosine(feature: FeatureRef) -> torch.Tensor:
-    everything = torch.from_numpy(np.arange(feature.space.n_features))
-    vectors = torch.nn.functional.normalize(feature.space.decoder(everything).float(), dim=-1).cpu()
-    return vectors @ vectors[feature.feature_id]
+        strength = likeness.abs() if self._space.signed else likeness
+        found = strength.topk(min(n, len(strength)))
+        return [
+            FeatureRef(self._space, other, 1 if likeness[other] > 0 else -1)
+            for value, other in zip(found.values.tolist(), found.indices.tolist(), strict=True)
+            if value > 0
+        ]

@@ -10,7 +10,7 @@ from interp.corpus.document import Corpus, Split
 from interp.describe.candidate import Shown
 from interp.describe.evidence import Window
 from interp.describe.excerpt import Excerpt, excerpts
-from interp.describe.scorers.negatives import neighbours
+from interp.describe.scorers.negatives import Neighbourhood
 from interp.describe.windows import Place, read_windows, refs
 from interp.features.ref import FeatureRef
 from interp.mining.exemplars import SILENT_SHARE, Exemplars, Mined
@@ -54,11 +54,19 @@ def gather_texts(
     """Up to `n` texts of either kind for each feature, from one split.
 
     Half of those with the feature are its strongest windows, half come from all bands of its activation.
-    Hard negatives are windows on which a neighbour fires (`negatives.neighbours`) and the feature stays under
-    `SILENT_SHARE` of its peak; the rest are silent windows drawn at random. Where there are too few, windows
-    under `WEAK_SHARE` of the peak fill up.
+    Hard negatives are windows on which a neighbour fires (`negatives.Neighbourhood`) and the feature stays
+    under `SILENT_SHARE` of its peak; the rest are silent windows drawn at random. Where there are too few,
+    windows under `WEAK_SHARE` of the peak fill up.
     """
-    wanted = [_wanted(feature, mined[feature.space.name], split, n) for feature in features]
+    spaces = {feature.space.name: feature.space for feature in features}
+    near = {
+        name: Neighbourhood(space, mined[name].samples.get(name, {}).get(split))
+        for name, space in spaces.items()
+    }
+    wanted = [
+        _wanted(feature, mined[feature.space.name], near[feature.space.name], split, n)
+        for feature in features
+    ]
     places = [
         Place(feature, *row) for feature, rows in zip(features, wanted, strict=True) for row in rows.all
     ]
@@ -69,11 +77,11 @@ def gather_texts(
         rng = np.random.default_rng([seed, number])
         active = excerpts(subject, _alternating(_positive(top), _positive(bands), n))
         largest = max((one.peak for one in active), default=0.0)
-        hard_ones = _silent(hard, largest, rng)[: n // 2]
-        used = {one.tokens.tobytes() for one in hard_ones}
-        others = [one for one in random if one.tokens.tobytes() not in used]
-        easy_ones = _silent(others, largest, rng)[: n - len(hard_ones)]
-        silent = excerpts(subject, [*hard_ones, *easy_ones])
+        (hard_ones, weak_hard), (easy_ones, weak_easy) = (
+            _silent(windows_of, largest, rng) for windows_of in (hard, random)
+        )
+        hard_ones = hard_ones[: n // 2]
+        silent = excerpts(subject, _distinct([*hard_ones, *easy_ones, *weak_hard, *weak_easy])[:n])
         pairs = [pair for one in active if (pair := _marks(one, rng)) is not None]
         gathered.append(
             JudgedTexts(
@@ -98,16 +106,15 @@ class _Wanted:
         return [row for part in self.parts for row in part]
 
 
-def _wanted(feature: FeatureRef, mined: Mined, split: Split, n: int) -> _Wanted:
+def _wanted(feature: FeatureRef, mined: Mined, near: Neighbourhood, split: Split, n: int) -> _Wanted:
     found = mined.exemplars[feature.space.name][split]
-    sample = mined.samples.get(feature.space.name, {}).get(split)
     own = refs(found, feature)
-    near = neighbours(feature, sample, NEIGHBOURS)
+    rivals = near.of(feature, NEIGHBOURS)
     return _Wanted(
         (
             [(ref.document, ref.start) for ref in own if ref.band == "top"],
             [(ref.document, ref.start) for ref in own if ref.band == "quantile"],
-            [row for other in near for row in _top(found, other)[:WINDOWS_A_NEIGHBOUR]],
+            [row for other in rivals for row in _top(found, other)[:WINDOWS_A_NEIGHBOUR]],
             list(zip(found.row_document[: 3 * n].tolist(), found.row_start[: 3 * n].tolist(), strict=True)),
         )
     )
@@ -123,25 +130,28 @@ def _positive(windows: Sequence[Window]) -> list[Window]:
 
 def _alternating(first: Sequence[Window], second: Sequence[Window], n: int) -> list[Window]:
     """Up to `n`, half of each where there are enough; no text twice."""
-    chosen: dict[bytes, Window] = {}
     half = max(n // 2, n - len(second))
-    for window in (*first[:half], *second, *first[half:]):
-        if len(chosen) < n:
-            chosen.setdefault(window.tokens.tobytes(), window)
-    return list(chosen.values())
+    return _distinct([*first[:half], *second, *first[half:]])[:n]
 
 
-def _silent(windows: Sequence[Window], largest: float, rng: np.random.Generator) -> list[Window]:
-    """The windows on which the feature is silent, each text once, in random order.
+def _distinct(windows: Sequence[Window]) -> list[Window]:
+    """Each text once, where it comes first."""
+    return list({window.tokens.tobytes(): window for window in windows}.values())
 
-    Behind them come those on which it is weak, the weakest first: a dense feature is never silent.
+
+def _silent(
+    windows: Sequence[Window], largest: float, rng: np.random.Generator
+) -> tuple[list[Window], list[Window]]:
+    """Each text once: those on which the feature is silent, in random order, and those on which it is weak.
+
+    The weak ones come the weakest first; a dense feature is never silent.
     """
-    texts = {window.tokens.tobytes(): window for window in windows if window.counts.any()}
-    found = [(float(window.values[window.counts].max()), window) for window in texts.values()]
+    texts = _distinct([window for window in windows if window.counts.any()])
+    found = [(float(window.values[window.counts].max()), window) for window in texts]
     quiet = [window for peak, window in found if peak <= SILENT_SHARE * largest]
     weak = [one for one in found if SILENT_SHARE * largest < one[0] <= WEAK_SHARE * largest]
     order = rng.permutation(len(quiet))
-    return [quiet[place] for place in order] + [window for _, window in sorted(weak, key=lambda one: one[0])]
+    return [quiet[place] for place in order], [one for _, one in sorted(weak, key=lambda one: one[0])]
 
 
 def _marks(

@@ -28,7 +28,8 @@ _VALUES = {str(value): float(value) for value in range(11)}
 class PromptLogprobSimulator:
     """The `Simulator` that reads expected values from a prompt's log-probabilities.
 
-    An excerpt with a token for which no number is among the alternatives has no prediction.
+    An excerpt with a token for which no number is among the alternatives has no prediction. A model whose
+    tokenizer cuts "10" in two reads 10 as 1: there the scale ends at 9.
     """
 
     def __init__(self, client: Client) -> None:
@@ -65,13 +66,13 @@ def expected_values(tokens: Sequence[TokenLogprobs], n: int) -> Float[np.ndarray
         return None
     found = []
     for place in np.searchsorted(ends, places, side="right").tolist():
-        weights = {
-            _VALUES[token.strip()]: math.exp(logprob)
+        weights = [
+            (_VALUES[token.strip()], math.exp(logprob))
             for token, logprob in tokens[place].top.items()
             if token.strip() in _VALUES
-        }
-        total = sum(weights.values())
+        ]
+        total = sum(weight for _, weight in weights)
         if not total:
             return None
-        found.append(sum(value * weight for value, weight in weights.items()) / total)
+        found.append(sum(value * weight for value, weight in weights) / total)
     return np.array(found)

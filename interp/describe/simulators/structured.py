@@ -43,7 +43,8 @@ class StructuredSimulator:
     @property
     def name(self) -> str:
         """The prompt with its version, and the model."""
-        return f"structured {self._prompt.digest}, {self._client.name}"
+        shots = "" if self._few_shot else ", no examples"
+        return f"structured {self._prompt.digest}{shots}, {self._client.name}"
 
     async def simulate(self, candidate: Candidate, excerpts: Sequence[Excerpt]) -> Simulated:
         """Predictions for each excerpt, all calls made together."""
@@ -60,8 +61,9 @@ class StructuredSimulator:
         ]
         messages = self._prompt.messages(self._few_shot, description=description, excerpts="\n".join(lines))
         room = 100 + TOKENS_PER_VALUE * sum(len(one.pieces) for one in excerpts)
+        reread = 0 if len(excerpts) > 1 else None  # several are asked for again one by one
         try:
-            answer = await self._client.structured(Request(messages, room), Activations)
+            answer = await self._client.structured(Request(messages, room), Activations, reread)
             lists = answer.activations if len(answer.activations) == len(excerpts) else [[]] * len(excerpts)
         except Unreadable:
             lists = [[]] * len(excerpts)

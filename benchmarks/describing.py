@@ -1,0 +1,125 @@
+"""`interp bench describing`: what describing and scoring cost beside the language model.
+
+The endpoint answers at once: the client is the real one with its request checks, schema, budget and parsing,
+and only the transport under it is replaced by a function that gives an answer of the right form. Excerpts
+have 64 tokens; a judge sees 20 texts with the feature and 20 without, as does the simulator. Figures are
+processor time a feature, medians over features; the most calls in flight are those of one feature.
+"""
+
+import asyncio
+import json
+import re
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from interp.describe.candidate import Candidate, Shown
+from interp.describe.evidence import Window
+from interp.describe.excerpt import Excerpt, TextEvidence
+from interp.describe.explainers.contrastive import Contrastive
+from interp.describe.explainers.prompted import Prompted
+from interp.describe.scorers.judge_endpoint import EndpointJudge
+from interp.describe.scorers.judged import judged
+from interp.describe.scorers.simulation import simulation
+from interp.describe.simulators.structured import StructuredSimulator
+from interp.llm.client import Client
+from interp.llm.endpoint import Endpoint
+from interp.llm.transport import Answered, Transport
+
+FEATURES, TEXTS, TOKENS, WORDS = 40, 20, 64, 3000
+TARGET_MS = 3.0
+
+
+class InstantTransport(Transport):
+    """Answers at once, in the form that is asked for; counts the calls in flight."""
+
+    now = most = calls = 0
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Answered:
+        """An answer of the right form."""
+        kind = InstantTransport
+        kind.calls += 1
+        kind.now += 1
+        kind.most = max(kind.most, kind.now)
+        await asyncio.sleep(0)
+        kind.now -= 1
+        content = answer(body["messages"][0]["content"], body["messages"][-1]["content"])
+        usage = {"prompt_tokens": 1, "completion_tokens": 1}
+        return Answered({"choices": [{"message": {"content": content}}], "usage": usage}, 0)
+
+
+def answer(system: str, question: str) -> str:
+    """What a model that follows its instructions could say."""
+    if '"ratings"' in system:
+        return json.dumps({"ratings": [7] * len(re.findall(r"^Text \d+:", question, re.MULTILINE))})
+    if '"activations"' in system:
+        lengths = re.findall(r"^Excerpt \d+ \((\d+) tokens", question, re.MULTILINE)
+        return json.dumps({"activations": [[0] * int(length) for length in lengths]})
+    return "[DESCRIPTION]: words"
+
+
+def main() -> dict[str, float]:
+    """Prints and returns the milliseconds a feature of each explainer and scorer."""
+    rng = np.random.default_rng(0)
+    evidence = [
+        TextEvidence(
+            [_excerpt(rng, 5) for _ in range(TEXTS)], (), [_excerpt(rng, 0) for _ in range(TEXTS)], (8.0, 6.0)
+        )
+        for _ in range(FEATURES)
+    ]
+    shown = [([Shown(e) for e in one.exemplars], [Shown(e) for e in one.silent]) for one in evidence]
+    marks = [
+        ([Shown(e, e.values > 0) for e in one.exemplars], [Shown(e, e.values <= -1) for e in one.exemplars])
+        for one in evidence
+    ]
+    endpoint = Endpoint(model="instant", base_url="http://127.0.0.1:9/v1", concurrency=256)
+    client = Client(endpoint, transport=InstantTransport)
+    candidate = Candidate("words that begin with w", "bench")
+    prompted, contrastive = Prompted(client), Contrastive(client)
+    judge, simulator = EndpointJudge(client), StructuredSimulator(client)
+    work: dict[str, Callable[[int], Awaitable[object]]] = {
+        "explain, 1 sample": lambda i: prompted.explain(evidence[i], 1, i),
+        "explain, 10 samples": lambda i: prompted.explain(evidence[i], 10, i),
+        "contrastive, 10 samples": lambda i: contrastive.explain(evidence[i], 10, i),
+        "detection": lambda i: judged(judge, candidate, *shown[i]),
+        "fuzzing": lambda i: judged(judge, candidate, *marks[i]),
+        "simulation": lambda i: simulation(simulator, candidate, evidence[i].exemplars, evidence[i].silent),
+    }
+    print(
+        f"{FEATURES} features, {2 * TEXTS} texts of {TOKENS} tokens; processor time, target {TARGET_MS:g} ms"
+    )
+    return asyncio.run(_measured(work))
+
+
+async def _measured(work: Mapping[str, Callable[[int], Awaitable[object]]]) -> dict[str, float]:
+    found = {}
+    for name, job in work.items():
+        await job(0)
+        InstantTransport.most = InstantTransport.calls = 0
+        taken = []
+        for number in range(1, FEATURES):
+            began = time.process_time()
+            await job(number)
+            taken.append(1000 * (time.process_time() - began))
+        found[name] = statistics.median(taken)
+        calls = InstantTransport.calls / (FEATURES - 1)
+        print(
+            f"{name:24s} {found[name]:6.2f} ms a feature, {calls:4.1f} calls, "
+            f"{InstantTransport.most} of them in flight together"
+        )
+    return found
+
+
+def _excerpt(rng: np.random.Generator, active: int) -> Excerpt:
+    tokens = rng.integers(0, WORDS, TOKENS)
+    values = np.zeros(TOKENS, dtype=np.float32)
+    values[rng.choice(TOKENS, active, replace=False)] = rng.uniform(2, 9, active)
+    window = Window(tokens, values, int(rng.integers(1 << 40)), np.ones(TOKENS, dtype=np.bool_))
+    return Excerpt(window, tuple(f" w{token}" for token in tokens.tolist()))
+
+
+if __name__ == "__main__":
+    main()
