@@ -40,7 +40,7 @@ def bootstrap_counts(
 ) -> tuple[Float[np.ndarray, "draw _"], ...]:
     """How often each item is drawn, for strata of these sizes that are resampled apart.
 
-    Equal arguments give the same, read-only arrays: many scores on strata of the same sizes share their draws.
+    Equal arguments give the same, read-only arrays, which scores on strata of equal sizes share.
     """
     rng = np.random.default_rng(seed)
     counts = []

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from jaxtyping import Bool, Float, Int
 from pydantic import TypeAdapter
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from interp.describe.score import Score
+from interp.describe.scorers.judged import YES, Interval, accuracy_and_auroc
 from interp.embed.embedder import Embedder
 from interp.errors import UserError
+from interp.intervals import share_interval
 from interp.track.files import read_safetensors, write_json, write_safetensors
 
 FOLDS = 5
@@ -37,7 +39,6 @@ _VAGUE = ENGLISH_STOP_WORDS | frozenset(_GENERAL.split())
 _SPECIFIC = re.compile(r"[\d\"'`“”‘’«»]")
 _WORD = re.compile(r"[^\W\d_]+")
 _YES, _NO = {"1", "true", "yes"}, {"0", "false", "no"}
-Interval = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class InterestClassifier:
             )
         log_odds = embedder.embed(descriptions) @ self.weight + self.bias
         chances = 1 / (1 + np.exp(-log_odds))
-        return [Verdict(bool(p >= 0.5), f"the classifier gives it {p:.0%}") for p in chances.tolist()]
+        return [Verdict(bool(p >= YES), f"the classifier gives it {p:.0%}") for p in chances.tolist()]
 
     def save(self, folder: Path) -> None:
         """Write the weights as safetensors and the report as JSON."""
@@ -167,15 +168,24 @@ def read_labels(file: Path) -> tuple[list[str], Bool[np.ndarray, " example"]]:
     for name, of in (("interesting", labels), ("not interesting", ~labels)):
         if (count := len(np.unique(groups[of]))) < FEWEST:
             raise UserError(
-                f"only {count} different descriptions are {name}", str(file), f"label at least {FEWEST}"
+                f"only {count} descriptions are {name} (equal ones count once)",
+                str(file),
+                f"label at least {FEWEST}",
             )
     return descriptions, labels
 
 
 def train_interest(
-    descriptions: Sequence[str], labels: Bool[np.ndarray, " example"], embedder: Embedder, seed: int = 0
+    descriptions: Sequence[str],
+    labels: Bool[np.ndarray, " example"],
+    embedder: Embedder,
+    seed: int = 0,
+    shuffles: int = 100,
 ) -> InterestClassifier:
-    """Logistic regression on embeddings; its figures are of examples that a fold was not trained on."""
+    """Logistic regression on embeddings; its figures are of examples that a fold was not trained on.
+
+    `shuffles` is how often the answers are shuffled for the null.
+    """
     x = embedder.embed(descriptions)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     groups = _alike(descriptions)
@@ -189,12 +199,14 @@ def train_interest(
 
     rng = np.random.default_rng(seed)
     chances = held_out(labels)
-    shuffled = [rng.permutation(labels) for _ in range(20)]
+    shuffled = [rng.permutation(labels) for _ in range(shuffles)]
     null = np.array([roc_auc_score(answers, held_out(answers)) for answers in shuffled])
+    balanced, auroc = accuracy_and_auroc(chances[labels], chances[~labels], draws=1000, seed=seed)
+    right = (chances >= YES) == labels
     report = InterestReport(
-        _resampled(roc_auc_score, labels, chances, rng),
-        _resampled(balanced_accuracy_score, labels, chances >= 0.5, rng),
-        _resampled(lambda y, p: np.mean(y == p), labels, chances >= 0.5, rng),
+        auroc,
+        balanced,
+        share_interval(int(right.sum()), len(labels)),
         (float(null.mean()), float(np.quantile(null, 0.025)), float(np.quantile(null, 0.975))),
         len(labels),
         int(labels.sum()),
@@ -208,20 +220,3 @@ def _alike(descriptions: Sequence[str]) -> Int[np.ndarray, " example"]:
     """A number for each description, the same for those that differ only in case and spaces."""
     found = np.unique([" ".join(one.casefold().split()) for one in descriptions], return_inverse=True)[1]
     return found.astype(np.int64)
-
-
-def _resampled(
-    figure: Callable[..., object],
-    labels: Bool[np.ndarray, " example"],
-    given: np.ndarray,
-    rng: np.random.Generator,
-    draws: int = 500,
-) -> Interval:
-    """A figure with its interval over examples drawn with replacement."""
-    values = []
-    for _ in range(draws):
-        chosen = rng.integers(0, len(labels), len(labels))
-        if labels[chosen].any() and not labels[chosen].all():
-            values.append(float(np.asarray(figure(labels[chosen], given[chosen]))))
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(np.asarray(figure(labels, given))), float(low), float(high)

@@ -110,10 +110,17 @@ class Client:
         )
         return reply_of(body, cached)
 
-    async def structured(self, request: Request, kind: type[Model], reread: int | None = None) -> Model:
+    async def structured(
+        self,
+        request: Request,
+        kind: type[Model],
+        reread: int | None = None,
+        amiss: Callable[[Model], str] = lambda value: "",
+    ) -> Model:
         """The answer as a pydantic model; one that cannot be read is asked for again, with what is wrong.
 
-        `reread` says how often; as the client was made if left out.
+        `reread` says how often; as the client was made if left out. `amiss` says what else is wrong with an
+        answer of the right form, such as its length, and nothing if all is well.
 
         Raises:
             Unreadable: no answer could be read; the caller counts it.
@@ -124,7 +131,10 @@ class Client:
         for attempt in range(tries + 1):
             reply = await self.chat(asked)
             try:
-                return value_of(reply.text, kind)
+                value = value_of(reply.text, kind)
+                if wrong := amiss(value):
+                    raise Unreadable(wrong, reply.text)
+                return value
             except Unreadable as error:
                 if attempt == tries:
                     self._note("chat", Usage(0, 0), 0.0, 0, "unreadable")

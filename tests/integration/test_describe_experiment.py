@@ -1,4 +1,4 @@
-"""`describe` and what stands on it, on the world, offline and with a language model behind a real HTTP server."""
+"""`describe` and what stands on it, on the world: offline, and with a model behind a real HTTP server."""
 
 import json
 import re
@@ -21,8 +21,8 @@ from tests.endpoint_server import Script, serving
 
 SMALL = (
     "corpus.documents=500", "mining.context_size=64", "neurons=[3]", "sae=null", "sample=3", "samples=2",
-    "scoring.random_windows=6", "scoring.texts=6", "scoring.nulls=2", "features_at_once=2", "scoring.prompts=3",
-    "scoring.new_tokens=4",
+    "scoring.random_windows=6", "scoring.texts=6", "scoring.nulls=2", "features_at_once=2",
+    "scoring.prompts=3", "scoring.new_tokens=4",
 )  # fmt: skip
 BY_ENDPOINT = (
     "explainers=[{kind: prompted}, {kind: contrastive}]", "simulator={kind: structured}",

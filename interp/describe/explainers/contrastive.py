@@ -42,8 +42,8 @@ class Contrastive(Prompted):
 
 def likest(silent: Sequence[Excerpt], exemplars: Sequence[Excerpt], n: int) -> list[Excerpt]:
     """The `n` silent excerpts most like an exemplar: the largest cosine of their TF-IDF vectors of words."""
-    if len(silent) <= n:
-        return list(silent)
+    if len(silent) <= n or not any(one.text.strip() for one in (*silent, *exemplars)):
+        return list(silent[:n])
     vectorizer = TfidfVectorizer(token_pattern=r"\S+")
     table: csr_matrix = vectorizer.fit_transform([one.text for one in (*silent, *exemplars)])
     likeness = (table[: len(silent)] @ table[len(silent) :].T).toarray().max(axis=1)

@@ -62,7 +62,7 @@ class Continuer:
         """Continuations with the feature at `strength` times its outer quantile; None if that is nought.
 
         The control is another feature of the space, drawn at random, that is held at a value which adds a
-        vector of the same length to the residual stream.
+        vector of the same length to the residual stream; a space of one feature has none but the free text.
         """
         space, ids = feature.space, torch.tensor([feature.feature_id])
         side: Polarity = 1 if feature.polarity > 0 else -1
@@ -75,7 +75,8 @@ class Continuer:
         lengths = space.decoder(torch.tensor([feature.feature_id, other])).float().norm(dim=-1)
         same_length = abs(value) * float(lengths[0] / lengths[1].clamp(min=1e-12))
         held = self._write(Clamp(space, feature.feature_id, value, "all", polarities=side))
-        control = self._write(Clamp(space, other, same_length, "all"))
+        has_other = other != feature.feature_id
+        control = self._write(Clamp(space, other, same_length, "all")) if has_other else self._free
         changed = float(np.mean([a != b for a, b in zip(held, self._free, strict=True)]))
         return Continuations(self._shown(held), self._shown(self._free), self._shown(control), changed)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,14 +57,21 @@ class EndpointJudge:
             description=description,
             texts="\n".join(line.replace("\n", "⏎") for line in lines),
         )
-        reread = 0 if len(shown) > 1 else None  # several are asked for again one by one
+        n = len(shown)
+        reread = 0 if n > 1 else None  # several are asked for again one by one
         try:
-            ratings = (await self._client.structured(Request(messages, MAX_TOKENS), Ratings, reread)).ratings
+            answer = await self._client.structured(
+                Request(messages, MAX_TOKENS), Ratings, reread, partial(_number_amiss, n)
+            )
+            return [rating / 10 for rating in answer.ratings]
         except Unreadable:
-            ratings = []
-        if len(ratings) == len(shown):
-            return [rating / 10 for rating in ratings]
-        if len(shown) == 1:
-            return [None]
+            if n == 1:
+                return [None]
         alone = await asyncio.gather(*(self._ask(description, [one]) for one in shown))
         return [rating for (rating,) in alone]
+
+
+def _number_amiss(n: int, answer: Ratings) -> str:
+    """What is wrong with the answer about `n` texts."""
+    given = len(answer.ratings)
+    return "" if given == n else f"there have to be {n} ratings, not {given}"

@@ -59,7 +59,7 @@ async def judged(
     yes, no = parts[0]
     others = np.array([[_accuracy(*part), _auroc(*part)] for part in parts[1:]]).reshape(-1, 2)
     together = paired and len(yes) == len(no) == len(positives)
-    accuracy, auroc = _intervals(yes, no, draws, seed, together)
+    accuracy, auroc = accuracy_and_auroc(yes, no, draws, seed, together)
     null_accuracy, null_auroc = (_null(others[:, column]) for column in range(2))
     failures = [len(shown) - len(y) - len(n) for y, n in parts]
     n_null = int((~np.isnan(others).any(axis=1)).sum())
@@ -86,10 +86,14 @@ def _auroc(yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"]) -> float:
     return float(_higher(yes, no).mean()) if len(yes) and len(no) else float("nan")
 
 
-def _intervals(
-    yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"], draws: int, seed: int, together: bool
+def accuracy_and_auroc(
+    yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"], draws: int, seed: int, together: bool = False
 ) -> tuple[Interval, Interval]:
-    """Both scores, texts resampled with replacement: positives and negatives apart, or as pairs."""
+    """Balanced accuracy (from `YES` on is yes) and AUROC of the ratings of positives and of negatives.
+
+    Each as (value, low, high): texts are resampled with replacement, positives and negatives apart, or as
+    pairs.
+    """
     if not len(yes) or not len(no):
         nothing = (float("nan"),) * 3
         return nothing, nothing

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -61,12 +62,17 @@ class StructuredSimulator:
         ]
         messages = self._prompt.messages(self._few_shot, description=description, excerpts="\n".join(lines))
         room = 100 + TOKENS_PER_VALUE * sum(len(one.pieces) for one in excerpts)
-        reread = 0 if len(excerpts) > 1 else None  # several are asked for again one by one
+        lists: list[list[int]] = [[]] * len(excerpts)
         try:
-            answer = await self._client.structured(Request(messages, room), Activations, reread)
-            lists = answer.activations if len(answer.activations) == len(excerpts) else [[]] * len(excerpts)
+            if len(excerpts) > 1:  # what is wrong with several is asked for again one by one
+                answer = await self._client.structured(Request(messages, room), Activations, 0)
+                lists = answer.activations if len(answer.activations) == len(excerpts) else lists
+            else:
+                amiss = partial(_length_amiss, len(excerpts[0].pieces))
+                request = Request(messages, room)
+                lists = (await self._client.structured(request, Activations, amiss=amiss)).activations
         except Unreadable:
-            lists = [[]] * len(excerpts)
+            pass
         read = [
             np.array(values, dtype=np.float64) if len(values) == len(one.pieces) else None
             for values, one in zip(lists, excerpts, strict=True)
@@ -78,3 +84,9 @@ class StructuredSimulator:
         for place, (values,) in zip(again, alone, strict=True):
             read[place] = values
         return read
+
+
+def _length_amiss(n: int, answer: Activations) -> str:
+    """What is wrong with the answer about one excerpt of `n` tokens."""
+    lengths = [len(values) for values in answer.activations]
+    return "" if lengths == [n] else f"there has to be one list of {n} integers, not lists of {lengths}"
