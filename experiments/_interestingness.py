@@ -11,7 +11,7 @@ from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured
 from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.facts import run_facts, step_seconds
-from interp.render.page import Figure, Page, render_page
+from interp.render.page import Column, Figure, Page, Section, Table, render_page
 from interp.track.files import write_text
 from interp.track.run import Run
 from interp.track.step import Step
@@ -74,7 +74,7 @@ class InterestingnessJob:
                 f"not trained on, with shuffled answers {measured(Estimate(*report.null_auroc))}.",
             ],
             Figure(figure(report), "Held-out figures", measured_on),
-            (),
+            [Section("The figures", (), (), [table(report)])],
             WORDS,
             LIMITS,
             None,
@@ -82,6 +82,15 @@ class InterestingnessJob:
             step_seconds(self.steps),
         )
         write_text(step.folder / "report.html", render_page(page))
+
+
+def table(report: InterestReport) -> Table:
+    """Every figure with its interval."""
+    names = ("auroc", "null_auroc", "balanced_accuracy", "accuracy")
+    rows = [[name.replace("_", " "), Estimate(*getattr(report, name))] for name in names]
+    return Table(
+        "held-out figures", "By stratified cross-validation", [Column("figure"), Column("value")], rows
+    )
 
 
 def figure(report: InterestReport, standalone: bool = False) -> Callable[[int], str]:
