@@ -13,6 +13,7 @@ from interp.compare.detection import measurable
 from interp.compare.labelled import Reading, read_labelled
 from interp.compare.probe import Probes, train_probes
 from interp.corpus.document import Corpus
+from interp.errors import UserError
 from interp.features.space import FeatureSpace, polarities
 from interp.subject import Site, Subject
 from interp.track.step import Step
@@ -67,6 +68,12 @@ def find_known(
     least = options.least_positives
     kept = measurable(select.tokens, report.tokens, least) & (explain.tokens.labels.sum(0) >= least)
     places = kept.nonzero()[:, 0].tolist()
+    if len(places) < 2:
+        raise UserError(
+            f"{len(places)} concepts have {least} sampled tokens of every split",
+            "features.least_positives",
+            "ask for fewer, or give more text (corpus, features.sampled_tokens)",
+        )
     names = [corpus.label_names[place] for place in places]
     labels = select.tokens.labels[:, places]
     probes = train_probes(
