@@ -26,8 +26,6 @@ from interp.mining.exemplars import Mined
 from interp.subject import Subject
 from interp.track.progress import Progress
 
-PROMPT_TOKENS = 8
-
 
 class FeatureScorer:
     """Reads the text of all features once, then scores one feature's candidates after the other."""
@@ -67,7 +65,10 @@ class FeatureScorer:
             subject, corpus, features, mined, "select", options.texts, context_size, config.seed, progress
         )
         self._mined, self._features = mined, features
-        self._continuer = self._start(subject) if options.prompts else None
+        self._continuer: Continuer | None = None
+        if options.prompts:
+            shown = self._random[0][: options.prompts]
+            self._continuer = Continuer.behind(subject, shown, options.new_tokens)
         self._truth: list[Excerpt] = excerpts(subject, truth[0])
 
     async def score(
@@ -110,12 +111,6 @@ class FeatureScorer:
                     value = (await intervention(judge, candidate, continuations)).score.auroc[0]
                 row[f"score: intervention{by}, AUROC"] = value
         return row | {"score: length of the words": float(len(candidate.text))}
-
-    def _start(self, subject: Subject) -> Continuer:
-        """Prompts are the first tokens of random windows."""
-        options = self._config.scores
-        rows = [one.window.tokens[:PROMPT_TOKENS].tolist() for one in self._random[0]]
-        return Continuer(subject, [row for row in rows if row][: options.prompts], options.new_tokens)
 
     def _continued(self, place: int) -> Continuations | None:
         if self._continuer is None:

@@ -22,6 +22,7 @@ from experiments._describe_scores import Scorers, Texts
 from experiments._describe_store import RowWriter
 from experiments._dictionary_steps import mine_spaces, mined_by_space, train_dictionary
 from experiments.describe import Config
+from interp.corpus.document import Split
 from interp.corpus.source import open_corpus
 from interp.describe.candidate import Candidate, Explained, Explainer
 from interp.describe.evidence import Evidence
@@ -135,29 +136,18 @@ class DescribeJob:
     def choose(self, step: Step, features: Sequence[FeatureRef], scorers: Scorers, explained: Path) -> None:
         """The best description of each feature and explainer, by its score on the select split."""
         written = self._candidates(explained, features)
-        journal = Journal(step.scratch / "chosen.jsonl")
-        places = {feature.key: place for place, feature in enumerate(features)}
-        with step.progress.task("choosing descriptions", len(features), "features") as advance:
-            for part in self._parts(features, journal, advance):
-                texts = scorers.texts(part, "select", step.progress)
 
-                async def one(
-                    place: int, part: Sequence[FeatureRef] = part, texts: list[Texts] = texts
-                ) -> None:
-                    key = part[place].key
-                    values = [
-                        await asyncio.gather(
-                            *(scorers.choice(c, texts[place], self.config.choose_by) for c in candidates)
-                        )
-                        for candidates in written[places[key]]
-                    ]
-                    journal.add(key, values)
-                    advance(1)
+        async def work(place: int, texts: Texts) -> list[list[float]]:
+            by = self.config.choose_by
+            return [
+                list(await asyncio.gather(*(scorers.choice(one, texts, by) for one in candidates)))
+                for candidates in written[place]
+            ]
 
-                self._together(one, len(part))
+        found = self._each(step, "choosing descriptions", features, scorers, "select", work)
         chosen = []
         for feature, candidates in zip(features, written, strict=True):
-            values = [np.array(v, dtype=float) for v in journal.done[feature.key]]
+            values = [np.array(v, dtype=float) for v in found[feature.key]]
             best = [int(np.nanargmax(v)) if len(v) and not np.isnan(v).all() else 0 for v in values]
             chosen.append(
                 [
@@ -170,29 +160,19 @@ class DescribeJob:
     def score(self, step: Step, features: Sequence[FeatureRef], scorers: Scorers, chosen: Path) -> None:
         """The chosen description and the first one on the report split, beside those of other features."""
         choices = read_choices(chosen)
-        journal = Journal(step.scratch / "scored.jsonl")
-        places = {feature.key: place for place, feature in enumerate(features)}
-        with step.progress.task("scoring descriptions", len(features), "features") as advance:
-            for part in self._parts(features, journal, advance):
-                texts = scorers.texts(part, "report", step.progress)
 
-                async def one(
-                    place: int, part: Sequence[FeatureRef] = part, texts: list[Texts] = texts
-                ) -> None:
-                    feature = part[place]
-                    continued = scorers.continued(feature, texts[place])
-                    found: list[Any] = []
-                    for number, choice in enumerate(choices[places[feature.key]]):
-                        nulls = self._nulls(choices, places[feature.key], number)
-                        found.append(
-                            await self._of_choice(scorers, feature, choice, texts[place], nulls, continued)
-                        )
-                    journal.add(feature.key, found)
-                    advance(1)
+        async def work(place: int, texts: Texts) -> list[dict[str, Any] | None]:
+            feature = features[place]
+            continued = scorers.continued(feature, texts)
+            found = []
+            for number, choice in enumerate(choices[place]):
+                nulls = self._nulls(choices, place, number)
+                found.append(await self._of_choice(scorers, feature, choice, texts, nulls, continued))
+            return found
 
-                self._together(one, len(part))
-        write_json(step.folder / "scored.json", [journal.done[feature.key] for feature in features])
-        results = [journal.done[feature.key] for feature in features]
+        done = self._each(step, "scoring descriptions", features, scorers, "report", work)
+        results = [done[feature.key] for feature in features]
+        write_json(step.folder / "scored.json", results)
         kinds = [source.kind for source in self.config.explainers]
         table = result_table(features, choices, results, self.populations, kinds)
         step.table("descriptions", table)
@@ -304,6 +284,32 @@ class DescribeJob:
         size = self.config.features_at_once
         for start in range(0, len(left), size):
             yield left[start : start + size]
+
+    def _each(
+        self,
+        step: Step,
+        what: str,
+        features: Sequence[FeatureRef],
+        scorers: Scorers,
+        split: Split,
+        work: Callable[[int, Texts], Awaitable[Any]],
+    ) -> dict[str, Any]:
+        """Work on every feature with its text of a split; results by the feature's key, kept as they come."""
+        journal = Journal(step.scratch / "done.jsonl")
+        places = {feature.key: place for place, feature in enumerate(features)}
+        with step.progress.task(what, len(features), "features") as advance:
+            for part in self._parts(features, journal, advance):
+                texts = scorers.texts(part, split, step.progress)
+
+                async def one(
+                    place: int, part: Sequence[FeatureRef] = part, texts: list[Texts] = texts
+                ) -> None:
+                    key = part[place].key
+                    journal.add(key, await work(places[key], texts[place]))
+                    advance(1)
+
+                self._together(one, len(part))
+        return journal.done
 
     def _together(self, work: Work, n: int) -> None:
         """Work on n features at once; what has finished is in the journal, whatever becomes of the rest."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import pandas as pd
 
 from experiments.describe import Config
@@ -181,7 +180,7 @@ class DescribePage:
                 row["feature"],
                 row["explainer"][3:],
                 row["text"] or "(none)",
-                *(_number(row[kind]) for kind in self.kinds),
+                *(row[kind] for kind in self.kinds),
             ]
             for row in ordered.to_dict("records")
         ]
@@ -189,9 +188,4 @@ class DescribePage:
 
     def _mean(self, values: "pd.Series[float]") -> Estimate:
         known = values.astype(float).dropna().to_numpy()
-        mean, low, high = mean_interval(known, self.config.seed)
-        return Estimate(_number(mean), _number(low), _number(high))
-
-
-def _number(value: float) -> float | None:
-    return float(value) if value is not None and np.isfinite(value) else None
+        return Estimate(*mean_interval(known, self.config.seed))

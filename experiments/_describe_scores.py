@@ -23,12 +23,11 @@ from interp.describe.scorers.simulation import simulation
 from interp.describe.scorers.texts import JudgedTexts, gather_texts
 from interp.describe.windows import gather_report
 from interp.features.ref import FeatureRef
+from interp.intervals import mean_and_central
 from interp.mining.exemplars import Mined
 from interp.store.rows import ScoreRow
 from interp.subject import Subject
 from interp.track.progress import Progress
-
-PROMPT_TOKENS = 8
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,8 @@ class Scorers:
         if not options.prompts:
             return None
         if self._continuer is None:
-            prompts = [one.window.tokens[:PROMPT_TOKENS].tolist() for one in texts.random[: options.prompts]]
-            self._continuer = Continuer(self._subject, prompts, options.new_tokens)
+            shown = texts.random[: options.prompts]
+            self._continuer = Continuer.behind(self._subject, shown, options.new_tokens)
         statistics = self._mined[feature.space.name].statistics(feature.space.name)
         return self._continuer.continued(feature, statistics, options.strength, self._seed)
 
@@ -160,7 +159,7 @@ class Scorers:
         return [
             ScoreRow(
                 "agreement", f"{self._simulator.name}: {concept}", "report", own.value, own.low, own.high,
-                *_central(others), own.n, own.failures,
+                *mean_and_central(others), own.n, own.failures,
             )
         ]  # fmt: skip
 
@@ -190,11 +189,3 @@ def _judged_rows(kind: str, scorer: str, found: JudgedScore) -> list[ScoreRow]:
             found.failures,
         ),
     ]  # fmt: skip
-
-
-def _central(values: np.ndarray) -> tuple[float, float, float]:
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return (float("nan"),) * 3
-    low, high = np.quantile(known, [0.025, 0.975])
-    return float(known.mean()), float(low), float(high)

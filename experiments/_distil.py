@@ -29,6 +29,7 @@ from interp.distil.examples import (
     ExplainerExample,
     around_peak,
     held_out,
+    quoted,
     simulator_examples,
 )
 from interp.distil.sets import write_sets
@@ -180,14 +181,23 @@ class DistilJob:
                     "no words, student": _score(student, Candidate("", writer.name), windows),
                 }
                 table.append(
-                    {"feature": feature.key, "teacher": candidate.text, "student": written[place], **scored}
+                    {
+                        "feature": feature.key,
+                        "teacher": candidate.text,
+                        "student": written[place],
+                        "named": _named_too(written[place], candidate.text),
+                        "named of another": _named_too(written[place], stranger.text),
+                        **scored,
+                    }
                 )
                 advance(1)
         frame = pd.DataFrame(table)
         step.table("held_out", frame)
         step.metric("held_out/features", len(frame), headline=True)
         step.metric("held_out/same_words", float((frame["teacher"] == frame["student"]).mean()))
-        for name in list(frame.columns)[3:]:
+        for name in ("named", "named of another"):
+            step.metric(f"words/{name.replace(' ', '_')}", float(frame[name].mean()), headline=True)
+        for name in list(frame.columns)[5:]:
             values = frame[name].to_numpy(dtype=float)
             mean, low, high = mean_interval(values[~np.isnan(values)], config.seed)
             key = name.replace("'", "").replace(", ", "_by_").replace(" ", "_")
@@ -227,6 +237,12 @@ def _score(
 ) -> float:
     found = asyncio.run(simulation(simulator, candidate, *windows))
     return found.correlations.both.value
+
+
+def _named_too(student: str, teacher: str) -> float:
+    """The share of the pieces of text that the student names that the teacher names, too; NaN without."""
+    named = quoted(student)
+    return len(named & quoted(teacher)) / len(named) if named else float("nan")
 
 
 def _lines(file: Path) -> list[str]:

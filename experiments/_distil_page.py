@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import pandas as pd
 
 from experiments.distil import Config
@@ -27,6 +26,8 @@ WORDS = (
     ("Student", "A small language model, fine-tuned to write the teacher's sentences from highlighted "
      "excerpts, and another to give each token of a text its activation from such a sentence."),
     ("Held out", "Features, and text, that no student has seen."),
+    ("Named", "The share of the pieces of text in the student's quotation marks that stand in the teacher's, "
+     "too; in those of another feature for the null."),
     ("No words", "The student simulates an empty description: what it knows without one."),
 )  # fmt: skip
 LIMITS = (
@@ -85,7 +86,11 @@ class DistilPage:
         )
 
     def _verdict(self) -> str:
-        said = []
+        own, null = self._mean("named"), self._mean("named of another")
+        said = [
+            f"of the pieces of text that the student names, the teacher names {measured(own)} "
+            f"({interval(own)}), for another feature {measured(null)}"
+        ]
         for own, null, label in SIMULATED[1:]:
             gap = self._mean_of(self.table[own] - self.table[null])
             score = self._mean(own)
@@ -98,7 +103,7 @@ class DistilPage:
         return f"{text[:1].upper()}{text[1:]}; the teacher itself reaches {measured(teacher)}."
 
     def _figures(self) -> Section:
-        names = [name for name in self.table if ", " in str(name)]
+        names = [name for name in self.table if ", " in str(name) or str(name).startswith("named")]
         rows = [[str(name), self._mean(str(name)), int(self.table[name].isna().sum())] for name in names]
         columns = [Column("words, simulator"), Column("mean score"), Column("undefined", places=0)]
         return Section(
@@ -113,8 +118,8 @@ class DistilPage:
                 row["feature"],
                 row["teacher"],
                 row["student"],
-                _number(row[SIMULATED[1][0]]),
-                _number(row[SIMULATED[2][0]]),
+                row[SIMULATED[1][0]],
+                row[SIMULATED[2][0]],
             ]
             for row in self.table.to_dict("records")
         ]
@@ -129,9 +134,4 @@ class DistilPage:
 
     def _mean_of(self, values: "pd.Series[float]") -> Estimate:
         known = values.astype(float).dropna().to_numpy()
-        mean, low, high = mean_interval(known, self.config.seed)
-        return Estimate(_number(mean), _number(low), _number(high))
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+        return Estimate(*mean_interval(known, self.config.seed))

@@ -34,6 +34,21 @@ def share_interval(count: int, n: int) -> tuple[float, float, float]:
     return count / n, float(found.low), float(found.high)
 
 
+def central(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """The ends of the central 95% of the values that are numbers; NaN without any."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def mean_and_central(values: Float[np.ndarray, " n"]) -> tuple[float, float, float]:
+    """The mean of the values that are numbers, and the ends of their central 95%; NaN without any."""
+    known = values[~np.isnan(values)]
+    return (float(known.mean()) if len(known) else float("nan"), *central(known))
+
+
 @lru_cache(maxsize=64)
 def bootstrap_counts(
     seed: int, sizes: tuple[int, ...], draws: int

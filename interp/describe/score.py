@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.describe.evidence import Window
-from interp.intervals import bootstrap_counts
+from interp.intervals import bootstrap_counts, central
 
 Statistics = Float[np.ndarray, "window 6"]
 """For each window n, Σx, Σy, Σxy, Σx², Σy² of predictions x and truths y over the tokens that count."""
@@ -99,8 +99,8 @@ def score(
         [float(correlation(sum((rows.sum(axis=0) for rows in other), np.zeros(6)))) for other in nulls]
     )
     defined = others[~np.isnan(others)]
-    low, high = _central(boot) if not np.isnan(value) and sum(map(len, strata)) > 1 else (np.nan, np.nan)
-    null_low, null_high = _central(others)
+    low, high = central(boot) if not np.isnan(value) and sum(map(len, strata)) > 1 else (np.nan, np.nan)
+    null_low, null_high = central(others)
     return Score(
         value=value,
         low=low,
@@ -145,12 +145,3 @@ def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
         return np.nan
     p, n = np.asarray(positive)[:, None], np.asarray(negative)[None, :]
     return float((p > n).mean() + 0.5 * (p == n).mean())
-
-
-def _central(values: Float[np.ndarray, " value"]) -> tuple[float, float]:
-    """The central 95% of the values that are defined."""
-    defined = values[~np.isnan(values)]
-    if not len(defined):
-        return np.nan, np.nan
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return float(low), float(high)

@@ -1,6 +1,7 @@
 """What a student is taught by: prompts with the teacher's description, texts with classes of activation."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -42,9 +43,9 @@ def held_out(feature: str, share: float, seed: int) -> bool:
 
 
 def classes_of(excerpt: Excerpt, largest: float) -> Int[np.ndarray, " token"]:
-    """Activations as whole tenths of the feature's largest, rounded up, so that 0 is silence only."""
+    """Activations as whole tenths of the feature's largest, to the nearest; neurons are never silent."""
     share = np.clip(excerpt.values / largest, 0, 1) if largest > 0 else np.zeros(len(excerpt.values))
-    classes = np.ceil(share * (CLASSES - 1) - 1e-9).astype(np.int64)
+    classes = np.rint(share * (CLASSES - 1)).astype(np.int64)
     return np.where(excerpt.counts, classes, -100)
 
 
@@ -59,6 +60,11 @@ def simulator_examples(
         )
         for one in excerpts
     ]  # fmt: skip
+
+
+def quoted(description: str) -> set[str]:
+    """The pieces of text that a description by patterns names, in quotation marks."""
+    return {piece.strip() for piece in re.findall("“([^”]*)”", description)}
 
 
 def around_peak(excerpt: Excerpt, before: int, after: int) -> Excerpt:

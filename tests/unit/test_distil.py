@@ -28,7 +28,7 @@ def excerpt(values: tuple[float, ...] = (0.0, 4.0, 1.0, 0.0)) -> Excerpt:
 
 
 def test_classes_are_tenths_of_the_largest_and_context_has_none():
-    assert classes_of(excerpt((9.0, 4.0, 1.0, 0.0)), 4.0).tolist() == [-100, 10, 3, 0]
+    assert classes_of(excerpt((9.0, 4.0, 1.0, 0.0)), 4.0).tolist() == [-100, 10, 2, 0]
     assert classes_of(excerpt(), 0.0).tolist() == [-100, 0, 0, 0]
 
 
@@ -59,7 +59,7 @@ def test_sets_are_read_back_and_share_no_feature(tmp_path: Path):
             roles = [turn["role"] for turn in json.loads(lines[0])["messages"]]
             assert roles[-1] == "assistant"
     row = load_from_disk(str(tmp_path / "sets" / "simulator" / "dataset"))["train"][0]
-    assert (row["text"], row["classes"]) == ("so import os now", [-100, 10, 3, 0])
+    assert (row["text"], row["classes"]) == ("so import os now", [-100, 10, 2, 0])
     answer = json.loads((tmp_path / "sets/explainer/train.jsonl").read_text().splitlines()[0])
     assert answer["messages"][-1]["content"] == f"[DESCRIPTION]: {SAID}"
 

@@ -22,6 +22,8 @@ from interp.features.statistics import FeatureStatistics
 from interp.intervene import AtQuantile, Clamp
 from interp.subject.subject import Subject
 
+PROMPT_TOKENS = 8
+
 
 @dataclass(frozen=True)
 class Continuations:
@@ -55,6 +57,12 @@ class Continuer:
         self._tokens, self._mask = subject.pad([[*bos, *prompt] for prompt in prompts])
         self._new_tokens = new_tokens
         self._free = self._write()
+
+    @classmethod
+    def behind(cls, subject: Subject, excerpts: Sequence[Excerpt], new_tokens: int) -> "Continuer":
+        """Prompts that are the first tokens of some excerpts."""
+        rows = [one.window.tokens[:PROMPT_TOKENS].tolist() for one in excerpts]
+        return cls(subject, [row for row in rows if row], new_tokens)
 
     def continued(
         self, feature: FeatureRef, statistics: FeatureStatistics, strength: float | int, seed: int = 0

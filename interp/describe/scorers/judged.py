@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.describe.candidate import Candidate, Judge, Shown
-from interp.intervals import bootstrap_counts
+from interp.intervals import bootstrap_counts, central, mean_and_central
 
 YES = 0.5
 """From which rating on a judge says yes."""
@@ -60,7 +60,7 @@ async def judged(
     others = np.array([[_accuracy(*part), _auroc(*part)] for part in parts[1:]]).reshape(-1, 2)
     together = paired and len(yes) == len(no) == len(positives)
     accuracy, auroc = accuracy_and_auroc(yes, no, draws, seed, together)
-    null_accuracy, null_auroc = (_null(others[:, column]) for column in range(2))
+    null_accuracy, null_auroc = (mean_and_central(others[:, column]) for column in range(2))
     failures = [len(shown) - len(y) - len(n) for y, n in parts]
     n_null = int((~np.isnan(others).any(axis=1)).sum())
     return JudgedScore(
@@ -102,14 +102,4 @@ def accuracy_and_auroc(
     with_it, without = counts[0], counts[-1]
     accuracies = (with_it @ (yes >= YES) / len(yes) + without @ (no < YES) / len(no)) / 2
     areas = ((with_it @ _higher(yes, no)) * without).sum(axis=1) / (len(yes) * len(no))
-    return (_accuracy(yes, no), *_central(accuracies)), (_auroc(yes, no), *_central(areas))
-
-
-def _null(values: Float[np.ndarray, " _"]) -> Interval:
-    known = values[~np.isnan(values)]
-    return (float(known.mean()), *_central(known)) if len(known) else (float("nan"),) * 3
-
-
-def _central(values: Float[np.ndarray, " _"]) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    return (_accuracy(yes, no), *central(accuracies)), (_auroc(yes, no), *central(areas))
