@@ -1,5 +1,6 @@
 """A window as a language model sees it: pieces of text, and what one feature does on each."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +47,11 @@ class Excerpt:
     def ends(self) -> Int[np.ndarray, " token"]:
         """The offset in `text`, in characters, at which each token ends."""
         return np.cumsum([len(piece) for piece in self.pieces], dtype=np.int64)
+
+    @cached_property
+    def listed(self) -> str:
+        """The texts of the tokens as a JSON list."""
+        return json.dumps(self.pieces, ensure_ascii=False)
 
     @property
     def peak(self) -> float:

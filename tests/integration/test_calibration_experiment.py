@@ -12,7 +12,7 @@ SMALL = (
     "corpus.documents=700", "mining.context_size=64", "mining.sampled_tokens=1500",
     "sae.training_tokens=8192",
     "sae.n_latents=64", "sae.context_size=64", "features.max_tokens=6000", "features.sampled_tokens=3600",
-    "features.least_positives=90",
+    "features.least_positives=130",
     "features.of_each=1", "candidates.patterns=2", "candidates.meagre=1",
     "candidates.foreign=1", "candidates.concepts=1", "scores.random_windows=10", "scores.texts=8",
     "scores.truth_windows=60", "scores.prompts=3", "scores.new_tokens=4",

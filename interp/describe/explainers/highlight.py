@@ -1,6 +1,7 @@
 """Mark the tokens on which a feature fires: `{{ }}` around runs of them, told apart from the text's own."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from jaxtyping import Bool
@@ -95,15 +96,17 @@ def _joined(units: Sequence[str]) -> str:
 
 def _runs(pieces: Sequence[str], marked: Bool[np.ndarray, " token"]) -> list[tuple[str, bool]]:
     """Neighbouring tokens of a kind as one text; an empty piece belongs to the character it is a part of."""
-    runs: list[tuple[str, bool]] = []
-    begun = False  # whether a part of the character to come is marked
-    for piece, marked_here in zip(pieces, marked.tolist(), strict=True):
-        on = begun or marked_here
-        begun = on and not piece
-        if not piece:
-            continue
-        if runs and runs[-1][1] == on:
-            runs[-1] = (runs[-1][0] + piece, on)
-        else:
-            runs.append((piece, on))
+    on = marked.tolist()
+    if "" in pieces:
+        begun = False  # whether a part of the character to come is marked
+        for place, piece in enumerate(pieces):
+            on[place] = begun or on[place]
+            begun = on[place] and not piece
+        kept = [place for place, piece in enumerate(pieces) if piece]
+        pieces, on = [pieces[place] for place in kept], [on[place] for place in kept]
+    runs, start = [], 0
+    for kind, group in groupby(on):
+        end = start + len(list(group))
+        runs.append(("".join(pieces[start:end]), kind))
+        start = end
     return runs

@@ -1,7 +1,6 @@
 """Ask a language model for the activations as JSON: every token of several excerpts in one call."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
@@ -57,7 +56,7 @@ class StructuredSimulator:
         self, description: str, excerpts: Sequence[Excerpt]
     ) -> list[Float[np.ndarray, " _"] | None]:
         lines = [
-            f"Excerpt {number} ({len(one.pieces)} tokens): {json.dumps(one.pieces, ensure_ascii=False)}"
+            f"Excerpt {number} ({len(one.pieces)} tokens): {one.listed}"
             for number, one in enumerate(excerpts, start=1)
         ]
         messages = self._prompt.messages(self._few_shot, description=description, excerpts="\n".join(lines))
