@@ -47,7 +47,7 @@ class Config(ExperimentConfig):
     """The most held-out features that are scored."""
     explainer: ExplainerTuning = ExplainerTuning(steps=300, batch_size=8)
     """How the explainer is trained."""
-    simulator: Tuning = Tuning(steps=1500)
+    simulator: Tuning = Tuning(steps=600)
     """How the simulator is trained."""
 
 

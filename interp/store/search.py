@@ -21,8 +21,8 @@ from interp.store.index_exact import ExactIndex
 from interp.store.store import Store
 
 IndexKind = Literal["auto", "exact", "annoy"]
-EXACT_UP_TO = 4_000_000
-"""Vectors up to which `auto` reads all of them: some 30 ms a query for each half million on two cores."""
+EXACT_UP_TO = 1_000_000
+"""Vectors up to which `auto` reads all of them; what that costs is in benchmarks/RESULTS.md."""
 AT_ONCE = 4096
 
 
