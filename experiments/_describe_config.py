@@ -108,6 +108,21 @@ SimulatorSource = Annotated[
 AnyJudgeSource = Annotated[SimulatedSource | JudgeSource, Field(discriminator="kind")]
 
 
+class TextsConfig(Section):
+    """On how much text descriptions are scored."""
+
+    random_windows: int = Field(30, ge=2)
+    """Random windows, the same for every feature."""
+    texts: int = Field(20, ge=2)
+    """Texts with the feature, and as many without (half of them hard negatives), that a judge sees."""
+    prompts: int = Field(0, ge=0)
+    """Beginnings of documents that the intervention score continues; 0 leaves it out."""
+    new_tokens: int = Field(16, ge=1)
+    """Tokens that are written behind each."""
+    strength: float = Field(2.0, gt=0)
+    """Where a feature is held for it: times what it exceeds on one token in 100,000."""
+
+
 def check_endpoints(endpoints: Mapping[str, Endpoint], *sources: Section) -> None:
     """Finds sources that name no endpoint, folders that are not there, and keys that are missing.
 

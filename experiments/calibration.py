@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from experiments._describe_config import JudgeSource, WordSimulatorSource, check_endpoints
+from experiments._describe_config import JudgeSource, TextsConfig, WordSimulatorSource, check_endpoints
 from experiments._dictionary_config import check_context
 from interp.config import ExperimentConfig, Section
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
@@ -49,21 +49,13 @@ class CandidatesConfig(Section):
     """Definitions of other concepts: those that the feature tells next best. The true one is always there."""
 
 
-class ScoresConfig(Section):
+class ScoresConfig(TextsConfig):
     """What the scores are computed on: the select split, as when a description is chosen."""
 
-    random_windows: int = Field(30, ge=2)
-    """Random windows, the same for every feature."""
-    texts: int = Field(20, ge=2)
-    """Texts with the feature, and as many without (half of them hard negatives), that a judge sees."""
-    truth_windows: int = Field(160, ge=2)
-    """Random windows of the report split on which the truth is measured."""
     prompts: int = Field(12, ge=0)
     """Beginnings of documents that the intervention score continues; 0 leaves it out."""
-    new_tokens: int = Field(16, ge=1)
-    """Tokens that are written behind each."""
-    strength: float = Field(2.0, gt=0)
-    """Where a feature is held for it: times what it exceeds on one token in 100,000."""
+    truth_windows: int = Field(160, ge=2)
+    """Random windows of the report split on which the truth is measured."""
 
 
 class Config(ExperimentConfig):

@@ -12,6 +12,7 @@ from experiments._describe_config import (
     PatternsSource,
     SimulatedSource,
     SimulatorSource,
+    TextsConfig,
     check_endpoints,
 )
 from experiments._dictionary_config import check_context
@@ -31,21 +32,11 @@ if TYPE_CHECKING:
     from interp.track.run import Run
 
 
-class ScoringConfig(Section):
-    """On how much text a description is scored."""
+class ScoringConfig(TextsConfig):
+    """On how much text of the report split a description is scored; agreement is on the random windows."""
 
-    random_windows: int = Field(30, ge=2)
-    """Random windows, the same for every feature; agreement with the corpus' labels is measured on them."""
-    texts: int = Field(20, ge=2)
-    """Texts with the feature, and as many without (half of them hard negatives), that a judge sees."""
     nulls: int = Field(8, ge=1)
     """Other features' descriptions, scored on the same text."""
-    prompts: int = Field(0, ge=0)
-    """Beginnings of documents that the intervention score continues; 0 leaves it out."""
-    new_tokens: int = Field(16, ge=1)
-    """Tokens that are written behind each."""
-    strength: float = Field(2.0, gt=0)
-    """Where a feature is held for it: times what it exceeds on one token in 100,000."""
 
 
 class StoreConfig(Section):

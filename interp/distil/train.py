@@ -1,6 +1,7 @@
 """Fine-tune a local model as an explainer or as a simulator; LoRA, or all weights of a small one."""
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,11 @@ class ExplainerTuning(Tuning):
 
 def check_installed() -> None:
     """Raises UserError where the extra `distill` is missing."""
-    try:
-        import peft  # noqa: F401 (only whether it is there)
-        import trl  # noqa: F401
-    except ImportError:
+    missing = [name for name in ("trl", "peft") if find_spec(name) is None]
+    if missing:
         raise UserError(
-            "trl and peft are not installed", "distillation", "pip install 'interp[distill]'"
-        ) from None
+            f"{' and '.join(missing)} cannot be found", "distillation", "pip install 'interp[distill]'"
+        )
 
 
 def train_explainer(

@@ -4,6 +4,7 @@ A condition is a mask over the catalogue of a store (a row for each description)
 `not` are exact, polarities included. Conditions on a prompt are given what the subject computed for it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +21,12 @@ Side = tuple[str, int, int]
 """A feature's space, its id and its polarity."""
 
 
-class Filter:
+class Filter(ABC):
     """A condition on descriptions."""
 
+    @abstractmethod
     def mask(self, store: Store, catalogue: pd.DataFrame) -> Mask:
         """True for the rows of the catalogue that meet it."""
-        raise NotImplementedError
 
     def __and__(self, other: "Filter") -> "Filter":
         return And((self, other))
