@@ -1,6 +1,6 @@
 """What a subject answers to questions, under whatever interventions are active."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,24 +48,35 @@ class Outcome:
         )
 
 
-@torch.no_grad()
 def ask(subject: Subject, questions: Sequence[Question], prompts_per_batch: int = 128) -> Outcome:
     """The answers to all questions, in their order; prompts of like length share a batch."""
-    order = sorted(range(len(questions)), key=lambda place: len(questions[place].prompt))
     answer, foil = np.full(len(questions), np.nan), np.full(len(questions), np.nan)
     top = np.zeros(len(questions), dtype=np.int64)
-    for start in range(0, len(order), prompts_per_batch):
-        places = order[start : start + prompts_per_batch]
+    prompts = [question.prompt for question in questions]
+    for places, logits in last_logits(subject, prompts, prompts_per_batch):
         asked = [questions[place] for place in places]
-        tokens, mask = subject.pad([question.prompt for question in asked])
-        last = torch.full((len(tokens),), tokens.shape[1] - 1)
-        logits = subject.logits_at(tokens, last, mask if (mask == 0).any() else None)
-        probability = logits.double().softmax(-1).cpu()
-        top[places] = logits.argmax(-1).cpu().numpy()
+        probability = logits.double().softmax(-1)
+        top[places] = logits.argmax(-1).numpy()
         answer[places] = _mass(probability, [question.answers for question in asked])
         foil[places] = _mass(probability, [question.foils for question in asked])
     right = np.array([t in question.answers for t, question in zip(top, questions, strict=True)], dtype=bool)
     return Outcome(answer, foil, top, right)
+
+
+@torch.no_grad()
+def last_logits(
+    subject: Subject, prompts: Sequence[Sequence[int]], prompts_per_batch: int = 128
+) -> Iterator[tuple[list[int], Float[Tensor, "prompt d_vocab"]]]:
+    """The logits after the last token of every prompt, with the places of these prompts, batch by batch.
+
+    Prompts (token ids, no beginning-of-sequence token) of like length share a batch.
+    """
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    for start in range(0, len(order), prompts_per_batch):
+        places = order[start : start + prompts_per_batch]
+        tokens, mask = subject.pad([prompts[place] for place in places])
+        last = torch.full((len(tokens),), tokens.shape[1] - 1)
+        yield places, subject.logits_at(tokens, last, mask if (mask == 0).any() else None).cpu()
 
 
 def _mass(

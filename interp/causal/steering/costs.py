@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.causal.pick import concept_number
+from interp.causal.side_effects import prediction_costs
 from interp.causal.steering.by_rows import ByRows
 from interp.corpus.batches import collate, rows_of
 from interp.corpus.document import Corpus, Split, split_of
@@ -94,9 +95,7 @@ def costs(
     with subject.intervene(ByRows([(neutral.rows_per_concept, edits[name]) for name in neutral.concepts])):
         resid, log_probs = _read(subject, neutral.tokens, site)
     clean, counts = neutral.log_probs[:, :-1], neutral.counts[:, 1:]
-    steered, following = log_probs[:, :-1], neutral.tokens[:, 1:, None]
-    kl = (clean.exp() * (clean - steered)).sum(-1)
-    extra = (clean - steered).gather(-1, following)[..., 0]
+    kl, extra = prediction_costs(clean, log_probs[:, :-1], neutral.tokens[:, 1:])
     size, own = (resid - neutral.resid).norm(dim=-1), neutral.resid.norm(dim=-1)
     norm, usual = _mean(size, neutral.counts), _mean(own, neutral.counts)
     return pd.DataFrame(

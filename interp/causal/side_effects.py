@@ -1,0 +1,94 @@
+"""What a change does to predictions where it is not meant to do anything: on neutral text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.causal.outcome import last_logits
+from interp.corpus.document import Corpus, Split, split_of
+from interp.errors import UserError
+from interp.subject.forward import Intervention
+from interp.subject.subject import Subject
+
+
+@dataclass(frozen=True, eq=False)
+class Neutral:
+    """Texts with what the unchanged subject predicts after each.
+
+    `prompts` are token ids without a beginning-of-sequence token, `following` the token that comes next in
+    the text, `log_probs` the subject's own log-probabilities.
+    """
+
+    prompts: tuple[tuple[int, ...], ...]
+    following: Int[Tensor, " text"]
+    log_probs: Float[Tensor, "text d_vocab"]
+
+
+def neutral_beginnings(
+    subject: Subject, corpus: Corpus, count: int, *, seed: int = 0, split: Split = "report", longest: int = 64
+) -> Neutral:
+    """The beginnings of `count` documents of a split, each cut at a random place in its first tokens.
+
+    Raises:
+        UserError: the split has fewer documents of two tokens or more.
+    """
+    rng = np.random.default_rng(seed)
+    prompts, following = [], []
+    for index in range(len(corpus)):
+        document = corpus[index]
+        if len(document.tokens) > 1 and split_of(document.hash) == split:
+            cut = int(rng.integers(1, min(len(document.tokens), longest)))
+            prompts.append(tuple(document.tokens[:cut].tolist()))
+            following.append(int(document.tokens[cut]))
+        if len(prompts) == count:
+            return neutral_prompts(subject, prompts, following)
+    raise UserError(
+        f"only {len(prompts)} documents of the {split} split can be cut",
+        corpus.name,
+        "ask for fewer, or give more",
+    )
+
+
+def neutral_prompts(
+    subject: Subject, prompts: Sequence[Sequence[int]], following: Sequence[int] | None = None
+) -> Neutral:
+    """Prompts of your own; without `following`, the subject's own likeliest tokens take its place."""
+    log_probs = _log_probs(subject, prompts)
+    after = log_probs.argmax(-1) if following is None else torch.tensor(following)
+    return Neutral(tuple(map(tuple, prompts)), after, log_probs)
+
+
+def side_effects(
+    subject: Subject, neutral: Neutral, edits: Sequence[Intervention], **names: str | float | int
+) -> pd.DataFrame:
+    """A row for each text: what the interventions do to the prediction after it, in nats.
+
+    `kl` is KL(unchanged || changed) of the next token, `extra` the rise of the cross-entropy.
+    """
+    with subject.intervene(*edits):
+        changed = _log_probs(subject, neutral.prompts)
+    kl, extra = prediction_costs(neutral.log_probs, changed, neutral.following)
+    return pd.DataFrame({**names, "text": np.arange(len(kl)), "kl": kl.numpy(), "extra": extra.numpy()})
+
+
+def prediction_costs(
+    clean: Float[Tensor, "*batch d_vocab"],
+    changed: Float[Tensor, "*batch d_vocab"],
+    following: Int[Tensor, "*batch"],
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """KL(clean || changed), and the rise of the cross-entropy of what follows, from log-probabilities."""
+    kl: Tensor = (clean.exp() * (clean - changed)).sum(-1)
+    extra: Tensor = (clean - changed).gather(-1, following[..., None])[..., 0]
+    return kl, extra
+
+
+def _log_probs(subject: Subject, prompts: Sequence[Sequence[int]]) -> Float[Tensor, "text d_vocab"]:
+    found = torch.empty(len(prompts), subject.d_vocab)
+    for places, logits in last_logits(subject, prompts):
+        found[places] = logits.float().log_softmax(-1)
+    return found
