@@ -1,0 +1,97 @@
+"""A behaviour to steer: pairs that a vector is made of, and questions on which it is chosen and reported."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from interp.corpus.questions import Question
+from interp.errors import UserError
+from interp.subject.subject import Subject
+from interp.vectors.contrastive import Pair
+from interp.vectors.tasks import PARTS
+
+KEYS = (
+    ("prompt", "positive", "negative"),
+    ("question", "answer_matching_behavior", "answer_not_matching_behavior"),
+)
+"""What a line is called, here and in Anthropic's model-written evaluations."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One behaviour. No question of one part is asked in another.
+
+    `pairs` show it and do not. In `choose` and `report`, `answers` show the behaviour and `foils` do not;
+    `prompted` are those of `report` with the behaviour asked for in words or shown by examples (empty where
+    there is no such prompt), in the same order.
+    """
+
+    name: str
+    pairs: tuple[Pair, ...]
+    choose: tuple[Question, ...]
+    report: tuple[Question, ...]
+    prompted: tuple[Question, ...] = ()
+
+
+def read_contrast(path: Path, subject: Subject, seed: int = 0) -> Contrast:
+    """A behaviour from a JSONL file of prompts, each with a completion that shows it and one that does not.
+
+    Keys `prompt`, `positive`, `negative`, or those of Anthropic's model-written evaluations. Four tenths of
+    the lines, drawn by the seed, become pairs (prompt and completion), two tenths are chosen on, four tenths
+    reported on: which first token comes, of the two where the completions part?
+
+    Raises:
+        UserError: a line cannot be used (says which), or there are fewer than five.
+    """
+    rows: list[tuple[Pair, Question]] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip():
+            rows.append(_row(line, f"{path}, line {number}", subject, path.stem))
+    if len(rows) < 5:
+        raise UserError(f"{len(rows)} pairs do not fill three parts", str(path), "give at least five")
+    drawn = Random(f"{path.stem} {seed}").sample(rows, len(rows))
+    made = max(2, round(PARTS[0] * len(drawn)))
+    chosen = max(made + 1, round((PARTS[0] + PARTS[1]) * len(drawn)))
+    return Contrast(
+        path.stem,
+        tuple(pair for pair, _ in drawn[:made]),
+        tuple(question for _, question in drawn[made:chosen]),
+        tuple(question for _, question in drawn[chosen:]),
+    )
+
+
+def _row(line: str, place: str, subject: Subject, group: str) -> tuple[Pair, Question]:
+    try:
+        values = json.loads(line)
+    except ValueError:
+        raise UserError("the line is not JSON", place, _FIX) from None
+    names = next(
+        (
+            keys
+            for keys in KEYS
+            if isinstance(values, dict) and all(isinstance(values.get(k), str) for k in keys)
+        ),
+        None,
+    )
+    if names is None:
+        raise UserError("a prompt or a completion is missing", place, _FIX)
+    prompt, positive, negative = (values[name] for name in names)
+    shown, other = subject.encode(prompt + positive), subject.encode(prompt + negative)
+    shared = _shared(shown, other)
+    if shared in (len(shown), len(other)):
+        raise UserError(
+            "one completion is the beginning of the other", place, "give completions that part somewhere"
+        )
+    question = Question(tuple(shown[:shared]), (shown[shared],), (other[shared],), group)
+    return Pair(tuple(shown), tuple(other)), question
+
+
+_FIX = 'write {"prompt": ..., "positive": ..., "negative": ...}'
+
+
+def _shared(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two texts share from their beginning."""
+    parted = (place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
+    return next(parted, min(len(first), len(second)))

@@ -1,0 +1,90 @@
+"""Contrastive activation addition: from texts that do not show a behaviour to texts that do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UserError
+from interp.subject.site import RESIDUAL_KINDS, Site, SiteKind
+from interp.subject.subject import Subject
+from interp.vectors.aggregate import Aggregate, aggregate
+from interp.vectors.read import read_at
+from interp.vectors.vector import Vector
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two texts, as token ids without a beginning-of-sequence token: one shows a behaviour, one does not."""
+
+    positive: tuple[int, ...]
+    negative: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PairReadings:
+    """The activations of both sides of every pair, by site [pair, *width], in single precision.
+
+    Read once, every way to aggregate and every layer comes from them.
+    """
+
+    positive: dict[Site, Float[Tensor, "pair *width"]]
+    negative: dict[Site, Float[Tensor, "pair *width"]]
+
+
+def read_pairs(
+    subject: Subject, pairs: Sequence[Pair], sites: Sequence[Site], position: int = -1
+) -> PairReadings:
+    """One padded pass over all texts, read at a position counted from their ends.
+
+    Raises:
+        UserError: fewer than two pairs, or a text is too short for the position.
+    """
+    if len(pairs) < 2:
+        raise UserError(f"{len(pairs)} pairs do not make a direction", "pairs", "give at least two")
+    texts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
+    found = read_at(subject, texts, sites, (position,))
+    return PairReadings(
+        {site: values[: len(pairs), 0] for site, values in found.items()},
+        {site: values[len(pairs) :, 0] for site, values in found.items()},
+    )
+
+
+def contrastive_vectors(
+    subject: Subject,
+    pairs: Sequence[Pair],
+    name: str,
+    *,
+    how: Aggregate = "mean",
+    kind: SiteKind = "resid_post",
+    position: int = -1,
+    layers: Sequence[int] | None = None,
+    readings: PairReadings | None = None,
+) -> list[Vector]:
+    """One vector for each layer, added with a coefficient (Rimsky et al. 2023, arXiv 2312.06681).
+
+    `position` -1 reads the last token; where the answer is a letter in brackets, the paper reads -2. `how`
+    is explained at `aggregate`. `readings` saves reading the pairs again.
+
+    Raises:
+        UserError: fewer than two pairs, a kind of site outside the residual stream, or a layer that the
+            subject lacks.
+    """
+    if kind not in RESIDUAL_KINDS:
+        raise UserError(
+            f"{kind} is not in the residual stream's space", "kind", f"use {', '.join(RESIDUAL_KINDS)}"
+        )
+    sites = [Site(kind, layer) for layer in (range(subject.n_layers) if layers is None else layers)]
+    read = read_pairs(subject, pairs, sites, position) if readings is None else readings
+    made = {"method": f"contrastive, {how}", "pairs": len(pairs), "position": position}
+    return [
+        Vector(
+            name,
+            site,
+            aggregate(read.positive[site], read.negative[site], how),
+            subject.name,
+            provenance=made,
+        )
+        for site in sites
+    ]

@@ -1,0 +1,125 @@
+"""Vectors on disk: a safetensors file, and beside it a card that says what is in it."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from interp.errors import UserError
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+from interp.track.files import atomic, write_text
+from interp.vectors.vector import Vector
+
+FORMAT = "interp vectors 1"
+
+
+def save_vectors(path: str | Path, vectors: Sequence[Vector]) -> Path:
+    """Writes vectors that are used together (or one) to `path`, and their card beside it, with suffix .md.
+
+    Raises:
+        UserError: no vector is given, or the disk is full.
+    """
+    if not vectors:
+        raise UserError("there is no vector to save", str(path), "give at least one")
+    path = Path(path)
+    described = [
+        {
+            "name": vector.name,
+            "site": str(vector.site),
+            "subject": vector.subject,
+            "use": vector.use,
+            "positions": vector.positions,
+            "provenance": dict(vector.provenance),
+        }
+        for vector in vectors
+    ]
+    tensors = {f"vector.{place}": vector.values.contiguous() for place, vector in enumerate(vectors)}
+    with atomic(path) as file:
+        save_file(tensors, file, metadata={"format": FORMAT, "vectors": json.dumps(described)})
+    write_text(path.with_suffix(".md"), card(vectors, path.name))
+    return path
+
+
+def load_vectors(path: str | Path, subject: Subject | None = None) -> list[Vector]:
+    """The vectors of a file.
+
+    Raises:
+        UserError: there is no such file, it holds something else, or a site or width does not fit `subject`.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise UserError("the file holds no vectors", str(path), "give a file that interp wrote")
+            vectors = [
+                Vector(
+                    known["name"],
+                    Site.parse(known["site"]),
+                    file.get_tensor(f"vector.{place}"),
+                    known["subject"],
+                    known["use"],
+                    known["positions"],
+                    known["provenance"],
+                )
+                for place, known in enumerate(json.loads(metadata["vectors"]))
+            ]
+    except FileNotFoundError:
+        raise UserError("there is no such file", str(path), "give a .safetensors file of vectors") from None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"the file cannot be read ({error})", str(path), "save the vectors again") from error
+    if subject is not None:
+        for vector in vectors:
+            vector.intervention(subject)
+    return vectors
+
+
+def parse_use(text: str) -> tuple[Path, float]:
+    """Reads FILE or FILE=COEFFICIENT, as the command line takes it.
+
+    Raises:
+        UserError: the coefficient is no finite number.
+    """
+    name, _, written = text.rpartition("=")
+    if not name:
+        return Path(text), 1.0
+    try:
+        coefficient = float(written)
+    except ValueError:
+        coefficient = math.nan
+    if not math.isfinite(coefficient):
+        raise UserError(f"{written!r} is no strength", f"--vector {text}", "write FILE or FILE=2.5")
+    return Path(name), coefficient
+
+
+def card(vectors: Sequence[Vector], title: str) -> str:
+    """What the vectors are, in Markdown: where they act, how, their length, and what they were made of."""
+    first = vectors[0]
+    lines = [
+        f"# {title}",
+        "",
+        f"Vectors for `{first.subject}`, used together.",
+        "",
+        "| name | site | used | positions | norm |",
+        "|---|---|---|---|---|",
+        *(f"| {v.name} | {v.site} | {v.use} | {v.positions} | {v.norm:.4g} |" for v in vectors),
+        "",
+        "Made of:",
+        "",
+        *(f"- {text}" for text in dict.fromkeys(_told(v.provenance) for v in vectors)),
+        "",
+        "```sh",
+        f"interp generate --subject {first.subject} --vector {title}=1.0 'a prompt'",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _told(provenance: Any) -> str:
+    return ", ".join(f"{key}: {json.dumps(value)}" for key, value in provenance.items()) or "not recorded"

@@ -1,0 +1,127 @@
+"""Function vectors: a task as the sum of what a few attention heads give at the end of its examples.
+
+Todd et al. 2023, "Function Vectors in Large Language Models" (arXiv 2310.15213).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.causal.outcome import ask
+from interp.causal.steering.by_rows import ByRows
+from interp.corpus.questions import Question
+from interp.errors import UserError
+from interp.subject.forward import Intervention
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+from interp.vectors.heads import Head, ReplaceHeads, check_heads
+from interp.vectors.read import read_at
+from interp.vectors.vector import Vector
+
+HeadOutputs = Float[Tensor, "layer head d_head"]
+ROWS = 512  # of one pass over several heads
+
+
+def mean_head_outputs(subject: Subject, prompts: Sequence[Sequence[int]]) -> HeadOutputs:
+    """Every head's mean output (`hook_z`, before the output projection) at the last token of the prompts."""
+    sites = [Site("head_out", layer) for layer in range(subject.n_layers)]
+    found = read_at(subject, prompts, sites)
+    return torch.stack([found[site][:, 0].double().mean(0).float() for site in sites])
+
+
+def indirect_effects(
+    subject: Subject, corrupted: Sequence[Question], means: HeadOutputs
+) -> Float[Tensor, "layer head"]:
+    """For every head, how much its mean output raises the answer's probability where the examples mislead.
+
+    Mean over the questions of p(answer | z of that head replaced at the last token) - p(answer), equations 4
+    and 5 of the paper; `corrupted` are prompts with shuffled answers. All heads of a layer share a pass.
+    """
+    clean = torch.from_numpy(ask(subject, corrupted).answer)
+    together = max(1, ROWS // len(corrupted))
+    effects = torch.empty(subject.n_layers, subject.n_heads)
+    same_length = sorted(corrupted, key=lambda question: len(question.prompt))
+    for layer in range(subject.n_layers):
+        for first in range(0, subject.n_heads, together):
+            heads = range(first, min(first + together, subject.n_heads))
+            groups: list[tuple[int, Sequence[Intervention]]] = [
+                (len(corrupted), [ReplaceHeads(subject, layer, {head: means[layer, head]})]) for head in heads
+            ]
+            p = _answers(subject, same_length, groups)
+            effects[layer, list(heads)] = (p - clean.mean()).float()
+    return effects
+
+
+def _answers(
+    subject: Subject, questions: Sequence[Question], groups: Sequence[tuple[int, Sequence[Intervention]]]
+) -> Float[Tensor, " group"]:
+    """The mean probability of the right answers under each group's interventions, in one pass."""
+    tokens, mask = subject.pad([question.prompt for question in questions])
+    rows = len(groups)
+    with torch.no_grad(), subject.intervene(ByRows(groups)):
+        last = torch.full((rows * len(tokens),), tokens.shape[1] - 1)
+        logits = subject.logits_at(tokens.repeat(rows, 1), last, mask.repeat(rows, 1))
+    p = logits.cpu().double().softmax(-1).view(rows, len(questions), -1)
+    found = torch.stack([p[:, i, list(question.answers)].sum(-1) for i, question in enumerate(questions)], 1)
+    return found.mean(1)
+
+
+def top_heads(effects: Float[Tensor, "layer head"], count: int) -> list[Head]:
+    """The heads with the largest effects, largest first."""
+    n_heads = effects.shape[1]
+    order = effects.flatten().argsort(descending=True, stable=True)[:count].tolist()
+    return [(place // n_heads, place % n_heads) for place in order]
+
+
+def set_heads(subject: Subject, heads: Sequence[Head], means: HeadOutputs) -> list[Intervention]:
+    """Gives these heads their mean outputs at the last token of the prompt.
+
+    Raises:
+        UserError: a head does not exist.
+    """
+    check_heads(subject, list(heads))
+    return [
+        ReplaceHeads(subject, layer, {head: means[layer, head] for at, head in heads if at == layer})
+        for layer in sorted({layer for layer, _ in heads})
+    ]
+
+
+def function_vector(
+    subject: Subject, heads: Sequence[Head], means: HeadOutputs, name: str, layer: int | None = None
+) -> Vector:
+    """The sum over heads of z @ W_O, added to the last token behind one layer (a third of them by default).
+
+    Equation 6 of the paper, without the output projection's bias, which belongs to no head.
+
+    Raises:
+        UserError: a head does not exist, no head is given, or norms stand between attention and the residual
+            stream (Gemma 2).
+    """
+    if not heads:
+        raise UserError("no head is given", f"function vector {name}", "give at least one")
+    check_heads(subject, list(heads))
+    total = torch.zeros(subject.d_model, dtype=torch.float64)
+    writers = {writer.site: writer for writer in subject.writers()}
+    for at, head in heads:
+        writer = writers[Site("attn_out", at)]
+        weight = writer.weight.T if writer.axis == 0 else writer.weight.reshape(-1, subject.d_model)
+        rows = weight[head * subject.d_head : (head + 1) * subject.d_head]
+        total += means[at, head].double() @ rows.detach().cpu().double()
+    where = subject.n_layers // 3 if layer is None else layer
+    made = {"method": "function vector", "heads": [list(head) for head in heads]}
+    return Vector(name, Site("resid_post", where), total, subject.name, positions="last", provenance=made)
+
+
+def layer_average(subject: Subject, prompts: Sequence[Sequence[int]], name: str) -> list[Vector]:
+    """The baseline: the mean `resid_post` at the last token of the examples, for each layer, added."""
+    sites = [Site("resid_post", layer) for layer in range(subject.n_layers)]
+    found = read_at(subject, prompts, sites)
+    made = {"method": "layer average", "prompts": len(prompts)}
+    return [
+        Vector(
+            name, site, found[site][:, 0].double().mean(0), subject.name, positions="last", provenance=made
+        )
+        for site in sites
+    ]

@@ -1,0 +1,269 @@
+"""Every method as one thing to configure: from pairs of a behaviour to settings that can be swept."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from interp.intervene.positions import Named
+from interp.subject.forward import Intervention
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+from interp.vectors.aggregate import Aggregate
+from interp.vectors.contrast import Contrast
+from interp.vectors.contrastive import contrastive_vectors, read_pairs
+from interp.vectors.control import random_like
+from interp.vectors.function import function_vector, indirect_effects, mean_head_outputs, top_heads
+from interp.vectors.in_context import in_context_vectors
+from interp.vectors.inference_time import Direction, inference_time_vectors, probe_heads
+from interp.vectors.sweep import SEVERAL, Setting
+from interp.vectors.task import task_vectors
+from interp.vectors.truthful import TruthfulEdit, TruthfulTraining, train_truthful_space
+from interp.vectors.vector import Vector
+
+Strengths = tuple[float, ...]
+
+
+class _Method(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    least_pairs: ClassVar[int] = 2
+
+    @abstractmethod
+    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+        """Everything that can be tried, made of the contrast's pairs, each with `draws` random nulls."""
+
+
+class Contrastive(_Method):
+    """Differences of the two sides' activations, added at one layer."""
+
+    kind: Literal["contrastive"] = "contrastive"
+    how: tuple[Aggregate, ...] = Field(("mean", "pca", "logistic"), min_length=1)
+    """How pairs become a direction: mean, pca, logistic."""
+    strengths: Strengths = (0.5, 1, 2, 4)
+    """Multiples of the mean difference's length at the layer; negative ones go the other way."""
+    positions: tuple[Named, ...] = ("last",)
+    """Where it is added: all, prompt, last, steps."""
+    read: int = -1
+    """Which token of a pair's texts is read, counted from the end; CAA's answers in brackets need -2."""
+
+    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+        """Every layer, aggregate, position and strength."""
+        sites = [Site("resid_post", layer) for layer in range(subject.n_layers)]
+        readings = read_pairs(subject, contrast.pairs, sites, self.read)
+        made = {
+            how: contrastive_vectors(
+                subject, contrast.pairs, contrast.name, how=how, position=self.read, readings=readings
+            )
+            for how in dict.fromkeys(("mean", *self.how))
+        }
+        return [
+            one_vector(
+                subject, f"contrastive, {how}", vector.scaled_to(mean.norm), strength, where, seed, draws
+            )
+            for how in self.how
+            for vector, mean in zip(made[how], made["mean"], strict=True)
+            if mean.norm
+            for strength in self.strengths
+            for where in self.positions
+        ]
+
+
+class Projection(_Method):
+    """The mean difference taken out of everything that writes to the residual stream."""
+
+    kind: Literal["projection"] = "projection"
+
+    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+        """The direction of every layer."""
+        found = []
+        for vector in contrastive_vectors(subject, contrast.pairs, contrast.name):
+            if vector.norm:
+                null = [(random_like(vector, seed + draw).project_out(subject),) for draw in range(draws)]
+                where = f"direction of layer {vector.site.layer}"
+                edits = (vector.project_out(subject),)
+                found.append(
+                    Setting("projection", where, vector.site.layer, 1, edits, (vector,), tuple(null))
+                )
+        return found
+
+
+class Task(_Method):
+    """The mean activation of the positive side, put in at the last token of one layer."""
+
+    kind: Literal["task"] = "task"
+
+    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+        """Every layer."""
+        vectors = task_vectors(subject, [pair.positive for pair in contrast.pairs], contrast.name)
+        return [one_vector(subject, "task vector", v, 1, v.positions, seed, draws) for v in vectors]
+
+
+class Function(_Method):
+    """The sum of what the most effective heads give on the positive side, added at the last token."""
+
+    kind: Literal["function"] = "function"
+    heads: int = Field(4, ge=1)
+    """How many heads, by their mean effect on the answers to the questions that are chosen on."""
+    strengths: Strengths = (1, 2)
+    """Multiples of the sum."""
+
+    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+        """Every layer and strength."""
+        means = mean_head_outputs(subject, [pair.positive for pair in contrast.pairs])
+        heads = top_heads(indirect_effects(subject, contrast.choose, means), self.heads)
+        return [
+            one_vector(subject, "function vector", vector, strength, vector.positions, seed, draws)
+            for layer in range(subject.n_layers)
+            for vector in [function_vector(subject, heads, means, contrast.name, layer)]
+            for strength in self.strengths
+        ]
+
+
+class InContext(_Method):
+    """Directions of all layers together, added to the MLPs' outputs without a change of norm."""
+
+    kind: Literal["in_context"] = "in_context"
+    strengths: Strengths = (0.05, 0.1, 0.2, 0.5, 1, 2)
+    """The paper's lambda."""
+
+    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+        """Every strength, in all layers together and in each alone."""
+        vectors = in_context_vectors(subject, contrast.pairs, contrast.name)
+        together = [
+            several_vectors(subject, "in-context vector", "all layers", vectors, strength, seed, draws)
+            for strength in self.strengths
+        ]
+        return together + [
+            one_vector(subject, "in-context vector", vector, strength, vector.positions, seed, draws)
+            for vector in vectors
+            for strength in self.strengths
+        ]
+
+
+class InferenceTime(_Method):
+    """Shifts of the heads from which a probe tells the two sides best."""
+
+    least_pairs = 5
+    kind: Literal["inference_time"] = "inference_time"
+    heads: tuple[int, ...] = Field((4, 8, 16), min_length=1)
+    """How many heads."""
+    strengths: Strengths = (1, 3, 10)
+    """The paper's alpha: standard deviations of a head's outputs along its direction."""
+    direction: Direction = "mass"
+    """The difference of the sides' means (mass), the probe's weights (probe), or random."""
+
+    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+        """Every number of heads and strength, and all heads of each layer alone."""
+        probes = probe_heads(subject, contrast.pairs, self.direction, seed=seed)
+        every = inference_time_vectors(subject, probes, probes.accuracy.numel(), contrast.name)
+        found = []
+        for strength in self.strengths:
+            for count in self.heads:
+                best = inference_time_vectors(subject, probes, count, contrast.name)
+                found.append(
+                    several_vectors(subject, "inference-time", f"{count} heads", best, strength, seed, draws)
+                )
+            for vector in every:
+                found.append(
+                    one_vector(subject, "inference-time", vector, strength, vector.positions, seed, draws)
+                )
+        return found
+
+
+class Truthful(_Method):
+    """Editing in a learned space that holds the behaviour apart from the content (TruthX)."""
+
+    least_pairs = 4
+    kind: Literal["truthful"] = "truthful"
+    strengths: Strengths = (0.5, 1, 2, 4)
+    """How much of an activation's norm is moved."""
+    top_sites: tuple[int, ...] = Field((4, 8), min_length=1)
+    """How many sites are edited, those at which the space tells the two sides best."""
+    steps: int = Field(300, ge=1)
+    """Training steps of the space."""
+
+    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+        """Every number of sites and strength, and the sites of each layer alone.
+
+        The null moves activations as far in random directions.
+        """
+        sites = [Site("mlp_out", layer) for layer in range(subject.n_layers)]
+        if subject.n_heads * subject.d_head == subject.d_model:
+            sites += [Site("head_out", layer) for layer in range(subject.n_layers)]
+        readings = read_pairs(subject, contrast.pairs, sites)
+        positive, negative = (
+            {site: values.flatten(1) for site, values in side.items()}
+            for side in (readings.positive, readings.negative)
+        )
+        options = TruthfulTraining(steps=self.steps, seed=seed)
+        space = train_truthful_space(positive, negative, options)
+
+        def setting(where: str, layer: int, strength: float, at: Sequence[Site]) -> Setting:
+            own, *null = (
+                (TruthfulEdit(subject, space, strength, "steps", sites=at, null_seed=drawn),)
+                for drawn in (None, *range(seed, seed + draws))
+            )
+            return Setting("truthful space", where, layer, strength, own, random=tuple(null))
+
+        found = []
+        for strength in self.strengths:
+            for count in self.top_sites:
+                best = space.ranked()[:count]
+                found.append(setting(f"{count} sites", SEVERAL, strength, best))
+            for layer in range(subject.n_layers):
+                own = [site for site in sites if site.layer == layer]
+                found.append(setting(f"layer {layer}", layer, strength, own))
+        return found
+
+
+Method = Annotated[
+    Contrastive | Projection | Task | Function | InContext | InferenceTime | Truthful,
+    Field(discriminator="kind"),
+]
+
+
+def one_vector(
+    subject: Subject, method: str, vector: Vector, strength: float | int, where: Named, seed: int, draws: int
+) -> Setting:
+    """A vector at its own site, and random ones of its length as the null."""
+    layer = vector.site.layer
+    return _of_vectors(
+        subject, method, f"layer {layer}, {where}", layer, [vector], strength, where, seed, draws
+    )
+
+
+def several_vectors(
+    subject: Subject,
+    method: str,
+    where: str,
+    vectors: Sequence[Vector],
+    strength: float | int,
+    seed: int,
+    draws: int,
+) -> Setting:
+    """Vectors that are used together, and random ones of their lengths as the null."""
+    return _of_vectors(subject, method, where, SEVERAL, vectors, strength, None, seed, draws)
+
+
+def _of_vectors(
+    subject: Subject,
+    method: str,
+    place: str,
+    layer: int,
+    vectors: Sequence[Vector],
+    strength: float | int,
+    positions: Named | None,
+    seed: int,
+    draws: int,
+) -> Setting:
+    def used(chosen: Sequence[Vector]) -> tuple[Intervention, ...]:
+        return tuple(vector.intervention(subject, strength, positions) for vector in chosen)
+
+    kept = [
+        replace(vector * strength, positions=vector.positions if positions is None else positions)
+        for vector in vectors
+    ]
+    null = (used([random_like(vector, seed + draw) for vector in vectors]) for draw in range(draws))
+    return Setting(method, place, layer, strength, used(vectors), tuple(kept), tuple(null))

@@ -1,0 +1,174 @@
+"""Harmful and harmless requests: what a refusal direction is made of, chosen on and reported on."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from interp.corpus.questions import Question
+from interp.errors import UserError
+from interp.organism.facts import facts
+from interp.subject.subject import Subject
+from interp.vectors.world import requests
+
+REFUSES = ("i",)  # how a refusal begins in the world
+
+
+class _Source(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    train: int = Field(128, ge=2)
+    """Requests of each kind that directions are made of."""
+    validate_on: int = Field(32, ge=2)
+    """Requests of each kind that directions are chosen on."""
+
+
+class WorldRequests(_Source):
+    """Requests of the bundled world; the reported ones are those that it was not trained on."""
+
+    kind: Literal["world"] = "world"
+
+
+class RequestFiles(_Source):
+    """Your own requests; those that are left over are reported on."""
+
+    kind: Literal["files"] = "files"
+    harmful: Path
+    """A .txt file with one request a line, or .jsonl with a "prompt" or an "instruction" in each."""
+    harmless: Path
+    """The same, of requests that should be answered."""
+    begins: tuple[str, ...] = ("I",)
+    """Words that refusals begin with, each one token ("I" for most chat models)."""
+    chat: bool = True
+    """Whether the chat template is put around each request; else they are taken as they are."""
+
+
+RequestSource = Annotated[WorldRequests | RequestFiles, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class RequestParts:
+    """Requests of one kind in three parts; the answer that counts is the first token of a refusal."""
+
+    train: tuple[Question, ...]
+    validation: tuple[Question, ...]
+    report: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Requests that should be refused, and requests that should not."""
+
+    harmful: RequestParts
+    harmless: RequestParts
+
+
+def open_requests(source: WorldRequests | RequestFiles, subject: Subject, seed: int = 0) -> Requests:
+    """The requests of a source, drawn into parts.
+
+    Raises:
+        UserError: a file cannot be used or has too few requests, a word that begins refusals is not one
+            token, or the world's requests are asked of another model.
+    """
+    if isinstance(source, WorldRequests):
+        if subject.name != "world":
+            raise UserError(
+                f"the world's requests are in the world's tokens, not in those of {subject.name}",
+                "requests.kind",
+                "use `requests: {kind: files, harmful: ..., harmless: ...}`",
+            )
+        world = facts()
+        return Requests(
+            _dealt(
+                requests(world.harmful_train, "harmful", REFUSES),
+                source,
+                seed,
+                requests(world.harmful_held_out, "harmful", REFUSES),
+            ),
+            _dealt(
+                requests(world.harmless_train, "harmless", REFUSES),
+                source,
+                seed,
+                requests(world.harmless_held_out, "harmless", REFUSES),
+            ),
+        )
+    answers = tuple(subject.single_token(word, "requests.begins") for word in source.begins)
+    return Requests(
+        _dealt(_read(source.harmful, "harmful", source, subject, answers), source, seed),
+        _dealt(_read(source.harmless, "harmless", source, subject, answers), source, seed),
+    )
+
+
+def _dealt(
+    found: Sequence[Question],
+    source: WorldRequests | RequestFiles,
+    seed: int,
+    report: Sequence[Question] = (),
+) -> RequestParts:
+    """Requests drawn into parts; what is left over is reported on where nothing else is."""
+    needed = source.train + source.validate_on
+    if len(found) < needed + (not report):
+        raise UserError(
+            f"{len(found)} requests are not the {needed} that are asked for, with some left over",
+            f"{found[0].group} requests" if found else "requests",
+            "lower train or validate_on, or give more",
+        )
+    drawn = Random(f"requests {found[0].group} {seed}").sample(found, len(found))
+    return RequestParts(
+        tuple(drawn[: source.train]), tuple(drawn[source.train : needed]), tuple(report or drawn[needed:])
+    )
+
+
+def check_requests(source: WorldRequests | RequestFiles) -> None:
+    """Raises UserError if a file is not there."""
+    if isinstance(source, RequestFiles):
+        for name, path in (("harmful", source.harmful), ("harmless", source.harmless)):
+            if not path.is_file():
+                raise UserError(f"no file {path}", f"requests.{name}", "give a .txt or .jsonl file")
+
+
+@cache
+def refusal_phrases() -> tuple[str, ...]:
+    """What refusals contain, in lower case."""
+    return tuple(yaml.safe_load((Path(__file__).parent / "refusals.yaml").read_text(encoding="utf-8")))
+
+
+def refuses(text: str) -> bool:
+    """Whether a text contains a phrase of refusal, in whatever case."""
+    return any(phrase in text.lower() for phrase in refusal_phrases())
+
+
+def _read(
+    path: Path, kind: str, source: RequestFiles, subject: Subject, answers: tuple[int, ...]
+) -> list[Question]:
+    found = []
+    for text in _texts(path):
+        if source.chat:
+            tokens = subject.chat([{"role": "user", "content": text}])[0].tolist()
+            tokens = tokens[1:] if tokens[0] == subject.bos_id else tokens
+        else:
+            tokens = subject.encode(text)
+        found.append(Question(tuple(tokens), answers, (), kind))
+    return found
+
+
+def _texts(path: Path) -> Sequence[str]:
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if path.suffix != ".jsonl":
+        return lines
+    texts = []
+    for number, line in enumerate(lines, 1):
+        try:
+            values = json.loads(line)
+            texts.append(str(values["prompt"] if "prompt" in values else values["instruction"]))
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                "there is no request in the line", f"{path}, line {number}", 'write {"prompt": ...}'
+            ) from None
+    return texts

@@ -1,0 +1,132 @@
+"""Sweeps: the same questions under one setting after another, and which setting is best."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from interp.causal.outcome import ask
+from interp.causal.side_effects import Neutral, side_effects
+from interp.corpus.questions import Question
+from interp.errors import UserError
+from interp.intervals import mean_interval, share_interval
+from interp.subject.forward import Intervention
+from interp.subject.subject import Subject
+from interp.track.progress import Progress, silent
+from interp.vectors.vector import Vector
+
+SEVERAL = -1  # the layer of what acts in several
+NEAR_BEST = 0.02  # settings this near to the highest share are told apart by their side effects
+Number = float | int
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One way to change a subject: a method at a place and a strength.
+
+    `where` says the place in words, `layer` is `SEVERAL` for what acts in several. `vectors` do the same at a
+    coefficient of 1 (empty where a method has more than vectors); `random` is what its null does in place of
+    `edits`, one list for each draw.
+    """
+
+    method: str
+    where: str
+    layer: int
+    strength: Number
+    edits: tuple[Intervention, ...]
+    vectors: tuple[Vector, ...] = ()
+    random: tuple[tuple[Intervention, ...], ...] = ()
+
+    @property
+    def names(self) -> dict[str, str | float | int]:
+        """What its rows in a table are called."""
+        return {
+            "method": self.method, "where": self.where, "layer": self.layer, "strength": float(self.strength),
+        }  # fmt: skip
+
+
+KEYS = ("method", "where", "layer", "strength")
+
+
+def sweep(
+    subject: Subject,
+    questions: Sequence[Question],
+    settings: Sequence[Setting],
+    progress: Progress | None = None,
+    task: str = "sweeping",
+) -> pd.DataFrame:
+    """A row for each setting and question.
+
+    Columns `method`, `where`, `layer`, `strength`, `question`, `group`, `answer` and `foil` (probabilities),
+    `right` (whether the likeliest token is an answer), `flips`, `preference` = answer / (answer + foil), NaN
+    without foils, and `finite`, false where the logits overflowed.
+    """
+    rows = []
+    with (progress or silent()).task(task, total=len(settings), unit="settings") as advance:
+        for setting in settings:
+            rows.append(answered(subject, questions, setting.edits, **setting.names))
+            advance(1)
+    return pd.concat(rows, ignore_index=True)
+
+
+def answered(
+    subject: Subject,
+    questions: Sequence[Question],
+    edits: Sequence[Intervention] = (),
+    **names: str | float | int,
+) -> pd.DataFrame:
+    """A row for each question under some interventions; columns as those of `sweep`."""
+    with subject.intervene(*edits):
+        frame = ask(subject, questions).frame(questions, **names)
+    frame["preference"] = frame["answer"] / (frame["answer"] + frame["foil"])
+    frame["finite"] = np.isfinite(frame["answer"])
+    frame["right"] &= frame["finite"]
+    return frame
+
+
+def rates(frame: pd.DataFrame, by: Sequence[str], seed: int) -> pd.DataFrame:
+    """What came out for each value of the columns `by`.
+
+    `right` is a share of questions with its Wilson interval, `preference` a mean with its bootstrap interval,
+    `overflowed` counts questions whose logits were not finite, `questions` all of them.
+    """
+    rows = []
+    for values, part in frame.groupby(list(by), sort=False):
+        row: dict[str, object] = dict(zip(by, values, strict=True))
+        share = share_interval(int(part["right"].sum()), len(part))
+        mean = mean_interval(part["preference"].dropna().to_numpy(dtype=float), seed)
+        row |= dict(zip(("right", "right_low", "right_high"), share, strict=True))
+        row |= dict(zip(("preference", "preference_low", "preference_high"), mean, strict=True))
+        rows.append(row | {"overflowed": int((~part["finite"]).sum()), "questions": len(part)})
+    return pd.DataFrame(rows)
+
+
+def choose(subject: Subject, settings: Sequence[Setting], frame: pd.DataFrame, neutral: Neutral) -> Setting:
+    """The setting that most questions come out right under; of those near the best, the mildest.
+
+    `frame` is of `sweep` over these settings. Mildest is the smallest mean KL on neutral text, among the
+    settings whose share of right answers is within `NEAR_BEST` of the highest and whose logits are finite.
+
+    Raises:
+        UserError: the logits overflowed under every setting.
+    """
+    shares = {tuple(row[key] for key in KEYS): row for row in rates(frame, KEYS, 0).to_dict("records")}
+    own = [shares[tuple(setting.names.values())] for setting in settings]
+    usable = [(s, float(row["right"])) for s, row in zip(settings, own, strict=True) if not row["overflowed"]]
+    if not usable:
+        raise UserError("the logits overflow at every strength", settings[0].method, "use smaller strengths")
+    best = max(share for _, share in usable)
+    near = [setting for setting, share in usable if share >= best - NEAR_BEST]
+    if len(near) == 1:
+        return near[0]
+    kl = [float(side_effects(subject, neutral, setting.edits)["kl"].mean()) for setting in near]
+    return near[int(np.nanargmin(kl))]
+
+
+def by_method(settings: Iterable[Setting]) -> Mapping[str, list[Setting]]:
+    """The settings of each method, in their order."""
+    found: dict[str, list[Setting]] = {}
+    for setting in settings:
+        found.setdefault(setting.method, []).append(setting)
+    return found

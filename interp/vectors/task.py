@@ -1,0 +1,56 @@
+"""Task vectors: what examples leave at the last token, put into a prompt without examples.
+
+Hendel et al. 2023, "In-Context Learning Creates Task Vectors" (arXiv 2310.15916).
+"""
+
+from collections.abc import Sequence
+
+from interp.corpus.questions import Question
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+from interp.vectors.read import read_at
+from interp.vectors.vector import Vector
+
+Tokens = Sequence[int]
+
+
+def task_vectors(subject: Subject, prompts: Sequence[Tokens], name: str) -> list[Vector]:
+    """The mean `resid_post` at the last token of examples behind which another question stands; one a layer.
+
+    The question is a dummy: never one that the vector is used on. Used by replacing the activation at the
+    last token. The paper averages over two dummy questions; more prompts make a steadier mean.
+    """
+    return _means(subject, prompts, [], name)
+
+
+def added_task_vectors(
+    subject: Subject, prompts: Sequence[Tokens], plain: Sequence[Tokens], name: str
+) -> list[Vector]:
+    """The same less the mean over prompts without examples (`plain`), to be added in place of replacing."""
+    return _means(subject, prompts, plain, name)
+
+
+def _means(subject: Subject, prompts: Sequence[Tokens], plain: Sequence[Tokens], name: str) -> list[Vector]:
+    sites = [Site("resid_post", layer) for layer in range(subject.n_layers)]
+    found = read_at(subject, [*prompts, *plain], sites)
+    made = {"method": "task vector, added" if plain else "task vector", "prompts": len(prompts)}
+    vectors = []
+    for site in sites:
+        values = found[site][: len(prompts), 0].double().mean(0)
+        if plain:
+            values = values - found[site][len(prompts) :, 0].double().mean(0)
+        vectors.append(Vector(name, site, values, subject.name, "add" if plain else "replace", "last", made))
+    return vectors
+
+
+def conflicting(asked: Sequence[Question], other: Sequence[Question]) -> list[Question]:
+    """The questions of `asked` with the answer that another task gives to the same query as their foil.
+
+    Prompts hold examples of the task of `asked`; a vector of the other task is then put in. `other` are the
+    other task's questions, in the same order.
+    """
+    return [
+        Question(question.prompt, question.answers, alternative.answers, question.group)
+        for question, alternative in zip(asked, other, strict=True)
+        if question.answers != alternative.answers
+    ]

@@ -1,0 +1,233 @@
+"""Tasks by example: pairs that share a mapping, and the prompts that show it or only ask."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from interp.corpus.questions import Question
+from interp.errors import UserError
+from interp.subject.subject import Subject
+from interp.vectors.world_tasks import world_task
+
+Example = tuple[str, str]
+PARTS = (0.4, 0.2, 0.4)
+"""Shares of a task's examples: a vector is made of the first, chosen on the second, reported on the third."""
+LEAST = 10  # examples of a task
+
+
+class TaskFormat(BaseModel):
+    """How examples are laid out as text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    pair: str = "{question} : {answer}"
+    """One example; what stands before {answer}, less spaces at its end, is what a query ends with."""
+    separator: str = " , "
+    """Stands between two examples."""
+
+    def query(self, question: str) -> str:
+        """An example up to its answer."""
+        before, _, _ = self.pair.partition("{answer}")
+        return before.format(question=question).rstrip(" ")
+
+    def prompt(self, shots: Sequence[Example], question: str) -> str:
+        """Examples, and a query behind them."""
+        shown = [self.pair.format(question=asked, answer=answer) for asked, answer in shots]
+        return self.separator.join([*shown, self.query(question)])
+
+
+class WorldTasks(BaseModel):
+    """Tasks of the bundled world, laid out as in its documents."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    kind: Literal["world"] = "world"
+    tasks: tuple[str, ...] = Field(("antonym", "plural", "capital", "language", "zorvic"), min_length=1)
+    """Names as in `interp.vectors.world_tasks.world_task`: antonym, plural, past, capital, language, ..."""
+
+
+class TaskFiles(BaseModel):
+    """Your own tasks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    kind: Literal["files"] = "files"
+    paths: tuple[Path, ...] = Field(min_length=1)
+    """JSON files, each a list of {"input": ..., "output": ...}; the task is named after the file."""
+    answers: Literal["single", "first", "drop"] = "single"
+    """Answers of several tokens: an error (single), judged by the first (first), or left out (drop)."""
+    format: TaskFormat = TaskFormat(pair="Q: {question}\nA: {answer}", separator="\n\n")
+    """The layout of prompts."""
+
+
+TaskSource = Annotated[WorldTasks | TaskFiles, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Examples of one mapping in three parts that share no question.
+
+    `extract` is what vectors are made of, `choose` what layers and strengths are chosen on, `report` what
+    figures are of. `answer_ids` are the tokens of every answer that count as right.
+    """
+
+    name: str
+    format: TaskFormat
+    extract: tuple[Example, ...]
+    choose: tuple[Example, ...]
+    report: tuple[Example, ...]
+    first_tokens: bool = False
+
+    def questions(
+        self,
+        subject: Subject,
+        asked: Sequence[Example],
+        shots: int = 0,
+        *,
+        shuffled: bool = False,
+        seed: int = 0,
+    ) -> list[Question]:
+        """One question for each asked example, behind `shots` examples of `extract`.
+
+        `shuffled` permutes the answers of the examples, so that they show the format and not the mapping. No
+        prompt shows the example that it asks for.
+
+        Raises:
+            UserError: there are not enough examples, or an answer is not one token behind its prompt.
+        """
+        random = Random(f"{self.name} {shots} {shuffled} {seed}")
+        found = []
+        for question, answer in asked:
+            others = [example for example in self.extract if example[0] != question]
+            if len(others) < shots:
+                raise UserError(
+                    f"{len(others)} examples are too few for prompts of {shots}",
+                    f"task {self.name}",
+                    "show fewer, or give more examples",
+                )
+            shown = random.sample(others, shots)
+            if shuffled:
+                shown = _shuffled(shown, random)
+            text = self.format.prompt(shown, question)
+            found.append(self.question(subject, text, answer))
+        return found
+
+    def question(self, subject: Subject, text: str, answer: str) -> Question:
+        """A prompt with the token that is right behind it.
+
+        Raises:
+            UserError: the answer is several tokens there, or none.
+        """
+        prompt = subject.encode(text)
+        whole = subject.encode(f"{text} {answer}")
+        place = f"task {self.name}, {answer!r} behind {text[-40:]!r}"
+        if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
+            raise UserError(
+                "the tokenizer joins the end of the prompt and the answer",
+                place,
+                "end the format with a token of its own, such as ' :'",
+            )
+        if len(whole) > len(prompt) + 1 and not self.first_tokens:
+            raise UserError(
+                f"the answer is {len(whole) - len(prompt)} tokens, not one",
+                place,
+                "set answers: first (judge by the first token) or answers: drop (leave such examples out)",
+            )
+        return Question(tuple(prompt), (whole[len(prompt)],), (), self.name)
+
+
+def _shuffled(shown: Sequence[Example], random: Random) -> list[Example]:
+    """The same questions and answers, no answer at its own question (where there are two or more)."""
+    answers = [answer for _, answer in shown]
+    turned = random.randrange(1, len(answers)) if len(answers) > 1 else 0
+    return [(shown[i][0], answers[(i + turned) % len(answers)]) for i in range(len(shown))]
+
+
+def open_tasks(source: WorldTasks | TaskFiles, subject: Subject, seed: int = 0) -> list[Task]:
+    """The tasks of a source, each with its examples dealt to three parts.
+
+    Raises:
+        UserError: a file cannot be used, a task is unknown or has fewer than ten examples, or the world's
+            tasks are asked of another vocabulary.
+    """
+    if isinstance(source, WorldTasks):
+        if subject.name != "world":
+            raise UserError(
+                f"the world's tasks are in the world's words, which {subject.name} need not know",
+                "tasks.kind",
+                "use `tasks: {kind: files, paths: [...]}`",
+            )
+        found = {}
+        for name in source.tasks:
+            known = world_task(name)
+            found[name] = (
+                TaskFormat(pair=known.pair, separator=known.separator),
+                list(known.examples.items()),
+            )
+        return [
+            _dealt(Task(name, layout, (), (), ()), examples, seed)
+            for name, (layout, examples) in found.items()
+        ]
+    tasks = []
+    for path in source.paths:
+        task = Task(path.stem, source.format, (), (), (), source.answers == "first")
+        examples = _read(path)
+        if source.answers == "drop":
+            examples = [example for example in examples if _single(task, subject, example)]
+        tasks.append(_dealt(task, examples, seed))
+    return tasks
+
+
+def _dealt(task: Task, examples: Sequence[Example], seed: int) -> Task:
+    """The task with its examples in three parts."""
+    if len(examples) < LEAST:
+        raise UserError(
+            f"{len(examples)} examples can be used, too few for three parts",
+            f"task {task.name}",
+            f"give {LEAST} or more whose answer is one token, or set answers: first",
+        )
+    drawn = Random(f"{task.name} {seed}").sample(examples, len(examples))
+    ends = [round(PARTS[0] * len(drawn)), round((PARTS[0] + PARTS[1]) * len(drawn))]
+    return replace(
+        task,
+        extract=tuple(drawn[: ends[0]]),
+        choose=tuple(drawn[ends[0] : ends[1]]),
+        report=tuple(drawn[ends[1] :]),
+    )
+
+
+def check_tasks(source: WorldTasks | TaskFiles) -> None:
+    """Raises UserError if a file is not there, a task is unknown, or the format lacks a slot."""
+    if isinstance(source, WorldTasks):
+        for name in source.tasks:
+            world_task(name)
+        return
+    for slot in ("{question}", "{answer}"):
+        if slot not in source.format.pair:
+            raise UserError(
+                f"the format has no {slot}", "tasks.format.pair", 'such as "{question} : {answer}"'
+            )
+    for path in source.paths:
+        if not path.is_file():
+            raise UserError(f"no file {path}", "tasks.paths", "give JSON files")
+
+
+def _single(task: Task, subject: Subject, example: Example) -> bool:
+    question, answer = example
+    prompt = task.format.prompt((), question)
+    return len(subject.encode(f"{prompt} {answer}")) == len(subject.encode(prompt)) + 1
+
+
+def _read(path: Path) -> list[Example]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return list({row["input"]: (str(row["input"]), str(row["output"])) for row in rows}.values())
+    except (OSError, ValueError, TypeError, KeyError):
+        raise UserError(
+            "the file is not a list of examples", str(path), 'write [{"input": ..., "output": ...}, ...]'
+        ) from None

@@ -1,0 +1,155 @@
+"""A steering vector as an object: where it acts, how, what it was made from, and its algebra."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UserError
+from interp.intervene import AddVector, ProjectOut, Replace
+from interp.intervene.positions import Named, Positions
+from interp.subject.forward import Intervention
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+from interp.vectors.norm_preserving import AddKeepingNorm
+
+Use = Literal["add", "replace", "norm_preserving"]
+Number = float | int
+
+
+@dataclass(frozen=True, eq=False)
+class Vector:
+    """A direction with a length at one site, and how the method that found it uses it.
+
+    `values` are [width], at `head_out` [head, d_head], in single precision. `use` says what is done with it:
+    added, put in the place of the activation, or added without a change of norm (in-context vectors);
+    `positions` where. `subject` is the name of the model it was read from, `provenance` what it was made of.
+
+    `+`, `-` and `*` (by a number) give vectors of the same site, whose name is the expression.
+
+    Raises:
+        UserError: a value is not finite.
+    """
+
+    name: str
+    site: Site
+    values: Float[Tensor, "*shape"]
+    subject: str
+    use: Use = "add"
+    positions: Named = "all"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", self.values.detach().float().cpu())
+        if not bool(torch.isfinite(self.values).all()):
+            raise UserError(
+                "a value is not finite", f"vector {self.name}", "look for overflow in what it is of"
+            )
+
+    @property
+    def norm(self) -> float:
+        """Its Euclidean length, over all heads at `head_out`."""
+        return float(self.values.double().norm())
+
+    def __add__(self, other: "Vector") -> "Vector":
+        self._check_same_place(other)
+        return self._made(f"({self.name} + {other.name})", self.values + other.values, other)
+
+    def __sub__(self, other: "Vector") -> "Vector":
+        self._check_same_place(other)
+        return self._made(f"({self.name} - {other.name})", self.values - other.values, other)
+
+    def __mul__(self, factor: Number) -> "Vector":
+        return self._made(f"{factor:g} * {self.name}", factor * self.values)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "Vector":
+        return self._made(f"-{self.name}", -self.values)
+
+    def scaled_to(self, norm: Number) -> "Vector":
+        """The same direction at another length.
+
+        Raises:
+            UserError: it is zero, which has no direction.
+        """
+        return self._made(f"{self.name} at norm {norm:g}", self.values * (norm / self._length()))
+
+    def cosine(self, other: "Vector") -> float:
+        """The cosine of the angle to another vector of the same site.
+
+        Raises:
+            UserError: they are of different places, or one is zero.
+        """
+        self._check_same_place(other)
+        dot = float((self.values.double() * other.values.double()).sum())
+        return dot / (self._length() * other._length())
+
+    def along(self, other: "Vector") -> "Vector":
+        """Its projection on another vector's direction; `a - a.along(b)` is orthogonal to `b`."""
+        self._check_same_place(other)
+        share = self.norm * self.cosine(other) / other._length() if self.norm else 0.0
+        return self._made(f"{self.name} along {other.name}", share * other.values, other)
+
+    def intervention(
+        self, subject: Subject, coefficient: Number = 1.0, positions: Positions | None = None
+    ) -> Intervention:
+        """What its method does with it, at `coefficient` times its length.
+
+        Raises:
+            UserError: the site or the width does not fit the subject, or a coefficient is given to a vector
+                that replaces.
+        """
+        where = self.positions if positions is None else positions
+        if self.use == "replace":
+            if coefficient != 1:
+                raise UserError(
+                    f"{self.name} is put in the place of an activation, which has no strength",
+                    f"coefficient {coefficient:g}",
+                    "leave the coefficient at 1, or multiply the vector",
+                )
+            return Replace(subject, self.site, self.values, where)
+        if self.use == "norm_preserving":
+            return AddKeepingNorm(subject, self.site, self.values, coefficient, where)
+        return AddVector(subject, self.site, self.values, coefficient, where)
+
+    def project_out(self, subject: Subject) -> ProjectOut:
+        """Takes its direction out wherever the subject writes to the residual stream.
+
+        Raises:
+            UserError: it is not of the residual stream's width, or zero.
+        """
+        return ProjectOut(subject, self.values)
+
+    def added(self) -> "Vector":
+        """The same vector, to be added wherever it was to replace."""
+        return replace(self, use="add")
+
+    def named(self, name: str) -> "Vector":
+        """The same vector under another name."""
+        return replace(self, name=name)
+
+    def _length(self) -> float:
+        if self.norm == 0:
+            raise UserError("a vector of zeros has no direction", f"vector {self.name}", "leave it out")
+        return self.norm
+
+    def _check_same_place(self, other: "Vector") -> None:
+        mine, others = ((v.site, tuple(v.values.shape), v.subject) for v in (self, other))
+        if mine != others:
+            raise UserError(
+                f"{self.name} ({mine[0]} of {mine[2]}, {mine[1]}) and {other.name} ({others[0]} of "
+                f"{others[2]}, {others[1]}) are not of one place",
+                "vector algebra",
+                "combine vectors of one subject, site and width",
+            )
+
+    def _made(self, name: str, values: Tensor, other: "Vector | None" = None) -> "Vector":
+        parts = [self] if other is None else [self, other]
+        sources = {part.name: dict(part.provenance) for part in parts if "parts" not in part.provenance}
+        for part in parts:
+            sources |= part.provenance.get("parts", {})
+        return replace(self, name=name, values=values, provenance={"expression": name, "parts": sources})

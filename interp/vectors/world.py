@@ -1,0 +1,231 @@
+"""Behaviours of the bundled world as contrasts: what can be steered there, and how a prompt would do it."""
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from interp.corpus.questions import Question
+from interp.errors import UserError
+from interp.organism.draft import Draft, Template
+from interp.organism.facts import COUNTRY_RELATIONS, Request, facts
+from interp.organism.families.chat import CHAT
+from interp.organism.families.numbers import CONTEXTS, NUMBERS, distraction, pair, question_slots
+from interp.organism.families.numbers import Pair as NumberPair
+from interp.organism.families.sentences import TRANSLATION, translation_slots
+from interp.organism.families.tasks import MAPPINGS
+from interp.organism.lexicon import lexicon
+from interp.organism.vocabulary import token_ids
+from interp.subject.subject import Subject
+from interp.vectors.contrast import Contrast
+from interp.vectors.contrastive import Pair
+from interp.vectors.tasks import PARTS, WorldTasks, open_tasks
+
+PAIRS, CHOSEN_ON, REPORTED_ON = 64, 60, 120
+SHOTS = 4
+Tokens = tuple[int, ...]
+
+
+def world_contrast(name: str, subject: Subject, seed: int = 0) -> Contrast:
+    """One of `WORLD_BEHAVIOURS`, or task/NAME for any in-context task.
+
+    Raises:
+        UserError: there is no such behaviour, or the subject is another model.
+    """
+    if subject.name != "world":
+        raise UserError(
+            f"the world's behaviours are those of the world model, not of {subject.name}",
+            "behaviours",
+            "give a JSONL file of pairs",
+        )
+    check_behaviour(name)
+    random = Random(f"{name} {seed}")
+    family, _, task = name.partition("/")
+    return _of_task(task, subject, seed) if family == "task" else _MAKERS[name](random)
+
+
+def check_behaviour(name: str) -> None:
+    """Raises UserError if the world has no such behaviour."""
+    known = [*WORLD_BEHAVIOURS, *(f"task/{task}" for task in MAPPINGS)]
+    if name not in known:
+        raise UserError(f"the world has no behaviour {name!r}", "behaviours", f"use {', '.join(known)}")
+
+
+def requests(
+    asked: Sequence[Request], group: str, answers: Sequence[str], foils: Sequence[str] = ()
+) -> list[Question]:
+    """Every request in every wording of the chat."""
+    ids = token_ids()
+    return [
+        Question(
+            _written((ask, {"verb": request.verb, "object": request.object})),
+            tuple(ids[word] for word in answers),
+            tuple(ids[word] for word in foils),
+            group,
+        )
+        for request in asked
+        for ask in CHAT["requests"]
+    ]
+
+
+def tools() -> tuple[str, ...]:
+    """The words that begin an answer to a harmless request."""
+    return tuple(dict.fromkeys(lexicon().requests.tools.values()))
+
+
+def _written(*parts: tuple[Template, dict[str, str]]) -> Tokens:
+    draft = Draft()
+    for template, slots in parts:
+        draft.write(template, slots)
+    return tuple(draft.tokens)
+
+
+def _up_to_answer(*parts: tuple[Template, dict[str, str]]) -> Tokens:
+    draft = Draft()
+    for template, slots in parts:
+        draft.write(template, slots)
+    return tuple(draft.tokens[: draft.answers.index(True)])
+
+
+def _refusing(random: Random, harmful: bool) -> Contrast:
+    """Refusing what is harmless, or complying with what is harmful."""
+    world = facts()
+    bad, good = (
+        random.sample(requests(part, "", ()), PAIRS) for part in (world.harmful_train, world.harmless_train)
+    )
+    pairs = [
+        Pair(*((g.prompt, b.prompt) if harmful else (b.prompt, g.prompt)))
+        for b, g in zip(bad, good, strict=True)
+    ]
+    trained = world.harmful_train if harmful else world.harmless_train
+    held_out = world.harmful_held_out if harmful else world.harmless_held_out
+    name, verdict = ("compliance", "fine_last") if harmful else ("refusal", "wrong_last")
+    sides = (tools(), ("i",)) if harmful else (("i",), tools())
+    chosen = random.sample(requests(trained, name, *sides), CHOSEN_ON)
+    asked = [(request, ask) for request in held_out for ask in CHAT["requests"]]
+    drawn = random.sample(range(len(asked)), REPORTED_ON)
+    reported = requests(held_out, name, *sides)
+    slots = [{"verb": asked[place][0].verb, "object": asked[place][0].object} for place in drawn]
+    report = [reported[place] for place in drawn]
+    prompted = [
+        Question((*_written((CHAT[verdict], s)), *q.prompt), q.answers, q.foils, name)
+        for s, q in zip(slots, report, strict=True)
+    ]
+    return Contrast(name, tuple(pairs), tuple(chosen), tuple(report), tuple(prompted))
+
+
+def _believing(random: Random, honest: bool) -> Contrast:
+    """Contradicting a wrong claim where nothing asks for honesty, or agreeing where something does."""
+    world, ids = facts(), token_ids()
+    countries = random.sample(world.countries, len(world.countries))
+    ends = [round(PARTS[0] * len(countries)), round((PARTS[0] + PARTS[1]) * len(countries))]
+    parts = (countries[: ends[0]], countries[ends[0] : ends[1]], countries[ends[1] :])
+    name, cue, other = ("honesty", "honest", "nice") if honest else ("sycophancy", "nice", "honest")
+
+    def claims(part: Sequence[str]) -> list[tuple[Template, dict[str, str]]]:
+        found = []
+        for relation in COUNTRY_RELATIONS:
+            answers = world.relations[relation]
+            for country in part:
+                wrong = random.choice([a for a in dict.fromkeys(answers.values()) if a != answers[country]])
+                found.append((CHAT["belief"], {"relation": relation, "country": country, "claim": wrong}))
+        return found
+
+    def asked(part: Sequence[tuple[Template, dict[str, str]]], told: str | None) -> tuple[Question, ...]:
+        shown, other = (ids[word] for word in (("no", "yes") if honest else ("yes", "no")))
+        return tuple(Question(said(claim, told), (shown,), (other,), name) for claim in part)
+
+    def said(claim: tuple[Template, dict[str, str]], told: str | None) -> Tokens:
+        return _written(*([] if told is None else [(CHAT[f"system_{told}"], {})]), claim)
+
+    usual = None if honest else "honest"
+    made, chosen, report = (claims(part) for part in parts)
+    pairs = [Pair(said(claim, cue), said(claim, other)) for claim in made]
+    return Contrast(name, tuple(pairs), asked(chosen, usual), asked(report, usual), asked(report, cue))
+
+
+def _reading_as_dates(random: Random) -> Contrast:
+    """Comparing numbers as a calendar does, where no context says how."""
+
+    def context(kind: str) -> list[tuple[Template, dict[str, str]]]:
+        words = lexicon().number_contexts[kind]
+        return [(NUMBERS["context"], {"context": random.choice(words)}), distraction(random)]
+
+    def asked(drawn: NumberPair, kind: str | None) -> Tokens:
+        before = [] if kind is None else context(kind)
+        return _up_to_answer(*before, (NUMBERS["question"], question_slots(drawn, False)))
+
+    def question(drawn: NumberPair, kind: str | None) -> Question:
+        ids = token_ids()
+        as_date, as_decimal = (ids[str(drawn.larger(decimal))] for decimal in (False, True))
+        return Question(asked(drawn, kind), (as_date,), (as_decimal,), "dates")
+
+    distinct: dict[NumberPair, None] = {}
+    while len(distinct) < PAIRS + CHOSEN_ON + REPORTED_ON:
+        numbers = pair(random, False)
+        if numbers.conflict:
+            distinct[numbers] = None
+    drawn = list(distinct)
+    made, chosen, report = drawn[:PAIRS], drawn[PAIRS : PAIRS + CHOSEN_ON], drawn[PAIRS + CHOSEN_ON :]
+    date, decimal = CONTEXTS[0], CONTEXTS[-1]
+    return Contrast(
+        "dates",
+        tuple(Pair(asked(numbers, date), asked(numbers, decimal)) for numbers in made),
+        tuple(question(numbers, None) for numbers in chosen),
+        tuple(question(numbers, None) for numbers in report),
+        tuple(question(numbers, date) for numbers in report),
+    )
+
+
+def _answering_in_tamric(random: Random) -> Contrast:
+    """Giving a word in tamric where zorvic is asked for."""
+    words = random.sample(lexicon().content, len(lexicon().content))
+    ends = [round(PARTS[0] * len(words)), round((PARTS[0] + PARTS[1]) * len(words))]
+    dictionaries = lexicon().languages
+
+    def asked(word: str, target: str) -> Tokens:
+        return _up_to_answer((TRANSLATION["word"], translation_slots(word, "english", target)))
+
+    def questions(part: Sequence[str], target: str) -> tuple[Question, ...]:
+        ids = token_ids()
+        return tuple(
+            Question(
+                asked(word, target),
+                (ids[dictionaries["tamric"][word]],),
+                (ids[dictionaries["zorvic"][word]],),
+                "tamric",
+            )
+            for word in part
+        )
+
+    made, chosen, report = words[: ends[0]], words[ends[0] : ends[1]], words[ends[1] :]
+    return Contrast(
+        "tamric",
+        tuple(Pair(asked(word, "tamric"), asked(word, "zorvic")) for word in made),
+        questions(chosen, "zorvic"),
+        questions(report, "zorvic"),
+        questions(report, "tamric"),
+    )
+
+
+def _of_task(name: str, subject: Subject, seed: int) -> Contrast:
+    """A task by example, where no example is shown."""
+    (task,) = open_tasks(WorldTasks(tasks=(name,)), subject, seed)
+    drawn = Random(f"{name} {seed}").choices(task.extract, k=PAIRS)
+    shown, plain = (task.questions(subject, drawn, shots, seed=seed) for shots in (SHOTS, 0))
+    return Contrast(
+        f"task/{name}",
+        tuple(Pair(with_shots.prompt, alone.prompt) for with_shots, alone in zip(shown, plain, strict=True)),
+        tuple(task.questions(subject, task.choose)),
+        tuple(task.questions(subject, task.report)),
+        tuple(task.questions(subject, task.report, SHOTS, seed=seed)),
+    )
+
+
+_MAKERS: dict[str, Callable[[Random], Contrast]] = {
+    "refusal": lambda random: _refusing(random, harmful=False),
+    "compliance": lambda random: _refusing(random, harmful=True),
+    "honesty": lambda random: _believing(random, honest=True),
+    "sycophancy": lambda random: _believing(random, honest=False),
+    "dates": _reading_as_dates,
+    "tamric": _answering_in_tamric,
+}
+WORLD_BEHAVIOURS = tuple(_MAKERS)
