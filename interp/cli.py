@@ -1,4 +1,4 @@
-"""The command line: `interp run | runs | show | configs | cost | search | store | bench`.
+"""The command line: `interp run | runs | show | configs | generate | cost | search | store | bench`.
 
 Start-up is kept short: nothing heavier than typer is imported before a command needs it.
 """
@@ -237,6 +237,33 @@ def cost(
         summary = find_run(runs_dir, name)
         table = cost_table(summary.folder / FILE)
         typer.echo(f"{summary.name} asked nothing of an endpoint") if table is None else _print(table)
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="The text to continue; with --chat, what the user says.")],
+    subject: Annotated[
+        str, typer.Option("--subject", "-m", help="A bundled name, a folder or a hub name.")
+    ] = "world",
+    vector: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[=STRENGTH]", help="Steer with saved vectors; may be repeated."),
+    ] = None,
+    positions: Annotated[
+        str | None, typer.Option(help="Where they act: all, prompt, generated, last or steps.")
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Put the chat template around the prompt.")] = False,
+    tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="How many tokens at most.")] = 20,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
+    backend: Annotated[str, typer.Option(help="hooked or bridge.")] = "hooked",
+) -> None:
+    """Continue a prompt, as the model is and as vectors make it."""
+    from interp.generate_cli import generate as write
+
+    with explained():
+        for line in write(prompt, subject, vector or [], positions, chat, tokens, temperature, seed, backend):
+            typer.echo(line)
 
 
 @app.command()
