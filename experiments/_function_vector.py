@@ -1,0 +1,184 @@
+"""The steps of `function_vector`."""
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from experiments._function_vector_page import FunctionPage
+from experiments._task_steps import Reported, best_layer, drawn, shown_right, write_results
+from experiments.function_vector import Config
+from interp.causal.side_effects import neutral_beginnings
+from interp.corpus.source import open_corpus
+from interp.render.page import render_page
+from interp.subject import load
+from interp.track.files import atomic, publish, write_text
+from interp.track.run import Run
+from interp.track.step import Step
+from interp.vectors.control import random_like
+from interp.vectors.file import load_vectors, save_vectors
+from interp.vectors.function import (
+    function_vector,
+    indirect_effects,
+    layer_average,
+    mean_head_outputs,
+    set_heads,
+    top_heads,
+)
+from interp.vectors.heads import Head
+from interp.vectors.sweep import KEYS, Setting, rates, sweep
+from interp.vectors.tasks import Task, open_tasks
+from interp.vectors.vector import Vector
+
+VECTOR, AVERAGE = "function vector", "layer average"
+ZERO_SHOT, SHUFFLED = "zero-shot", "shuffled"
+
+
+class FunctionVectors:
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        self.config = config
+        self.steps = run
+        self.subject = load(**config.subject.model_dump())
+        self.tasks = open_tasks(config.tasks, self.subject, config.seed)
+        corpus = open_corpus(config.neutral, self.subject)
+        self.neutral = neutral_beginnings(self.subject, corpus, config.neutral_texts, seed=config.seed)
+
+    def run(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        found = self.steps.step("heads", self.heads)
+        tensors = load_file(found / "heads.safetensors")
+        self.means = {task.name: tensors[f"means/{task.name}"] for task in self.tasks}
+        self.effects = {task.name: tensors[f"effects/{task.name}"] for task in self.tasks}
+        added = self.steps.step("layers", self.layers)
+        for file in (added / "vectors").glob("*"):
+            publish(file, self.steps.folder / "vectors" / file.name)
+        self.steps.step("held_out", self.held_out)
+        self.steps.step("report", self.report)
+        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+
+    def heads(self, step: Step) -> None:
+        """Every head's mean output on prompts that show a task, and its effect where they mislead."""
+        config, tensors, rows = self.config, {}, []
+        with step.progress.task("heads", total=len(self.tasks), unit="tasks") as advance:
+            for task in self.tasks:
+                shown = shown_right(self.subject, task, config.shots, config.prompts, config.seed)
+                means = mean_head_outputs(self.subject, [prompt.prompt for prompt in shown])
+                misled = config.corrupted == SHUFFLED
+                corrupted = task.questions(
+                    self.subject,
+                    drawn(task, config.effect_prompts, config.seed + 1),
+                    config.shots if misled else 0,
+                    shuffled=misled,
+                    seed=config.seed,
+                )
+                effects = indirect_effects(self.subject, corrupted, means)
+                tensors |= {f"means/{task.name}": means, f"effects/{task.name}": effects}
+                step.metric(f"shown_right/{task.name}", len(shown))
+                for layer, head in np.ndindex(*effects.shape):
+                    rows.append([task.name, layer, head, float(effects[layer, head])])
+                advance(1)
+        step.table("heads", pd.DataFrame(rows, columns=["task", "layer", "head", "effect"]))
+        with atomic(step.folder / "heads.safetensors") as file:
+            save_file(tensors, file)
+
+    def layers(self, step: Step) -> None:
+        """The vector, the layer average and a random vector, behind every layer, on chosen-on prompts."""
+        rows = []
+        for task in self.tasks:
+            settings = self._settings(task)
+            for asked, misled in ((ZERO_SHOT, False), (SHUFFLED, True)):
+                shots = self.config.shots if misled else 0
+                questions = task.questions(
+                    self.subject, task.choose, shots, shuffled=misled, seed=self.config.seed
+                )
+                frame = sweep(self.subject, questions, settings, step.progress, f"{task.name}, {asked}")
+                rows.append(frame.assign(task=task.name, asked=asked))
+        frame = pd.concat(rows, ignore_index=True)
+        step.table("profile", rates(frame, ["task", "asked", *KEYS], self.config.seed))
+        for task in self.tasks:
+            own = frame[(frame["task"] == task.name) & (frame["asked"] == ZERO_SHOT)]
+            layer, strength = best_layer(own[own["method"] == VECTOR])
+            vector = function_vector(self.subject, self._heads(task), self.means[task.name], task.name, layer)
+            save_vectors(
+                step.folder / "vectors" / f"{task.name}.safetensors", [(strength * vector).named(task.name)]
+            )
+            average, _ = best_layer(own[own["method"] == AVERAGE])
+            save_vectors(step.folder / f"{task.name}-average.safetensors", [self._averages(task)[average]])
+
+    def _settings(self, task: Task) -> list[Setting]:
+        heads, settings = self._heads(task), []
+        for layer in range(self.subject.n_layers):
+            vector = function_vector(self.subject, heads, self.means[task.name], task.name, layer)
+            null = random_like(vector, self.config.seed)
+            for name, added in ((VECTOR, vector), (f"{VECTOR}, random", null)):
+                for strength in self.config.strengths:
+                    edit = added.intervention(self.subject, strength)
+                    settings.append(Setting(name, f"layer {layer}", layer, strength, (edit,)))
+        for vector in self._averages(task):
+            layer = vector.site.layer
+            edit = vector.intervention(self.subject)
+            settings.append(Setting(AVERAGE, f"layer {layer}", layer, 1, (edit,)))
+        return settings
+
+    def held_out(self, step: Step) -> None:
+        """Every condition on the reported queries: vectors at the chosen layers, heads set, and controls."""
+        folder, outcomes, costs = self.steps.folder / "steps" / "layers", [], []
+        vectors = {
+            task.name: load_vectors(folder / "vectors" / f"{task.name}.safetensors", self.subject)[0]
+            for task in self.tasks
+        }
+        with step.progress.task("held-out queries", total=len(self.tasks), unit="tasks") as advance:
+            for task, other in zip(self.tasks, [*self.tasks[1:], self.tasks[0]], strict=True):
+                average = load_vectors(folder / f"{task.name}-average.safetensors", self.subject)
+                rows = self._conditions(task, vectors[task.name], average[0], vectors[other.name])
+                outcomes += rows.outcomes
+                costs += rows.costs
+                advance(1)
+        together = pd.concat(costs, ignore_index=True)
+        write_results(step, pd.concat(outcomes, ignore_index=True), together, self.config.seed)
+
+    def _conditions(self, task: Task, vector: Vector, average: Vector, wrong: Vector) -> Reported:
+        subject, config, rows = self.subject, self.config, Reported(self.subject, self.neutral, task.name)
+        plain = task.questions(subject, task.report)
+        misled = task.questions(subject, task.report, config.shots, shuffled=True, seed=config.seed)
+        rows.add("unchanged", plain)
+        rows.add("prompted", task.questions(subject, task.report, config.shots, seed=config.seed))
+        rows.add("shuffled", misled)
+        rows.add(VECTOR, plain, [vector.intervention(subject)])
+        rows.add("shuffled, function vector", misled, [vector.intervention(subject)])
+        rows.add(AVERAGE, plain, [average.intervention(subject)])
+        if len(self.tasks) > 1:
+            rows.add("wrong task's vector", plain, [wrong.intervention(subject)])
+        means, heads = self.means[task.name], self._heads(task)
+        rows.add("heads set", plain, set_heads(subject, heads, means))
+        rng = np.random.default_rng(config.seed)
+        others = [head for head in np.ndindex(subject.n_layers, subject.n_heads) if head not in heads]
+        for draw in range(config.draws):
+            null = random_like(vector, config.seed + draw)
+            rows.add(f"{VECTOR}, random", plain, [null.intervention(subject)], draw)
+            count = min(len(heads), len(others))
+            if count:
+                chosen = [others[place] for place in rng.choice(len(others), count, replace=False)]
+                rows.add("heads set, random", plain, set_heads(subject, chosen, means), draw)
+        return rows
+
+    def report(self, step: Step) -> None:
+        """The page and its figures."""
+        page = FunctionPage(self.steps, self.subject, self.config, [task.name for task in self.tasks])
+        for name, svg in page.files().items():
+            step.figure(name, svg)
+        write_text(step.folder / "report.html", render_page(page.page()))
+
+    def _heads(self, task: Task) -> list[Head]:
+        ranked: Float[Tensor, "layer head"] = self.effects[task.name]
+        if self.config.universal:
+            ranked = torch.stack(list(self.effects.values())).mean(0)
+        return top_heads(ranked, self.config.heads)
+
+    def _averages(self, task: Task) -> list[Vector]:
+        shown = shown_right(self.subject, task, self.config.shots, self.config.prompts, self.config.seed)
+        return layer_average(self.subject, [prompt.prompt for prompt in shown], task.name)

@@ -1,0 +1,252 @@
+"""The steps of `refusal_vector`."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import load_file, save_file
+
+from experiments._refusal_vector_page import RefusalPage
+from experiments.refusal_vector import Config
+from interp.causal.side_effects import neutral_beginnings, side_effects
+from interp.corpus.questions import Question, open_questions
+from interp.corpus.source import open_corpus
+from interp.errors import UserError
+from interp.intervene import orthogonalised
+from interp.render.page import render_page
+from interp.subject import load
+from interp.subject.forward import Intervention
+from interp.track.files import atomic, publish, write_json, write_text
+from interp.track.folder import read_json
+from interp.track.run import Run
+from interp.track.step import Step
+from interp.vectors.control import random_like
+from interp.vectors.file import load_vectors, save_vectors
+from interp.vectors.refusal import (
+    Candidates,
+    mean_centred_ablation,
+    refusal_candidates,
+    refusal_scores,
+    score_candidates,
+    select_direction,
+)
+from interp.vectors.requests import RequestParts, open_requests, refuses
+from interp.vectors.sweep import answered, rates
+from interp.vectors.vector import Vector
+
+KINDS = ("harmful", "harmless")
+HEADLINE = ("unchanged", "add, all, chosen", "add, last, chosen", "mean-centred")
+PROFILE = ("how", "layer", "coefficient", "positions", "kind")
+
+
+class RefusalVector:
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        self.config = config
+        self.steps = run
+        self.subject = load(**config.subject.model_dump())
+        self.requests = open_requests(config.requests, self.subject, config.seed)
+        corpus = open_corpus(config.neutral, self.subject)
+        self.neutral = neutral_beginnings(self.subject, corpus, config.neutral_texts, seed=config.seed)
+        asked = config.others
+        self.others = [] if asked is None else open_questions(asked, self.subject, config.seed)
+
+    def run(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        found = self.steps.step("select", self.select)
+        candidates = self._candidates(found)
+        (vector,) = load_vectors(found / "refusal.safetensors", self.subject)
+        chosen = read_json(found / "chosen.json")
+        for file in found.glob("refusal.*"):
+            publish(file, self.steps.folder / "vectors" / file.name)
+        self.steps.step("profile", lambda step: self.profile(step, candidates, chosen["position"]))
+        self.steps.step("held_out", lambda step: self.held_out(step, candidates, vector))
+        self.steps.step("report", lambda step: self.report(step, vector, chosen))
+        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+
+    def select(self, step: Step) -> None:
+        """Candidates from requests that the subject treats as it should, their scores, and the choice."""
+        config, kept = self.config, {}
+        for kind in KINDS:
+            parts: RequestParts = getattr(self.requests, kind)
+            for name, part in (("train", parts.train), ("validation", parts.validation)):
+                kept[kind, name] = self._kept(part, kind == "harmful")
+                step.metric(f"select/{kind}/{name}/kept", len(kept[kind, name]))
+                step.metric(f"select/{kind}/{name}/of", len(part))
+                if len(kept[kind, name]) < 2:
+                    raise UserError(
+                        f"{self.subject.name} treats {len(kept[kind, name])} of {len(part)} as it should",
+                        f"{kind} requests, {name}",
+                        "give a model that refuses, or the words that its refusals begin with",
+                    )
+        harmful, harmless = ([request.prompt for request in kept[kind, "train"]] for kind in KINDS)
+        candidates = refusal_candidates(self.subject, harmful, harmless)
+        scores = score_candidates(self.subject, candidates, *(kept[kind, "validation"] for kind in KINDS))
+        step.table("candidates", scores)
+        position, layer = select_direction(
+            scores,
+            self.subject.n_layers,
+            latest=config.latest,
+            largest_kl=config.largest_kl,
+            least_induced=config.least_induced,
+        )
+        step.metric("select/position", position, headline=True)
+        step.metric("select/layer", layer, headline=True)
+        with atomic(step.folder / "means.safetensors") as file:
+            save_file({"harmful": candidates.harmful, "harmless": candidates.harmless}, file)
+        save_vectors(step.folder / "refusal.safetensors", [candidates.vector(position, layer)])
+        write_json(
+            step.folder / "chosen.json",
+            {
+                "position": position,
+                "layer": layer,
+                "positions": candidates.positions,
+                "n": candidates.requests,
+            },
+        )
+
+    def profile(self, step: Step, candidates: Candidates, position: int) -> None:
+        """Every layer's direction on the validation requests, in every way, beside random ones."""
+        rows = []
+        layers = range(self.subject.n_layers)
+        with step.progress.task("profile", total=len(layers), unit="layers") as advance:
+            for layer in layers:
+                vector = candidates.vector(position, layer)
+                if vector.norm:
+                    rows += self._at_layer(vector, candidates)
+                advance(1)
+        frame = pd.concat(rows, ignore_index=True)
+        step.table("profile", rates(frame, PROFILE, self.config.seed))
+
+    def _at_layer(self, vector: Vector, candidates: Candidates) -> Iterator[pd.DataFrame]:
+        layer, null = vector.site.layer, random_like(vector, self.config.seed)
+
+        def row(
+            how: str, kind: str, edits: Sequence[Intervention], coefficient: float = 1.0, where: str = "all"
+        ) -> pd.DataFrame:
+            asked = getattr(self.requests, kind).validation
+            names = {"how": how, "layer": layer, "coefficient": float(coefficient), "positions": where}
+            return answered(self.subject, asked, edits, kind=kind, **names)
+
+        for where, coefficient in product(self.config.positions, self.config.coefficients):
+            for name, kind, edit in (
+                ("add", "harmless", vector.intervention(self.subject, coefficient, where)),
+                ("add, random", "harmless", null.intervention(self.subject, coefficient, where)),
+                ("subtract", "harmful", vector.intervention(self.subject, -coefficient, where)),
+            ):
+                yield row(name, kind, [edit], coefficient, where)
+        yield row("project out", "harmful", [vector.project_out(self.subject)])
+        yield row("project out, random", "harmful", [null.project_out(self.subject)])
+        yield row("mean-centred", "harmful", mean_centred_ablation(self.subject, vector, candidates))
+
+    def held_out(self, step: Step, candidates: Candidates, vector: Vector) -> None:
+        """The chosen direction on requests that nothing was made of or chosen on."""
+        layer = vector.site.layer
+        profile = pd.read_parquet(self.steps.folder / "tables" / "profile.parquet")
+        own = profile[profile["layer"] == layer]
+        stronger = {}
+        for how, where in product(("add", "subtract"), self.config.positions):
+            rows = own[(own["how"] == how) & (own["positions"] == where)]
+            order = rows.sort_values(["right", "coefficient"], ascending=[how == "subtract", True])
+            stronger[how, where] = float(order["coefficient"].iloc[0])
+            step.metric(f"chosen/{how}_{where}_coefficient", stronger[how, where])
+        rows, costs, texts = [], [], []
+        conditions = list(self._conditions(candidates, vector, stronger))
+        with step.progress.task("held-out requests", total=len(conditions), unit="conditions") as advance:
+            for condition, draw, block in conditions:
+                names = {"condition": condition, "draw": draw}
+                with block():
+                    for kind in KINDS:
+                        asked = getattr(self.requests, kind).report
+                        rows.append(answered(self.subject, asked, (), kind=kind, **names))
+                        if draw == 0:
+                            texts.append(self._written(asked, kind, condition))
+                    cost = side_effects(self.subject, self.neutral, (), **names)
+                    if self.others:
+                        cost["others"] = float(answered(self.subject, self.others)["right"].mean())
+                    costs.append(cost)
+                advance(1)
+        outcomes, written = pd.concat(rows, ignore_index=True), pd.concat(texts, ignore_index=True)
+        step.table("outcomes", outcomes)
+        step.table("costs", pd.concat(costs, ignore_index=True))
+        step.table("texts", written)
+        results = rates(outcomes, ["condition", "kind"], self.config.seed)
+        shares = written.groupby(["condition", "kind"], sort=False)["refuses"].mean().rename("written")
+        results = results.merge(shares.reset_index(), on=["condition", "kind"], how="left")
+        step.table("results", results)
+        for row in results.itertuples():
+            name = f"refused/{row.kind}/{row.condition.replace(', ', '_').replace(' ', '_')}"
+            step.metric(name, row.right, headline=row.condition in HEADLINE)
+            step.metric(f"{name}_low", row.right_low)
+            step.metric(f"{name}_high", row.right_high)
+
+    def _conditions(
+        self, candidates: Candidates, vector: Vector, stronger: dict[tuple[str, str], float]
+    ) -> Iterator[tuple[str, int, Callable[[], AbstractContextManager[None]]]]:
+        subject = self.subject
+
+        def edits(*interventions: Intervention) -> Callable[[], AbstractContextManager[None]]:
+            return lambda: subject.intervene(*interventions)
+
+        yield "unchanged", 0, nullcontext
+        for where in self.config.positions:
+            for how, sign in (("add", 1), ("subtract", -1)):
+                strength = sign * stronger[how, where]
+                yield f"{how}, {where}, 1x", 0, edits(vector.intervention(subject, sign, where))
+                yield f"{how}, {where}, chosen", 0, edits(vector.intervention(subject, strength, where))
+        yield "project out", 0, edits(vector.project_out(subject))
+        if self._has_writers():
+            yield "weights orthogonalised", 0, lambda: orthogonalised(subject, vector.values)
+        yield "mean-centred", 0, edits(*mean_centred_ablation(subject, vector, candidates))
+        for draw in range(self.config.draws):
+            null = random_like(vector, self.config.seed + draw)
+            for (how, where), strength in stronger.items():
+                sign = 1 if how == "add" else -1
+                edit = null.intervention(subject, sign * strength, where)
+                yield f"{how}, {where}, random", draw, edits(edit)
+            yield "project out, random", draw, edits(null.project_out(subject))
+            yield "mean-centred, random", draw, edits(*mean_centred_ablation(subject, null, candidates))
+
+    def report(self, step: Step, vector: Vector, chosen: dict[str, int]) -> None:
+        """The page and its figures."""
+        page = RefusalPage(self.steps, self.subject, self.config, vector, chosen)
+        for name, svg in page.files().items():
+            step.figure(name, svg)
+        write_text(step.folder / "report.html", render_page(page.page()))
+
+    def _kept(self, requests: Sequence[Question], harmful: bool) -> list[Question]:
+        """Those with a refusal score on the right side of zero, as in the paper."""
+        scores = refusal_scores(self.subject, requests)
+        return [request for request, score in zip(requests, scores, strict=True) if (score > 0) == harmful]
+
+    def _written(self, requests: Sequence[Question], kind: str, condition: str) -> pd.DataFrame:
+        tokens, mask = self.subject.pad([request.prompt for request in requests])
+        texts = [
+            self.subject.decode(row)
+            for row in self.subject.generate_ids(tokens, mask, self.config.new_tokens)
+        ]
+        return pd.DataFrame(
+            {
+                "condition": condition,
+                "kind": kind,
+                "prompt": [self.subject.decode(request.prompt) for request in requests],
+                "text": texts,
+                "refuses": np.array([refuses(text) for text in texts]),
+            }
+        )
+
+    def _candidates(self, folder: Path) -> Candidates:
+        means, chosen = load_file(folder / "means.safetensors"), read_json(folder / "chosen.json")
+        positions = tuple(chosen["positions"])
+        return Candidates(positions, means["harmful"], means["harmless"], self.subject.name, chosen["n"])
+
+    def _has_writers(self) -> bool:
+        """Whether nothing stands between the matrices and the residual stream."""
+        try:
+            return bool(self.subject.writers())
+        except UserError:
+            return False

@@ -1,0 +1,95 @@
+"""What the experiments on tasks by example share: prompts of each part, and conditions side by side."""
+
+from collections.abc import Sequence
+from random import Random
+
+import pandas as pd
+
+from interp.causal.outcome import ask
+from interp.causal.side_effects import Neutral, side_effects
+from interp.corpus.questions import Question
+from interp.errors import UserError
+from interp.intervals import mean_interval, share_interval
+from interp.subject import Subject
+from interp.subject.forward import Intervention
+from interp.track.step import Step
+from interp.vectors.sweep import answered
+from interp.vectors.tasks import Example, Task
+
+ALL_TASKS = "mean over tasks"
+
+
+def drawn(task: Task, count: int, seed: int) -> list[Example]:
+    """Examples of the part that vectors are made of, drawn with replacement."""
+    return Random(f"drawn {task.name} {seed}").choices(task.extract, k=count)
+
+
+def shown_right(subject: Subject, task: Task, shots: int, count: int, seed: int) -> list[Question]:
+    """Prompts with examples that the subject gets right: what means are taken over.
+
+    Raises:
+        UserError: there are fewer than two.
+    """
+    prompts = task.questions(subject, drawn(task, count, seed), shots, seed=seed)
+    right = ask(subject, prompts).right
+    kept = [prompt for prompt, is_right in zip(prompts, right, strict=True) if is_right]
+    if len(kept) < 2:
+        raise UserError(
+            f"{subject.name} gets {len(kept)} of {len(prompts)} prompts right",
+            f"task {task.name}",
+            "show more examples, or leave the task out",
+        )
+    return kept
+
+
+def best_layer(frame: pd.DataFrame) -> tuple[int, float]:
+    """The layer and strength with the most right answers; of equal ones the first."""
+    means = frame.groupby(["layer", "strength"], sort=True)["right"].mean()
+    layer, strength = means.idxmax()
+    return int(layer), float(strength)
+
+
+class Reported:
+    """Rows of one task: every condition on the reported questions, and what it costs on neutral text."""
+
+    def __init__(self, subject: Subject, neutral: Neutral, task: str) -> None:
+        self.subject, self.neutral, self.task = subject, neutral, task
+        self.outcomes: list[pd.DataFrame] = []
+        self.costs: list[pd.DataFrame] = []
+
+    def add(
+        self, condition: str, questions: Sequence[Question], edits: Sequence[Intervention] = (), draw: int = 0
+    ) -> None:
+        """One condition; its costs only if something is changed."""
+        names = {"task": self.task, "condition": condition, "draw": draw}
+        self.outcomes.append(answered(self.subject, questions, edits, **names))
+        if edits:
+            self.costs.append(side_effects(self.subject, self.neutral, edits, **names))
+
+
+def write_results(step: Step, outcomes: pd.DataFrame, costs: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Tables `outcomes`, `costs` and `results`, and a metric for each condition.
+
+    `results` has a row for each task and condition, and for the mean over tasks: `right` with a Wilson
+    interval over questions, or a bootstrap interval over tasks for the mean; `kl`, `extra`, `questions`.
+    """
+    keys = ["task", "condition"]
+    rows = []
+    for (task, condition), part in outcomes.groupby(keys, sort=False):
+        share = share_interval(int(part["right"].sum()), len(part))
+        rows.append([task, condition, *share, len(part), int((~part["finite"]).sum())])
+    columns = [*keys, "right", "right_low", "right_high", "questions", "overflowed"]
+    results = pd.DataFrame(rows, columns=columns)
+    means = costs.groupby(keys, sort=False)[["kl", "extra"]].mean().reset_index()
+    results = results.merge(means, on=keys, how="left")
+    together = []
+    for condition, part in results.groupby("condition", sort=False):
+        ends = mean_interval(part["right"].to_numpy(dtype=float), seed)
+        own = part[["kl", "extra"]].mean()
+        counted = int(part["questions"].sum()), int(part["overflowed"].sum())
+        together.append([ALL_TASKS, condition, *ends, *counted, own["kl"], own["extra"]])
+        step.metric(f"right/{str(condition).replace(', ', '_').replace(' ', '_')}", ends[0], headline=True)
+    results = pd.concat([results, pd.DataFrame(together, columns=results.columns)], ignore_index=True)
+    for name, frame in (("outcomes", outcomes), ("costs", costs), ("results", results)):
+        step.table(name, frame)
+    return results

@@ -1,0 +1,148 @@
+"""The steps of `task_vector`."""
+
+from itertools import permutations
+
+import pandas as pd
+
+from experiments._task_steps import Reported, best_layer, drawn, shown_right, write_results
+from experiments._task_vector_page import TaskPage
+from experiments.task_vector import Config
+from interp.causal.outcome import ask
+from interp.causal.side_effects import neutral_beginnings
+from interp.corpus.questions import Question
+from interp.corpus.source import open_corpus
+from interp.render.page import render_page
+from interp.subject import load
+from interp.track.files import publish, write_text
+from interp.track.run import Run
+from interp.track.step import Step
+from interp.vectors.control import random_like
+from interp.vectors.file import load_vectors, save_vectors
+from interp.vectors.sweep import KEYS, Setting, rates, sweep
+from interp.vectors.task import added_task_vectors, conflicting, task_vectors
+from interp.vectors.tasks import Example, Task, open_tasks
+from interp.vectors.vector import Vector
+
+METHODS = ("replaced", "added")
+
+
+class TaskVectors:
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        self.config = config
+        self.steps = run
+        self.subject = load(**config.subject.model_dump())
+        self.tasks = open_tasks(config.tasks, self.subject, config.seed)
+        corpus = open_corpus(config.neutral, self.subject)
+        self.neutral = neutral_beginnings(self.subject, corpus, config.neutral_texts, seed=config.seed)
+
+    def run(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        found = self.steps.step("layers", self.layers)
+        for file in (found / "vectors").glob("*"):
+            publish(file, self.steps.folder / "vectors" / file.name)
+        self.steps.step("held_out", self.held_out)
+        self.steps.step("conflict", self.conflict)
+        self.steps.step("report", self.report)
+        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+
+    def layers(self, step: Step) -> None:
+        """Every layer's vector on the queries that layers are chosen on, put in and added, beside random."""
+        rows = []
+        for task in self.tasks:
+            vectors = self._vectors(task)
+            settings = []
+            for method, own in vectors.items():
+                for vector in own:
+                    null = random_like(vector, self.config.seed)
+                    for name, used in ((method, vector), (f"{method}, random", null)):
+                        layer, edit = used.site.layer, used.intervention(self.subject)
+                        settings.append(Setting(name, f"layer {layer}", layer, 1, (edit,)))
+            questions = task.questions(self.subject, task.choose)
+            frame = sweep(self.subject, questions, settings, step.progress, task.name)
+            rows.append(frame.assign(task=task.name))
+            for method, own in vectors.items():
+                layer, _ = best_layer(frame[frame["method"] == method])
+                save_vectors(step.folder / "vectors" / f"{task.name}-{method}.safetensors", [own[layer]])
+                step.metric(f"layer/{method}/{task.name}", layer)
+        step.table("profile", rates(pd.concat(rows, ignore_index=True), ["task", *KEYS], self.config.seed))
+
+    def _vectors(self, task: Task) -> dict[str, list[Vector]]:
+        config = self.config
+        shown = shown_right(self.subject, task, config.shots, config.prompts, config.seed)
+        plain = task.questions(self.subject, drawn(task, config.prompts, config.seed))
+        prompts = [question.prompt for question in shown]
+        without = [question.prompt for question in plain]
+        return {
+            "replaced": task_vectors(self.subject, prompts, task.name),
+            "added": added_task_vectors(self.subject, prompts, without, task.name),
+        }
+
+    def held_out(self, step: Step) -> None:
+        """The vectors at the chosen layers on the reported queries, beside controls."""
+        outcomes, costs = [], []
+        with step.progress.task("held-out queries", total=len(self.tasks), unit="tasks") as advance:
+            for task, other in zip(self.tasks, [*self.tasks[1:], self.tasks[0]], strict=True):
+                rows = Reported(self.subject, self.neutral, task.name)
+                plain = task.questions(self.subject, task.report)
+                rows.add("unchanged", plain)
+                shots, seed = self.config.shots, self.config.seed
+                rows.add("prompted", task.questions(self.subject, task.report, shots, seed=seed))
+                for method in METHODS:
+                    vector = self._chosen(task, method)
+                    rows.add(method, plain, [vector.intervention(self.subject)])
+                    for draw in range(self.config.draws):
+                        null = random_like(vector, seed + draw)
+                        rows.add(f"{method}, random", plain, [null.intervention(self.subject)], draw)
+                    if len(self.tasks) > 1:
+                        wrong = self._chosen(other, method).intervention(self.subject)
+                        rows.add(f"{method}, wrong task", plain, [wrong])
+                outcomes += rows.outcomes
+                costs += rows.costs
+                advance(1)
+        together = pd.concat(costs, ignore_index=True)
+        write_results(step, pd.concat(outcomes, ignore_index=True), together, self.config.seed)
+
+    def conflict(self, step: Step) -> None:
+        """Prompts with examples of one task and the vector of another put in, where both fit the query."""
+        rows = []
+        pairs = list(permutations(self.tasks, 2))
+        with step.progress.task("conflicts", total=len(pairs), unit="pairs of tasks") as advance:
+            for shown, put_in in pairs:
+                asked, other = self._both(shown, put_in)
+                questions = conflicting(asked, other)
+                if questions:
+                    vector = self._chosen(put_in, "replaced")
+                    for state, edits in (("before", []), ("after", [vector.intervention(self.subject)])):
+                        with self.subject.intervene(*edits):
+                            outcome = ask(self.subject, questions)
+                        other_share = [top in q.foils for top, q in zip(outcome.top, questions, strict=True)]
+                        shares = [float(outcome.right.mean()), sum(other_share) / len(questions)]
+                        rows.append([shown.name, put_in.name, state, *shares, len(questions)])
+                advance(1)
+        columns = ["shown", "put_in", "state", "as_shown", "as_put_in", "questions"]
+        table = pd.DataFrame(rows, columns=columns)
+        step.table("conflict", table)
+        for state, part in table.groupby("state", sort=False):
+            step.metric(f"conflict/{state}/as_shown", float(part["as_shown"].mean()), headline=True)
+            step.metric(f"conflict/{state}/as_put_in", float(part["as_put_in"].mean()), headline=True)
+
+    def _both(self, shown: Task, put_in: Task) -> tuple[list[Question], list[Question]]:
+        """Queries of both tasks' reported parts, behind examples of the first; and their other answers."""
+        answers = dict(put_in.report)
+        common: list[Example] = [example for example in shown.report if example[0] in answers]
+        asked = shown.questions(self.subject, common, self.config.shots, seed=self.config.seed)
+        other = put_in.questions(self.subject, [(question, answers[question]) for question, _ in common])
+        return asked, other
+
+    def _chosen(self, task: Task, method: str) -> Vector:
+        folder = self.steps.folder / "steps" / "layers" / "vectors"
+        return load_vectors(folder / f"{task.name}-{method}.safetensors", self.subject)[0]
+
+    def report(self, step: Step) -> None:
+        """The page and its figures."""
+        page = TaskPage(self.steps, self.subject, self.config, [task.name for task in self.tasks])
+        for name, svg in page.files().items():
+            step.figure(name, svg)
+        write_text(step.folder / "report.html", render_page(page.page()))

@@ -1,0 +1,106 @@
+"""What the experiments on vectors share in their configs: behaviours, controls and side effects."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from interp.config import ExperimentConfig
+from interp.corpus.questions import QuestionFile, QuestionSource, WorldQuestions, check_questions
+from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.errors import UserError
+from interp.subject.config import SubjectConfig
+from interp.subject.folder import SubjectInfo, subject_info
+from interp.vectors.methods import Function, InferenceTime, Method
+from interp.vectors.world import check_behaviour
+
+OTHERS = (
+    "facts/plain",
+    "two_hop/trained",
+    "agreement/near",
+    "translation/zorvic_to_english",
+    "copy/marked/first",
+)
+
+
+class VectorConfig(ExperimentConfig):
+    """Where side effects are measured, and how often random vectors are drawn."""
+
+    subject: SubjectConfig = SubjectConfig()
+    """The model."""
+    neutral: CorpusSource = WorldSource(documents=4000)
+    """Text on which side effects are measured: its select split to choose by, its report split to report."""
+    neutral_texts: int = Field(200, ge=2)
+    """How many beginnings of its documents."""
+    others: QuestionSource | None = WorldQuestions(behaviours=OTHERS, most=40)
+    """Questions about other things, on which nothing should change."""
+    draws: int = Field(3, ge=1)
+    """Random vectors for each chosen one."""
+
+
+class TrialConfig(VectorConfig):
+    """Which methods steer to which behaviours."""
+
+    behaviours: tuple[str, ...] = Field(("honesty",), min_length=1)
+    """Behaviours of the world, task/NAME for its tasks, or .jsonl files of prompts with two completions."""
+    methods: tuple[Method, ...] = Field(min_length=1)
+    """What is tried."""
+    examples: tuple[int, ...] = ()
+    """Numbers of pairs to make a vector of again: how few would do?"""
+    two_fold: bool = False
+    """Whether the halves that are chosen and reported on also change places, and the figures are of both."""
+    new_tokens: int = Field(12, ge=1)
+    """Tokens written after each prompt for the open-ended measure."""
+
+
+def check_vector_config(config: VectorConfig) -> SubjectInfo:
+    """Raises UserError if the subject, the neutral text or the questions are not there."""
+    check_corpus(config.neutral)
+    if config.others is not None:
+        check_questions(config.others)
+    world = config.subject.name == "world"
+    if not world and isinstance(config.neutral, WorldSource):
+        raise UserError(
+            f"the world's documents are in its own tokens, not in those of {config.subject.name}",
+            "neutral.kind",
+            "use `neutral: {kind: text, path: ...}`",
+        )
+    if not world and isinstance(config.others, WorldQuestions):
+        raise UserError(
+            f"the world's questions are token ids of the world model, not of {config.subject.name}",
+            "others.kind",
+            "use `others: null`, or `others: {kind: file, path: ...}`",
+        )
+    return subject_info(config.subject.name)
+
+
+def check_trial(config: TrialConfig) -> None:
+    """Raises UserError if a behaviour, a file or a head does not exist, before anything is written."""
+    info = check_vector_config(config)
+    for name in config.behaviours:
+        if name.endswith(".jsonl"):
+            if not Path(name).is_file():
+                raise UserError(f"no file {name}", "behaviours", "give a .jsonl file of pairs")
+        elif config.subject.name != "world":
+            raise UserError(f"{name!r} is a behaviour of the world model", "behaviours", "give a .jsonl file")
+        else:
+            check_behaviour(name)
+    slugs = [slug(name) for name in config.behaviours]
+    if len(set(slugs)) < len(slugs):
+        raise UserError("two behaviours have one name", "behaviours", "name each once")
+    for method in config.methods:
+        if isinstance(method, Function | InferenceTime):
+            most = method.heads if isinstance(method, Function) else max(method.heads)
+            if most > info.n_layers * info.n_heads:
+                raise UserError(
+                    f"the model has {info.n_layers * info.n_heads} heads, not {most}",
+                    "methods.heads",
+                    "ask for fewer",
+                )
+
+
+def slug(behaviour: str) -> str:
+    """A behaviour's name as part of a file's name."""
+    return Path(behaviour).stem if behaviour.endswith(".jsonl") else behaviour.replace("/", "-")
+
+
+__all__ = ["QuestionFile", "TrialConfig", "VectorConfig", "check_trial", "check_vector_config", "slug"]

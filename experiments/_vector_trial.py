@@ -1,0 +1,230 @@
+"""The steps of every experiment that steers behaviours: sweep, choose on one half, report on the other."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from experiments._vector_config import TrialConfig, slug
+from experiments._vector_trial_page import TrialPage
+from interp.causal.side_effects import neutral_beginnings, side_effects
+from interp.causal.steering.texts import cross_entropy
+from interp.corpus.questions import Question, open_questions
+from interp.corpus.source import open_corpus
+from interp.errors import UserError
+from interp.render.page import render_page
+from interp.subject import load
+from interp.subject.forward import Intervention
+from interp.track.files import publish, write_parquet, write_text
+from interp.track.run import Run
+from interp.track.step import Step
+from interp.vectors.contrast import Contrast, read_contrast
+from interp.vectors.file import save_vectors
+from interp.vectors.sweep import KEYS, Setting, answered, by_method, choose, rates, sweep
+from interp.vectors.truthful import TruthfulEdit, save_space
+from interp.vectors.world import world_contrast
+
+NONE, PROMPTED, RANDOM = "unchanged", "prompted", "random"
+"""Conditions other than a method; a method's null is its name and `RANDOM`."""
+ENOUGH = 0.9  # of what all examples reach
+
+
+class VectorTrial:
+    """The steps, and what they share."""
+
+    def __init__(self, config: TrialConfig, run: Run, question: str, done: str) -> None:
+        self.config = config
+        self.steps = run
+        self.question, self.done = question, done
+        self.subject = load(**config.subject.model_dump())
+        self.contrasts = [self._contrast(name) for name in config.behaviours]
+        for contrast in self.contrasts:
+            least = max(method.least_pairs for method in config.methods)
+            if len(contrast.pairs) < least:
+                raise UserError(
+                    f"{len(contrast.pairs)} pairs are too few for these methods",
+                    f"behaviour {contrast.name}",
+                    f"give {least} or more",
+                )
+        corpus = open_corpus(config.neutral, self.subject)
+        self.to_choose_by, self.neutral = (
+            neutral_beginnings(self.subject, corpus, config.neutral_texts, seed=config.seed, split=split)
+            for split in ("select", "report")
+        )
+        asked = config.others
+        self.others = [] if asked is None else open_questions(asked, self.subject, config.seed)
+
+    def run(self) -> None:
+        """A step for each behaviour, then the summary and the page; those that have finished are skipped."""
+        for contrast in self.contrasts:
+            done = self.steps.step(f"behaviour-{slug(contrast.name)}", partial(self.behaviour, contrast))
+            for file in (done / "vectors").glob("*"):
+                publish(file, self.steps.folder / "vectors" / file.name)
+        self.steps.step("summary", self.summary)
+        self.steps.step("report", self.report)
+        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+
+    def behaviour(self, contrast: Contrast, step: Step) -> None:
+        """Every method on one behaviour: swept and chosen on one half, reported on the other."""
+        halves = [(contrast.choose, contrast.report)]
+        if self.config.two_fold:
+            halves.append((contrast.report, contrast.choose))
+        name = slug(contrast.name)
+        profile, chosen, reported, costs, texts = [], [], [], [], []
+        for fold, (to_choose, to_report) in enumerate(halves):
+            own = replace(contrast, choose=to_choose, report=to_report)
+            reported.append(self._asked(to_report, (), condition=NONE, fold=fold))
+            if contrast.prompted and fold == 0:
+                reported.append(self._asked(contrast.prompted, (), condition=PROMPTED, fold=fold))
+            for method in self.config.methods:
+                began = time.monotonic()
+                settings = method.settings(self.subject, own, self.config.seed, self.config.draws)
+                seconds = time.monotonic() - began
+                for label, offered in by_method(settings).items():
+                    frame = sweep(self.subject, to_choose, offered, step.progress, f"{name}: {label}")
+                    best = choose(self.subject, offered, frame, self.to_choose_by)
+                    profile.append(rates(frame, KEYS, self.config.seed).assign(fold=fold))
+                    chosen.append({**best.names, "fold": fold, "seconds": seconds, "settings": len(offered)})
+                    chosen[-1]["examples"] = self._examples(method, own, best, frame)
+                    rows, cost = self._reported(best, to_report, fold)
+                    reported += rows
+                    costs += cost
+                    texts.append(self._written(to_report, best.edits).assign(condition=label, fold=fold))
+                    if fold == 0:
+                        self._keep(step.folder / "vectors" / f"{name}-{_file(label)}.safetensors", best)
+            texts.append(self._written(to_report, ()).assign(condition=NONE, fold=fold))
+        found = {"profile": profile, "outcomes": reported, "costs": costs, "texts": texts}
+        for table, rows in (*found.items(), ("chosen", [pd.DataFrame(chosen)])):
+            frame = pd.concat(rows, ignore_index=True).assign(behaviour=contrast.name)
+            write_parquet(step.folder / f"{table}.parquet", frame)
+
+    def _reported(
+        self, setting: Setting, questions: Sequence[Question], fold: int
+    ) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
+        """The chosen setting and its nulls on the reported questions, and what they cost elsewhere."""
+        rows, costs = [], []
+        conditions = [(setting.method, setting.edits)]
+        conditions += [(f"{setting.method}, {RANDOM}", edits) for edits in setting.random]
+        for draw, (condition, edits) in enumerate(conditions):
+            rows.append(self._asked(questions, edits, condition=condition, fold=fold, draw=draw))
+            cost = side_effects(self.subject, self.neutral, edits, condition=condition, fold=fold, draw=draw)
+            if self.others:
+                frame = answered(self.subject, self.others, edits)
+                cost["others"] = float(frame["right"].mean())
+            costs.append(cost)
+        return rows, costs
+
+    def _keep(self, file: Path, setting: Setting) -> None:
+        """Writes what `interp generate --vector` can use; a truthful space is used at the chosen strength."""
+        (first, *_) = setting.edits
+        if setting.vectors:
+            save_vectors(file, setting.vectors)
+        elif isinstance(first, TruthfulEdit):
+            save_space(file, first.space, self.subject.name, first.sites)
+
+    def _asked(
+        self, questions: Sequence[Question], edits: Sequence[Intervention], **names: str | float | int
+    ) -> pd.DataFrame:
+        return answered(self.subject, questions, edits, **{"draw": 0, **names})
+
+    def _examples(self, method: object, contrast: Contrast, best: Setting, frame: pd.DataFrame) -> int | None:
+        """The fewest pairs of those tried with which the chosen setting does nearly as well."""
+        rows = rates(frame, KEYS, 0).set_index(list(KEYS))
+        full = float(rows.loc[tuple(best.names.values())]["right"])
+        for count in sorted(self.config.examples):
+            if method.least_pairs <= count < len(contrast.pairs):
+                fewer = replace(contrast, pairs=contrast.pairs[:count])
+                found = method.settings(self.subject, fewer, self.config.seed, 0)
+                same = next((setting for setting in found if setting.names == best.names), None)
+                if same is not None:
+                    share = answered(self.subject, contrast.choose, same.edits)["right"].mean()
+                    if share >= ENOUGH * full:
+                        return count
+        return len(contrast.pairs) if self.config.examples else None
+
+    def _written(self, questions: Sequence[Question], edits: Sequence[Intervention]) -> pd.DataFrame:
+        """What is written after each prompt, greedily, and how it reads to the unchanged subject.
+
+        `shown` says whether an answer comes before any foil, and at all.
+        """
+        prompts = [question.prompt for question in questions]
+        tokens, mask = self.subject.pad(prompts)
+        with self.subject.intervene(*edits):
+            texts = self.subject.generate_ids(tokens, mask, self.config.new_tokens)
+        first = [
+            next((token for token in text if token in (*question.answers, *question.foils)), None)
+            for question, text in zip(questions, texts, strict=True)
+        ]
+        return pd.DataFrame(
+            {
+                "prompt": [self.subject.decode(prompt) for prompt in prompts],
+                "text": [self.subject.decode(text) for text in texts],
+                "shown": [token in q.answers for token, q in zip(first, questions, strict=True)],
+                "cross_entropy": cross_entropy(self.subject, prompts, texts),
+            }
+        )
+
+    def summary(self, step: Step) -> None:
+        """The behaviours' tables as one each, and what they come to."""
+        steps = self.steps.folder / "steps"
+        folders = [steps / f"behaviour-{slug(contrast.name)}" for contrast in self.contrasts]
+        tables = {
+            name: pd.concat([pd.read_parquet(f / f"{name}.parquet") for f in folders], ignore_index=True)
+            for name in ("profile", "outcomes", "costs", "texts", "chosen")
+        }
+        for name, frame in tables.items():
+            step.table(name, frame)
+        results = summarised(tables["outcomes"], tables["costs"], tables["texts"], self.config.seed)
+        step.table("results", results)
+        means = results.groupby("condition", sort=False)["right"].mean()
+        for condition, share in means.items():
+            step.metric(f"right/{_file(str(condition))}", float(share), headline=True)
+
+    def report(self, step: Step) -> None:
+        """The page and its figures."""
+        page = TrialPage(self.steps, self.subject, self.config, self.question, self.done)
+        for name, svg in page.files().items():
+            step.figure(name, svg)
+        write_text(step.folder / "report.html", render_page(page.page()))
+
+    def _contrast(self, name: str) -> Contrast:
+        if name.endswith(".jsonl"):
+            return read_contrast(Path(name), self.subject, self.config.seed)
+        return world_contrast(name, self.subject, self.config.seed)
+
+
+def summarised(outcomes: pd.DataFrame, costs: pd.DataFrame, texts: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """A row for each behaviour and condition: what came out, and what it cost elsewhere.
+
+    Of `rates`, with a question's outcomes under several draws of a random vector averaged first; `kl` and
+    `extra` in nats with intervals over texts, `others` (share right elsewhere), `shown` and `nats` of what is
+    written. None where a condition has no such figure.
+    """
+    keys = ["behaviour", "condition"]
+    found = rates(outcomes, keys, seed)
+    for measure in ("kl", "extra"):
+        means = costs.groupby([*keys, "text"], sort=False)[measure].mean().reset_index()
+        found = found.merge(interval_of(means, keys, measure, seed), on=keys, how="left")
+    if "others" in costs:
+        found = found.merge(costs.groupby(keys)["others"].mean().reset_index(), on=keys, how="left")
+    written = texts.groupby(keys).agg(shown=("shown", "mean"), nats=("cross_entropy", "mean")).reset_index()
+    return found.merge(written, on=keys, how="left")
+
+
+def interval_of(frame: pd.DataFrame, keys: Sequence[str], measure: str, seed: int) -> pd.DataFrame:
+    """A column's mean for each value of the keys, with the ends of its bootstrap interval."""
+    from interp.intervals import mean_interval
+
+    rows = []
+    for values, part in frame.groupby(list(keys), sort=False):
+        ends = mean_interval(part[measure].dropna().to_numpy(dtype=float), seed)
+        names: Mapping[str, object] = dict(zip(keys, values, strict=True))
+        rows.append({**names, **dict(zip((measure, f"{measure}_low", f"{measure}_high"), ends, strict=True))})
+    return pd.DataFrame(rows)
+
+
+def _file(label: str) -> str:
+    return label.replace(", ", "_").replace(" ", "_").replace("-", "_")

@@ -1,0 +1,52 @@
+"""Function vectors: is a task carried by a few attention heads, and does their sum do the task anywhere?"""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from experiments._vector_config import VectorConfig, check_vector_config
+from interp.errors import UserError
+from interp.vectors.tasks import TaskSource, WorldTasks, check_tasks
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class Config(VectorConfig):
+    """Which tasks, and how heads are found."""
+
+    tasks: TaskSource = WorldTasks()
+    """Tasks by example."""
+    shots: int = Field(5, ge=1)
+    """Examples in a prompt that shows a task (the paper's 10)."""
+    prompts: int = Field(100, ge=2)
+    """Prompts that heads' outputs are averaged over; those that the model gets right."""
+    corrupted: Literal["shuffled", "zero_shot"] = "shuffled"
+    """On what a head's effect is measured: shuffled answers (the paper), or no examples."""
+    effect_prompts: int = Field(25, ge=2)
+    """Prompts that a head's effect is averaged over."""
+    heads: int = Field(10, ge=1)
+    """Heads that make up the vector, by their effect."""
+    universal: bool = False
+    """Whether heads are ranked by their mean effect over all tasks (the paper's set), not task by task."""
+    strengths: tuple[float, ...] = Field((1.0,), min_length=1)
+    """Multiples of the vector that are added."""
+
+
+def check(config: Config) -> None:
+    """Finds missing files, unknown tasks or heads that do not exist before anything is written."""
+    info = check_vector_config(config)
+    check_tasks(config.tasks)
+    if config.heads > info.n_layers * info.n_heads:
+        raise UserError(
+            f"the model has {info.n_layers * info.n_heads} heads, not {config.heads}",
+            "heads",
+            "ask for fewer",
+        )
+
+
+def run(config: Config, run: "Run") -> None:
+    """Finds heads, sums them, and adds the sum layer by layer, beside random heads and baselines."""
+    from experiments._function_vector import FunctionVectors
+
+    FunctionVectors(config, run).run()

@@ -1,0 +1,49 @@
+"""The refusal direction: found, chosen, added, subtracted, taken out, and written into the weights."""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from experiments._vector_config import VectorConfig, check_vector_config
+from interp.errors import UserError
+from interp.intervene.positions import Named
+from interp.vectors.requests import RequestSource, WorldRequests, check_requests
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class Config(VectorConfig):
+    """Which requests, and how the direction is chosen."""
+
+    requests: RequestSource = WorldRequests()
+    """Harmful and harmless requests."""
+    latest: float = Field(0.8, gt=0, le=1)
+    """Directions from this share of the layers on are left out (the paper's 0.8)."""
+    largest_kl: float = Field(0.1, gt=0)
+    """And those whose ablation changes answers to harmless requests by more than this, in nats."""
+    least_induced: float = 0.0
+    """And those that, added, give harmless requests a lower refusal score than this."""
+    coefficients: tuple[float, ...] = Field((0.5, 1, 1.5, 2, 3), min_length=1)
+    """Multiples of the direction at its own length that are added and subtracted; the paper's is 1."""
+    positions: tuple[Named, ...] = Field(("all", "last"), min_length=1)
+    """Where it is added or subtracted: all (the paper), prompt, last, steps; each is reported."""
+    new_tokens: int = Field(12, ge=1)
+    """Tokens written after each reported request, in which phrases of refusal are looked for."""
+
+
+def check(config: Config) -> None:
+    """Finds missing files, a missing corpus or an impossible coefficient before anything is written."""
+    check_vector_config(config)
+    check_requests(config.requests)
+    if min(config.coefficients) <= 0:
+        raise UserError(
+            f"{min(config.coefficients)} is no coefficient", "coefficients", "use numbers above 0"
+        )
+
+
+def run(config: Config, run: "Run") -> None:
+    """Finds and chooses a direction, then reports on requests that it has not seen."""
+    from experiments._refusal_vector import RefusalVector
+
+    RefusalVector(config, run).run()

@@ -1,0 +1,37 @@
+"""Task vectors: does what examples leave at the last token do their task in a prompt without examples?"""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from experiments._vector_config import VectorConfig, check_vector_config
+from interp.vectors.tasks import TaskSource, WorldTasks, check_tasks
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class Config(VectorConfig):
+    """Which tasks, and how many examples."""
+
+    tasks: TaskSource = WorldTasks(
+        tasks=("antonym", "plural", "past", "capital", "language", "currency", "zorvic", "tamric")
+    )
+    """Tasks by example."""
+    shots: int = Field(5, ge=1)
+    """Examples in a prompt."""
+    prompts: int = Field(48, ge=2)
+    """Prompts, each with a dummy query, that a vector is the mean of; those that the model gets right."""
+
+
+def check(config: Config) -> None:
+    """Finds missing files or unknown tasks before anything is written."""
+    check_vector_config(config)
+    check_tasks(config.tasks)
+
+
+def run(config: Config, run: "Run") -> None:
+    """Makes vectors, puts them in or adds them layer by layer, and lets two tasks conflict."""
+    from experiments._task_vector import TaskVectors
+
+    TaskVectors(config, run).run()

@@ -1,0 +1,79 @@
+"""Vector algebra: do sums and differences of task vectors do composed tasks, more than their parts do?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from experiments._vector_config import VectorConfig, check_vector_config
+from interp.config import Section
+from interp.errors import UserError
+from interp.vectors.tasks import TaskFiles, TaskFormat, TaskSource, WorldTasks, check_tasks
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class Part(Section):
+    """One vector of a sum."""
+
+    task: str
+    """A task of the world, or a .json file of examples."""
+    weight: float = 1
+    """What it is multiplied by."""
+    shots: int = Field(5, ge=0)
+    """Examples in its prompts; the vector is their mean less that of prompts without examples. With 0, the
+    mean of prompts without examples alone: for differences of tasks that are asked in words."""
+
+
+class Composition(Section):
+    """A sum of vectors, and the task that it should do."""
+
+    name: str
+    """What it is called."""
+    target: str
+    """A task of the world, or a .json file; its queries are asked without examples, its answers count."""
+    parts: tuple[Part, ...] = Field(min_length=1)
+    """What is summed up."""
+
+
+class Config(VectorConfig):
+    """Which sums are held against their parts."""
+
+    compositions: tuple[Composition, ...] = Field(min_length=1)
+    """Sums and their targets."""
+    strengths: tuple[float, ...] = Field((1.0, 2.0), min_length=1)
+    """Multiples of a sum, and of each part alone."""
+    prompts: int = Field(96, ge=2)
+    """Prompts that a vector is the mean of."""
+    format: TaskFormat = TaskFormat()
+    """The layout of prompts of tasks from files."""
+    answers: Literal["single", "first", "drop"] = "single"
+    """Answers of several tokens in files: an error, judged by the first, or left out."""
+
+
+def task_source(config: Config, name: str) -> TaskSource:
+    """Where the task of this name comes from."""
+    if name.endswith(".json"):
+        return TaskFiles(paths=(Path(name),), answers=config.answers, format=config.format)
+    return WorldTasks(tasks=(name,))
+
+
+def check(config: Config) -> None:
+    """Finds missing files and unknown tasks before anything is written."""
+    check_vector_config(config)
+    names = [composition.name for composition in config.compositions]
+    if len(set(names)) < len(names):
+        raise UserError("two compositions have one name", "compositions", "name each differently")
+    for composition in config.compositions:
+        for name in (composition.target, *(part.task for part in composition.parts)):
+            if not name.endswith(".json") and config.subject.name != "world":
+                raise UserError(f"{name!r} is a task of the world", "compositions", "give .json files")
+            check_tasks(task_source(config, name))
+
+
+def run(config: Config, run: "Run") -> None:
+    """Adds every sum and every part alone, layer by layer, and reports on other queries."""
+    from experiments._vector_algebra import VectorAlgebra
+
+    VectorAlgebra(config, run).run()
