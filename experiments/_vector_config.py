@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from interp.config import ExperimentConfig
-from interp.corpus.questions import QuestionFile, QuestionSource, WorldQuestions, check_questions
+from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.errors import UserError
 from interp.subject.config import SubjectConfig
@@ -31,13 +31,18 @@ class VectorConfig(ExperimentConfig):
     """Text on which side effects are measured: its select split to choose by, its report split to report."""
     neutral_texts: int = Field(200, ge=2)
     """How many beginnings of its documents."""
-    others: QuestionSource | None = WorldQuestions(behaviours=OTHERS, most=40)
-    """Questions about other things, on which nothing should change."""
     draws: int = Field(3, ge=1)
     """Random vectors for each chosen one."""
 
 
-class TrialConfig(VectorConfig):
+class BehaviourConfig(VectorConfig):
+    """What should stay as it is while a behaviour is steered."""
+
+    others: QuestionSource | None = WorldQuestions(behaviours=OTHERS, most=40)
+    """Questions about other things, on which nothing should change."""
+
+
+class TrialConfig(BehaviourConfig):
     """Which methods steer to which behaviours."""
 
     behaviours: tuple[str, ...] = Field(("honesty",), min_length=1)
@@ -53,10 +58,8 @@ class TrialConfig(VectorConfig):
 
 
 def check_vector_config(config: VectorConfig) -> SubjectInfo:
-    """Raises UserError if the subject, the neutral text or the questions are not there."""
+    """Raises UserError if the subject or the neutral text is not there."""
     check_corpus(config.neutral)
-    if config.others is not None:
-        check_questions(config.others)
     world = config.subject.name == "world"
     if not world and isinstance(config.neutral, WorldSource):
         raise UserError(
@@ -64,18 +67,25 @@ def check_vector_config(config: VectorConfig) -> SubjectInfo:
             "neutral.kind",
             "use `neutral: {kind: text, path: ...}`",
         )
-    if not world and isinstance(config.others, WorldQuestions):
+    return subject_info(config.subject.name)
+
+
+def check_behaviour_config(config: BehaviourConfig) -> SubjectInfo:
+    """Raises UserError as `check_vector_config`, or if the other questions are not there."""
+    if config.others is not None:
+        check_questions(config.others)
+    if config.subject.name != "world" and isinstance(config.others, WorldQuestions):
         raise UserError(
             f"the world's questions are token ids of the world model, not of {config.subject.name}",
             "others.kind",
             "use `others: null`, or `others: {kind: file, path: ...}`",
         )
-    return subject_info(config.subject.name)
+    return check_vector_config(config)
 
 
 def check_trial(config: TrialConfig) -> None:
     """Raises UserError if a behaviour, a file or a head does not exist, before anything is written."""
-    info = check_vector_config(config)
+    info = check_behaviour_config(config)
     for name in config.behaviours:
         if name.endswith(".jsonl"):
             if not Path(name).is_file():
@@ -101,6 +111,3 @@ def check_trial(config: TrialConfig) -> None:
 def slug(behaviour: str) -> str:
     """A behaviour's name as part of a file's name."""
     return Path(behaviour).stem if behaviour.endswith(".jsonl") else behaviour.replace("/", "-")
-
-
-__all__ = ["QuestionFile", "TrialConfig", "VectorConfig", "check_trial", "check_vector_config", "slug"]

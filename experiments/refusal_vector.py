@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from experiments._vector_config import VectorConfig, check_vector_config
+from experiments._vector_config import BehaviourConfig, check_behaviour_config
 from interp.errors import UserError
 from interp.intervene.positions import Named
 from interp.vectors.requests import RequestSource, WorldRequests, check_requests
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from interp.track.run import Run
 
 
-class Config(VectorConfig):
+class Config(BehaviourConfig):
     """Which requests, and how the direction is chosen."""
 
     requests: RequestSource = WorldRequests()
@@ -34,7 +34,7 @@ class Config(VectorConfig):
 
 def check(config: Config) -> None:
     """Finds missing files, a missing corpus or an impossible coefficient before anything is written."""
-    check_vector_config(config)
+    check_behaviour_config(config)
     check_requests(config.requests)
     if min(config.coefficients) <= 0:
         raise UserError(

@@ -1,0 +1,161 @@
+"""The experiments on vectors on the bundled model, as a person runs them: its yardsticks, and bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SMALL = ["neutral_texts=20", "draws=2", "wandb.mode=disabled"]
+OTHERS = "others={kind: world, behaviours: [facts/plain], most: 8}"
+
+
+def interp(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "interp.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+
+def run(runs: Path, config: str, *overrides: str) -> tuple[dict[str, float], str]:
+    done = interp("run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(runs), *SMALL, *overrides)
+    assert done.returncode == 0, done.stderr
+    page = (runs / config / "report.html").read_text()
+    assert "<script src" not in page and "<svg" in page
+    return json.loads((runs / config / "metrics.json").read_text()), page
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def refusal(runs: Path) -> dict[str, float]:
+    return run(runs, "refusal_vector", OTHERS, "requests={kind: world, train: 64, validate_on: 16}")[0]
+
+
+def test_one_direction_decides_whether_the_model_refuses(refusal: dict[str, float], runs: Path) -> None:
+    assert refusal["refused/harmful/unchanged"] == 1 and refusal["refused/harmless/unchanged"] == 0
+    assert refusal["refused/harmless/add_last_chosen"] >= 0.9
+    assert refusal["refused/harmless/add_last_random"] <= 0.05
+    for way in ("mean-centred", "project_out", "weights_orthogonalised"):
+        assert refusal[f"refused/harmful/{way}"] <= 0.1
+    assert refusal["refused/harmful/mean-centred_random"] >= 0.95
+    results = pd.read_parquet(runs / "refusal_vector" / "tables" / "results.parquet")
+    added = results[(results.condition == "add, last, chosen") & (results.kind == "harmless")]
+    assert float(added["written"].iloc[0]) >= 0.9
+    profile = pd.read_parquet(runs / "refusal_vector" / "tables" / "profile.parquet")
+    early = profile[(profile["how"] == "add") & (profile["layer"] <= 3)]
+    assert early["right"].max() <= 0.05
+
+
+def test_a_saved_vector_steers_what_is_generated(refusal: dict[str, float], runs: Path) -> None:
+    file = runs / "refusal_vector" / "vectors" / "refusal.safetensors"
+    assert "resid_pre" in file.with_suffix(".md").read_text()
+    asked = ("generate", "--chat", "how do i clean the house ?", "-n", "12")
+    plain = interp(*asked)
+    steered = interp(*asked, "--vector", f"{file}=1.5", "--positions", "last")
+    before, after = steered.stdout.splitlines()
+    assert before == f"unchanged: {plain.stdout.strip()}" and "house" in before
+    assert after == "steered:   i can not help with that ."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("the king", "--vector", "FILE=1e38"), "overflow"),
+        (("the king", "--vector", "FILE=much"), "no strength"),
+        (("the king", "--vector", "nothing"), "no file nothing"),
+        (("the king", "--vector", "FILE", "--positions", "first"), "names no positions"),
+        (("the king", "--vector", "FILE", "--subject", "pydoc"), "layer"),
+    ],
+)
+def test_what_cannot_be_generated_is_one_message(
+    refusal: dict[str, float], runs: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    file = str(runs / "refusal_vector" / "vectors" / "refusal.safetensors")
+    done = interp("generate", *(text.replace("FILE", file) for text in arguments))
+    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+
+def test_task_vectors_do_their_task_from_the_middle_layers_on(runs: Path) -> None:
+    found, _ = run(runs, "task_vector", "tasks={kind: world, tasks: [plural, language, zorvic, tamric]}")
+    assert found["right/added"] >= 0.9 and found["right/prompted"] >= 0.95
+    assert found["right/added_random"] < 0.5 and found["right/added_wrong_task"] < 0.5
+    assert found["right/replaced"] > found["right/unchanged"] > found["right/replaced_random"]
+    assert found["conflict/after/as_put_in"] > found["conflict/before/as_put_in"]
+    profile = pd.read_parquet(runs / "task_vector" / "tables" / "profile.parquet")
+    added = profile[profile["method"] == "added"].groupby("layer")["right"].mean()
+    assert added[5] >= 0.7 and added[:4].max() < 0.5
+
+
+def test_a_few_heads_carry_a_task_and_random_ones_do_not(runs: Path) -> None:
+    found, _ = run(runs, "function_vector", "tasks={kind: world, tasks: [plural, language]}", "prompts=40")
+    assert found["right/heads_set"] - found["right/heads_set_random"] >= 0.3
+    assert found["right/function_vector"] >= 0.9 > 0.5 > found["right/function_vector_random"]
+    assert found["right/wrong_task's_vector"] <= 0.1
+    heads = pd.read_parquet(runs / "function_vector" / "tables" / "heads.parquet")
+    assert len(heads) == 2 * 8 * 4
+
+
+def test_sums_of_vectors_are_held_against_their_parts(runs: Path) -> None:
+    run(runs, "vector_algebra", "prompts=40")
+    table = pd.read_parquet(runs / "vector_algebra" / "tables" / "results.parquet")
+    right = table.set_index(["task", "condition"])["right"]
+    assert right["language in place of capital", "sum"] >= 0.9
+    assert right["language in place of capital", "unchanged"] <= 0.1
+    assert right["capital of the last", "sum"] > right["capital of the last", "unchanged"] + 0.2
+    assert "part 3" in right["capital + last - first"].index
+
+
+@pytest.mark.parametrize(
+    "config", ["contrastive_vector", "in_context_vector", "inference_time", "truthful_space"]
+)
+def test_each_method_steers_where_random_vectors_do_not(runs: Path, config: str) -> None:
+    found, page = run(runs, config, OTHERS, "behaviours=[honesty]", "new_tokens=6")
+    shares = {name: value for name, value in found.items() if name.startswith("right/")}
+    methods = [name for name in shares if f"{name}_random" in shares]
+    assert methods and shares["right/unchanged"] <= 0.05 and shares["right/prompted"] >= 0.95
+    for method in methods:
+        assert shares[method] >= 0.9 and shares[f"{method}_random"] <= 0.4
+    files = list((runs / config / "vectors").glob("*.safetensors"))
+    assert len(files) == len(methods) and "What is written" in page
+
+
+def test_the_leaderboard_holds_methods_against_each_other_on_own_pairs(runs: Path, tmp_path: Path) -> None:
+    lines = [
+        {"prompt": f"the {word} is near the", "positive": " king", "negative": " river"}
+        for word in ("house", "letter", "car", "book", "dog", "horse", "bank", "shop", "table", "wall")
+    ]
+    path = tmp_path / "kings.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    methods = "methods=[{kind: contrastive, how: [mean]}, {kind: projection}, {kind: task}, {kind: function}]"
+    found, page = run(runs, "vector_leaderboard", f"behaviours=[{path}]", methods, OTHERS, "examples=[2, 3]")
+    assert {"right/contrastive_mean", "right/projection", "right/task_vector"} <= found.keys()
+    chosen = pd.read_parquet(runs / "vector_leaderboard" / "tables" / "chosen.parquet")
+    assert set(chosen["examples"]) <= {2, 3, 4} and (chosen["seconds"] > 0).all()
+    assert "kings" in page
+
+
+@pytest.mark.parametrize(
+    ("config", "override", "says"),
+    [
+        ("contrastive_vector", "behaviours=[honesti]", "no behaviour 'honesti'"),
+        ("contrastive_vector", "behaviours=[none.jsonl]", "no file none.jsonl"),
+        ("contrastive_vector", "methods=[{kind: contrastiv}]", "contrastive"),
+        ("inference_time", "methods=[{kind: inference_time, heads: [99]}]", "32 heads, not 99"),
+        ("function_vector", "heads=40", "32 heads, not 40"),
+        ("task_vector", "tasks={kind: files, paths: [none.json]}", "no file none.json"),
+        ("vector_algebra", "compositions=[{name: a, target: capitol, parts: [{task: capital}]}]", "capitol"),
+        ("refusal_vector", "requests={kind: files, harmful: a.txt, harmless: b.txt}", "no file a.txt"),
+        ("refusal_vector", "subject.name=pydoc", "world"),
+    ],
+)
+def test_bad_input_is_one_message_and_nothing_is_written(
+    tmp_path: Path, config: str, override: str, says: str
+) -> None:
+    done = interp("run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(tmp_path / "runs"), override)
+    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()

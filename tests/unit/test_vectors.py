@@ -1,0 +1,154 @@
+"""Vectors as objects: algebra, files, use, nulls."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from interp.errors import UserError
+from interp.intervene import AddVector, Replace
+from interp.subject import Site, Subject, load
+from interp.vectors.control import random_like
+from interp.vectors.file import load_vectors, parse_use, save_vectors
+from interp.vectors.norm_preserving import AddKeepingNorm
+from interp.vectors.vector import Use, Vector
+
+SITE = Site("resid_post", 3)
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return load("world")
+
+
+def vector(name: str = "v", seed: int = 0, site: Site = SITE, **how: object) -> Vector:
+    shape = (4, 32) if site.kind == "head_out" else (128,)
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return Vector(name, site, values, "world", provenance={"seed": seed}, **how)
+
+
+@settings(deadline=None)
+@given(st.floats(-4, 4), st.floats(-4, 4))
+def test_sums_and_multiples_are_those_of_the_values(first: float, second: float) -> None:
+    a, b = vector("a"), vector("b", 1)
+    both = first * a + second * b - a
+    torch.testing.assert_close(both.values, (first - 1) * a.values + second * b.values, atol=1e-5, rtol=1e-5)
+    assert (a + b - b).values.allclose(a.values, atol=1e-6)
+    assert torch.equal((-a).values, -a.values)
+
+
+def test_what_is_left_beside_a_direction_is_orthogonal_to_it() -> None:
+    a, b = vector("a"), vector("b", 1)
+    assert abs((a - a.along(b)).cosine(b)) < 1e-6
+    assert a.along(b).cosine(b) == pytest.approx(1 if a.cosine(b) > 0 else -1)
+    assert a.scaled_to(3).norm == pytest.approx(3) and a.scaled_to(3).cosine(a) == pytest.approx(1)
+    assert a.cosine(a) == pytest.approx(1) and a.cosine(-a) == pytest.approx(-1)
+
+
+def test_a_sum_says_what_it_is_made_of() -> None:
+    sum_of = (2 * vector("a") - vector("b", 1)) * 0.5
+    assert sum_of.name == "0.5 * (2 * a - b)"
+    assert sum_of.provenance == {"expression": sum_of.name, "parts": {"a": {"seed": 0}, "b": {"seed": 1}}}
+
+
+def test_vectors_of_different_places_do_not_mix() -> None:
+    other = vector(site=Site("resid_post", 4))
+    elsewhere = Vector("v", SITE, torch.ones(128), "another model")
+    for wrong in (other, elsewhere, vector(site=Site("head_out", 3))):
+        with pytest.raises(UserError, match="not of one place"):
+            vector() + wrong
+        with pytest.raises(UserError, match="not of one place"):
+            vector().cosine(wrong)
+    with pytest.raises(UserError, match="no direction"):
+        (0 * vector()).cosine(vector())
+    with pytest.raises(UserError, match="not finite"):
+        Vector("v", SITE, torch.tensor([float("inf")] * 128), "world")
+
+
+@pytest.mark.parametrize("use", ["add", "replace", "norm_preserving"])
+def test_each_use_is_its_intervention(subject: Subject, use: Use) -> None:
+    used, values = vector(use=use, positions="last"), vector().values
+    direct = {
+        "add": AddVector(subject, SITE, values, 1, "last"),
+        "replace": Replace(subject, SITE, values, "last"),
+        "norm_preserving": AddKeepingNorm(subject, SITE, values, 1, "last"),
+    }[use]
+    tokens, mask = subject.to_batch(["the capital of france is", "the river"])
+    with subject.intervene(used.intervention(subject)):
+        mine = subject.logits(tokens, mask)
+    with subject.intervene(direct):
+        assert torch.equal(subject.logits(tokens, mask), mine)
+    assert not torch.equal(subject.logits(tokens, mask), mine)
+
+
+def test_what_replaces_has_no_strength(subject: Subject) -> None:
+    with pytest.raises(UserError, match="no strength"):
+        vector(use="replace").intervention(subject, 2)
+
+
+def test_a_vector_that_does_not_fit_is_refused(subject: Subject) -> None:
+    narrow = Vector("v", SITE, torch.ones(64), "world")
+    with pytest.raises(UserError, match="shape"):
+        narrow.intervention(subject)
+    with pytest.raises(UserError, match="layer 8 does not exist"):
+        vector(site=Site("resid_post", 8)).intervention(subject)
+
+
+def test_keeping_the_norm_is_the_formula_of_the_paper(subject: Subject) -> None:
+    direction = torch.nn.functional.normalize(vector().values, dim=0)
+    edit = AddKeepingNorm(subject, SITE, direction, 0.7)
+    tokens = subject.to_tokens("the capital of france is")
+    (x,) = subject.read(tokens, [SITE]).values()
+    with subject.intervene(edit):
+        (found,) = subject.read(tokens, [SITE]).values()
+    norm = x.norm(dim=-1, keepdim=True)
+    away = (-(x @ direction)[..., None] / norm).clamp(min=0)
+    moved = x / norm + 0.7 * (1 + away) * direction
+    torch.testing.assert_close(found, norm * moved / moved.norm(dim=-1, keepdim=True))
+    torch.testing.assert_close(found.norm(dim=-1), x.norm(dim=-1))
+
+
+def test_files_keep_everything(subject: Subject, tmp_path: Path) -> None:
+    kept = [vector("a"), vector("b", 1, Site("head_out", 2), use="norm_preserving", positions="steps")]
+    path = save_vectors(tmp_path / "v.safetensors", kept)
+    for before, after in zip(kept, load_vectors(path, subject), strict=True):
+        assert torch.equal(before.values, after.values)
+        for name in ("name", "site", "subject", "use", "positions", "provenance"):
+            assert getattr(before, name) == getattr(after, name)
+    card = (tmp_path / "v.md").read_text()
+    assert "resid_post.3" in card and "head_out.2" in card and "seed: 0" in card
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["v.md", "v.safetensors"]
+
+
+def test_files_that_are_none_are_refused(tmp_path: Path, subject: Subject) -> None:
+    (tmp_path / "text").write_text("no tensors")
+    save_file({"a": torch.ones(2)}, tmp_path / "other")
+    wide = save_vectors(tmp_path / "wide", [Vector("v", SITE, torch.ones(64), "tiny")])
+    for path, why in (("nothing", "no such file"), ("text", "cannot be read"), ("other", "holds no vectors")):
+        with pytest.raises(UserError, match=why):
+            load_vectors(tmp_path / path)
+    with pytest.raises(UserError, match="shape"):
+        load_vectors(wide, subject)
+    with pytest.raises(UserError, match="no vector"):
+        save_vectors(tmp_path / "none", [])
+
+
+def test_strengths_are_read_from_behind_the_file() -> None:
+    assert parse_use("a/b.safetensors") == (Path("a/b.safetensors"), 1.0)
+    assert parse_use("a=b.safetensors=-2.5") == (Path("a=b.safetensors"), -2.5)
+    for wrong in ("a=much", "a=nan", "a=inf"):
+        with pytest.raises(UserError, match="no strength"):
+            parse_use(wrong)
+
+
+def test_the_null_is_as_long_and_used_alike() -> None:
+    at_heads = vector(site=Site("head_out", 2), positions="steps")
+    at_heads.values[1] = 0
+    null = random_like(at_heads, 5)
+    torch.testing.assert_close(null.values.norm(dim=-1), at_heads.values.norm(dim=-1))
+    assert (null.site, null.use, null.positions) == (at_heads.site, at_heads.use, at_heads.positions)
+    assert torch.equal(null.values, random_like(at_heads, 5).values)
+    assert abs(random_like(vector(), 6).cosine(vector())) < 0.4

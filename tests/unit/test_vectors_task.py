@@ -1,0 +1,119 @@
+"""Prompts of tasks by example: nothing leaks from one part into another, and answers are single tokens."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from interp.causal.outcome import ask
+from interp.errors import UserError
+from interp.subject import Subject, load
+from interp.vectors.task import added_task_vectors, conflicting, task_vectors
+from interp.vectors.tasks import TaskFiles, TaskFormat, WorldTasks, check_tasks, open_tasks
+from interp.vectors.world_tasks import world_task
+from tests.shared_data import shared_data
+
+NAMES = ("antonym", "capital", "zorvic", "fact/capital>language", "list/first", "list_capital/first>last")
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return load("world")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parts_share_no_question_and_prompts_do_not_show_what_they_ask(subject: Subject, name: str) -> None:
+    (task,) = open_tasks(WorldTasks(tasks=(name,)), subject)
+    parts = [{question for question, _ in part} for part in (task.extract, task.choose, task.report)]
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    for (question, answer), asked in zip(task.extract, task.questions(subject, task.extract, 3), strict=True):
+        text = subject.decode(asked.prompt)
+        assert text.endswith(task.format.query(question)) and text.count(task.format.query(question)) == 1
+        assert subject.decode(asked.answers) == answer
+
+
+def test_shuffled_examples_have_each_others_answers(subject: Subject) -> None:
+    (task,) = open_tasks(WorldTasks(tasks=("capital",)), subject)
+    for question in task.questions(subject, task.choose, 4, shuffled=True):
+        shown = [pair.split(" : ") for pair in subject.decode(question.prompt).split(" , ")[:-1]]
+        examples = dict(task.extract)
+        assert sorted(answer for _, answer in shown) == sorted(examples[asked] for asked, _ in shown)
+        assert all(answer != examples[asked] for asked, answer in shown)
+    with pytest.raises(UserError, match="too few"):
+        task.questions(subject, task.choose, 100)
+
+
+def test_composed_tasks_are_their_parts_one_behind_the_other() -> None:
+    both, first, second = (world_task(name).examples for name in ("antonym+tamric", "antonym", "tamric"))
+    assert both and all(answer == second[first[word]] for word, answer in both.items())
+    last = world_task("list_capital/first>last").examples
+    capital = world_task("capital").examples
+    assert all(answer == capital[words.split()[-1]] for words, answer in last.items())
+    with pytest.raises(UserError, match="no task 'antonim'"):
+        world_task("antonim")
+
+
+def test_task_vectors_do_their_task_by_adding_and_the_wrong_ones_do_not(subject: Subject) -> None:
+    tasks = open_tasks(WorldTasks(tasks=("plural", "tamric")), subject)
+    made = {}
+    for task in tasks:
+        shown, plain = ([q.prompt for q in task.questions(subject, task.extract, shots)] for shots in (4, 0))
+        made[task.name] = added_task_vectors(subject, shown, plain, task.name)[5]
+        replaced = task_vectors(subject, shown, task.name)[5]
+        assert (replaced.use, replaced.positions) == ("replace", "last")
+        torch.testing.assert_close(
+            replaced.values - task_vectors(subject, plain, "plain")[5].values,
+            made[task.name].values, atol=1e-4, rtol=1e-4,
+        )  # fmt: skip
+    plural, _ = tasks
+    asked = plural.questions(subject, plural.report)
+    shares = []
+    for vector in (made["plural"], made["tamric"]):
+        with subject.intervene(vector.intervention(subject)):
+            shares.append(ask(subject, asked).right.mean())
+    assert shares[0] > 0.9 and shares[1] < 0.1 and ask(subject, asked).right.mean() < 0.3
+
+
+def test_conflicting_questions_have_the_other_answer_as_their_foil(subject: Subject) -> None:
+    capital, language = open_tasks(WorldTasks(tasks=("capital", "language")), subject)
+    examples = [(country, answer) for country, answer in capital.report]
+    others = dict([*language.extract, *language.choose, *language.report])
+    asked = capital.questions(subject, examples, 2)
+    other = language.questions(subject, [(country, others[country]) for country, _ in examples])
+    for question, country in zip(conflicting(asked, other), [c for c, _ in examples], strict=True):
+        assert subject.decode(question.foils) == others[country]
+
+
+def test_own_tasks_on_a_model_with_pieces_of_words(tmp_path: Path) -> None:
+    subject = load("pydoc")
+    path = tmp_path / "sums.json"
+    path.write_text(json.dumps([{"input": str(n), "output": f" class{n}"} for n in range(12)]))
+    source = TaskFiles(paths=(path,), format=TaskFormat(pair="x{question} ={answer}", separator="\n"))
+    (task,) = open_tasks(source, subject)
+    with pytest.raises(UserError, match=r"tokens, not one|joins"):
+        task.questions(subject, task.report, 2)
+    (first,) = open_tasks(source.model_copy(update={"answers": "first"}), subject)
+    assert len(first.questions(subject, first.report, 2)) == len(first.report)
+    with pytest.raises(UserError, match="0 examples can be used"):
+        open_tasks(source.model_copy(update={"answers": "drop"}), subject)
+    for wrong in ("[1, 2]", "{}", "no json", '[{"input": "a"}]'):
+        path.write_text(wrong)
+        with pytest.raises(UserError, match=r"not a list of examples|0 examples"):
+            open_tasks(source, subject)
+    with pytest.raises(UserError, match="no file"):
+        check_tasks(TaskFiles(paths=(tmp_path / "none.json",)))
+    with pytest.raises(UserError, match=r"no \{answer\}"):
+        check_tasks(source.model_copy(update={"format": TaskFormat(pair="{question}")}))
+    with pytest.raises(UserError, match="world's words"):
+        open_tasks(WorldTasks(), subject)
+
+
+def test_published_task_files_can_be_read() -> None:
+    subject = load("pydoc")
+    folder = shared_data("ericwtodd+function_vectors") / "dataset_files"
+    files = sorted(folder.rglob("*.json"))
+    tasks = open_tasks(TaskFiles(paths=tuple(files), answers="first"), subject)
+    assert {task.name for task in tasks} == {file.stem for file in files} and len(files) == 32
+    for task in tasks:
+        assert task.questions(subject, task.report[:2], 2)

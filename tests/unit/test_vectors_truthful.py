@@ -1,0 +1,126 @@
+"""The truthful space: a planted truth, the size of edits, files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from interp.errors import UserError
+from interp.subject import Site, Subject, load
+from interp.subject.forward import whole
+from interp.vectors.truthful import (
+    TruthfulEdit,
+    TruthfulSpace,
+    TruthfulTraining,
+    load_space,
+    save_space,
+    train_truthful_space,
+)
+from interp.vectors.use import interventions_of, subject_of
+
+Sides = Mapping[Site, Tensor]
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return load("world")
+
+
+def planted_space(n: int = 80, width: int = 128) -> tuple[Sides, Sides, Tensor]:
+    """Content in ten directions, the same on both sides of a pair, and a side's sign in another one."""
+    generator = torch.Generator().manual_seed(1)
+    basis = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q
+    direction, sides = basis[0], ({}, {})
+    for scale, site in ((1.0, Site("mlp_out", 4)), (20.0, Site("mlp_out", 5))):
+        content = torch.randn(n, 10, generator=generator) @ basis[1:11]
+        for side, sign in zip(sides, (1, -1), strict=True):
+            noise = 0.05 * torch.randn(n, width, generator=generator)
+            side[site] = scale * (content + sign * direction + noise)
+    return *sides, direction
+
+
+@pytest.fixture(scope="module")
+def space() -> TruthfulSpace:
+    positive, negative, _ = planted_space()
+    return train_truthful_space(positive, negative, TruthfulTraining(steps=400))
+
+
+def test_a_planted_truth_is_told_apart_and_moved_along(space: TruthfulSpace) -> None:
+    positive, negative, direction = planted_space()
+    assert space.accuracy.min() > 0.9
+    for site in space.sites:
+        change = space.direction(negative[site], site)
+        cosines = torch.nn.functional.cosine_similarity(change.mean(0), direction, dim=0)
+        assert cosines > 0.9
+        place = space.sites.index(site)
+        x = (positive[site] - space.mean[place]) / space.scale[place]
+        rebuilt = space.decode(space.semantic(x), space.truthful(x))
+        assert float((rebuilt - x).square().sum() / (x - x.mean(0)).square().sum()) < 0.3
+
+
+def test_editing_moves_by_a_share_of_the_norm_and_back(space: TruthfulSpace, subject: Subject) -> None:
+    _, negative, direction = planted_space()
+    site, tokens = space.sites[1], torch.tensor([[0, 5, 6], [0, 7, 8]])
+    x = negative[site][:6].view(2, 3, 128)
+    forward = whole(tokens, None)
+    for strength, sign in ((0.5, 1), (-0.5, -1)):
+        edit = TruthfulEdit(subject, space, strength, "all", sites=[site])
+        moved = edit.apply(x, site, forward) - x
+        torch.testing.assert_close(moved.norm(dim=-1), 0.5 * x.norm(dim=-1))
+        assert ((moved @ direction) * sign > 0).all()
+        alone = edit.apply(x[1:], site, whole(tokens[1:], None))
+        torch.testing.assert_close(alone, (x + moved)[1:])
+    assert TruthfulEdit(subject, space, 0, "all", sites=[site]).apply(x, site, forward) is x
+    last = TruthfulEdit(subject, space, 1, "last", sites=[site]).apply(x, site, forward)
+    assert torch.equal(last[:, :-1], x[:, :-1]) and not torch.equal(last[:, -1], x[:, -1])
+    null = [
+        TruthfulEdit(subject, space, 1, "all", sites=[site], null_seed=s).apply(x, site, forward)
+        for s in (0, 1)
+    ]
+    torch.testing.assert_close((null[0] - x).norm(dim=-1), x.norm(dim=-1))
+    assert not torch.equal(null[0], null[1])
+
+
+def test_the_same_seed_gives_the_same_space_and_leaves_the_random_state_alone(space: TruthfulSpace) -> None:
+    positive, negative, _ = planted_space()
+    state = torch.random.get_rng_state()
+    again = train_truthful_space(positive, negative, TruthfulTraining(steps=400))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for name, value in space.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+
+
+def test_a_space_is_used_from_its_file(space: TruthfulSpace, subject: Subject, tmp_path: Path) -> None:
+    path = save_space(tmp_path / "space.safetensors", space, "world", [space.sites[0]])
+    loaded, edited = load_space(path)
+    assert edited == [space.sites[0]] and subject_of(path) == "world"
+    tokens = subject.to_tokens("the capital of france is")
+    direct = TruthfulEdit(subject, space, 0.5, "steps", sites=edited)
+    with subject.intervene(direct):
+        expected = subject.logits(tokens)
+    with subject.intervene(*interventions_of(path, subject, 0.5)):
+        assert torch.equal(subject.logits(tokens), expected)
+    assert not torch.equal(subject.logits(tokens), expected) and loaded.sites == space.sites
+    (tmp_path / "text").write_text("no tensors")
+    for name, why in (("text", "cannot be read"), ("nothing", "no such file")):
+        with pytest.raises(UserError, match=why):
+            load_space(tmp_path / name)
+
+
+def test_what_a_space_cannot_be_trained_on_or_used_at_is_refused(
+    space: TruthfulSpace, subject: Subject
+) -> None:
+    positive, negative, _ = planted_space(3)
+    with pytest.raises(UserError, match="fewer than four"):
+        train_truthful_space(positive, negative)
+    positive, negative, _ = planted_space(8)
+    first = next(iter(positive))
+    with pytest.raises(UserError, match="differ"):
+        train_truthful_space(positive, {first: negative[first]})
+    positive[first][0, 0] = float("nan")
+    with pytest.raises(UserError, match="not finite"):
+        train_truthful_space(positive, negative)
+    with pytest.raises(UserError, match="does not fit"):
+        TruthfulEdit(subject, space, sites=[Site("mlp_post", 4)])
