@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments._task_page import TaskTables
-from experiments._vector_figures import Draw
+from experiments._vector_figures import Draw, overflow_note
 from experiments.function_vector import Config
 from interp.render.data import Estimate
 from interp.render.digits import interval, measured
@@ -71,7 +71,7 @@ class FunctionPage:
                 self._heads(),
             ],
             WORDS,
-            (*LIMITS, *self.tables.overflowed()),
+            (*LIMITS, *overflow_note(self.tables.profile)),
             subject_facts(self.subject),
             run_facts(self.run),
             step_seconds(self.run),

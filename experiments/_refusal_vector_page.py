@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiments._vector_figures import Draw, profile, shares
+from experiments._vector_figures import Draw, overflow_note, profile, shares
 from experiments.refusal_vector import Config
 from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured
@@ -82,7 +82,7 @@ class RefusalPage:
             Figure(self._shares(), "Refused, held-out requests", self.measured_on),
             [self._layers(), self._held_out(), self._costs(), self._candidates(), self._texts()],
             WORDS,
-            LIMITS,
+            (*LIMITS, *overflow_note(self.profile)),
             subject_facts(self.subject),
             run_facts(self.run),
             step_seconds(self.run),

@@ -77,12 +77,3 @@ class TaskTables:
         return Table(
             "results", "Held-out queries; costs on the beginnings of neutral documents", columns, rows
         )
-
-    def overflowed(self) -> list[str]:
-        """A sentence for the limits if logits overflowed somewhere."""
-        count = int(self.profile["overflowed"].sum())
-        return (
-            [f"At some strengths logits overflowed ({count} prompts of the sweep); those count as wrong."]
-            if count
-            else []
-        )

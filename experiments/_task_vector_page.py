@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments._task_page import TaskTables
+from experiments._vector_figures import overflow_note
 from experiments.task_vector import Config
 from interp.render.digits import interval, measured
 from interp.render.facts import run_facts, step_seconds, subject_facts
@@ -66,7 +67,7 @@ class TaskPage:
                 self._conflict(),
             ],
             WORDS,
-            (*LIMITS, *self.tables.overflowed()),
+            (*LIMITS, *overflow_note(self.tables.profile)),
             subject_facts(self.subject),
             run_facts(self.run),
             step_seconds(self.run),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments._task_page import TaskTables
-from experiments._vector_figures import Draw, profile, shares
+from experiments._vector_figures import Draw, overflow_note, profile, shares
 from experiments.vector_algebra import Composition, Config
 from interp.render.data import Estimate, Kind
 from interp.render.digits import measured
@@ -65,7 +65,7 @@ class AlgebraPage:
             Figure(self._shares(), "Right answers to the composed task", self.measured_on),
             [self._layers(), self._parts(), Section("Every condition", (), (), [self.tables.table()])],
             WORDS,
-            (*LIMITS, *self.tables.overflowed()),
+            (*LIMITS, *overflow_note(self.tables.profile)),
             subject_facts(self.subject),
             run_facts(self.run),
             step_seconds(self.run),

@@ -69,6 +69,13 @@ def shares(
     )
 
 
+def overflow_note(rows: pd.DataFrame) -> list[str]:
+    """A sentence for a page's limits if logits overflowed somewhere in a sweep."""
+    count = int(rows["overflowed"].sum())
+    said = f"At some strengths logits overflowed ({count} prompts in all): they count as wrong."
+    return [said] if count else []
+
+
 def over_groups(rows: pd.DataFrame, measure: str, seed: int) -> Estimate:
     """A measure's mean over rows with its interval: a row's own where there is one, else over the rows."""
     if rows.empty:

@@ -23,6 +23,7 @@ from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.contrast import Contrast, read_contrast
 from interp.vectors.file import save_vectors
+from interp.vectors.methods import Method
 from interp.vectors.sweep import KEYS, Setting, answered, by_method, choose, rates, sweep
 from interp.vectors.truthful import TruthfulEdit, save_space
 from interp.vectors.world import world_contrast
@@ -130,10 +131,12 @@ class VectorTrial:
     ) -> pd.DataFrame:
         return answered(self.subject, questions, edits, **{"draw": 0, **names})
 
-    def _examples(self, method: object, contrast: Contrast, best: Setting, frame: pd.DataFrame) -> int | None:
+    def _examples(self, method: Method, contrast: Contrast, best: Setting, frame: pd.DataFrame) -> int | None:
         """The fewest pairs of those tried with which the chosen setting does nearly as well."""
-        rows = rates(frame, KEYS, 0).set_index(list(KEYS))
-        full = float(rows.loc[tuple(best.names.values())]["right"])
+        own = (frame[list(KEYS)] == pd.Series(best.names)).all(axis=1)
+        full = float(frame.loc[own, "right"].mean())
+        if not full or not self.config.examples:
+            return None
         for count in sorted(self.config.examples):
             if method.least_pairs <= count < len(contrast.pairs):
                 fewer = replace(contrast, pairs=contrast.pairs[:count])
@@ -143,7 +146,7 @@ class VectorTrial:
                     share = answered(self.subject, contrast.choose, same.edits)["right"].mean()
                     if share >= ENOUGH * full:
                         return count
-        return len(contrast.pairs) if self.config.examples else None
+        return len(contrast.pairs)
 
     def _written(self, questions: Sequence[Question], edits: Sequence[Intervention]) -> pd.DataFrame:
         """What is written after each prompt, greedily, and how it reads to the unchanged subject.

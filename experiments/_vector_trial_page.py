@@ -5,7 +5,15 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments._vector_config import TrialConfig
-from experiments._vector_figures import RANDOM_SUFFIX, Draw, best_by, over_groups, profile, shares
+from experiments._vector_figures import (
+    RANDOM_SUFFIX,
+    Draw,
+    best_by,
+    over_groups,
+    overflow_note,
+    profile,
+    shares,
+)
 from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured, number
 from interp.render.facts import run_facts, step_seconds, subject_facts
@@ -71,7 +79,7 @@ class TrialPage:
             Figure(self._shares(), "Held-out prompts on which the behaviour shows", self.measured_on),
             [self._costs(), self._profiles(), self._by_behaviour(), self._choices(), self._texts()],
             WORDS,
-            LIMITS,
+            (*LIMITS, *overflow_note(self.profile)),
             subject_facts(self.subject),
             run_facts(self.run),
             step_seconds(self.run),

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from interp.organism.corpus import WorldCorpus
     from interp.pydoc.corpus import PydocCorpus
     from interp.subject import Site, Subject, load
+    from interp.vectors.file import load_vectors, save_vectors
+    from interp.vectors.vector import Vector
 
 __version__ = "0.1.0"
 
@@ -55,11 +57,14 @@ _HOMES = {
     "Subject": "interp.subject",
     "TextCorpus": "interp.corpus.text",
     "UserError": "interp.errors",
+    "Vector": "interp.vectors.vector",
     "WorldCorpus": "interp.organism.corpus",
     "attribute": "interp.attribution",
     "load": "interp.subject",
+    "load_vectors": "interp.vectors.file",
     "mine": "interp.mining.mine",
     "random_directions": "interp.features.directions",
+    "save_vectors": "interp.vectors.file",
 }
 
 __all__ = [
@@ -84,11 +89,14 @@ __all__ = [
     "Subject",
     "TextCorpus",
     "UserError",
+    "Vector",
     "WorldCorpus",
     "attribute",
     "load",
+    "load_vectors",
     "mine",
     "random_directions",
+    "save_vectors",
 ]
 
 

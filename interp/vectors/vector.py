@@ -20,7 +20,7 @@ Use = Literal["add", "replace", "norm_preserving"]
 Number = float | int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Vector:
     """A direction with a length at one site, and how the method that found it uses it.
 
@@ -48,6 +48,9 @@ class Vector:
             raise UserError(
                 "a value is not finite", f"vector {self.name}", "look for overflow in what it is of"
             )
+
+    def __repr__(self) -> str:
+        return f"Vector({self.name!r}, {self.site}, norm {self.norm:.4g}, {self.use} at {self.positions})"
 
     @property
     def norm(self) -> float:
