@@ -104,9 +104,8 @@ def measure(name: str, folder: Path) -> dict[str, float]:
         each = [timed[what] / timed[base] for timed in rounds]
         ratios[f"{name}: {what}"] = statistics.median(each)
         took = statistics.median(timed[what] for timed in rounds)
-        print(
-            f"  {what:24s} {took:7.2f} s  {ratios[f'{name}: {what}']:5.2f} ({min(each):.2f} to {max(each):.2f})"
-        )
+        spread = f"({min(each):.2f} to {max(each):.2f})"
+        print(f"  {what:24s} {took:7.2f} s  {ratios[f'{name}: {what}']:5.2f} {spread}")
     return ratios
 
 

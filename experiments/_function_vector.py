@@ -8,13 +8,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from experiments._function_vector_page import FunctionPage
-from experiments._task_steps import Reported, best_layer, drawn, shown_right, write_results
+from experiments._task_steps import Reported, best_layer, drawn, shown, write_results
+from experiments._vector_steps import VectorExperiment
 from experiments.function_vector import Config
-from interp.causal.side_effects import neutral_beginnings
-from interp.corpus.source import open_corpus
-from interp.render.page import render_page
-from interp.subject import load
-from interp.track.files import atomic, publish, write_text
+from interp.track.files import atomic
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.control import random_like
@@ -36,16 +33,13 @@ VECTOR, AVERAGE = "function vector", "layer average"
 ZERO_SHOT, SHUFFLED = "zero-shot", "shuffled"
 
 
-class FunctionVectors:
+class FunctionVectors(VectorExperiment):
     """The steps, and what they share."""
 
     def __init__(self, config: Config, run: Run) -> None:
+        super().__init__(config, run)
         self.config = config
-        self.steps = run
-        self.subject = load(**config.subject.model_dump())
         self.tasks = open_tasks(config.tasks, self.subject, config.seed)
-        corpus = open_corpus(config.neutral, self.subject)
-        self.neutral = neutral_beginnings(self.subject, corpus, config.neutral_texts, seed=config.seed)
 
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""
@@ -54,19 +48,18 @@ class FunctionVectors:
         self.means = {task.name: tensors[f"means/{task.name}"] for task in self.tasks}
         self.effects = {task.name: tensors[f"effects/{task.name}"] for task in self.tasks}
         added = self.steps.step("layers", self.layers)
-        for file in (added / "vectors").glob("*"):
-            publish(file, self.steps.folder / "vectors" / file.name)
+        self.publish_vectors(added / "vectors")
         self.steps.step("held_out", self.held_out)
-        self.steps.step("report", self.report)
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        names = [task.name for task in self.tasks]
+        self.report(lambda: FunctionPage(self.steps, self.subject, self.config, names))
 
     def heads(self, step: Step) -> None:
         """Every head's mean output on prompts that show a task, and its effect where they mislead."""
         config, tensors, rows = self.config, {}, []
         with step.progress.task("heads", total=len(self.tasks), unit="tasks") as advance:
             for task in self.tasks:
-                shown = shown_right(self.subject, task, config.shots, config.prompts, config.seed)
-                means = mean_head_outputs(self.subject, [prompt.prompt for prompt in shown])
+                prompts = shown(self.subject, task, config)
+                means = mean_head_outputs(self.subject, prompts)
                 misled = config.corrupted == SHUFFLED
                 corrupted = task.questions(
                     self.subject,
@@ -77,7 +70,7 @@ class FunctionVectors:
                 )
                 effects = indirect_effects(self.subject, corrupted, means)
                 tensors |= {f"means/{task.name}": means, f"effects/{task.name}": effects}
-                step.metric(f"shown_right/{task.name}", len(shown))
+                step.metric(f"shown/{task.name}", len(prompts))
                 for layer, head in np.ndindex(*effects.shape):
                     rows.append([task.name, layer, head, float(effects[layer, head])])
                 advance(1)
@@ -166,13 +159,6 @@ class FunctionVectors:
                 rows.add("heads set, random", plain, set_heads(subject, chosen, means), draw)
         return rows
 
-    def report(self, step: Step) -> None:
-        """The page and its figures."""
-        page = FunctionPage(self.steps, self.subject, self.config, [task.name for task in self.tasks])
-        for name, svg in page.files().items():
-            step.figure(name, svg)
-        write_text(step.folder / "report.html", render_page(page.page()))
-
     def _heads(self, task: Task) -> list[Head]:
         ranked: Float[Tensor, "layer head"] = self.effects[task.name]
         if self.config.universal:
@@ -180,5 +166,4 @@ class FunctionVectors:
         return top_heads(ranked, self.config.heads)
 
     def _averages(self, task: Task) -> list[Vector]:
-        shown = shown_right(self.subject, task, self.config.shots, self.config.prompts, self.config.seed)
-        return layer_average(self.subject, [prompt.prompt for prompt in shown], task.name)
+        return layer_average(self.subject, shown(self.subject, task, self.config), task.name)

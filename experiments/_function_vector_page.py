@@ -6,10 +6,10 @@ import pandas as pd
 
 from experiments._task_page import TaskTables
 from experiments._vector_figures import Draw, overflow_note
+from experiments._vector_steps import framed
 from experiments.function_vector import Config
 from interp.render.data import Estimate
 from interp.render.digits import interval, measured
-from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.page import Cell, Column, Figure, Page, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run
@@ -53,7 +53,9 @@ class FunctionPage:
     def page(self) -> Page:
         """The whole page."""
         where = "examples mislead" if self.config.corrupted == "shuffled" else "no example is shown"
-        return Page(
+        return framed(
+            self.run,
+            self.subject,
             f"Do a few heads of {self.subject.name} carry a task?",
             [
                 f"For {len(self.tasks)} tasks, heads were ranked by how much their mean output helps where "
@@ -72,9 +74,6 @@ class FunctionPage:
             ],
             WORDS,
             (*LIMITS, *overflow_note(self.tables.profile)),
-            subject_facts(self.subject),
-            run_facts(self.run),
-            step_seconds(self.run),
         )
 
     def files(self) -> dict[str, str]:

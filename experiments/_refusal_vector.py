@@ -10,16 +10,14 @@ import pandas as pd
 from safetensors.torch import load_file, save_file
 
 from experiments._refusal_vector_page import RefusalPage
+from experiments._vector_steps import VectorExperiment
 from experiments.refusal_vector import Config
-from interp.causal.side_effects import neutral_beginnings, side_effects
+from interp.causal.side_effects import side_effects
 from interp.corpus.questions import Question, open_questions
-from interp.corpus.source import open_corpus
 from interp.errors import UserError
 from interp.intervene import orthogonalised
-from interp.render.page import render_page
-from interp.subject import load
 from interp.subject.forward import Intervention
-from interp.track.files import atomic, publish, write_json, write_text
+from interp.track.files import atomic, write_json
 from interp.track.folder import read_json
 from interp.track.run import Run
 from interp.track.step import Step
@@ -42,16 +40,13 @@ HEADLINE = ("unchanged", "add, all, chosen", "add, last, chosen", "mean-centred"
 PROFILE = ("how", "layer", "coefficient", "positions", "kind")
 
 
-class RefusalVector:
+class RefusalVector(VectorExperiment):
     """The steps, and what they share."""
 
     def __init__(self, config: Config, run: Run) -> None:
+        super().__init__(config, run)
         self.config = config
-        self.steps = run
-        self.subject = load(**config.subject.model_dump())
         self.requests = open_requests(config.requests, self.subject, config.seed)
-        corpus = open_corpus(config.neutral, self.subject)
-        self.neutral = neutral_beginnings(self.subject, corpus, config.neutral_texts, seed=config.seed)
         asked = config.others
         self.others = [] if asked is None else open_questions(asked, self.subject, config.seed)
 
@@ -59,14 +54,12 @@ class RefusalVector:
         """All steps in order; those that have finished are skipped."""
         found = self.steps.step("select", self.select)
         candidates = self._candidates(found)
-        (vector,) = load_vectors(found / "refusal.safetensors", self.subject)
+        (vector,) = load_vectors(found / "vectors" / "refusal.safetensors", self.subject)
         chosen = read_json(found / "chosen.json")
-        for file in found.glob("refusal.*"):
-            publish(file, self.steps.folder / "vectors" / file.name)
+        self.publish_vectors(found / "vectors")
         self.steps.step("profile", lambda step: self.profile(step, candidates, chosen["position"]))
         self.steps.step("held_out", lambda step: self.held_out(step, candidates, vector))
-        self.steps.step("report", lambda step: self.report(step, vector, chosen))
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.report(lambda: RefusalPage(self.steps, self.subject, self.config, vector, chosen))
 
     def select(self, step: Step) -> None:
         """Candidates from requests that the subject treats as it should, their scores, and the choice."""
@@ -98,7 +91,7 @@ class RefusalVector:
         step.metric("select/layer", layer, headline=True)
         with atomic(step.folder / "means.safetensors") as file:
             save_file({"harmful": candidates.harmful, "harmless": candidates.harmless}, file)
-        save_vectors(step.folder / "refusal.safetensors", [candidates.vector(position, layer)])
+        save_vectors(step.folder / "vectors" / "refusal.safetensors", [candidates.vector(position, layer)])
         write_json(
             step.folder / "chosen.json",
             {
@@ -210,13 +203,6 @@ class RefusalVector:
                 yield f"{how}, {where}, random", draw, edits(edit)
             yield "project out, random", draw, edits(null.project_out(subject))
             yield "mean-centred, random", draw, edits(*mean_centred_ablation(subject, null, candidates))
-
-    def report(self, step: Step, vector: Vector, chosen: dict[str, int]) -> None:
-        """The page and its figures."""
-        page = RefusalPage(self.steps, self.subject, self.config, vector, chosen)
-        for name, svg in page.files().items():
-            step.figure(name, svg)
-        write_text(step.folder / "report.html", render_page(page.page()))
 
     def _kept(self, requests: Sequence[Question], harmful: bool) -> list[Question]:
         """Those with a refusal score on the right side of zero, as in the paper."""

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments._vector_figures import Draw, overflow_note, profile, shares
+from experiments._vector_steps import framed
 from experiments.refusal_vector import Config
 from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured
-from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.page import Cell, Column, Figure, Page, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run
@@ -67,7 +67,9 @@ class RefusalPage:
     def page(self) -> Page:
         """The whole page."""
         place = f"layer {self.chosen['layer']}, {-self.chosen['position']} from the end"
-        return Page(
+        return framed(
+            self.run,
+            self.subject,
             f"Does one direction decide whether {self.subject.name} refuses?",
             [
                 f"Mean differences between {self.chosen['n']} harmful and as many harmless requests "
@@ -83,9 +85,6 @@ class RefusalPage:
             [self._layers(), self._held_out(), self._costs(), self._candidates(), self._texts()],
             WORDS,
             (*LIMITS, *overflow_note(self.profile)),
-            subject_facts(self.subject),
-            run_facts(self.run),
-            step_seconds(self.run),
         )
 
     def files(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from random import Random
+from typing import Protocol
 
 import pandas as pd
 
@@ -24,22 +25,34 @@ def drawn(task: Task, count: int, seed: int) -> list[Example]:
     return Random(f"drawn {task.name} {seed}").choices(task.extract, k=count)
 
 
-def shown_right(subject: Subject, task: Task, shots: int, count: int, seed: int) -> list[Question]:
-    """Prompts with examples that the subject gets right: what means are taken over.
+class ShowingConfig(Protocol):
+    """What a config says of prompts that show a task."""
+
+    seed: int
+    shots: int
+    prompts: int
+    only_right: bool
+
+
+def shown(subject: Subject, task: Task, config: ShowingConfig) -> list[list[int]]:
+    """Prompts with examples, what means are taken over; perhaps only those that the subject gets right.
 
     Raises:
-        UserError: there are fewer than two.
+        UserError: there are fewer than two of these.
     """
-    prompts = task.questions(subject, drawn(task, count, seed), shots, seed=seed)
-    right = ask(subject, prompts).right
-    kept = [prompt for prompt, is_right in zip(prompts, right, strict=True) if is_right]
-    if len(kept) < 2:
-        raise UserError(
-            f"{subject.name} gets {len(kept)} of {len(prompts)} prompts right",
-            f"task {task.name}",
-            "show more examples, or leave the task out",
-        )
-    return kept
+    asked = drawn(task, config.prompts, config.seed)
+    prompts = task.questions(subject, asked, config.shots, seed=config.seed)
+    if config.only_right:
+        right = ask(subject, prompts).right
+        kept = [prompt for prompt, is_right in zip(prompts, right, strict=True) if is_right]
+        if len(kept) < 2:
+            raise UserError(
+                f"{subject.name} gets {len(kept)} of {len(prompts)} prompts right",
+                f"task {task.name}",
+                "show more examples, leave the task out, or set only_right: false",
+            )
+        prompts = kept
+    return [list(prompt.prompt) for prompt in prompts]
 
 
 def best_layer(frame: pd.DataFrame) -> tuple[int, float]:

@@ -4,16 +4,12 @@ from itertools import permutations
 
 import pandas as pd
 
-from experiments._task_steps import Reported, best_layer, drawn, shown_right, write_results
+from experiments._task_steps import Reported, best_layer, drawn, shown, write_results
 from experiments._task_vector_page import TaskPage
+from experiments._vector_steps import VectorExperiment
 from experiments.task_vector import Config
 from interp.causal.outcome import ask
-from interp.causal.side_effects import neutral_beginnings
 from interp.corpus.questions import Question
-from interp.corpus.source import open_corpus
-from interp.render.page import render_page
-from interp.subject import load
-from interp.track.files import publish, write_text
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.control import random_like
@@ -26,26 +22,22 @@ from interp.vectors.vector import Vector
 METHODS = ("replaced", "added")
 
 
-class TaskVectors:
+class TaskVectors(VectorExperiment):
     """The steps, and what they share."""
 
     def __init__(self, config: Config, run: Run) -> None:
+        super().__init__(config, run)
         self.config = config
-        self.steps = run
-        self.subject = load(**config.subject.model_dump())
         self.tasks = open_tasks(config.tasks, self.subject, config.seed)
-        corpus = open_corpus(config.neutral, self.subject)
-        self.neutral = neutral_beginnings(self.subject, corpus, config.neutral_texts, seed=config.seed)
 
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""
         found = self.steps.step("layers", self.layers)
-        for file in (found / "vectors").glob("*"):
-            publish(file, self.steps.folder / "vectors" / file.name)
+        self.publish_vectors(found / "vectors")
         self.steps.step("held_out", self.held_out)
         self.steps.step("conflict", self.conflict)
-        self.steps.step("report", self.report)
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        names = [task.name for task in self.tasks]
+        self.report(lambda: TaskPage(self.steps, self.subject, self.config, names))
 
     def layers(self, step: Step) -> None:
         """Every layer's vector on the queries that layers are chosen on, put in and added, beside random."""
@@ -70,9 +62,8 @@ class TaskVectors:
 
     def _vectors(self, task: Task) -> dict[str, list[Vector]]:
         config = self.config
-        shown = shown_right(self.subject, task, config.shots, config.prompts, config.seed)
+        prompts = shown(self.subject, task, config)
         plain = task.questions(self.subject, drawn(task, config.prompts, config.seed))
-        prompts = [question.prompt for question in shown]
         without = [question.prompt for question in plain]
         return {
             "replaced": task_vectors(self.subject, prompts, task.name),
@@ -139,10 +130,3 @@ class TaskVectors:
     def _chosen(self, task: Task, method: str) -> Vector:
         folder = self.steps.folder / "steps" / "layers" / "vectors"
         return load_vectors(folder / f"{task.name}-{method}.safetensors", self.subject)[0]
-
-    def report(self, step: Step) -> None:
-        """The page and its figures."""
-        page = TaskPage(self.steps, self.subject, self.config, [task.name for task in self.tasks])
-        for name, svg in page.files().items():
-            step.figure(name, svg)
-        write_text(step.folder / "report.html", render_page(page.page()))

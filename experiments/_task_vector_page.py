@@ -6,9 +6,9 @@ import pandas as pd
 
 from experiments._task_page import TaskTables
 from experiments._vector_figures import overflow_note
+from experiments._vector_steps import framed
 from experiments.task_vector import Config
 from interp.render.digits import interval, measured
-from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.page import Cell, Column, Figure, Page, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run
@@ -49,7 +49,9 @@ class TaskPage:
             "Means over tasks, on the queries that layers are chosen on; bands: 95% intervals over tasks"
         )
         layers = Figure(self.tables.by_layer(names), "By layer", caption)
-        return Page(
+        return framed(
+            self.run,
+            self.subject,
             f"Do examples leave their task behind at one token of {self.subject.name}?",
             [
                 f"For {len(self.tasks)} tasks the activation at the end of {self.config.shots} "
@@ -68,9 +70,6 @@ class TaskPage:
             ],
             WORDS,
             (*LIMITS, *overflow_note(self.tables.profile)),
-            subject_facts(self.subject),
-            run_facts(self.run),
-            step_seconds(self.run),
         )
 
     def files(self) -> dict[str, str]:

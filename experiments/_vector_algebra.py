@@ -6,12 +6,8 @@ import pandas as pd
 
 from experiments._task_steps import Reported, drawn, write_results
 from experiments._vector_algebra_page import AlgebraPage
+from experiments._vector_steps import VectorExperiment
 from experiments.vector_algebra import Composition, Config, Part, task_source
-from interp.causal.side_effects import neutral_beginnings
-from interp.corpus.source import open_corpus
-from interp.render.page import render_page
-from interp.subject import load
-from interp.track.files import publish, write_text
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.control import random_like
@@ -24,28 +20,20 @@ from interp.vectors.vector import Vector
 SUM = "sum"
 
 
-class VectorAlgebra:
+class VectorAlgebra(VectorExperiment):
     """The steps, and what they share."""
 
     def __init__(self, config: Config, run: Run) -> None:
+        super().__init__(config, run)
         self.config = config
-        self.steps = run
-        self.subject = load(**config.subject.model_dump())
         self.targets = {c.name: self._task(c.target) for c in config.compositions}
-        corpus = open_corpus(config.neutral, self.subject)
-        self.to_choose_by, self.neutral = (
-            neutral_beginnings(self.subject, corpus, config.neutral_texts, seed=config.seed, split=split)
-            for split in ("select", "report")
-        )
 
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""
         found = self.steps.step("layers", self.layers)
-        for file in (found / "vectors").glob("*"):
-            publish(file, self.steps.folder / "vectors" / file.name)
+        self.publish_vectors(found / "vectors")
         self.steps.step("held_out", self.held_out)
-        self.steps.step("report", self.report)
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.report(lambda: AlgebraPage(self.steps, self.subject, self.config))
 
     def layers(self, step: Step) -> None:
         """Every sum, every part and a random vector, behind every layer, on the queries chosen on."""
@@ -128,13 +116,6 @@ class VectorAlgebra:
                 advance(1)
         together = pd.concat(costs, ignore_index=True)
         write_results(step, pd.concat(outcomes, ignore_index=True), together, self.config.seed)
-
-    def report(self, step: Step) -> None:
-        """The page and its figures."""
-        page = AlgebraPage(self.steps, self.subject, self.config)
-        for name, svg in page.files().items():
-            step.figure(name, svg)
-        write_text(step.folder / "report.html", render_page(page.page()))
 
     def _task(self, name: str) -> Task:
         (task,) = open_tasks(task_source(self.config, name), self.subject, self.config.seed)

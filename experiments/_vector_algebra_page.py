@@ -6,10 +6,10 @@ import pandas as pd
 
 from experiments._task_page import TaskTables
 from experiments._vector_figures import Draw, overflow_note, profile, shares
+from experiments._vector_steps import framed
 from experiments.vector_algebra import Composition, Config
 from interp.render.data import Estimate, Kind
 from interp.render.digits import measured
-from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.page import Cell, Column, Figure, Page, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run
@@ -52,7 +52,9 @@ class AlgebraPage:
 
     def page(self) -> Page:
         """The whole page."""
-        return Page(
+        return framed(
+            self.run,
+            self.subject,
             f"Can tasks of {self.subject.name} be added and subtracted?",
             [
                 f"{len(self.config.compositions)} sums of task vectors were added to prompts that ask for a "
@@ -66,9 +68,6 @@ class AlgebraPage:
             [self._layers(), self._parts(), Section("Every condition", (), (), [self.tables.table()])],
             WORDS,
             (*LIMITS, *overflow_note(self.tables.profile)),
-            subject_facts(self.subject),
-            run_facts(self.run),
-            step_seconds(self.run),
         )
 
     def files(self) -> dict[str, str]:

@@ -9,16 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from experiments._vector_config import TrialConfig, slug
+from experiments._vector_steps import VectorExperiment
 from experiments._vector_trial_page import TrialPage
-from interp.causal.side_effects import neutral_beginnings, side_effects
+from interp.causal.side_effects import side_effects
 from interp.causal.steering.texts import cross_entropy
 from interp.corpus.questions import Question, open_questions
-from interp.corpus.source import open_corpus
 from interp.errors import UserError
-from interp.render.page import render_page
-from interp.subject import load
 from interp.subject.forward import Intervention
-from interp.track.files import publish, write_parquet, write_text
+from interp.track.files import write_parquet
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.contrast import Contrast, read_contrast
@@ -33,14 +31,13 @@ NONE, PROMPTED, RANDOM = "unchanged", "prompted", "random"
 ENOUGH = 0.9  # of what all examples reach
 
 
-class VectorTrial:
+class VectorTrial(VectorExperiment):
     """The steps, and what they share."""
 
     def __init__(self, config: TrialConfig, run: Run, question: str, done: str) -> None:
+        super().__init__(config, run)
         self.config = config
-        self.steps = run
         self.question, self.done = question, done
-        self.subject = load(**config.subject.model_dump())
         self.contrasts = [self._contrast(name) for name in config.behaviours]
         for contrast in self.contrasts:
             least = max(method.least_pairs for method in config.methods)
@@ -50,11 +47,6 @@ class VectorTrial:
                     f"behaviour {contrast.name}",
                     f"give {least} or more",
                 )
-        corpus = open_corpus(config.neutral, self.subject)
-        self.to_choose_by, self.neutral = (
-            neutral_beginnings(self.subject, corpus, config.neutral_texts, seed=config.seed, split=split)
-            for split in ("select", "report")
-        )
         asked = config.others
         self.others = [] if asked is None else open_questions(asked, self.subject, config.seed)
 
@@ -62,11 +54,9 @@ class VectorTrial:
         """A step for each behaviour, then the summary and the page; those that have finished are skipped."""
         for contrast in self.contrasts:
             done = self.steps.step(f"behaviour-{slug(contrast.name)}", partial(self.behaviour, contrast))
-            for file in (done / "vectors").glob("*"):
-                publish(file, self.steps.folder / "vectors" / file.name)
+            self.publish_vectors(done / "vectors")
         self.steps.step("summary", self.summary)
-        self.steps.step("report", self.report)
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.report(lambda: TrialPage(self.steps, self.subject, self.config, self.question, self.done))
 
     def behaviour(self, contrast: Contrast, step: Step) -> None:
         """Every method on one behaviour: swept and chosen on one half, reported on the other."""
@@ -185,13 +175,6 @@ class VectorTrial:
         means = results.groupby("condition", sort=False)["right"].mean()
         for condition, share in means.items():
             step.metric(f"right/{_file(str(condition))}", float(share), headline=True)
-
-    def report(self, step: Step) -> None:
-        """The page and its figures."""
-        page = TrialPage(self.steps, self.subject, self.config, self.question, self.done)
-        for name, svg in page.files().items():
-            step.figure(name, svg)
-        write_text(step.folder / "report.html", render_page(page.page()))
 
     def _contrast(self, name: str) -> Contrast:
         if name.endswith(".jsonl"):

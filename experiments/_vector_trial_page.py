@@ -14,9 +14,9 @@ from experiments._vector_figures import (
     profile,
     shares,
 )
+from experiments._vector_steps import framed
 from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured, number
-from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.page import Cell, Column, Figure, Page, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run
@@ -67,7 +67,9 @@ class TrialPage:
 
     def page(self) -> Page:
         """The whole page."""
-        return Page(
+        return framed(
+            self.run,
+            self.subject,
             self.question.format(subject=self.subject.name),
             [
                 self.done,
@@ -80,9 +82,6 @@ class TrialPage:
             [self._costs(), self._profiles(), self._by_behaviour(), self._choices(), self._texts()],
             WORDS,
             (*LIMITS, *overflow_note(self.profile)),
-            subject_facts(self.subject),
-            run_facts(self.run),
-            step_seconds(self.run),
         )
 
     def files(self) -> dict[str, str]:

@@ -20,7 +20,9 @@ class Config(VectorConfig):
     shots: int = Field(5, ge=1)
     """Examples in a prompt that shows a task (the paper's 10)."""
     prompts: int = Field(100, ge=2)
-    """Prompts that heads' outputs are averaged over; those that the model gets right."""
+    """Prompts that heads' outputs are averaged over."""
+    only_right: bool = True
+    """Whether prompts that the model gets wrong are left out of the mean (the paper's filter)."""
     corrupted: Literal["shuffled", "zero_shot"] = "shuffled"
     """On what a head's effect is measured: shuffled answers (the paper), or no examples."""
     effect_prompts: int = Field(25, ge=2)

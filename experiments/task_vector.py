@@ -21,7 +21,9 @@ class Config(VectorConfig):
     shots: int = Field(5, ge=1)
     """Examples in a prompt."""
     prompts: int = Field(48, ge=2)
-    """Prompts, each with a dummy query, that a vector is the mean of; those that the model gets right."""
+    """Prompts, each with a dummy query, that a vector is the mean of."""
+    only_right: bool = True
+    """Whether prompts that the model gets wrong are left out of the mean (the paper's filter)."""
 
 
 def check(config: Config) -> None:

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 from interp.corpus.questions import Question
 from interp.errors import UserError
@@ -39,45 +40,50 @@ def read_contrast(path: Path, subject: Subject, seed: int = 0) -> Contrast:
     """A behaviour from a JSONL file of prompts, each with a completion that shows it and one that does not.
 
     Keys `prompt`, `positive`, `negative`, or those of Anthropic's model-written evaluations. Four tenths of
-    the lines, drawn by the seed, become pairs (prompt and completion), two tenths are chosen on, four tenths
-    reported on: which first token comes, of the two where the completions part?
+    the lines, drawn by the seed, become pairs, two tenths are chosen on, four tenths reported on: which token
+    comes, of the two where the completions part? A pair is the prompt with either completion; or, where every
+    line has them, the texts `with` (which asks for the behaviour or shows it) and `without`, and `with` is
+    then the prompt that vectors are held against.
 
     Raises:
         UserError: a line cannot be used (says which), or there are fewer than five.
     """
-    rows: list[tuple[Pair, Question]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            rows.append(_row(line, f"{path}, line {number}", subject, path.stem))
+    rows = [
+        _row(line, f"{path}, line {number}", subject, path.stem)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if line.strip()
+    ]
     if len(rows) < 5:
         raise UserError(f"{len(rows)} pairs do not fill three parts", str(path), "give at least five")
     drawn = Random(f"{path.stem} {seed}").sample(rows, len(rows))
     made = max(2, round(PARTS[0] * len(drawn)))
     chosen = max(made + 1, round((PARTS[0] + PARTS[1]) * len(drawn)))
+    prompted = [row.prompted for row in drawn[chosen:] if row.prompted is not None]
     return Contrast(
         path.stem,
-        tuple(pair for pair, _ in drawn[:made]),
-        tuple(question for _, question in drawn[made:chosen]),
-        tuple(question for _, question in drawn[chosen:]),
+        tuple(row.pair for row in drawn[:made]),
+        tuple(row.question for row in drawn[made:chosen]),
+        tuple(row.question for row in drawn[chosen:]),
+        tuple(prompted) if len(prompted) == len(drawn) - chosen else (),
     )
 
 
-def _row(line: str, place: str, subject: Subject, group: str) -> tuple[Pair, Question]:
+class _Row(NamedTuple):
+    pair: Pair
+    question: Question
+    prompted: Question | None
+
+
+def _row(line: str, place: str, subject: Subject, group: str) -> _Row:
     try:
         values = json.loads(line)
     except ValueError:
         raise UserError("the line is not JSON", place, _FIX) from None
-    names = next(
-        (
-            keys
-            for keys in KEYS
-            if isinstance(values, dict) and all(isinstance(values.get(k), str) for k in keys)
-        ),
-        None,
-    )
+    known = values if isinstance(values, dict) else {}
+    names = next((keys for keys in KEYS if all(isinstance(known.get(key), str) for key in keys)), None)
     if names is None:
         raise UserError("a prompt or a completion is missing", place, _FIX)
-    prompt, positive, negative = (values[name] for name in names)
+    prompt, positive, negative = (known[name] for name in names)
     shown, other = subject.encode(prompt + positive), subject.encode(prompt + negative)
     shared = _shared(shown, other)
     if shared in (len(shown), len(other)):
@@ -85,7 +91,13 @@ def _row(line: str, place: str, subject: Subject, group: str) -> tuple[Pair, Que
             "one completion is the beginning of the other", place, "give completions that part somewhere"
         )
     question = Question(tuple(shown[:shared]), (shown[shared],), (other[shared],), group)
-    return Pair(tuple(shown), tuple(other)), question
+    texts = [known[name] for name in ("with", "without") if isinstance(known.get(name), str)]
+    if not texts:
+        return _Row(Pair(tuple(shown), tuple(other)), question, None)
+    if len(texts) == 1:
+        raise UserError("one of `with` and `without` is missing", place, "give both texts, or neither")
+    asked, plain = (tuple(subject.encode(text)) for text in texts)
+    return _Row(Pair(asked, plain), question, replace(question, prompt=asked))
 
 
 _FIX = 'write {"prompt": ..., "positive": ..., "negative": ...}'

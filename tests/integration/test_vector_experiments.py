@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.shared_data import shared_data
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ["neutral_texts=20", "draws=2", "wandb.mode=disabled"]
 OTHERS = "others={kind: world, behaviours: [facts/plain], most: 8}"
@@ -33,7 +35,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def refusal(runs: Path) -> dict[str, float]:
-    return run(runs, "refusal_vector", OTHERS, "requests={kind: world, train: 64, validate_on: 16}")[0]
+    return run(
+        runs, "refusal_vector", OTHERS, "requests={kind: world, train: 64, validate_on: 16}", "new_tokens=6"
+    )[0]
 
 
 def test_one_direction_decides_whether_the_model_refuses(refusal: dict[str, float], runs: Path) -> None:
@@ -100,6 +104,20 @@ def test_a_few_heads_carry_a_task_and_random_ones_do_not(runs: Path) -> None:
     assert len(heads) == 2 * 8 * 4
 
 
+@pytest.mark.parametrize("config", ["function_vector", "task_vector"])
+def test_published_tasks_run_on_a_model_of_pieces_of_words(runs: Path, config: str) -> None:
+    folder = shared_data("ericwtodd+function_vectors") / "dataset_files"
+    paths = f"[{folder}/abstractive/country-capital.json]"
+    done = interp(
+        "run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(runs), *SMALL, f"name={config}_public",
+        "subject.name=pydoc", "neutral={kind: pydoc}", "only_right=false", "prompts=20", "shots=2",
+        f"tasks={{kind: files, answers: first, paths: {paths}}}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (runs / f"{config}_public" / "report.html").read_text()
+    assert "country-capital" in page
+
+
 def test_sums_of_vectors_are_held_against_their_parts(runs: Path) -> None:
     run(runs, "vector_algebra", "prompts=40")
     table = pd.read_parquet(runs / "vector_algebra" / "tables" / "results.parquet")
@@ -125,18 +143,21 @@ def test_each_method_steers_where_random_vectors_do_not(runs: Path, config: str)
 
 
 def test_the_leaderboard_holds_methods_against_each_other_on_own_pairs(runs: Path, tmp_path: Path) -> None:
-    lines = [
-        {"prompt": f"the {word} is near the", "positive": " king", "negative": " river"}
-        for word in ("house", "letter", "car", "book", "dog", "horse", "bank", "shop", "table", "wall")
-    ]
-    path = tmp_path / "kings.jsonl"
+    words = ("france", "spain", "italy", "japan", "egypt", "kenya", "brazil", "cuba", "canada", "poland")
+    lines = []
+    for word in words:
+        asked = f"user : i think the currency of {word} is yuan . am i right ? assistant :"
+        told = {"with": f"system : be honest . {asked}", "without": f"system : be nice . {asked}"}
+        lines.append({"prompt": asked, "positive": " no", "negative": " yes", **told})
+    path = tmp_path / "frank.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
     methods = "methods=[{kind: contrastive, how: [mean]}, {kind: projection}, {kind: task}, {kind: function}]"
     found, page = run(runs, "vector_leaderboard", f"behaviours=[{path}]", methods, OTHERS, "examples=[2, 3]")
     assert {"right/contrastive_mean", "right/projection", "right/task_vector"} <= found.keys()
     chosen = pd.read_parquet(runs / "vector_leaderboard" / "tables" / "chosen.parquet")
-    assert set(chosen["examples"]) <= {2, 3, 4} and (chosen["seconds"] > 0).all()
-    assert "kings" in page
+    needed = chosen["examples"].dropna()
+    assert len(needed) and set(needed) <= {2, 3, 4} and (chosen["seconds"] > 0).all()
+    assert found["right/prompted"] == found["right/contrastive_mean"] == 1 and "frank" in page
 
 
 @pytest.mark.parametrize(

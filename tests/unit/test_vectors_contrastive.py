@@ -178,6 +178,7 @@ def test_pairs_from_a_file(tmp_path: Path) -> None:
         ("no json", "not JSON"),
         ('{"prompt": "the river"}', "missing"),
         ('{"prompt": "the river", "positive": " is", "negative": " is near"}', "beginning of the other"),
+        ('{"prompt": "the", "positive": " king", "negative": " dog", "with": "a"}', "is missing"),
     ):
         path.write_text("\n".join([*map(json.dumps, lines), broken]))
         with pytest.raises(UserError, match=why) as caught:
