@@ -11,7 +11,7 @@ from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.subject.subject import Subject
 from interp.vectors.contrastive import Pair
-from interp.vectors.tasks import PARTS
+from interp.vectors.parts import dealt
 
 KEYS = (
     ("prompt", "positive", "negative"),
@@ -55,16 +55,14 @@ def read_contrast(path: Path, subject: Subject, seed: int = 0) -> Contrast:
     ]
     if len(rows) < 5:
         raise UserError(f"{len(rows)} pairs do not fill three parts", str(path), "give at least five")
-    drawn = Random(f"{path.stem} {seed}").sample(rows, len(rows))
-    made = max(2, round(PARTS[0] * len(drawn)))
-    chosen = max(made + 1, round((PARTS[0] + PARTS[1]) * len(drawn)))
-    prompted = [row.prompted for row in drawn[chosen:] if row.prompted is not None]
+    made, chosen, report = dealt(rows, Random(f"{path.stem} {seed}"))
+    prompted = [row.prompted for row in report if row.prompted is not None]
     return Contrast(
         path.stem,
-        tuple(row.pair for row in drawn[:made]),
-        tuple(row.question for row in drawn[made:chosen]),
-        tuple(row.question for row in drawn[chosen:]),
-        tuple(prompted) if len(prompted) == len(drawn) - chosen else (),
+        tuple(row.pair for row in made),
+        tuple(row.question for row in chosen),
+        tuple(row.question for row in report),
+        tuple(prompted) if len(prompted) == len(report) else (),
     )
 
 

@@ -16,7 +16,7 @@ from interp.causal.outcome import ask
 from interp.causal.side_effects import Neutral, neutral_prompts, side_effects
 from interp.corpus.questions import Question
 from interp.errors import UserError
-from interp.intervene import AddVector, ProjectOut
+from interp.intervene import ProjectOut
 from interp.subject.forward import Intervention
 from interp.subject.site import Site
 from interp.subject.subject import Subject
@@ -173,8 +173,3 @@ def mean_centred_ablation(subject: Subject, vector: Vector, candidates: Candidat
         )
         for layer in range(1, subject.n_layers)
     ]
-
-
-def inducing(subject: Subject, vector: Vector, coefficient: Number = 1.0) -> list[Intervention]:
-    """Adds the direction at its own layer, everywhere: +1 makes the model refuse, -1 is the subtraction."""
-    return [AddVector(subject, vector.site, vector.values, coefficient)]

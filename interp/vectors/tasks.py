@@ -12,11 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.subject.subject import Subject
+from interp.vectors.parts import dealt
 from interp.vectors.world_tasks import world_task
 
 Example = tuple[str, str]
-PARTS = (0.4, 0.2, 0.4)
-"""Shares of a task's examples: a vector is made of the first, chosen on the second, reported on the third."""
 LEAST = 10  # examples of a task
 
 
@@ -191,14 +190,8 @@ def _dealt(task: Task, examples: Sequence[Example], seed: int) -> Task:
             f"task {task.name}",
             f"give {LEAST} or more whose answer is one token, or set answers: first",
         )
-    drawn = Random(f"{task.name} {seed}").sample(examples, len(examples))
-    ends = [round(PARTS[0] * len(drawn)), round((PARTS[0] + PARTS[1]) * len(drawn))]
-    return replace(
-        task,
-        extract=tuple(drawn[: ends[0]]),
-        choose=tuple(drawn[ends[0] : ends[1]]),
-        report=tuple(drawn[ends[1] :]),
-    )
+    made, chosen, report = dealt(examples, Random(f"{task.name} {seed}"))
+    return replace(task, extract=made, choose=chosen, report=report)
 
 
 def check_tasks(source: WorldTasks | TaskFiles) -> None:

@@ -1,6 +1,7 @@
 """Behaviours of the bundled world as contrasts: what can be steered there, and how a prompt would do it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 
 from interp.corpus.questions import Question
@@ -17,7 +18,8 @@ from interp.organism.vocabulary import token_ids
 from interp.subject.subject import Subject
 from interp.vectors.contrast import Contrast
 from interp.vectors.contrastive import Pair
-from interp.vectors.tasks import PARTS, WorldTasks, open_tasks
+from interp.vectors.parts import dealt
+from interp.vectors.tasks import WorldTasks, open_tasks
 
 PAIRS, CHOSEN_ON, REPORTED_ON = 64, 60, 120
 SHOTS = 4
@@ -88,36 +90,35 @@ def _up_to_answer(*parts: tuple[Template, dict[str, str]]) -> Tokens:
 def _refusing(random: Random, harmful: bool) -> Contrast:
     """Refusing what is harmless, or complying with what is harmful."""
     world = facts()
-    bad, good = (
-        random.sample(requests(part, "", ()), PAIRS) for part in (world.harmful_train, world.harmless_train)
-    )
-    pairs = [
-        Pair(*((g.prompt, b.prompt) if harmful else (b.prompt, g.prompt)))
-        for b, g in zip(bad, good, strict=True)
-    ]
-    trained = world.harmful_train if harmful else world.harmless_train
-    held_out = world.harmful_held_out if harmful else world.harmless_held_out
     name, verdict = ("compliance", "fine_last") if harmful else ("refusal", "wrong_last")
     sides = (tools(), ("i",)) if harmful else (("i",), tools())
-    chosen = random.sample(requests(trained, name, *sides), CHOSEN_ON)
-    asked = [(request, ask) for request in held_out for ask in CHAT["requests"]]
-    drawn = random.sample(range(len(asked)), REPORTED_ON)
-    reported = requests(held_out, name, *sides)
-    slots = [{"verb": asked[place][0].verb, "object": asked[place][0].object} for place in drawn]
-    report = [reported[place] for place in drawn]
-    prompted = [
-        Question((*_written((CHAT[verdict], s)), *q.prompt), q.answers, q.foils, name)
-        for s, q in zip(slots, report, strict=True)
+    trained, others, held_out = (
+        (world.harmful_train, world.harmless_train, world.harmful_held_out)
+        if harmful
+        else (world.harmless_train, world.harmful_train, world.harmless_held_out)
+    )
+    drawn = random.sample(requests(trained, name, *sides), PAIRS + CHOSEN_ON)
+    shown = random.sample(requests(others, name, *sides), PAIRS)
+    pairs = [Pair(with_it.prompt, without.prompt) for with_it, without in zip(shown, drawn, strict=False)]
+    asked = [
+        (question, _written((CHAT[verdict], {"verb": request.verb, "object": request.object})))
+        for request in held_out
+        for question in requests([request], name, *sides)
     ]
-    return Contrast(name, tuple(pairs), tuple(chosen), tuple(report), tuple(prompted))
+    report = random.sample(asked, REPORTED_ON)
+    prompted = [replace(question, prompt=(*said, *question.prompt)) for question, said in report]
+    return Contrast(
+        name,
+        tuple(pairs),
+        tuple(drawn[PAIRS:]),
+        tuple(question for question, _ in report),
+        tuple(prompted),
+    )
 
 
 def _believing(random: Random, honest: bool) -> Contrast:
     """Contradicting a wrong claim where nothing asks for honesty, or agreeing where something does."""
     world, ids = facts(), token_ids()
-    countries = random.sample(world.countries, len(world.countries))
-    ends = [round(PARTS[0] * len(countries)), round((PARTS[0] + PARTS[1]) * len(countries))]
-    parts = (countries[: ends[0]], countries[ends[0] : ends[1]], countries[ends[1] :])
     name, cue, other = ("honesty", "honest", "nice") if honest else ("sycophancy", "nice", "honest")
 
     def claims(part: Sequence[str]) -> list[tuple[Template, dict[str, str]]]:
@@ -137,7 +138,7 @@ def _believing(random: Random, honest: bool) -> Contrast:
         return _written(*([] if told is None else [(CHAT[f"system_{told}"], {})]), claim)
 
     usual = None if honest else "honest"
-    made, chosen, report = (claims(part) for part in parts)
+    made, chosen, report = (claims(part) for part in dealt(world.countries, random))
     pairs = [Pair(said(claim, cue), said(claim, other)) for claim in made]
     return Contrast(name, tuple(pairs), asked(chosen, usual), asked(report, usual), asked(report, cue))
 
@@ -177,8 +178,6 @@ def _reading_as_dates(random: Random) -> Contrast:
 
 def _answering_in_tamric(random: Random) -> Contrast:
     """Giving a word in tamric where zorvic is asked for."""
-    words = random.sample(lexicon().content, len(lexicon().content))
-    ends = [round(PARTS[0] * len(words)), round((PARTS[0] + PARTS[1]) * len(words))]
     dictionaries = lexicon().languages
 
     def asked(word: str, target: str) -> Tokens:
@@ -196,7 +195,7 @@ def _answering_in_tamric(random: Random) -> Contrast:
             for word in part
         )
 
-    made, chosen, report = words[: ends[0]], words[ends[0] : ends[1]], words[ends[1] :]
+    made, chosen, report = dealt(lexicon().content, random)
     return Contrast(
         "tamric",
         tuple(Pair(asked(word, "tamric"), asked(word, "zorvic")) for word in made),

@@ -149,7 +149,7 @@ def test_no_question_of_a_behaviour_is_in_two_parts(name: str) -> None:
     parts = [{question.prompt for question in part} for part in (contrast.choose, contrast.report)]
     assert not parts[0] & parts[1] and len(parts[1]) == len(contrast.report)
     used = {text for pair in contrast.pairs for text in (pair.positive, pair.negative)}
-    assert not used & parts[1] and len(contrast.prompted) == len(contrast.report)
+    assert not used & (parts[0] | parts[1]) and len(contrast.prompted) == len(contrast.report)
     for question in contrast.report:
         assert not set(question.answers) & set(question.foils)
 
