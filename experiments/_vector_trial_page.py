@@ -182,33 +182,33 @@ class TrialPage:
 
     def _costs(self) -> Section:
         columns = [
-            Column("method"), Column("right"), Column("KL", "nats"), Column("extra cross-entropy", "nats"),
-            Column("others right", places=3), Column("text", "nats a token", 2),
-            Column("pairs needed", "median"), Column("fitting", "s", 2),
+            Column("method"), Column("right"), Column("random"), Column("KL", "nats"), Column("random KL", "nats"),
+            Column("extra cross-entropy", "nats"), Column("others right", places=3),
+            Column("text", "nats a token", 2), Column("pairs needed", "median"), Column("fitting", "s", 2),
         ]  # fmt: skip
         rows: list[list[Cell]] = []
         for method in self._ranked():
-            for condition in (method, method + RANDOM_SUFFIX):
-                own = self.results[self.results["condition"] == condition]
-                row: list[Cell] = [condition, *(self._mean(condition, m) for m in ("right", "kl", "extra"))]
-                row.append(float(own["others"].mean()) if "others" in own else None)
-                if condition == method:
-                    chosen = self.chosen[self.chosen["method"] == method]
-                    pairs = chosen["examples"].median()
-                    row += [self._mean(condition, "nats").value, None if pd.isna(pairs) else float(pairs)]
-                    row.append(float(chosen["seconds"].mean()))
-                rows.append([*row, *[None] * (len(columns) - len(row))])
-        unchanged = [NONE, self._mean(NONE), None, None, None, self._mean(NONE, "nats").value, None, None]
-        caption = "Means over behaviours, at the chosen settings; best first"
+            null, chosen = method + RANDOM_SUFFIX, self.chosen[self.chosen["method"] == method]
+            pairs = chosen["examples"].median()
+            rows.append(
+                [method, self._mean(method), self._mean(null), self._mean(method, "kl"), self._mean(null, "kl"),
+                 self._mean(method, "extra"), self._others(method), self._mean(method, "nats").value,
+                 None if pd.isna(pairs) else float(pairs), float(chosen["seconds"].mean())]
+            )  # fmt: skip
+        unchanged = [NONE, self._mean(NONE), *[None] * 5, self._mean(NONE, "nats").value, None, None]
+        caption = "Means over behaviours, at the chosen settings; highest share first"
         text = (
             "Side effects are of each intervention as it is used, on the beginnings of documents that have "
-            "nothing to do with the behaviour and on questions about other things. Text: what is "
-            "written, read "
-            "by the unchanged model. Pairs needed: the fewest of those tried that keep nine tenths of "
-            "the share."
+            "nothing to do with the behaviour and on questions about other things. Text: what is written, read "
+            "by the unchanged model. Pairs needed: the fewest of those tried that keep nine tenths of the share."
         )
         table = Table("methods", caption, columns, [*rows, unchanged])
         return Section("Effect and cost of each method", [text], (), [table])
+
+    def _others(self, condition: str) -> float | None:
+        """The mean share of right answers to questions about other things, where there are any."""
+        own = self.results[self.results["condition"] == condition]
+        return float(own["others"].mean()) if "others" in own else None
 
     def _ranked(self) -> list[str]:
         """The methods, best first."""
@@ -242,15 +242,20 @@ class TrialPage:
         )
 
     def _verdict(self) -> str:
-        best = self._ranked()[0]
+        best, *others = self._ranked()
         found, null = self._mean(best), self._mean(best + RANDOM_SUFFIX)
         prompted = self._mean(PROMPTED)
         beside = f", a prompt {measured(prompted)}" if prompted.value is not None else ""
-        which = f"The best method here, {best}," if len(self.methods) > 1 else f"The {best}"
         spread = f" ({interval(found)})" if interval(found) else ""
+        low = found.low if found.low is not None else found.value
+        near = sum((self._mean(other).value or 0) >= (low or 0) for other in others)
+        rank = (
+            f"Highest of {len(self.methods)} methods ({near} more within its interval), "
+            if others
+            else "The "
+        )
         return (
-            f"{which} makes the behaviour show on {measured(found)}{spread} of the prompts, random "
-            "vectors on "
-            f"{measured(null)}{beside}, nothing on {measured(self._mean(NONE))}; it costs "
+            f"{rank}{best} makes the behaviour show on {measured(found)}{spread} of the prompts, random vectors "
+            f"on {measured(null)}{beside}, nothing on {measured(self._mean(NONE))}; it costs "
             f"{number(self._mean(best, 'kl').value)} nats of KL on neutral text."
         )
