@@ -18,22 +18,21 @@ HALF = 540  # pixels of a figure that stands beside another
 VECTOR, AVERAGE = "function vector", "layer average"
 WORDS = (
     ("Function vector", "The sum, over a few heads, of what each gives on average at the end of "
-     "prompts that show "
-     "a task; added at the last token."),
-    ("Effect of a head", "How much its mean output raises the right answer's probability in a prompt that "
-     "misleads (average indirect effect)."),
+     "prompts that show a task; added at the last token."),
+    ("Effect of a head", "How much its mean output raises the right answer's probability in a prompt "
+     "that misleads (average indirect effect)."),
     ("Heads set", "The same heads given their mean outputs in place of their own, in a prompt without "
      "examples."),
-    ("Layer average", "The baseline: the mean residual stream at the end of the same prompts, added "
-     "at one layer."),
+    ("Layer average", "The baseline: the mean residual stream at the end of the same prompts, added at "
+     "one layer."),
     ("Shuffled", "Prompts whose examples have each other's answers."),
     ("Prompted", "The same queries behind right examples."),
 )  # fmt: skip
 LIMITS = (
     "Layers were chosen on other queries of the same tasks; heads and means come from a third part.",
     "Queries of a task are alike; intervals over tasks say more than those over queries.",
-    "Where answers can be told from the kind of query alone, shuffled examples do not mislead: see the row "
-    "`shuffled`.",
+    "Where answers can be told from the kind of query alone, shuffled examples do not mislead: see the "
+    "row `shuffled`.",
 )
 
 
@@ -45,9 +44,8 @@ class FunctionPage:
         self.tables = TaskTables(run, config.seed)
         self.heads = pd.read_parquet(run.folder / "tables" / "heads.parquet")
         self.measured_on = (
-            f"Means over {len(tasks)} tasks of held-out queries; {config.draws} draws of random "
-            "vectors and heads; "
-            f"seed {config.seed}; whiskers: 95% intervals over tasks"
+            f"Means over {len(tasks)} tasks of held-out queries; {config.draws} draws of random vectors "
+            f"and heads; seed {config.seed}; whiskers: 95% intervals over tasks"
         )
 
     def page(self) -> Page:
@@ -58,12 +56,10 @@ class FunctionPage:
             self.subject,
             f"Do a few heads of {self.subject.name} carry a task?",
             [
-                f"For {len(self.tasks)} tasks, heads were ranked by how much their mean output helps where "
-                f"{where}; the first "
-                f"{self.config.heads} were summed into a vector.",
-                "The vector was added to prompts without examples, or the heads were set there, "
-                "beside random heads, "
-                "random vectors, another task's vector and the layer average.",
+                f"For {len(self.tasks)} tasks, heads were ranked by how much their mean output helps "
+                f"where {where}; the first {self.config.heads} were summed into a vector.",
+                "The vector was added to prompts without examples, or the heads were set there, beside "
+                "random heads, random vectors, another task's vector and the layer average.",
                 self._verdict(),
             ],
             Figure(self.tables.conditions(), "Right answers to held-out queries", self.measured_on),
@@ -119,11 +115,9 @@ class FunctionPage:
         spread = {"vector": _spread(vector), "heads": _spread(heads)}
         return (
             f"Without examples the vector makes {measured(vector)}{spread['vector']} of the answers "
-            "right (unchanged "
-            f"{measured(self.tables.mean('unchanged'))}, random vector {null(VECTOR)}, layer average "
-            f"{measured(self.tables.mean(AVERAGE))}), setting the heads "
-            f"{measured(heads)}{spread['heads']} (random "
-            f"heads {null('heads set')})."
+            f"right (unchanged {measured(self.tables.mean('unchanged'))}, random vector {null(VECTOR)}, "
+            f"layer average {measured(self.tables.mean(AVERAGE))}), setting the heads "
+            f"{measured(heads)}{spread['heads']} (random heads {null('heads set')})."
         )
 
 

@@ -19,30 +19,25 @@ RANDOM = ", random"
 NAMES: dict[Kind, str] = {"direction": "the direction", "random": "random directions", "latent": "unchanged"}
 WORDS = (
     ("Refusal direction", "Mean activation on harmful requests less that on harmless ones, at one "
-     "token behind "
-     "the request and one layer (`resid_pre`)."),
+     "token behind the request and one layer (`resid_pre`)."),
     ("Refused", "The likeliest next token is one that refusals begin with; in text: a phrase of "
-     "refusal stands "
-     "in what is written."),
+     "refusal stands in what is written."),
     ("Add, subtract", "A multiple of the direction at its layer: at all positions, or at the last "
      "token of the request."),
     ("Project out", "Its projection becomes zero wherever the model writes to the residual stream; "
      "orthogonalising the weights does the same."),
-    ("Mean-centred", "Its projection becomes, in front of every layer, what it is on average on harmless "
-     "requests."),
+    ("Mean-centred", "Its projection becomes, in front of every layer, what it is on average on "
+     "harmless requests."),
     ("Bypass, induce, KL", "Refusal scores (log-odds of refusing) with the direction projected out on "
-     "harmful "
-     "requests and added on harmless ones; KL of the next token on harmless ones, in nats."),
+     "harmful requests and added on harmless ones; KL of the next token on harmless ones, in nats."),
 )  # fmt: skip
 LIMITS = (
-    "Whether a request is harmful is said by its list, and what counts as refusing by words: neither judges "
-    "what the answer is worth.",
+    "Whether a request is harmful is said by its list, and what counts as refusing by words: neither "
+    "judges what the answer is worth.",
     "Requests are alike; intervals take them as independent, and those of random directions count "
-    "every request "
-    "once for each draw.",
-    "Plain projecting out means little where the harmless mean is far from zero; the mean-centred "
-    "form is the "
-    "fair one there.",
+    "every request once for each draw.",
+    "Plain projecting out means little where the harmless mean is far from zero; the mean-centred form "
+    "is the fair one there.",
 )
 
 
@@ -60,8 +55,7 @@ class RefusalPage:
         n = {str(row.kind): int(row.questions) for row in self.results.iloc[:2].itertuples()}
         self.measured_on = (
             f"{n['harmful']} harmful and {n['harmless']} harmless held-out requests (times "
-            f"{config.draws} draws "
-            f"for random directions); seed {config.seed}; whiskers: 95% intervals"
+            f"{config.draws} draws for random directions); seed {config.seed}; whiskers: 95% intervals"
         )
 
     def page(self) -> Page:
@@ -73,12 +67,10 @@ class RefusalPage:
             f"Does one direction decide whether {self.subject.name} refuses?",
             [
                 f"Mean differences between {self.chosen['n']} harmful and as many harmless requests "
-                "were scored at "
-                "every layer and every token behind the request.",
+                "were scored at every layer and every token behind the request.",
                 f"The one that bypasses refusal best among those that pass the filters ({place}) was "
-                "then used on "
-                "requests that nothing was made of or chosen on, beside random directions of the same "
-                "length.",
+                "then used on requests that nothing was made of or chosen on, beside random directions "
+                "of the same length.",
                 self._verdict(),
             ],
             Figure(self._shares(), "Refused, held-out requests", self.measured_on),
@@ -149,8 +141,7 @@ class RefusalPage:
         ]
         text = (
             "Where it is added at every position, what is written may break: each new token is pushed "
-            "towards the "
-            "beginning of a refusal again."
+            "towards the beginning of a refusal again."
         )
         return Section("Every condition", [text], (), [Table("held out", "Held-out requests", columns, rows)])
 
@@ -181,9 +172,8 @@ class RefusalPage:
         ]
         config = self.config
         text = (
-            f"Left out: layers from {config.latest:g} of the depth on, KL above "
-            f"{config.largest_kl:g}, induced "
-            f"scores below {config.least_induced:g}. Of the rest, the lowest bypass score."
+            f"Left out: layers from {config.latest:g} of the depth on, KL above {config.largest_kl:g}, "
+            f"induced scores below {config.least_induced:g}. Of the rest, the lowest bypass score."
         )
         return Section(
             "The candidates", [text], (), [Table("candidates", "Validation requests", columns, rows)]
@@ -207,11 +197,9 @@ class RefusalPage:
         return (
             f"Added {times:g} times ({where} positions) it makes the model refuse {measured(added)} "
             f"({interval(added)}) of the harmless requests, {self._written(condition):.2f} in what is "
-            "then written "
-            f"(unchanged {measured(self._of('unchanged', 'harmless'))}, random "
-            f"{measured(self._of(f'add, {where}, random', 'harmless'))}); held at its harmless mean "
-            "it leaves "
-            f"{measured(centred)} ({interval(centred)}) of the harmful ones refused (unchanged "
+            f"then written (unchanged {measured(self._of('unchanged', 'harmless'))}, random "
+            f"{measured(self._of(f'add, {where}, random', 'harmless'))}); held at its harmless mean it "
+            f"leaves {measured(centred)} ({interval(centred)}) of the harmful ones refused (unchanged "
             f"{measured(self._of('unchanged', 'harmful'))}, random "
             f"{measured(self._of('mean-centred, random', 'harmful'))})."
         )

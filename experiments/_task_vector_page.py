@@ -15,8 +15,8 @@ from interp.track.run import Run
 
 HALF = 540  # pixels of a figure that stands beside another
 WORDS = (
-    ("Task vector", "The mean residual stream at the last token of prompts that show a task, behind a query "
-     "that the vector is never used on."),
+    ("Task vector", "The mean residual stream at the last token of prompts that show a task, behind a "
+     "query that the vector is never used on."),
     ("Replaced", "The vector takes the place of the last token's activation at one layer."),
     ("Added", "The vector, less the mean of prompts without examples, is added to it."),
     ("Wrong task", "The same with the vector of the next task of the list."),
@@ -38,8 +38,8 @@ class TaskPage:
         self.tables = TaskTables(run, config.seed)
         self.conflicts = pd.read_parquet(run.folder / "tables" / "conflict.parquet")
         self.measured_on = (
-            f"Means over {len(tasks)} tasks of held-out queries; {config.draws} draws of random vectors; "
-            f"seed {config.seed}; whiskers: 95% intervals over tasks"
+            f"Means over {len(tasks)} tasks of held-out queries; {config.draws} draws of random "
+            f"vectors; seed {config.seed}; whiskers: 95% intervals over tasks"
         )
 
     def page(self) -> Page:
@@ -54,12 +54,10 @@ class TaskPage:
             self.subject,
             f"Do examples leave their task behind at one token of {self.subject.name}?",
             [
-                f"For {len(self.tasks)} tasks the activation at the end of {self.config.shots} "
-                "examples and a "
-                "dummy query was averaged, layer by layer.",
+                f"For {len(self.tasks)} tasks the activation at the end of {self.config.shots} examples "
+                "and a dummy query was averaged, layer by layer.",
                 "It was put in the place of the last token's activation of prompts without examples, "
-                "or added "
-                "to it, beside random vectors and another task's.",
+                "or added to it, beside random vectors and another task's.",
                 self._verdict(),
             ],
             Figure(self.tables.conditions(), "Right answers to held-out queries", self.measured_on),
@@ -101,8 +99,8 @@ class TaskPage:
         said = (
             f"{best.capitalize()}, it makes {measured(found)}{spread} of the answers right (unchanged "
             f"{measured(self.tables.mean('unchanged'))}, random "
-            f"{measured(self.tables.mean(f'{best}, random'))}, "
-            f"wrong task {measured(self.tables.mean(f'{best}, wrong task'))}, with examples "
+            f"{measured(self.tables.mean(f'{best}, random'))}, wrong task "
+            f"{measured(self.tables.mean(f'{best}, wrong task'))}, with examples "
             f"{measured(self.tables.mean('prompted'))})"
         )
         after = self.conflicts[self.conflicts["state"] == "after"]
@@ -110,6 +108,5 @@ class TaskPage:
             return f"{said}."
         return (
             f"{said}; against examples of another task {after['as_put_in'].mean():.2f} of the answers "
-            "follow the "
-            f"vector and {after['as_shown'].mean():.2f} the examples."
+            f"follow the vector and {after['as_shown'].mean():.2f} the examples."
         )

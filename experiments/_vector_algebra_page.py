@@ -24,8 +24,7 @@ NAMES: dict[Kind, str] = {
 }
 WORDS = (
     ("Vector of a task", "The mean activation at the last token behind examples, less that without "
-     "them; or, for "
-     "tasks that are asked in words, the mean itself."),
+     "them; or, for tasks that are asked in words, the mean itself."),
     ("Sum", "Vectors multiplied by their weights and added; then added to the last token at one layer."),
     ("Part", "One of the summed vectors, with its weight, alone, at the layer and strength that are "
      "best for it."),
@@ -46,8 +45,7 @@ class AlgebraPage:
         self.cosines = pd.read_parquet(run.folder / "tables" / "cosines.parquet")
         self.measured_on = (
             f"Held-out queries of {len(config.compositions)} compositions; {config.draws} draws of "
-            "random vectors; "
-            f"seed {config.seed}; whiskers: 95% intervals over queries"
+            f"random vectors; seed {config.seed}; whiskers: 95% intervals over queries"
         )
 
     def page(self) -> Page:
@@ -57,11 +55,10 @@ class AlgebraPage:
             self.subject,
             f"Can tasks of {self.subject.name} be added and subtracted?",
             [
-                f"{len(self.config.compositions)} sums of task vectors were added to prompts that ask for a "
-                "composed task without showing it.",
+                f"{len(self.config.compositions)} sums of task vectors were added to prompts that ask "
+                "for a composed task without showing it.",
                 "Each is held against its parts alone, each at its own best layer and strength, and "
-                "against random "
-                "vectors as long as the sum.",
+                "against random vectors as long as the sum.",
                 self._verdict(),
             ],
             Figure(self._shares(), "Right answers to the composed task", self.measured_on),

@@ -38,10 +38,10 @@ WORDS = (
     ("Others", "Share of right answers to questions about other things."),
 )  # fmt: skip
 LIMITS = (
-    "Prompts of a behaviour are alike; intervals take them as independent, and those of random vectors count "
-    "every prompt once for each draw, which makes them too narrow.",
-    "Layers and strengths were chosen on other questions of the same kind: nothing is said about "
-    "other kinds.",
+    "Prompts of a behaviour are alike; intervals take them as independent, and those of random vectors "
+    "count every prompt once for each draw, which makes them too narrow.",
+    "Layers and strengths were chosen on other questions of the same kind: nothing is said about other "
+    "kinds.",
     "A share of right next tokens says nothing of what a model writes after it; see the texts.",
 )
 
@@ -61,8 +61,8 @@ class TrialPage:
         n = int(self.results["questions"].min()), int(self.results["questions"].max())
         prompts = f"{n[0]}" if n[0] == n[1] else f"{n[0]} to {n[1]}"
         self.measured_on = (
-            f"{len(self.behaviours)} behaviours, {prompts} held-out prompts each (times the draws for random "
-            f"vectors); seed {config.seed}; whiskers and bands: 95% intervals"
+            f"{len(self.behaviours)} behaviours, {prompts} held-out prompts each (times the draws for "
+            f"random vectors); seed {config.seed}; whiskers and bands: 95% intervals"
         )
 
     def page(self) -> Page:
@@ -74,8 +74,8 @@ class TrialPage:
             [
                 self.done,
                 "Layer and strength were chosen on one half of the prompts; what follows is of the "
-                "other, beside "
-                "random vectors of the same length and, where there is one, a prompt that asks for it.",
+                "other, beside random vectors of the same length and, where there is one, a prompt "
+                "that asks for it.",
                 self._verdict(),
             ],
             Figure(self._shares(), "Held-out prompts on which the behaviour shows", self.measured_on),
@@ -182,7 +182,8 @@ class TrialPage:
 
     def _costs(self) -> Section:
         columns = [
-            Column("method"), Column("right"), Column("random"), Column("KL", "nats"), Column("random KL", "nats"),
+            Column("method"), Column("right"), Column("random"), Column("KL", "nats"),
+            Column("random KL", "nats"),
             Column("extra cross-entropy", "nats"), Column("others right", places=3),
             Column("text", "nats a token", 2), Column("pairs needed", "median"), Column("fitting", "s", 2),
         ]  # fmt: skip
@@ -191,16 +192,18 @@ class TrialPage:
             null, chosen = method + RANDOM_SUFFIX, self.chosen[self.chosen["method"] == method]
             pairs = chosen["examples"].median()
             rows.append(
-                [method, self._mean(method), self._mean(null), self._mean(method, "kl"), self._mean(null, "kl"),
-                 self._mean(method, "extra"), self._others(method), self._mean(method, "nats").value,
+                [method, self._mean(method), self._mean(null), self._mean(method, "kl"),
+                 self._mean(null, "kl"), self._mean(method, "extra"), self._others(method),
+                 self._mean(method, "nats").value,
                  None if pd.isna(pairs) else float(pairs), float(chosen["seconds"].mean())]
             )  # fmt: skip
         unchanged = [NONE, self._mean(NONE), *[None] * 5, self._mean(NONE, "nats").value, None, None]
         caption = "Means over behaviours, at the chosen settings; highest share first"
         text = (
-            "Side effects are of each intervention as it is used, on the beginnings of documents that have "
-            "nothing to do with the behaviour and on questions about other things. Text: what is written, read "
-            "by the unchanged model. Pairs needed: the fewest of those tried that keep nine tenths of the share."
+            "Side effects are of each intervention as it is used, on the beginnings of documents that "
+            "have nothing to do with the behaviour and on questions about other things. Text: what is "
+            "written, read by the unchanged model. Pairs needed: the fewest of those tried that keep "
+            "nine tenths of the share."
         )
         table = Table("methods", caption, columns, [*rows, unchanged])
         return Section("Effect and cost of each method", [text], (), [table])
@@ -225,8 +228,8 @@ class TrialPage:
             for row in self.chosen.to_dict("records")
         ]  # fmt: skip
         text = (
-            "Of the settings within 0.02 of the best share, the one that changes neutral text least. Fitting "
-            "reads activations and makes all settings and their nulls."
+            "Of the settings within 0.02 of the best share, the one that changes neutral text least. "
+            "Fitting reads activations and makes all settings and their nulls."
         )
         return Section("What was chosen", [text], (), [Table("chosen", "Settings", columns, rows)])
 
@@ -255,7 +258,7 @@ class TrialPage:
             else "The "
         )
         return (
-            f"{rank}{best} makes the behaviour show on {measured(found)}{spread} of the prompts, random vectors "
-            f"on {measured(null)}{beside}, nothing on {measured(self._mean(NONE))}; it costs "
+            f"{rank}{best} makes the behaviour show on {measured(found)}{spread} of the prompts, random "
+            f"vectors on {measured(null)}{beside}, nothing on {measured(self._mean(NONE))}; it costs "
             f"{number(self._mean(best, 'kl').value)} nats of KL on neutral text."
         )

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 QUESTION = "Can {subject} be steered by one direction through all its layers that keeps every norm?"
 DONE = (
-    "Pairs of texts gave one direction for all layers together, which was added to the MLPs' "
-    "outputs at every position without a change of norm."
+    "Pairs of texts gave one direction for all layers together, which was added to the MLPs' outputs "
+    "at every position without a change of norm."
 )
 
 

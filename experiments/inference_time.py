@@ -10,9 +10,8 @@ if TYPE_CHECKING:
 
 QUESTION = "Can {subject} be steered through the few heads from which a probe tells a behaviour?"
 DONE = (
-    "Logistic regressions on every head's output were ranked on held-out pairs; the best "
-    "heads were shifted along the difference of the sides' means, in units of their standard "
-    "deviation."
+    "Logistic regressions on every head's output were ranked on held-out pairs; the best heads were "
+    "shifted along the difference of the sides' means, in units of their standard deviation."
 )
 
 

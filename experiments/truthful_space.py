@@ -10,9 +10,8 @@ if TYPE_CHECKING:
 
 QUESTION = "Can {subject} be steered in a learned space that holds a behaviour apart from the content?"
 DONE = (
-    "An autoencoder with a semantic and a truthful part was trained on both sides of the "
-    "pairs, and activations were moved along the difference of the sides in the truthful "
-    "part."
+    "An autoencoder with a semantic and a truthful part was trained on both sides of the pairs, and "
+    "activations were moved along the difference of the sides in the truthful part."
 )
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 QUESTION = "Which way to steer {subject} does most, and costs least?"
 DONE = (
-    "Every method was given the same pairs, the same questions to choose layer and strength on, and the same "
-    "questions to be judged by."
+    "Every method was given the same pairs, the same questions to choose layer and strength on, and "
+    "the same questions to be judged by."
 )
 
 
