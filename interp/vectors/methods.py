@@ -64,7 +64,6 @@ class Contrastive(_Method):
             )
             for how in self.how
             for vector, mean in zip(made[how], made["mean"], strict=True)
-            if mean.norm
             for strength in self.strengths
             for where in self.positions
         ]
@@ -77,16 +76,10 @@ class Projection(_Method):
 
     def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
         """The direction of every layer."""
-        found = []
-        for vector in contrastive_vectors(subject, contrast.pairs, contrast.name):
-            if vector.norm:
-                null = [(random_like(vector, seed + draw).project_out(subject),) for draw in range(draws)]
-                where = f"direction of layer {vector.site.layer}"
-                edits = (vector.project_out(subject),)
-                found.append(
-                    Setting("projection", where, vector.site.layer, 1, edits, (vector,), tuple(null))
-                )
-        return found
+        return [
+            one_vector(subject, "projection", replace(vector, use="project_out"), 1, "all", seed, draws)
+            for vector in contrastive_vectors(subject, contrast.pairs, contrast.name)
+        ]
 
 
 class Task(_Method):

@@ -72,7 +72,7 @@ class Task:
     """Examples of one mapping in three parts that share no question.
 
     `extract` is what vectors are made of, `choose` what layers and strengths are chosen on, `report` what
-    figures are of. `answer_ids` are the tokens of every answer that count as right.
+    figures are of. With `first_tokens` an answer of several tokens is judged by the first.
     """
 
     name: str

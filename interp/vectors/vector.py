@@ -16,7 +16,7 @@ from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.vectors.norm_preserving import AddKeepingNorm
 
-Use = Literal["add", "replace", "norm_preserving"]
+Use = Literal["add", "replace", "norm_preserving", "project_out"]
 Number = float | int
 
 
@@ -25,8 +25,9 @@ class Vector:
     """A direction with a length at one site, and how the method that found it uses it.
 
     `values` are [width], at `head_out` [head, d_head], in single precision. `use` says what is done with it:
-    added, put in the place of the activation, or added without a change of norm (in-context vectors);
-    `positions` where. `subject` is the name of the model it was read from, `provenance` what it was made of.
+    added, put in the place of the activation, added without a change of norm (in-context vectors), or taken
+    out of all that writes to the residual stream; `positions` where. `subject` is the name of the model it
+    was read from, `provenance` what it was made of.
 
     `+`, `-` and `*` (by a number) give vectors of the same site, whose name is the expression.
 
@@ -104,28 +105,30 @@ class Vector:
 
         Raises:
             UserError: the site or the width does not fit the subject, or a coefficient is given to a vector
-                that replaces.
+                that replaces or is taken out.
         """
         where = self.positions if positions is None else positions
+        if self.use in ("replace", "project_out") and coefficient != 1:
+            raise UserError(
+                f"{self.name} is {'put in' if self.use == 'replace' else 'taken out'}, which has no strength",
+                f"coefficient {coefficient:g}",
+                "leave the coefficient at 1",
+            )
         if self.use == "replace":
-            if coefficient != 1:
-                raise UserError(
-                    f"{self.name} is put in the place of an activation, which has no strength",
-                    f"coefficient {coefficient:g}",
-                    "leave the coefficient at 1, or multiply the vector",
-                )
             return Replace(subject, self.site, self.values, where)
+        if self.use == "project_out":
+            return self.project_out(subject, where)
         if self.use == "norm_preserving":
             return AddKeepingNorm(subject, self.site, self.values, coefficient, where)
         return AddVector(subject, self.site, self.values, coefficient, where)
 
-    def project_out(self, subject: Subject) -> ProjectOut:
+    def project_out(self, subject: Subject, positions: Positions = "all") -> ProjectOut:
         """Takes its direction out wherever the subject writes to the residual stream.
 
         Raises:
             UserError: it is not of the residual stream's width, or zero.
         """
-        return ProjectOut(subject, self.values)
+        return ProjectOut(subject, self.values, positions=positions)
 
     def added(self) -> "Vector":
         """The same vector, to be added wherever it was to replace."""

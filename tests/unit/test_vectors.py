@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from interp.errors import UserError
-from interp.intervene import AddVector, Replace
+from interp.intervene import AddVector, ProjectOut, Replace
 from interp.subject import Site, Subject, load
 from interp.vectors.control import random_like
 from interp.vectors.file import load_vectors, parse_use, save_vectors
@@ -68,13 +68,14 @@ def test_vectors_of_different_places_do_not_mix() -> None:
         Vector("v", SITE, torch.tensor([float("inf")] * 128), "world")
 
 
-@pytest.mark.parametrize("use", ["add", "replace", "norm_preserving"])
+@pytest.mark.parametrize("use", ["add", "replace", "norm_preserving", "project_out"])
 def test_each_use_is_its_intervention(subject: Subject, use: Use) -> None:
     used, values = vector(use=use, positions="last"), vector().values
     direct = {
         "add": AddVector(subject, SITE, values, 1, "last"),
         "replace": Replace(subject, SITE, values, "last"),
         "norm_preserving": AddKeepingNorm(subject, SITE, values, 1, "last"),
+        "project_out": ProjectOut(subject, values, positions="last"),
     }[use]
     tokens, mask = subject.to_batch(["the capital of france is", "the river"])
     with subject.intervene(used.intervention(subject)):
@@ -84,9 +85,10 @@ def test_each_use_is_its_intervention(subject: Subject, use: Use) -> None:
     assert not torch.equal(subject.logits(tokens, mask), mine)
 
 
-def test_what_replaces_has_no_strength(subject: Subject) -> None:
+@pytest.mark.parametrize("use", ["replace", "project_out"])
+def test_what_replaces_or_is_taken_out_has_no_strength(subject: Subject, use: Use) -> None:
     with pytest.raises(UserError, match="no strength"):
-        vector(use="replace").intervention(subject, 2)
+        vector(use=use).intervention(subject, 2)
 
 
 def test_a_vector_that_does_not_fit_is_refused(subject: Subject) -> None:
