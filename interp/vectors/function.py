@@ -21,7 +21,7 @@ from interp.vectors.read import read_at
 from interp.vectors.vector import Vector
 
 HeadOutputs = Float[Tensor, "layer head d_head"]
-ROWS = 512  # of one pass over several heads
+TOKENS_PER_PASS = 8192  # of several heads' prompts together
 
 
 def mean_head_outputs(subject: Subject, prompts: Sequence[Sequence[int]]) -> HeadOutputs:
@@ -37,19 +37,19 @@ def indirect_effects(
     """For every head, how much its mean output raises the answer's probability where the examples mislead.
 
     Mean over the questions of p(answer | z of that head replaced at the last token) - p(answer), equations 4
-    and 5 of the paper; `corrupted` are prompts with shuffled answers. All heads of a layer share a pass.
+    and 5 of the paper; `corrupted` are prompts with shuffled answers. Heads of a layer share passes.
     """
     clean = torch.from_numpy(ask(subject, corrupted).answer)
-    together = max(1, ROWS // len(corrupted))
+    tokens = len(corrupted) * max(len(question.prompt) + 1 for question in corrupted)
+    together = max(1, TOKENS_PER_PASS // tokens)
     effects = torch.empty(subject.n_layers, subject.n_heads)
-    same_length = sorted(corrupted, key=lambda question: len(question.prompt))
     for layer in range(subject.n_layers):
         for first in range(0, subject.n_heads, together):
             heads = range(first, min(first + together, subject.n_heads))
             groups: list[tuple[int, Sequence[Intervention]]] = [
                 (len(corrupted), [ReplaceHeads(subject, layer, {head: means[layer, head]})]) for head in heads
             ]
-            p = _answers(subject, same_length, groups)
+            p = _answers(subject, corrupted, groups)
             effects[layer, list(heads)] = (p - clean.mean()).float()
     return effects
 
