@@ -89,7 +89,7 @@ def test_candidates_are_mean_differences_at_the_start_of_each_layer(subject: Sub
         refusal_candidates(subject, prompts[0][:1], prompts[1])
     assert torch.equal(found.direction(-1, 0), torch.zeros(128).double())
     table = score_candidates(subject, found, own.harmful.validation, own.harmless.validation)
-    assert len(table) == 16 and table[table.layer == 0][["bypass", "induce", "kl"]].isna().all(None)
+    assert len(table) == 16 and table[table.layer == 0][["bypass", "induce", "kl"]].isna().all(axis=None)
 
 
 def test_scores_are_log_odds(subject: Subject) -> None:
