@@ -5,7 +5,6 @@ Start-up is kept short: nothing heavier than typer is imported before a command 
 
 import importlib.util
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -17,14 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interp.errors import UserError
+from interp.explained import BROKEN, explained
+from interp.generate_cli import generate
 from interp.store_cli import app as store_app
 
 if TYPE_CHECKING:
     from interp.track.listing import RunSummary
     from interp.track.run import Run
-
-WRONG_USE, BROKEN, STOPPED = 2, 1, 130
-"""Exit codes: something the user can put right, a bug, Ctrl-C."""
 
 app = typer.Typer(
     help="Describe, score and compare what the insides of a language model respond to.",
@@ -239,31 +237,7 @@ def cost(
         typer.echo(f"{summary.name} asked nothing of an endpoint") if table is None else _print(table)
 
 
-@app.command()
-def generate(
-    prompt: Annotated[str, typer.Argument(help="The text to continue; with --chat, what the user says.")],
-    subject: Annotated[
-        str, typer.Option("--subject", "-m", help="A bundled name, a folder or a hub name.")
-    ] = "world",
-    vector: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE[=STRENGTH]", help="Steer with saved vectors; may be repeated."),
-    ] = None,
-    positions: Annotated[
-        str | None, typer.Option(help="Where they act: all, prompt, generated, last or steps.")
-    ] = None,
-    chat: Annotated[bool, typer.Option("--chat", help="Put the chat template around the prompt.")] = False,
-    tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="How many tokens at most.")] = 20,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
-    backend: Annotated[str, typer.Option(help="hooked or bridge.")] = "hooked",
-) -> None:
-    """Continue a prompt, as the model is and as vectors make it."""
-    from interp.generate_cli import generate as write
-
-    with explained():
-        for line in write(prompt, subject, vector or [], positions, chat, tokens, temperature, seed, backend):
-            typer.echo(line)
+app.command()(generate)
 
 
 @app.command()
@@ -287,42 +261,6 @@ def bench(name: Annotated[str, typer.Argument(help="Which benchmark; without it,
 
 
 @contextmanager
-def explained() -> Iterator[dict[str, Any]]:
-    """Turn what goes wrong into a short message and an exit code; the body puts its open run under "run".
-
-    A `UserError` exits with 2, Ctrl-C (or a polite kill) with 130, a bug with 1 and a path to its traceback.
-    """
-    state: dict[str, Any] = {}
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield state
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(WRONG_USE) from None
-    except KeyboardInterrupt:
-        opened: Run | None = state.get("run")
-        if opened is None:
-            typer.echo("interrupted; nothing was begun", err=True)
-        else:
-            step = f" from step {opened.current_step}" if opened.current_step else ""
-            typer.echo(f"interrupted; run the same command again to continue{step}", err=True)
-        raise typer.Exit(STOPPED) from None
-    except (typer.Exit, BrokenPipeError):
-        raise
-    except Exception as error:
-        opened = state.get("run")
-        log = opened.folder / "error.log" if opened is not None else None
-        if log is None or not log.exists():
-            raise
-        typer.echo(f"error: a bug in this program: {type(error).__name__}: {error}", err=True)
-        typer.echo(f"  where: {log} has the details", err=True)
-        typer.echo("  fix:   please report it with that file; finished steps are kept", err=True)
-        raise typer.Exit(BROKEN) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
 def _waiting(what: str) -> Iterator[None]:
     """Show on a terminal that something is going on; importing a model library takes seconds."""
     from rich.console import Console
@@ -334,10 +272,6 @@ def _waiting(what: str) -> Iterator[None]:
             yield
     else:
         yield
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _print_estimate(config: str, overrides: list[str], tokens: int | None, tflops: float | None) -> None:

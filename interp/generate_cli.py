@@ -1,64 +1,87 @@
 """`interp generate`: what a model writes, and what it writes when it is steered."""
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
-from typing import get_args
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
 
 from interp.errors import UserError
-from interp.intervene.positions import Named
-from interp.subject import load
-from interp.subject.forward import Intervention
-from interp.subject.load import BackendName
-from interp.vectors.file import parse_use
-from interp.vectors.use import interventions_of, subject_of
+from interp.explained import explained
+
+if TYPE_CHECKING:
+    from interp.intervene.positions import Named
+    from interp.subject import Subject
+    from interp.subject.forward import Intervention
 
 
 def generate(
-    prompt: str,
-    name: str,
-    vectors: Sequence[str],
-    positions: str | None,
-    chat: bool,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
-    backend: str,
-) -> Iterator[str]:
-    """The continuation, one line; with vectors two, the unchanged model's first.
+    prompt: Annotated[str, typer.Argument(help="The text to continue; with --chat, what the user says.")],
+    model: Annotated[
+        str, typer.Option("--subject", "-m", help="A bundled name, a folder or a hub name.")
+    ] = "world",
+    vector: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[=STRENGTH]", help="Steer with saved vectors; may be repeated."),
+    ] = None,
+    positions: Annotated[
+        str | None, typer.Option(help="Where they act: all, prompt, generated, last or steps.")
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Put the chat template around the prompt.")] = False,
+    tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="How many tokens at most.")] = 20,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
+    backend: Annotated[str, typer.Option(help="hooked or bridge.")] = "hooked",
+) -> None:
+    """Continue a prompt, as the model is and as vectors make it."""
+    with explained():
+        from interp.intervene.positions import Named
+        from interp.subject import load
+        from interp.subject.load import BackendName
 
-    Says so on standard error where vectors were made for another model.
+        if backend not in get_args(BackendName):
+            raise UserError(f"there is no backend {backend!r}", "--backend", "use hooked or bridge")
+        where: Named | None = next((name for name in get_args(Named) if name == positions), None)
+        if positions is not None and where is None:
+            known = ", ".join(get_args(Named))
+            raise UserError(f"{positions!r} names no positions", "--positions", f"use {known}")
+        _check_files(vector or [])
+        subject = load(model, backend=backend)
+        messages = [{"role": "user", "content": prompt}]
+        asked = subject.chat(messages) if chat else subject.to_tokens(prompt)
 
-    Raises:
-        UserError: the model, a vector, a position or the prompt cannot be used, or the logits overflow.
-    """
-    if backend not in get_args(BackendName):
-        raise UserError(f"there is no backend {backend!r}", "--backend", "use hooked or bridge")
-    where: Named | None = next((name for name in get_args(Named) if name == positions), None)
-    if positions is not None and where is None:
-        known = ", ".join(get_args(Named))
-        raise UserError(f"{positions!r} names no positions", "--positions", f"use {known}")
-    used = [parse_use(text) for text in vectors]
-    for path, _ in used:
+        def written() -> str:
+            return subject.generate(asked, tokens, temperature, seed)
+
+        if not vector:
+            typer.echo(written())
+            return
+        with subject.intervene(*_edits(subject, vector, where)):
+            if not math.isfinite(float(subject.logits(asked)[0, -1].float().sum())):
+                raise UserError(
+                    "the logits overflow", f"--vector {' '.join(vector)}", "use a smaller strength"
+                )
+            steered = written()
+        typer.echo(f"unchanged: {written()}")
+        typer.echo(f"steered:   {steered}")
+
+
+def _check_files(vectors: Sequence[str]) -> None:
+    from interp.vectors.file import parse_use
+
+    for text in vectors:
+        path, _ = parse_use(text)
         if not path.is_file():
             raise UserError(f"no file {path}", "--vector", "give a .safetensors file of vectors")
-    subject = load(name, backend=backend)
-    tokens = subject.chat([{"role": "user", "content": prompt}]) if chat else subject.to_tokens(prompt)
-    edits: list[Intervention] = []
-    for path, strength in used:
-        edits += interventions_of(path, subject, strength, where)
+
+
+def _edits(subject: "Subject", vectors: Sequence[str], where: "Named | None") -> Iterator["Intervention"]:
+    """What the files do; says so on standard error where one was made for another model."""
+    from interp.vectors.file import parse_use
+    from interp.vectors.use import interventions_of, subject_of
+
+    for text in vectors:
+        path, strength = parse_use(text)
+        yield from interventions_of(path, subject, strength, where)
         if (made_for := subject_of(path)) != subject.name:
-            print(f"note: {path} was made for {made_for}, not for {subject.name}", file=sys.stderr)
-
-    def written() -> str:
-        return subject.generate(tokens, max_new_tokens, temperature, seed)
-
-    if not edits:
-        yield written()
-        return
-    with subject.intervene(*edits):
-        if not math.isfinite(float(subject.logits(tokens)[0, -1].float().sum())):
-            raise UserError("the logits overflow", f"--vector {' '.join(vectors)}", "use a smaller strength")
-        steered = written()
-    yield f"unchanged: {written()}"
-    yield f"steered:   {steered}"
+            typer.echo(f"note: {path} was made for {made_for}, not for {subject.name}", err=True)

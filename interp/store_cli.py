@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 
 from interp.errors import UserError
+from interp.explained import explained
 
 if TYPE_CHECKING:
     from interp.store.filters import Filter
@@ -72,8 +73,6 @@ def search(
 @app.command()
 def info(where: Where) -> None:
     """Say what a store holds."""
-    from interp.cli import explained
-
     with explained():
         store = open_store(where)
         for name, count in store.counts().items():
@@ -92,7 +91,6 @@ def export(
     subject: Annotated[str, typer.Option(help="With neuronpedia: the subject; the first if left out.")] = "",
 ) -> None:
     """Write a store as Parquet files or as Neuronpedia's JSON lines."""
-    from interp.cli import explained
     from interp.store.neuronpedia import export_neuronpedia
     from interp.store.parquet import export_parquet
 
@@ -114,7 +112,6 @@ def import_(
     folder: Annotated[Path, typer.Argument(help="What export wrote, or Neuronpedia's own files.")],
 ) -> None:
     """Read Parquet files or Neuronpedia's JSON lines into a store, which is made if there is none."""
-    from interp.cli import explained
     from interp.store.neuronpedia import import_neuronpedia
     from interp.store.parquet import import_parquet
     from interp.store.store import Store

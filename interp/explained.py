@@ -1,0 +1,56 @@
+"""What went wrong on the command line, as a short message and an exit code."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from interp.errors import UserError
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+WRONG_USE, BROKEN, STOPPED = 2, 1, 130
+"""Exit codes: something the user can put right, a bug, Ctrl-C."""
+
+
+@contextmanager
+def explained() -> Iterator[dict[str, Any]]:
+    """Turn what goes wrong into a short message and an exit code; the body puts its open run under "run".
+
+    A `UserError` exits with 2, Ctrl-C (or a polite kill) with 130, a bug with 1 and a path to its traceback.
+    """
+    state: dict[str, Any] = {}
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield state
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(WRONG_USE) from None
+    except KeyboardInterrupt:
+        opened: Run | None = state.get("run")
+        if opened is None:
+            typer.echo("interrupted; nothing was begun", err=True)
+        else:
+            step = f" from step {opened.current_step}" if opened.current_step else ""
+            typer.echo(f"interrupted; run the same command again to continue{step}", err=True)
+        raise typer.Exit(STOPPED) from None
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except Exception as error:
+        opened = state.get("run")
+        log = opened.folder / "error.log" if opened is not None else None
+        if log is None or not log.exists():
+            raise
+        typer.echo(f"error: a bug in this program: {type(error).__name__}: {error}", err=True)
+        typer.echo(f"  where: {log} has the details", err=True)
+        typer.echo("  fix:   please report it with that file; finished steps are kept", err=True)
+        raise typer.Exit(BROKEN) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
