@@ -4,16 +4,17 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from interp.errors import UserError
+from interp.intervene.positions import Named
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.track.files import atomic, write_text
-from interp.vectors.vector import Vector
+from interp.vectors.vector import Use, Vector
 
 FORMAT = "interp vectors 1"
 
@@ -57,6 +58,14 @@ def load_vectors(path: str | Path, subject: Subject | None = None) -> list[Vecto
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise UserError("the file holds no vectors", str(path), "give a file that interp wrote")
+            described = json.loads(metadata["vectors"])
+            for known in described:
+                if known["use"] not in get_args(Use) or known["positions"] not in get_args(Named):
+                    raise UserError(
+                        f"{known['use']!r} at {known['positions']!r} is no use of a vector",
+                        str(path),
+                        f"use {', '.join(get_args(Use))} at {', '.join(get_args(Named))}",
+                    )
             vectors = [
                 Vector(
                     known["name"],
@@ -67,7 +76,7 @@ def load_vectors(path: str | Path, subject: Subject | None = None) -> list[Vecto
                     known["positions"],
                     known["provenance"],
                 )
-                for place, known in enumerate(json.loads(metadata["vectors"]))
+                for place, known in enumerate(described)
             ]
     except FileNotFoundError:
         raise UserError("there is no such file", str(path), "give a .safetensors file of vectors") from None

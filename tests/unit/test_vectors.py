@@ -68,6 +68,13 @@ def test_vectors_of_different_places_do_not_mix() -> None:
         Vector("v", SITE, torch.tensor([float("inf")] * 128), "world")
 
 
+def test_a_file_cannot_name_an_unknown_use(tmp_path: Path) -> None:
+    path = save_vectors(tmp_path / "v", [vector()])
+    path.write_bytes(path.read_bytes().replace(b'use\\": \\"add', b'use\\": \\"odd'))
+    with pytest.raises(UserError, match="'odd' at 'all' is no use"):
+        load_vectors(path)
+
+
 @pytest.mark.parametrize("use", ["add", "replace", "norm_preserving", "project_out"])
 def test_each_use_is_its_intervention(subject: Subject, use: Use) -> None:
     used, values = vector(use=use, positions="last"), vector().values
