@@ -15,13 +15,14 @@ from interp.causal.side_effects import side_effects
 from interp.causal.steering.texts import cross_entropy
 from interp.corpus.questions import Question, open_questions
 from interp.errors import UserError
+from interp.intervals import mean_interval
 from interp.subject.forward import Intervention
 from interp.track.files import write_parquet
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.contrast import Contrast, read_contrast
 from interp.vectors.file import save_vectors
-from interp.vectors.methods import Method
+from interp.vectors.methods import Function, Method
 from interp.vectors.sweep import KEYS, Setting, answered, by_method, choose, rates, sweep
 from interp.vectors.truthful import TruthfulEdit, save_space
 from interp.vectors.world import world_contrast
@@ -39,6 +40,8 @@ class VectorTrial(VectorExperiment):
         self.config = config
         self.question, self.done = question, done
         self.contrasts = [self._contrast(name) for name in config.behaviours]
+        if any(isinstance(method, Function) for method in config.methods):
+            self.subject.writers()  # says at once if heads' outputs cannot be summed up
         for contrast in self.contrasts:
             least = max(method.least_pairs for method in config.methods)
             if len(contrast.pairs) < least:
@@ -185,7 +188,7 @@ class VectorTrial(VectorExperiment):
 def summarised(outcomes: pd.DataFrame, costs: pd.DataFrame, texts: pd.DataFrame, seed: int) -> pd.DataFrame:
     """A row for each behaviour and condition: what came out, and what it cost elsewhere.
 
-    Of `rates`, with a question's outcomes under several draws of a random vector averaged first; `kl` and
+    Of `rates`, in which a question under several draws of a random vector counts once for each; `kl` and
     `extra` in nats with intervals over texts, `others` (share right elsewhere), `shown` and `nats` of what is
     written. None where a condition has no such figure.
     """
@@ -202,8 +205,6 @@ def summarised(outcomes: pd.DataFrame, costs: pd.DataFrame, texts: pd.DataFrame,
 
 def interval_of(frame: pd.DataFrame, keys: Sequence[str], measure: str, seed: int) -> pd.DataFrame:
     """A column's mean for each value of the keys, with the ends of its bootstrap interval."""
-    from interp.intervals import mean_interval
-
     rows = []
     for values, part in frame.groupby(list(keys), sort=False):
         ends = mean_interval(part[measure].dropna().to_numpy(dtype=float), seed)

@@ -31,7 +31,8 @@ WORDS = (
     ("Right", "The likeliest next token is one that shows the behaviour."),
     ("Preference", "p(shows it) / (p(shows it) + p(does not)), where there are tokens that do not."),
     ("Shown in text", "In what is written greedily, a token that shows it comes before any that does not."),
-    ("Prompted", "The behaviour asked for in words, or shown by examples, and nothing changed inside."),
+    ("Prompted", "The behaviour asked for in words, or shown by examples, and nothing "
+     "changed inside (of two folds, on the first one's questions)."),
     ("Random", "The same intervention with random vectors of the same length at the same places."),
     ("KL, extra", "On neutral text: KL(unchanged || steered) of the next token, and the rise of its "
      "cross-entropy, in nats."),

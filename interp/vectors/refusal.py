@@ -161,9 +161,10 @@ def select_direction(
 
 
 def mean_centred_ablation(subject: Subject, vector: Vector, candidates: Candidates) -> list[Intervention]:
-    """Holds the direction's projection, behind every layer, at what it is on average on harmless requests.
+    """Holds the direction's projection, in front of every layer, at its mean on harmless requests.
 
-    x - ((x - m) . r) r with m the harmless mean of that layer at the last token. Plain projecting out
+    x - ((x - m) . r) r with m the harmless mean of `resid_pre` of that layer at the last token; the first
+    layer, where a template's last token has one embedding, is left alone. Plain projecting out
     (`Vector.project_out`) sets the projection to zero instead, and fails where the harmless mean is far from
     zero: then zero is as foreign to a harmless request as to a harmful one, and may still read as a refusal.
     """

@@ -121,7 +121,7 @@ def choose(subject: Subject, settings: Sequence[Setting], frame: pd.DataFrame, n
     if len(near) == 1:
         return near[0]
     kl = [float(side_effects(subject, neutral, setting.edits)["kl"].mean()) for setting in near]
-    return near[int(np.nanargmin(kl))]
+    return near[int(np.argmin(np.nan_to_num(kl, nan=np.inf)))]
 
 
 def by_method(settings: Iterable[Setting]) -> Mapping[str, list[Setting]]:

@@ -131,8 +131,8 @@ def _believing(random: Random, honest: bool) -> Contrast:
         return found
 
     def asked(part: Sequence[tuple[Template, dict[str, str]]], told: str | None) -> tuple[Question, ...]:
-        shown, other = (ids[word] for word in (("no", "yes") if honest else ("yes", "no")))
-        return tuple(Question(said(claim, told), (shown,), (other,), name) for claim in part)
+        answer, foil = (ids[word] for word in (("no", "yes") if honest else ("yes", "no")))
+        return tuple(Question(said(claim, told), (answer,), (foil,), name) for claim in part)
 
     def said(claim: tuple[Template, dict[str, str]], told: str | None) -> Tokens:
         return _written(*([] if told is None else [(CHAT[f"system_{told}"], {})]), claim)
