@@ -1,5 +1,7 @@
 """The steps of `function_vector`."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
@@ -39,6 +41,7 @@ class FunctionVectors(VectorExperiment):
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
         self.config = config
+        self.subject.writers()  # says at once if heads' outputs cannot be summed up
         self.tasks = open_tasks(config.tasks, self.subject, config.seed)
 
     def run(self) -> None:
@@ -82,40 +85,39 @@ class FunctionVectors(VectorExperiment):
         """The vector, the layer average and a random vector, behind every layer, on chosen-on prompts."""
         rows = []
         for task in self.tasks:
-            settings = self._settings(task)
+            vectors, averages = self._vectors(task), self._averages(task)
+            settings = self._settings(vectors, averages)
+            by_asked = {}
             for asked, misled in ((ZERO_SHOT, False), (SHUFFLED, True)):
                 shots = self.config.shots if misled else 0
                 questions = task.questions(
                     self.subject, task.choose, shots, shuffled=misled, seed=self.config.seed
                 )
                 frame = sweep(self.subject, questions, settings, step.progress, f"{task.name}, {asked}")
-                rows.append(frame.assign(task=task.name, asked=asked))
+                by_asked[asked] = frame.assign(task=task.name, asked=asked)
+            rows += by_asked.values()
+            own = by_asked[ZERO_SHOT]
+            layer, strength = best_layer(own[own["method"] == VECTOR])
+            chosen = (strength * vectors[layer]).named(task.name)
+            save_vectors(step.folder / "vectors" / f"{task.name}.safetensors", [chosen])
+            layer, _ = best_layer(own[own["method"] == AVERAGE])
+            save_vectors(step.folder / f"{task.name}-average.safetensors", [averages[layer]])
         frame = pd.concat(rows, ignore_index=True)
         step.table("profile", rates(frame, ["task", "asked", *KEYS], self.config.seed))
-        for task in self.tasks:
-            own = frame[(frame["task"] == task.name) & (frame["asked"] == ZERO_SHOT)]
-            layer, strength = best_layer(own[own["method"] == VECTOR])
-            vector = function_vector(self.subject, self._heads(task), self.means[task.name], task.name, layer)
-            save_vectors(
-                step.folder / "vectors" / f"{task.name}.safetensors", [(strength * vector).named(task.name)]
-            )
-            average, _ = best_layer(own[own["method"] == AVERAGE])
-            save_vectors(step.folder / f"{task.name}-average.safetensors", [self._averages(task)[average]])
 
-    def _settings(self, task: Task) -> list[Setting]:
-        heads, settings = self._heads(task), []
-        for layer in range(self.subject.n_layers):
-            vector = function_vector(self.subject, heads, self.means[task.name], task.name, layer)
-            null = random_like(vector, self.config.seed)
-            for name, added in ((VECTOR, vector), (f"{VECTOR}, random", null)):
-                for strength in self.config.strengths:
-                    edit = added.intervention(self.subject, strength)
-                    settings.append(Setting(name, f"layer {layer}", layer, strength, (edit,)))
-        for vector in self._averages(task):
-            layer = vector.site.layer
-            edit = vector.intervention(self.subject)
-            settings.append(Setting(AVERAGE, f"layer {layer}", layer, 1, (edit,)))
-        return settings
+    def _settings(self, vectors: Sequence[Vector], averages: Sequence[Vector]) -> list[Setting]:
+        nulls = [random_like(vector, self.config.seed) for vector in vectors]
+        found = []
+        for name, added, strengths in (
+            (VECTOR, vectors, self.config.strengths),
+            (f"{VECTOR}, random", nulls, self.config.strengths),
+            (AVERAGE, averages, (1.0,)),
+        ):
+            for layer, vector in enumerate(added):
+                for strength in strengths:
+                    edit = vector.intervention(self.subject, strength)
+                    found.append(Setting(name, f"layer {layer}", layer, strength, (edit,)))
+        return found
 
     def held_out(self, step: Step) -> None:
         """Every condition on the reported queries: vectors at the chosen layers, heads set, and controls."""
@@ -164,6 +166,13 @@ class FunctionVectors(VectorExperiment):
         if self.config.universal:
             ranked = torch.stack(list(self.effects.values())).mean(0)
         return top_heads(ranked, self.config.heads)
+
+    def _vectors(self, task: Task) -> list[Vector]:
+        heads, means = self._heads(task), self.means[task.name]
+        return [
+            function_vector(self.subject, heads, means, task.name, layer)
+            for layer in range(self.subject.n_layers)
+        ]
 
     def _averages(self, task: Task) -> list[Vector]:
         return layer_average(self.subject, shown(self.subject, task, self.config), task.name)

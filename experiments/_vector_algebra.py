@@ -36,7 +36,7 @@ class VectorAlgebra(VectorExperiment):
         self.report(lambda: AlgebraPage(self.steps, self.subject, self.config))
 
     def layers(self, step: Step) -> None:
-        """Every sum, every part and a random vector, behind every layer, on the queries chosen on."""
+        """Every sum and every part, behind every layer, on the queries chosen on."""
         rows, cosines = [], []
         for place, composition in enumerate(self.config.compositions):
             vectors = self._vectors(composition)

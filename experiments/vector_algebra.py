@@ -66,6 +66,8 @@ def check(config: Config) -> None:
     if len(set(names)) < len(names):
         raise UserError("two compositions have one name", "compositions", "name each differently")
     for composition in config.compositions:
+        if len({(part.task, part.weight) for part in composition.parts}) < len(composition.parts):
+            raise UserError("a part stands twice", f"composition {composition.name}", "give it one weight")
         for name in (composition.target, *(part.task for part in composition.parts)):
             if not name.endswith(".json") and config.subject.name != "world":
                 raise UserError(f"{name!r} is a task of the world", "compositions", "give .json files")
