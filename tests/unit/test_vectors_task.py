@@ -8,7 +8,8 @@ import torch
 
 from interp.causal.outcome import ask
 from interp.errors import UserError
-from interp.subject import Subject, load
+from interp.intervene import Replace
+from interp.subject import Site, Subject, load
 from interp.vectors.task import added_task_vectors, conflicting, task_vectors
 from interp.vectors.tasks import TaskFiles, TaskFormat, WorldTasks, check_tasks, open_tasks
 from interp.vectors.world_tasks import world_task
@@ -83,6 +84,28 @@ def test_conflicting_questions_have_the_other_answer_as_their_foil(subject: Subj
     other = language.questions(subject, [(country, others[country]) for country, _ in examples])
     for question, country in zip(conflicting(asked, other), [c for c, _ in examples], strict=True):
         assert subject.decode(question.foils) == others[country]
+
+
+def test_which_element_of_a_list_is_meant_is_never_at_the_last_token_as_such(subject: Subject) -> None:
+    """Why sums of vectors at the last token cannot turn first into last: what RESULTS.md says of algebra."""
+    (task,) = open_tasks(WorldTasks(tasks=("list/first",)), subject)
+    words = [question for question, _ in task.report[:40]]
+    first, last = (
+        torch.cat([subject.to_tokens(f"list {end} : {three} =") for three in words])
+        for end in ("first", "last")
+    )
+    meant = torch.tensor([subject.single_token(three.split()[-1]) for three in words])
+    header, items, final = 2, [4, 5, 6], -1
+    turned = {}
+    for layer in (3, 4, 7):
+        site = Site("resid_post", layer)
+        (other,) = subject.read(last, [site]).values()
+        for name, positions in (("header", header), ("items", items), ("final", final)):
+            with subject.intervene(Replace(subject, site, other, positions)):
+                top = subject.logits(first)[:, -1].argmax(-1)
+            turned[name, layer] = float((top == meant).float().mean())
+    assert min(turned["header", 3], turned["items", 4], turned["final", 7]) > 0.95
+    assert max(turned["final", 3], turned["final", 4], turned["items", 7]) < 0.05
 
 
 def test_own_tasks_on_a_model_with_pieces_of_words(tmp_path: Path) -> None:
