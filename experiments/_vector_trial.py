@@ -24,7 +24,8 @@ from interp.vectors.contrast import Contrast, read_contrast
 from interp.vectors.file import save_vectors
 from interp.vectors.methods import Function, Method
 from interp.vectors.sweep import KEYS, Setting, answered, by_method, choose, rates, sweep
-from interp.vectors.truthful import TruthfulEdit, save_space
+from interp.vectors.truthful import TruthfulEdit
+from interp.vectors.truthful_file import save_edit
 from interp.vectors.world import world_contrast
 
 NONE, PROMPTED, RANDOM = "unchanged", "prompted", "random"
@@ -112,12 +113,12 @@ class VectorTrial(VectorExperiment):
         return rows, costs
 
     def _keep(self, file: Path, setting: Setting) -> None:
-        """Writes what `interp generate --vector` can use; a truthful space is used at the chosen strength."""
+        """Writes what `interp generate --vector` does at a strength of 1."""
         (first, *_) = setting.edits
         if setting.vectors:
             save_vectors(file, setting.vectors)
         elif isinstance(first, TruthfulEdit):
-            save_space(file, first.space, self.subject.name, first.sites)
+            save_edit(file, first, self.subject.name)
 
     def _asked(
         self, questions: Sequence[Question], edits: Sequence[Intervention], **names: str | float | int

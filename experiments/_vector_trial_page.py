@@ -63,7 +63,8 @@ class TrialPage:
         prompts = f"{n[0]}" if n[0] == n[1] else f"{n[0]} to {n[1]}"
         self.measured_on = (
             f"{len(self.behaviours)} behaviours, {prompts} held-out prompts each (times the draws for "
-            f"random vectors); seed {config.seed}; whiskers and bands: 95% intervals"
+            f"random vectors); seed {config.seed}; whiskers and bands: 95% intervals over "
+            f"{'prompts' if len(self.behaviours) == 1 else 'behaviours (few; none where all agree)'}"
         )
 
     def page(self) -> Page:

@@ -4,15 +4,11 @@ Re-derived from Zhang et al. 2024, "TruthX" (arXiv 2402.17811): one autoencoder 
 and MLPs, with a truthful and a semantic latent. Differences from the paper are said where they are made.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy, mse_loss, normalize
 
@@ -22,10 +18,8 @@ from interp.intervene.positions import Positions, check_positions, chosen
 from interp.subject.forward import ForwardPass
 from interp.subject.site import Site
 from interp.subject.subject import Subject
-from interp.track.files import atomic
 
 Sides = Mapping[Site, Float[Tensor, "pair width"]]
-FORMAT = "interp truthful space 1"
 HELD_OUT = 0.2  # of the pairs, on which sites are ranked
 Number = float | int
 
@@ -204,41 +198,6 @@ class TruthfulEdit:
         change = with_norm_of(flat, towards)
         moved = (flat + self.strength * change).view_as(activation).to(activation.dtype)
         return at(where, moved, activation)
-
-
-def save_space(path: str | Path, space: TruthfulSpace, subject: str, edited: Sequence[Site]) -> Path:
-    """Writes a trained space as safetensors; its subject's name and the sites to edit are in the header."""
-    sizes = {"width": space.mean.shape[1], "latent": space.positive.shape[1]}
-    described = {"format": FORMAT, "subject": subject}
-    described |= {"sites": json.dumps([str(site) for site in space.sites])}
-    described |= {"edited": json.dumps([str(site) for site in edited])}
-    tensors = {name: value.contiguous().cpu() for name, value in space.state_dict().items()}
-    with atomic(path) as file:
-        save_file(tensors, file, metadata=described | {name: str(size) for name, size in sizes.items()})
-    return Path(path)
-
-
-def load_space(path: str | Path) -> tuple[TruthfulSpace, list[Site]]:
-    """A space from its file, and the sites to edit.
-
-    Raises:
-        UserError: there is no such file, or it holds something else.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            known = file.metadata() or {}
-            if known.get("format") != FORMAT:
-                raise UserError("the file holds no truthful space", str(path), "give one that interp wrote")
-            sites, edited = (
-                [Site.parse(text) for text in json.loads(known[name])] for name in ("sites", "edited")
-            )
-            space = TruthfulSpace(sites, int(known["width"]), int(known["latent"]))
-            space.load_state_dict({name: file.get_tensor(name) for name in space.state_dict()})
-    except FileNotFoundError:
-        raise UserError("there is no such file", str(path), "give the file of a truthful space") from None
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"the file cannot be read ({error})", str(path), "save the space again") from error
-    return space.requires_grad_(False), edited
 
 
 def _encoder(width: int, latent: int) -> nn.Sequential:

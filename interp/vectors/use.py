@@ -8,7 +8,7 @@ from interp.intervene.positions import Positions
 from interp.subject.forward import Intervention
 from interp.subject.subject import Subject
 from interp.vectors.file import load_vectors
-from interp.vectors.truthful import FORMAT, TruthfulEdit, load_space
+from interp.vectors.truthful_file import FORMAT, load_edit
 
 Number = float | int
 
@@ -24,9 +24,7 @@ def interventions_of(
         UserError: the file cannot be used, or does not fit the subject.
     """
     if _is_space(path):
-        space, sites = load_space(path)
-        where = "steps" if positions is None else positions
-        return [TruthfulEdit(subject, space, coefficient, where, sites=sites)]
+        return [load_edit(path, subject, coefficient, positions)]
     return [vector.intervention(subject, coefficient, positions) for vector in load_vectors(path)]
 
 

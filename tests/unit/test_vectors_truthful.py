@@ -14,10 +14,9 @@ from interp.vectors.truthful import (
     TruthfulEdit,
     TruthfulSpace,
     TruthfulTraining,
-    load_space,
-    save_space,
     train_truthful_space,
 )
+from interp.vectors.truthful_file import load_edit, save_edit
 from interp.vectors.use import interventions_of, subject_of
 
 Sides = Mapping[Site, Tensor]
@@ -92,21 +91,33 @@ def test_the_same_seed_gives_the_same_space_and_leaves_the_random_state_alone(sp
         assert torch.equal(value, again.state_dict()[name])
 
 
-def test_a_space_is_used_from_its_file(space: TruthfulSpace, subject: Subject, tmp_path: Path) -> None:
-    path = save_space(tmp_path / "space.safetensors", space, "world", [space.sites[0]])
-    loaded, edited = load_space(path)
-    assert edited == [space.sites[0]] and subject_of(path) == "world"
+def test_an_edit_is_used_from_its_file(space: TruthfulSpace, subject: Subject, tmp_path: Path) -> None:
+    direct = TruthfulEdit(subject, space, 0.5, "last", sites=[space.sites[0]])
+    path = save_edit(tmp_path / "space.safetensors", direct, "world")
+    assert subject_of(path) == "world"
     tokens = subject.to_tokens("the capital of france is")
-    direct = TruthfulEdit(subject, space, 0.5, "steps", sites=edited)
     with subject.intervene(direct):
         expected = subject.logits(tokens)
-    with subject.intervene(*interventions_of(path, subject, 0.5)):
+    with subject.intervene(*interventions_of(path, subject)):
         assert torch.equal(subject.logits(tokens), expected)
-    assert not torch.equal(subject.logits(tokens), expected) and loaded.sites == space.sites
+    with subject.intervene(*interventions_of(path, subject, -2, "all")):
+        turned = subject.logits(tokens)
+    opposite = TruthfulEdit(subject, space, -1, "all", sites=[space.sites[0]])
+    with subject.intervene(opposite):
+        assert torch.equal(subject.logits(tokens), turned)
+    assert not torch.equal(turned, expected) and not torch.equal(subject.logits(tokens), expected)
+
+
+def test_what_is_no_edit_cannot_be_kept_or_read(
+    space: TruthfulSpace, subject: Subject, tmp_path: Path
+) -> None:
     (tmp_path / "text").write_text("no tensors")
     for name, why in (("text", "cannot be read"), ("nothing", "no such file")):
         with pytest.raises(UserError, match=why):
-            load_space(tmp_path / name)
+            load_edit(tmp_path / name, subject)
+    for edit in (TruthfulEdit(subject, space, 1, [0]), TruthfulEdit(subject, space, null_seed=0)):
+        with pytest.raises(UserError, match="can be kept"):
+            save_edit(tmp_path / "space", edit, "world")
 
 
 def test_what_a_space_cannot_be_trained_on_or_used_at_is_refused(

@@ -1,0 +1,71 @@
+"""Edits in a truthful space on disk: one safetensors file with the space, its sites and its strength."""
+
+import json
+from pathlib import Path
+from typing import get_args
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from interp.errors import UserError
+from interp.intervene.positions import Named, Positions
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+from interp.track.files import atomic
+from interp.vectors.truthful import TruthfulEdit, TruthfulSpace
+
+FORMAT = "interp truthful space 1"
+Number = float | int
+
+
+def save_edit(path: str | Path, edit: TruthfulEdit, subject: str) -> Path:
+    """Writes an edit with its space as safetensors; its sites, strength and positions are in the header.
+
+    Raises:
+        UserError: its positions are those of particular prompts, or it is a null.
+    """
+    if not isinstance(edit.positions, str) or edit.random:
+        raise UserError("only an edit at named positions, no null, can be kept", str(path), "use e.g. steps")
+    space = edit.space
+    described = {
+        "format": FORMAT,
+        "subject": subject,
+        "sites": json.dumps([str(site) for site in space.sites]),
+        "edited": json.dumps([str(site) for site in edit.sites]),
+        "strength": repr(float(edit.strength)),
+        "positions": edit.positions,
+        "width": str(space.mean.shape[1]),
+        "latent": str(space.positive.shape[1]),
+    }
+    tensors = {name: value.contiguous().cpu() for name, value in space.state_dict().items()}
+    with atomic(path) as file:
+        save_file(tensors, file, metadata=described)
+    return Path(path)
+
+
+def load_edit(
+    path: str | Path, subject: Subject, coefficient: Number = 1.0, positions: Positions | None = None
+) -> TruthfulEdit:
+    """An edit from its file, at `coefficient` times its strength; at its own positions if none are given.
+
+    Raises:
+        UserError: there is no such file, it holds something else, or its sites do not fit the subject.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            known = file.metadata() or {}
+            if known.get("format") != FORMAT:
+                raise UserError("the file holds no truthful space", str(path), "give one that interp wrote")
+            sites, edited = (
+                [Site.parse(text) for text in json.loads(known[name])] for name in ("sites", "edited")
+            )
+            space = TruthfulSpace(sites, int(known["width"]), int(known["latent"]))
+            space.load_state_dict({name: file.get_tensor(name) for name in space.state_dict()})
+            strength = coefficient * float(known["strength"])
+            own = next(name for name in get_args(Named) if name == known["positions"])
+    except FileNotFoundError:
+        raise UserError("there is no such file", str(path), "give the file of a truthful space") from None
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, StopIteration) as error:
+        raise UserError(f"the file cannot be read ({error})", str(path), "save the space again") from error
+    where = own if positions is None else positions
+    return TruthfulEdit(subject, space.requires_grad_(False), strength, where, sites=edited)
