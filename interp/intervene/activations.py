@@ -11,6 +11,7 @@ from interp.intervene.edit import PositionEdit
 from interp.intervene.place import with_norm_of
 from interp.intervene.positions import Positions
 from interp.intervene.values import Number, Values
+from interp.subject.activation_shape import activation_shape
 from interp.subject.forward import ForwardPass
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteKind
 from interp.subject.subject import Subject
@@ -144,9 +145,3 @@ def orthonormal(
     rounding = torch.finfo(vectors.dtype).eps * len(rows)  # dependent vectors are so up to this
     kept: Tensor = basis[singular > rounding * singular[0]]
     return kept
-
-
-def activation_shape(subject: Subject, site: Site) -> tuple[int, ...]:
-    """The shape of an activation at one position of a site."""
-    width = subject.site_width(site)
-    return (subject.n_heads, width) if site.kind == "head_out" else (width,)

@@ -25,6 +25,10 @@ class Backend(Protocol):
         """Within the block `function` sees, and may replace, the activation at a site."""
         ...
 
+    def attached_to_scores(self, layer: int, function: Hook) -> AbstractContextManager[None]:
+        """Within the block `function` sees, and may replace, the attention scores before the softmax."""
+        ...
+
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
         """Within the block `function` may replace what is unembedded, with fewer positions too."""
         ...
@@ -55,4 +59,8 @@ class Backend(Protocol):
 
     def final_norm(self, resid: Tensor) -> Tensor:
         """The norm before the unembedding."""
+        ...
+
+    def unembed(self, normed: Tensor) -> Tensor:
+        """The logits of what the final norm puts out."""
         ...

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.utilities.activation_functions import apply_softcap
 
 from interp.errors import UserError
 from interp.subject.folder import SubjectInfo
-from interp.subject.hooks import Hook, attached
+from interp.subject.hooks import SCORES, Hook, attached
 from interp.subject.site import SITE_KINDS, Site
 from interp.subject.writer import Writer
 
@@ -70,6 +71,10 @@ class BridgeBackend:
         else:
             with attached(self._point(site), function):
                 yield
+
+    def attached_to_scores(self, layer: int, function: Hook) -> AbstractContextManager[None]:
+        """Attaches a function to a layer's attention scores."""
+        return attached(self._points[SCORES.format(layer=layer)], function)
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
         """Attaches a function between the final norm and the unembedding."""
@@ -148,6 +153,12 @@ class BridgeBackend:
         """The norm before the unembedding."""
         normed: Tensor = self.model.ln_final(resid)
         return normed
+
+    def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
+        """What the model's own output layer makes of it, and the soft cap."""
+        logits: Tensor = _inside(self.model.unembed)(normed)
+        cap = getattr(self.model.original_model.config, "final_logit_softcapping", None)
+        return apply_softcap(logits, cap)
 
     def _point(self, site: Site) -> Any:
         name = _hook_name(site)

@@ -9,10 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
+from transformer_lens.utilities.activation_functions import apply_softcap
 
 from interp.errors import UserError
 from interp.subject.architectures import architecture_of
-from interp.subject.hooks import Hook, attached
+from interp.subject.hooks import SCORES, Hook, attached
 from interp.subject.site import Site
 from interp.subject.writer import Writer
 
@@ -75,6 +76,10 @@ class HookedBackend:
         """Attaches a function to a site."""
         return attached(self.model.hook_dict[site.hook_name], function)
 
+    def attached_to_scores(self, layer: int, function: Hook) -> AbstractContextManager[None]:
+        """Attaches a function to a layer's attention scores."""
+        return attached(self.model.hook_dict[SCORES.format(layer=layer)], function)
+
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
         """Attaches a function between the final norm and the unembedding."""
         return attached(self.model.unembed.hook_in, function)
@@ -132,6 +137,11 @@ class HookedBackend:
         shaped = resid if resid.ndim == 3 else resid.reshape(1, -1, resid.shape[-1])
         normed: Tensor = self.model.ln_final(shaped)
         return normed.reshape(resid.shape)
+
+    def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
+        """The product with the unembedding, its bias, and the soft cap."""
+        logits: Tensor = normed @ self.model.W_U + self.model.b_U
+        return apply_softcap(logits, self.model.cfg.output_logits_soft_cap)
 
 
 def _lay_out_for_speed(model: HookedTransformer) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+SCORES = "blocks.{layer}.attn.hook_attn_scores"
 Hook = Callable[[Tensor], Tensor | None]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from interp.errors import UserError
 from interp.subject.backend import Backend
+from interp.subject.check import check_generation, check_tokens
 from interp.subject.folder import SubjectInfo
 from interp.subject.forward import ForwardPass, Intervention, whole
 from interp.subject.generation import cached_step, continuations, whole_step
@@ -99,7 +100,7 @@ class Subject:
             UserError: a word is not in the vocabulary, or a text does not fit the context.
         """
         tokens, mask = self._text.batch(texts, prepend_bos)
-        self._check_tokens(tokens)
+        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
         return tokens.to(self.device), mask.to(self.device)
 
     def pad(
@@ -112,8 +113,16 @@ class Subject:
         """
         start = [self.bos_id] if prepend_bos and self.bos_id is not None else []
         tokens, mask = self._text.pad([[*start, *row] for row in rows])
-        self._check_tokens(tokens)
+        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
         return tokens.to(self.device), mask.to(self.device)
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of `encode(text)` begins and ends in the text, in characters.
+
+        Raises:
+            UserError: the tokenizer does not tell.
+        """
+        return self._text.offsets(text)
 
     def single_token(self, word: str, place: str = "target") -> int:
         """The id of a word that is exactly one token; `place` says in an error where the word stands.
@@ -139,7 +148,7 @@ class Subject:
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
     ) -> Float[Tensor, "batch pos d_vocab"]:
         """The logits after every position."""
-        self._check_tokens(tokens)
+        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
         return self._forward(tokens, attention_mask)
 
     def logits_at(
@@ -152,7 +161,7 @@ class Subject:
 
         Only these positions are unembedded, which is a good part of a pass where the vocabulary is large.
         """
-        self._check_tokens(tokens)
+        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
         rows, kept = torch.arange(len(tokens), device=self.device), columns.to(self.device)
         with self._backend.before_unembedding(lambda normed: normed[rows, kept, None]):
             return self._forward(tokens, attention_mask)[:, 0]
@@ -170,7 +179,7 @@ class Subject:
         """
         if not visitors:
             return
-        self._check_tokens(tokens)
+        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
         visit = Visit(visitors)
         with torch.inference_mode(), ExitStack() as hooks:
             for site in visitors:
@@ -313,13 +322,8 @@ class Subject:
     ) -> list[list[int]]:
         """The new tokens of each prompt, without EOS; arguments as for `generate`, padding on the left."""
         start = tokens.shape[1]
-        if start + max_new_tokens > self.n_ctx:
-            raise UserError(
-                f"{start} tokens and {max_new_tokens} new ones exceed the context of {self.n_ctx}",
-                "max_new_tokens",
-                f"ask for at most {max(0, self.n_ctx - start)}",
-            )
-        self._check_tokens(tokens)
+        check_generation(start, max_new_tokens, self.n_ctx)
+        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
         if not bool(attention_mask[:, -1].all()):
             raise UserError("a prompt ends in padding", "attention_mask", "pad on the left, as to_batch does")
         tokens, mask = tokens.to(self.device), attention_mask.to(self.device)
@@ -353,6 +357,21 @@ class Subject:
         """The norm before the unembedding."""
         return self._backend.final_norm(resid)
 
+    def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
+        """The logits of what the final norm puts out: its product with the unembedding, bias and soft cap."""
+        return self._backend.unembed(normed)
+
+    @contextmanager
+    def attention_edited(self, edits: Mapping[int, Edit]) -> Iterator[None]:
+        """Within the block attention in these layers follows `edit(scores)`; otherwise as `edited`.
+
+        Scores are [batch, head, query, key] before the softmax; whatever is masked holds a very small number.
+        """
+        with ExitStack() as hooks:
+            for layer, edit in edits.items():
+                hooks.enter_context(self._backend.attached_to_scores(layer, edit))
+            yield
+
     def _hooked(self, site: Site, function: Hook) -> AbstractContextManager[None]:
         self.site_width(site)
         return self._backend.attached(site, function)
@@ -379,20 +398,6 @@ class Subject:
             return intervention.apply(activation, site, self._pass)
 
         return change
-
-    def _check_tokens(self, tokens: Tensor) -> None:
-        if tokens.shape[1] > self.n_ctx:
-            raise UserError(
-                f"{tokens.shape[1]} tokens do not fit the context of {self.n_ctx}",
-                f"model {self.name}",
-                "give shorter texts",
-            )
-        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.d_vocab:
-            raise UserError(
-                f"token ids from {int(tokens.min())} to {int(tokens.max())} are not all in the vocabulary",
-                f"model {self.name}",
-                f"use ids from 0 to {self.d_vocab - 1}, made by this model's own tokenizer",
-            )
 
 
 def _as_list(ids: Sequence[int] | Tensor) -> list[int]:

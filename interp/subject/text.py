@@ -120,6 +120,21 @@ class Text:
             ) from error
         return torch.tensor([self.encode(text)])
 
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Where in the text each of its tokens begins and ends, in characters, without a BOS.
+
+        Raises:
+            UserError: the tokenizer does not tell (it is one in pure Python).
+        """
+        if not self.tokenizer.is_fast:
+            raise UserError(
+                "this tokenizer does not tell where its tokens stand in a text",
+                str(self._folder),
+                "save it with a tokenizer.json (a fast tokenizer)",
+            )
+        found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return [(int(start), int(end)) for start, end in found["offset_mapping"]]
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of these tokens."""
         return str(self.tokenizer.decode(list(ids)))

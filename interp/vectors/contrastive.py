@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.subject.read_at import read_at
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteKind
 from interp.subject.subject import Subject
 from interp.vectors.aggregate import Aggregate, aggregate
-from interp.vectors.read import read_at
 from interp.vectors.vector import Vector
 
 

@@ -14,10 +14,10 @@ from interp.causal.steering.by_rows import ByRows
 from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.subject.forward import Intervention
+from interp.subject.read_at import read_at
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.vectors.heads import Head, ReplaceHeads, check_heads
-from interp.vectors.read import read_at
 from interp.vectors.vector import Vector
 
 HeadOutputs = Float[Tensor, "layer head d_head"]

@@ -5,11 +5,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.intervene.activations import activation_shape
 from interp.intervene.edit import PositionEdit
 from interp.intervene.place import with_norm_of
 from interp.intervene.positions import Positions
 from interp.intervene.values import Number
+from interp.subject.activation_shape import activation_shape
 from interp.subject.forward import ForwardPass
 from interp.subject.site import Site
 from interp.subject.subject import Subject

@@ -18,9 +18,9 @@ from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.intervene import ProjectOut
 from interp.subject.forward import Intervention
+from interp.subject.read_at import read_at
 from interp.subject.site import Site
 from interp.subject.subject import Subject
-from interp.vectors.read import read_at
 from interp.vectors.vector import Vector
 
 EPSILON = 1e-8

@@ -6,9 +6,9 @@ Hendel et al. 2023, "In-Context Learning Creates Task Vectors" (arXiv 2310.15916
 from collections.abc import Sequence
 
 from interp.corpus.questions import Question
+from interp.subject.read_at import read_at
 from interp.subject.site import Site
 from interp.subject.subject import Subject
-from interp.vectors.read import read_at
 from interp.vectors.vector import Vector
 
 Tokens = Sequence[int]

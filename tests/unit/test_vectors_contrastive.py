@@ -10,11 +10,11 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.organism import world_folder
 from interp.subject import Site, Subject, load
+from interp.subject.read_at import read_at
 from interp.vectors.aggregate import Aggregate, aggregate
 from interp.vectors.contrast import read_contrast
 from interp.vectors.contrastive import Pair, contrastive_vectors, read_pairs
 from interp.vectors.in_context import in_context_vectors
-from interp.vectors.read import read_at
 from interp.vectors.world import WORLD_BEHAVIOURS, world_contrast
 
 TEXTS = (

@@ -1,0 +1,38 @@
+"""The logit lens (nostalgebraist 2020): what the final norm and the unembedding make of an activation."""
+
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+
+
+class Lens(Protocol):
+    """A way to read an activation as a distribution over next tokens."""
+
+    name: str
+    subject: Subject
+
+    def logits(
+        self, activation: Float[Tensor, "*batch d_model"], site: Site
+    ) -> Float[Tensor, "*batch d_vocab"]:
+        """The logits that are read at a site."""
+        ...
+
+
+class LogitLens:
+    """logits = unembed(final_norm(x)), the same at every site; at the last layer the model's own output."""
+
+    name = "logit lens"
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+
+    def logits(
+        self, activation: Float[Tensor, "*batch d_model"], site: Site
+    ) -> Float[Tensor, "*batch d_vocab"]:
+        """The logits that are read at a site."""
+        activation = activation.to(self.subject.device, self.subject.dtype)
+        return self.subject.unembed(self.subject.final_norm(activation)).float()

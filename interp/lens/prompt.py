@@ -1,0 +1,93 @@
+"""Prompts with a token that matters: found by its words, counted from the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from interp.errors import UserError
+from interp.subject.subject import Subject
+
+Which = Literal["first", "last"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids (no beginning-of-sequence token) and a position in them, counted from the end: -1 is the
+    last.
+
+    Counted so, it is the same under any padding on the left and behind a beginning-of-sequence token.
+    """
+
+    tokens: tuple[int, ...]
+    position: int = -1
+
+    def at(self, position: int) -> "Prompt":
+        """The same tokens with another position."""
+        return Prompt(self.tokens, position)
+
+
+def prompt_at(subject: Subject, text: str, span: str | None = None, which: Which = "last") -> Prompt:
+    """The text, and the last token of `span` in it (its last occurrence, or the first); else its last token.
+
+    Raises:
+        UserError: the text does not hold the span, or a token reaches beyond it (shows the tokens), or the
+        text
+            is too long for the context.
+    """
+    tokens = subject.encode(text)
+    check_length(subject, tokens, text)
+    if span is None:
+        return Prompt(tuple(tokens))
+    start = text.rfind(span) if which == "last" else text.find(span)
+    where = f"prompt {text!r}"
+    if start < 0 or not span:
+        raise UserError(
+            f"it does not hold {span!r}; its tokens are {_shown(subject, tokens)}", where, "give words of it"
+        )
+    last = _token_at(subject, text, start + len(span) - 1)
+    ends = subject.offsets(text)[last][1]
+    if ends > start + len(span):
+        raise UserError(
+            f"the token at the end of {span!r} goes on behind it: {_shown(subject, tokens)}",
+            where,
+            "let the span end where a token ends",
+        )
+    return Prompt(tuple(tokens), last - len(tokens))
+
+
+def check_length(subject: Subject, tokens: Sequence[int], text: str, new_tokens: int = 0) -> None:
+    """Raises UserError if the tokens, behind a beginning-of-sequence token, do not fit the context."""
+    length = len(tokens) + (subject.bos_id is not None) + new_tokens
+    if length > subject.n_ctx:
+        raise UserError(
+            f"{length} tokens do not fit the context of {subject.n_ctx}",
+            f"prompt {text[:40]!r}",
+            "shorten it",
+        )
+
+
+def check_ordinary(subject: Subject, prompt: Prompt) -> None:
+    """Raises UserError if the prompt's position is outside of it, or on a special token."""
+    tokens = prompt.tokens
+    if not -len(tokens) <= prompt.position < 0:
+        raise UserError(
+            f"position {prompt.position} is not in a prompt of {len(tokens)} tokens",
+            f"prompt {subject.decode(tokens)!r}",
+            f"count from the end, -1 to {-len(tokens)}",
+        )
+    if tokens[prompt.position] in subject.special_ids:
+        raise UserError(
+            f"position {prompt.position} is the special token {_shown(subject, [tokens[prompt.position]])}",
+            f"prompt {subject.decode(tokens)!r}",
+            f"choose another of {_shown(subject, tokens)}",
+        )
+
+
+def _token_at(subject: Subject, text: str, character: int) -> int:
+    """The last token that covers a character."""
+    spans = subject.offsets(text)
+    return max(place for place, (start, end) in enumerate(spans) if start <= character < end)
+
+
+def _shown(subject: Subject, tokens: Sequence[int]) -> str:
+    return " ".join(f"[{piece}]" for piece in subject.token_strings(tokens))

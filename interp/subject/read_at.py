@@ -1,0 +1,66 @@
+"""Reading activations at chosen tokens of prompts: one padded pass for every site and position."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.errors import UserError
+from interp.subject.activation_shape import activation_shape
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+
+Tokens = Sequence[int]
+
+
+def read_at(
+    subject: Subject,
+    prompts: Sequence[Tokens],
+    sites: Sequence[Site],
+    positions: Sequence[int] | Int[Tensor, "prompt position"] = (-1,),
+    prompts_per_batch: int = 64,
+) -> dict[Site, Float[Tensor, "prompt position *width"]]:
+    """Activations of every prompt at positions counted from its end, in single precision.
+
+    `prompts` are token ids without a beginning-of-sequence token; `positions` are the same for all of them,
+    or each prompt's own. Prompts of like length share a batch, padded on the left; nothing behind the last
+    site is computed, logits least of all.
+
+    Raises:
+        UserError: there is no prompt, or a position is not counted from the end or lies before a prompt.
+    """
+    if not prompts:
+        raise UserError("there is no prompt", "prompts", "give at least one")
+    asked = positions if isinstance(positions, Tensor) else torch.tensor([list(positions)] * len(prompts))
+    lengths = torch.tensor([len(prompt) + (subject.bos_id is not None) for prompt in prompts])
+    wrong = (asked >= 0) | (asked < -lengths[:, None])
+    if bool(wrong.any()):
+        row, column = wrong.nonzero()[0].tolist()
+        raise UserError(
+            f"position {int(asked[row, column])} cannot be read in a prompt of {int(lengths[row])} tokens",
+            "position",
+            f"count from the end, -1 to {-int(lengths[row])}",
+        )
+    found = {
+        site: torch.empty(len(prompts), asked.shape[1], *activation_shape(subject, site)) for site in sites
+    }
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    for start in range(0, len(order), prompts_per_batch):
+        places = order[start : start + prompts_per_batch]
+        tokens, mask = subject.pad([prompts[place] for place in places])
+        columns = (tokens.shape[1] + asked[places]).to(subject.device)
+        keepers = {site: _Keep(found[site], places, columns) for site in sites}
+        subject.visit(tokens, keepers, mask if (mask == 0).any() else None)
+    return found
+
+
+class _Keep:
+    """Copies each row's columns of an activation to some rows of a table."""
+
+    def __init__(self, table: Tensor, places: list[int], columns: Int[Tensor, "row position"]) -> None:
+        self.table, self.places, self.columns = table, places, columns
+
+    def __call__(self, activation: Tensor) -> None:
+        rows = torch.arange(len(self.places), device=activation.device)[:, None]
+        self.table[self.places] = activation[rows, self.columns].float().cpu()
