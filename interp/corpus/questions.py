@@ -1,6 +1,5 @@
 """Questions: prompts with the tokens that would be right next, to measure the effect of a change on."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from interp.corpus.json_lines import json_lines
 from interp.errors import UserError
 from interp.organism.behaviours import Item, behaviours
 from interp.organism.determiners import DETERMINERS, determiner_items
@@ -112,20 +112,10 @@ def _at_most(questions: Sequence[Question], most: int, seed: int) -> list[Questi
 
 def _read(path: Path, subject: Subject) -> list[Question]:
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            values = json.loads(line)
-        except ValueError:
-            raise UserError("the line is not JSON", place, 'write {"prompt": ..., "answer": ...}') from None
-        if (
-            not isinstance(values, dict)
-            or not isinstance(values.get("prompt"), str)
-            or "answer" not in values
-        ):
-            raise UserError("a prompt or an answer is missing", place, 'write {"prompt": ..., "answer": ...}')
+    fix = 'write {"prompt": ..., "answer": ...}'
+    for values, place in json_lines(path, fix):
+        if not isinstance(values.get("prompt"), str) or "answer" not in values:
+            raise UserError("a prompt or an answer is missing", place, fix)
         prompt = subject.to_tokens(values["prompt"], prepend_bos=False)[0].tolist()
         found.append(
             Question(

@@ -1,12 +1,12 @@
 """A corpus from plain text: a list of strings, a text file with one document a line, or JSON lines."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from interp.corpus.document import Document
+from interp.corpus.json_lines import json_lines
 from interp.errors import UserError
 
 
@@ -32,6 +32,9 @@ class TextCorpus:
         return Document(np.asarray(self._encode(self._texts[index]), dtype=np.int32))
 
 
+_FIX = 'write {"text": "..."} on each line'
+
+
 def read_texts(path: Path) -> list[str]:
     """Reads a `.txt` file (a document a line) or a `.jsonl` file (its `text` key).
 
@@ -40,21 +43,15 @@ def read_texts(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise UserError(f"no file {path}", "corpus.path", "give a .txt or .jsonl file")
+    if path.suffix == ".jsonl":
+        found = []
+        for values, place in json_lines(path, _FIX):
+            if not isinstance(values.get("text"), str):
+                raise UserError('no "text"', place, _FIX)
+            found.append(values["text"])
+        return found
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason})", "corpus.path", "convert it") from error
-    if path.suffix != ".jsonl":
-        return [line for line in lines if line.strip()]
-    texts = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"not JSON: {error.msg}", f"{path}, line {number}", "mend the line") from error
-        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-            raise UserError('no "text"', f"{path}, line {number}", 'write {"text": "..."} on each line')
-        texts.append(record["text"])
-    return texts
+    return [line for line in lines if line.strip()]

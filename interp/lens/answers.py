@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from interp.errors import UserError
-from interp.lens.patch import Patch, continuations, next_logits
 from interp.lens.prompt import Prompt
+from interp.lens.runs import Change, continuations, next_logits
 from interp.subject.subject import Subject
 
 
@@ -45,13 +45,13 @@ class Answers:
         )
 
     def right(
-        self, subject: Subject, prompts: Sequence[Prompt], patch: Patch | None = None
+        self, subject: Subject, prompts: Sequence[Prompt], change: Change | None = None
     ) -> Bool[np.ndarray, " item"]:
-        """Whether the subject answers each prompt rightly, under a patch."""
+        """Whether the subject answers each prompt rightly, under a change."""
         if self.new_tokens:
-            return self.contained(continuations(subject, prompts, self.new_tokens, patch))
+            return self.contained(continuations(subject, prompts, self.new_tokens, change))
         found = np.zeros(len(prompts), dtype=bool)
-        for places, logits in next_logits(subject, prompts, patch):
+        for places, logits in next_logits(subject, prompts, change):
             top = logits.argmax(-1).tolist()
             found[places] = [token in self.first[place] for token, place in zip(top, places, strict=True)]
         return found

@@ -32,7 +32,8 @@ class LogProbabilities:
 
     def cross_entropy(self, other: "LogProbabilities") -> Float[Tensor, "*batch"]:
         """- sum p log q in nats, q the other's probabilities; with itself the entropy."""
-        return other.normaliser - torch.linalg.vecdot(self.probability, other.logits)
+        found: Tensor = other.normaliser - torch.linalg.vecdot(self.probability, other.logits)
+        return found
 
     def kl(self, other: "LogProbabilities") -> Float[Tensor, "*batch"]:
         """KL(self || other) in nats."""

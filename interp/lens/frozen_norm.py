@@ -40,7 +40,8 @@ class FrozenNorm:
         """What the norm divides by at these activations."""
         normed = self.subject.final_norm(resid.to(self.subject.dtype)[None])[0].float()
         linear = self.weight * self._centre(resid.float())
-        return linear.norm(dim=-1) / (normed - self.bias).norm(dim=-1)
+        scale: Tensor = linear.norm(dim=-1) / (normed - self.bias).norm(dim=-1)
+        return scale
 
     def pulled_back(self, direction: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The direction v with <direction, norm(x) - bias> = <v, x> / scale(x)."""

@@ -5,7 +5,7 @@ best pair's share takes one over pairs: both are optimistic. A pair that is chos
 and reported on the other is not.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +18,10 @@ from interp.intervals import share_interval
 from interp.lens.answers import Answers
 from interp.lens.patch import Patch
 from interp.lens.prompt import Prompt
-from interp.lens.stream import EMBEDDING, stream_site
+from interp.lens.stream import EMBEDDING, Vectors, stream_site
 from interp.subject.subject import Subject
 
 Pair = tuple[int, int]
-Vectors = Mapping[int, Float[Tensor, "item d_model"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +32,7 @@ class PairSweep:
     right: Bool[np.ndarray, "pair item"]
 
     def frame(self) -> pd.DataFrame:
-        """Each pair's share of right items with its interval: source, target, right, right_low, right_high, n."""
+        """A row for each pair: source, target, the share of right items with its interval, and n."""
         rows = []
         for (source, target), right in zip(self.pairs, self.right, strict=True):
             share, low, high = share_interval(int(right.sum()), len(right))
@@ -55,11 +54,13 @@ class PairSweep:
 
     def at(self, pair: Pair) -> Bool[np.ndarray, " item"]:
         """What a pair gets right."""
-        return self.right[self.pairs.index(pair)]
+        found: np.ndarray = self.right[self.pairs.index(pair)]
+        return found
 
     def any(self) -> Bool[np.ndarray, " item"]:
         """What at least one pair gets right: the oracle."""
-        return self.right.any(0)
+        found: np.ndarray = np.logical_or.reduce(self.right, axis=0)
+        return found
 
 
 def sweep_pairs(

@@ -30,29 +30,35 @@ def prompt_at(subject: Subject, text: str, span: str | None = None, which: Which
     """The text, and the last token of `span` in it (its last occurrence, or the first); else its last token.
 
     Raises:
-        UserError: the text does not hold the span, or a token reaches beyond it (shows the tokens), or the
-        text
-            is too long for the context.
+        UserError: as `span_positions`, or the text is too long for the context.
     """
     tokens = subject.encode(text)
     check_length(subject, tokens, text)
-    if span is None:
-        return Prompt(tuple(tokens))
+    return Prompt(tuple(tokens), -1 if span is None else span_positions(subject, text, span, which)[-1])
+
+
+def span_positions(subject: Subject, text: str, span: str, which: Which = "last") -> list[int]:
+    """The positions of a span's tokens in a text, counted from its end.
+
+    Raises:
+        UserError: the text does not hold the span, or a token reaches over its end (shows the tokens).
+    """
+    tokens, offsets = subject.encode(text), subject.offsets(text)
     start = text.rfind(span) if which == "last" else text.find(span)
     where = f"prompt {text!r}"
     if start < 0 or not span:
         raise UserError(
             f"it does not hold {span!r}; its tokens are {_shown(subject, tokens)}", where, "give words of it"
         )
-    last = _token_at(subject, text, start + len(span) - 1)
-    ends = subject.offsets(text)[last][1]
-    if ends > start + len(span):
+    end = start + len(span)
+    inside = [place for place, (low, high) in enumerate(offsets) if low < end and high > start]
+    if offsets[inside[-1]][1] > end:
         raise UserError(
             f"the token at the end of {span!r} goes on behind it: {_shown(subject, tokens)}",
             where,
             "let the span end where a token ends",
         )
-    return Prompt(tuple(tokens), last - len(tokens))
+    return [place - len(tokens) for place in inside]
 
 
 def check_length(subject: Subject, tokens: Sequence[int], text: str, new_tokens: int = 0) -> None:
@@ -81,12 +87,6 @@ def check_ordinary(subject: Subject, prompt: Prompt) -> None:
             f"prompt {subject.decode(tokens)!r}",
             f"choose another of {_shown(subject, tokens)}",
         )
-
-
-def _token_at(subject: Subject, text: str, character: int) -> int:
-    """The last token that covers a character."""
-    spans = subject.offsets(text)
-    return max(place for place, (start, end) in enumerate(spans) if start <= character < end)
 
 
 def _shown(subject: Subject, tokens: Sequence[int]) -> str:

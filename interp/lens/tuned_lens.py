@@ -93,7 +93,7 @@ def train_tuned_lens(
         for layer in range(EMBEDDING, subject.n_layers - 1):  # one at a time: logits are what takes memory
             own = LogProbabilities.of(lens.logits(kept[sites[layer]], sites[layer]))
             loss = output.kl(own).mean()
-            loss.backward()
+            torch.autograd.backward(loss)
             losses.append(loss.detach())
         _clip(lens)
         optimiser.step()

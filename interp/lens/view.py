@@ -89,8 +89,22 @@ def look(
     with torch.inference_mode():
         final = LogProbabilities.of(lens.subject.unembed(lens.subject.final_norm(read[output][0])).float())
         seen = [_seen(lens.logits(read[site][0], site), final, wanted, k) for site in sites]
-    stacked = [torch.stack(column).cpu() for column in zip(*seen, strict=True)]
-    return LensView(lens.name, sites, tokens[0].cpu(), wanted, *stacked, subject)
+    top, top_probability, entropy, kl, probability, rank = (
+        torch.stack(column).cpu() for column in zip(*seen, strict=True)
+    )
+    return LensView(
+        lens.name,
+        sites,
+        tokens[0].cpu(),
+        wanted,
+        top,
+        top_probability,
+        entropy,
+        kl,
+        probability,
+        rank,
+        subject,
+    )
 
 
 def _seen(

@@ -158,7 +158,8 @@ class BridgeBackend:
         """What the model's own output layer makes of it, and the soft cap."""
         logits: Tensor = _inside(self.model.unembed)(normed)
         cap = getattr(self.model.original_model.config, "final_logit_softcapping", None)
-        return apply_softcap(logits, cap)
+        capped: Tensor = apply_softcap(logits, cap)
+        return capped
 
     def _point(self, site: Site) -> Any:
         name = _hook_name(site)

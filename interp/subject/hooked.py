@@ -141,7 +141,8 @@ class HookedBackend:
     def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
         """The product with the unembedding, its bias, and the soft cap."""
         logits: Tensor = normed @ self.model.W_U + self.model.b_U
-        return apply_softcap(logits, self.model.cfg.output_logits_soft_cap)
+        capped: Tensor = apply_softcap(logits, self.model.cfg.output_logits_soft_cap)
+        return capped
 
 
 def _lay_out_for_speed(model: HookedTransformer) -> None:

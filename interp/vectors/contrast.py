@@ -1,12 +1,12 @@
 """A behaviour to steer: pairs that a vector is made of, and questions on which it is chosen and reported."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from interp.corpus.json_lines import json_lines
 from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.subject.subject import Subject
@@ -48,11 +48,7 @@ def read_contrast(path: Path, subject: Subject, seed: int = 0) -> Contrast:
     Raises:
         UserError: a line cannot be used (says which), or there are fewer than five.
     """
-    rows = [
-        _row(line, f"{path}, line {number}", subject, path.stem)
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if line.strip()
-    ]
+    rows = [_row(values, place, subject, path.stem) for values, place in json_lines(path, _FIX)]
     if len(rows) < 5:
         raise UserError(f"{len(rows)} pairs do not fill three parts", str(path), "give at least five")
     made, chosen, report = dealt(rows, Random(f"{path.stem} {seed}"))
@@ -72,12 +68,7 @@ class _Row(NamedTuple):
     prompted: Question | None
 
 
-def _row(line: str, place: str, subject: Subject, group: str) -> _Row:
-    try:
-        values = json.loads(line)
-    except ValueError:
-        raise UserError("the line is not JSON", place, _FIX) from None
-    known = values if isinstance(values, dict) else {}
+def _row(known: dict[str, Any], place: str, subject: Subject, group: str) -> _Row:
     names = next((keys for keys in KEYS if all(isinstance(known.get(key), str) for key in keys)), None)
     if names is None:
         raise UserError("a prompt or a completion is missing", place, _FIX)

@@ -1,0 +1,66 @@
+"""Affine maps between places of the residual stream, of one model or of two that share a vocabulary."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UserError
+from interp.subject.subject import Subject
+
+RIDGE = 1e-3  # of the mean variance of the inputs
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """y = x W + b."""
+
+    weight: Float[Tensor, "source target"]
+    bias: Float[Tensor, " target"]
+
+    def __call__(self, vectors: Float[Tensor, "*batch source"]) -> Float[Tensor, "*batch target"]:
+        """The image of vectors, in single precision."""
+        return (vectors.double().cpu() @ self.weight + self.bias).float()
+
+    def explained(self, source: Float[Tensor, "n source"], target: Float[Tensor, "n target"]) -> float:
+        """The share of the target's variance that the map explains (R squared); 1 is a perfect fit."""
+        target = target.double().cpu()
+        error = (self(source).double() - target).square().sum()
+        return float(1 - error / (target - target.mean(0)).square().sum())
+
+
+def fit_affine(
+    source: Float[Tensor, "n source"], target: Float[Tensor, "n target"], ridge: float = RIDGE
+) -> Affine:
+    """The least-squares map with a bias, in double precision; `ridge` is in units of the inputs' mean
+    variance.
+
+    Raises:
+        UserError: there are not as many sources as targets, or none.
+    """
+    if len(source) != len(target) or not len(source):
+        raise UserError(
+            f"{len(source)} activations cannot be mapped to {len(target)}", "affine map", "give pairs"
+        )
+    x, y = source.double().cpu(), target.double().cpu()
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    x, y = x - x_mean, y - y_mean
+    covariance = x.T @ x
+    penalty = ridge * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.double)
+    weight = torch.linalg.solve(covariance + penalty, x.T @ y)
+    return Affine(weight, y_mean - x_mean @ weight)
+
+
+def check_same_vocabulary(source: Subject, target: Subject) -> None:
+    """Raises UserError if two models do not mean the same tokens by the same ids (says where they differ)."""
+    one, other = source.tokenizer.get_vocab(), target.tokenizer.get_vocab()
+    if one == other:
+        return
+    differing = sorted(word for word in one.keys() | other.keys() if one.get(word) != other.get(word))
+    shown = ", ".join(repr(word) for word in differing[:3])
+    raise UserError(
+        f"{source.name} and {target.name} differ in {len(differing)} of their tokens, such as {shown}",
+        "cross-model patchscope",
+        "use two models with one tokenizer",
+    )

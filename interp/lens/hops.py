@@ -1,0 +1,179 @@
+"""Two-hop questions: an entity, the bridge that it leads to, and the answer that the bridge leads to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from interp.corpus.json_lines import json_lines
+from interp.errors import UserError
+from interp.lens.prompt import prompt_at, span_positions
+from interp.organism.facts import TwoHop, facts
+from interp.subject.subject import Subject
+
+Part = Literal["trained", "held_out", "unseen_entities"]
+
+
+@dataclass(frozen=True)
+class HopQuestion:
+    """Texts that end where the answer begins. `first` asks for the bridge, `second` for the answer by the
+    bridge.
+
+    `shortcuts` are questions from which the answer should not be known: the second relation asked of the
+    entity itself. `relation` are words between the entity and the second relation. Questions of one `group`
+    have the same two relations.
+    """
+
+    text: str
+    entity: str
+    bridge: tuple[str, ...]
+    answer: tuple[str, ...]
+    first: str
+    second: str
+    group: str
+    relation: str = ""
+    shortcuts: tuple[str, ...] = ()
+
+
+class WorldHops(BaseModel):
+    """Two-hop questions of the bundled world."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    kind: Literal["world"] = "world"
+    parts: tuple[Part, ...] = ("held_out", "unseen_entities")
+    """Which: trained, unseen combinations of trained entities, or entities that no two-hop question named."""
+    filler: str = ", as we know ,"
+    """Words between a question and its answer; may be empty."""
+
+
+class HopFile(BaseModel):
+    """Your own questions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    kind: Literal["file"] = "file"
+    path: Path
+    """A .jsonl file; each line has "question", "entity", "bridge", "answer", "first" and "second", and may have
+    "relation", "shortcuts" and "group". Bridge and answer are a word or a list of spellings."""
+
+
+HopSource = Annotated[WorldHops | HopFile, Field(discriminator="kind")]
+
+
+def open_hops(source: WorldHops | HopFile, subject: Subject) -> list[HopQuestion]:
+    """The questions of a source.
+
+    Raises:
+        UserError: a line cannot be used (says which, and why), an entity is not in its question, a question
+        does
+            not fit the context, or the world's are asked of another subject.
+    """
+    if isinstance(source, WorldHops):
+        if subject.name != "world":
+            raise UserError(
+                f"the world's questions are in the world's words, which {subject.name} need not know",
+                "questions.kind",
+                "use `questions: {kind: file, path: ...}`",
+            )
+        found = _of_world(source)
+    else:
+        found = _read(source.path)
+    for question in found:
+        span_positions(subject, question.text, question.entity)
+        for text in (question.text, question.first, question.second, *question.shortcuts):
+            prompt_at(subject, text)
+    return found
+
+
+def check_hops(source: WorldHops | HopFile) -> None:
+    """Raises UserError if the file is not there."""
+    if isinstance(source, HopFile) and not source.path.is_file():
+        raise UserError(f"no file {source.path}", "questions.path", "give a .jsonl file")
+
+
+def others(questions: Sequence[HopQuestion], items: Sequence[int], seed: int) -> list[int]:
+    """For each item another question of its group, with another bridge and another answer, at random.
+
+    Raises:
+        UserError: a group has none.
+    """
+    random, found = Random(seed), []
+    for item in items:
+        own = questions[item]
+        fitting = [
+            place
+            for place, other in enumerate(questions)
+            if other.group == own.group and other.bridge != own.bridge and other.answer != own.answer
+        ]
+        if not fitting:
+            raise UserError(
+                f"no other question of its kind has another bridge and answer: {own.text!r}",
+                f"group {own.group!r}",
+                "give more questions of each group",
+            )
+        found.append(random.choice(fitting))
+    return found
+
+
+def _of_world(source: WorldHops) -> list[HopQuestion]:
+    world = facts()
+    parts: dict[Part, tuple[TwoHop, ...]] = {
+        "trained": world.two_hop_train,
+        "held_out": world.two_hop_held_out,
+        "unseen_entities": world.two_hop_unseen,
+    }
+    end = f" {source.filler} is" if source.filler else " is"
+    found = []
+    for part in source.parts:
+        for second, first, entity, bridge, answer in parts[part]:
+            found.append(
+                HopQuestion(
+                    text=f"the {second} of the {first} of {entity}{end}",
+                    entity=entity,
+                    bridge=(bridge,),
+                    answer=(answer,),
+                    first=f"the {first} of {entity}{end}",
+                    second=f"the {second} of {bridge}{end}",
+                    group=f"{second} of {first}",
+                    relation=f"{second} of the {first}",
+                    shortcuts=(f"the {second} of {entity}{end}",),
+                )
+            )
+    return found
+
+
+def _read(path: Path) -> list[HopQuestion]:
+    found = []
+    fix = 'write "question", "entity", "bridge", "answer", "first" and "second"'
+    for row, place in json_lines(path, fix):
+        try:
+            found.append(
+                HopQuestion(
+                    text=str(row["question"]),
+                    entity=str(row["entity"]),
+                    bridge=_spellings(row["bridge"]),
+                    answer=_spellings(row["answer"]),
+                    first=str(row["first"]),
+                    second=str(row["second"]),
+                    group=str(row.get("group", "")),
+                    relation=str(row.get("relation", "")),
+                    shortcuts=tuple(map(str, row.get("shortcuts", []))),
+                )
+            )
+        except (TypeError, KeyError):
+            raise UserError("the line is no two-hop question", place, fix) from None
+    if not found:
+        raise UserError("there is no question", str(path), "write one a line")
+    return found
+
+
+def _spellings(words: object) -> tuple[str, ...]:
+    if isinstance(words, str):
+        return (words,)
+    if isinstance(words, list) and words and all(isinstance(word, str) for word in words):
+        return tuple(words)
+    raise TypeError(words)

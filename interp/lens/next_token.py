@@ -1,0 +1,132 @@
+"""Next-token prediction from an activation: patchscopes against the logit lens, the tuned lens and an
+affine map.
+
+Precision@1 is the share of positions where a method's likeliest token is the model's own; surprisal is -
+log p, in nats, of the model's token under the method (Ghandeharioun et al. 2024, arXiv 2401.06102, section
+4.1).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.corpus.document import Corpus, Split, split_of
+from interp.errors import UserError
+from interp.lens.affine import Affine
+from interp.lens.logit_lens import Lens
+from interp.lens.patch import Patch
+from interp.lens.prompt import Prompt
+from interp.lens.runs import next_logits
+from interp.lens.stream import EMBEDDING, Vectors, read_stream, stream_site
+from interp.subject.subject import Subject
+
+
+@dataclass(frozen=True, eq=False)
+class Beginnings:
+    """Beginnings of documents, what the subject predicts behind each, and its residual stream there."""
+
+    prompts: tuple[Prompt, ...]
+    predicted: Int[Tensor, " item"]
+    vectors: Vectors
+
+
+def read_beginnings(
+    subject: Subject, corpus: Corpus, split: Split, count: int, *, longest: int = 64, seed: int = 0
+) -> Beginnings:
+    """`count` beginnings, one of each document of a split.
+
+    Raises:
+        UserError: the split has fewer documents of two tokens or more.
+    """
+    rng = np.random.default_rng(seed)
+    prompts: list[Prompt] = []
+    for index in range(len(corpus)):
+        if len(prompts) == count:
+            break
+        document = corpus[index]
+        if len(document.tokens) > 1 and split_of(document.hash) == split:
+            cut = int(rng.integers(1, min(len(document.tokens), longest)))
+            prompts.append(Prompt(tuple(document.tokens[:cut].tolist())))
+    if len(prompts) < count:
+        raise UserError(
+            f"only {len(prompts)} documents of the {split} split can be cut", corpus.name, "ask for fewer"
+        )
+    predicted = torch.zeros(count, dtype=torch.long)
+    for places, logits in next_logits(subject, prompts):
+        predicted[places] = logits.argmax(-1).cpu()
+    return Beginnings(tuple(prompts), predicted, read_stream(subject, prompts))
+
+
+def by_lens(lens: Lens, read: Beginnings) -> pd.DataFrame:
+    """What a lens predicts from each activation: layer, item, right, surprisal."""
+    with torch.no_grad():
+        return pd.concat(
+            [
+                _scored(lens.logits(vectors, stream_site(layer)), read, layer)
+                for layer, vectors in read.vectors.items()
+            ],
+            ignore_index=True,
+        )
+
+
+def by_patchscope(
+    subject: Subject,
+    target: Prompt,
+    read: Beginnings,
+    layers: Mapping[int, int] | None = None,
+    maps: Mapping[int, Affine] | None = None,
+    vectors: Vectors | None = None,
+) -> pd.DataFrame:
+    """What a target prompt makes of each activation, as `by_lens`.
+
+    A source layer's activations are put into the target behind `layers[source]` (the same layer by
+    default), after the map of their layer, if there is one. `vectors` take the place of the activations (a
+    control).
+    """
+    frames = []
+    for source, own in (vectors or read.vectors).items():
+        layer = source if layers is None else layers[source]
+        put_in = maps[source](own) if maps and source in maps else own
+        patch = Patch(stream_site(layer), put_in, rescaled=False)
+        logits = torch.zeros(len(put_in), subject.d_vocab)
+        for places, found in next_logits(subject, [target] * len(put_in), patch):
+            logits[places] = found.float().cpu()
+        frames.append(_scored(logits, read, source))
+    return pd.concat(frames, ignore_index=True)
+
+
+def by_maps(lens: Lens, maps: Mapping[int, Affine], read: Beginnings) -> pd.DataFrame:
+    """What a lens makes of activations that an affine map takes to the last layer, as `by_lens`."""
+    last = stream_site(lens.subject.n_layers - 1)
+    with torch.no_grad():
+        return pd.concat(
+            [
+                _scored(lens.logits(maps[layer](own), last), read, layer)
+                for layer, own in read.vectors.items()
+                if layer in maps
+            ],
+            ignore_index=True,
+        )
+
+
+def _scored(logits: Float[Tensor, "item d_vocab"], read: Beginnings, layer: int) -> pd.DataFrame:
+    logits = logits.float().cpu()
+    surprisal = torch.nn.functional.cross_entropy(logits, read.predicted, reduction="none")
+    return pd.DataFrame(
+        {
+            "layer": layer,
+            "item": range(len(logits)),
+            "right": (logits.argmax(-1) == read.predicted).numpy(),
+            "surprisal": surprisal.double().numpy(),
+        }
+    )
+
+
+def source_layers(subject: Subject) -> Sequence[int]:
+    """All layers from the embedding on but the last, where activations are the output already."""
+    return range(EMBEDDING, subject.n_layers - 1)

@@ -1,0 +1,47 @@
+"""How readable given words are, layer by layer: their probability and rank through a lens."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from interp.lens.distribution import LogProbabilities
+from interp.lens.logit_lens import Lens
+from interp.lens.stream import Vectors, stream_site
+
+Tokens = Sequence[frozenset[int]]
+
+
+@torch.no_grad()
+def readout(lens: Lens, vectors: Vectors, words: Mapping[str, Tokens]) -> pd.DataFrame:
+    """Reads every item's words at every layer: layer, word (its name), item, probability, rank.
+
+    `words` gives for each name the tokens that begin each item's word; their probabilities add up, and the
+    best of their ranks counts (0 is the likeliest token of all).
+    """
+    frames = []
+    for layer, activations in vectors.items():
+        seen = LogProbabilities.of(lens.logits(activations, stream_site(layer)))
+        for name, tokens in words.items():
+            mask = _mask(tokens, seen.logits)
+            best = seen.logits.masked_fill(~mask, -torch.inf).amax(-1, keepdim=True)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "layer": layer,
+                        "word": name,
+                        "item": range(len(tokens)),
+                        "probability": (seen.probability * mask).sum(-1).cpu().double().numpy(),
+                        "rank": (seen.logits > best).sum(-1).cpu().numpy(),
+                    }
+                )
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _mask(tokens: Tokens, logits: Tensor) -> Tensor:
+    mask = torch.zeros_like(logits, dtype=torch.bool)
+    for item, ids in enumerate(tokens):
+        mask[item, list(ids)] = True
+    return mask

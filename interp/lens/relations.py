@@ -1,0 +1,133 @@
+"""Relations (as in Hernandez et al. 2024): subjects, objects, and the sentences that ask for the object."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from interp.errors import UserError
+from interp.organism.facts import facts
+from interp.subject.subject import Subject
+
+FILLER = " , as we know ,"
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+
+
+@dataclass(frozen=True)
+class Relation:
+    """`samples` are pairs of subject and object; a template has {} for the subject and ends before the
+    object.
+
+    `separator` stands between sentences where several are shown one behind the other.
+    """
+
+    name: str
+    templates: tuple[str, ...]
+    samples: tuple[tuple[str, str], ...]
+    kind: str = ""
+    separator: str = "\n"
+
+    def ask(self, subject: str, shown: Sequence[tuple[str, str]] = ()) -> str:
+        """The first template for a subject, behind the given samples (its own is left out)."""
+        template = self.templates[0]
+        lines = [f"{template.format(other)} {answer}" for other, answer in shown if other != subject]
+        return self.separator.join([*lines, template.format(subject)])
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The different objects, in order of appearance."""
+        return tuple(dict.fromkeys(answer for _, answer in self.samples))
+
+
+class _Source(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class WorldRelations(_Source):
+    """Relations of the bundled world."""
+
+    kind: Literal["world"] = "world"
+    relations: tuple[str, ...] = Field(
+        ("capital", "language", "currency", "continent", "country", "spouse", "performer"), min_length=1
+    )
+    """Names; "country" of capitals and performers."""
+
+
+class RelationFiles(_Source):
+    """Your own relations."""
+
+    kind: Literal["files"] = "files"
+    paths: tuple[Path, ...] = Field(min_length=1)
+    """JSON files with "name", "prompt_templates" with {}, and "samples" (as in evandez/relations)."""
+    separator: str = "\n"
+    """Stands between sentences where several are shown."""
+
+
+RelationSource = Annotated[WorldRelations | RelationFiles, Field(discriminator="kind")]
+
+
+def check_relations(source: WorldRelations | RelationFiles) -> None:
+    """Raises UserError if a file is not there or not a relation, or the world has no such relation."""
+    if isinstance(source, RelationFiles):
+        for path in source.paths:
+            read_relation(path, source.separator)
+        return
+    for name in source.relations:
+        world_relation(name)
+
+
+def open_relations(source: WorldRelations | RelationFiles, subject: Subject) -> list[Relation]:
+    """The relations of a source; UserError as `check_relations`, or for the world's on another subject."""
+    if isinstance(source, RelationFiles):
+        return [read_relation(path, source.separator) for path in source.paths]
+    if subject.name != "world":
+        raise UserError(
+            f"the world's relations are in the world's words, which {subject.name} need not know",
+            "relations.kind",
+            "use `relations: {kind: files, paths: [...]}`",
+        )
+    return [world_relation(name) for name in source.relations]
+
+
+def world_relation(name: str) -> Relation:
+    """A relation of the world: "the capital of {} , as we know , is", with all its facts."""
+    relations = facts().relations
+    if name not in relations:
+        raise UserError(f"the world has no relation {name!r}", "relations", f"use {', '.join(relations)}")
+    samples = tuple(relations[name].items())
+    return Relation(name, (f"the {name} of {{}}{FILLER} is",), samples, "factual", " . ")
+
+
+def read_relation(path: Path, separator: str = "\n") -> Relation:
+    """A relation from its JSON file; escapes written twice ("\\\\u00ed") are undone.
+
+    Raises:
+        UserError: there is no such file, or it is none.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        samples = [(_unescaped(row["subject"]), _unescaped(row["object"])) for row in values["samples"]]
+        templates = [_unescaped(template) for template in values["prompt_templates"]]
+        name, kind = str(values["name"]), str(values.get("properties", {}).get("relation_type", ""))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        raise UserError(
+            "the file holds no relation",
+            str(path),
+            'write {"name": ..., "prompt_templates": [...], "samples": [{"subject": ..., "object": ...}]}',
+        ) from None
+    for template in templates:
+        if template.count("{}") != 1:
+            raise UserError(
+                f"the template {template!r} has not one {{}}", str(path), "mark the subject's place"
+            )
+    if not templates or not samples:
+        raise UserError("the relation has no template or no sample", str(path), "write some")
+    return Relation(name, tuple(templates), tuple(dict(samples).items()), kind, separator)
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)

@@ -1,0 +1,60 @@
+"""The target prompts of patchscopes: what makes a model say what an activation holds."""
+
+from importlib.resources import files
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from interp.errors import UserError
+from interp.lens.prompt import Prompt, check_ordinary, prompt_at
+from interp.subject.subject import Subject
+
+Named = Literal["world", "published"]
+
+
+class Scopes(BaseModel):
+    """Target prompts; the last occurrence of `placeholder` in each is what a vector takes the place of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    placeholder: str = Field(min_length=1)
+    """One token that means nothing by itself."""
+    identity: str
+    """Shows items that are repeated, and asks for the placeholder's."""
+    description: str
+    """Shows items that are described, and asks for the placeholder's."""
+    next_token: str
+    """Ends with the placeholder: what comes next is read off at once."""
+    new_tokens: int = Field(20, ge=1)
+    """Length of a description, in tokens."""
+
+    def prompt(self, subject: Subject, text: str) -> Prompt:
+        """A target prompt with the position of its placeholder.
+
+        Raises:
+            UserError: the placeholder is not in the text or not one token, stands on a special token, or
+            the text
+                does not fit the context.
+        """
+        found = prompt_at(subject, text, self.placeholder)
+        check_ordinary(subject, found)
+        return found
+
+
+def open_scopes(named: Named | Scopes) -> Scopes:
+    """Target prompts by name: those of the bundled world, or the published ones."""
+    if isinstance(named, Scopes):
+        return named
+    data = (files("interp.lens") / "data" / "scopes.yaml").read_text(encoding="utf-8")
+    return Scopes(**yaml.safe_load(data)[named])
+
+
+def check_scopes(named: Named | Scopes) -> None:
+    """Raises UserError if a prompt does not hold the placeholder."""
+    scopes = open_scopes(named)
+    for name in ("identity", "description", "next_token"):
+        if scopes.placeholder not in getattr(scopes, name):
+            raise UserError(
+                f"it does not hold {scopes.placeholder!r}", f"scopes.{name}", "write the placeholder"
+            )
