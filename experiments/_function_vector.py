@@ -9,6 +9,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from experiments._frame import write_report
 from experiments._function_vector_page import FunctionPage
 from experiments._task_steps import Reported, best_layer, drawn, shown, write_results
 from experiments._vector_steps import VectorExperiment
@@ -54,7 +55,7 @@ class FunctionVectors(VectorExperiment):
         self.publish_vectors(added / "vectors")
         self.steps.step("held_out", self.held_out)
         names = [task.name for task in self.tasks]
-        self.report(lambda: FunctionPage(self.steps, self.subject, self.config, names))
+        write_report(self.steps, lambda: FunctionPage(self.steps, self.subject, self.config, names))
 
     def heads(self, step: Step) -> None:
         """Every head's mean output on prompts that show a task, and its effect where they mislead."""

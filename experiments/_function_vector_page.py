@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from experiments._frame import framed
 from experiments._task_page import TaskTables
 from experiments._vector_figures import Draw, overflow_note
-from experiments._vector_steps import framed
 from experiments.function_vector import Config
 from interp.render.data import Estimate
 from interp.render.digits import interval, measured

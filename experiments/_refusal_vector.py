@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from safetensors.torch import load_file, save_file
 
+from experiments._frame import write_report
 from experiments._refusal_vector_page import RefusalPage
 from experiments._vector_steps import VectorExperiment
 from experiments.refusal_vector import Config
@@ -59,7 +60,7 @@ class RefusalVector(VectorExperiment):
         self.publish_vectors(found / "vectors")
         self.steps.step("profile", lambda step: self.profile(step, candidates, chosen["position"]))
         self.steps.step("held_out", lambda step: self.held_out(step, candidates, vector))
-        self.report(lambda: RefusalPage(self.steps, self.subject, self.config, vector, chosen))
+        write_report(self.steps, lambda: RefusalPage(self.steps, self.subject, self.config, vector, chosen))
 
     def select(self, step: Step) -> None:
         """Candidates from requests that the subject treats as it should, their scores, and the choice."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from experiments._frame import framed
 from experiments._vector_figures import Draw, overflow_note, profile, shares
-from experiments._vector_steps import framed
 from experiments.refusal_vector import Config
 from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured

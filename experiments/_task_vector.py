@@ -4,6 +4,7 @@ from itertools import permutations
 
 import pandas as pd
 
+from experiments._frame import write_report
 from experiments._task_steps import Reported, best_layer, drawn, shown, write_results
 from experiments._task_vector_page import TaskPage
 from experiments._vector_steps import VectorExperiment
@@ -37,7 +38,7 @@ class TaskVectors(VectorExperiment):
         self.steps.step("held_out", self.held_out)
         self.steps.step("conflict", self.conflict)
         names = [task.name for task in self.tasks]
-        self.report(lambda: TaskPage(self.steps, self.subject, self.config, names))
+        write_report(self.steps, lambda: TaskPage(self.steps, self.subject, self.config, names))
 
     def layers(self, step: Step) -> None:
         """Every layer's vector on the queries that layers are chosen on, put in and added, beside random."""

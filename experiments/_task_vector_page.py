@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from experiments._frame import framed
 from experiments._task_page import TaskTables
 from experiments._vector_figures import overflow_note
-from experiments._vector_steps import framed
 from experiments.task_vector import Config
 from interp.render.digits import interval, measured
 from interp.render.page import Cell, Column, Figure, Page, Section, Table

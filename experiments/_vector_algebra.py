@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from experiments._frame import write_report
 from experiments._task_steps import Reported, drawn, write_results
 from experiments._vector_algebra_page import AlgebraPage
 from experiments._vector_steps import VectorExperiment
@@ -33,7 +34,7 @@ class VectorAlgebra(VectorExperiment):
         found = self.steps.step("layers", self.layers)
         self.publish_vectors(found / "vectors")
         self.steps.step("held_out", self.held_out)
-        self.report(lambda: AlgebraPage(self.steps, self.subject, self.config))
+        write_report(self.steps, lambda: AlgebraPage(self.steps, self.subject, self.config))
 
     def layers(self, step: Step) -> None:
         """Every sum and every part, behind every layer, on the queries chosen on."""

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from experiments._frame import framed
 from experiments._task_page import TaskTables
 from experiments._vector_figures import Draw, overflow_note, profile, shares
-from experiments._vector_steps import framed
 from experiments.vector_algebra import Composition, Config
 from interp.render.data import Estimate, Kind
 from interp.render.digits import measured

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments._frame import write_report
 from experiments._vector_config import TrialConfig, slug
 from experiments._vector_steps import VectorExperiment
 from experiments._vector_trial_page import TrialPage
@@ -60,7 +61,9 @@ class VectorTrial(VectorExperiment):
             done = self.steps.step(f"behaviour-{slug(contrast.name)}", partial(self.behaviour, contrast))
             self.publish_vectors(done / "vectors")
         self.steps.step("summary", self.summary)
-        self.report(lambda: TrialPage(self.steps, self.subject, self.config, self.question, self.done))
+        write_report(
+            self.steps, lambda: TrialPage(self.steps, self.subject, self.config, self.question, self.done)
+        )
 
     def behaviour(self, contrast: Contrast, step: Step) -> None:
         """Every method on one behaviour: swept and chosen on one half, reported on the other."""

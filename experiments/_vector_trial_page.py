@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from experiments._frame import framed
 from experiments._vector_config import TrialConfig
 from experiments._vector_figures import (
     RANDOM_SUFFIX,
@@ -14,7 +15,6 @@ from experiments._vector_figures import (
     profile,
     shares,
 )
-from experiments._vector_steps import framed
 from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured, number
 from interp.render.page import Cell, Column, Figure, Page, Section, Table

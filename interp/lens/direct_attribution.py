@@ -5,7 +5,7 @@ the whole (Elhage et al. 2021, A Mathematical Framework for Transformer Circuits
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,11 @@ class DirectAttribution:
         """All parts together: the logit, up to rounding."""
         layers: np.ndarray = self.embedding + self.attention.sum(1) + self.mlp.sum(1) + self.bias
         return layers
+
+    def of_prompt(self, row: int) -> "DirectAttribution":
+        """That of one prompt alone."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{k: None if v is None else v[row : row + 1] for k, v in parts.items()})
 
     def top(self, k: int = 10) -> pd.DataFrame:
         """The heads and neurons that add most on average over prompts, by size: kind, layer, index, value."""

@@ -57,8 +57,8 @@ class HopFile(BaseModel):
 
     kind: Literal["file"] = "file"
     path: Path
-    """A .jsonl file; each line has "question", "entity", "bridge", "answer", "first" and "second", and may have
-    "relation", "shortcuts" and "group". Bridge and answer are a word or a list of spellings."""
+    """A .jsonl file; each line has "question", "entity", "bridge", "answer", "first" and "second", and may
+    have "relation", "shortcuts" and "group". Bridge and answer are a word or a list of spellings."""
 
 
 HopSource = Annotated[WorldHops | HopFile, Field(discriminator="kind")]

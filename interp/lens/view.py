@@ -38,6 +38,11 @@ class LensView:
     rank: Int[Tensor, "site pos target"]
     subject: Subject = field(repr=False)
 
+    def arrays(self) -> dict[str, Tensor]:
+        """The tensors by name, to be saved."""
+        names = ("tokens", "top", "top_probability", "entropy", "kl", "probability", "rank")
+        return {name: getattr(self, name).contiguous() for name in names}
+
     def frame(self) -> pd.DataFrame:
         """One row for each site and position, with a probability and a rank for each target."""
         texts = self.subject.token_strings(self.tokens)

@@ -1,0 +1,66 @@
+"""Figures of the pages on lenses: profiles over layers, and grids of layer pairs."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from interp.lens.pairs import Pair
+from interp.lens.stream import EMBEDDING
+from interp.render.data import Estimate, Kind, Number
+from interp.render.dose_figure import Curve, dose_response
+from interp.render.heat_figure import Heat, heat_grid
+
+Draw = Callable[..., str]
+AT_EMBEDDING: tuple[tuple[Number, str], ...] = ((EMBEDDING, "embedding"),)
+
+
+def by_layer(
+    curves: Mapping[str, tuple[Kind, pd.DataFrame]],
+    measure: str,
+    *,
+    y_name: str,
+    marks: Sequence[tuple[Number, str]] = AT_EMBEDDING,
+) -> Draw:
+    """A curve for each name: `measure` with its interval over the column `layer`; the embedding is -1."""
+    drawn = [
+        Curve(
+            name,
+            kind,
+            [
+                (int(row["layer"]), Estimate.of({str(k): v for k, v in row.items()}, measure))
+                for row in rows.sort_values("layer").to_dict("records")
+            ],
+        )
+        for name, (kind, rows) in curves.items()
+        if not rows.empty
+    ]
+    return lambda width, standalone=False: dose_response(
+        drawn, x_name="layer", y_name=y_name, marks=marks, width=width, standalone=standalone
+    )
+
+
+def pair_grid(frame: pd.DataFrame, chosen: Pair | None = None, top: Number | None = None) -> Draw:
+    """Shares of right items, source layers upwards and target layers to the right; one pair is framed."""
+    table = frame.pivot(index="source", columns="target", values="right").sort_index(ascending=False)
+    sources, targets = list(table.index), list(table.columns)
+    heat = Heat(
+        rows=[name(layer) for layer in sources],
+        columns=[name(layer) for layer in targets],
+        values=table.to_numpy(dtype=float).tolist(),
+        texts=[["" if v != v else f"{v:.2f}" for v in row] for row in table.to_numpy(dtype=float)],
+        top=float(frame["right"].max() or 1.0) if top is None else top,
+        marked=[] if chosen is None else [(sources.index(chosen[0]), targets.index(chosen[1]))],
+    )
+    return lambda width, standalone=False: heat_grid(
+        heat,
+        x_name="target layer",
+        y_name="source layer",
+        value_name="share right",
+        width=width,
+        standalone=standalone,
+    )
+
+
+def name(layer: int) -> str:
+    """A layer's number; "emb" for the embedding."""
+    return "emb" if layer == EMBEDDING else str(layer)

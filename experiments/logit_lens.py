@@ -1,0 +1,69 @@
+"""The logit lens, the tuned lens and direct logit attribution: what does a model expect before it says it?"""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from experiments._lens_config import LensConfig, check_subject
+from interp.config import Section
+from interp.corpus.source import CorpusSource, WorldSource
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class LensText(Section):
+    """A text to look at."""
+
+    text: str = Field(min_length=1)
+    """The text."""
+    targets: tuple[str, ...] = ()
+    """Words of one token whose ranks are followed; the first is also attributed at the text's end."""
+
+
+class TunedLensConfig(Section):
+    """How a tuned lens is trained."""
+
+    corpus: CorpusSource = WorldSource(documents=8000)
+    """Text: the explain split to train on, the report split to hold it against."""
+    steps: int = Field(300, ge=1)
+    """Updates."""
+    tokens_per_step: int = Field(1024, ge=1)
+    """Tokens of an update."""
+    learning_rate: float = Field(3e-3, gt=0)
+    """Of Adam, at the beginning; it falls to 0."""
+    held_out_documents: int = Field(300, ge=2)
+    """Documents of the report split on which lenses are held against the output."""
+
+
+class Config(LensConfig):
+    """Which texts."""
+
+    texts: tuple[LensText, ...] = Field(
+        (
+            LensText(text="the capital of france , as we know , is", targets=("paris", "france")),
+            LensText(
+                text="the country of the performer of dekax kanav , as we know , is",
+                targets=("china", "leman"),
+            ),
+            LensText(text="tamric : pepeka ; it is :", targets=("bopang", "team")),
+        ),
+        min_length=1,
+    )
+    """Texts to look at."""
+    top: int = Field(8, ge=1)
+    """Likeliest tokens that are kept of every distribution."""
+    tuned: TunedLensConfig | None = TunedLensConfig()
+    """A tuned lens beside the logit lens; null for none."""
+
+
+def check(config: Config) -> None:
+    """Finds a missing model or corpus before anything is written."""
+    check_subject(config, config.tuned.corpus if config.tuned else None)
+
+
+def run(config: Config, run: "Run") -> None:
+    """Trains the tuned lens, looks at the texts, attributes their answers."""
+    from experiments._logit_lens import LogitLensExperiment
+
+    LogitLensExperiment(config, run).run()

@@ -1,0 +1,51 @@
+"""How far a lens is from what the model says in the end, on held-out text."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from interp.corpus.batches import batches
+from interp.corpus.document import Corpus, Split, split_of
+from interp.errors import UserError
+from interp.lens.distribution import LogProbabilities
+from interp.lens.logit_lens import Lens
+from interp.lens.stream import stream
+
+
+@torch.no_grad()
+def divergence(
+    lenses: Sequence[Lens],
+    corpus: Corpus,
+    documents: int,
+    split: Split = "report",
+    tokens_per_batch: int = 2048,
+) -> pd.DataFrame:
+    """KL(output || lens) in nats a token, of the first documents of a split: lens, layer, document, kl.
+
+    All lenses read the same pass; each document counts with the mean over its tokens.
+
+    Raises:
+        UserError: the split has no text.
+    """
+    subject = lenses[0].subject
+    places = [i for i in range(len(corpus)) if split_of(corpus[i].hash) == split and len(corpus[i].tokens)]
+    if not places:
+        raise UserError(f"the {split} split has no text", corpus.name, "give more documents")
+    sites, frames = stream(subject), []
+    context = min(subject.n_ctx, 128)
+    chosen = places[:documents]
+    for batch in batches(corpus, chosen, subject.bos_id, subject.special_ids, context, tokens_per_batch):
+        counts = torch.from_numpy(batch.counts)
+        read = subject.read(torch.from_numpy(batch.tokens), list(sites.values()))
+        of_document = np.repeat(batch.document[:, None], counts.shape[1], 1)[batch.counts]
+        last = sites[subject.n_layers - 1]
+        kept = {site: activation[counts.to(activation.device)] for site, activation in read.items()}
+        output = LogProbabilities.of(lenses[0].logits(kept[last], last))
+        for lens in lenses:
+            for layer, site in sites.items():
+                kl = output.kl(LogProbabilities.of(lens.logits(kept[site], site)))
+                row = {"lens": lens.name, "layer": layer, "document": of_document}
+                frames.append(pd.DataFrame({**row, "kl": kl.cpu().double().numpy()}))
+    return pd.concat(frames).groupby(["lens", "layer", "document"], sort=False)["kl"].mean().reset_index()

@@ -1,0 +1,34 @@
+"""A tuned lens on disk: one safetensors file."""
+
+from pathlib import Path
+
+from interp.errors import UserError
+from interp.lens.tuned_lens import TunedLens
+from interp.subject.subject import Subject
+from interp.track.files import read_safetensors, write_safetensors
+
+FORMAT = "interp tuned lens 1"
+
+
+def save_tuned_lens(path: str | Path, lens: TunedLens) -> Path:
+    """Writes a lens, with the name of the model that it belongs to."""
+    tensors = {name: value.detach().contiguous().cpu() for name, value in lens.state_dict().items()}
+    write_safetensors(path, tensors, {"format": FORMAT, "subject": lens.subject.name})
+    return Path(path)
+
+
+def load_tuned_lens(path: str | Path, subject: Subject) -> TunedLens:
+    """A lens from its file.
+
+    Raises:
+        UserError: there is no such file, it holds something else, or it is another model's.
+    """
+    lens = TunedLens(subject)
+    found, known = read_safetensors(path)
+    wanted = {name: value.shape for name, value in lens.state_dict().items()}
+    if known.get("format") != FORMAT or {name: value.shape for name, value in found.items()} != wanted:
+        raise UserError(
+            f"the file holds no tuned lens that fits {subject.name}", str(path), "train one on this model"
+        )
+    lens.load_state_dict(found)
+    return lens.requires_grad_(False)
