@@ -9,6 +9,7 @@ from interp.lens.stream import EMBEDDING
 from interp.render.data import Estimate, Kind, Number
 from interp.render.dose_figure import Curve, dose_response
 from interp.render.heat_figure import Heat, heat_grid
+from interp.render.page import Cell, Column, Table
 
 Draw = Callable[..., str]
 AT_EMBEDDING: tuple[tuple[Number, str], ...] = ((EMBEDDING, "embedding"),)
@@ -64,3 +65,43 @@ def pair_grid(frame: pd.DataFrame, chosen: Pair | None = None, top: Number | Non
 def name(layer: int) -> str:
     """A layer's number; "emb" for the embedding."""
     return "emb" if layer == EMBEDDING else str(layer)
+
+
+def condition_rows(table: pd.DataFrame, control: str) -> list[tuple[Kind, Estimate]]:
+    """The marks of one group in a figure of shares: chosen, any pair in hindsight, a probe, the control."""
+    marks: tuple[tuple[Kind, str, str], ...] = (
+        ("latent", "chosen", ""),
+        ("direction", "any (oracle)", ""),
+        ("neuron", "probe", ""),
+        ("random", "chosen", control),
+    )
+    found = []
+    for kind, condition, of in marks:
+        row = table[(table["condition"] == condition) & (table["control"] == of)]
+        if not row.empty:
+            values = {str(key): value for key, value in row.iloc[0].items()}
+            found.append((kind, Estimate.of(values, "right")))
+    return found
+
+
+def conditions_table(title: str, caption: str, table: pd.DataFrame) -> Table:
+    """What `interp.lens.pairs.reported` says, by group."""
+    columns = [
+        Column("group"), Column("vectors"), Column("pair"), Column("from layer"), Column("into layer"),
+        Column("right"), Column("n", places=0),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = []
+    for row in table.to_dict("records"):
+        ends = [None if row[end] != row[end] else name(int(row[end])) for end in ("source", "target")]
+        share = Estimate.of({str(key): value for key, value in row.items()}, "right")
+        rows.append(
+            [
+                row["group"],
+                row["control"] or "own",
+                row["condition"],
+                *(end or "" for end in ends),
+                share,
+                row["n"],
+            ]
+        )
+    return Table(title, caption, columns, rows)

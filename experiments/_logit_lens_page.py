@@ -80,8 +80,8 @@ class LogitLensPage:
 
     def _others(self) -> list[Section]:
         others = list(zip(self.config.texts, self.views, strict=True))[1:]
-        figures = [Figure(draw, f"“{text.text}”", "Likeliest next tokens", 540) for text, draw in others]
-        return [Section("Other texts", (), figures)] if figures else []
+        figures = [Figure(draw, f"“{text.text}”", "Likeliest next tokens") for text, draw in others]
+        return [Section("Another text", (), [figure]) for figure in figures]
 
     def _curves(self) -> Draw:
         curves = {

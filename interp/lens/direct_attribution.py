@@ -5,7 +5,7 @@ the whole (Elhage et al. 2021, A Mathematical Framework for Transformer Circuits
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -45,8 +45,16 @@ class DirectAttribution:
 
     def of_prompt(self, row: int) -> "DirectAttribution":
         """That of one prompt alone."""
-        parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{k: None if v is None else v[row : row + 1] for k, v in parts.items()})
+        one = slice(row, row + 1)
+        return DirectAttribution(
+            embedding=self.embedding[one],
+            attention=self.attention[one],
+            mlp=self.mlp[one],
+            bias=self.bias[one],
+            logit=self.logit[one],
+            heads=None if self.heads is None else self.heads[one],
+            neurons=None if self.neurons is None else self.neurons[one],
+        )
 
     def top(self, k: int = 10) -> pd.DataFrame:
         """The heads and neurons that add most on average over prompts, by size: kind, layer, index, value."""

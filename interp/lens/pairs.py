@@ -5,7 +5,7 @@ best pair's share takes one over pairs: both are optimistic. A pair that is chos
 and reported on the other is not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +85,38 @@ def sweep_pairs(
         found = answers.of_items(items).right(subject, [targets[item] for item in items], patch)
         right[of_target] = found.reshape(len(of_target), len(targets))
     return PairSweep(tuple(pairs), right)
+
+
+def reported(
+    sweep: PairSweep, controls: Mapping[str, PairSweep], halves: tuple[Sequence[int], Sequence[int]]
+) -> pd.DataFrame:
+    """What may be believed of a sweep, beside what may not, all on the second half of the items.
+
+    A row for each condition: the pair that is best on the first half; the controls at that same pair; and the
+    oracles, of the sweep and of each control: the pair that is best on the second half itself, and any
+    pair. Columns: condition, control ("" for the sweep itself), source, target (None for any pair), right,
+    its interval, n.
+    """
+    to_choose, report = halves
+    pair, own = sweep.of(to_choose).best(), sweep.of(report)
+    rows = []
+    for name, found in {"": own, **{name: control.of(report) for name, control in controls.items()}}.items():
+        for condition, at in (("chosen", pair), ("best (oracle)", found.best()), ("any (oracle)", None)):
+            right = found.any() if at is None else found.at(at)
+            share = share_interval(int(right.sum()), len(right))
+            rows.append((condition, name, *(at or (None, None)), *share, len(right)))
+    ends = ["right", "right_low", "right_high", "n"]
+    return pd.DataFrame(rows, columns=["condition", "control", "source", "target", *ends])
+
+
+def same_layer(layers: Sequence[int]) -> list[Pair]:
+    """Every layer into itself."""
+    return [(layer, layer) for layer in layers]
+
+
+def all_pairs(layers: Sequence[int]) -> list[Pair]:
+    """Every layer into every layer."""
+    return [(source, target) for source in layers for target in layers]
 
 
 def random_vectors(vectors: Vectors, seed: int) -> dict[int, Float[Tensor, "item d_model"]]:

@@ -6,6 +6,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from interp.intervals import mean_interval, share_interval
 from interp.lens.distribution import LogProbabilities
 from interp.lens.logit_lens import Lens
 from interp.lens.stream import Vectors, stream_site
@@ -38,6 +39,17 @@ def readout(lens: Lens, vectors: Vectors, words: Mapping[str, Tokens]) -> pd.Dat
                 )
             )
     return pd.concat(frames, ignore_index=True)
+
+
+def summary(frame: pd.DataFrame, keys: Sequence[str], seed: int) -> pd.DataFrame:
+    """For each layer, word and group of `keys`: mean probability and share at rank 0, with intervals."""
+    rows = []
+    for names, own in frame.groupby([*keys, "layer", "word"], sort=False):
+        probability = mean_interval(own["probability"].to_numpy(), seed)
+        top = share_interval(int((own["rank"] == 0).sum()), len(own))
+        rows.append((*names, *probability, *top, own["rank"].median(), len(own)))
+    ends = [f"{name}{end}" for name in ("probability", "top") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=[*keys, "layer", "word", *ends, "median_rank", "items"])
 
 
 def _mask(tokens: Tokens, logits: Tensor) -> Tensor:

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.corpus.batches import batches
-from interp.corpus.document import Corpus, Split
+from interp.corpus.batches import Row, collate, rows_of
+from interp.corpus.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.lens.distribution import LogProbabilities
 from interp.lens.logit_lens import LogitLens
-from interp.lens.stream import EMBEDDING, layer_of, stream
+from interp.lens.stream import EMBEDDING, layer_of, stream, stream_site
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 
@@ -82,13 +82,13 @@ def train_tuned_lens(
     lens = TunedLens(subject)
     optimiser = torch.optim.Adam(lens.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
-    sites = stream(subject)
+    sites, last = stream(subject), stream_site(subject.n_layers - 1)
     stream_of = _token_batches(subject, corpus, "explain", tokens_per_step, context_size, seed)
     for step, (tokens, counts) in enumerate(islice(stream_of, steps)):
         read = subject.read(tokens, list(sites.values()))
         kept = {site: activation[counts].clone() for site, activation in read.items()}
         with torch.no_grad():
-            output = LogProbabilities.of(lens.logits(kept[sites[subject.n_layers - 1]], sites[0]))
+            output = LogProbabilities.of(lens.logits(kept[last], last))
         losses = []
         for layer in range(EMBEDDING, subject.n_layers - 1):  # one at a time: logits are what takes memory
             own = LogProbabilities.of(lens.logits(kept[sites[layer]], sites[layer]))
@@ -116,18 +116,29 @@ def _clip(lens: TunedLens) -> None:
 def _token_batches(
     subject: Subject, corpus: Corpus, split: Split, tokens: int, context_size: int | None, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Tokens and which of them count, from documents of a split in a random order, over and over."""
+    """Tokens and which of them count, from documents of a split in a random order, over and over.
+
+    Rows of all lengths share a batch, padded on the right: batches of one length would be of one kind of
+    text.
+    """
     rng = np.random.default_rng(seed)
     context_size = context_size or min(subject.n_ctx, 128)
+    offset = 0 if subject.bos_id is None else 1
+    rows: list[Row] = []
     while True:
-        order = rng.permutation(len(corpus)).tolist()
-        found = False
-        for batch in batches(corpus, order, subject.bos_id, subject.special_ids, context_size, tokens):
-            if batch.split == split:
-                found = True
-                yield (
-                    torch.from_numpy(batch.tokens).to(subject.device),
-                    torch.from_numpy(batch.counts).to(subject.device),
-                )
-        if not found:
+        before = len(rows)
+        for index in rng.permutation(len(corpus)).tolist():
+            document = corpus[index]
+            if split_of(document.hash) != split:
+                continue
+            for row in rows_of(index, document, context_size, offset):
+                rows.append(row)
+                if sum(row.length for row in rows) >= tokens:
+                    batch = collate(rows, subject.bos_id, subject.special_ids, split)
+                    rows, before = [], -1
+                    yield (
+                        torch.from_numpy(batch.tokens).to(subject.device),
+                        torch.from_numpy(batch.counts).to(subject.device),
+                    )
+        if len(rows) == before:
             raise UserError(f"the {split} split has no text", corpus.name, "give more documents")

@@ -1,0 +1,87 @@
+"""The steps of `thinking_language`."""
+
+from random import Random
+
+import pandas as pd
+
+from experiments._frame import write_report
+from experiments._lenses import open_lens
+from experiments._thinking_language_page import ThinkingPage
+from experiments.thinking_language import Config
+from interp.errors import UserError
+from interp.lens.halves import split_halves
+from interp.lens.languages import LanguageItem, open_translations
+from interp.lens.readout import readout, summary
+from interp.lens.stream import read_stream
+from interp.subject import Subject, load
+from interp.track.run import Run
+from interp.track.step import Step
+
+PLACES = ("answer", "source")
+
+
+class ThinkingLanguage:
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        self.config, self.steps = config, run
+        self.subject: Subject = load(**config.subject.model_dump())
+        self.lens = open_lens(config.tuned_lens, self.subject)
+        self.items = open_translations(config.words, self.subject)
+        if config.pivot not in self.items[0].words:
+            raise UserError(
+                f"no item has a word in {config.pivot!r}", "pivot", f"use {', '.join(self.items[0].words)}"
+            )
+        self.groups = [item.group for item in self.items]
+
+    def run(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        self.steps.step("read", self.read)
+        self.steps.step("chosen", self.chosen)
+        write_report(self.steps, lambda: ThinkingPage(self.steps, self.subject, self.config))
+
+    def read(self, step: Step) -> None:
+        """Every word's probability and rank by layer, at the source word and where the answer begins."""
+        shuffled = shuffled_items(self.items, self.config.seed)
+        words = {name: [item.words[name] for item in self.items] for name in self.items[0].words}
+        words[f"{self.config.pivot}, shuffled"] = [item.words[self.config.pivot] for item in shuffled]
+        frames = []
+        for place in PLACES:
+            prompts = [item.prompt if place == "answer" else item.source for item in self.items]
+            found = readout(self.lens, read_stream(self.subject, prompts), words)
+            frames.append(found.assign(place=place, group=found["item"].map(lambda item: self.groups[item])))
+        read = pd.concat(frames, ignore_index=True)
+        step.table("words", read)
+        step.table("by_layer", summary(read, ["group", "place"], self.config.seed))
+
+    def chosen(self, step: Step) -> None:
+        """On one half of the words, the layer where the pivot's is likeliest on the other half."""
+        read = pd.read_parquet(self.steps.folder / "tables" / "words.parquet")
+        halves = split_halves(self.groups, self.config.seed)
+        to_choose, to_report = (read[read["item"].isin(half)] for half in halves)
+        rows = []
+        for (group, place), own in to_choose.groupby(["group", "place"], sort=False):
+            pivot = own[own["word"] == self.config.pivot].groupby("layer")["probability"].mean()
+            layer = int(pivot.drop(self.subject.n_layers - 1).idxmax())
+            fitting = (
+                (to_report["group"] == group) & (to_report["place"] == place) & (to_report["layer"] == layer)
+            )
+            rows.append(summary(to_report[fitting], ["group", "place"], self.config.seed))
+        table = pd.concat(rows, ignore_index=True)
+        step.table("chosen", table)
+        for row in table.itertuples():
+            if row.word.startswith(self.config.pivot):
+                step.metric(f"{row.group}, {row.place}: top is {row.word}", row.top, headline=True)
+
+
+def shuffled_items(items: list[LanguageItem], seed: int) -> list[LanguageItem]:
+    """For each item another of its group, itself only where it is alone: the control."""
+    random = Random(seed)
+    found: list[LanguageItem] = list(items)
+    for group in dict.fromkeys(item.group for item in items):
+        places = [place for place, item in enumerate(items) if item.group == group]
+        order = places.copy()
+        random.shuffle(order)
+        for own, other in zip(order, order[1:] + order[:1], strict=True):
+            found[own] = items[other]
+    return found

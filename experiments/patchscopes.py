@@ -1,0 +1,98 @@
+"""Patchscopes: what does the model itself say that an activation holds?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from experiments._lens_config import LensConfig, check_subject, check_world
+from experiments._lenses import check_lens
+from interp.config import Section
+from interp.corpus.source import CorpusSource, WorldSource
+from interp.lens.entities import EntitySource, WorldEntities, check_entities
+from interp.lens.relations import RelationSource, WorldRelations, check_relations
+from interp.lens.scopes import Named, Scopes, check_scopes
+from interp.subject.config import SubjectConfig
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class NextTokens(Section):
+    """Predicting the model's own next token from an activation on its way."""
+
+    corpus: CorpusSource = WorldSource(documents=6000)
+    """Text: affine maps are fitted on the explain split, figures are of the report split."""
+    fitted: int = Field(1500, ge=2)
+    """Beginnings of documents to fit maps on."""
+    reported: int = Field(200, ge=2)
+    """Beginnings of documents to report on."""
+    tuned_lens: Path | None = None
+    """A tuned lens beside the logit lens, as `logit_lens` writes it."""
+
+
+class Extraction(Section):
+    """Asking for an attribute that the source sentence does not ask for."""
+
+    relations: RelationSource = WorldRelations(relations=("capital", "language", "continent", "spouse"))
+    """Which attributes."""
+    source: str = "the doctor cooked near {} ."
+    """The sentence that the subject's activation is read in; {} is its place."""
+    most: int = Field(40, ge=4)
+    """At most so many samples of a relation."""
+
+
+class CrossModel(Section):
+    """Activations of another model, put into this one through an affine map."""
+
+    source: SubjectConfig
+    """The model that activations are read in; it must have the same vocabulary."""
+    corpus: CorpusSource = WorldSource(documents=6000)
+    """Text on which maps are fitted (explain split)."""
+    fitted: int = Field(1500, ge=2)
+    """Beginnings of documents to fit maps on."""
+
+
+class Config(LensConfig):
+    """Which entities, prompts and attributes."""
+
+    scopes: Named | Scopes = "world"
+    """Target prompts: world, published (Ghandeharioun et al. 2024), or your own."""
+    entities: EntitySource = WorldEntities()
+    """Entities in sentences."""
+    description_pairs: Literal["same", "all"] = "same"
+    """Layers of descriptions: each into itself, or all pairs (longer: texts are written)."""
+    identity_tokens: int = Field(0, ge=0)
+    """Tokens in which a repeated entity is looked for; 0: the next token must begin it."""
+    next_tokens: NextTokens | None = NextTokens()
+    """Precision and surprisal of the next token; null for none."""
+    extraction: Extraction | None = Extraction()
+    """Attribute extraction against a probe; null for none."""
+    cross_model: CrossModel | None = None
+    """The same identity prompt for another model's activations; null for none."""
+
+
+def check(config: Config) -> None:
+    """Finds missing models, files and placeholders before anything is written."""
+    check_subject(config, config.next_tokens.corpus if config.next_tokens else None)
+    check_scopes(config.scopes)
+    check_world(config, config.scopes == "world", "scopes")
+    check_world(config, isinstance(config.entities, WorldEntities), "entities.kind")
+    check_entities(config.entities)
+    if config.next_tokens is not None:
+        check_lens(config.next_tokens.tuned_lens)
+    if config.extraction is not None:
+        check_world(
+            config, isinstance(config.extraction.relations, WorldRelations), "extraction.relations.kind"
+        )
+        check_relations(config.extraction.relations)
+    if config.cross_model is not None:
+        check_subject(config, config.cross_model.corpus)
+        check_subject(LensConfig(experiment=config.experiment, subject=config.cross_model.source))
+
+
+def run(config: Config, run: "Run") -> None:
+    """Repeats, describes, predicts and extracts, beside random vectors and lenses."""
+    from experiments._patchscopes import Patchscopes
+
+    Patchscopes(config, run).run()

@@ -1,0 +1,37 @@
+"""Thinking language: translating between two languages, do middle layers expect the word in a third?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments._lens_config import LensConfig, check_subject, check_world
+from experiments._lenses import check_lens
+from interp.lens.languages import TranslationSource, WorldTranslations, check_translations
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class Config(LensConfig):
+    """Which words, and which language may stand between."""
+
+    words: TranslationSource = WorldTranslations()
+    """Prompts, with the answer in every language."""
+    pivot: str = "english"
+    """The language that may stand between source and target."""
+    tuned_lens: Path | None = None
+    """A tuned lens to read through, as `logit_lens` writes it; the logit lens without."""
+
+
+def check(config: Config) -> None:
+    """Finds a missing model, file or language before anything is written."""
+    check_subject(config)
+    check_world(config, isinstance(config.words, WorldTranslations), "words.kind")
+    check_translations(config.words)
+    check_lens(config.tuned_lens)
+
+
+def run(config: Config, run: "Run") -> None:
+    """Reads the words layer by layer, where the source word ends and where the answer begins."""
+    from experiments._thinking_language import ThinkingLanguage
+
+    ThinkingLanguage(config, run).run()

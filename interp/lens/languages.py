@@ -1,0 +1,125 @@
+"""Items for the thinking language: a prompt whose answer is a word, and that word in every language.
+
+After Wendler et al. 2024, Do Llamas Work in English? (arXiv 2402.10588): translating between two languages
+that are not English, do middle layers expect the English word?
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from interp.corpus.json_lines import json_lines
+from interp.errors import UserError
+from interp.lens.answers import first_tokens
+from interp.lens.prompt import Prompt, prompt_at
+from interp.organism.draft import read_templates
+from interp.organism.families.sentences import translation_slots
+from interp.organism.lexicon import lexicon
+from interp.subject.subject import Subject
+
+
+@dataclass(frozen=True)
+class LanguageItem:
+    """A prompt to be answered in one language, where the source word ends in it, and the word's first tokens.
+
+    `words` has the tokens that can begin the word in each language. Items of one `group` have the same
+    source and target language.
+    """
+
+    prompt: Prompt
+    source: Prompt
+    words: dict[str, frozenset[int]]
+    group: str
+
+
+class WorldTranslations(BaseModel):
+    """Words of the bundled world, translated from one language to another."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    kind: Literal["world"] = "world"
+    directions: tuple[tuple[str, str], ...] = (("zorvic", "tamric"), ("tamric", "zorvic"))
+    """Pairs of source and target language."""
+    most: int = Field(200, ge=4)
+    """At most so many words."""
+
+
+class TranslationFile(BaseModel):
+    """Your own prompts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    kind: Literal["file"] = "file"
+    path: Path
+    """A .jsonl file; each line has "prompt", "source" (the word in it), "words" by language, and "group"."""
+
+
+TranslationSource = Annotated[WorldTranslations | TranslationFile, Field(discriminator="kind")]
+_FIX = 'write {"prompt": ..., "source": ..., "words": {"english": ..., ...}, "group": ...}'
+
+
+def check_translations(source: WorldTranslations | TranslationFile) -> None:
+    """Raises UserError if the file is not there, or the world has no such language."""
+    if isinstance(source, TranslationFile):
+        if not source.path.is_file():
+            raise UserError(f"no file {source.path}", "words.path", "give a .jsonl file")
+        return
+    for language in {name for direction in source.directions for name in direction}:
+        if language not in lexicon().languages:
+            known = ", ".join(lexicon().languages)
+            raise UserError(f"the world has no language {language!r}", "words.directions", f"use {known}")
+
+
+def open_translations(source: WorldTranslations | TranslationFile, subject: Subject) -> list[LanguageItem]:
+    """The items of a source.
+
+    Raises:
+        UserError: a line cannot be used (says which, and why), or the world's are asked of another subject.
+    """
+    if isinstance(source, TranslationFile):
+        return _read(source.path, subject)
+    if subject.name != "world":
+        raise UserError(
+            f"the world's languages are not known to {subject.name}",
+            "words.kind",
+            "use `words: {kind: file, path: ...}`",
+        )
+    languages = lexicon().languages
+    template = read_templates()["translation"]["word"].partition("*{answer}")[0].strip()
+    step = max(1, len(lexicon().content) // source.most)
+    found = []
+    for start, end in source.directions:
+        for word in lexicon().content[::step][: source.most]:
+            text = template.format(**translation_slots(word, start, end))
+            words = {name: _first(subject, dictionary[word]) for name, dictionary in languages.items()}
+            prompt = prompt_at(subject, text)
+            source_word = prompt_at(subject, text, languages[start][word])
+            found.append(LanguageItem(prompt, source_word, words, f"{start} to {end}"))
+    return found
+
+
+def _read(path: Path, subject: Subject) -> list[LanguageItem]:
+    found = []
+    for row, place in json_lines(path, _FIX):
+        text, source, words = (row.get(name) for name in ("prompt", "source", "words"))
+        if not isinstance(text, str) or not isinstance(source, str) or not isinstance(words, dict):
+            raise UserError("a prompt, its source word or its words are missing", place, _FIX)
+        found.append(
+            LanguageItem(
+                prompt_at(subject, text),
+                prompt_at(subject, text, source),
+                {str(language): _first(subject, str(word)) for language, word in words.items()},
+                str(row.get("group", "")),
+            )
+        )
+    if not found:
+        raise UserError("there is no item", str(path), "write one a line")
+    if len({tuple(sorted(item.words)) for item in found}) > 1:
+        raise UserError("not every line has the same languages", str(path), "give each word in all of them")
+    return found
+
+
+def _first(subject: Subject, word: str) -> frozenset[int]:
+    return frozenset(first_tokens(subject, word))
