@@ -138,9 +138,7 @@ class Patchscopes:
                 target = target_prompt(self.subject, asked, self.scopes.placeholder)
                 sweeps = self._both(target, own, answers.of_items(kept), all_pairs(self.layers))
                 halves = split_halves([""] * len(kept), seed)
-                rows.append(
-                    reported(sweeps[""], {RANDOM: sweeps[RANDOM]}, halves).assign(group=relation.name)
-                )
+                rows.append(_from_inside(sweeps, halves).assign(group=relation.name))
                 grids.append(sweeps[""].frame().assign(group=relation.name))
                 rows.append(self._probed(own, [asked.samples[k][1] for k in kept], halves, relation.name))
                 advance()
@@ -217,7 +215,7 @@ class Patchscopes:
                 halves = split_halves([""] * len(wanted), self.config.seed)
                 for control, swept in sweeps.items():
                     grids.append(swept.frame().assign(group=group, control=control))
-                rows.append(reported(sweeps[""], {RANDOM: sweeps[RANDOM]}, halves).assign(group=group))
+                rows.append(_from_inside(sweeps, halves).assign(group=group))
                 advance()
         step.table(f"{name}_pairs", pd.concat(grids, ignore_index=True))
         table = pd.concat(rows, ignore_index=True)
@@ -249,3 +247,11 @@ class Patchscopes:
         return Relation(
             relation.name, relation.templates, tuple(samples[:most]), relation.kind, relation.separator
         )
+
+
+def _from_inside(
+    sweeps: Mapping[str, PairSweep], halves: tuple[Sequence[int], Sequence[int]]
+) -> pd.DataFrame:
+    """What is reported of a sweep, without the embedding as a source: it is the word itself."""
+    inside = {name: sweep.where(lambda pair: pair[0] != EMBEDDING) for name, sweep in sweeps.items()}
+    return reported(inside[""], {RANDOM: inside[RANDOM]}, halves)

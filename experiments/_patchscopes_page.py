@@ -31,7 +31,8 @@ WORDS = (
 )  # fmt: skip
 LIMITS = (
     "Entities of a group are alike; intervals are over entities.",
-    "At the embedding vectors take the norm of what they replace.",
+    "The embedding as a source is the word itself; it is shown, and left out of choices and oracles.",
+    "At the embedding as a target, vectors take the norm of what they replace.",
     "A probe can only name attributes that it was trained on; a patchscope was trained on none.",
 )
 NAMES: dict[Kind, str] = {

@@ -1,0 +1,45 @@
+"""Two-hop questions: where the bridge becomes readable, what attention it needs, and back-patching."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from experiments._lens_config import LensConfig, check_subject, check_world
+from experiments._lenses import check_lens
+from interp.lens.hops import HopSource, WorldHops, check_hops
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class Config(LensConfig):
+    """Which questions, and how they are judged."""
+
+    questions: HopSource = WorldHops()
+    """Two-hop questions."""
+    answer_tokens: int = Field(0, ge=0)
+    """Tokens in which an answer is looked for (the paper writes 10); 0: the next token must begin it."""
+    window: int = Field(1, ge=0)
+    """Attention is blocked in layers no further than this from a centre (3 in the paper)."""
+    most: int = Field(200, ge=4)
+    """At most so many questions that are answered rightly, for knockout and for what back-patching breaks."""
+    draws: int = Field(3, ge=1)
+    """Other questions and random vectors drawn for each question, as controls of back-patching."""
+    tuned_lens: Path | None = None
+    """A tuned lens to read through, as `logit_lens` writes it; the logit lens without."""
+
+
+def check(config: Config) -> None:
+    """Finds a missing model or file before anything is written."""
+    check_subject(config)
+    check_world(config, isinstance(config.questions, WorldHops), "questions.kind")
+    check_hops(config.questions)
+    check_lens(config.tuned_lens)
+
+
+def run(config: Config, run: "Run") -> None:
+    """Asks, reads, blocks attention, and puts later activations into earlier layers."""
+    from experiments._multi_hop import MultiHop
+
+    MultiHop(config, run).run()
