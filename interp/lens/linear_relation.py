@@ -49,7 +49,7 @@ class LinearRelation:
         present: Float[Tensor, "item out"],
         rank: int,
     ) -> Float[Tensor, "item source"]:
-        """The subjects' activations, moved so that their objects turn from `present` into `wanted`."""
+        """The subjects' activations, moved so that the objects' turn from `present` into `wanted`."""
         return subjects.to(self.weight) + (wanted - present) @ self.inverse(rank).T
 
 

@@ -1,0 +1,290 @@
+"""The steps of `linear_relations`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from experiments._frame import write_report
+from experiments._linear_relations_page import LinearRelationsPage
+from experiments.linear_relations import Config
+from interp.errors import UserError
+from interp.intervals import share_interval
+from interp.lens.answers import Answers
+from interp.lens.linear_relation import LinearRelation, fit_relation
+from interp.lens.logit_lens import LogitLens
+from interp.lens.patch import Patch
+from interp.lens.prompt import Prompt, prompt_at
+from interp.lens.relations import Relation, open_relations
+from interp.lens.stream import EMBEDDING, Vectors, read_stream, stream_site
+from interp.subject import Subject, load
+from interp.track.run import Run
+from interp.track.step import Step
+
+LEAST = 4  # samples to choose on and to report on, together
+LRE, WRONG = "linear relation", "another relation's"
+Share = tuple[float, float, float, int]
+Number = float | np.floating[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Some samples as prompts at their subjects' last tokens, with what stands there and at the end."""
+
+    prompts: tuple[Prompt, ...]
+    answers: Answers
+    objects: tuple[str, ...]
+    subjects: Vectors
+    ends: Vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A relation with its maps by layer, and the samples that they were chosen and are reported on."""
+
+    relation: Relation
+    maps: Mapping[int, LinearRelation]
+    choose: Samples
+    report: Samples
+
+
+class LinearRelations:
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        self.config, self.steps = config, run
+        self.subject: Subject = load(**config.subject.model_dump())
+        self.last = self.subject.n_layers - 1
+        self.layers = config.layers or tuple(range(EMBEDDING, self.last))
+        self.relations = open_relations(config.relations, self.subject)
+        self.lens = LogitLens(self.subject)
+        for relation in self.relations:  # before anything is fitted
+            for name, _ in relation.samples[: config.most]:
+                prompt_at(self.subject, relation.ask(name), name)
+
+    def run(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        self.steps.step("relations", self.measure)
+        write_report(self.steps, lambda: LinearRelationsPage(self.steps, self.subject, self.config))
+
+    def measure(self, step: Step) -> None:
+        """Every relation: faithfulness against baselines, and causal edits against controls."""
+        with step.progress.task("fitting", total=len(self.relations), unit="relations") as advance:
+            fitted: list[Fitted] = []
+            for relation in self.relations:
+                fitted.append(self._fitted(relation))
+                advance()
+        faithful, profiles, edits = [], [], []
+        with step.progress.task("measuring", total=len(fitted), unit="relations") as advance:
+            for place, one in enumerate(fitted):
+                another = fitted[(place + 1) % len(fitted)]
+                rows, profile = self._faithfulness(one, another if len(fitted) > 1 else None)
+                faithful += rows
+                profiles += profile
+                edits += self._edits(one, Random(f"{one.relation.name} {self.config.seed}"))
+                advance()
+        ends = ["right", "right_low", "right_high", "n"]
+        table = pd.DataFrame(faithful, columns=["relation", "method", "layer", "beta", *ends])
+        step.table("faithfulness", table)
+        step.table(
+            "faithfulness_by_layer", pd.DataFrame(profiles, columns=["relation", "method", "layer", *ends])
+        )
+        changed = pd.DataFrame(edits, columns=["relation", "edit", "layer", "rank", *ends])
+        step.table("edits", changed)
+        for frame, key in ((table, "method"), (changed, "edit")):
+            for name, own in frame.groupby(key, sort=False):
+                step.metric(str(name), own["right"].mean(), headline=name in (LRE, "low-rank inverse"))
+
+    def _fitted(self, relation: Relation) -> Fitted:
+        """The relation's maps, from samples that the model knows."""
+        samples = list(relation.samples)
+        Random(f"{relation.name} {self.config.seed}").shuffle(samples)
+        samples = samples[: self.config.most]
+        shown = samples[: self.config.shown]
+        answers = Answers.of(self.subject, [answer for _, answer in samples])
+        prompts = [self._prompt(relation, name, shown) for name, _ in samples]
+        right = answers.right(self.subject, prompts)
+        known = np.flatnonzero(right).tolist()
+        examples, rest = known[: self.config.examples], known[self.config.examples :]
+        if len(rest) < LEAST:
+            raise UserError(
+                f"the model answers {len(known)} of {len(samples)} samples rightly, too few to fit on "
+                f"{self.config.examples} and to hold that against others",
+                f"relation {relation.name}",
+                "leave the relation out, or fit on fewer examples",
+            )
+        made = [prompts[place] for place in examples]
+        maps = {layer: fit_relation(self.subject, made, layer) for layer in self.layers}
+        half = len(rest) // 2
+        parts = [self._samples(prompts, answers, samples, places) for places in (rest[:half], rest[half:])]
+        return Fitted(relation, maps, *parts)
+
+    def _prompt(self, relation: Relation, name: str, shown: Sequence[tuple[str, str]]) -> Prompt:
+        return prompt_at(self.subject, relation.ask(name, shown), name)
+
+    def _samples(
+        self,
+        prompts: Sequence[Prompt],
+        answers: Answers,
+        samples: Sequence[tuple[str, str]],
+        places: Sequence[int],
+    ) -> Samples:
+        own = [prompts[place] for place in places]
+        return Samples(
+            tuple(own),
+            answers.of_items(places),
+            tuple(samples[place][1] for place in places),
+            read_stream(self.subject, own),
+            read_stream(self.subject, [prompt.at(-1) for prompt in own]),
+        )
+
+    def _faithfulness(self, one: Fitted, another: Fitted | None) -> tuple[list[Any], list[Any]]:
+        """Of held-out subjects, the share whose object a method names; layer and beta chosen on others."""
+        rows, profile = [], []
+        for method, ways in self._methods(one, another).items():
+            scored = {way: self._named(found(one.choose), one.choose).mean() for way, found in ways.items()}
+            layer, beta = _steadiest(scored)
+            share = _share(self._named(ways[layer, beta](one.report), one.report))
+            rows.append((one.relation.name, method, layer, beta, *share))
+            for at in dict.fromkeys(layer for layer, _ in ways):
+                best = max((way for way in ways if way[0] == at), key=lambda way: scored[way])
+                found = _share(self._named(ways[best](one.report), one.report))
+                profile.append((one.relation.name, method, at, *found))
+        return rows, profile
+
+    def _methods(self, one: Fitted, another: Fitted | None) -> dict[str, dict[tuple[int, float], Any]]:
+        """For every method, what it predicts behind the last layer, by layer and beta."""
+        shift = {layer: self._shift(one.choose, layer) for layer in self.layers}
+        methods: dict[str, dict[tuple[int, float], Any]] = {
+            LRE: {
+                (layer, beta): _Apply(replace(one.maps[layer], beta=beta))
+                for layer in self.layers
+                for beta in self.config.betas
+            },
+            "translation": {(n, 1.0): _Shift(n, shift[n]) for n in self.layers},
+            "identity": {(n, 1.0): _Shift(n, torch.zeros(self.subject.d_model)) for n in self.layers},
+            "logit lens at the last token": {(n, 1.0): _AtEnd(n) for n in self.layers},
+        }
+        if another is not None:
+            methods[WRONG] = {
+                (layer, beta): _Apply(replace(another.maps[layer], beta=beta))
+                for layer in self.layers
+                for beta in self.config.betas
+            }
+        return methods
+
+    def _shift(self, samples: Samples, layer: int) -> Float[Tensor, " d_model"]:
+        mean: Tensor = (samples.ends[self.last] - samples.subjects[layer]).mean(0)
+        return mean
+
+    def _named(self, predicted: Float[Tensor, "item d_model"], samples: Samples) -> Bool[np.ndarray, " item"]:
+        """Whether the likeliest word of what is predicted begins the object."""
+        with torch.no_grad():
+            top = self.lens.logits(predicted, stream_site(self.last)).argmax(-1).tolist()
+        found = [token in first for token, first in zip(top, samples.answers.first, strict=True)]
+        return np.array(found, dtype=bool)
+
+    def _edits(self, one: Fitted, random: Random) -> list[Any]:
+        """Objects turned into another sample's, by the inverse and by controls; chosen on the first half."""
+        to_choose, wanted = _targets(one.choose.objects, random), _targets(one.report.objects, random)
+        if to_choose is None or wanted is None:
+            return []
+        scored = {}
+        for layer in self.layers:
+            for rank in self.config.ranks:
+                if rank <= self.subject.d_model:
+                    edited = self._inverse(one, one.choose, to_choose, layer, rank)
+                    scored[layer, rank] = self._turned(one.choose, to_choose, layer, edited).mean()
+        layer, rank = _steadiest(scored)
+        report, rows = one.report, []
+        edited = self._inverse(one, report, wanted, layer, rank)
+        own = report.subjects[layer]
+        moved = (edited - own).norm(dim=-1, keepdim=True)
+        generator = torch.Generator().manual_seed(self.config.seed)
+        direction = torch.nn.functional.normalize(torch.randn(own.shape, generator=generator), dim=-1)
+        ways = {
+            "low-rank inverse": edited,
+            "random direction of its size": own + moved * direction,
+            "the other subject itself": own[wanted],
+            "unchanged": own,
+        }
+        for name, vectors in ways.items():
+            share = _share(self._turned(report, wanted, layer, vectors))
+            rows.append(
+                (one.relation.name, name, layer, rank if name == "low-rank inverse" else None, *share)
+            )
+        return rows
+
+    def _inverse(
+        self, one: Fitted, samples: Samples, wanted: Sequence[int], layer: int, rank: int
+    ) -> Float[Tensor, "item d_model"]:
+        ends = samples.ends[self.last]
+        return one.maps[layer].edited(samples.subjects[layer], ends[list(wanted)], ends, rank)
+
+    def _turned(
+        self, samples: Samples, wanted: Sequence[int], layer: int, vectors: Float[Tensor, "item d_model"]
+    ) -> Bool[np.ndarray, " item"]:
+        """Whether the model answers with the other object once the subject's activation is replaced."""
+        answers = samples.answers.of_items(wanted)
+        return answers.right(self.subject, samples.prompts, Patch(stream_site(layer), vectors))
+
+
+@dataclass(frozen=True, eq=False)
+class _Apply:
+    """The object by a relation."""
+
+    relation: LinearRelation
+
+    def __call__(self, samples: Samples) -> Float[Tensor, "item d_model"]:
+        return self.relation(samples.subjects[self.relation.layer])
+
+
+@dataclass(frozen=True, eq=False)
+class _Shift:
+    """The subject's activation and a vector."""
+
+    layer: int
+    vector: Float[Tensor, " d_model"]
+
+    def __call__(self, samples: Samples) -> Float[Tensor, "item d_model"]:
+        return samples.subjects[self.layer] + self.vector
+
+
+@dataclass(frozen=True)
+class _AtEnd:
+    """What stands at the prompt's last token behind the same layer."""
+
+    layer: int
+
+    def __call__(self, samples: Samples) -> Float[Tensor, "item d_model"]:
+        return samples.ends[self.layer]
+
+
+def _steadiest(scored: Mapping[tuple[int, Any], Number]) -> tuple[int, Any]:
+    """The layer and setting with the best score; of equals, that of the layer that does best on average."""
+    mean = {
+        layer: np.mean([score for (own, _), score in scored.items() if own == layer]) for layer, _ in scored
+    }
+    return max(scored, key=lambda way: (scored[way], mean[way[0]]))
+
+
+def _targets(objects: Sequence[str], random: Random) -> list[int] | None:
+    """For each sample another with another object; None if all have the same."""
+    found = []
+    for own in objects:
+        fitting = [place for place, other in enumerate(objects) if other != own]
+        if not fitting:
+            return None
+        found.append(random.choice(fitting))
+    return found
+
+
+def _share(right: Iterable[bool]) -> Share:
+    values = list(right)
+    return (*share_interval(sum(map(int, values)), len(values)), len(values))

@@ -1,0 +1,58 @@
+"""Linear relations: is the way from a subject to its object an affine map, and can it be walked backwards?"""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from experiments._lens_config import LensConfig, check_subject, check_world
+from interp.lens.relations import RelationSource, WorldRelations, check_relations
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class Config(LensConfig):
+    """Which relations, and what is tried."""
+
+    relations: RelationSource = WorldRelations()
+    """Subjects, objects, and the sentences that ask for one by the other."""
+    examples: int = Field(8, ge=1)
+    """Samples whose Jacobians are averaged."""
+    shown: int = Field(0, ge=0)
+    """Of these, how many are shown before each question (the paper shows all others)."""
+    layers: tuple[int, ...] | None = None
+    """Layers that the subject is read behind; the embedding (-1) and all but the last if left out."""
+    betas: tuple[float, ...] = Field((0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0), min_length=1)
+    """Factors of the linear part."""
+    ranks: tuple[int, ...] = Field((2, 4, 8, 16, 32, 64), min_length=1)
+    """Ranks of the inverse by which objects are changed."""
+    most: int = Field(60, ge=8)
+    """At most so many samples of a relation."""
+
+
+def check(config: Config) -> None:
+    """Finds a missing model, file, relation or layer before anything is written."""
+    info = check_subject(config)
+    check_world(config, isinstance(config.relations, WorldRelations), "relations.kind")
+    check_relations(config.relations)
+    check_layers(config.layers, info.n_layers)
+
+
+def check_layers(layers: tuple[int, ...] | None, n_layers: int) -> None:
+    """Raises UserError for a layer that does not exist, or the last, behind which nothing is left."""
+    from interp.errors import UserError
+
+    wrong = [layer for layer in layers or () if not -1 <= layer < n_layers - 1]
+    if wrong or layers == ():
+        raise UserError(
+            f"layer {wrong[0]} cannot be a subject's" if wrong else "there is no layer",
+            "layers",
+            f"use -1 (the embedding) to {n_layers - 2}",
+        )
+
+
+def run(config: Config, run: "Run") -> None:
+    """Fits, holds against held-out subjects and baselines, and changes objects by the inverse."""
+    from experiments._linear_relations import LinearRelations
+
+    LinearRelations(config, run).run()
