@@ -1,4 +1,4 @@
-"""Entropy and divergence of distributions over tokens, from logits and one normaliser."""
+"""Entropy and divergence of distributions over tokens, from logits and one exponential of each."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,20 +10,25 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class LogProbabilities:
-    """Logits with their normaliser: what entropies and divergences are made of without a second softmax."""
+    """Logits and what a softmax is made of: probability = weight / total = exp(logit - normaliser)."""
 
     logits: Float[Tensor, "*batch d_vocab"]
+    weight: Float[Tensor, "*batch d_vocab"]
+    total: Float[Tensor, "*batch"]
     normaliser: Float[Tensor, "*batch"]
 
     @classmethod
     def of(cls, logits: Float[Tensor, "*batch d_vocab"]) -> "LogProbabilities":
         """Of these logits."""
-        return cls(logits, logits.logsumexp(-1))
+        peak = logits.detach().amax(-1, keepdim=True)
+        weight = (logits - peak).exp_()
+        total = weight.sum(-1)
+        return cls(logits, weight, total, peak[..., 0] + total.log())
 
     @cached_property
     def probability(self) -> Float[Tensor, "*batch d_vocab"]:
         """The probabilities."""
-        return (self.logits - self.normaliser[..., None]).exp()
+        return self.weight / self.total[..., None]
 
     @cached_property
     def entropy(self) -> Float[Tensor, "*batch"]:
@@ -32,7 +37,8 @@ class LogProbabilities:
 
     def cross_entropy(self, other: "LogProbabilities") -> Float[Tensor, "*batch"]:
         """- sum p log q in nats, q the other's probabilities; with itself the entropy."""
-        found: Tensor = other.normaliser - torch.linalg.vecdot(self.probability, other.logits)
+        expected = torch.linalg.vecdot(self.weight, other.logits) / self.total
+        found: Tensor = other.normaliser - expected
         return found
 
     def kl(self, other: "LogProbabilities") -> Float[Tensor, "*batch"]:

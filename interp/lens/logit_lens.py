@@ -15,6 +15,12 @@ class Lens(Protocol):
     name: str
     subject: Subject
 
+    def translated(
+        self, activation: Float[Tensor, "*batch d_model"], site: Site
+    ) -> Float[Tensor, "*batch d_model"]:
+        """What is read in its place by the final norm and the unembedding."""
+        ...
+
     def logits(
         self, activation: Float[Tensor, "*batch d_model"], site: Site
     ) -> Float[Tensor, "*batch d_vocab"]:
@@ -29,6 +35,12 @@ class LogitLens:
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
+
+    def translated(
+        self, activation: Float[Tensor, "*batch d_model"], site: Site
+    ) -> Float[Tensor, "*batch d_model"]:
+        """The activation itself."""
+        return activation
 
     def logits(
         self, activation: Float[Tensor, "*batch d_model"], site: Site

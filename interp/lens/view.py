@@ -1,6 +1,6 @@
 """What a lens sees in a text: at every site and position the likeliest tokens, ranks, entropy, and KL."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -10,10 +10,12 @@ from torch import Tensor
 
 from interp.errors import UserError
 from interp.lens.distribution import LogProbabilities
-from interp.lens.logit_lens import Lens
+from interp.lens.logit_lens import Lens, LogitLens
 from interp.lens.stream import layer_of, stream
 from interp.subject.site import RESIDUAL_KINDS, Site
 from interp.subject.subject import Subject
+
+LOGITS_AT_ONCE = 1 << 22  # 16 MiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +93,16 @@ def look(
     tokens, _ = subject.pad([ids])
     output = Site("resid_post", subject.n_layers - 1)
     read = subject.read(tokens, list(dict.fromkeys([*sites, output])))
+    end = LogitLens(subject)
     with torch.inference_mode():
-        final = LogProbabilities.of(lens.subject.unembed(lens.subject.final_norm(read[output][0])).float())
-        seen = [_seen(lens.logits(read[site][0], site), final, wanted, k) for site in sites]
+        final = LogProbabilities.of(end.logits(read[output], output))
+        seen = {output: _seen(final, final, wanted, k)}
+        for group in _groups([site for site in sites if site != output], final.logits.numel()):
+            moved = torch.cat([lens.translated(read[site], site) for site in group])
+            found = _seen(LogProbabilities.of(end.logits(moved, output)), final, wanted, k)
+            seen |= {site: tuple(part[n : n + 1] for part in found) for n, site in enumerate(group)}
     top, top_probability, entropy, kl, probability, rank = (
-        torch.stack(column).cpu() for column in zip(*seen, strict=True)
+        torch.cat([seen[site][part] for site in sites]).cpu() for part in range(6)
     )
     return LensView(
         lens.name,
@@ -112,20 +119,28 @@ def look(
     )
 
 
+def _groups(sites: Sequence[Site], logits_each: int) -> Iterator[Sequence[Site]]:
+    """Sites whose logits fit into `LOGITS_AT_ONCE`, one at the least: fewer, larger products are faster."""
+    step = max(1, LOGITS_AT_ONCE // logits_each)
+    for start in range(0, len(sites), step):
+        yield sites[start : start + step]
+
+
 def _seen(
-    logits: Float[Tensor, "pos d_vocab"], output: LogProbabilities, targets: tuple[int, ...], k: int
+    lens: LogProbabilities, output: LogProbabilities, targets: tuple[int, ...], k: int
 ) -> tuple[Tensor, ...]:
     """Likeliest tokens, their probabilities, entropy, KL, and the targets' probabilities and ranks."""
-    lens = LogProbabilities.of(logits)
+    logits = lens.logits
     best = logits.topk(min(k, logits.shape[-1]), dim=-1)
-    own = logits[:, list(targets)]
-    ranks = [(logits > own[:, place, None]).sum(-1) for place in range(len(targets))]
-    rank = torch.stack(ranks, -1) if ranks else torch.zeros(len(logits), 0, dtype=torch.long)
+    own = logits[..., list(targets)]
+    # counted in 32 bits, which is twice as fast as torch's default
+    ranks = [(logits > own[..., place, None]).sum(-1, dtype=torch.int32) for place in range(len(targets))]
+    none = torch.zeros(*logits.shape[:-1], 0, dtype=torch.int32, device=logits.device)
     return (
         best.indices,
-        (best.values - lens.normaliser[:, None]).exp(),
+        (best.values - lens.normaliser[..., None]).exp(),
         lens.entropy,
         output.kl(lens),
-        lens.probability[:, list(targets)],
-        rank,
+        (own - lens.normaliser[..., None]).exp(),
+        torch.stack(ranks, -1) if ranks else none,
     )
