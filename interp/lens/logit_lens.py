@@ -1,6 +1,6 @@
 """The logit lens (nostalgebraist 2020): what the final norm and the unembedding make of an activation."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +9,7 @@ from interp.subject.site import Site
 from interp.subject.subject import Subject
 
 
+@runtime_checkable
 class Lens(Protocol):
     """A way to read an activation as a distribution over next tokens."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -25,6 +25,7 @@ class RowsInPlace:
     columns: Int[Tensor, " row"]
 
 
+@runtime_checkable
 class Change(Protocol):
     """What is done to prompts, one of them at a place of its own."""
 

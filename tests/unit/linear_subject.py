@@ -37,8 +37,9 @@ class LinearBackend(nn.Module):
         self.embed = weight(subject.d_vocab, subject.d_model)
         self.inner = nn.ParameterList([weight(subject.d_model, d_mlp) for _ in layers])
         self.outer = nn.ParameterList([weight(d_mlp, subject.d_model) for _ in layers])
-        self.unembed = weight(subject.d_model, subject.d_vocab)
+        self.to_logits = weight(subject.d_model, subject.d_vocab)
         sites = [Site(kind, layer) for kind in ("mlp_post", "resid_post") for layer in layers]
+        sites.append(Site("resid_pre", 0))
         self.last = HookPoint()
         self.points = {str(site): HookPoint() for site in sites}
 
@@ -49,18 +50,21 @@ class LinearBackend(nn.Module):
     def attached(self, site: Site, function: Hook) -> AbstractContextManager[None]:
         return attached(self.points[str(site)], function)
 
+    def attached_to_scores(self, layer: int, function: Hook) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
         return attached(self.last, function)
 
     def forward(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
         real = torch.ones_like(tokens) if attention_mask is None else attention_mask
         counted = real.cumsum(1).clamp(min=1)[..., None]
-        resid = self.embed[tokens] * real[..., None]
+        resid = self.points["resid_pre.0"](self.embed[tokens] * real[..., None])
         for layer, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
             mean = (resid * real[..., None]).cumsum(1) / counted
             neurons = self.points[f"mlp_post.{layer}"](mean @ inner)
             resid = self.points[f"resid_post.{layer}"](resid + neurons @ outer)
-        return self.last(resid) @ self.unembed
+        return self.last(resid) @ self.to_logits
 
     def extend(self, tokens: Tensor, attention_mask: Tensor, cache: Any | None) -> tuple[Tensor, Any]:
         raise NotImplementedError
@@ -75,10 +79,13 @@ class LinearBackend(nn.Module):
         return self.outer[layer]
 
     def unembedding(self) -> Tensor:
-        return self.unembed
+        return self.to_logits
 
     def final_norm(self, resid: Tensor) -> Tensor:
         return resid
+
+    def unembed(self, normed: Tensor) -> Tensor:
+        return normed @ self.to_logits
 
 
 def linear_subject() -> Subject:

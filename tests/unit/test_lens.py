@@ -1,0 +1,218 @@
+"""Lenses: closed forms of what they read, the tuned lens on held-out text, prompts and their positions."""
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+import interp
+from interp.errors import UserError
+from interp.lens.distribution import LogProbabilities
+from interp.lens.divergence import divergence
+from interp.lens.halves import split_halves
+from interp.lens.logit_lens import LogitLens
+from interp.lens.page import lens_figure, lens_page
+from interp.lens.prompt import Prompt, check_ordinary, prompt_at, span_positions
+from interp.lens.readout import readout, summary
+from interp.lens.stream import EMBEDDING, layer_of, read_stream, stream
+from interp.lens.tuned_lens import TunedLens, train_tuned_lens
+from interp.lens.tuned_lens_file import load_tuned_lens, save_tuned_lens
+from interp.lens.view import look
+from interp.subject import Site, Subject
+from tests.parity.subject_folders import save_model
+
+TEXT = "the capital of france , as we know , is"
+
+
+@pytest.fixture(scope="module")
+def world() -> Subject:
+    return interp.load("world", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def bytewise(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A model whose tokens are bytes."""
+    return interp.load(save_model("llama", tmp_path_factory.mktemp("llama")), device="cpu")
+
+
+def test_entropy_and_divergence_are_those_of_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, other = (30 * torch.randn(4, 5, 50, generator=generator, dtype=torch.double) for _ in range(2))
+    p, q = (torch.distributions.Categorical(logits=logits) for logits in (one, other))
+    ours, theirs = LogProbabilities.of(one), LogProbabilities.of(other)
+    assert torch.allclose(ours.entropy, p.entropy())
+    assert torch.allclose(ours.probability, p.probs)
+    assert torch.allclose(ours.kl(theirs), torch.distributions.kl_divergence(p, q))
+
+
+def test_a_view_has_ranks_and_probabilities_of_every_site(world: Subject) -> None:
+    sites = [Site("resid_pre", 0), Site("attn_out", 3), Site("mlp_out", 5), Site("resid_post", 6)]
+    view = look(LogitLens(world), TEXT, sites, ["paris", 12], k=3)
+    tokens = world.to_tokens(TEXT)
+    read, paris = world.read(tokens, sites), world.single_token("paris")
+    output = world.logits(tokens)[0].double().log_softmax(-1)
+    for row, site in enumerate(sites):
+        own = world.unembed(world.final_norm(read[site]))[0].double().log_softmax(-1)
+        order = own.argsort(-1, descending=True)
+        assert torch.equal(view.rank[row, :, 0], (order == paris).int().argmax(-1).int())
+        assert torch.allclose(view.probability[row, :, 1].double(), own[:, 12].exp(), atol=1e-6)
+        kl = (output.exp() * (output - own)).sum(-1)
+        assert torch.allclose(view.kl[row].double(), kl, atol=1e-3)
+    frame = view.frame()
+    assert len(frame) == len(sites) * tokens.shape[1]
+    last = frame[(frame["site"] == "resid_post.6") & (frame["position"] == tokens.shape[1] - 1)]
+    assert last["top"].item() == "paris" and last["rank of paris"].item() == 0
+
+
+def test_many_sites_at_once_read_as_each_alone(world: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = look(LogitLens(world), TEXT)
+    monkeypatch.setattr("interp.lens.view.LOGITS_AT_ONCE", 1)
+    alone = look(LogitLens(world), TEXT)
+    assert torch.allclose(together.kl, alone.kl, atol=1e-4) and torch.equal(together.top, alone.top)
+
+
+def test_the_stream_runs_from_the_embedding_to_the_last_layer(world: Subject) -> None:
+    sites = stream(world)
+    assert list(sites) == list(range(EMBEDDING, world.n_layers))
+    assert [layer_of(site) for site in sites.values()] == list(sites)
+    read = read_stream(world, [prompt_at(world, TEXT, "france"), prompt_at(world, "near spain")])
+    whole = world.read(world.to_tokens(TEXT), list(sites.values()))
+    position = 1 + TEXT.split().index("france")
+    for layer, site in sites.items():
+        assert torch.allclose(read[layer][0], whole[site][0, position], atol=1e-5)
+
+
+def test_a_tuned_lens_begins_as_the_logit_lens_and_comes_nearer_to_the_output(
+    world: Subject, tmp_path: Path
+) -> None:
+    corpus = interp.WorldCorpus(seed=1, n_documents=600)
+    start, plain = TunedLens(world), LogitLens(world)
+    activation = torch.randn(3, world.d_model)
+    for site in stream(world).values():
+        assert torch.equal(start.logits(activation, site), plain.logits(activation, site))
+    lens = train_tuned_lens(world, corpus, steps=60, tokens_per_step=512)
+    found = divergence([plain, lens], corpus, 60).groupby(["lens", "layer"])["kl"].mean()
+    for layer in range(EMBEDDING, world.n_layers - 1):
+        assert found["tuned lens", layer] < found["logit lens", layer]
+    last = world.n_layers - 1
+    assert abs(found["tuned lens", last]) < 1e-4 and abs(found["logit lens", last]) < 1e-4
+    file = save_tuned_lens(tmp_path / "lens.safetensors", lens)
+    again = load_tuned_lens(file, world)
+    site = Site("resid_post", 2)
+    assert torch.equal(again.logits(activation, site), lens.logits(activation, site))
+    with pytest.raises(UserError, match="not trained at attn_out"):
+        lens.logits(activation, Site("attn_out", 1))
+
+
+def test_a_tuned_lens_of_another_model_is_refused(
+    world: Subject, bytewise: Subject, tmp_path: Path
+) -> None:
+    file = save_tuned_lens(tmp_path / "lens.safetensors", TunedLens(bytewise))
+    with pytest.raises(UserError, match="fits world"):
+        load_tuned_lens(file, world)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_tuned_lens(tmp_path / "none.safetensors", world)
+
+
+def test_a_readout_adds_up_spellings_and_takes_their_best_rank(world: Subject) -> None:
+    prompts = [prompt_at(world, "the capital of france is"), prompt_at(world, "the capital of spain is")]
+    paris, madrid = (world.single_token(word) for word in ("paris", "madrid"))
+    words = {"both": [frozenset({paris, madrid})] * 2, "paris": [frozenset({paris})] * 2}
+    found = readout(LogitLens(world), read_stream(world, prompts), words)
+    last = found[found["layer"] == world.n_layers - 1].set_index(["word", "item"])
+    assert last.loc[("both", 0), "rank"] == 0 and last.loc[("both", 1), "rank"] == 0
+    assert last.loc[("paris", 0), "rank"] == 0 and last.loc[("paris", 1), "rank"] > 0
+    assert last.loc[("both", 1), "probability"] > 0.9
+    table = summary(found.assign(place="last"), ["place"], 0)
+    row = table[(table["layer"] == world.n_layers - 1) & (table["word"] == "paris")]
+    assert row["top"].item() == 0.5 and row["top_low"].item() < 0.5 < row["top_high"].item()
+
+
+def test_halves_are_halves_of_every_group() -> None:
+    groups = ["a"] * 7 + ["b"] * 4
+    first, second = split_halves(groups, 0)
+    assert sorted(first + second) == list(range(11))
+    assert [sum(groups[i] == g for i in first) for g in "ab"] == [3, 2]
+    assert split_halves(groups, 1) != (first, second)
+    with pytest.raises(UserError, match="too few"):
+        split_halves(["a", "b"], 0)
+
+
+class TestPrompts:
+    """Where a span stands, in words, in bytes, under padding; and what is refused."""
+
+    def test_the_last_token_of_the_last_occurrence(self, world: Subject) -> None:
+        text = "near paris , the country of paris is"
+        assert world.token_strings([prompt_at(world, text, "paris").tokens[-2]]) == ["paris"]
+        assert prompt_at(world, text, "paris").position == -2
+        assert prompt_at(world, text, "paris", "first").position == -7
+        assert prompt_at(world, text).position == -1
+
+    def test_spans_of_several_tokens(self, bytewise: Subject) -> None:
+        found = span_positions(bytewise, "a bcd e", "bcd")
+        assert found == [-5, -4, -3]
+        assert span_positions(bytewise, "ab ab", "ab", "first") == [-5, -4]
+
+    def test_a_span_that_is_not_there_shows_the_tokens(self, world: Subject) -> None:
+        with pytest.raises(UserError, match=r"\[the\] \[capital\]") as caught:
+            prompt_at(world, TEXT, "spain")
+        assert "'spain'" in str(caught.value)
+
+    def test_a_token_that_goes_on_behind_the_span(self, world: Subject) -> None:
+        with pytest.raises(UserError, match="goes on behind it"):
+            prompt_at(world, TEXT, "fran")
+
+    def test_too_long_a_prompt(self, world: Subject) -> None:
+        with pytest.raises(UserError, match="do not fit the context"):
+            prompt_at(world, "the " * 400)
+
+    def test_special_tokens_and_positions_outside(self, world: Subject) -> None:
+        special = min(world.special_ids)
+        with pytest.raises(UserError, match="special token"):
+            check_ordinary(world, Prompt((special, 20), -2))
+        with pytest.raises(UserError, match="not in a prompt of 2 tokens"):
+            check_ordinary(world, Prompt((20, 21), -3))
+
+    def test_a_target_that_is_not_one_token_and_a_site_outside_the_stream(self, world: Subject) -> None:
+        with pytest.raises(UserError, match="does not know the word"):
+            look(LogitLens(world), TEXT, targets=["atlantis"])
+        with pytest.raises(UserError, match="not in the residual stream"):
+            look(LogitLens(world), TEXT, [Site("mlp_post", 0)])
+
+
+def test_the_page_holds_every_view_and_nothing_that_runs(world: Subject) -> None:
+    views = [look(LogitLens(world), TEXT, targets=["paris"], k=2), look(TunedLens(world), TEXT, k=2)]
+    views.append(look(LogitLens(world), "near spain", [Site("mlp_out", 1)], k=2))
+    page = lens_page(views, "</title><script>alert(1)</script>")
+    assert "<script>alert" not in page and "http://" not in page.replace("http://www.w3.org", "")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])  # type: ignore[index]
+    assert [len(text["grids"]) for text in data] == [2, 1]
+    grid = data[0]["grids"][0]
+    assert grid["rows"] == ["emb", *map(str, range(world.n_layers))]
+    assert grid["tokens"][-1][-1][0] == "paris"
+    assert grid["targets"][0] == {
+        "word": "paris",
+        "probability": grid["targets"][0]["probability"],
+        "rank": views[0].rank[..., 0].tolist(),
+    }
+    with pytest.raises(UserError, match="no view"):
+        lens_page([])
+
+
+def test_words_cannot_end_the_page_s_data(bytewise: Subject) -> None:
+    page = lens_page([look(LogitLens(bytewise), "</script><script>alert(1)</script>", k=1)])
+    assert "<script>alert" not in page
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])  # type: ignore[index]
+    assert "".join(data[0]["tokens"]).endswith("</script><script>alert(1)</script>")
+
+
+def test_the_figure_is_a_grid_of_layers_and_tokens(world: Subject) -> None:
+    draw = lens_figure(look(LogitLens(world), TEXT, k=1))
+    for width in (900, 350):
+        root = ElementTree.fromstring(draw(width, standalone=True))
+        titles = [e.text or "" for e in root.iter("{http://www.w3.org/2000/svg}title")]
+        assert len(titles) >= world.n_layers + 1
+        assert any(title.startswith("7, is: paris") for title in titles) or width < 900
