@@ -31,7 +31,7 @@ class Affine:
 
 
 def fit_affine(
-    source: Float[Tensor, "n source"], target: Float[Tensor, "n target"], ridge: float = RIDGE
+    source: Float[Tensor, "n source"], target: Float[Tensor, "n_targets target"], ridge: float = RIDGE
 ) -> Affine:
     """The least-squares map with a bias, in double precision; `ridge` is in units of the inputs' mean
     variance.

@@ -1,4 +1,4 @@
-"""The lenses against TransformerLens' own cache helpers, and against the model's logits, on every architecture."""
+"""Lenses against TransformerLens' own cache helpers and the model's logits, on every architecture."""
 
 from pathlib import Path
 
@@ -86,7 +86,9 @@ def test_the_lens_is_that_of_transformer_lens(folder: Path | str) -> None:
     _, cache = subject.model.run_with_cache(tokens)
     stacked, _ = cache.accumulated_resid(incl_mid=False, return_labels=True, apply_ln=False)
     view = look(LogitLens(subject), IDS, list(stream(subject).values()), k=4)
-    for row in range(subject.n_layers + 1):  # theirs begins with the first layer's input and ends with the output
+    for row in range(
+        subject.n_layers + 1
+    ):  # theirs begins with the first layer's input and ends with the output
         logits = subject.model.ln_final(stacked[row]) @ subject.model.W_U + subject.model.b_U
         cap = subject.model.cfg.output_logits_soft_cap
         logits = cap * torch.tanh(logits / cap) if cap > 0 else logits

@@ -107,9 +107,7 @@ def test_a_tuned_lens_begins_as_the_logit_lens_and_comes_nearer_to_the_output(
         lens.logits(activation, Site("attn_out", 1))
 
 
-def test_a_tuned_lens_of_another_model_is_refused(
-    world: Subject, bytewise: Subject, tmp_path: Path
-) -> None:
+def test_a_tuned_lens_of_another_model_is_refused(world: Subject, bytewise: Subject, tmp_path: Path) -> None:
     file = save_tuned_lens(tmp_path / "lens.safetensors", TunedLens(bytewise))
     with pytest.raises(UserError, match="fits world"):
         load_tuned_lens(file, world)

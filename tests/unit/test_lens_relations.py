@@ -1,0 +1,266 @@
+"""Linear relations: Jacobians against torch's own, closed forms of map and inverse; items from files."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd.functional import jacobian
+
+import interp
+from interp.errors import UserError
+from interp.lens.answers import Answers
+from interp.lens.entities import EntityFile, WorldEntities, open_entities
+from interp.lens.hops import HopFile, WorldHops, open_hops, others
+from interp.lens.languages import (
+    TranslationFile,
+    WorldTranslations,
+    check_translations,
+    open_translations,
+)
+from interp.lens.linear_relation import LinearRelation, fit_relation, jacobians
+from interp.lens.patch import Patch
+from interp.lens.prompt import Prompt, prompt_at
+from interp.lens.relations import (
+    RelationFiles,
+    WorldRelations,
+    check_relations,
+    open_relations,
+    read_relation,
+    world_relation,
+)
+from interp.lens.scopes import Scopes, check_scopes, open_scopes
+from interp.lens.stream import EMBEDDING, read_stream, stream_site
+from interp.subject import Subject
+from tests.shared_data import shared_data
+from tests.unit.linear_subject import linear_subject
+
+ASKED = ("france", "spain", "germany", "italy", "japan")
+
+
+@pytest.fixture(scope="module", params=["hooked", "bridge"])
+def world(request: pytest.FixtureRequest) -> Subject:
+    return interp.load("world", backend=request.param, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def plain() -> Subject:
+    return interp.load("world", device="cpu")
+
+
+def prompts_of(subject: Subject, names: Sequence[str]) -> list[Prompt]:
+    """Of different lengths, so that a batch is padded."""
+    ends = [" is", " , as we know , is"]
+    return [prompt_at(subject, f"the capital of {name}{ends[i % 2]}", name) for i, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("layer", [EMBEDDING, 3])
+def test_batched_jacobians_are_torch_s_own(world: Subject, layer: int) -> None:
+    prompts = prompts_of(world, ASKED)
+    weights, outputs, inputs = jacobians(world, prompts, layer, rows_per_batch=3)
+    for place in (0, 3):
+        prompt = prompts[place]
+        tokens, _ = world.pad([prompt.tokens])
+
+        def forward(vector: Tensor, tokens: Tensor = tokens, prompt: Prompt = prompt) -> Tensor:
+            ends: list[Tensor] = []
+
+            def put(activation: Tensor) -> Tensor:
+                column = torch.tensor([activation.shape[1] + prompt.position])
+                return activation.index_put((torch.tensor([0]), column), vector[None])
+
+            def keep(activation: Tensor) -> Tensor:
+                ends.append(activation[0, -1])
+                return activation
+
+            last = stream_site(world.n_layers - 1)
+            with world.edited({stream_site(layer): put, last: keep}):
+                world.logits(tokens)
+            return ends[0]
+
+        wanted = jacobian(forward, inputs[place])
+        assert isinstance(wanted, Tensor)
+        assert torch.allclose(weights[place], wanted, atol=1e-4)
+        assert torch.allclose(outputs[place], forward(inputs[place]), atol=1e-4)
+    read = read_stream(world, prompts)
+    assert torch.allclose(inputs, read[layer], atol=1e-5)
+    ends = read_stream(world, [prompt.at(-1) for prompt in prompts])
+    assert torch.allclose(outputs, ends[world.n_layers - 1], atol=1e-3)
+
+
+def test_in_a_linear_model_the_relation_is_exact() -> None:
+    subject = linear_subject()
+    prompts = [prompt_at(subject, f"the capital of {name} is", name) for name in ASKED]
+    relation = fit_relation(subject, prompts[:3], EMBEDDING)
+    own = read_stream(subject, prompts)[EMBEDDING]
+    ends = read_stream(subject, [prompt.at(-1) for prompt in prompts])[subject.n_layers - 1]
+    # at the embedding nothing but the subject's own token differs between these prompts
+    assert torch.allclose(relation(own), ends, atol=1e-3)
+
+
+def test_the_inverse_of_full_rank_turns_one_object_into_another() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(12, 12, generator=generator)
+    relation = LinearRelation(0, weight, torch.randn(12, generator=generator))
+    subjects, targets = (torch.randn(4, 12, generator=generator) for _ in range(2))
+    wanted, present = relation(targets), relation(subjects)
+    assert torch.allclose(relation.edited(subjects, wanted, present, 12), targets, atol=1e-3)
+    low = relation.inverse(3)
+    assert torch.linalg.matrix_rank(low) == 3
+    left, singular, right = torch.linalg.svd(weight)
+    best = (left[:, :3] * singular[:3]) @ right[:3]
+    assert torch.allclose(low, torch.linalg.pinv(best, rtol=1e-4), atol=1e-4)
+
+
+def test_beta_scales_the_linear_part_alone() -> None:
+    relation = LinearRelation(0, torch.eye(3), torch.ones(3), beta=2.0)
+    assert torch.equal(relation(torch.full((1, 3), 5.0)), torch.full((1, 3), 11.0))
+
+
+def test_an_edit_by_a_relation_changes_the_answer(world: Subject) -> None:
+    prompts = prompts_of(world, ASKED)
+    relation = fit_relation(world, prompts[:3], 1)
+    own = read_stream(world, prompts)[1]
+    ends = read_stream(world, [prompt.at(-1) for prompt in prompts])[world.n_layers - 1]
+    wanted = [1, 2, 3, 4, 0]
+    edited = relation.edited(own, ends[wanted], ends, 32)
+    capitals = dict(world_relation("capital").samples)
+    answers = Answers.of(world, [capitals[ASKED[place]] for place in wanted])
+    assert answers.right(world, prompts, Patch(stream_site(1), edited)).mean() >= 0.8
+    assert not answers.right(world, prompts).any()
+
+
+class TestRelationFiles:
+    """Relations from files and from the world, and what is refused."""
+
+    def test_every_published_file_is_read(self) -> None:
+        folder = shared_data("evandez+relations")
+        files = sorted((folder / "data").rglob("*.json"))
+        assert len(files) > 25
+        found = {file.stem: read_relation(file) for file in files}
+        for relation in found.values():
+            assert relation.samples and all(template.count("{}") == 1 for template in relation.templates)
+        assert not any("\\u" in word for r in found.values() for pair in r.samples for word in pair)
+        capitals = dict(found["country_capital_city"].samples)
+        assert "Brasília" in capitals.values()
+        assert found["country_capital_city"].kind == "factual"
+
+    def test_others_are_shown_and_never_itself(self) -> None:
+        relation = world_relation("capital")
+        text = relation.ask("france", [("spain", "madrid"), ("france", "paris")])
+        assert text == (
+            "the capital of spain , as we know , is madrid . the capital of france , as we know , is"
+        )
+
+    def test_what_is_no_relation(self, tmp_path: Path, plain: Subject) -> None:
+        file = tmp_path / "r.json"
+        for content, says in (
+            ("nothing", "holds no relation"),
+            ('{"name": "a", "prompt_templates": ["is"], "samples": []}', "not one"),
+            ('{"name": "a", "prompt_templates": [], "samples": []}', "no template or no sample"),
+        ):
+            file.write_text(content)
+            with pytest.raises(UserError, match=says):
+                read_relation(file)
+        with pytest.raises(UserError, match="holds no relation"):
+            check_relations(RelationFiles(paths=(tmp_path / "none.json",)))
+        with pytest.raises(UserError, match="no relation 'mayor'"):
+            check_relations(WorldRelations(relations=("mayor",)))
+        with pytest.raises(UserError, match="need not know"):
+            open_relations(WorldRelations(), interp.load("pydoc", device="cpu"))
+        file.write_text(json.dumps({
+            "name": "capital", "prompt_templates": ["the capital of {} is"],
+            "samples": [{"subject": "france", "object": "paris"}],
+        }))  # fmt: skip
+        (relation,) = open_relations(RelationFiles(paths=(file,), separator=" . "), plain)
+        assert relation.samples == (("france", "paris"),) and relation.separator == " . "
+
+
+class TestItems:
+    """Entities, two-hop questions and translations, from the world and from lines of JSON."""
+
+    def test_entities_of_the_world_are_none_that_the_prompts_name(self, plain: Subject) -> None:
+        scopes = open_scopes("world")
+        found = open_entities(WorldEntities(most=30), plain, scopes)
+        shown = set(f"{scopes.identity} {scopes.description}".split())
+        for entity in found:
+            assert plain.token_strings([entity.prompt.tokens[entity.prompt.position]])[0] not in shown
+            assert not set(entity.described[0].split()) & shown
+        groups = [entity.group for entity in found]
+        assert all(groups.count(group) <= 30 for group in groups)
+        bridge = next(entity for entity in found if entity.group == "bridge")
+        assert bridge.name != bridge.described
+
+    def test_entities_of_a_file(self, plain: Subject, tmp_path: Path) -> None:
+        file = tmp_path / "entities.jsonl"
+        scopes = open_scopes("world")
+        row = {"prompt": "near paris , we saw", "entity": "paris", "description": ["france"], "group": "city"}
+        file.write_text(json.dumps(row) + "\n\n")
+        (entity,) = open_entities(EntityFile(path=file), plain, scopes)
+        assert entity.prompt.position == -4 and entity.described == ("france",) and entity.group == "city"
+        for line, says in (("{", "not JSON"), ("[]", "no JSON object"), ("{}", "missing"), ("", "no entity")):
+            file.write_text(line)
+            with pytest.raises(UserError, match=says):
+                open_entities(EntityFile(path=file), plain, scopes)
+        file.write_text(json.dumps(row | {"entity": "rome"}))
+        with pytest.raises(UserError, match="does not hold 'rome'"):
+            open_entities(EntityFile(path=file), plain, scopes)
+
+    def test_two_hop_questions(self, plain: Subject, tmp_path: Path) -> None:
+        found = open_hops(WorldHops(), plain)
+        assert {q.group for q in found} >= {"spouse of performer", "capital of country"}
+        taken = others(found, range(50), 0)
+        for own, other in zip(found[:50], (found[place] for place in taken), strict=True):
+            assert own.group == other.group and own.bridge != other.bridge and own.answer != other.answer
+        file = tmp_path / "hops.jsonl"
+        row = {
+            "question": "the capital of the country of paris is", "entity": "paris", "bridge": "france",
+            "answer": ["paris"], "first": "the country of paris is", "second": "the capital of france is",
+        }  # fmt: skip
+        file.write_text(json.dumps(row))
+        (question,) = open_hops(HopFile(path=file), plain)
+        assert question.answer == ("paris",) and question.shortcuts == ()
+        with pytest.raises(UserError, match="no other question"):
+            others([question], [0], 0)
+        for changed, says in (({"answer": 3}, "no two-hop question"), ({"entity": "rome"}, "does not hold")):
+            file.write_text(json.dumps(row | changed))
+            with pytest.raises(UserError, match=says):
+                open_hops(HopFile(path=file), plain)
+        with pytest.raises(UserError, match="need not know"):
+            open_hops(WorldHops(), interp.load("pydoc", device="cpu"))
+
+    def test_translations(self, plain: Subject, tmp_path: Path) -> None:
+        found = open_translations(WorldTranslations(most=20), plain)
+        assert {item.group for item in found} == {"zorvic to tamric", "tamric to zorvic"}
+        item = found[0]
+        source = item.source.tokens[item.source.position]
+        assert source in item.words["zorvic"] and source not in item.words["english"]
+        file = tmp_path / "words.jsonl"
+        row = {"prompt": "zorvic : team ; it is :", "source": "team", "words": {"english": "team"}}
+        file.write_text(json.dumps(row))
+        (own,) = open_translations(TranslationFile(path=file), plain)
+        assert own.source.position == -5 and own.group == ""
+        other = row | {"words": {"zorvic": "pepeka"}}
+        file.write_text(f"{json.dumps(row)}\n{json.dumps(other)}")
+        with pytest.raises(UserError, match="same languages"):
+            open_translations(TranslationFile(path=file), plain)
+        with pytest.raises(UserError, match="no language 'latin'"):
+            check_translations(WorldTranslations(directions=(("latin", "zorvic"),)))
+
+    def test_target_prompts(self, plain: Subject) -> None:
+        scopes = open_scopes("world")
+        prompt = scopes.prompt(plain, scopes.identity)
+        assert plain.token_strings([prompt.tokens[prompt.position]]) == ["the"] and prompt.position == -4
+        assert scopes.prompt(plain, scopes.next_token).position == -1
+        assert open_scopes("published").identity.endswith("x ->")
+        own = Scopes(placeholder="the", identity="a ; the", description="none", next_token="the")
+        with pytest.raises(UserError, match=r"scopes\.description"):
+            check_scopes(own)
+        special = plain.token_strings([min(plain.special_ids)])[0]
+        with pytest.raises(UserError, match="special token"):
+            odd = Scopes(
+                placeholder=special, identity=f"a {special} :", description=special, next_token=special
+            )
+            odd.prompt(plain, odd.identity)
