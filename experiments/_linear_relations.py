@@ -110,7 +110,7 @@ class LinearRelations:
         answers = Answers.of(self.subject, [answer for _, answer in samples])
         prompts = [self._prompt(relation, name, shown) for name, _ in samples]
         right = answers.right(self.subject, prompts)
-        known = np.flatnonzero(right).tolist()
+        known = np.flatnonzero(right | (not self.config.known_only)).tolist()
         examples, rest = known[: self.config.examples], known[self.config.examples :]
         if len(rest) < LEAST:
             raise UserError(

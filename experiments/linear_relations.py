@@ -26,6 +26,8 @@ class Config(LensConfig):
     """Factors of the linear part."""
     ranks: tuple[int, ...] = Field((2, 4, 8, 16, 32, 64), min_length=1)
     """Ranks of the inverse by which objects are changed."""
+    known_only: bool = True
+    """Whether only samples count that the model answers rightly."""
     most: int = Field(60, ge=8)
     """At most so many samples of a relation."""
 

@@ -10,6 +10,7 @@ from interp.corpus.json_lines import json_lines
 from interp.errors import UserError
 from interp.lens.prompt import Prompt, check_ordinary, prompt_at
 from interp.lens.relations import FILLER
+from interp.lens.sample import evenly
 from interp.lens.scopes import Scopes
 from interp.organism.facts import facts
 from interp.subject.subject import Subject
@@ -93,7 +94,7 @@ def _of_world(group: str, most: int, subject: Subject, scopes: Scopes) -> list[E
         if shown.isdisjoint((*name.split(), *said.split(), *described[name].split())):
             text = f"{template.format(name)}{FILLER} is"
             found.append(Entity(prompt_at(subject, text, name), (said,), (described[name],), group))
-    return found[:: max(1, len(found) // most)][:most]
+    return evenly(found, most)
 
 
 def _read(path: Path, subject: Subject) -> list[Entity]:

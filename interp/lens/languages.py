@@ -14,6 +14,7 @@ from interp.corpus.json_lines import json_lines
 from interp.errors import UserError
 from interp.lens.answers import first_tokens
 from interp.lens.prompt import Prompt, prompt_at
+from interp.lens.sample import evenly
 from interp.organism.draft import read_templates
 from interp.organism.families.sentences import translation_slots
 from interp.organism.lexicon import lexicon
@@ -88,10 +89,9 @@ def open_translations(source: WorldTranslations | TranslationFile, subject: Subj
         )
     languages = lexicon().languages
     template = read_templates()["translation"]["word"].partition("*{answer}")[0].strip()
-    step = max(1, len(lexicon().content) // source.most)
     found = []
     for start, end in source.directions:
-        for word in lexicon().content[::step][: source.most]:
+        for word in evenly(lexicon().content, source.most):
             text = template.format(**translation_slots(word, start, end))
             words = {name: _first(subject, dictionary[word]) for name, dictionary in languages.items()}
             prompt = prompt_at(subject, text)

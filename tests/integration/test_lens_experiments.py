@@ -1,0 +1,222 @@
+"""The experiments on lenses on the bundled model, as a person runs them: its yardsticks, and bad input."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from click.testing import Result
+from typer.testing import CliRunner
+
+import interp
+from interp.cli import app
+from interp.organism.facts import facts
+from tests.rotated import rotated_world
+from tests.shared_data import shared_data
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def command(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def run(runs: Path, config: str, *overrides: str) -> dict[str, float]:
+    file = str(CONFIGS / f"{config}.yaml")
+    done = command("run", file, "--runs-dir", str(runs), "wandb.mode=disabled", *overrides)
+    assert done.exit_code == 0, done.output
+    page = (runs / config / "report.html").read_text()
+    assert "<script src" not in page and "<svg" in page
+    return json.loads((runs / config / "metrics.json").read_text())
+
+
+def table(runs: Path, config: str, name: str) -> pd.DataFrame:
+    return pd.read_parquet(runs / config / "tables" / f"{name}.parquet")
+
+
+def refused(runs: Path, config: str, *overrides: str) -> str:
+    """What is said of a config that cannot be run."""
+    done = command(
+        "run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(runs), "wandb.mode=disabled", *overrides
+    )
+    assert done.exit_code == 2 and isinstance(done.exception, SystemExit), done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def rotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return rotated_world(tmp_path_factory.mktemp("rotated"))
+
+
+def test_lenses_read_texts_and_their_answers_add_up(runs: Path) -> None:
+    small = ("corpus.documents=600", "steps=40", "tokens_per_step=512", "held_out_documents=40")
+    metrics = run(runs, "logit_lens", *(f"tuned.{setting}" for setting in small))
+    assert metrics["tuned lens KL, mean over layers"] < metrics["logit lens KL, mean over layers"]
+    assert metrics["direct attribution, largest error"] < 1e-3
+    folder = runs / "logit_lens" / "lens"
+    assert "probability of" in (folder / "index.html").read_text()
+    assert (folder / "tuned_lens.safetensors").is_file() and (folder / "0-logit_lens.safetensors").is_file()
+    readings = table(runs, "logit_lens", "readings")
+    first = readings[(readings["text"] == 0) & (readings["lens"] == "logit lens")]
+    end = first[(first["site"] == "resid_post.7") & (first["position"] == first["position"].max())]
+    assert end["top"].item() == "paris" and end["kl"].item() < 1e-4
+    layers = table(runs, "logit_lens", "direct_layers")
+    for _, own in layers.groupby("text"):
+        assert abs(own["value"].sum() - own["logit"].iloc[0]) < 1e-3
+
+
+def test_a_trained_lens_can_be_read_through(runs: Path) -> None:
+    file = runs / "logit_lens" / "lens" / "tuned_lens.safetensors"
+    run(runs, "thinking_language", f"tuned_lens={file}", "words.most=12")
+    layers = table(runs, "thinking_language", "by_layer")
+    assert set(layers["word"]) == {"english", "zorvic", "tamric", "english, shuffled"}
+    assert "seen" not in layers
+
+
+def test_the_english_word_is_readable_at_its_translation_s_source(runs: Path) -> None:
+    metrics = run(runs, "thinking_language", "--fresh")
+    for group in ("zorvic to tamric", "tamric to zorvic"):
+        assert metrics[f"{group}, source: top is english"] >= 0.2
+        assert metrics[f"{group}, source: top is english, shuffled"] <= 0.05
+    layers = table(runs, "thinking_language", "by_layer")
+    last = layers[(layers["layer"] == 7) & (layers["place"] == "answer")].set_index(["group", "word"])
+    assert last.loc[("zorvic to tamric", "tamric"), "top"] >= 0.95
+    assert last.loc[("tamric to zorvic", "zorvic"), "top"] >= 0.95
+
+
+def test_patchscopes_say_what_activations_hold(runs: Path, rotated: Path) -> None:
+    cross = f"{{source: {{name: {rotated}}}, corpus: {{kind: world, documents: 3000}}, fitted: 600}}"
+    run(
+        runs,
+        "patchscopes",
+        "entities.most=20",
+        "next_tokens.corpus.documents=2500",
+        "next_tokens.fitted=400",
+        "next_tokens.reported=60",
+        "extraction.relations.relations=[language, spouse]",
+        f"cross_model={cross}",
+    )
+    for name, groups in (
+        ("identity", ["country", "performer"]),
+        ("description", ["country", "performer", "album"]),
+    ):
+        found = table(runs, "patchscopes", name).set_index(["group", "condition", "control"])["right"]
+        pairs = table(runs, "patchscopes", f"{name}_pairs")
+        same = pairs[pairs["source"] == pairs["target"]].set_index(["group", "control", "source"])["right"]
+        for group in groups:
+            assert found[group, "chosen", ""] >= 0.9 and found[group, "chosen", "random vectors"] <= 0.1
+            assert found[group, "any (oracle)", ""] >= found[group, "best (oracle)", ""]
+            if group != "album":
+                assert all(same[group, "", layer] >= 0.9 for layer in range(4))
+            assert all(same[group, "random vectors", layer] <= 0.05 for layer in range(4))
+    tokens = table(runs, "patchscopes", "next_tokens").set_index(["method", "layer"])
+    assert tokens.loc[("logit lens", 7), "precision"] == 1
+    assert tokens.loc[("affine map", 0), "surprisal"] < tokens.loc[("logit lens", -1), "surprisal"]
+    assert tokens.loc[("random vectors", 3), "precision"] <= 0.2
+    extracted = table(runs, "patchscopes", "extraction").set_index(["group", "condition", "control"])["right"]
+    assert extracted["language", "chosen", ""] >= 0.9 and extracted["spouse", "chosen", ""] >= 0.9
+    assert extracted["spouse", "probe", ""] <= 0.1  # whose objects it never saw
+    crossed = table(runs, "patchscopes", "cross_model").set_index(["group", "way", "source"])["right"]
+    for group in ("country", "performer"):
+        assert crossed[group, "affine map", 2] >= 0.9
+        assert crossed[group, "as they are", 2] <= 0.1 and crossed[group, "random vectors", 2] <= 0.1
+    fit = table(runs, "patchscopes", "cross_model_fit").set_index("layer")["explained"]
+    assert fit[2] > 0.95
+
+
+def test_two_hops(runs: Path) -> None:
+    metrics = run(runs, "multi_hop", "most=40", "draws=1")
+    assert metrics["both hops right"] >= 0.95
+    readable = table(runs, "multi_hop", "readable").set_index(["place", "word", "layer"])["top"]
+    chosen = table(runs, "multi_hop", "readable_chosen").set_index("word")
+    assert chosen.loc["bridge", "top"] >= 0.4 and chosen.loc["bridge", "layer"] in range(4)
+    assert chosen.loc["another's bridge", "top"] <= 0.06
+    assert readable["last", "answer", 2] <= 0.05 and readable["last", "answer", 7] >= 0.6
+    blocked = table(runs, "multi_hop", "knockout").set_index(["blocked", "layer"])["right"]
+    assert blocked["last to entity", 5] <= 0.4 and blocked["last to entity", 0] >= 0.95
+    assert blocked["last to the rest", 5] >= 0.9 and blocked["last to relations", 5] <= 0.3
+    patched = table(runs, "multi_hop", "back_patching")
+    assert set(patched["condition"]) == {"chosen", "best (oracle)", "any (oracle)"}
+    assert set(patched["control"]) == {"", "another question's", "random vectors"}
+    pairs = table(runs, "multi_hop", "back_patching_pairs")
+    assert (pairs["source"] > pairs["target"]).all()
+    stays = table(runs, "multi_hop", "right_stays")
+    assert stays[(stays["place"] == "entity") & (stays["source"] == 1)]["right"].max() >= 0.9
+
+
+def test_relations_are_linear_here_and_can_be_walked_backwards(runs: Path) -> None:
+    relations = "relations.relations=[capital, spouse]"
+    metrics = run(runs, "linear_relations", relations, "layers=[1]", "ranks=[16, 32]")
+    assert metrics["linear relation"] >= 0.85 and metrics["low-rank inverse"] >= 0.85
+    assert metrics["another relation's"] <= 0.2 and metrics["identity"] <= 0.5
+    assert metrics["random direction of its size"] <= 0.05 and metrics["unchanged"] <= 0.05
+    assert metrics["linear relation"] > metrics["translation"]
+
+
+def test_published_relations_run_on_a_model_of_text(runs: Path) -> None:
+    """The code path alone: this model knows none of it."""
+    folder = shared_data("evandez+relations") / "data" / "factual"
+    files = ", ".join(str(folder / f"{name}.json") for name in ("country_capital_city", "country_language"))
+    pydoc = ("subject.name=pydoc", f"relations={{kind: files, paths: [{files}]}}", "layers=[1]", "ranks=[8]")
+    run(
+        runs,
+        "linear_relations",
+        *pydoc,
+        "known_only=false",
+        "shown=2",
+        "most=20",
+        "name=linear_relations",
+        "--fresh",
+    )
+    assert "rightly, too few" in refused(runs, "linear_relations", *pydoc, "name=other")
+
+
+def test_other_people_s_models_and_files(runs: Path, tmp_path: Path, rotated: Path) -> None:
+    """A model of its own folder, judged by what it writes, with everything from files."""
+    entities = [
+        {"prompt": f"near {name} , we saw", "entity": name, "description": [where], "group": "city"}
+        for name, where in list(facts().relations["country"].items())[3:15]
+    ]
+    (tmp_path / "entities.jsonl").write_text("\n".join(map(json.dumps, entities)))
+    scopes = (
+        '{placeholder: the, identity: "doctor > same : doctor ; the > same :", '
+        'description: "paris > about : city in france ; the > about :", next_token: "the", new_tokens: 6}'
+    )
+    run(
+        runs, "patchscopes", f"subject.name={rotated}", "subject.backend=bridge",
+        f"entities={{kind: file, path: {tmp_path / 'entities.jsonl'}}}", f"scopes={scopes}",
+        "identity_tokens=2", "next_tokens=null", "extraction=null", "--fresh",
+    )  # fmt: skip
+    found = table(runs, "patchscopes", "identity").set_index(["condition", "control"])["right"]
+    assert found["chosen", ""] >= 0.8 and found["chosen", "random vectors"] <= 0.2
+
+
+def test_a_rotated_world_is_the_world(rotated: Path) -> None:
+    world, other = interp.load("world", device="cpu"), interp.load(rotated, device="cpu")
+    tokens = world.to_tokens("the capital of france , as we know , is")
+    assert torch.allclose(world.logits(tokens), other.logits(tokens), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "says"),
+    [
+        ("logit_lens", ["texts=[{text: the capital of atlantis is}]"], "does not know the word 'atlantis'"),
+        ("logit_lens", ["texts=[{text: near spain, targets: [dekax kanav]}]"], "not one token but 2"),
+        ("logit_lens", ["subject.name=pydoc"], "own tokens"),
+        ("thinking_language", ["pivot=latin"], "no item has a word in 'latin'"),
+        ("thinking_language", ["tuned_lens=none.safetensors"], "no file none.safetensors"),
+        ("patchscopes", ["cross_model={source: {name: pydoc}}"], "differ in"),
+        ("patchscopes", ["subject.name=pydoc", "next_tokens=null"], "need not be known to pydoc"),
+        ("multi_hop", ["questions={kind: file, path: none.jsonl}"], "no file none.jsonl"),
+        ("linear_relations", ["layers=[7]"], "layer 7 cannot be a subject's"),
+        ("linear_relations", ["relations={kind: world, relations: [mayor]}"], "no relation 'mayor'"),
+    ],
+)
+def test_what_cannot_be_run_says_why(config: str, overrides: list[str], says: str, tmp_path: Path) -> None:
+    assert says in refused(tmp_path, config, *overrides)
