@@ -14,12 +14,12 @@ from interp.intervals import mean_interval
 from interp.lens.direct_attribution import DirectAttribution, direct_attribution
 from interp.lens.divergence import divergence
 from interp.lens.logit_lens import Lens, LogitLens
-from interp.lens.page import lens_page
 from interp.lens.prompt import prompt_at
 from interp.lens.stream import EMBEDDING, stream
 from interp.lens.tuned_lens import train_tuned_lens
 from interp.lens.tuned_lens_file import load_tuned_lens, save_tuned_lens
 from interp.lens.view import look
+from interp.render.lens_views import lens_page
 from interp.subject import Site, Subject, load
 from interp.track.files import publish, write_safetensors, write_text
 from interp.track.run import Run

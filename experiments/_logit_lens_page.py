@@ -8,9 +8,9 @@ from experiments._frame import framed
 from experiments._lens_figures import Draw, by_layer, name
 from experiments.logit_lens import Config
 from interp.lens.logit_lens import LogitLens
-from interp.lens.page import lens_figure
 from interp.lens.view import look
 from interp.render.digits import number
+from interp.render.lens_views import lens_figure
 from interp.render.page import Cell, Column, Figure, Page, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run

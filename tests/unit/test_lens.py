@@ -14,13 +14,13 @@ from interp.lens.distribution import LogProbabilities
 from interp.lens.divergence import divergence
 from interp.lens.halves import split_halves
 from interp.lens.logit_lens import LogitLens
-from interp.lens.page import lens_figure, lens_page
 from interp.lens.prompt import Prompt, check_ordinary, prompt_at, span_positions
 from interp.lens.readout import readout, summary
 from interp.lens.stream import EMBEDDING, layer_of, read_stream, stream
 from interp.lens.tuned_lens import TunedLens, train_tuned_lens
 from interp.lens.tuned_lens_file import load_tuned_lens, save_tuned_lens
 from interp.lens.view import look
+from interp.render.lens_views import lens_figure, lens_page
 from interp.subject import Site, Subject
 from tests.parity.subject_folders import save_model
 
