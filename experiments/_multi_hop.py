@@ -36,7 +36,7 @@ class MultiHop:
         self.config, self.steps = config, run
         self.subject: Subject = load(**config.subject.model_dump())
         self.lens = open_lens(config.tuned_lens, self.subject)
-        self.questions = open_hops(config.questions, self.subject)
+        self.questions = open_hops(config.questions, self.subject, config.answer_tokens)
         self.answers = self._judge([q.answer for q in self.questions])
         self.prompts = {
             "entity": [prompt_at(self.subject, q.text, q.entity) for q in self.questions],

@@ -39,8 +39,8 @@ class Patchscopes:
         self.config, self.steps = config, run
         self.subject: Subject = load(**config.subject.model_dump())
         self.scopes = open_scopes(config.scopes)
-        self.identity = self.scopes.prompt(self.subject, self.scopes.identity)
-        self.description = self.scopes.prompt(self.subject, self.scopes.description)
+        self.identity = self.scopes.prompt(self.subject, self.scopes.identity, config.identity_tokens)
+        self.description = self.scopes.prompt(self.subject, self.scopes.description, self.scopes.new_tokens)
         self.next_token = self.scopes.prompt(self.subject, self.scopes.next_token)
         self.entities = open_entities(config.entities, self.subject, self.scopes)
         self.layers = range(EMBEDDING, self.subject.n_layers)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from interp.corpus.json_lines import json_lines
 from interp.errors import UserError
-from interp.lens.prompt import prompt_at, span_positions
+from interp.lens.prompt import check_length, span_positions
 from interp.organism.facts import TwoHop, facts
 from interp.subject.subject import Subject
 
@@ -64,8 +64,8 @@ class HopFile(BaseModel):
 HopSource = Annotated[WorldHops | HopFile, Field(discriminator="kind")]
 
 
-def open_hops(source: WorldHops | HopFile, subject: Subject) -> list[HopQuestion]:
-    """The questions of a source.
+def open_hops(source: WorldHops | HopFile, subject: Subject, new_tokens: int = 0) -> list[HopQuestion]:
+    """The questions of a source, with room for `new_tokens` behind each.
 
     Raises:
         UserError: a line cannot be used (says which, and why), an entity is not in its question, a question
@@ -85,7 +85,7 @@ def open_hops(source: WorldHops | HopFile, subject: Subject) -> list[HopQuestion
     for question in found:
         span_positions(subject, question.text, question.entity)
         for text in (question.text, question.first, question.second, *question.shortcuts):
-            prompt_at(subject, text)
+            check_length(subject, subject.encode(text), text, new_tokens)
     return found
 
 

@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from interp.errors import UserError
-from interp.lens.prompt import Prompt, check_ordinary, prompt_at
+from interp.lens.prompt import Prompt, check_length, check_ordinary, prompt_at
 from interp.subject.subject import Subject
 
 Named = Literal["world", "published"]
@@ -29,7 +29,7 @@ class Scopes(BaseModel):
     new_tokens: int = Field(20, ge=1)
     """Length of a description, in tokens."""
 
-    def prompt(self, subject: Subject, text: str) -> Prompt:
+    def prompt(self, subject: Subject, text: str, new_tokens: int = 0) -> Prompt:
         """A target prompt with the position of its placeholder.
 
         Raises:
@@ -38,6 +38,7 @@ class Scopes(BaseModel):
                 does not fit the context.
         """
         found = prompt_at(subject, text, self.placeholder)
+        check_length(subject, found.tokens, text, new_tokens)
         check_ordinary(subject, found)
         return found
 

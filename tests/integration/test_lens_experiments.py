@@ -213,6 +213,8 @@ def test_a_rotated_world_is_the_world(rotated: Path) -> None:
         ("thinking_language", ["tuned_lens=none.safetensors"], "no file none.safetensors"),
         ("patchscopes", ["cross_model={source: {name: pydoc}}"], "differ in"),
         ("patchscopes", ["subject.name=pydoc", "next_tokens=null"], "need not be known to pydoc"),
+        ("multi_hop", ["answer_tokens=300"], "do not fit the context"),
+        ("patchscopes", ["identity_tokens=300"], "do not fit the context"),
         ("multi_hop", ["questions={kind: file, path: none.jsonl}"], "no file none.jsonl"),
         ("linear_relations", ["layers=[7]"], "layer 7 cannot be a subject's"),
         ("linear_relations", ["relations={kind: world, relations: [mayor]}"], "no relation 'mayor'"),
