@@ -10,6 +10,7 @@ from torch import Tensor
 
 from interp.errors import UserError
 from interp.lens.distribution import LogProbabilities
+from interp.lens.likeliest import likeliest
 from interp.lens.logit_lens import Lens, LogitLens
 from interp.lens.stream import layer_of, stream
 from interp.subject.site import RESIDUAL_KINDS, Site
@@ -131,14 +132,14 @@ def _seen(
 ) -> tuple[Tensor, ...]:
     """Likeliest tokens, their probabilities, entropy, KL, and the targets' probabilities and ranks."""
     logits = lens.logits
-    best = logits.topk(min(k, logits.shape[-1]), dim=-1)
+    values, tokens = likeliest(logits, k)
     own = logits[..., list(targets)]
     # counted in 32 bits, which is twice as fast as torch's default
     ranks = [(logits > own[..., place, None]).sum(-1, dtype=torch.int32) for place in range(len(targets))]
     none = torch.zeros(*logits.shape[:-1], 0, dtype=torch.int32, device=logits.device)
     return (
-        best.indices,
-        (best.values - lens.normaliser[..., None]).exp(),
+        tokens,
+        (values - lens.normaliser[..., None]).exp(),
         lens.entropy,
         output.kl(lens),
         (own - lens.normaliser[..., None]).exp(),

@@ -13,6 +13,7 @@ from interp.errors import UserError
 from interp.lens.distribution import LogProbabilities
 from interp.lens.divergence import divergence
 from interp.lens.halves import split_halves
+from interp.lens.likeliest import likeliest
 from interp.lens.logit_lens import LogitLens
 from interp.lens.prompt import Prompt, check_ordinary, prompt_at, span_positions
 from interp.lens.readout import readout, summary
@@ -46,6 +47,17 @@ def test_entropy_and_divergence_are_those_of_torch() -> None:
     assert torch.allclose(ours.entropy, p.entropy())
     assert torch.allclose(ours.probability, p.probs)
     assert torch.allclose(ours.kl(theirs), torch.distributions.kl_divergence(p, q))
+
+
+@pytest.mark.parametrize("d_vocab", [3, 64, 200, 640, 1041])
+@pytest.mark.parametrize("k", [1, 5])
+def test_the_likeliest_are_those_of_topk(d_vocab: int, k: int) -> None:
+    logits = torch.randn(2, 7, d_vocab, generator=torch.Generator().manual_seed(0))
+    logits[0, 0, -1] = 9.0  # behind the last whole block
+    logits[1, 0, : min(d_vocab, 70)] += 5.0  # most of them in one block
+    values, tokens = likeliest(logits, k)
+    wanted = logits.topk(min(k, d_vocab), dim=-1)
+    assert torch.equal(values, wanted.values) and torch.equal(tokens, wanted.indices)
 
 
 def test_a_view_has_ranks_and_probabilities_of_every_site(world: Subject) -> None:
