@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from experiments._lens_config import LensConfig, check_subject, check_world
+from interp.errors import UserError
 from interp.lens.relations import RelationSource, WorldRelations, check_relations
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ def check(config: Config) -> None:
 
 def check_layers(layers: tuple[int, ...] | None, n_layers: int) -> None:
     """Raises UserError for a layer that does not exist, or the last, behind which nothing is left."""
-    from interp.errors import UserError
-
     wrong = [layer for layer in layers or () if not -1 <= layer < n_layers - 1]
     if wrong or layers == ():
         raise UserError(

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.causal.outcome import last_logits
-from interp.corpus.document import Corpus, Split, split_of
-from interp.errors import UserError
+from interp.corpus.beginnings import beginnings
+from interp.corpus.document import Corpus, Split
 from interp.subject.forward import Intervention
 from interp.subject.subject import Subject
 
@@ -37,21 +37,8 @@ def neutral_beginnings(
     Raises:
         UserError: the split has fewer documents of two tokens or more.
     """
-    rng = np.random.default_rng(seed)
-    prompts, following = [], []
-    for index in range(len(corpus)):
-        document = corpus[index]
-        if len(document.tokens) > 1 and split_of(document.hash) == split:
-            cut = int(rng.integers(1, min(len(document.tokens), longest)))
-            prompts.append(tuple(document.tokens[:cut].tolist()))
-            following.append(int(document.tokens[cut]))
-        if len(prompts) == count:
-            return neutral_prompts(subject, prompts, following)
-    raise UserError(
-        f"only {len(prompts)} documents of the {split} split can be cut",
-        corpus.name,
-        "ask for fewer, or give more",
-    )
+    found = beginnings(corpus, split, count, longest=longest, seed=seed)
+    return neutral_prompts(subject, [one.tokens for one in found], [one.following for one in found])
 
 
 def neutral_prompts(

@@ -9,14 +9,13 @@ log p, in nats, of the model's token under the method (Ghandeharioun et al. 2024
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.corpus.document import Corpus, Split, split_of
-from interp.errors import UserError
+from interp.corpus.beginnings import beginnings
+from interp.corpus.document import Corpus, Split
 from interp.lens.affine import Affine
 from interp.lens.logit_lens import Lens
 from interp.lens.patch import Patch
@@ -43,19 +42,8 @@ def read_beginnings(
     Raises:
         UserError: the split has fewer documents of two tokens or more.
     """
-    rng = np.random.default_rng(seed)
-    prompts: list[Prompt] = []
-    for index in range(len(corpus)):
-        if len(prompts) == count:
-            break
-        document = corpus[index]
-        if len(document.tokens) > 1 and split_of(document.hash) == split:
-            cut = int(rng.integers(1, min(len(document.tokens), longest)))
-            prompts.append(Prompt(tuple(document.tokens[:cut].tolist())))
-    if len(prompts) < count:
-        raise UserError(
-            f"only {len(prompts)} documents of the {split} split can be cut", corpus.name, "ask for fewer"
-        )
+    cut = beginnings(corpus, split, count, longest=longest, seed=seed)
+    prompts = [Prompt(one.tokens) for one in cut]
     predicted = torch.zeros(count, dtype=torch.long)
     for places, logits in next_logits(subject, prompts):
         predicted[places] = logits.argmax(-1).cpu()
