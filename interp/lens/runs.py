@@ -63,7 +63,8 @@ def next_logits(
         last = torch.full((len(rows.places),), rows.tokens.shape[1] - 1)
         mask = rows.mask if (rows.mask == 0).any() else None
         with changed(subject, change, rows):
-            yield rows.places, subject.logits_at(rows.tokens, last, mask)
+            logits = subject.logits_at(rows.tokens, last, mask)
+        yield rows.places, logits
 
 
 def continuations(

@@ -138,11 +138,11 @@ class Subject:
 
     def decode(self, ids: Sequence[int] | Int[Tensor, " pos"]) -> str:
         """The text of these tokens."""
-        return self._text.decode(_as_list(ids))
+        return self._text.decode([int(i) for i in ids])
 
     def token_strings(self, ids: Sequence[int] | Int[Tensor, " pos"]) -> list[str]:
         """Each token as text on its own."""
-        return self._text.strings(_as_list(ids))
+        return self._text.strings([int(i) for i in ids])
 
     def logits(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
@@ -398,7 +398,3 @@ class Subject:
             return intervention.apply(activation, site, self._pass)
 
         return change
-
-
-def _as_list(ids: Sequence[int] | Tensor) -> list[int]:
-    return [int(i) for i in ids]
