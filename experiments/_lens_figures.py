@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 
 from interp.lens.pairs import Pair
-from interp.lens.stream import EMBEDDING
+from interp.lens.stream import EMBEDDING, layer_name
 from interp.render.data import Estimate, Kind, Number
 from interp.render.dose_figure import Curve, dose_response
 from interp.render.heat_figure import Heat, heat_grid
@@ -45,8 +45,8 @@ def pair_grid(frame: pd.DataFrame, chosen: Pair | None = None, top: Number | Non
     table = frame.pivot(index="source", columns="target", values="right").sort_index(ascending=False)
     sources, targets = list(table.index), list(table.columns)
     heat = Heat(
-        rows=[name(layer) for layer in sources],
-        columns=[name(layer) for layer in targets],
+        rows=[layer_name(layer) for layer in sources],
+        columns=[layer_name(layer) for layer in targets],
         values=table.to_numpy(dtype=float).tolist(),
         texts=[["" if v != v else f"{v:.2f}" for v in row] for row in table.to_numpy(dtype=float)],
         top=float(frame["right"].max() or 1.0) if top is None else top,
@@ -60,11 +60,6 @@ def pair_grid(frame: pd.DataFrame, chosen: Pair | None = None, top: Number | Non
         width=width,
         standalone=standalone,
     )
-
-
-def name(layer: int) -> str:
-    """A layer's number; "emb" for the embedding."""
-    return "emb" if layer == EMBEDDING else str(layer)
 
 
 def condition_rows(table: pd.DataFrame, control: str) -> list[tuple[Kind, Estimate]]:
@@ -92,7 +87,7 @@ def conditions_table(title: str, caption: str, table: pd.DataFrame) -> Table:
     ]  # fmt: skip
     rows: list[list[Cell]] = []
     for row in table.to_dict("records"):
-        ends = [None if row[end] != row[end] else name(int(row[end])) for end in ("source", "target")]
+        ends = [None if row[end] != row[end] else layer_name(int(row[end])) for end in ("source", "target")]
         share = Estimate.of({str(key): value for key, value in row.items()}, "right")
         rows.append(
             [

@@ -3,10 +3,11 @@
 import pandas as pd
 
 from experiments._frame import framed
-from experiments._lens_figures import Draw, by_layer, name
+from experiments._lens_figures import Draw, by_layer
 from experiments._vector_figures import over_groups, shares
 from experiments.linear_relations import Config
 from interp.intervals import mean_interval
+from interp.lens.stream import layer_name
 from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured, number
 from interp.render.page import Cell, Column, Figure, Page, Section, Table
@@ -126,7 +127,7 @@ class LinearRelationsPage:
             Column("named rightly"), Column("n", places=0),
         ]  # fmt: skip
         rows: list[list[Cell]] = [
-            [row["relation"], row["method"], name(row["layer"]), row["beta"], _estimate(row), row["n"]]
+            [row["relation"], row["method"], layer_name(row["layer"]), row["beta"], _estimate(row), row["n"]]
             for row in self.faithful.to_dict("records")
         ]
         return Table("faithfulness", "Objects named for held-out subjects", columns, rows)
@@ -138,7 +139,7 @@ class LinearRelationsPage:
         ]  # fmt: skip
         rows: list[list[Cell]] = [
             [
-                row["relation"], row["edit"], name(row["layer"]),
+                row["relation"], row["edit"], layer_name(row["layer"]),
                 "" if row["rank"] != row["rank"] else str(int(row["rank"])), _estimate(row), row["n"],
             ]
             for row in self.edits.to_dict("records")

@@ -5,9 +5,10 @@ from functools import cached_property
 import pandas as pd
 
 from experiments._frame import framed
-from experiments._lens_figures import Draw, by_layer, name
+from experiments._lens_figures import Draw, by_layer
 from experiments.logit_lens import Config
 from interp.lens.logit_lens import LogitLens
+from interp.lens.stream import layer_name
 from interp.lens.view import look
 from interp.render.digits import number
 from interp.render.lens_views import lens_figure
@@ -107,7 +108,7 @@ class LogitLensPage:
     def _divergence_table(self, caption: str) -> Table:
         wide = self.divergence.pivot(index="layer", columns="lens", values="kl")
         rows: list[list[Cell]] = [
-            [name(int(layer)), *map(float, row)]
+            [layer_name(int(layer)), *map(float, row)]
             for layer, row in zip(wide.index, wide.to_numpy(), strict=True)
         ]
         columns = [Column("layer"), *(Column(str(lens), "nats", places=3) for lens in wide.columns)]
@@ -125,7 +126,7 @@ class LogitLensPage:
                 texts[row.text],
                 targets[row.text],
                 row.part,
-                name(row.layer) if row.part != "bias" else "",
+                layer_name(row.layer) if row.part != "bias" else "",
                 row.value,
             ]
             for row in layers.itertuples()

@@ -3,8 +3,9 @@
 import pandas as pd
 
 from experiments._frame import framed
-from experiments._lens_figures import Draw, by_layer, name
+from experiments._lens_figures import Draw, by_layer
 from experiments.thinking_language import Config
+from interp.lens.stream import layer_name
 from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured, number
 from interp.render.page import Cell, Column, Figure, Page, Section, Table
@@ -98,7 +99,7 @@ class ThinkingPage:
         ]  # fmt: skip
         rows: list[list[Cell]] = [
             [
-                row["group"], row["place"], name(row["layer"]), row["word"],
+                row["group"], row["place"], layer_name(row["layer"]), row["word"],
                 Estimate.of(row, "probability"), Estimate.of(row, "top"), row["items"],
             ]
             for row in self._records(self.chosen)
@@ -123,7 +124,7 @@ class ThinkingPage:
             parts.append(
                 f"{where} the {pivot} word is the likeliest on {measured(estimate)} "
                 f"({interval(estimate)}) of held-out "
-                f"words at layer {name(best['layer'])} ({best['group']}; shuffled {number(null)})"
+                f"words at layer {layer_name(best['layer'])} ({best['group']}; shuffled {number(null)})"
             )
         said = "; ".join(parts)
         return f"{said[0].upper()}{said[1:]}."

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from interp.config import ExperimentConfig
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
-from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.corpus.source import CorpusSource, WorldSource, check_corpus, check_tokens_of
 from interp.errors import UserError
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import SubjectInfo, subject_info
@@ -60,13 +60,7 @@ class TrialConfig(BehaviourConfig):
 def check_vector_config(config: VectorConfig) -> SubjectInfo:
     """Raises UserError if the subject or the neutral text is not there."""
     check_corpus(config.neutral)
-    world = config.subject.name == "world"
-    if not world and isinstance(config.neutral, WorldSource):
-        raise UserError(
-            f"the world's documents are in its own tokens, not in those of {config.subject.name}",
-            "neutral.kind",
-            "use `neutral: {kind: text, path: ...}`",
-        )
+    check_tokens_of(config.neutral, config.subject.name, "neutral")
     return subject_info(config.subject.name)
 
 

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from experiments._lens_config import LensConfig, check_subject, check_world
+from experiments._lens_config import LensConfig, check_subject
 from interp.errors import UserError
+from interp.lens.items import world_only
 from interp.lens.relations import RelationSource, WorldRelations, check_relations
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Config(LensConfig):
 def check(config: Config) -> None:
     """Finds a missing model, file, relation or layer before anything is written."""
     info = check_subject(config)
-    check_world(config, isinstance(config.relations, WorldRelations), "relations.kind")
+    if isinstance(config.relations, WorldRelations):
+        world_only(config.subject.name, "relations.kind")
     check_relations(config.relations)
     check_layers(config.layers, info.n_layers)
 

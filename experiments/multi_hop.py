@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from experiments._lens_config import LensConfig, check_subject, check_world
+from experiments._lens_config import LensConfig, check_subject
 from experiments._lenses import check_lens
 from interp.lens.hops import HopSource, WorldHops, check_hops
+from interp.lens.items import world_only
 
 if TYPE_CHECKING:
     from interp.track.run import Run
@@ -33,7 +34,8 @@ class Config(LensConfig):
 def check(config: Config) -> None:
     """Finds a missing model or file before anything is written."""
     check_subject(config)
-    check_world(config, isinstance(config.questions, WorldHops), "questions.kind")
+    if isinstance(config.questions, WorldHops):
+        world_only(config.subject.name, "questions.kind")
     check_hops(config.questions)
     check_lens(config.tuned_lens)
 

@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from experiments._lens_config import LensConfig, check_subject, check_world
+from experiments._lens_config import LensConfig, check_subject
 from experiments._lenses import check_lens
 from interp.config import Section
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.lens.entities import EntitySource, WorldEntities, check_entities
+from interp.lens.items import world_only
 from interp.lens.relations import RelationSource, WorldRelations, check_relations
 from interp.lens.scopes import Named, Scopes, check_scopes
 from interp.subject.config import SubjectConfig
+from interp.subject.folder import subject_info
 
 if TYPE_CHECKING:
     from interp.track.run import Run
@@ -76,19 +78,21 @@ def check(config: Config) -> None:
     """Finds missing models, files and placeholders before anything is written."""
     check_subject(config, config.next_tokens.corpus if config.next_tokens else None)
     check_scopes(config.scopes)
-    check_world(config, config.scopes == "world", "scopes")
-    check_world(config, isinstance(config.entities, WorldEntities), "entities.kind")
     check_entities(config.entities)
     if config.next_tokens is not None:
         check_lens(config.next_tokens.tuned_lens)
     if config.extraction is not None:
-        check_world(
-            config, isinstance(config.extraction.relations, WorldRelations), "extraction.relations.kind"
-        )
         check_relations(config.extraction.relations)
+    for field, in_world in (
+        ("scopes", config.scopes == "world"),
+        ("entities.kind", isinstance(config.entities, WorldEntities)),
+        ("extraction", config.extraction and isinstance(config.extraction.relations, WorldRelations)),
+    ):
+        if in_world:
+            world_only(config.subject.name, field)
     if config.cross_model is not None:
         check_subject(config, config.cross_model.corpus)
-        check_subject(LensConfig(experiment=config.experiment, subject=config.cross_model.source))
+        subject_info(config.cross_model.source.name)
 
 
 def run(config: Config, run: "Run") -> None:

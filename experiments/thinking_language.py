@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments._lens_config import LensConfig, check_subject, check_world
+from experiments._lens_config import LensConfig, check_subject
 from experiments._lenses import check_lens
+from interp.lens.items import world_only
 from interp.lens.languages import TranslationSource, WorldTranslations, check_translations
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Config(LensConfig):
 def check(config: Config) -> None:
     """Finds a missing model, file or language before anything is written."""
     check_subject(config)
-    check_world(config, isinstance(config.words, WorldTranslations), "words.kind")
+    if isinstance(config.words, WorldTranslations):
+        world_only(config.subject.name, "words.kind")
     check_translations(config.words)
     check_lens(config.tuned_lens)
 

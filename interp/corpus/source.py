@@ -57,6 +57,18 @@ def check_corpus(source: WorldSource | TextSource | PydocSource) -> None:
         raise UserError(f"no file {source.path}", "corpus.path", "give a .txt or .jsonl file")
 
 
+def check_tokens_of(
+    source: WorldSource | TextSource | PydocSource, model: str, field: str = "corpus"
+) -> None:
+    """Raises UserError if the world's documents, which are its own tokens, are laid before another model."""
+    if isinstance(source, WorldSource) and model != "world":
+        raise UserError(
+            f"the world's documents are token ids of the world model, not of {model}",
+            f"{field}.kind",
+            f"use `{field}: {{kind: pydoc}}` or `{field}: {{kind: text, path: ...}}` for other subjects",
+        )
+
+
 def open_corpus(source: WorldSource | TextSource | PydocSource, subject: Subject) -> Corpus:
     """Opens the corpus for a subject.
 
@@ -69,10 +81,5 @@ def open_corpus(source: WorldSource | TextSource | PydocSource, subject: Subject
     if isinstance(source, TextSource):
         texts = read_texts(source.path)
         return TextCorpus(texts, subject.encode, str(source.path))
-    if subject.name != "world":
-        raise UserError(
-            f"the world's documents are token ids of the world model, not of {subject.name}",
-            "corpus.kind",
-            "use `corpus: {kind: pydoc}` or `corpus: {kind: text, path: ...}` for other subjects",
-        )
+    check_tokens_of(source, subject.name)
     return WorldCorpus(source.seed, source.documents)

@@ -1,6 +1,7 @@
 """How far a lens is from what the model says in the end, on held-out text."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -30,12 +31,12 @@ def divergence(
         UserError: the split has no text.
     """
     subject = lenses[0].subject
-    places = [i for i in range(len(corpus)) if split_of(corpus[i].hash) == split and len(corpus[i].tokens)]
-    if not places:
+    of_split = (n for n in range(len(corpus)) if split_of(corpus[n].hash) == split)
+    chosen = list(islice(of_split, documents))
+    if not chosen:
         raise UserError(f"the {split} split has no text", corpus.name, "give more documents")
     sites, frames = stream(subject), []
     context = min(subject.n_ctx, 128)
-    chosen = places[:documents]
     for batch in batches(corpus, chosen, subject.bos_id, subject.special_ids, context, tokens_per_batch):
         counts = torch.from_numpy(batch.counts)
         read = subject.read(torch.from_numpy(batch.tokens), list(sites.values()))

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from interp.corpus.json_lines import json_lines
 from interp.errors import UserError
+from interp.lens.items import ItemSource, check_file, world_only
 from interp.lens.prompt import Prompt, check_ordinary, prompt_at
 from interp.lens.relations import FILLER
 from interp.lens.sample import evenly
@@ -28,24 +29,19 @@ class Entity:
     group: str
 
 
-class WorldEntities(BaseModel):
+class WorldEntities(ItemSource):
     """Entities of the bundled world."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: Literal["world"] = "world"
     groups: tuple[Group, ...] = get_args(Group)
     """country (described by its capital), performer and capital (by the country), album (by the performer),
-    bridge
-    (read at an album in a two-hop question: its performer, described by the country)."""
+    bridge (read at an album in a two-hop question: its performer, described by the country)."""
     most: int = Field(60, ge=4)
     """At most so many of a group."""
 
 
-class EntityFile(BaseModel):
+class EntityFile(ItemSource):
     """Your own entities."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: Literal["file"] = "file"
     path: Path
@@ -63,12 +59,7 @@ def open_entities(source: WorldEntities | EntityFile, subject: Subject, scopes: 
     """
     if isinstance(source, EntityFile):
         return _read(source.path, subject)
-    if subject.name != "world":
-        raise UserError(
-            f"the world's entities are words of the world model, not of {subject.name}",
-            "entities.kind",
-            "use `entities: {kind: file, path: ...}`",
-        )
+    world_only(subject.name, "entities.kind")
     return [entity for group in source.groups for entity in _of_world(group, source.most, subject, scopes)]
 
 
@@ -118,5 +109,5 @@ def _words(words: Any) -> tuple[str, ...]:
 
 def check_entities(source: WorldEntities | EntityFile) -> None:
     """Raises UserError if the file is not there."""
-    if isinstance(source, EntityFile) and not source.path.is_file():
-        raise UserError(f"no file {source.path}", "entities.path", "give a .jsonl file")
+    if isinstance(source, EntityFile):
+        check_file(source.path, "entities.path")

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from interp.lens.answers import Answers
-from interp.lens.prompt import Prompt, check_ordinary, prompt_at
-from interp.lens.relations import Relation
+from interp.lens.prompt import Prompt, check_ordinary, placeholder_at, prompt_at
+from interp.lens.relations import Relation, filled
 from interp.lens.stream import Vectors
 from interp.subject.subject import Subject
 
@@ -28,17 +28,15 @@ def source_prompts(subject: Subject, relation: Relation, template: str) -> list[
     Raises:
         UserError: a token reaches over the subject's end, or stands on a special token.
     """
-    found = [prompt_at(subject, template.format(name), name) for name, _ in relation.samples]
+    found = [prompt_at(subject, filled(template, name), name) for name, _ in relation.samples]
     for prompt in found:
         check_ordinary(subject, prompt)
     return found
 
 
 def target_prompt(subject: Subject, relation: Relation, placeholder: str) -> Prompt:
-    """The relation asked of a placeholder, and where that stands; UserError as `source_prompts`."""
-    found = prompt_at(subject, relation.ask(placeholder), placeholder)
-    check_ordinary(subject, found)
-    return found
+    """The relation asked of a placeholder, and where that stands; UserError as `placeholder_at`."""
+    return placeholder_at(subject, relation.ask(placeholder), placeholder)
 
 
 def known(subject: Subject, relation: Relation, answers: Answers) -> Bool[np.ndarray, " sample"]:

@@ -6,10 +6,11 @@ from pathlib import Path
 from random import Random
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from interp.corpus.json_lines import json_lines
 from interp.errors import UserError
+from interp.lens.items import ItemSource, check_file, world_only
 from interp.lens.prompt import check_length, span_positions
 from interp.organism.facts import TwoHop, facts
 from interp.subject.subject import Subject
@@ -38,10 +39,8 @@ class HopQuestion:
     shortcuts: tuple[str, ...] = ()
 
 
-class WorldHops(BaseModel):
+class WorldHops(ItemSource):
     """Two-hop questions of the bundled world."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: Literal["world"] = "world"
     parts: tuple[Part, ...] = ("held_out", "unseen_entities")
@@ -50,10 +49,8 @@ class WorldHops(BaseModel):
     """Words between a question and its answer; may be empty."""
 
 
-class HopFile(BaseModel):
+class HopFile(ItemSource):
     """Your own questions."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: Literal["file"] = "file"
     path: Path
@@ -69,16 +66,10 @@ def open_hops(source: WorldHops | HopFile, subject: Subject, new_tokens: int = 0
 
     Raises:
         UserError: a line cannot be used (says which, and why), an entity is not in its question, a question
-        does
-            not fit the context, or the world's are asked of another subject.
+            does not fit the context, or the world's are asked of another subject.
     """
     if isinstance(source, WorldHops):
-        if subject.name != "world":
-            raise UserError(
-                f"the world's questions are in the world's words, which {subject.name} need not know",
-                "questions.kind",
-                "use `questions: {kind: file, path: ...}`",
-            )
+        world_only(subject.name, "questions.kind")
         found = _of_world(source)
     else:
         found = _read(source.path)
@@ -91,8 +82,8 @@ def open_hops(source: WorldHops | HopFile, subject: Subject, new_tokens: int = 0
 
 def check_hops(source: WorldHops | HopFile) -> None:
     """Raises UserError if the file is not there."""
-    if isinstance(source, HopFile) and not source.path.is_file():
-        raise UserError(f"no file {source.path}", "questions.path", "give a .jsonl file")
+    if isinstance(source, HopFile):
+        check_file(source.path, "questions.path")
 
 
 def others(questions: Sequence[HopQuestion], items: Sequence[int], seed: int) -> list[int]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from interp.corpus.json_lines import json_lines
 from interp.errors import UserError
 from interp.lens.answers import first_tokens
+from interp.lens.items import ItemSource, check_file, world_only
 from interp.lens.prompt import Prompt, prompt_at
 from interp.lens.sample import evenly
 from interp.organism.draft import read_templates
@@ -35,10 +36,8 @@ class LanguageItem:
     group: str
 
 
-class WorldTranslations(BaseModel):
+class WorldTranslations(ItemSource):
     """Words of the bundled world, translated from one language to another."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: Literal["world"] = "world"
     directions: tuple[tuple[str, str], ...] = (("zorvic", "tamric"), ("tamric", "zorvic"))
@@ -47,10 +46,8 @@ class WorldTranslations(BaseModel):
     """At most so many words."""
 
 
-class TranslationFile(BaseModel):
+class TranslationFile(ItemSource):
     """Your own prompts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: Literal["file"] = "file"
     path: Path
@@ -64,8 +61,7 @@ _FIX = 'write {"prompt": ..., "source": ..., "words": {"english": ..., ...}, "gr
 def check_translations(source: WorldTranslations | TranslationFile) -> None:
     """Raises UserError if the file is not there, or the world has no such language."""
     if isinstance(source, TranslationFile):
-        if not source.path.is_file():
-            raise UserError(f"no file {source.path}", "words.path", "give a .jsonl file")
+        check_file(source.path, "words.path")
         return
     for language in {name for direction in source.directions for name in direction}:
         if language not in lexicon().languages:
@@ -81,12 +77,7 @@ def open_translations(source: WorldTranslations | TranslationFile, subject: Subj
     """
     if isinstance(source, TranslationFile):
         return _read(source.path, subject)
-    if subject.name != "world":
-        raise UserError(
-            f"the world's languages are not known to {subject.name}",
-            "words.kind",
-            "use `words: {kind: file, path: ...}`",
-        )
+    world_only(subject.name, "words.kind")
     languages = lexicon().languages
     template = read_templates()["translation"]["word"].partition("*{answer}")[0].strip()
     found = []

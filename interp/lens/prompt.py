@@ -37,6 +37,27 @@ def prompt_at(subject: Subject, text: str, span: str | None = None, which: Which
     return Prompt(tuple(tokens), -1 if span is None else span_positions(subject, text, span, which)[-1])
 
 
+def placeholder_at(subject: Subject, text: str, placeholder: str) -> Prompt:
+    """The text, and the one token that is the last occurrence of a placeholder in it.
+
+    Raises:
+        UserError: as `span_positions`, or the placeholder is several tokens (a vector takes the place of
+        one), or a
+            special token.
+    """
+    found = span_positions(subject, text, placeholder)
+    if len(found) > 1:
+        raise UserError(
+            f"the placeholder {placeholder!r} is {len(found)} tokens: "
+            f"{_shown(subject, subject.encode(text))}",
+            f"prompt {text!r}",
+            "choose a word of one token",
+        )
+    prompt = prompt_at(subject, text, placeholder)
+    check_ordinary(subject, prompt)
+    return prompt
+
+
 def span_positions(subject: Subject, text: str, span: str, which: Which = "last") -> list[int]:
     """The positions of a span's tokens in a text, counted from its end.
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from interp.errors import UserError
+from interp.lens.items import ItemSource, world_only
 from interp.organism.facts import facts
 from interp.subject.subject import Subject
 
@@ -34,20 +35,16 @@ class Relation:
     def ask(self, subject: str, shown: Sequence[tuple[str, str]] = ()) -> str:
         """The first template for a subject, behind the given samples (its own is left out)."""
         template = self.templates[0]
-        lines = [f"{template.format(other)} {answer}" for other, answer in shown if other != subject]
-        return self.separator.join([*lines, template.format(subject)])
-
-    @property
-    def objects(self) -> tuple[str, ...]:
-        """The different objects, in order of appearance."""
-        return tuple(dict.fromkeys(answer for _, answer in self.samples))
+        lines = [f"{filled(template, other)} {answer}" for other, answer in shown if other != subject]
+        return self.separator.join([*lines, filled(template, subject)])
 
 
-class _Source(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+def filled(template: str, word: str) -> str:
+    """A template with a word in the place of {}; other braces are text."""
+    return template.replace("{}", word)
 
 
-class WorldRelations(_Source):
+class WorldRelations(ItemSource):
     """Relations of the bundled world."""
 
     kind: Literal["world"] = "world"
@@ -57,7 +54,7 @@ class WorldRelations(_Source):
     """Names; "country" of capitals and performers."""
 
 
-class RelationFiles(_Source):
+class RelationFiles(ItemSource):
     """Your own relations."""
 
     kind: Literal["files"] = "files"
@@ -84,12 +81,7 @@ def open_relations(source: WorldRelations | RelationFiles, subject: Subject) -> 
     """The relations of a source; UserError as `check_relations`, or for the world's on another subject."""
     if isinstance(source, RelationFiles):
         return [read_relation(path, source.separator) for path in source.paths]
-    if subject.name != "world":
-        raise UserError(
-            f"the world's relations are in the world's words, which {subject.name} need not know",
-            "relations.kind",
-            "use `relations: {kind: files, paths: [...]}`",
-        )
+    world_only(subject.name, "relations.kind")
     return [world_relation(name) for name in source.relations]
 
 

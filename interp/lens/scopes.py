@@ -4,19 +4,18 @@ from importlib.resources import files
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from interp.errors import UserError
-from interp.lens.prompt import Prompt, check_length, check_ordinary, prompt_at
+from interp.lens.items import ItemSource
+from interp.lens.prompt import Prompt, check_length, placeholder_at
 from interp.subject.subject import Subject
 
 Named = Literal["world", "published"]
 
 
-class Scopes(BaseModel):
+class Scopes(ItemSource):
     """Target prompts; the last occurrence of `placeholder` in each is what a vector takes the place of."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     placeholder: str = Field(min_length=1)
     """One token that means nothing by itself."""
@@ -33,14 +32,11 @@ class Scopes(BaseModel):
         """A target prompt with the position of its placeholder.
 
         Raises:
-            UserError: the placeholder is not in the text or not one token, stands on a special token, or
-            the text
-                does not fit the context.
+            UserError: as `placeholder_at`, or the text and what is to be written behind it do not fit the
+            context.
         """
-        found = prompt_at(subject, text, self.placeholder)
-        check_length(subject, found.tokens, text, new_tokens)
-        check_ordinary(subject, found)
-        return found
+        check_length(subject, subject.encode(text), text, new_tokens)
+        return placeholder_at(subject, text, self.placeholder)
 
 
 def open_scopes(named: Named | Scopes) -> Scopes:

@@ -28,6 +28,11 @@ def stream(subject: Subject) -> dict[int, Site]:
     return {layer: stream_site(layer) for layer in range(EMBEDDING, subject.n_layers)}
 
 
+def layer_name(layer: int) -> str:
+    """A layer's number; "emb" for the embedding."""
+    return "emb" if layer == EMBEDDING else str(layer)
+
+
 def layer_of(site: Site) -> int:
     """The layer whose output a site shows; -1 for what the first layer reads."""
     return site.layer - 1 if site.kind in ("resid_pre", "embed") else site.layer

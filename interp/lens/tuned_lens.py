@@ -121,24 +121,31 @@ def _token_batches(
     Rows of all lengths share a batch, padded on the right: batches of one length would be of one kind of
     text.
     """
-    rng = np.random.default_rng(seed)
-    context_size = context_size or min(subject.n_ctx, 128)
-    offset = 0 if subject.bos_id is None else 1
     rows: list[Row] = []
+    waiting = 0
+    for row in _rows(subject, corpus, split, context_size or min(subject.n_ctx, 128), seed):
+        rows.append(row)
+        waiting += row.length
+        if waiting >= tokens:
+            batch = collate(rows, subject.bos_id, subject.special_ids, split)
+            rows, waiting = [], 0
+            yield (
+                torch.from_numpy(batch.tokens).to(subject.device),
+                torch.from_numpy(batch.counts).to(subject.device),
+            )
+
+
+def _rows(subject: Subject, corpus: Corpus, split: Split, context_size: int, seed: int) -> Iterator[Row]:
+    """Pieces of a split's documents in a random order, over and over; raises UserError if there is none."""
+    rng = np.random.default_rng(seed)
+    offset = 0 if subject.bos_id is None else 1
+    empty = True
     while True:
-        before = len(rows)
         for index in rng.permutation(len(corpus)).tolist():
             document = corpus[index]
-            if split_of(document.hash) != split:
-                continue
-            for row in rows_of(index, document, context_size, offset):
-                rows.append(row)
-                if sum(row.length for row in rows) >= tokens:
-                    batch = collate(rows, subject.bos_id, subject.special_ids, split)
-                    rows, before = [], -1
-                    yield (
-                        torch.from_numpy(batch.tokens).to(subject.device),
-                        torch.from_numpy(batch.counts).to(subject.device),
-                    )
-        if len(rows) == before:
+            if split_of(document.hash) == split:
+                for row in rows_of(index, document, context_size, offset):
+                    empty = False
+                    yield row
+        if empty:
             raise UserError(f"the {split} split has no text", corpus.name, "give more documents")

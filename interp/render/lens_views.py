@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from interp.errors import UserError
-from interp.lens.stream import EMBEDDING, layer_of
+from interp.lens.stream import layer_name, layer_of
 from interp.lens.view import LensView
 from interp.render.heat_figure import Heat, heat_grid
 from interp.render.lens_page import LensGrid, LensText, render_lens_page
@@ -37,7 +37,7 @@ def lens_figure(view: LensView, kind: str = "resid_post") -> Callable[..., str]:
     first = max(0, len(view.tokens) - SHOWN)
     strings = view.subject.token_strings
     heat = Heat(
-        rows=[layer_name(view.sites[place]) for place in places],
+        rows=[layer_name(layer_of(view.sites[place])) for place in places],
         columns=strings(view.tokens[first:]),
         values=[view.top_probability[place, first:, 0].tolist() for place in places],
         texts=[strings(view.top[place, first:, 0]) for place in places],
@@ -50,11 +50,6 @@ def lens_figure(view: LensView, kind: str = "resid_post") -> Callable[..., str]:
         width=width,
         standalone=standalone,
     )
-
-
-def layer_name(site: Site) -> str:
-    """A layer's number; "emb" for the embedding."""
-    return "emb" if layer_of(site) == EMBEDDING else str(layer_of(site))
 
 
 def _grids(view: LensView) -> list[LensGrid]:
@@ -75,7 +70,7 @@ def _grids(view: LensView) -> list[LensGrid]:
             LensGrid(
                 lens=view.lens,
                 kind=KINDS.get(kind, kind),
-                rows=[layer_name(view.sites[place]) for place in places],
+                rows=[layer_name(layer_of(view.sites[place])) for place in places],
                 tokens=cells,
                 probabilities=view.top_probability[places].tolist(),
                 entropy=view.entropy[places].tolist(),

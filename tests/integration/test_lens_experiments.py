@@ -208,7 +208,7 @@ def test_a_rotated_world_is_the_world(rotated: Path) -> None:
     [
         ("logit_lens", ["texts=[{text: the capital of atlantis is}]"], "does not know the word 'atlantis'"),
         ("logit_lens", ["texts=[{text: near spain, targets: [dekax kanav]}]"], "not one token but 2"),
-        ("logit_lens", ["subject.name=pydoc"], "own tokens"),
+        ("logit_lens", ["subject.name=pydoc"], "token ids of the world model"),
         ("thinking_language", ["pivot=latin"], "no item has a word in 'latin'"),
         ("thinking_language", ["tuned_lens=none.safetensors"], "no file none.safetensors"),
         ("patchscopes", ["cross_model={source: {name: pydoc}}"], "differ in"),
