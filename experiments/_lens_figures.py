@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
+from experiments._vector_figures import shares
 from interp.lens.pairs import Pair
 from interp.lens.stream import EMBEDDING, layer_name
 from interp.render.data import Estimate, Kind, Number
@@ -62,14 +63,19 @@ def pair_grid(frame: pd.DataFrame, chosen: Pair | None = None, top: Number | Non
     )
 
 
-def condition_rows(table: pd.DataFrame, control: str) -> list[tuple[Kind, Estimate]]:
-    """The marks of one group in a figure of shares: chosen, any pair in hindsight, a probe, the control."""
-    marks: tuple[tuple[Kind, str, str], ...] = (
-        ("latent", "chosen", ""),
-        ("direction", "any (oracle)", ""),
-        ("neuron", "probe", ""),
-        ("random", "chosen", control),
+def share_rows(
+    rows: Sequence[tuple[str, Sequence[tuple[Kind, Estimate]]]], x_name: str, names: Mapping[Kind, str]
+) -> Draw:
+    """A row for each label with its estimates, from 0 to 1."""
+    return lambda width, standalone=False: shares(rows, x_name=x_name, names=names, standalone=standalone)(
+        width
     )
+
+
+def condition_rows(
+    table: pd.DataFrame, marks: Sequence[tuple[Kind, str, str]]
+) -> list[tuple[Kind, Estimate]]:
+    """One group's marks in a figure of shares; each is a kind, a condition, and a control or "" for none."""
     found = []
     for kind, condition, of in marks:
         row = table[(table["condition"] == condition) & (table["control"] == of)]

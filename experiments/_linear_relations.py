@@ -62,11 +62,11 @@ class LinearRelations:
         self.subject: Subject = load(**config.subject.model_dump())
         self.last = self.subject.n_layers - 1
         self.layers = config.layers or tuple(range(EMBEDDING, self.last))
-        self.relations = open_relations(config.relations, self.subject)
+        self.relations = [
+            self._drawn(relation) for relation in open_relations(config.relations, self.subject)
+        ]
         self.lens = LogitLens(self.subject)
-        for relation in self.relations:  # before anything is fitted
-            for name, _ in relation.samples[: config.most]:
-                prompt_at(self.subject, relation.ask(name), name)
+        self.prompts = [self._prompts(relation) for relation in self.relations]
 
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""
@@ -77,8 +77,8 @@ class LinearRelations:
         """Every relation: faithfulness against baselines, and causal edits against controls."""
         with step.progress.task("fitting", total=len(self.relations), unit="relations") as advance:
             fitted: list[Fitted] = []
-            for relation in self.relations:
-                fitted.append(self._fitted(relation))
+            for relation, prompts in zip(self.relations, self.prompts, strict=True):
+                fitted.append(self._fitted(relation, prompts))
                 advance()
         faithful, profiles, edits = [], [], []
         with step.progress.task("measuring", total=len(fitted), unit="relations") as advance:
@@ -101,14 +101,20 @@ class LinearRelations:
             for name, own in frame.groupby(key, sort=False):
                 step.metric(str(name), own["right"].mean(), headline=name in (LRE, "low-rank inverse"))
 
-    def _fitted(self, relation: Relation) -> Fitted:
-        """The relation's maps, from samples that the model knows."""
+    def _drawn(self, relation: Relation) -> Relation:
         samples = list(relation.samples)
         Random(f"{relation.name} {self.config.seed}").shuffle(samples)
-        samples = samples[: self.config.most]
-        shown = samples[: self.config.shown]
+        return replace(relation, samples=tuple(samples[: self.config.most]))
+
+    def _prompts(self, relation: Relation) -> list[Prompt]:
+        """Each sample's question behind those that are shown, with its subject's last token."""
+        shown = relation.samples[: self.config.shown]
+        return [prompt_at(self.subject, relation.ask(name, shown), name) for name, _ in relation.samples]
+
+    def _fitted(self, relation: Relation, prompts: Sequence[Prompt]) -> Fitted:
+        """The relation's maps, from samples that the model knows."""
+        samples = relation.samples
         answers = Answers.of(self.subject, [answer for _, answer in samples])
-        prompts = [self._prompt(relation, name, shown) for name, _ in samples]
         right = answers.right(self.subject, prompts)
         known = np.flatnonzero(right | (not self.config.known_only)).tolist()
         examples, rest = known[: self.config.examples], known[self.config.examples :]
@@ -124,9 +130,6 @@ class LinearRelations:
         half = len(rest) // 2
         parts = [self._samples(prompts, answers, samples, places) for places in (rest[:half], rest[half:])]
         return Fitted(relation, maps, *parts)
-
-    def _prompt(self, relation: Relation, name: str, shown: Sequence[tuple[str, str]]) -> Prompt:
-        return prompt_at(self.subject, relation.ask(name, shown), name)
 
     def _samples(
         self,

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from experiments._frame import framed
-from experiments._lens_figures import Draw, by_layer
-from experiments._vector_figures import over_groups, shares
+from experiments._lens_figures import Draw, by_layer, share_rows
+from experiments._vector_figures import over_groups
 from experiments.linear_relations import Config
 from interp.intervals import mean_interval
 from interp.lens.stream import layer_name
@@ -101,9 +101,7 @@ class LinearRelationsPage:
             ]
             if not changed.empty:
                 rows.append((f"{relation}: changed", _entries(changed, "edit", marks)))
-        return lambda width, standalone=False: shares(
-            rows, x_name="share right", names=NAMES, standalone=standalone
-        )(width)
+        return share_rows(rows, "share right", NAMES)
 
     def _by_layer(self) -> Draw:
         curves: dict[str, tuple[Kind, pd.DataFrame]] = {}

@@ -3,6 +3,7 @@
 from functools import cached_property
 
 import pandas as pd
+from markupsafe import Markup
 
 from experiments._frame import framed
 from experiments._lens_figures import Draw, by_layer
@@ -59,7 +60,11 @@ class LogitLensPage:
             [
                 f"The residual stream of {len(self.config.texts)} texts was read at every layer and token as "
                 "if the model ended there.",
-                "lens/index.html beside this page shows every layer, token, lens and rank, to move through.",
+                Markup(
+                    '<a href="lens/index.html">lens/index.html</a> beside this page shows '
+                    "every layer, token, "
+                    "lens and rank, to move through."
+                ),
                 self._verdict(),
             ],
             Figure(

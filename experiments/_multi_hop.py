@@ -27,6 +27,7 @@ from interp.track.step import Step
 
 OTHER, RANDOM = "another question's", "random vectors"
 PLACES = ("entity", "last")
+LEAST = 4  # failed questions
 
 
 class MultiHop:
@@ -47,12 +48,19 @@ class MultiHop:
         """All steps in order; those that have finished are skipped."""
         self.steps.step("ask", self.ask)
         asked = pd.read_parquet(self.steps.folder / "tables" / "questions.parquet")
-        self.steps.step("readable", self.readable)
         right = self._drawn(np.flatnonzero(asked["right"]).tolist())
         failing = asked["known"] & ~asked["right"] & ~asked["shortcut"]
         wrong = np.flatnonzero(failing).tolist()
+        if self.config.back_patching and len(wrong) < LEAST:
+            raise UserError(
+                f"{len(wrong)} questions are failed though both hops are known, too few to choose a pair on",
+                "questions",
+                "give more or harder ones, or set back_patching=false",
+            )
+        self.steps.step("readable", self.readable)
         self.steps.step("knockout", lambda step: self.knockout(step, right))
-        self.steps.step("back_patching", lambda step: self.back_patching(step, wrong, right))
+        if self.config.back_patching:
+            self.steps.step("back_patching", lambda step: self.back_patching(step, wrong, right))
         write_report(self.steps, lambda: MultiHopPage(self.steps, self.subject, self.config))
 
     def ask(self, step: Step) -> None:
@@ -123,18 +131,10 @@ class MultiHop:
 
     def back_patching(self, step: Step, wrong: Sequence[int], right: Sequence[int]) -> None:
         """Later activations put into earlier layers at the same token of the same question."""
-        if len(wrong) < 4:
-            raise UserError(
-                f"{len(wrong)} questions are failed though both hops are known, too few to choose a pair on",
-                "questions",
-                "give more, or harder ones",
-            )
         layers = range(self.subject.n_layers)
         pairs = [(source, target) for source in layers for target in range(EMBEDDING, source)]
-        seed, halves = (
-            self.config.seed,
-            split_halves([self.questions[i].group for i in wrong], self.config.seed),
-        )
+        seed = self.config.seed
+        halves = split_halves([self.questions[item].group for item in wrong], seed)
         grids, rows, stays = [], [], []
         with step.progress.task(
             "back-patching", total=len(PLACES) * (2 + 2 * self.config.draws), unit="sweeps"

@@ -3,8 +3,14 @@
 import pandas as pd
 
 from experiments._frame import framed
-from experiments._lens_figures import Draw, by_layer, condition_rows, conditions_table, pair_grid
-from experiments._vector_figures import shares
+from experiments._lens_figures import (
+    Draw,
+    by_layer,
+    condition_rows,
+    conditions_table,
+    pair_grid,
+    share_rows,
+)
 from experiments.multi_hop import Config
 from interp.render.data import Kind
 from interp.render.digits import number
@@ -29,6 +35,12 @@ LIMITS = (
     "Any pair counts a question as solved if one of many pairs solves it; the controls get as many tries.",
     "What is readable need not be used; knockout also disturbs what remains.",
 )
+MARKS: tuple[tuple[Kind, str, str], ...] = (
+    ("latent", "chosen", ""),
+    ("direction", "any (oracle)", ""),
+    ("neuron", "any (oracle)", OTHER),
+    ("random", "chosen", OTHER),
+)
 NAMES: dict[Kind, str] = {
     "latent": "chosen pair",
     "direction": "any pair (oracle)",
@@ -42,13 +54,16 @@ class MultiHopPage:
 
     def __init__(self, run: Run, subject: Subject, config: Config) -> None:
         self.run, self.subject, self.config = run, subject, config
-        self.questions, self.readable, self.chosen, self.knocked, self.patched, self.pairs, self.stays = (
-            pd.read_parquet(run.folder / "tables" / f"{name}.parquet")
-            for name in (
-                "questions", "readable", "readable_chosen", "knockout", "back_patching",
-                "back_patching_pairs", "right_stays",
+        tables = run.folder / "tables"
+        self.questions, self.readable, self.chosen, self.knocked = (
+            pd.read_parquet(tables / f"{name}.parquet")
+            for name in ("questions", "readable", "readable_chosen", "knockout")
+        )
+        if config.back_patching:
+            self.patched, self.pairs, self.stays = (
+                pd.read_parquet(tables / f"{name}.parquet")
+                for name in ("back_patching", "back_patching_pairs", "right_stays")
             )
-        )  # fmt: skip
 
     def page(self) -> Page:
         """The whole page."""
@@ -68,7 +83,12 @@ class MultiHopPage:
                 self._verdict(),
             ],
             Figure(self._readable("entity"), "Readable at the entity's last token", self._on(len(asked))),
-            [self._where(), self._attention(), self._back(), self._tables()],
+            [
+                self._where(),
+                self._attention(),
+                *([self._back()] if self.config.back_patching else []),
+                self._tables(),
+            ],
             WORDS,
             LIMITS,
         )
@@ -78,9 +98,12 @@ class MultiHopPage:
         found = {
             f"readable-{place}": self._readable(place)(620, standalone=True) for place in ("entity", "last")
         }
-        found |= {f"back-{place}": self._grid(place)(540, standalone=True) for place in ("entity", "last")}
         found["knockout"] = self._knockout()(620, standalone=True)
-        found["solved"] = self._solved()(620, standalone=True)
+        if self.config.back_patching:
+            found["solved"] = self._solved()(620, standalone=True)
+            found |= {
+                f"back-{place}": self._grid(place)(540, standalone=True) for place in ("entity", "last")
+            }
         return found
 
     def _on(self, n: int) -> str:
@@ -122,17 +145,11 @@ class MultiHopPage:
         return pair_grid(own, (int(row["source"]), int(row["target"])))
 
     def _solved(self) -> Draw:
-        rows = []
-        for place, own in self.patched.groupby("place", sort=False):
-            entries = condition_rows(own, OTHER)
-            any_other = condition_rows(
-                own[own["control"] == OTHER].assign(control="").replace({"any (oracle)": "probe"}), OTHER
-            )
-            entries += [(kind, estimate) for kind, estimate in any_other if kind == "neuron"]
-            rows.append((f"at the {place} token", entries))
-        return lambda width, standalone=False: shares(
-            rows, x_name="share of failed questions solved", names=NAMES, standalone=standalone
-        )(width)
+        rows = [
+            (f"at the {place} token", condition_rows(own, MARKS))
+            for place, own in self.patched.groupby("place", sort=False)
+        ]
+        return share_rows(rows, "share of failed questions solved", NAMES)
 
     def _back(self) -> Section:
         n = int(self.patched["n"].max())
@@ -161,20 +178,23 @@ class MultiHopPage:
             Column("question"), Column("right", places=2), Column("both hops right", places=2),
             Column("shortcut", places=2), Column("n", places=0),
         ]  # fmt: skip
-        patched = self.patched.assign(group="at the " + self.patched["place"])
-        return Section(
-            "In figures",
-            (),
-            (),
-            [
-                conditions_table("back-patching", "Failed questions solved, held-out half", patched),
-                Table("questions", "What the model answers, unchanged", columns, rows),
-            ],
-        )
+        tables = [Table("questions", "What the model answers, unchanged", columns, rows)]
+        if self.config.back_patching:
+            patched = self.patched.assign(group="at the " + self.patched["place"])
+            solved = conditions_table("back-patching", "Failed questions solved, held-out half", patched)
+            tables.insert(0, solved)
+        return Section("In figures", (), (), tables)
 
     def _verdict(self) -> str:
         bridge = self.chosen[self.chosen["word"] == "bridge"].iloc[0]
         null = self.chosen[self.chosen["word"] == "another's bridge"].iloc[0]
+        readable = (
+            f"The bridge is the likeliest word at the entity on {number(bridge['top'])} of "
+            "held-out questions "
+            f"(another's {number(null['top'])})"
+        )
+        if not self.config.back_patching:
+            return f"{readable}."
         parts = []
         for place, own in self.patched.groupby("place", sort=False):
             at = own[own["condition"] == "chosen"].set_index("control")["right"]
@@ -183,8 +203,4 @@ class MultiHopPage:
                 f"{number(at[''])} at the {place} token (another question's {number(at[OTHER])}; any pair in "
                 f"hindsight {number(hindsight[''])}, against {number(hindsight[OTHER])})"
             )
-        return (
-            f"The bridge is the likeliest word at the entity on {number(bridge['top'])} of "
-            "held-out questions "
-            f"(another's {number(null['top'])}); a chosen pair of back-patching solves {' and '.join(parts)}."
-        )
+        return f"{readable}; a chosen pair of back-patching solves {' and '.join(parts)}."

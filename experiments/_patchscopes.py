@@ -1,6 +1,7 @@
 """The steps of `patchscopes`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from experiments._frame import write_report
 from experiments._lenses import open_lens
 from experiments._patchscopes_page import PatchscopesPage
-from experiments.patchscopes import Config
+from experiments.patchscopes import Config, Extraction
 from interp.corpus.source import open_corpus
 from interp.errors import UserError
 from interp.intervals import mean_interval, share_interval
@@ -44,8 +45,7 @@ class Patchscopes:
         self.next_token = self.scopes.prompt(self.subject, self.scopes.next_token)
         self.entities = open_entities(config.entities, self.subject, self.scopes)
         self.layers = range(EMBEDDING, self.subject.n_layers)
-        relations = config.extraction.relations if config.extraction else None
-        self.relations = [] if relations is None else open_relations(relations, self.subject)
+        self.extractions = [] if config.extraction is None else self._extractions(config.extraction)
         self.other: Subject | None = None
         if config.cross_model is not None:
             self.other = load(**config.cross_model.source.model_dump())
@@ -117,13 +117,9 @@ class Patchscopes:
 
     def extract(self, step: Step) -> None:
         """Attributes out of sentences that do not ask for them, against a probe."""
-        config = self.config.extraction
-        assert config is not None
         rows, grids, seed = [], [], self.config.seed
-        with step.progress.task("extraction", total=len(self.relations), unit="relations") as advance:
-            for relation in self.relations:
-                asked = self._sample(relation, config.most)
-                sources = source_prompts(self.subject, asked, config.source)
+        with step.progress.task("extraction", total=len(self.extractions), unit="relations") as advance:
+            for asked, sources, target in self.extractions:
                 vectors = read_stream(self.subject, sources)
                 answers = self._answers([(answer,) for _, answer in asked.samples], 0)
                 right = known(self.subject, asked, answers)
@@ -131,16 +127,15 @@ class Patchscopes:
                 if len(kept) < 4:
                     raise UserError(
                         f"the model knows {len(kept)} of {len(right)} samples, too few for two halves",
-                        f"relation {relation.name}",
+                        f"relation {asked.name}",
                         "leave it out, or take a model that knows it",
                     )
                 own = {layer: found[kept] for layer, found in vectors.items()}
-                target = target_prompt(self.subject, asked, self.scopes.placeholder)
                 sweeps = self._both(target, own, answers.of_items(kept), all_pairs(self.layers))
                 halves = split_halves([""] * len(kept), seed)
-                rows.append(_from_inside(sweeps, halves).assign(group=relation.name))
-                grids.append(sweeps[""].frame().assign(group=relation.name))
-                rows.append(self._probed(own, [asked.samples[k][1] for k in kept], halves, relation.name))
+                rows.append(_from_inside(sweeps, halves).assign(group=asked.name))
+                grids.append(sweeps[""].frame().assign(group=asked.name))
+                rows.append(self._probed(own, [asked.samples[k][1] for k in kept], halves, asked.name))
                 advance()
         step.table("extraction_pairs", pd.concat(grids, ignore_index=True))
         table = pd.concat(rows, ignore_index=True)
@@ -162,14 +157,11 @@ class Patchscopes:
         for group, members in self._grouped().items():
             read = read_stream(self.other, [entity.prompt for entity in members])
             answers = self._answers([entity.name for entity in members], self.config.identity_tokens)
-            ways: Mapping[str, Vectors] = {
-                "as they are": {layer: read[layer] for layer in layers} if same_width else {},
-                "affine map": {layer: maps[layer](read[layer]) for layer in layers},
-            }
-            ways = {**ways, RANDOM: random_vectors(ways["affine map"], seed)}
+            mapped = {layer: maps[layer](read[layer]) for layer in layers}
+            ways: dict[str, Vectors] = {"affine map": mapped, RANDOM: random_vectors(mapped, seed)}
+            if same_width:
+                ways["as they are"] = {layer: read[layer] for layer in layers}
             for way, vectors in ways.items():
-                if not vectors:
-                    continue
                 targets = [self.identity] * len(members)
                 swept = sweep_pairs(self.subject, vectors, targets, answers, same_layer(list(vectors)))
                 rows.append(swept.frame().assign(group=group, way=way))
@@ -241,12 +233,16 @@ class Patchscopes:
         ends = ["right", "right_low", "right_high", "n", "group"]
         return pd.DataFrame([values], columns=["condition", "control", "source", "target", *ends])
 
-    def _sample(self, relation: Relation, most: int) -> Relation:
-        samples = list(relation.samples)
-        Random(f"{relation.name} {self.config.seed}").shuffle(samples)
-        return Relation(
-            relation.name, relation.templates, tuple(samples[:most]), relation.kind, relation.separator
-        )
+    def _extractions(self, config: Extraction) -> list[tuple[Relation, list[Prompt], Prompt]]:
+        """Every relation's drawn samples, their source prompts, and the target prompt."""
+        found = []
+        for relation in open_relations(config.relations, self.subject):
+            samples = list(relation.samples)
+            Random(f"{relation.name} {self.config.seed}").shuffle(samples)
+            drawn = replace(relation, samples=tuple(samples[: config.most]))
+            sources = source_prompts(self.subject, drawn, config.source)
+            found.append((drawn, sources, target_prompt(self.subject, drawn, self.scopes.placeholder)))
+        return found
 
 
 def _from_inside(

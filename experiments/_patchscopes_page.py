@@ -5,8 +5,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments._frame import framed
-from experiments._lens_figures import Draw, by_layer, condition_rows, conditions_table, pair_grid
-from experiments._vector_figures import shares
+from experiments._lens_figures import (
+    Draw,
+    by_layer,
+    condition_rows,
+    conditions_table,
+    pair_grid,
+    share_rows,
+)
 from experiments.patchscopes import Config
 from interp.lens.pairs import Pair
 from interp.render.data import Kind
@@ -34,6 +40,13 @@ LIMITS = (
     "The embedding as a source is the word itself; it is shown, and left out of choices and oracles.",
     "At the embedding as a target, vectors take the norm of what they replace.",
     "A probe can only name attributes that it was trained on; a patchscope was trained on none.",
+)
+RANDOM = "random vectors"
+MARKS: tuple[tuple[Kind, str, str], ...] = (
+    ("latent", "chosen", ""),
+    ("direction", "any (oracle)", ""),
+    ("neuron", "probe", ""),
+    ("random", "chosen", RANDOM),
 )
 NAMES: dict[Kind, str] = {
     "latent": "chosen pair",
@@ -112,13 +125,12 @@ class PatchscopesPage:
         return f"Held-out halves; whiskers and bands: 95% intervals over entities; seed {self.config.seed}"
 
     def _shares(self) -> Draw:
-        rows = []
-        for prompt, table in (("repeated", self.identity), ("described", self.description)):
-            rows += [(f"{group} {prompt}", condition_rows(own, "random vectors"))
-                     for group, own in table.groupby("group", sort=False)]  # fmt: skip
-        return lambda width, standalone=False: shares(
-            rows, x_name="share right", names=NAMES, standalone=standalone
-        )(width)
+        rows = [
+            (f"{group} {prompt}", condition_rows(own, MARKS))
+            for prompt, table in (("repeated", self.identity), ("described", self.description))
+            for group, own in table.groupby("group", sort=False)
+        ]
+        return share_rows(rows, "share right", NAMES)
 
     def _grid(self, name: str, group: str) -> Draw:
         pairs = self._read(f"{name}_pairs")
@@ -140,9 +152,8 @@ class PatchscopesPage:
         curves: dict[str, tuple[Kind, pd.DataFrame]] = {}
         for place, (group, own) in enumerate(same[same["control"] == ""].groupby("group", sort=False)):
             curves[str(group) or "entities"] = (kinds[place % len(kinds)], own)
-        for group, own in same[same["control"] != ""].groupby("group", sort=False):
-            curves[f"random, {group}"] = ("random", own)
-            break
+        first = same["group"].iloc[0]  # one control is enough to look at; the table has all
+        curves[f"random, {first}"] = ("random", same[(same["control"] != "") & (same["group"] == first)])
         return by_layer(curves, "right", y_name="share described rightly")
 
     def _resolution(self) -> Section:
@@ -160,7 +171,7 @@ class PatchscopesPage:
         kinds: dict[str, Kind] = {
             "logit lens": "neuron", "tuned lens": "neuron", "affine map": "neuron",
             "patchscope, same layer": "latent", "patchscope, affine map to the last layer": "latent",
-            "random vectors": "random",
+            RANDOM: "random",
         }  # fmt: skip
         curves = {str(m): (kinds[str(m)], own) for m, own in table.groupby("method", sort=False)}
         n = int(table["n"].max())
@@ -178,19 +189,12 @@ class PatchscopesPage:
         table = self._read("extraction")
         if table.empty:
             return []
-        rows = [
-            (str(group), condition_rows(own, "random vectors"))
-            for group, own in table.groupby("group", sort=False)
-        ]
-        draw: Draw = lambda width, standalone=False: shares(  # noqa: E731
-            rows, x_name="share right", names=NAMES, standalone=standalone
-        )(width)
+        rows = [(str(group), condition_rows(own, MARKS)) for group, own in table.groupby("group", sort=False)]
         text = (
-            "The source sentence does not ask for the attribute, the target prompt does. "
-            "Only samples that the "
-            "model answers when asked outright."
+            "The source sentence does not ask for the attribute, the target prompt does. Only samples that "
+            "the model answers when asked outright."
         )
-        figure = Figure(draw, "Extracted rightly", self._on())
+        figure = Figure(share_rows(rows, "share right", NAMES), "Extracted rightly", self._on())
         whole = conditions_table("extraction", "Attribute extraction, held-out half", table)
         return [Section("Attributes, extracted", [text], [figure], [whole])]
 
@@ -198,7 +202,7 @@ class PatchscopesPage:
         table = self._read("cross_model")
         if table.empty or self.config.cross_model is None:
             return []
-        kinds: dict[str, Kind] = {"affine map": "latent", "as they are": "neuron", "random vectors": "random"}
+        kinds: dict[str, Kind] = {"affine map": "latent", "as they are": "neuron", RANDOM: "random"}
         figures = []
         for group, of_group in table.rename(columns={"source": "layer"}).groupby("group", sort=False):
             curves = {str(way): (kinds[str(way)], own) for way, own in of_group.groupby("way", sort=False)}
@@ -217,12 +221,11 @@ class PatchscopesPage:
         parts = []
         for said, table in (("repeats", self.identity), ("describes", self.description)):
             chosen = table[table["condition"] == "chosen"]
-            own, null = (chosen[chosen["control"] == c]["right"].mean() for c in ("", "random vectors"))
+            own, null = (chosen[chosen["control"] == c]["right"].mean() for c in ("", RANDOM))
             oracle = table[(table["condition"] == "any (oracle)") & (table["control"] == "")]["right"].mean()
             parts.append(
-                f"it {said} {number(own)} of held-out entities rightly (random vectors "
-                f"{number(null)}, any pair "
-                f"in hindsight {number(oracle)})"
+                f"it {said} {number(own)} of held-out entities rightly (random vectors {number(null)}, any "
+                f"pair in hindsight {number(oracle)})"
             )
         return f"At the chosen layers {' and '.join(parts)}, on average over groups."
 

@@ -41,6 +41,12 @@ def check(config: Config) -> None:
         world_only(config.subject.name, "relations.kind")
     check_relations(config.relations)
     check_layers(config.layers, info.n_layers)
+    if config.shown > config.examples:
+        raise UserError(
+            f"{config.shown} samples cannot be shown of {config.examples}",
+            "shown",
+            "show no more than examples",
+        )
 
 
 def check_layers(layers: tuple[int, ...] | None, n_layers: int) -> None:

@@ -25,6 +25,8 @@ class Config(LensConfig):
     """Attention is blocked in layers no further than this from a centre (3 in the paper)."""
     most: int = Field(200, ge=4)
     """At most so many questions that are answered rightly, for knockout and for what back-patching breaks."""
+    back_patching: bool = True
+    """Whether failed questions are back-patched, which takes four of them or more."""
     draws: int = Field(3, ge=1)
     """Other questions and random vectors drawn for each question, as controls of back-patching."""
     tuned_lens: Path | None = None

@@ -95,7 +95,8 @@ def test_patchscopes_say_what_activations_hold(runs: Path, rotated: Path) -> Non
     run(
         runs,
         "patchscopes",
-        "entities.most=20",
+        "entities.most=16",
+        "entities.groups=[country, performer, album]",
         "next_tokens.corpus.documents=2500",
         "next_tokens.fitted=400",
         "next_tokens.reported=60",
@@ -148,6 +149,12 @@ def test_two_hops(runs: Path) -> None:
     assert (pairs["source"] > pairs["target"]).all()
     stays = table(runs, "multi_hop", "right_stays")
     assert stays[(stays["place"] == "entity") & (stays["source"] == 1)]["right"].max() >= 0.9
+
+
+def test_questions_that_are_all_answered_have_nothing_to_patch(runs: Path) -> None:
+    run(runs, "multi_hop", "questions.parts=[trained]", "most=8", "back_patching=false", "--fresh")
+    page = (runs / "multi_hop" / "report.html").read_text()
+    assert "back-patching solves" not in page and "Readable at the entity" in page
 
 
 def test_relations_are_linear_here_and_can_be_walked_backwards(runs: Path) -> None:
@@ -213,6 +220,9 @@ def test_a_rotated_world_is_the_world(rotated: Path) -> None:
         ("thinking_language", ["tuned_lens=none.safetensors"], "no file none.safetensors"),
         ("patchscopes", ["cross_model={source: {name: pydoc}}"], "differ in"),
         ("patchscopes", ["subject.name=pydoc", "next_tokens=null"], "need not be known to pydoc"),
+        ("patchscopes", ["extraction.source=near it"], "does not hold"),
+        ("linear_relations", ["shown=9"], "9 samples cannot be shown of 8"),
+        ("multi_hop", ["questions.parts=[trained]"], "back_patching=false"),
         ("multi_hop", ["answer_tokens=300"], "do not fit the context"),
         ("patchscopes", ["identity_tokens=300"], "do not fit the context"),
         ("multi_hop", ["questions={kind: file, path: none.jsonl}"], "no file none.jsonl"),

@@ -51,7 +51,7 @@ class LinearBackend(nn.Module):
         return attached(self.points[str(site)], function)
 
     def attached_to_scores(self, layer: int, function: Hook) -> AbstractContextManager[None]:
-        raise NotImplementedError
+        raise NotImplementedError("this model has no attention")
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
         return attached(self.last, function)

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -193,12 +194,18 @@ class TestPrompts:
             look(LogitLens(world), TEXT, [Site("mlp_post", 0)])
 
 
+def data_of(page: str) -> list[dict[str, Any]]:
+    """What a lens page carries for its script."""
+    (found,) = re.findall(r'id="data">(.*?)</script>', page, re.S)
+    return json.loads(found)
+
+
 def test_the_page_holds_every_view_and_nothing_that_runs(world: Subject) -> None:
     views = [look(LogitLens(world), TEXT, targets=["paris"], k=2), look(TunedLens(world), TEXT, k=2)]
     views.append(look(LogitLens(world), "near spain", [Site("mlp_out", 1)], k=2))
     page = lens_page(views, "</title><script>alert(1)</script>")
     assert "<script>alert" not in page and "http://" not in page.replace("http://www.w3.org", "")
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])  # type: ignore[index]
+    data = data_of(page)
     assert [len(text["grids"]) for text in data] == [2, 1]
     grid = data[0]["grids"][0]
     assert grid["rows"] == ["emb", *map(str, range(world.n_layers))]
@@ -215,7 +222,7 @@ def test_the_page_holds_every_view_and_nothing_that_runs(world: Subject) -> None
 def test_words_cannot_end_the_page_s_data(bytewise: Subject) -> None:
     page = lens_page([look(LogitLens(bytewise), "</script><script>alert(1)</script>", k=1)])
     assert "<script>alert" not in page
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])  # type: ignore[index]
+    data = data_of(page)
     assert "".join(data[0]["tokens"]).endswith("</script><script>alert(1)</script>")
 
 

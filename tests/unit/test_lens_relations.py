@@ -154,6 +154,12 @@ class TestRelationFiles:
             "the capital of spain , as we know , is madrid . the capital of france , as we know , is"
         )
 
+    def test_other_braces_are_text(self, tmp_path: Path) -> None:
+        file = tmp_path / "r.json"
+        samples = [{"subject": "f(x)", "object": "y"}]
+        file.write_text(json.dumps({"name": "a", "prompt_templates": ["{x} of {} is"], "samples": samples}))
+        assert read_relation(file).ask("f(x)") == "{x} of f(x) is"
+
     def test_what_is_no_relation(self, tmp_path: Path, plain: Subject) -> None:
         file = tmp_path / "r.json"
         for content, says in (
@@ -168,7 +174,7 @@ class TestRelationFiles:
             check_relations(RelationFiles(paths=(tmp_path / "none.json",)))
         with pytest.raises(UserError, match="no relation 'mayor'"):
             check_relations(WorldRelations(relations=("mayor",)))
-        with pytest.raises(UserError, match="need not know"):
+        with pytest.raises(UserError, match="need not be known"):
             open_relations(WorldRelations(), interp.load("pydoc", device="cpu"))
         file.write_text(json.dumps({
             "name": "capital", "prompt_templates": ["the capital of {} is"],
@@ -228,7 +234,7 @@ class TestItems:
             file.write_text(json.dumps(row | changed))
             with pytest.raises(UserError, match=says):
                 open_hops(HopFile(path=file), plain)
-        with pytest.raises(UserError, match="need not know"):
+        with pytest.raises(UserError, match="need not be known"):
             open_hops(WorldHops(), interp.load("pydoc", device="cpu"))
 
     def test_translations(self, plain: Subject, tmp_path: Path) -> None:
@@ -258,6 +264,9 @@ class TestItems:
         own = Scopes(placeholder="the", identity="a ; the", description="none", next_token="the")
         with pytest.raises(UserError, match=r"scopes\.description"):
             check_scopes(own)
+        with pytest.raises(UserError, match=r"is 2 tokens: \[near\] \[dekax\]"):
+            two = Scopes(placeholder="dekax kanav", identity="", description="", next_token="")
+            two.prompt(plain, "near dekax kanav")
         special = plain.token_strings([min(plain.special_ids)])[0]
         with pytest.raises(UserError, match="special token"):
             odd = Scopes(
