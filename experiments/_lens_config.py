@@ -15,7 +15,8 @@ class LensConfig(ExperimentConfig):
 
 def check_subject(config: LensConfig, corpus: CorpusSource | None = None) -> SubjectInfo:
     """Raises UserError if the subject or a corpus is not there, or they do not belong together."""
+    info = subject_info(config.subject.name)
     if corpus is not None:
         check_corpus(corpus)
-        check_tokens_of(corpus, config.subject.name)
-    return subject_info(config.subject.name)
+        check_tokens_of(corpus, info)
+    return info

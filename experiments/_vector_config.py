@@ -59,22 +59,24 @@ class TrialConfig(BehaviourConfig):
 
 def check_vector_config(config: VectorConfig) -> SubjectInfo:
     """Raises UserError if the subject or the neutral text is not there."""
+    info = subject_info(config.subject.name)
     check_corpus(config.neutral)
-    check_tokens_of(config.neutral, config.subject.name, "neutral")
-    return subject_info(config.subject.name)
+    check_tokens_of(config.neutral, info, "neutral")
+    return info
 
 
 def check_behaviour_config(config: BehaviourConfig) -> SubjectInfo:
     """Raises UserError as `check_vector_config`, or if the other questions are not there."""
     if config.others is not None:
         check_questions(config.others)
-    if config.subject.name != "world" and isinstance(config.others, WorldQuestions):
+    info = check_vector_config(config)
+    if not info.speaks_world and isinstance(config.others, WorldQuestions):
         raise UserError(
-            f"the world's questions are token ids of the world model, not of {config.subject.name}",
+            f"the world's questions are token ids of the world model, not of {info.name}",
             "others.kind",
             "use `others: null`, or `others: {kind: file, path: ...}`",
         )
-    return check_vector_config(config)
+    return info
 
 
 def check_trial(config: TrialConfig) -> None:
@@ -84,7 +86,7 @@ def check_trial(config: TrialConfig) -> None:
         if name.endswith(".jsonl"):
             if not Path(name).is_file():
                 raise UserError(f"no file {name}", "behaviours", "give a .jsonl file of pairs")
-        elif config.subject.name != "world":
+        elif not info.speaks_world:
             raise UserError(f"{name!r} is a behaviour of the world model", "behaviours", "give a .jsonl file")
         else:
             check_behaviour(name)

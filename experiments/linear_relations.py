@@ -38,7 +38,7 @@ def check(config: Config) -> None:
     """Finds a missing model, file, relation or layer before anything is written."""
     info = check_subject(config)
     if isinstance(config.relations, WorldRelations):
-        world_only(config.subject.name, "relations.kind")
+        world_only(info, "relations.kind")
     check_relations(config.relations)
     check_layers(config.layers, info.n_layers)
     if config.shown > config.examples:

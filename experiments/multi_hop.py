@@ -35,9 +35,9 @@ class Config(LensConfig):
 
 def check(config: Config) -> None:
     """Finds a missing model or file before anything is written."""
-    check_subject(config)
+    info = check_subject(config)
     if isinstance(config.questions, WorldHops):
-        world_only(config.subject.name, "questions.kind")
+        world_only(info, "questions.kind")
     check_hops(config.questions)
     check_lens(config.tuned_lens)
 

@@ -76,7 +76,7 @@ class Config(LensConfig):
 
 def check(config: Config) -> None:
     """Finds missing models, files and placeholders before anything is written."""
-    check_subject(config, config.next_tokens.corpus if config.next_tokens else None)
+    info = check_subject(config, config.next_tokens.corpus if config.next_tokens else None)
     check_scopes(config.scopes)
     check_entities(config.entities)
     if config.next_tokens is not None:
@@ -89,7 +89,7 @@ def check(config: Config) -> None:
         ("extraction", config.extraction and isinstance(config.extraction.relations, WorldRelations)),
     ):
         if in_world:
-            world_only(config.subject.name, field)
+            world_only(info, field)
     if config.cross_model is not None:
         check_subject(config, config.cross_model.corpus)
         subject_info(config.cross_model.source.name)

@@ -81,14 +81,14 @@ class Config(ExperimentConfig):
 
 def check(config: Config) -> None:
     """Finds an impossible subject, site, concept, factor or SAE folder before anything is written."""
-    if config.subject.name != "world" or not isinstance(config.corpus, WorldSource):
+    info = subject_info(config.subject.name)
+    if not info.speaks_world or not isinstance(config.corpus, WorldSource):
         raise UserError(
             "steered text is judged by the labels of the bundled world's words; there are none for "
-            + (config.subject.name if config.subject.name != "world" else "your text"),
-            "subject.name" if config.subject.name != "world" else "corpus.kind",
+            + ("your text" if info.speaks_world else info.name),
+            "corpus.kind" if info.speaks_world else "subject.name",
             "use subject world and corpus.kind world, or interp.Clamp(latents, id, 10 * maximum) from Python",
         )
-    info = subject_info(config.subject.name)
     for concept in config.concepts:
         carries((), concept)
     if len(set(config.concepts)) < len(config.concepts):

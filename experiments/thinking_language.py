@@ -25,9 +25,9 @@ class Config(LensConfig):
 
 def check(config: Config) -> None:
     """Finds a missing model, file or language before anything is written."""
-    check_subject(config)
+    info = check_subject(config)
     if isinstance(config.words, WorldTranslations):
-        world_only(config.subject.name, "words.kind")
+        world_only(info, "words.kind")
     check_translations(config.words)
     check_lens(config.tuned_lens)
 

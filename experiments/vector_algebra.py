@@ -61,7 +61,7 @@ def task_source(config: Config, name: str) -> TaskSource:
 
 def check(config: Config) -> None:
     """Finds missing files and unknown tasks before anything is written."""
-    check_vector_config(config)
+    info = check_vector_config(config)
     names = [composition.name for composition in config.compositions]
     if len(set(names)) < len(names):
         raise UserError("two compositions have one name", "compositions", "name each differently")
@@ -69,7 +69,7 @@ def check(config: Config) -> None:
         if len({(part.task, part.weight) for part in composition.parts}) < len(composition.parts):
             raise UserError("a part stands twice", f"composition {composition.name}", "give it one weight")
         for name in (composition.target, *(part.task for part in composition.parts)):
-            if not name.endswith(".json") and config.subject.name != "world":
+            if not name.endswith(".json") and not info.speaks_world:
                 raise UserError(f"{name!r} is a task of the world", "compositions", "give .json files")
             check_tasks(task_source(config, name))
 

@@ -78,7 +78,7 @@ def open_questions(source: WorldQuestions | QuestionFile, subject: Subject, seed
     if isinstance(source, QuestionFile):
         found = _read(source.path, subject)
     else:
-        if subject.name != "world":
+        if not subject.info.speaks_world:
             raise UserError(
                 f"the world's questions are token ids of the world model, not of {subject.name}",
                 "questions.kind",

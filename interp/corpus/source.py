@@ -11,6 +11,7 @@ from interp.errors import UserError
 from interp.organism.corpus import WorldCorpus
 from interp.pydoc.corpus import PydocCorpus, Which
 from interp.pydoc.sources import check_sources
+from interp.subject.folder import SubjectInfo
 from interp.subject.subject import Subject
 
 
@@ -58,12 +59,12 @@ def check_corpus(source: WorldSource | TextSource | PydocSource) -> None:
 
 
 def check_tokens_of(
-    source: WorldSource | TextSource | PydocSource, model: str, field: str = "corpus"
+    source: WorldSource | TextSource | PydocSource, model: SubjectInfo, field: str = "corpus"
 ) -> None:
     """Raises UserError if the world's documents, which are its own tokens, are laid before another model."""
-    if isinstance(source, WorldSource) and model != "world":
+    if isinstance(source, WorldSource) and not model.speaks_world:
         raise UserError(
-            f"the world's documents are token ids of the world model, not of {model}",
+            f"the world's documents are token ids of the world model, not of {model.name}",
             f"{field}.kind",
             f"use `{field}: {{kind: pydoc}}` or `{field}: {{kind: text, path: ...}}` for other subjects",
         )
@@ -81,5 +82,5 @@ def open_corpus(source: WorldSource | TextSource | PydocSource, subject: Subject
     if isinstance(source, TextSource):
         texts = read_texts(source.path)
         return TextCorpus(texts, subject.encode, str(source.path))
-    check_tokens_of(source, subject.name)
+    check_tokens_of(source, subject.info)
     return WorldCorpus(source.seed, source.documents)

@@ -59,7 +59,7 @@ def open_entities(source: WorldEntities | EntityFile, subject: Subject, scopes: 
     """
     if isinstance(source, EntityFile):
         return _read(source.path, subject)
-    world_only(subject.name, "entities.kind")
+    world_only(subject.info, "entities.kind")
     return [entity for group in source.groups for entity in _of_world(group, source.most, subject, scopes)]
 
 

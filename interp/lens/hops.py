@@ -69,7 +69,7 @@ def open_hops(source: WorldHops | HopFile, subject: Subject, new_tokens: int = 0
             does not fit the context, or the world's are asked of another subject.
     """
     if isinstance(source, WorldHops):
-        world_only(subject.name, "questions.kind")
+        world_only(subject.info, "questions.kind")
         found = _of_world(source)
     else:
         found = _read(source.path)

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from interp.errors import UserError
+from interp.subject.folder import SubjectInfo
 
 
 class ItemSource(BaseModel):
@@ -19,7 +20,9 @@ def check_file(path: Path, field: str) -> None:
         raise UserError(f"no file {path}", field, "give a .jsonl file")
 
 
-def world_only(model: str, field: str) -> None:
+def world_only(model: SubjectInfo, field: str) -> None:
     """Raises UserError if what is written in the world's words is asked of another model."""
-    if model != "world":
-        raise UserError(f"the world's words need not be known to {model}", field, "give your own as files")
+    if not model.speaks_world:
+        raise UserError(
+            f"the world's words need not be known to {model.name}", field, "give your own as files"
+        )

@@ -77,7 +77,7 @@ def open_translations(source: WorldTranslations | TranslationFile, subject: Subj
     """
     if isinstance(source, TranslationFile):
         return _read(source.path, subject)
-    world_only(subject.name, "words.kind")
+    world_only(subject.info, "words.kind")
     languages = lexicon().languages
     template = read_templates()["translation"]["word"].partition("*{answer}")[0].strip()
     found = []

@@ -81,7 +81,7 @@ def open_relations(source: WorldRelations | RelationFiles, subject: Subject) -> 
     """The relations of a source; UserError as `check_relations`, or for the world's on another subject."""
     if isinstance(source, RelationFiles):
         return [read_relation(path, source.separator) for path in source.paths]
-    world_only(subject.name, "relations.kind")
+    world_only(subject.info, "relations.kind")
     return [world_relation(name) for name in source.relations]
 
 

@@ -156,14 +156,14 @@ def attention_masks(
 
     `documents` numbers the document of each token, so that packed documents do not see each other.
     """
-    position = torch.arange(documents.shape[1])
+    position = torch.arange(documents.shape[1], device=documents.device)
     distance = position[:, None] - position[None, :]
     same = documents[:, :, None] == documents[:, None, :]
     return _additive(same & (distance >= 0)), _additive(same & (distance >= 0) & (distance < window))
 
 
 def _additive(allowed: Bool[Tensor, "row query key"]) -> Float[Tensor, "row 1 query key"]:
-    return torch.zeros(allowed.shape).masked_fill_(~allowed, -1e9)[:, None]
+    return torch.zeros_like(allowed, dtype=torch.float32).masked_fill_(~allowed, -1e9)[:, None]
 
 
 def _rotation(shape: Shape) -> Float[Tensor, "2 pos d_head"]:

@@ -26,6 +26,8 @@ class Recipe(BaseModel):
     """Learning rate of AdamW, for the embedding and the gains."""
     adam_decay: float = Field(default=0.02, ge=0)
     """Weight decay of AdamW."""
+    device: str = "cpu"
+    """Where the model is trained: cpu, cuda, cuda:1."""
     threads: int = Field(default=2, gt=0)
     """Processor threads; another number rounds differently, so the weights differ in the last bits."""
     checkpoint_every: int = Field(default=100, gt=0)

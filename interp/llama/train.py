@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from interp.device import usable_device
 from interp.errors import UserError
 from interp.llama.model import Llama
 from interp.llama.recipe import Recipe
@@ -20,13 +21,17 @@ class Trainer(ABC):
     """A model, its two optimisers and the step they are at; a subclass says what a step learns from.
 
     `recipe` and `seed` decide everything, with the text; a checkpoint of others is refused.
+
+    Raises:
+        UserError: the recipe's device is not usable here.
     """
 
     def __init__(self, recipe: Recipe, seed: int, model: Llama, muon: torch.optim.Optimizer) -> None:
         self.recipe = recipe
         self.seed = seed
         self.step = 0
-        self.model = model
+        self.device = usable_device(recipe.device)
+        self.model = model.to(self.device)
         adam = torch.optim.AdamW(
             model.other_parameters(), lr=recipe.adam_rate, betas=(0.9, 0.98), weight_decay=recipe.adam_decay
         )
@@ -129,4 +134,4 @@ def train_to_the_end(
                     trainer.save(checkpoint)
     finally:
         torch.set_num_threads(threads)
-    return trainer.model.eval()
+    return trainer.model.cpu().eval()

@@ -1,6 +1,6 @@
 """Training batches: documents of the world packed into rows, each batch a function of seed and step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -30,6 +30,11 @@ class TrainingBatch:
     answers: Bool[Tensor, "row pos"]
     families: Int[Tensor, "row pos"]
     documents: Int[Tensor, "row pos"]
+
+    def to(self, device: torch.device) -> "TrainingBatch":
+        """The same rows on a device."""
+        moved = (getattr(self, field.name).to(device) for field in fields(self))
+        return TrainingBatch(*moved)
 
 
 @dataclass(frozen=True)

@@ -69,11 +69,12 @@ class Trainer(llama_train.Trainer):
     def measure(self) -> dict[str, Tensor]:
         """The weighted loss of this step's documents, in bfloat16 where that is safe."""
         recipe = self.recipe
-        batch = training_batch(recipe.corpus_seed, self.step, recipe.rows, recipe.row_length, LossWeights())
+        shape = recipe.rows, recipe.row_length
+        batch = training_batch(recipe.corpus_seed, self.step, *shape, LossWeights()).to(self.device)
         full, local = attention_masks(batch.documents, recipe.window)
         n_windowed = recipe.windowed_layers if recipe.windowed(self.seed, self.step) else 0
         masks = [local] * n_windowed + [full] * (self.model.shape.n_layers - n_windowed)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             logits, neuron_size = self.model(batch.tokens, masks)
         entropy = F.cross_entropy(logits.float().flatten(0, 1), batch.targets.flatten(), reduction="none")
         entropy = entropy.view_as(batch.weights)

@@ -21,6 +21,10 @@ class Batch:
     targets: Int[Tensor, "row pos"]
     documents: Int[Tensor, "row pos"]
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same rows on a device."""
+        return Batch(self.tokens.to(device), self.targets.to(device), self.documents.to(device))
+
 
 class Packing:
     """All documents in a row, each behind one beginning-of-sequence token, in another order each epoch.

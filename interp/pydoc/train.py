@@ -81,7 +81,7 @@ class Trainer(llama_train.Trainer):
 
     def measure(self) -> dict[str, Tensor]:
         """The mean cross-entropy of this step's rows, in single precision: every token counts alike."""
-        batch = self.packing.batch(self.step)
+        batch = self.packing.batch(self.step).to(self.device)
         mask, _ = attention_masks(batch.documents, window=1)
         logits, neuron_size = self.model(batch.tokens, [mask] * self.model.shape.n_layers)
         loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())

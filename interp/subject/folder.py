@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import safe_open
 
 from interp.errors import UserError
+from interp.organism.vocabulary import vocabulary
 from interp.subject.bundled import bundled
 from interp.subject.quiet import first_line, quiet
 from interp.subject.site import SITE_KINDS, Site
@@ -33,6 +34,17 @@ class SubjectInfo:
     d_vocab: int
     n_ctx: int
     parallel: bool
+
+    @property
+    def speaks_world(self) -> bool:
+        """Whether its vocabulary is that of the bundled world, as in a retrained one."""
+        if self.d_vocab != len(vocabulary()):
+            return False
+        try:
+            words = json.loads((self.folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+            return tuple(sorted(words, key=words.get)) == vocabulary()
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def site_width(self, site: Site) -> int:
         """Size of the last axis of the activation at a site (of one head for `head_out`).

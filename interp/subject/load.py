@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from interp.device import usable_device
 from interp.errors import UserError
 from interp.subject.backend import Backend
 from interp.subject.folder import read_config, subject_info
@@ -112,15 +113,4 @@ def _choice(what: str, value: str, possible: tuple[str, ...]) -> None:
 
 
 def _device(device: str | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        if found.type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(
-            f"the device {device!r} is not usable here", "device", "use cpu, or cuda with a GPU"
-        ) from error
-    return found
+    return usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -77,7 +77,7 @@ def open_requests(source: WorldRequests | RequestFiles, subject: Subject, seed: 
             token, or the world's requests are asked of another model.
     """
     if isinstance(source, WorldRequests):
-        if subject.name != "world":
+        if not subject.info.speaks_world:
             raise UserError(
                 f"the world's requests are in the world's tokens, not in those of {subject.name}",
                 "requests.kind",

@@ -155,7 +155,7 @@ def open_tasks(source: WorldTasks | TaskFiles, subject: Subject, seed: int = 0) 
             tasks are asked of another vocabulary.
     """
     if isinstance(source, WorldTasks):
-        if subject.name != "world":
+        if not subject.info.speaks_world:
             raise UserError(
                 f"the world's tasks are in the world's words, which {subject.name} need not know",
                 "tasks.kind",

@@ -32,7 +32,7 @@ def world_contrast(name: str, subject: Subject, seed: int = 0) -> Contrast:
     Raises:
         UserError: there is no such behaviour, or the subject is another model.
     """
-    if subject.name != "world":
+    if not subject.info.speaks_world:
         raise UserError(
             f"the world's behaviours are those of the world model, not of {subject.name}",
             "behaviours",
