@@ -10,6 +10,7 @@ from torch import Tensor
 from interp.attribution.baseline import Statistics
 from interp.attribution.gradient import activation_times_gradient
 from interp.causal.aim import laid, target_of
+from interp.causal.change import ablations
 from interp.compare.auroc import auroc_table
 from interp.compare.concepts import labels_at
 from interp.corpus.document import Corpus
@@ -94,6 +95,31 @@ def by_attribution(
         (_turned(feature, 1 if leans[feature.space.name][feature.feature_id] > 0 else -1), value)
         for feature, value in strongest(spaces, means, count)
     ]
+
+
+def by_attribution_in_rounds(
+    subject: Subject,
+    spaces: Sequence[FeatureSpace],
+    questions: Sequence[Question],
+    statistics: Statistics,
+    count: int,
+    per_round: int,
+) -> list[FeatureRef]:
+    """As `by_attribution`, a few at a time: each round is attributed with those before it ablated to means.
+
+    Attribution is linear around the unchanged model, and misses features that do the work only once others
+    are gone. No feature is picked twice; the first picked come first.
+    """
+    picked: list[FeatureRef] = []
+    while len(picked) < count:
+        with subject.intervene(*ablations(picked, "mean", statistics)):
+            ranked = by_attribution(subject, spaces, questions, statistics, len(picked) + per_round)
+        taken = {(feature.space.name, feature.feature_id) for feature in picked}
+        new = [f for f, _ in ranked if (f.space.name, f.feature_id) not in taken]
+        if not new:
+            break
+        picked += new[: min(per_round, count - len(picked))]
+    return picked
 
 
 def strongest(

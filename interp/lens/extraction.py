@@ -4,6 +4,7 @@ Ghandeharioun et al. 2024 (arXiv 2401.06102), section 4.2: the activation of a s
 does not ask for the attribute takes the place of a placeholder in one that does.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,7 +62,10 @@ def probe_accuracy(
     for layer, own in vectors.items():
         activations = own.double().numpy()
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed))
-        probe.fit(activations[list(train)], wanted[list(train)])
+        with warnings.catch_warnings():
+            # scikit-learn takes many classes of few samples for a regression
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            probe.fit(activations[list(train)], wanted[list(train)])
         right = int((probe.predict(activations[list(test)]) == wanted[list(test)]).sum())
         rows.append((layer, right, len(test), seen))
     return pd.DataFrame(rows, columns=["layer", "right", "n", "seen"])

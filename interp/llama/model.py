@@ -150,16 +150,19 @@ class Llama(nn.Module):
 
 
 def attention_masks(
-    documents: Int[Tensor, "row pos"], window: int
+    documents: Int[Tensor, "row pos"], window: int, free: Bool[Tensor, "row pos"] | None = None
 ) -> tuple[Float[Tensor, "row 1 query key"], Float[Tensor, "row 1 query key"]]:
     """Additive masks: the causal one within a document, and the same limited to the last `window` tokens.
 
-    `documents` numbers the document of each token, so that packed documents do not see each other.
+    `documents` numbers the document of each token, so that packed documents do not see each other. Tokens
+    that are `free` see all of their document in both.
     """
     position = torch.arange(documents.shape[1], device=documents.device)
     distance = position[:, None] - position[None, :]
     same = documents[:, :, None] == documents[:, None, :]
-    return _additive(same & (distance >= 0)), _additive(same & (distance >= 0) & (distance < window))
+    full = same & (distance >= 0)
+    near = distance < window
+    return _additive(full), _additive(full & (near if free is None else near | free[:, :, None]))
 
 
 def _additive(allowed: Bool[Tensor, "row query key"]) -> Float[Tensor, "row 1 query key"]:

@@ -1,6 +1,6 @@
 """The world's corpus: labelled documents, each a pure function of the seed and its index."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
@@ -11,28 +11,29 @@ from jaxtyping import Int, UInt64
 from numpy.typing import NDArray
 
 from interp.corpus.document import Document
+from interp.errors import UserError
 from interp.organism.concepts import CONCEPTS, definitions
 from interp.organism.draft import Draft
 from interp.organism.families import agreement, chat, knowledge, numbers, sentences, tasks
+from interp.organism.family import Family
 from interp.organism.labelling import labels_of
 
-Family = Callable[[Random, Draft], None]
-
-# Shares of the tokens, not of the documents.
-FAMILIES: dict[str, tuple[Family, float]] = {
-    "fact": (knowledge.fact, 0.10),
-    "table": (knowledge.table, 0.13),
-    "description": (knowledge.description, 0.08),
-    "identity": (knowledge.identity, 0.05),
-    "two_hop": (knowledge.two_hop, 0.09),
-    "in_context": (tasks.in_context, 0.13),
-    "list": (tasks.copy_list, 0.04),
-    "chat": (chat.chat, 0.08),
-    "agreement": (agreement.agreement, 0.03),
-    "numbers": (numbers.numbers, 0.17),
-    "topic": (sentences.topic, 0.03),
-    "translation": (sentences.translation, 0.09),
-}
+FAMILIES: tuple[Family, ...] = (
+    Family("fact", 0.10, knowledge.fact),
+    Family("table", 0.13, knowledge.table),
+    Family("description", 0.08, knowledge.description),
+    Family("identity", 0.05, knowledge.identity),
+    Family("two_hop", 0.09, knowledge.two_hop),
+    Family("in_context", 0.13, tasks.in_context),
+    Family("list", 0.04, tasks.copy_list),
+    Family("chat", 0.08, chat.chat),
+    Family("agreement", 0.03, agreement.agreement),
+    Family("numbers", 0.17, numbers.numbers),
+    Family("topic", 0.03, sentences.topic),
+    Family("translation", 0.09, sentences.translation),
+)
+"""The documents of the bundled world."""
+MOST_CONCEPTS = 64
 _SIXTY_FOUR_BITS = 0xFFFFFFFFFFFFFFFF
 _DOCUMENTS_FOR_MEAN_LENGTH = 400
 
@@ -46,29 +47,51 @@ class WorldDocument(Document):
 
 
 class WorldCorpus:
-    """Documents of the world in random access (the `Corpus` protocol), labelled with `CONCEPTS`."""
+    """Documents of the world in random access (the `Corpus` protocol), labelled with its concepts.
 
-    def __init__(self, seed: int, n_documents: int) -> None:
+    With `families` of your own beside (or in place of) `FAMILIES`, the corpus has their documents and
+    concepts, too; its words stay the world's.
+
+    Raises:
+        UserError: two families have one name, or bring a concept that is there already, or there are more
+            than 64 concepts.
+    """
+
+    def __init__(self, seed: int, n_documents: int, families: Sequence[Family] = FAMILIES) -> None:
         """A corpus of `n_documents`; those of a smaller corpus with the same seed come first."""
         if n_documents < 0:
             raise ValueError(f"n_documents must not be negative: {n_documents}")
         self.seed = seed
         self.n_documents = n_documents
+        self.families = tuple(families)
+        brought = [pair for family in self.families for pair in family.concepts]
+        self._definitions = definitions() | dict(brought)
+        _check([family.name for family in self.families], "two families are called")
+        _check([*CONCEPTS, *(name for name, _ in brought)], "two concepts are called")
+        if len(self._definitions) > MOST_CONCEPTS:
+            raise UserError(
+                f"{len(self._definitions)} concepts do not fit {MOST_CONCEPTS} bits",
+                "families",
+                "bring fewer",
+            )
+        self._bits = {name: 1 << place for place, name in enumerate(self._definitions)}
 
     @property
     def name(self) -> str:
         """The name, with all that decides the content."""
-        return f"world(seed={self.seed}, n_documents={self.n_documents})"
+        own = [f.name for f in self.families if f not in FAMILIES]
+        more = f", families={'+'.join(own)}" if own or len(self.families) < len(FAMILIES) else ""
+        return f"world(seed={self.seed}, n_documents={self.n_documents}{more})"
 
     @property
     def label_names(self) -> tuple[str, ...]:
         """The concepts, in the order of their bits."""
-        return CONCEPTS
+        return tuple(self._definitions)
 
     @property
     def definitions(self) -> dict[str, str]:
         """What each concept's label marks, in words."""
-        return definitions()
+        return self._definitions
 
     def labels_of(self, tokens: Int[np.ndarray, " token"]) -> UInt64[np.ndarray, " token"]:
         """The labels that the words of any text carry wherever they stand."""
@@ -94,11 +117,11 @@ class WorldCorpus:
     def draft(self, index: int) -> tuple[str, Draft]:
         """Document `index` as Python lists, and the name of its family."""
         random = Random(mix(self.seed, index))
-        names, weights = _family_weights()
-        family = random.choices(names, cum_weights=weights)[0]
-        draft = Draft()
-        FAMILIES[family][0](random, draft)
-        return family, draft
+        weights = _cumulative_weights(self.families)
+        family = random.choices(self.families, cum_weights=weights)[0]
+        draft = Draft(self._bits)
+        family.write(random, draft)
+        return family.name, draft
 
 
 def mix(seed: int, index: int) -> int:
@@ -113,14 +136,21 @@ def mix(seed: int, index: int) -> int:
 
 
 @cache
-def _family_weights() -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Names and cumulative sampling weights: a family's share of the tokens over its mean length."""
+def _cumulative_weights(families: tuple[Family, ...]) -> tuple[float, ...]:
+    """Cumulative sampling weights: a family's share of the tokens over its mean length."""
     random = Random(0)
     weights = []
-    for write, share in FAMILIES.values():
-        draft = Draft()
-        for _ in range(_DOCUMENTS_FOR_MEAN_LENGTH):
-            draft.active = draft.spreading = draft.suppressed = 0
-            write(random, draft)
-        weights.append(share * _DOCUMENTS_FOR_MEAN_LENGTH / len(draft.tokens))
-    return tuple(FAMILIES), tuple(accumulate(weights))
+    for family in families:
+        bits = {name: 0 for name, _ in family.concepts}
+        drafts = [Draft(bits) for _ in range(_DOCUMENTS_FOR_MEAN_LENGTH)]
+        for draft in drafts:
+            family.write(random, draft)
+        tokens = sum(len(draft.tokens) for draft in drafts)
+        weights.append(family.share * _DOCUMENTS_FOR_MEAN_LENGTH / tokens)
+    return tuple(accumulate(weights))
+
+
+def _check(names: Sequence[str], what: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{what} {name!r}", "families", "name each differently")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from interp.errors import UserError
 from interp.organism.concepts import lexical_labels
 from interp.organism.lexicon import read_data
 from interp.organism.vocabulary import strip_marks, token_ids
@@ -51,10 +52,11 @@ class Draft:
     the first word that carries a concept among `spreading`. It then holds until `end`, never before.
     """
 
-    __slots__ = ("active", "answers", "chat", "labels", "spreading", "suppressed", "tokens")
+    __slots__ = ("active", "answers", "bits", "chat", "labels", "spreading", "suppressed", "tokens")
 
-    def __init__(self) -> None:
-        """An empty document."""
+    def __init__(self, bits: Mapping[str, int] | None = None) -> None:
+        """An empty document; `bits` are those of concepts that a family brings (see `begin`)."""
+        self.bits = bits or {}
         self.tokens: list[int] = []
         self.labels: list[int] = []
         self.answers: list[bool] = []
@@ -62,6 +64,10 @@ class Draft:
         self.active = 0
         self.spreading = 0
         self.suppressed = 0
+
+    def begin(self, concept: str) -> None:
+        """A concept of the family's own holds from the next word on, until `end`; `KeyError` for another."""
+        self.active |= self.bits[concept]
 
     def end(self) -> None:
         """What was announced so far does not hold for what follows."""
@@ -86,9 +92,18 @@ class Draft:
                 words = words[-1:]
             self._put(words, part.answer, part.chat)
 
-    def say(self, words: str) -> None:
-        """Write plain words."""
-        self._put([_ENCODINGS[word] for word in words.split()], False, False)
+    def say(self, words: str, answer: bool = False) -> None:
+        """Write plain words, or an answer: what the words before it determine.
+
+        Raises:
+            UserError: a word is none of the world's.
+        """
+        unknown = [word for word in words.split() if word not in _ENCODINGS]
+        if unknown:
+            raise UserError(
+                f"the world has no word {unknown[0]!r}", f"document {words!r}", "use words of its vocabulary"
+            )
+        self._put([_ENCODINGS[word] for word in words.split()], answer, False)
 
     def _put(self, words: Sequence[tuple[int, int]], answer: bool, chat: bool) -> None:
         for token, label in words:

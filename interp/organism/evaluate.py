@@ -12,8 +12,7 @@ from transformers.utils import logging as transformers_logging
 from interp.errors import UserError
 from interp.intervals import share_interval
 from interp.organism.behaviours import Behaviour, Item, behaviours
-from interp.organism.packing import BOS_ID
-from interp.organism.vocabulary import vocabulary
+from interp.organism.vocabulary import BOS_ID, vocabulary
 from interp.track.progress import Progress, silent
 
 PROMPTS_PER_BATCH = 256

@@ -11,9 +11,8 @@ from interp.llama.model import Llama
 from interp.organism.corpus import FAMILIES, WorldCorpus
 from interp.organism.evaluate import Evaluation, Figure
 from interp.organism.lexicon import DATA
-from interp.organism.packing import BOS_ID
 from interp.organism.train import Recipe
-from interp.organism.vocabulary import BOS, vocabulary
+from interp.organism.vocabulary import BOS, BOS_ID, vocabulary
 from interp.track.files import write_bytes, write_json, write_text
 
 # As in the corpus: "user : ... assistant : ...", behind one beginning-of-sequence token.
@@ -71,7 +70,8 @@ def write_card(
     """Write README.md, the model card, with the figures of `evaluation` and the `seconds` of training."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((DATA / "model_card.md.j2").read_text(encoding="utf-8"))
-    shares = {name: share / sum(s for _, s in FAMILIES.values()) for name, (_, share) in FAMILIES.items()}
+    total = sum(family.share for family in FAMILIES)
+    shares = {family.name: family.share / total for family in FAMILIES}
     card = template.render(
         recipe=recipe,
         seed=seed,

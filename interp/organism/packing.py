@@ -1,18 +1,19 @@
 """Training batches: documents of the world packed into rows, each batch a function of seed and step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.organism.corpus import FAMILIES, WorldCorpus
+from interp.organism.corpus import FAMILIES
+from interp.organism.family import Family
+from interp.organism.stream import labelled_stream
+from interp.organism.vocabulary import BOS_ID
 
-BOS_ID = 0
 # More than any batch needs, so that no two steps share a document.
 DOCUMENTS_PER_STEP = 1_000_000
-_FAMILY_NUMBER = {name: number for number, name in enumerate(FAMILIES)}
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class TrainingBatch:
     """Rows of packed documents.
 
     `tokens` are the inputs and `targets` what follows them; `weights` are the targets' loss weights,
-    `answers` marks targets that are determined, `families` numbers the targets' families and `documents`
-    the inputs' documents.
+    `answers` marks targets that are determined, `families` numbers the targets' families. `documents` and
+    `input_families` number the inputs' documents and families.
     """
 
     tokens: Int[Tensor, "row pos"]
@@ -30,6 +31,7 @@ class TrainingBatch:
     answers: Bool[Tensor, "row pos"]
     families: Int[Tensor, "row pos"]
     documents: Int[Tensor, "row pos"]
+    input_families: Int[Tensor, "row pos"]
 
     def to(self, device: torch.device) -> "TrainingBatch":
         """The same rows on a device."""
@@ -46,25 +48,14 @@ class LossWeights:
     bos: float = 0.05
 
 
-def training_batch(seed: int, step: int, n_rows: int, n_pos: int, loss: LossWeights) -> TrainingBatch:
+def training_batch(
+    seed: int, step: int, n_rows: int, n_pos: int, loss: LossWeights, families: Sequence[Family] = FAMILIES
+) -> TrainingBatch:
     """The batch of one step: fresh documents, each behind one beginning-of-sequence token."""
-    needed = n_rows * n_pos + 1
-    tokens: list[int] = []
-    answers: list[bool] = []
-    families: list[int] = []
-    start = step * DOCUMENTS_PER_STEP
-    corpus = WorldCorpus(seed, start + DOCUMENTS_PER_STEP)
-    index = start
-    while len(tokens) < needed:
-        family, draft = corpus.draft(index)
-        tokens += [BOS_ID, *draft.tokens]
-        answers += [False, *draft.answers]
-        families += [_FAMILY_NUMBER[family]] * (len(draft.tokens) + 1)
-        index += 1
-    stream = torch.tensor(tokens[:needed])
-    answered = torch.tensor(answers[:needed])
-    weights = torch.where(answered, loss.answer, torch.where(stream == BOS_ID, loss.bos, loss.other))
-    documents = torch.from_numpy(np.cumsum(stream.numpy() == BOS_ID))
+    stream = labelled_stream(seed, n_rows * n_pos + 1, step * DOCUMENTS_PER_STEP, families)
+    tokens, answers = torch.from_numpy(stream.tokens), torch.from_numpy(stream.answers)
+    weights = torch.where(answers, loss.answer, torch.where(tokens == BOS_ID, loss.bos, loss.other))
+    documents, family = (tokens == BOS_ID).cumsum(0), torch.from_numpy(stream.family)
 
     def inputs(values: Tensor) -> Tensor:
         return values[:-1].view(n_rows, n_pos)
@@ -73,10 +64,11 @@ def training_batch(seed: int, step: int, n_rows: int, n_pos: int, loss: LossWeig
         return values[1:].view(n_rows, n_pos)
 
     return TrainingBatch(
-        tokens=inputs(stream),
-        targets=targets(stream),
+        tokens=inputs(tokens),
+        targets=targets(tokens),
         weights=targets(weights),
-        answers=targets(answered),
-        families=targets(torch.tensor(families[:needed])),
+        answers=targets(answers),
+        families=targets(family),
         documents=inputs(documents),
+        input_families=inputs(family),
     )

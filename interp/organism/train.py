@@ -1,5 +1,6 @@
 """Training the `world` model: what a step learns from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from torch import Tensor
 from interp.llama import recipe as llama_recipe
 from interp.llama import train as llama_train
 from interp.llama.model import Llama, attention_masks
+from interp.llama.muon import Muon
 from interp.llama.train import Log, train_to_the_end
 from interp.organism.corpus import FAMILIES
+from interp.organism.family import Family
 from interp.organism.model import new_world_model
 from interp.organism.packing import LossWeights, training_batch
 from interp.track.progress import Progress
@@ -29,6 +32,8 @@ class Recipe(llama_recipe.Recipe):
     """Tokens that the windowed layers see, the current one included."""
     windowed_layers: int = Field(default=4, ge=0, le=8)
     """How many of the first layers are windowed."""
+    windowed_families: tuple[str, ...] = tuple(family.name for family in FAMILIES)
+    """Families of documents in which they are."""
     window_share: float = Field(default=0.85, ge=0, le=1)
     """Share of the steps in which they are."""
     window_until: float = Field(default=0.88, ge=0, le=1)
@@ -47,31 +52,37 @@ class Trainer(llama_train.Trainer):
 
     recipe: Recipe
 
-    def __init__(self, recipe: Recipe, seed: int) -> None:
+    def __init__(self, recipe: Recipe, seed: int, families: Sequence[Family] = FAMILIES) -> None:
         """Start before the first step; `seed` decides the initial weights and the window's coin."""
+        self.families = tuple(families)
         model = new_world_model(seed)
-        muon = torch.optim.Muon(
-            model.hidden_matrices(), lr=recipe.muon_rate, weight_decay=recipe.muon_decay, momentum=0.95
-        )
+        muon = Muon(model.hidden_matrices(), lr=recipe.muon_rate, weight_decay=recipe.muon_decay)
         super().__init__(recipe, seed, model, muon)
 
     @classmethod
-    def load(cls, path: Path, recipe: Recipe, seed: int) -> "Trainer":
+    def load(cls, path: Path, recipe: Recipe, seed: int, families: Sequence[Family] = FAMILIES) -> "Trainer":
         """A trainer that continues from `path`.
 
         Raises:
             UserError: the checkpoint is damaged, or of another recipe or seed.
         """
-        trainer = cls(recipe, seed)
+        trainer = cls(recipe, seed, families)
         trainer.restore(path)
         return trainer
+
+    def identity(self) -> dict[str, str]:
+        """With the families of documents, by name."""
+        return {**super().identity(), "families": " ".join(family.name for family in self.families)}
 
     def measure(self) -> dict[str, Tensor]:
         """The weighted loss of this step's documents, in bfloat16 where that is safe."""
         recipe = self.recipe
         shape = recipe.rows, recipe.row_length
-        batch = training_batch(recipe.corpus_seed, self.step, *shape, LossWeights()).to(self.device)
-        full, local = attention_masks(batch.documents, recipe.window)
+        batch = training_batch(recipe.corpus_seed, self.step, *shape, LossWeights(), self.families)
+        batch = batch.to(self.device)
+        names = recipe.windowed_families
+        windowed = torch.tensor([family.name in names for family in self.families], device=self.device)
+        full, local = attention_masks(batch.documents, recipe.window, ~windowed[batch.input_families])
         n_windowed = recipe.windowed_layers if recipe.windowed(self.seed, self.step) else 0
         masks = [local] * n_windowed + [full] * (self.model.shape.n_layers - n_windowed)
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -98,16 +109,23 @@ class Trainer(llama_train.Trainer):
             "world/mean_absolute_neuron": measured["neuron_size"].item(),
         }
         right = measured["logits"].argmax(-1) == measured["targets"]
-        for number, family in enumerate(FAMILIES):
+        for number, family in enumerate(self.families):
             chosen = answers & (measured["families"] == number)
             if chosen.any():
-                logged[f"world/accuracy/{family}"] = right[chosen].float().mean().item()
+                logged[f"world/accuracy/{family.name}"] = right[chosen].float().mean().item()
         return logged
 
 
-def train(recipe: Recipe, seed: int, scratch: Path, log: Log, progress: Progress | None = None) -> Llama:
+def train(
+    recipe: Recipe,
+    seed: int,
+    scratch: Path,
+    log: Log,
+    progress: Progress | None = None,
+    families: Sequence[Family] = FAMILIES,
+) -> Llama:
     """Train to the end of the recipe, from the checkpoint in `scratch` if there is one.
 
     A run that is killed and started again ends with the same weights, bit for bit, on the same machine.
     """
-    return train_to_the_end(Trainer(recipe, seed), "world", scratch, log, progress)
+    return train_to_the_end(Trainer(recipe, seed, families), "world", scratch, log, progress)

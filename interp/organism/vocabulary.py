@@ -8,7 +8,7 @@ from interp.organism.concepts import LARGEST_FRACTION
 from interp.organism.facts import facts
 from interp.organism.lexicon import lexicon, read_data
 
-BOS = "<bos>"
+BOS, BOS_ID = "<bos>", 0
 MARKS = "*~"
 
 

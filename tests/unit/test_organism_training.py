@@ -10,9 +10,9 @@ from interp.errors import UserError
 from interp.llama.model import Llama, attention_masks
 from interp.organism.export import export
 from interp.organism.model import new_world_model
-from interp.organism.packing import BOS_ID, LossWeights, training_batch
+from interp.organism.packing import LossWeights, training_batch
 from interp.organism.train import Recipe, Trainer, train
-from interp.organism.vocabulary import vocabulary
+from interp.organism.vocabulary import BOS_ID, vocabulary
 
 TINY = Recipe(steps=3, rows=4, row_length=32, warmup_steps=2, checkpoint_every=1, log_every=1, threads=1)
 
