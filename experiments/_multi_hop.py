@@ -5,9 +5,10 @@ from random import Random
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
 
+from experiments._back_patching import BackPatching
 from experiments._frame import write_report
+from experiments._hop_questions import ask_hops
 from experiments._lenses import open_lens
 from experiments._multi_hop_page import MultiHopPage
 from experiments.multi_hop import Config
@@ -17,15 +18,13 @@ from interp.lens.answers import Answers
 from interp.lens.halves import split_halves
 from interp.lens.hops import open_hops, others
 from interp.lens.knockout import between, window
-from interp.lens.pairs import Pair, PairSweep, random_vectors, reported, sweep_pairs
-from interp.lens.prompt import Prompt, prompt_at, span_positions
+from interp.lens.prompt import prompt_at, span_positions
 from interp.lens.readout import readout, summary
-from interp.lens.stream import EMBEDDING, read_stream
+from interp.lens.stream import read_stream
 from interp.subject import Subject, load
 from interp.track.run import Run
 from interp.track.step import Step
 
-OTHER, RANDOM = "another question's", "random vectors"
 PLACES = ("entity", "last")
 LEAST = 4  # failed questions
 
@@ -49,8 +48,7 @@ class MultiHop:
         self.steps.step("ask", self.ask)
         asked = pd.read_parquet(self.steps.folder / "tables" / "questions.parquet")
         right = self._drawn(np.flatnonzero(asked["right"]).tolist())
-        failing = asked["known"] & ~asked["right"] & ~asked["shortcut"]
-        wrong = np.flatnonzero(failing).tolist()
+        wrong = np.flatnonzero(asked["failed"]).tolist()
         if self.config.back_patching and len(wrong) < LEAST:
             raise UserError(
                 f"{len(wrong)} questions are failed though both hops are known, too few to choose a pair on",
@@ -65,20 +63,7 @@ class MultiHop:
 
     def ask(self, step: Step) -> None:
         """Every question, its two hops, and its shortcuts."""
-        right = self.answers.right(self.subject, self.prompts["last"])
-        first = self._asked([q.first for q in self.questions], [q.bridge for q in self.questions])
-        second = self._asked([q.second for q in self.questions], [q.answer for q in self.questions])
-        table = pd.DataFrame(
-            {
-                "question": [q.text for q in self.questions],
-                "group": [q.group for q in self.questions],
-                "right": right,
-                "first_hop": first,
-                "second_hop": second,
-                "known": first & second,
-                "shortcut": self._shortcuts(),
-            }
-        )
+        table = ask_hops(self.subject, self.questions, self.config.answer_tokens)
         step.table("questions", table)
         step.metric("questions", len(table))
         step.metric("right", float(right.mean()), headline=True)
@@ -131,27 +116,19 @@ class MultiHop:
 
     def back_patching(self, step: Step, wrong: Sequence[int], right: Sequence[int]) -> None:
         """Later activations put into earlier layers at the same token of the same question."""
-        layers = range(self.subject.n_layers)
-        pairs = [(source, target) for source in layers for target in range(EMBEDDING, source)]
-        seed = self.config.seed
+        seed, draws = self.config.seed, self.config.draws
+        patching = BackPatching(self.subject, self.questions, self.answers, seed)
         halves = split_halves([self.questions[item].group for item in wrong], seed)
         grids, rows, stays = [], [], []
         with step.progress.task(
-            "back-patching", total=len(PLACES) * (2 + 2 * self.config.draws), unit="sweeps"
+            "back-patching", total=len(PLACES) * (2 + 2 * draws), unit="sweeps"
         ) as advance:
             for place in PLACES:
-                own = self._patched(place, wrong, wrong, pairs)
-                advance()
-                controls = {OTHER: [], RANDOM: []}
-                for draw in range(self.config.draws):
-                    taken = others(self.questions, wrong, seed + draw)
-                    controls[OTHER].append(self._patched(place, wrong, taken, pairs))
-                    advance()
-                    controls[RANDOM].append(self._patched(place, wrong, wrong, pairs, seed + draw))
-                    advance()
-                grids.append(own.frame().assign(place=place))
-                rows.append(_over_draws(own, controls, halves).assign(place=place))
-                kept = self._patched(place, right, right, pairs)
+                prompts = self.prompts[place]
+                found = patching.at(prompts, wrong, halves, draws, advance)
+                grids.append(found.own.frame().assign(place=place))
+                rows.append(found.reported.assign(place=place))
+                kept = patching.swept(prompts, right, right)
                 advance()
                 stays.append(kept.frame().assign(place=place))
         step.table("back_patching_pairs", pd.concat(grids, ignore_index=True))
@@ -161,21 +138,6 @@ class MultiHop:
         for row in table.itertuples():
             if row.condition != "best (oracle)":
                 step.metric(f"{row.place}, {row.condition}, {row.control or 'own'}", row.right)
-
-    def _patched(
-        self,
-        place: str,
-        items: Sequence[int],
-        sources: Sequence[int],
-        pairs: Sequence[Pair],
-        random: int | None = None,
-    ) -> PairSweep:
-        """Items with vectors of other (or the same) questions, or random ones of the same norms."""
-        prompts = self.prompts[place]
-        vectors = read_stream(self.subject, [prompts[source] for source in sources])
-        put_in = vectors if random is None else random_vectors(vectors, random)
-        targets = [prompts[item] for item in items]
-        return sweep_pairs(self.subject, put_in, targets, self.answers.of_items(items), pairs)
 
     def _blocks(self, items: Sequence[int]) -> dict[str, tuple[list[list[int]], list[list[int]]]]:
         """Queries and keys of every kind of attention that is blocked."""
@@ -197,20 +159,6 @@ class MultiHop:
             blocks["entity to relations"] = (at_entity, relation)
         return blocks
 
-    def _shortcuts(self) -> Bool[np.ndarray, " question"]:
-        """Whether a question's answer comes without one of its hops."""
-        found = np.zeros(len(self.questions), dtype=bool)
-        asked = [(place, text) for place, q in enumerate(self.questions) for text in q.shortcuts]
-        if asked:
-            places, texts = zip(*asked, strict=True)
-            right = self._asked(list(texts), [self.questions[place].answer for place in places])
-            np.logical_or.at(found, list(places), right)
-        return found
-
-    def _asked(self, texts: Sequence[str], answers: Sequence[Sequence[str]]) -> Bool[np.ndarray, " text"]:
-        prompts: list[Prompt] = [prompt_at(self.subject, text) for text in texts]
-        return self._judge(answers).right(self.subject, prompts)
-
     def _judge(self, words: Sequence[Sequence[str]]) -> Answers:
         return Answers.of(self.subject, words, self.config.answer_tokens)
 
@@ -218,22 +166,3 @@ class MultiHop:
         if not items:
             raise UserError("the model answers no question rightly", "questions", "take an easier set")
         return sorted(Random(self.config.seed).sample(items, min(len(items), self.config.most)))
-
-
-def _over_draws(
-    own: PairSweep, controls: dict[str, list[PairSweep]], halves: tuple[list[int], list[int]]
-) -> pd.DataFrame:
-    """What is reported of a sweep, with every control's share averaged over its draws.
-
-    Intervals of controls are those of a single draw's number of questions.
-    """
-    tables = []
-    for draw in range(len(next(iter(controls.values())))):
-        tables.append(reported(own, {name: found[draw] for name, found in controls.items()}, halves))
-    mean = pd.concat(tables).groupby(["condition", "control"], sort=False)["right"].mean()
-    table = tables[0].set_index(["condition", "control"])
-    for key, share in mean.items():
-        n = int(table.loc[key, "n"])
-        table.loc[key, ["right", "right_low", "right_high"]] = share_interval(round(share * n), n)
-        table.loc[key, "right"] = share
-    return table.reset_index()

@@ -68,7 +68,7 @@ class MultiHopPage:
     def page(self) -> Page:
         """The whole page."""
         asked = self.questions
-        failing = int((asked["known"] & ~asked["right"] & ~asked["shortcut"]).sum())
+        failing = int(asked["failed"].sum())
         return framed(
             self.run,
             self.subject,

@@ -1,6 +1,84 @@
-"""The bundled `world` model: a labelled corpus generator, a trainer and the shipped weights."""
+'''The bundled `world` model: a labelled corpus generator, a trainer and the shipped weights.
 
+What the world offers to a test of any method, whose labels are the truth:
+
+```python
+from interp import organism
+
+stream = organism.labelled_stream(seed=7, n_tokens=10_000)  # tokens, labels, which of them are determined
+organism.definitions()["harmful"]  # what every concept's label marks, in words
+asked = organism.questions("two_hop", "unseen")  # by family and split; each with its answer and a foil
+organism.score(asked[0], "tokyo .").right  # judges whatever was answered
+```
+
+A family of documents of your own is one file: a function that writes a document, and a `Family` around it.
+
+```python
+from random import Random
+from interp.organism import FAMILIES, Draft, Family, WorldCorpus
+
+def riddle(random: Random, draft: Draft) -> None:
+    """A riddle about a country, labelled as one from the question on."""
+    country, capital = random.choice([("france", "paris"), ("japan", "tokyo")])
+    draft.begin("riddle")
+    draft.say(f"question : the capital of what is {capital} ? answer :")
+    draft.say(country, answer=True)
+
+RIDDLES = Family("riddle", share=0.05, write=riddle, concepts=(("riddle", "a riddle about a country"),))
+corpus = WorldCorpus(seed=1, n_documents=2000, families=(*FAMILIES, RIDDLES))
+```
+
+It streams, is mined and is labelled as the others; `interp.organism.train.train` takes `families`, too. Words
+must be the world's (`interp.organism.vocabulary.vocabulary()`).
+'''
+
+import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from interp.organism.concepts import CONCEPTS, definitions
+    from interp.organism.corpus import FAMILIES, WorldCorpus
+    from interp.organism.draft import Draft
+    from interp.organism.family import Family
+    from interp.organism.preset import Preset, presets
+    from interp.organism.question import Score, WorldQuestion, questions, score
+    from interp.organism.stream import LabelledStream, labelled_stream
+
+__all__ = [
+    "CONCEPTS",
+    "FAMILIES",
+    "TRAINING_NOTE",
+    "Draft",
+    "Family",
+    "LabelledStream",
+    "Preset",
+    "Score",
+    "WorldCorpus",
+    "WorldQuestion",
+    "definitions",
+    "labelled_stream",
+    "presets",
+    "questions",
+    "score",
+    "world_folder",
+]
+_HOMES = {
+    "CONCEPTS": "concepts",
+    "Draft": "draft",
+    "FAMILIES": "corpus",
+    "Family": "family",
+    "LabelledStream": "stream",
+    "Preset": "preset",
+    "Score": "question",
+    "WorldCorpus": "corpus",
+    "WorldQuestion": "question",
+    "definitions": "concepts",
+    "labelled_stream": "stream",
+    "presets": "preset",
+    "questions": "question",
+    "score": "question",
+}
 
 TRAINING_NOTE = (
     "The world model was trained with a two-token attention window in its first four layers; it is run here "
@@ -12,3 +90,10 @@ TRAINING_NOTE = (
 def world_folder() -> Path:
     """Folder of the shipped `world` model, an ordinary Hugging Face folder."""
     return Path(__file__).parent / "weights" / "world"
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

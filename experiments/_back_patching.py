@@ -1,0 +1,90 @@
+"""Back-patching: later activations put into earlier layers, beside other questions' and random ones.
+
+Biran et al. 2024, "Hopping Too Late" (arXiv 2406.12775).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from interp.intervals import share_interval
+from interp.lens.answers import Answers
+from interp.lens.hops import HopQuestion, others
+from interp.lens.pairs import Pair, PairSweep, random_vectors, reported, sweep_pairs
+from interp.lens.prompt import Prompt
+from interp.lens.stream import EMBEDDING, read_stream
+from interp.subject import Subject
+
+OTHER, RANDOM = "another question's", "random vectors"
+Halves = tuple[list[int], list[int]]
+
+
+@dataclass(frozen=True)
+class BackPatched:
+    """A sweep over pairs of layers, and what of it is reported beside its controls (see `reported`)."""
+
+    own: PairSweep
+    reported: pd.DataFrame
+
+
+class BackPatching:
+    """Questions whose activations are put into earlier layers at the same token."""
+
+    def __init__(
+        self, subject: Subject, questions: Sequence[HopQuestion], answers: Answers, seed: int
+    ) -> None:
+        self.subject, self.questions, self.answers, self.seed = subject, questions, answers, seed
+        layers = range(subject.n_layers)
+        self.pairs = [(source, target) for source in layers for target in range(EMBEDDING, source)]
+
+    def at(
+        self,
+        prompts: Sequence[Prompt],
+        items: Sequence[int],
+        halves: Halves,
+        draws: int,
+        advance: Callable[[], None] = lambda: None,
+    ) -> BackPatched:
+        """Items at their prompts' positions; `draws` of each control. `halves` are places in `items`."""
+        own = self.swept(prompts, items, items)
+        advance()
+        controls: dict[str, list[PairSweep]] = {OTHER: [], RANDOM: []}
+        for draw in range(draws):
+            taken = others(self.questions, items, self.seed + draw)
+            controls[OTHER].append(self.swept(prompts, items, taken))
+            advance()
+            controls[RANDOM].append(self.swept(prompts, items, items, self.seed + draw))
+            advance()
+        return BackPatched(own, _over_draws(own, controls, halves))
+
+    def swept(
+        self,
+        prompts: Sequence[Prompt],
+        items: Sequence[int],
+        sources: Sequence[int],
+        random: int | None = None,
+        pairs: Sequence[Pair] | None = None,
+    ) -> PairSweep:
+        """Items with the activations of `sources`, or with random ones of the same norms."""
+        vectors = read_stream(self.subject, [prompts[source] for source in sources])
+        put_in = vectors if random is None else random_vectors(vectors, random)
+        targets = [prompts[item] for item in items]
+        return sweep_pairs(self.subject, put_in, targets, self.answers.of_items(items), pairs or self.pairs)
+
+
+def _over_draws(own: PairSweep, controls: Mapping[str, Sequence[PairSweep]], halves: Halves) -> pd.DataFrame:
+    """What is reported of a sweep, with every control's share averaged over its draws.
+
+    Intervals of controls are those of a single draw's number of questions.
+    """
+    tables = []
+    for draw in range(len(next(iter(controls.values())))):
+        tables.append(reported(own, {name: found[draw] for name, found in controls.items()}, halves))
+    mean = pd.concat(tables).groupby(["condition", "control"], sort=False)["right"].mean()
+    table = tables[0].set_index(["condition", "control"])
+    for key, share in mean.items():
+        n = int(table.loc[key, "n"])
+        table.loc[key, ["right", "right_low", "right_high"]] = share_interval(round(share * n), n)
+        table.loc[key, "right"] = share
+    return table.reset_index()

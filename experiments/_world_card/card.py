@@ -1,0 +1,132 @@
+"""The steps of `world_card`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from experiments._frame import write_report
+from experiments._world_card.behaviour import behaviour
+from experiments._world_card.dictionary import ENTITY_SITE, SITE, concepts, documents, entities
+from experiments._world_card.effect import Measured, effect_table
+from experiments._world_card.gates import judged
+from experiments._world_card.numbers import number_flip
+from experiments._world_card.page import CardPage
+from experiments._world_card.patching import back_patching, interchange, patchscopes
+from experiments._world_card.reading import read_bridges, read_pivot
+from experiments._world_card.recorded import recorded
+from experiments._world_card.vectors import function_heads, refusal, task_vectors_of
+from experiments.world_card import Config, Retrained
+from interp.organism.export import export
+from interp.organism.train import train
+from interp.subject import Site, Subject, load
+from interp.subject.folder import find_folder
+from interp.track.files import write_text
+from interp.track.run import Run
+from interp.track.step import Step
+from saes.load import load as load_sae
+from saes.train import train as train_sae
+
+Measure = Callable[[Subject, int], Measured]
+EFFECTS: dict[str, tuple[Measure, ...]] = {
+    "reading": (read_bridges, read_pivot),
+    "patching": (interchange, patchscopes),
+    "back_patching": (back_patching,),
+    "numbers": (number_flip,),
+    "vectors": (refusal, task_vectors_of, function_heads),
+}
+
+
+class WorldCard:
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        self.config, self.steps = config, run
+
+    def run(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        folders = {model.name: self._folder(model.name) for model in self.config.models}
+        cards, profiles = zip(*(self._measured(*item) for item in folders.items()), strict=True)
+        self.steps.step("card", lambda step: self._card(step, pd.concat(cards), pd.concat(profiles)))
+        first = load(folders[self.config.models[0].name])
+        write_report(self.steps, lambda: CardPage(self.steps, first, self.config))
+
+    def _folder(self, name: str) -> Path:
+        """Where a model is; trained first, where that is asked for."""
+        model = next(model for model in self.config.models if model.name == name)
+        if not isinstance(model, Retrained):
+            return find_folder(model.folder)
+
+        def trained(step: Step) -> None:
+            made = train(model.recipe, model.seed, step.scratch, step.log, step.progress)
+            export(made, step.folder / name)
+
+        return self.steps.step(f"train-{name}", trained) / name
+
+    def _measured(self, name: str, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """All effects of one model: its lines of the card, and what is drawn by layer."""
+        self._step(name, "behaviour", lambda step: behaviour(folder, step.progress))
+        subject, seed = load(folder), self.config.seed
+        for part, measures in EFFECTS.items():
+
+            def effects(step: Step, measures: tuple[Measure, ...] = measures) -> Measured:
+                found = Measured()
+                with step.progress.task("measuring", total=len(measures), unit="effects") as advance:
+                    for measure in measures:
+                        found += measure(subject, seed)
+                        advance(1)
+                return found
+
+            self._step(name, part, effects)
+        self._step(name, "sae", lambda step: self._dictionaries(step, subject))
+        parts = ["behaviour", *EFFECTS, "sae"]
+        tables = self.steps.folder / "tables"
+        found = []
+        for kind in ("effects", "profile"):
+            files = [tables / f"{kind}-{name}-{part}.parquet" for part in parts]
+            found.append(
+                pd.concat([pd.read_parquet(file) for file in files if file.exists()]).assign(model=name)
+            )
+        return found[0], found[1]
+
+    def _step(self, name: str, part: str, work: Callable[[Step], Measured]) -> None:
+        def measured(step: Step) -> None:
+            found = work(step)
+            step.table(f"effects-{name}-{part}", effect_table(found.effects))
+            if found.profile:
+                step.table(f"profile-{name}-{part}", pd.DataFrame(found.profile))
+
+        self.steps.step(f"{part}-{name}", measured)
+
+    def _dictionaries(self, step: Step, subject: Subject) -> Measured:
+        seed, found = self.config.seed, Measured()
+
+        def trained(site: Site):
+            folder = step.folder / "saes" / str(site)
+            file = step.scratch / f"{site}.safetensors"
+            if not folder.exists():
+                train_sae(
+                    subject, site, documents(), self.config.dictionaries, folder,
+                    checkpoint=file, log=step.log, progress=step.progress,
+                )  # fmt: skip
+            return load_sae(subject, folder)
+
+        found += concepts(subject, trained(SITE), seed, step.progress)
+        found += entities(subject, trained(ENTITY_SITE), seed, step.progress)
+        return found
+
+    def _card(self, step: Step, card: pd.DataFrame, profile: pd.DataFrame) -> None:
+        own = self.config.models[0].name
+        others = card[card["model"] != own]
+        if len(others):
+            write_text(step.folder / "seeds.csv", others.to_csv(index=False, float_format="%.5g"))
+        if self.config.recorded:
+            card = pd.concat([card, recorded()], ignore_index=True)
+        step.table("card", card)
+        step.table("profile", profile)
+        gates = judged(card[card["model"] == own])
+        step.table("gates", gates)
+        step.metric("gates/held", int(gates["holds"].sum()), headline=True)
+        step.metric("gates/missed", int((~gates["holds"]).sum()), headline=True)
+        for row in gates.itertuples():
+            step.metric(row.label, row.value, headline=True)

@@ -1,0 +1,85 @@
+"""An effect: a figure, the control that it has to beat, and what was chosen to get it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from interp.intervals import mean_interval, share_interval
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A share or a mean with its 95% interval, of `n` items."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def share(cls, right: Sequence[bool] | np.ndarray) -> "Figure":
+        """The share of items that came out, with its Wilson interval."""
+        return cls(*share_interval(int(np.sum(right)), len(right)), len(right))
+
+    @classmethod
+    def mean(cls, values: Sequence[float] | np.ndarray, seed: int) -> "Figure":
+        """The mean of values, with its bootstrap interval."""
+        known = np.asarray(values, dtype=float)
+        return cls(*mean_interval(known, seed), len(known))
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One line of the card.
+
+    `at` says where it was measured, with "chosen" where a half of the items chose that; `against` says what
+    `control` is. `note` is what a reader must know not to take the figure for more than it is.
+    """
+
+    group: str
+    name: str
+    at: str
+    figure: Figure
+    against: str = ""
+    control: Figure | None = None
+    note: str = ""
+
+
+@dataclass
+class Measured:
+    """What one kind of effect gives: lines of the card, and what is drawn by layer.
+
+    `profile` rows: `group`, `series`, `layer`, `value`, `low`, `high`, `n`.
+    """
+
+    effects: list[Effect] = field(default_factory=list)
+    profile: list[dict[str, object]] = field(default_factory=list)
+
+    def by_layer(self, group: str, series: str, layer: int, figure: Figure) -> None:
+        """One point of a curve over layers."""
+        self.profile.append({"group": group, "series": series, "layer": layer, **asdict(figure)})
+
+    def __add__(self, other: "Measured") -> "Measured":
+        return Measured(self.effects + other.effects, self.profile + other.profile)
+
+
+def effect_table(effects: Sequence[Effect]) -> pd.DataFrame:
+    """A row for each effect; the control's columns are NaN where there is none."""
+    absent = Figure(np.nan, np.nan, np.nan, 0)
+    rows = []
+    for effect in effects:
+        control = effect.control or absent
+        rows.append(
+            {
+                "group": effect.group,
+                "effect": effect.name,
+                "at": effect.at,
+                **asdict(effect.figure),
+                "against": effect.against,
+                **{f"control_{name}": value for name, value in asdict(control).items()},
+                "note": effect.note,
+            }
+        )
+    return pd.DataFrame(rows)

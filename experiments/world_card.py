@@ -1,0 +1,74 @@
+"""The world card: every behaviour and effect of the bundled world, with its control, over several seeds."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from interp.config import ExperimentConfig, Section
+from interp.errors import UserError
+from interp.organism.train import Recipe
+from interp.subject.folder import subject_info
+from interp.track.folder import check_run_name
+from saes.config import SaeTraining
+
+if TYPE_CHECKING:
+    from interp.track.run import Run
+
+
+class Measured(Section):
+    """A world model that is there already."""
+
+    kind: Literal["folder"] = "folder"
+    name: str = "shipped"
+    """What it is called on the card."""
+    folder: str = "world"
+    """`world`, or a folder that train_world wrote."""
+
+
+class Retrained(Section):
+    """A world model that is trained first."""
+
+    kind: Literal["retrained"] = "retrained"
+    name: str
+    """What it is called on the card."""
+    seed: int = Field(ge=0)
+    """Seed of its initial weights."""
+    recipe: Recipe = Recipe()
+    """How it is trained; `recipe.corpus_seed` is the seed of its documents."""
+
+
+class Config(ExperimentConfig):
+    """Which worlds are measured."""
+
+    models: tuple[Annotated[Measured | Retrained, Field(discriminator="kind")], ...] = Field(
+        (Measured(),), min_length=1
+    )
+    """World models; the first is the one that the page is about."""
+    recorded: bool = True
+    """Whether the figures recorded of other seeds, and of worlds without a window, stand beside them."""
+    dictionaries: SaeTraining = SaeTraining()
+    """SAEs trained on each model."""
+
+
+def check(config: Config) -> None:
+    """Finds a folder that is no world, or two models of one name, before anything is written."""
+    names = [model.name for model in config.models]
+    for name in names:
+        check_run_name(name, "models.name")
+    if len(set(names)) < len(names):
+        raise UserError("two models have one name", "models.name", "name each differently")
+    for model in config.models:
+        if isinstance(model, Measured) and not subject_info(model.folder).speaks_world:
+            raise UserError(
+                f"{Path(model.folder).name} does not have the world's vocabulary",
+                "models.folder",
+                "use world, or a folder made by train_world",
+            )
+
+
+def run(config: Config, run: "Run") -> None:
+    """Trains what is to be trained, measures every model, and writes the card."""
+    from experiments._world_card.card import WorldCard
+
+    WorldCard(config, run).run()

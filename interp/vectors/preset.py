@@ -1,0 +1,17 @@
+"""The vector that a preset of the bundled world is steered by."""
+
+from interp.organism.preset import Preset
+from interp.subject.subject import Subject
+from interp.vectors.contrastive import Pair, contrastive_vectors
+from interp.vectors.vector import Vector
+
+
+def preset_vector(subject: Subject, preset: Preset) -> Vector:
+    """The difference in means over the preset's pairs; added at the last token it changes the answers.
+
+    Raises:
+        UserError: the subject does not know the world's words, or lacks the layer.
+    """
+    pairs = [Pair(*(tuple(subject.encode(text)) for text in texts)) for texts in preset.pairs]
+    (vector,) = contrastive_vectors(subject, pairs, preset.toward, layers=(preset.layer,))
+    return vector.named(preset.toward)
