@@ -66,7 +66,7 @@ class MultiHop:
         table = ask_hops(self.subject, self.questions, self.config.answer_tokens)
         step.table("questions", table)
         step.metric("questions", len(table))
-        step.metric("right", float(right.mean()), headline=True)
+        step.metric("right", float(table["right"].mean()), headline=True)
         step.metric("both hops right", float(table["known"].mean()), headline=True)
 
     def readable(self, step: Step) -> None:

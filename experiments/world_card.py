@@ -10,6 +10,7 @@ from interp.errors import UserError
 from interp.organism.train import Recipe
 from interp.subject.folder import subject_info
 from interp.track.folder import check_run_name
+from saes.architecture import Transcoder
 from saes.config import SaeTraining
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ def check(config: Config) -> None:
         check_run_name(name, "models.name")
     if len(set(names)) < len(names):
         raise UserError("two models have one name", "models.name", "name each differently")
+    if isinstance(config.dictionaries.architecture, Transcoder):
+        raise UserError(
+            "a transcoder does not write where it reads", "dictionaries.architecture", "train an autoencoder"
+        )
     for model in config.models:
         if isinstance(model, Measured) and not subject_info(model.folder).speaks_world:
             raise UserError(

@@ -24,6 +24,7 @@ from interp.subject.folder import find_folder
 from interp.track.files import write_text
 from interp.track.run import Run
 from interp.track.step import Step
+from saes.latents import SaeLatents
 from saes.load import load as load_sae
 from saes.train import train as train_sae
 
@@ -101,7 +102,7 @@ class WorldCard:
     def _dictionaries(self, step: Step, subject: Subject) -> Measured:
         seed, found = self.config.seed, Measured()
 
-        def trained(site: Site):
+        def trained(site: Site) -> SaeLatents:
             folder = step.folder / "saes" / str(site)
             file = step.scratch / f"{site}.safetensors"
             if not folder.exists():
@@ -109,7 +110,9 @@ class WorldCard:
                     subject, site, documents(), self.config.dictionaries, folder,
                     checkpoint=file, log=step.log, progress=step.progress,
                 )  # fmt: skip
-            return load_sae(subject, folder)
+            found = load_sae(subject, folder)
+            assert isinstance(found, SaeLatents)  # transcoders are refused by the config's check
+            return found
 
         found += concepts(subject, trained(SITE), seed, step.progress)
         found += entities(subject, trained(ENTITY_SITE), seed, step.progress)

@@ -23,8 +23,8 @@ from interp.organism.lexicon import lexicon
 from interp.subject import Subject
 
 FAMOUS, PLAIN = "numbers/neutral/famous", "numbers/neutral/plain"
-COUNTS = (10, 20, 40, 51, 80, 160)
 TWO_PERCENT = 51  # of 2,560
+COUNTS = (10, 20, 40, TWO_PERCENT)
 PER_ROUND = 5
 CONTROLS = 5
 ASKED = 200
@@ -58,34 +58,30 @@ def number_flip(subject: Subject, seed: int) -> Measured:
     neurons = [MlpNeurons(subject, layer) for layer in range(subject.n_layers)]
     mined = Mined.of(mine(subject, neurons, Prompts(plain_for_means), MiningConfig()))
     means = {space.name: mined.statistics(space.name) for space in neurons}
-    ranked = by_attribution_in_rounds(subject, neurons, to_pick_on, means, COUNTS[-1], PER_ROUND)
-    controls = {
-        count: matched_controls(ranked[:count], means, CONTROLS, seed) for count in (TWO_PERCENT, COUNTS[-1])
-    }
+    ranked = by_attribution_in_rounds(subject, neurons, to_pick_on, means, TWO_PERCENT, PER_ROUND)
+    controls = matched_controls(ranked, means, CONTROLS, seed)
     clean = _flips(subject, report)
     what = "famous numbers read as decimals"
     found.effects.append(Effect(group, what, "unchanged", clean))
     for count in COUNTS:
-        picked = ranked[:count]
-        sets = controls.get(count, [])
-        random = [_flips(subject, report, one, means) for one in sets]
+        whole = count == TWO_PERCENT
+        random = [_flips(subject, report, one, means) for one in controls] if whole else []
         found.effects.append(
             Effect(
                 group,
                 what,
                 f"{count} neurons, mean",
-                _flips(subject, report, picked, means),
-                "matched random neurons" if random else "",
+                _flips(subject, report, ranked[:count], means),
+                "matched random neurons" if whole else "",
                 _together(random),
             )
         )
     at_once = [feature for feature, _ in by_attribution(subject, neurons, to_pick_on, means, TWO_PERCENT)]
-    few = ranked[:TWO_PERCENT]
     found.effects.append(
         Effect(group, what, f"{TWO_PERCENT} neurons at once, mean", _flips(subject, report, at_once, means))
     )
     found.effects.append(
-        Effect(group, what, f"{TWO_PERCENT} neurons, zero", _flips(subject, report, few, means, "zero"))
+        Effect(group, what, f"{TWO_PERCENT} neurons, zero", _flips(subject, report, ranked, means, "zero"))
     )
     intact = {"plain numbers, no context": plain}
     intact |= {
@@ -94,9 +90,9 @@ def number_flip(subject: Subject, seed: int) -> Measured:
     intact["facts"] = _asked(subject, "facts/plain", seed)
     for name, questions in intact.items():
         at = f"{TWO_PERCENT} neurons, mean"
-        before, after = (_right(subject, questions, features, means) for features in ((), few))
+        before, after = (_right(subject, questions, features, means) for features in ((), ranked))
         found.effects.append(Effect(group, f"still right: {name}", at, after, "unchanged", before))
-    found.effects += _nine_eleven(subject, few, means)
+    found.effects += _nine_eleven(subject, ranked, means)
     return found
 
 

@@ -48,8 +48,8 @@ def interchange(subject: Subject, seed: int) -> Measured:
     ):  # fmt: skip
         _curve(found, group, series, sweep)
     name = "a performer's activation brings its country"
-    early, late = _between(swept, EMBEDDING, 3), _between(swept, READ_FROM, subject.n_layers)
-    control = _most(_between(null, EMBEDDING, 3))
+    early, late = _between(swept, EMBEDDING, EARLY[-1]), _between(swept, READ_FROM, subject.n_layers)
+    control = _most(_between(null, EMBEDDING, EARLY[-1]))
     found.effects += [
         Effect(group, name, "layers emb-3, least", _least(early), VECTORS, control),
         Effect(group, name, f"layers {READ_FROM} on, most", _most(late)),

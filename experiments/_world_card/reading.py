@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 
 from experiments._thinking_language import shuffled_items
 from experiments._world_card.effect import Effect, Figure, Measured
@@ -170,8 +169,3 @@ def _probe(subject: Subject, seed: int) -> Measured:
             )
         )
     return found
-
-
-def profile_table(measured: Measured) -> pd.DataFrame:
-    """What is drawn by layer."""
-    return pd.DataFrame(measured.profile)

@@ -1,7 +1,7 @@
 """Directions that steer: refusal, tasks by example, and the heads that carry them."""
 
 from collections.abc import Sequence
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,8 +26,17 @@ RANDOM = "a random direction"
 TASKS = ("antonym", "plural", "past", "capital", "language", "currency", "zorvic", "tamric")
 HEAD_TASKS = ("antonym", "plural", "capital", "language", "zorvic")
 HEADS, SETS = 4, 5
-SHOWN = {"shots": 6, "prompts": 48, "only_right": False}
 QUERIES = 50
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Prompts that show a task: what means are taken over."""
+
+    seed: int
+    shots: int = 6
+    prompts: int = 48
+    only_right: bool = False
 
 
 def refusal(subject: Subject, seed: int) -> Measured:
@@ -82,7 +91,7 @@ def _edits(
 def task_vectors_of(subject: Subject, seed: int) -> Measured:
     """Task vectors added and put in place, at the layer that other queries choose."""
     found, group = Measured(), "task vector"
-    config = SimpleNamespace(seed=seed, **SHOWN)
+    config = Shown(seed)
     tasks = open_tasks(WorldTasks(tasks=TASKS), subject, seed)
     reported: dict[str, list[Figure]] = {}
     for task in tasks:
@@ -121,7 +130,7 @@ def task_vectors_of(subject: Subject, seed: int) -> Measured:
 def function_heads(subject: Subject, seed: int) -> Measured:
     """The few heads that raise the answer most without examples, set to what they give behind examples."""
     found, group = Measured(), "function-vector heads"
-    config = SimpleNamespace(seed=seed, **SHOWN)
+    config = Shown(seed)
     values, controls = [], []
     for task in open_tasks(WorldTasks(tasks=HEAD_TASKS), subject, seed):
         means = mean_head_outputs(subject, shown(subject, task, config))

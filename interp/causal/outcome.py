@@ -33,7 +33,7 @@ class Outcome:
         """Whether the foils are likelier than the answers; false without foils."""
         return self.foil > self.answer
 
-    def frame(self, questions: Sequence[Question], **names: str | float) -> pd.DataFrame:
+    def frame(self, questions: Sequence[Question], **names: str | float | int) -> pd.DataFrame:
         """A row for each question: `names` in every row, then its number, group, and what came out."""
         return pd.DataFrame(
             {

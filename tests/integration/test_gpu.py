@@ -22,6 +22,7 @@ from interp.lens.stream import read_stream
 from interp.lens.tuned_lens import train_tuned_lens
 from interp.lens.tuned_lens_file import load_tuned_lens, save_tuned_lens
 from interp.lens.view import look
+from interp.organism.train import Recipe, Trainer
 from interp.subject import Site, Subject
 
 if not torch.cuda.is_available():
@@ -118,3 +119,11 @@ def test_mining(both: tuple[Subject, Subject]) -> None:
         known = interp.Mined.of(state).statistics("mlp.3")
         tops.append(torch.as_tensor(known.mean).float().cpu())
     assert torch.allclose(*tops, atol=1e-3)
+
+
+def test_the_world_is_trained_alike() -> None:
+    losses = []
+    for device in ("cpu", "cuda"):
+        trainer = Trainer(Recipe(steps=4, rows=8, row_length=64, warmup_steps=2, device=device), 0)
+        losses.append([float(trainer.advance()["loss"]) for _ in range(4)])
+    assert np.allclose(*losses, rtol=1e-2)

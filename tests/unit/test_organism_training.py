@@ -94,6 +94,27 @@ def test_a_token_sees_its_own_document_up_to_itself_and_no_more_than_the_window(
             assert (local[0, 0, query, key] == 0) == bool(seen and query - key < window)
 
 
+def test_free_tokens_see_all_of_their_document_in_a_window() -> None:
+    documents = torch.zeros(1, 6, dtype=torch.long)
+    free = torch.tensor([[False, False, True, True, False, False]])
+    full, local = attention_masks(documents, 2, free)
+    assert torch.equal(local[0, 0, 2:4], full[0, 0, 2:4])
+    assert not torch.equal(local[0, 0, 4:], full[0, 0, 4:])
+
+
+def test_the_window_can_be_kept_to_some_families(tmp_path: Path) -> None:
+    whole, part = (
+        train(TINY.model_copy(update={"windowed_families": names}), 0, tmp_path / "-".join(names), ignore)
+        for names in (("fact", "numbers"), ("fact",))
+    )
+    assert not torch.equal(whole.layers[0].self_attn.q_proj.weight, part.layers[0].self_attn.q_proj.weight)
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="not usable here"):
+        Trainer(TINY.model_copy(update={"device": "cuda:99"}), 0)
+
+
 def test_the_learning_rate_rises_holds_and_falls_by_step() -> None:
     recipe = Recipe(steps=1000, warmup_steps=100)
     assert recipe.rate_at(0) == pytest.approx(0.01)
