@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from interp.track.run import Run
 
 
-class Measured(Section):
+class Trained(Section):
     """A world model that is there already."""
 
     kind: Literal["folder"] = "folder"
@@ -42,8 +42,8 @@ class Retrained(Section):
 class Config(ExperimentConfig):
     """Which worlds are measured."""
 
-    models: tuple[Annotated[Measured | Retrained, Field(discriminator="kind")], ...] = Field(
-        (Measured(),), min_length=1
+    models: tuple[Annotated[Trained | Retrained, Field(discriminator="kind")], ...] = Field(
+        (Trained(),), min_length=1
     )
     """World models; the first is the one that the page is about."""
     recorded: bool = True
@@ -64,7 +64,7 @@ def check(config: Config) -> None:
             "a transcoder does not write where it reads", "dictionaries.architecture", "train an autoencoder"
         )
     for model in config.models:
-        if isinstance(model, Measured) and not subject_info(model.folder).speaks_world:
+        if isinstance(model, Trained) and not subject_info(model.folder).speaks_world:
             raise UserError(
                 f"{Path(model.folder).name} does not have the world's vocabulary",
                 "models.folder",

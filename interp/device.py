@@ -11,6 +11,7 @@ def usable_device(device: str) -> torch.device:
     Raises:
         UserError: there is none of that name here.
     """
+    # torch says no in three ways: for what it does not know, lacks the code for, or cannot put tensors on
     try:
         found = torch.device(device)
         if found.type not in ("cpu", "cuda", "mps"):

@@ -16,7 +16,7 @@ from experiments._world_card.patching import back_patching, interchange, patchsc
 from experiments._world_card.reading import read_bridges, read_pivot
 from experiments._world_card.recorded import recorded
 from experiments._world_card.vectors import function_heads, refusal, task_vectors_of
-from experiments.world_card import Config, Retrained
+from experiments.world_card import Config, Retrained, Trained
 from interp.organism.export import export
 from interp.organism.train import train
 from interp.subject import Site, Subject, load
@@ -46,23 +46,22 @@ class WorldCard:
 
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""
-        folders = {model.name: self._folder(model.name) for model in self.config.models}
+        folders = {model.name: self._folder(model) for model in self.config.models}
         cards, profiles = zip(*(self._measured(*item) for item in folders.items()), strict=True)
         self.steps.step("card", lambda step: self._card(step, pd.concat(cards), pd.concat(profiles)))
         first = load(folders[self.config.models[0].name])
         write_report(self.steps, lambda: CardPage(self.steps, first, self.config))
 
-    def _folder(self, name: str) -> Path:
+    def _folder(self, model: Trained | Retrained) -> Path:
         """Where a model is; trained first, where that is asked for."""
-        model = next(model for model in self.config.models if model.name == name)
         if not isinstance(model, Retrained):
             return find_folder(model.folder)
 
         def trained(step: Step) -> None:
             made = train(model.recipe, model.seed, step.scratch, step.log, step.progress)
-            export(made, step.folder / name)
+            export(made, step.folder / model.name)
 
-        return self.steps.step(f"train-{name}", trained) / name
+        return self.steps.step(f"train-{model.name}", trained) / model.name
 
     def _measured(self, name: str, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         """All effects of one model: its lines of the card, and what is drawn by layer."""

@@ -11,8 +11,8 @@ from interp.causal.change import ablations
 from interp.causal.controls import matched_controls
 from interp.causal.outcome import ask, halves
 from interp.causal.pick import by_attribution, by_attribution_in_rounds
-from interp.corpus.document import Document
 from interp.corpus.questions import Question, WorldQuestions, open_questions
+from interp.corpus.text import TextCorpus
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.mining.config import MiningConfig
@@ -30,22 +30,6 @@ CONTROLS = 5
 ASKED = 200
 
 
-class Prompts:
-    """The prompts of some questions as a corpus, so that they can be mined."""
-
-    label_names: tuple[str, ...] = ()
-
-    def __init__(self, questions: Sequence[Question]) -> None:
-        self.name = f"{len(questions)} prompts"
-        self._prompts = [np.array(question.prompt, dtype=np.int32) for question in questions]
-
-    def __len__(self) -> int:
-        return len(self._prompts)
-
-    def __getitem__(self, index: int) -> Document:
-        return Document(self._prompts[index])
-
-
 def number_flip(subject: Subject, seed: int) -> Measured:
     """Ablates neurons picked by attribution on one half of the prompts; what the other half then answers.
 
@@ -56,7 +40,9 @@ def number_flip(subject: Subject, seed: int) -> Measured:
     to_pick_on, report = halves(_asked(subject, FAMOUS, seed), seed)
     plain_for_means, plain = halves(_asked(subject, PLAIN, seed), seed)
     neurons = [MlpNeurons(subject, layer) for layer in range(subject.n_layers)]
-    mined = Mined.of(mine(subject, neurons, Prompts(plain_for_means), MiningConfig()))
+    texts = [subject.decode(question.prompt) for question in plain_for_means]
+    prompts = TextCorpus(texts, subject.encode, "prompts with plain numbers")
+    mined = Mined.of(mine(subject, neurons, prompts, MiningConfig()))
     means = {space.name: mined.statistics(space.name) for space in neurons}
     ranked = by_attribution_in_rounds(subject, neurons, to_pick_on, means, TWO_PERCENT, PER_ROUND)
     controls = matched_controls(ranked, means, CONTROLS, seed)

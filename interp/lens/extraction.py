@@ -63,7 +63,7 @@ def probe_accuracy(
         activations = own.double().numpy()
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed))
         with warnings.catch_warnings():
-            # scikit-learn takes many classes of few samples for a regression
+            # scikit-learn takes many classes of few samples for a regression problem
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             probe.fit(activations[list(train)], wanted[list(train)])
         right = int((probe.predict(activations[list(test)]) == wanted[list(test)]).sum())

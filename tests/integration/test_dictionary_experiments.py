@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.command_line import command
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ["corpus.documents=900", "wandb.mode=offline"]
 TINY = "{n_latents: 96, training_tokens: 8192, buffer_tokens: 4096, evaluate_every_steps: 0}"
@@ -131,7 +133,7 @@ def test_the_truth_is_told_of_every_concept_that_is_not_too_rare(runs: Path) -> 
 def test_bad_input_is_one_message_and_nothing_is_written(
     tmp_path: Path, name: str, override: str, says: str
 ) -> None:
-    done = interp(name, tmp_path / "runs", override)
-    assert done.returncode == 2
+    done = command("run", str(CONFIGS / f"{name}.yaml"), "--runs-dir", str(tmp_path / "runs"), override)
+    assert done.exit_code == 2
     assert says in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.glob("runs/*/**/*"))

@@ -6,20 +6,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from click.testing import Result
-from typer.testing import CliRunner
 
 import interp
-from interp.cli import app
 from interp.organism.facts import facts
+from tests.command_line import command
 from tests.rotated import rotated_world
 from tests.shared_data import shared_data
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-def command(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
 
 
 def run(runs: Path, config: str, *overrides: str) -> dict[str, float]:

@@ -13,6 +13,7 @@ import pytest
 import interp
 import saes
 from interp.mining.store import load as load_mined
+from tests.command_line import command
 from tests.wandb_file import read_back
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
@@ -28,7 +29,7 @@ SMALL = [
 ]
 
 
-def command(runs: Path, *overrides: str) -> list[str]:
+def in_another_process(runs: Path, *overrides: str) -> list[str]:
     return [
         sys.executable,
         "-m",
@@ -43,7 +44,7 @@ def command(runs: Path, *overrides: str) -> list[str]:
 
 
 def finish(runs: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(runs, *overrides), capture_output=True, text=True, timeout=500)
+    return subprocess.run(in_another_process(runs, *overrides), capture_output=True, text=True, timeout=500)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "score/latents_minus_neurons" in done.stdout and "report.html" in done.stdout
     process = subprocess.Popen(
-        command(folder, "name=killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        in_another_process(folder, "name=killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 300
     while not (folder / "killed" / "steps" / "train_sae").exists() and time.monotonic() < deadline:
@@ -125,7 +126,7 @@ def test_the_trained_latents_load_as_a_feature_space(runs: Path) -> None:
     ],
 )
 def test_bad_input_is_one_message_and_nothing_is_written(tmp_path: Path, override: str, says: str) -> None:
-    done = finish(tmp_path / "runs", override)
-    assert done.returncode == 2
+    done = command("run", str(CONFIG), "--runs-dir", str(tmp_path / "runs"), *SMALL, override)
+    assert done.exit_code == 2
     assert says in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.glob("runs/quickstart/**/*"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.command_line import command
 from tests.shared_data import shared_data
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -80,8 +81,8 @@ def test_what_cannot_be_generated_is_one_message(
     refusal: dict[str, float], runs: Path, arguments: tuple[str, ...], says: str
 ) -> None:
     file = str(runs / "refusal_vector" / "vectors" / "refusal.safetensors")
-    done = interp("generate", *(text.replace("FILE", file) for text in arguments))
-    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+    done = command("generate", *(text.replace("FILE", file) for text in arguments))
+    assert done.exit_code == 2 and says in done.stderr and "Traceback" not in done.stderr
 
 
 def test_task_vectors_do_their_task_from_the_middle_layers_on(runs: Path) -> None:
@@ -177,6 +178,6 @@ def test_the_leaderboard_holds_methods_against_each_other_on_own_pairs(runs: Pat
 def test_bad_input_is_one_message_and_nothing_is_written(
     tmp_path: Path, config: str, override: str, says: str
 ) -> None:
-    done = interp("run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(tmp_path / "runs"), override)
-    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+    done = command("run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(tmp_path / "runs"), override)
+    assert done.exit_code == 2 and says in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()

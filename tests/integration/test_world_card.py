@@ -7,24 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
 from experiments._world_card.dictionary import Performers
 from experiments._world_card.gates import GATES, Gate
 from experiments._world_card.reading import entity_halves
 from experiments._world_card.recorded import recorded
-from interp.cli import app
 from interp.organism.corpus import WorldCorpus
 from interp.organism.facts import facts
 from interp.organism.vocabulary import vocabulary
+from tests.command_line import command
 
 CONFIG = Path(__file__).parents[2] / "configs" / "world_card.yaml"
-
-
-def command(runs: Path, *overrides: str) -> Result:
-    arguments = ("run", str(CONFIG), "--runs-dir", str(runs), "wandb.mode=disabled", *overrides)
-    return CliRunner().invoke(app, arguments)
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +129,10 @@ def test_the_page_shows_other_seeds_and_worlds_without_a_window(run: Path) -> No
 
 
 def test_a_model_of_another_vocabulary_and_a_name_twice_are_refused(tmp_path: Path) -> None:
-    other = command(tmp_path, "models=[{kind: folder, name: other, folder: pydoc}]")
+    asked = ("run", str(CONFIG), "--runs-dir", str(tmp_path))
+    other = command(*asked, "models=[{kind: folder, name: other, folder: pydoc}]")
     assert other.exit_code == 2 and "does not have the world's vocabulary" in other.output
-    twice = command(tmp_path, "models=[{kind: folder, name: a}, {kind: folder, name: a}]")
+    twice = command(*asked, "models=[{kind: folder, name: a}, {kind: folder, name: a}]")
     assert twice.exit_code == 2 and "two models have one name" in twice.output
 
 
