@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from interp.config import ExperimentConfig
+from interp.device import usable_device
 from interp.errors import UserError
 from interp.pydoc.train import Recipe
 from interp.subject.site import Site
@@ -27,7 +28,8 @@ class Config(ExperimentConfig):
 
 
 def check(config: Config) -> None:
-    """Finds an impossible size, row, context or site before anything is written."""
+    """Finds an impossible device, size, row, context or site before anything is written."""
+    usable_device(config.recipe.device)
     size = config.recipe.size
     if size.d_model % size.n_heads or size.d_model // size.n_heads % 2:
         raise UserError(

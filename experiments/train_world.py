@@ -8,7 +8,7 @@ import pandas as pd
 from interp.config import ExperimentConfig
 from interp.organism.evaluate import Evaluation, evaluate
 from interp.organism.export import export, write_card
-from interp.organism.train import Recipe, train
+from interp.organism.train import Recipe, check_recipe, train
 from interp.track.run import Run
 from interp.track.step import Step
 
@@ -18,6 +18,11 @@ class Config(ExperimentConfig):
 
     recipe: Recipe = Recipe()
     """How the model is trained."""
+
+
+def check(config: Config) -> None:
+    """Finds a device or a family that is not there before anything is written."""
+    check_recipe(config.recipe)
 
 
 def run(config: Config, run: Run) -> None:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from interp.config import ExperimentConfig, Section
 from interp.errors import UserError
-from interp.organism.train import Recipe
+from interp.organism.train import Recipe, check_recipe
 from interp.subject.folder import subject_info
 from interp.track.folder import check_run_name
 from saes.architecture import Transcoder
@@ -53,7 +53,7 @@ class Config(ExperimentConfig):
 
 
 def check(config: Config) -> None:
-    """Finds a folder that is no world, or two models of one name, before anything is written."""
+    """Finds a folder that is no world, a recipe that cannot be followed, or a name twice."""
     names = [model.name for model in config.models]
     for name in names:
         check_run_name(name, "models.name")
@@ -64,7 +64,9 @@ def check(config: Config) -> None:
             "a transcoder does not write where it reads", "dictionaries.architecture", "train an autoencoder"
         )
     for model in config.models:
-        if isinstance(model, Trained) and not subject_info(model.folder).speaks_world:
+        if isinstance(model, Retrained):
+            check_recipe(model.recipe)
+        elif not subject_info(model.folder).speaks_world:
             raise UserError(
                 f"{Path(model.folder).name} does not have the world's vocabulary",
                 "models.folder",

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from interp.device import usable_device
+from interp.errors import UserError
 from interp.llama import recipe as llama_recipe
 from interp.llama import train as llama_train
 from interp.llama.model import Llama, attention_masks
@@ -45,6 +47,17 @@ class Recipe(llama_recipe.Recipe):
         return (
             self.windowed_layers > 0 and step / self.steps <= self.window_until and coin < self.window_share
         )
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raises UserError for a device that is not here, or a family of documents that the world lacks."""
+    usable_device(recipe.device)
+    known = [family.name for family in FAMILIES]
+    for name in recipe.windowed_families:
+        if name not in known:
+            raise UserError(
+                f"the world has no family {name!r}", "recipe.windowed_families", f"use {', '.join(known)}"
+            )
 
 
 class Trainer(llama_train.Trainer):

@@ -137,6 +137,20 @@ def test_a_model_of_another_vocabulary_and_a_name_twice_are_refused(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    ("override", "says"),
+    [("device: 'cuda:99'", "not usable here"), ("windowed_families: [fact, maths]", "no family 'maths'")],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused(tmp_path: Path, override: str, says: str) -> None:
+    runs = ("--runs-dir", str(tmp_path / "runs"))
+    recipe = f"{{{override}}}"
+    again = f"models=[{{kind: retrained, name: again, seed: 1, recipe: {recipe}}}]"
+    for arguments in ((str(CONFIG), again), (str(CONFIG.with_name("train_world.yaml")), f"recipe={recipe}")):
+        done = command("run", arguments[0], *runs, arguments[1])
+        assert done.exit_code == 2 and says in done.output
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
     ("gate", "holds"),
     [
         (Gate("", "", "", at_least=0.5), True),
