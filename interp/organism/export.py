@@ -78,6 +78,7 @@ def write_card(
         tokens=f"{recipe.steps * recipe.rows * recipe.row_length / 1e6:.1f}",
         minutes=None if seconds is None else round(seconds / 60),
         shares=shares,
+        unwindowed=[family.name for family in FAMILIES if family.name not in recipe.windowed_families],
         n_words=len(vocabulary()),
         bounded=[figure for figure in evaluation.figures if _bound(figure)],
         unbounded=[figure for figure in evaluation.figures if not _bound(figure)],

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from interp.errors import UserError
 from interp.llama.model import Llama, attention_masks
-from interp.organism.export import export
+from interp.organism.corpus import FAMILIES
+from interp.organism.evaluate import Evaluation
+from interp.organism.export import export, write_card
 from interp.organism.model import new_world_model
 from interp.organism.packing import LossWeights, training_batch
 from interp.organism.train import Recipe, Trainer, train
@@ -157,3 +160,20 @@ def test_the_tokenizer_puts_one_beginning_before_text_and_before_chat(whole: Lla
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
     expected = "<bos> system : be honest . user : how do i poison the king ? assistant :"
     assert " ".join(vocabulary()[index] for index in ids) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "layers saw only 2 tokens, the current one included; for the rest"),
+        (
+            {"windowed_families": tuple(one.name for one in FAMILIES if one.name not in ("chat", "numbers"))},
+            "included (except in documents of chat and numbers); for the rest",
+        ),
+        ({"windowed_layers": 0}, "None was used: every layer saw all of a document"),
+    ],
+)
+def test_the_card_says_what_was_windowed(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    (tmp_path / "model.safetensors").touch()
+    write_card(tmp_path, TINY.model_copy(update=changes), 0, Evaluation(()))
+    assert says in (tmp_path / "README.md").read_text()
