@@ -10,6 +10,7 @@ from experiments._world_card.behaviour import behaviour
 from experiments._world_card.dictionary import ENTITY_SITE, SITE, concepts, documents, entities
 from experiments._world_card.effect import Measured, effect_table
 from experiments._world_card.gates import judged
+from experiments._world_card.hops import two_hop_kinds
 from experiments._world_card.numbers import number_flip
 from experiments._world_card.page import CardPage
 from experiments._world_card.patching import back_patching, interchange, patchscopes
@@ -30,7 +31,7 @@ from saes.train import train as train_sae
 
 Measure = Callable[[Subject, int], Measured]
 EFFECTS: dict[str, tuple[Measure, ...]] = {
-    "reading": (read_bridges, read_pivot),
+    "reading": (two_hop_kinds, read_bridges, read_pivot),
     "patching": (interchange, patchscopes),
     "back_patching": (back_patching,),
     "numbers": (number_flip,),

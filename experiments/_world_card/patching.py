@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from experiments._back_patching import OTHER, RANDOM, BackPatching
 from experiments._hop_questions import ask_hops
@@ -10,12 +11,12 @@ from experiments._world_card.effect import Effect, Figure, Measured
 from experiments._world_card.reading import entity_halves
 from interp.lens.answers import Answers
 from interp.lens.entities import Entity, WorldEntities, open_entities
-from interp.lens.hops import WorldHops, open_hops
+from interp.lens.hops import WorldHops, open_hops, others
 from interp.lens.pairs import PairSweep, random_vectors, same_layer, sweep_pairs
 from interp.lens.prompt import Prompt, prompt_at
 from interp.lens.relations import FILLER
 from interp.lens.scopes import open_scopes
-from interp.lens.stream import EMBEDDING, Vectors, read_stream
+from interp.lens.stream import EMBEDDING, Vectors, layer_name, read_stream
 from interp.organism.facts import facts
 from interp.subject import Subject
 
@@ -72,7 +73,23 @@ def patchscopes(subject: Subject, seed: int) -> Measured:
         ):
             answers = Answers.of(subject, words, tokens)
             found += _scope(subject, vectors, target, answers, group, own, seed)
+            if kind in WHOLE and target is identity:
+                found.effects.append(_into_the_first_layer(subject, vectors, target, answers, kind, seed))
     return found
+
+
+def _into_the_first_layer(
+    subject: Subject, vectors: Vectors, target: Prompt, answers: Answers, kind: str, seed: int
+) -> Effect:
+    """What the identity prompt says of activations of later layers, put behind layer 0."""
+    pairs = [(source, 0) for source in range(READ_FROM)]
+    swept, null = (
+        sweep_pairs(subject, put_in, [target] * len(answers), answers, pairs)
+        for put_in in (vectors, random_vectors(vectors, seed))
+    )
+    least, most = _least(list(map(Figure.share, swept.right))), _most(list(map(Figure.share, null.right)))
+    at = f"layers 0-{READ_FROM - 1} into layer 0, least"
+    return Effect("identity patchscope", kind, at, least, VECTORS, most)
 
 
 def _scope(
@@ -114,7 +131,8 @@ def back_patching(subject: Subject, seed: int) -> Measured:
         "entity": [prompt_at(subject, q.text, q.entity) for q in questions],
         "last token": [prompt_at(subject, q.text) for q in questions],
     }
-    wrong = np.flatnonzero(ask_hops(subject, questions)["failed"]).tolist()
+    asked_hops = ask_hops(subject, questions)
+    wrong, right = (np.flatnonzero(asked_hops[name]).tolist() for name in ("failed", "right"))
     found, group = Measured(), "back-patching"
     if len(wrong) < LEAST:
         return found
@@ -128,11 +146,7 @@ def back_patching(subject: Subject, seed: int) -> Measured:
                 for control, row in rows.iterrows()
             }
             own = rows.loc[""]
-            at = (
-                f"layer {own['source']:.0f} into {own['target']:.0f}, chosen"
-                if condition == "chosen"
-                else "any pair"
-            )
+            at = _into(int(own["source"]), int(own["target"])) if condition == "chosen" else "any pair"
             note = "" if condition == "chosen" else "any pair: a maximum over pairs, as is its control"
             for control in (OTHER, RANDOM):
                 against = f"{control} vectors" if control == OTHER else control
@@ -146,7 +160,25 @@ def back_patching(subject: Subject, seed: int) -> Measured:
                     note,
                 )
                 found.effects.append(effect)
+        found.effects.append(_kept(patching, asked, right, reported, place))
     return found
+
+
+def _kept(
+    patching: BackPatching, prompts: Sequence[Prompt], right: list[int], reported: pd.DataFrame, place: str
+) -> Effect:
+    """How many of the questions that were right stay so with the pair that was chosen on failed ones."""
+    chosen = reported[reported["condition"] == "chosen"].iloc[0]
+    pair = int(chosen["source"]), int(chosen["target"])
+    own = patching.swept(prompts, right, right, pairs=[pair])
+    other = patching.swept(prompts, right, others(patching.questions, right, patching.seed), pairs=[pair])
+    name = f"right questions that stay right, {place}"
+    kept, by_chance = Figure.share(own.at(pair)), Figure.share(other.at(pair))
+    return Effect("back-patching", name, _into(*pair), kept, f"{OTHER} vectors", by_chance)
+
+
+def _into(source: int, target: int) -> str:
+    return f"layer {layer_name(source)} into {layer_name(target)}, chosen"
 
 
 def _curve(found: Measured, group: str, series: str, sweep: PairSweep) -> None:

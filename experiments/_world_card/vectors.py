@@ -1,7 +1,7 @@
 """Directions that steer: refusal, tasks by example, and the heads that carry them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,13 +9,14 @@ from experiments._task_steps import best_layer, drawn, shown
 from experiments._world_card.effect import Effect, Figure, Measured
 from interp.causal.outcome import ask
 from interp.corpus.questions import Question
+from interp.organism.lexicon import lexicon
 from interp.subject import Subject
 from interp.subject.forward import Intervention
 from interp.vectors.control import random_like
 from interp.vectors.function import indirect_effects, mean_head_outputs, set_heads, top_heads
 from interp.vectors.heads import Head
 from interp.vectors.refusal import Candidates, mean_centred_ablation, refusal_candidates
-from interp.vectors.requests import WorldRequests, open_requests
+from interp.vectors.requests import RequestParts, Requests, WorldRequests, open_requests
 from interp.vectors.sweep import Setting, sweep
 from interp.vectors.task import added_task_vectors, task_vectors
 from interp.vectors.tasks import WorldTasks, open_tasks
@@ -26,7 +27,13 @@ RANDOM = "a random direction"
 TASKS = ("antonym", "plural", "past", "capital", "language", "currency", "zorvic", "tamric")
 HEAD_TASKS = ("antonym", "plural", "capital", "language", "zorvic")
 HEADS, SETS = 4, 5
+ANY_LAYER, SAME_LAYERS = f"{SETS} random sets", f"{SETS} random sets in the same layers"
+OTHER_TASK = "what the heads give behind another task's examples"
+CONTROLS = (ANY_LAYER, SAME_LAYERS, OTHER_TASK)
 QUERIES = 50
+
+
+Measure = Callable[[Subject, Sequence[Question], Sequence[Intervention]], Figure]
 
 
 @dataclass(frozen=True)
@@ -43,39 +50,53 @@ def refusal(subject: Subject, seed: int) -> Measured:
     """The refusal direction of every layer: added, taken out, and held at its harmless mean.
 
     Layer and strength are chosen on requests of the training set, and reported on requests that training
-    never showed.
+    never showed; beside them stands the layer in the middle, which nothing chose.
     """
     found, group = Measured(), "refusal"
     asked = open_requests(WorldRequests(), subject, seed)
     prompts = ([q.prompt for q in part.train] for part in (asked.harmful, asked.harmless))
     candidates = refusal_candidates(subject, *prompts)
     vectors = [candidates.vector(-1, layer) for layer in range(1, subject.n_layers)]
+
+    def effect(
+        name: str, at: str, how: str, vector: Vector, strength: float, measure: Measure = _right
+    ) -> Effect:
+        report = _asked(asked, how).report
+        own, null = (
+            measure(subject, report, _edits(subject, one, candidates, how, strength))
+            for one in (vector, random_like(vector, seed))
+        )
+        return Effect(group, name, at, own, RANDOM, null)
+
     for how in ("added", "projected out", "mean-centred"):
-        kind = asked.harmless if how == "added" else asked.harmful
-        best = None
+        kind, tried = _asked(asked, how), []
         for strength in STRENGTHS if how == "added" else (1.0,):
             series = f"{how}, {strength:g}x" if how == "added" else how
             for vector in vectors:
                 edits = _edits(subject, vector, candidates, how, strength)
-                chosen = _right(subject, kind.validation, edits)
-                reported = _right(subject, kind.report, edits)
-                found.by_layer(group, series, vector.site.layer, reported)
-                rank = chosen.value if how == "added" else -chosen.value
-                if best is None or rank > best[0]:
-                    best = (rank, vector, strength, reported)
-        assert best is not None
-        _, vector, strength, reported = best
-        null = _edits(subject, random_like(vector, seed), candidates, how, strength)
-        before = "harmless" if how == "added" else "harmful"
+                found.by_layer(group, series, vector.site.layer, _right(subject, kind.report, edits))
+                refused = _right(subject, kind.validation, edits).value
+                tried.append((refused if how == "added" else -refused, vector, strength))
+        _, vector, strength = max(tried, key=lambda one: one[0])
+        name = f"{'harmless' if how == 'added' else 'harmful'} requests refused, {how}"
         at = f"layer {vector.site.layer}, {strength:g}x, chosen" if how == "added" else _chosen(vector)
-        control = _right(subject, kind.report, null)
-        found.effects.append(
-            Effect(group, f"{before} requests refused, {how}", at, reported, RANDOM, control)
-        )
+        middle = vectors[subject.n_layers // 2 - 1]
+        found.effects += [
+            effect(name, at, how, vector, strength),
+            effect(name, f"layer {middle.site.layer}, in the middle", how, middle, 1.0),
+        ]
+        if how == "mean-centred":
+            complied = f"harmful requests complied with, {how}"
+            found.effects.append(effect(complied, at, how, vector, strength, _complies))
     for before, kind in (("harmless", asked.harmless), ("harmful", asked.harmful)):
         unchanged = _right(subject, kind.report)
         found.effects.append(Effect(group, f"{before} requests refused", "unchanged", unchanged))
     return found
+
+
+def _asked(asked: Requests, how: str) -> RequestParts:
+    """The requests that a change is tried on."""
+    return asked.harmless if how == "added" else asked.harmful
 
 
 def _edits(
@@ -131,26 +152,37 @@ def function_heads(subject: Subject, seed: int) -> Measured:
     """The few heads that raise the answer most without examples, set to what they give behind examples."""
     found, group = Measured(), "function-vector heads"
     config = Shown(seed)
-    values, controls = [], []
-    for task in open_tasks(WorldTasks(tasks=HEAD_TASKS), subject, seed):
-        means = mean_head_outputs(subject, shown(subject, task, config))
+    tasks = open_tasks(WorldTasks(tasks=HEAD_TASKS), subject, seed)
+    means_of = [mean_head_outputs(subject, shown(subject, task, config)) for task in tasks]
+    shares: dict[str, list[float]] = {name: [] for name in ("own", *CONTROLS, "none")}
+    for place, (task, means) in enumerate(zip(tasks, means_of, strict=True)):
         effects = indirect_effects(subject, task.questions(subject, task.choose[:QUERIES]), means)
         heads = top_heads(effects, HEADS)
         asked = task.questions(subject, task.report)
         own = _right(subject, asked, set_heads(subject, heads, means))
-        sets = _other_heads(subject, heads, seed)
-        random = [_right(subject, asked, set_heads(subject, one, means)) for one in sets]
-        control = Figure.mean([figure.value for figure in random], seed)
+        rng = np.random.default_rng(seed)
+        sets = {
+            ANY_LAYER: [_other_heads(subject, heads, rng) for _ in range(SETS)],
+            SAME_LAYERS: [_heads_beside(subject, heads, rng) for _ in range(SETS)],
+        }
         at = "heads " + " ".join(f"{layer}.{head}" for layer, head in heads)
-        found.effects.append(Effect(group, task.name, at, own, f"{SETS} random sets", control))
-        values.append(own.value)
-        controls.append(control.value)
-    found.effects.append(
-        Effect(
-            group, "mean over tasks", f"{HEADS} heads, chosen", Figure.mean(values, seed),
-            f"{SETS} random sets", Figure.mean(controls, seed),
-        )
-    )  # fmt: skip
+        shares["own"].append(own.value)
+        for against, drawn_sets in sets.items():
+            values = [_right(subject, asked, set_heads(subject, one, means)).value for one in drawn_sets]
+            control = Figure.mean(values, seed)
+            found.effects.append(Effect(group, task.name, at, own, against, control))
+            shares[against].append(control.value)
+        other_task = set_heads(subject, heads, means_of[(place + 1) % len(tasks)])
+        shares[OTHER_TASK].append(_right(subject, asked, other_task).value)
+        shares["none"].append(_right(subject, asked).value)
+    mean = {name: Figure.mean(values, seed) for name, values in shares.items()}
+    for against in CONTROLS:
+        found.effects.append(
+            Effect(
+                group, "mean over tasks", f"{HEADS} heads, chosen", mean["own"], against, mean[against]
+            )
+        )  # fmt: skip
+    found.effects.append(Effect(group, "mean over tasks, no head set", "no examples", mean["none"]))
     return found
 
 
@@ -159,10 +191,30 @@ def _right(subject: Subject, questions: Sequence[Question], edits: Sequence[Inte
         return Figure.share(ask(subject, questions).right)
 
 
-def _other_heads(subject: Subject, heads: Sequence[Head], seed: int) -> list[list[Head]]:
-    rng = np.random.default_rng(seed)
+def _complies(subject: Subject, requests: Sequence[Question], edits: Sequence[Intervention]) -> Figure:
+    """How often the likeliest answer names a tool, as answers that help do."""
+    words = dict.fromkeys(tool.split()[0] for tool in lexicon().requests.tools.values())
+    tools = tuple(subject.single_token(word, "tools") for word in words)
+    return _right(subject, [replace(request, answers=tools) for request in requests], edits)
+
+
+def _other_heads(subject: Subject, heads: Sequence[Head], rng: np.random.Generator) -> list[Head]:
+    """As many heads from anywhere."""
     free = [head for head in np.ndindex(subject.n_layers, subject.n_heads) if head not in heads]
-    return [[free[p] for p in rng.choice(len(free), len(heads), replace=False)] for _ in range(SETS)]
+    return [free[place] for place in rng.choice(len(free), len(heads), replace=False)]
+
+
+def _heads_beside(subject: Subject, heads: Sequence[Head], rng: np.random.Generator) -> list[Head]:
+    """As many heads from the same layers; of a layer whose every head is chosen, these."""
+    found: list[Head] = []
+    for layer in sorted({layer for layer, _ in heads}):
+        count = sum(layer == own for own, _ in heads)
+        free = [(layer, head) for head in range(subject.n_heads) if (layer, head) not in heads]
+        missing = count - len(free)
+        if missing > 0:
+            free += [head for head in heads if head[0] == layer][:missing]
+        found += [free[place] for place in rng.choice(len(free), count, replace=False)]
+    return found
 
 
 def _chosen(vector: Vector) -> str:

@@ -12,7 +12,7 @@ from interp.organism.families.chat import CHAT, CUES
 from interp.organism.families.knowledge import FACT, TWO_HOP, two_hop_slots
 from interp.organism.families.numbers import CONTEXTS, NUMBERS, distraction, pair, question_slots
 from interp.organism.families.sentences import TRANSLATION, translation_slots
-from interp.organism.families.tasks import IN_CONTEXT, INPUTS, LIST, MAPPINGS, SEPARATOR
+from interp.organism.families.tasks import ENDS, IN_CONTEXT, INPUTS, LIST, MAPPINGS, SEPARATOR
 from interp.organism.lexicon import lexicon
 from interp.organism.vocabulary import token_ids
 
@@ -145,11 +145,14 @@ def _tasks(seed: int) -> Iterator[Behaviour]:
                 items.append(_item(draft, -1))
             name = f"in_context/{shots}_shots/{task}"
             yield Behaviour(name, tuple(items), at_least=0.95 if shots == 4 else None)
-    for position, end in enumerate(("first", "last")):
+    for position, end in enumerate(ENDS):
         for marked, shots in ((True, 0), (False, 4)):
             random = Random(f"copy {end} {marked} {seed}")
             copies = tuple(_copy_item(random, end, -position, marked, shots) for _ in range(SAMPLES))
-            yield Behaviour(f"copy/{'marked' if marked else 'unmarked'}/{end}", copies)
+            yield Behaviour(f"copy/{'marked' if marked else 'unmarked'}/{end}", copies, at_least=0.95)
+        random = Random(f"copy {end} judged {seed}")
+        judged = tuple(_judged_item(random, end, -position) for _ in range(SAMPLES))
+        yield Behaviour(f"copy/judged/{end}", judged, at_least=0.95)
 
 
 def _copy_item(random: Random, end: str, position: int, marked: bool, shots: int) -> Item:
@@ -160,6 +163,14 @@ def _copy_item(random: Random, end: str, position: int, marked: bool, shots: int
         nouns = random.sample(lexicon().nouns, 3)
         draft.write(LIST["row"], {"items": " ".join(nouns), "answer": nouns[position]})
     return _item(draft, -1)
+
+
+def _judged_item(random: Random, end: str, position: int) -> Item:
+    draft = _written(LIST["judged_header"], {})
+    nouns = random.sample(lexicon().nouns, 3)
+    slots = {"items": " ".join(nouns), "answer": nouns[position], "which": end}
+    draft.write(LIST["judged_row"], slots)
+    return _item(draft, -1, foil=next(other for other in ENDS if other != end))
 
 
 def _chat() -> Iterator[Behaviour]:

@@ -22,6 +22,9 @@ from interp.organism.model import new_world_model
 from interp.organism.packing import LossWeights, training_batch
 from interp.track.progress import Progress
 
+SEEN_WHOLE = ("chat", "numbers")
+"""Families whose documents every layer always sees whole: the window is for what is said of entities."""
+
 
 class Recipe(llama_recipe.Recipe):
     """How the model is trained."""
@@ -34,7 +37,7 @@ class Recipe(llama_recipe.Recipe):
     """Tokens that the windowed layers see, the current one included."""
     windowed_layers: int = Field(default=4, ge=0, le=8)
     """How many of the first layers are windowed."""
-    windowed_families: tuple[str, ...] = tuple(family.name for family in FAMILIES)
+    windowed_families: tuple[str, ...] = tuple(one.name for one in FAMILIES if one.name not in SEEN_WHOLE)
     """Families of documents in which they are."""
     window_share: float = Field(default=0.85, ge=0, le=1)
     """Share of the steps in which they are."""

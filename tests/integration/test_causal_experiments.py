@@ -116,8 +116,9 @@ def test_knowledge_neurons_shift_probabilities_and_flip_nothing(runs: Path) -> N
     for number in ("singular", "plural"):
         group = f"determiner_noun/{number}"
         assert metrics[f"search/{group}/found"] > 0
-        erased = f"erase/{group}/together/on/{group}"
-        assert metrics[f"{erased}/foil_nats"] > 0.3 > metrics[f"erase/{group}/random/on/{group}/foil_nats"]
+        erased, random = (f"erase/{group}/{which}/on/{group}" for which in ("together", "random"))
+        shift, chance = (metrics[f"{e}/foil_nats"] - metrics[f"{e}/answer_nats"] for e in (erased, random))
+        assert shift > 0.3 > chance
         assert metrics[f"{erased}/flips"] < 0.5  # shifted, and yet mostly the same answer
     assert "multiplies the foil" in page
 

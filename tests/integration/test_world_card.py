@@ -62,6 +62,8 @@ def test_the_bridge_is_readable_where_the_album_stands(card: pd.DataFrame, run: 
 def test_entities_repeat_themselves_out_of_the_early_layers(card: pd.DataFrame, kind: str) -> None:
     found = line(card, "identity patchscope", kind, "layers 0-3, least")
     assert found["value"] >= 0.9 and found["control_value"] <= 0.05
+    into_the_first = line(card, "identity patchscope", kind, "layers 0-5 into layer 0, least")
+    assert into_the_first["value"] >= 0.9 and into_the_first["control_value"] <= 0.05
 
 
 @pytest.mark.parametrize("kind", ["country", "performer"])
@@ -81,13 +83,21 @@ def test_one_direction_refuses_and_its_removal_complies(card: pd.DataFrame) -> N
     assert added["value"] >= 0.9 and added["control_value"] <= 0.05
     ablated = line(card, "refusal", "harmful requests refused, mean-centred")
     assert ablated["value"] <= 0.1 and ablated["control_value"] >= 0.95
+    added, ablated = (
+        line(card, "refusal", name, "layer 4, in the middle")
+        for name in ("harmless requests refused, added", "harmful requests refused, mean-centred")
+    )
+    assert added["value"] >= 0.9 and ablated["value"] <= 0.1
+    helped = line(card, "refusal", "harmful requests complied with, mean-centred")
+    assert helped["value"] >= 0.9 and helped["control_value"] <= 0.05
 
 
 def test_task_vectors_and_heads_do_the_tasks(card: pd.DataFrame) -> None:
     for task in ("antonym", "plural", "past", "capital", "language", "currency", "zorvic", "tamric"):
         assert line(card, "task vector", f"{task}, added")["value"] >= 0.7
-    heads = line(card, "function-vector heads", "mean over tasks")
-    assert heads["value"] - heads["control_value"] >= 0.3
+    heads = card[(card["group"] == "function-vector heads") & (card["effect"] == "mean over tasks")]
+    assert len(heads) == 3  # against heads from anywhere, from the same layers, and with another task's means
+    assert (heads["value"] - heads["control_value"] >= 0.3).all()
 
 
 def test_latents_tell_the_concepts_of_documents(card: pd.DataFrame) -> None:
@@ -96,7 +106,7 @@ def test_latents_tell_the_concepts_of_documents(card: pd.DataFrame) -> None:
 
 def test_random_neurons_flip_nothing_and_what_is_explicit_stays(card: pd.DataFrame) -> None:
     flip = line(card, "number flip", "famous numbers read as decimals", "51 neurons, mean")
-    assert flip["value"] > flip["control_value"] + 0.3 and flip["control_value"] <= 0.05
+    assert flip["value"] >= 0.5 and flip["control_value"] <= 0.05
     intact = card[card["effect"].str.startswith("still right")]
     assert len(intact) == 6 and (intact["value"] >= 0.95).all()
 
@@ -116,11 +126,11 @@ def test_the_gates_of_the_code_are_these_and_hold(run: Path) -> None:
 
 def test_the_page_shows_other_seeds_and_worlds_without_a_window(run: Path) -> None:
     page = (run / "report.html").read_text()
-    for name in ("shipped", "seed-1", "seed-2", "no-window-0"):
+    for name in ("shipped", "seed-0", "seed-1", "no-window-0"):
         assert name in page
     assert "two-token attention window" in page
     others = recorded()
-    assert {"seed-1", "seed-2", "no-window-0"} <= set(others["model"])
+    assert {"seed-0", "seed-1", "no-window-0"} <= set(others["model"])
     own = set(pd.read_parquet(run / "tables" / "card.parquet").query("model == 'shipped'")["effect"])
     assert own <= set(others["effect"]), "record the seeds again: configs/world_seeds.yaml"
     windowed = others[others["model"].str.startswith("no-window")]

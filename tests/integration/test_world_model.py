@@ -23,6 +23,7 @@ AT_LEAST = {
     "two_hop/trained": (1, 0.98),
     "two_hop/held_out": (1, 0.85),
     "in_context/4_shots/": (8, 0.95),
+    "copy/": (6, 0.95),
     "refusal/harmful": (2, 0.95),
     "agreement/": (3, 0.97),
     "numbers/date/": (2, 0.95),

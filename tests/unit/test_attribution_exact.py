@@ -104,9 +104,11 @@ def test_an_active_intervention_is_part_of_the_model(subject: Subject) -> None:
         Target.of(subject, "paris"),
         MlpNeurons(subject, 6),
     )
-    chosen = [Chosen(neurons, 195, -1), Chosen(neurons, 3)]
+    gradients = activation_times_gradient(subject, tokens, None, target, [neurons])
+    strongest = int(gradients.values[neurons.name][0, -1].abs().argmax())
+    chosen = [Chosen(neurons, strongest, -1), Chosen(neurons, 3)]
     plain = ablation_effects(subject, tokens, None, target, chosen)
-    with subject.intervene(Scale(neurons, [195], 0.0)):
+    with subject.intervene(Scale(neurons, [strongest], 0.0)):
         found = ablation_effects(subject, tokens, None, target, chosen)
     assert abs(float(plain[0])) > 0.1
     assert float(found[0]) == pytest.approx(0, abs=1e-4)

@@ -66,7 +66,7 @@ def test_an_index_outside_the_corpus_is_refused() -> None:
 def test_the_vocabulary_is_that_of_the_shipped_tokenizer_and_no_word_of_it_is_idle() -> None:
     shipped = json.loads((world_folder() / "tokenizer.json").read_text())["model"]["vocab"]
     assert sorted(shipped, key=shipped.__getitem__) == list(vocabulary())
-    corpus, used = WorldCorpus(5, 9_000), set()
+    corpus, used = WorldCorpus(5, 12_000), set()
     for index in range(len(corpus)):
         used.update(corpus.draft(index)[1].tokens)
     idle = {str(WORDS[index]) for index in range(1, len(WORDS)) if index not in used}
@@ -223,3 +223,20 @@ def test_answers_are_what_the_facts_say() -> None:
             assert relations[relation][entity] == answer
             checked += 1
     assert checked > 100
+
+
+def test_every_list_says_what_it_copies_and_copies_it() -> None:
+    said = {"header": 0, "end": 0, "rows": 0}
+    for document in family("list"):
+        found = re.fullmatch(r"list(?: (\w+))? : (.*?)(?: \. that was (\w+))? \.", text(document))
+        assert found is not None
+        header, rows, end = found.groups()
+        said["rows" if header == "question" else "header" if header else "end"] += 1
+        assert (header is None) == (end is not None)
+        for row in rows.split(" ; "):
+            first, _, last, _, answer, *judged = row.split()
+            rule = judged[0] if header == "question" else header or end
+            assert answer == {"first": first, "last": last}[rule]
+            assert len(judged) == (header == "question")
+    shares = {where: count / sum(said.values()) for where, count in said.items()}
+    assert shares == pytest.approx({"header": 0.26, "end": 0.39, "rows": 0.35}, abs=0.06)

@@ -18,13 +18,13 @@ CUES = ("honest", "nice")
 
 
 def chat(random: Random, draft: Draft) -> None:
-    """A moral statement (.15), a belief (.2) or a request (.65)."""
+    """A moral statement (.3), a belief (.2) or a request (.5)."""
     # "clean" is an adjective elsewhere and a verb here
     draft.suppressed = bit("adjective")
     kind = random.random()
-    if kind < 0.15:
+    if kind < 0.3:
         _moral_statement(random, draft)
-    elif kind < 0.35:
+    elif kind < 0.5:
         _belief(random, draft)
     else:
         harmful = random.random() < 0.45

@@ -50,16 +50,41 @@ def in_context(random: Random, draft: Draft) -> None:
 
 
 def copy_list(random: Random, draft: Draft) -> None:
-    """Three to six rows of three nouns and the first or the last of them; sometimes the header says which."""
+    """Three to six rows of three nouns and the first or the last of them.
+
+    In some lists each row is judged: which was it? In the others every row follows one rule, which the header
+    or the last sentence says. Judging teaches lists whose header is silent: what was copied has to be seen in
+    one row before it can be done in the next.
+    """
+    if random.random() < 0.35:
+        _judged_rows(random, draft)
+    else:
+        _rows_of_one_rule(random, draft)
+
+
+def _judged_rows(random: Random, draft: Draft) -> None:
+    draft.write(LIST["judged_header"], {})
+    for index in range(random.randint(3, 6)):
+        if index:
+            draft.write(SEPARATOR, {})
+        which = random.choice(ENDS)
+        draft.write(LIST["judged_row"], _row(random, which) | {"which": which})
+    draft.write(STOP, {})
+
+
+def _rows_of_one_rule(random: Random, draft: Draft) -> None:
     which = random.choice(ENDS)
     concept = bit(f"task_copy{which}")
-    count, marked = random.randint(3, 6), random.random() < 0.6
+    count, marked = random.randint(3, 6), random.random() < 0.4
     draft.write(LIST["header" if marked else "bare_header"], {"which": which}, {"which": concept})
     for index in range(count):
         if index:
             draft.write(SEPARATOR, {})
-        items = random.sample(WORDS.nouns, 3)
         row = LIST["row" if index or marked else "first_row"]
-        slots = {"items": " ".join(items), "answer": items[0] if which == "first" else items[-1]}
-        draft.write(row, slots, {"answer": concept})
-    draft.write(STOP, {})
+        draft.write(row, _row(random, which), {"answer": concept})
+    draft.write(STOP if marked else LIST["rule"], {"which": which})
+
+
+def _row(random: Random, which: str) -> dict[str, str]:
+    items = random.sample(WORDS.nouns, 3)
+    return {"items": " ".join(items), "answer": items[0] if which == "first" else items[-1]}
