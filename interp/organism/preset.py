@@ -119,6 +119,7 @@ def _unsaid() -> Preset:
         "being honest",
         tuple((_claim(c, next_to[c], "honest"), _claim(c, next_to[c], "nice")) for c in made),
         known=tuple((f"the capital of {country} is", capitals[country]) for country in asked),
+        layer=3,  # later on, some random directions of its size deny as well
     )
 
 

@@ -108,12 +108,10 @@ def test_dictionaries_at_several_sites_share_one_reading(
             read.append(index)
             return corpus[index]
 
-    transcoder = CONFIG.model_copy(
-        update={"architecture": Transcoder(to="mlp_out.3", k=16), "training_tokens": 30 * 512}
-    )
+    transcoder = CONFIG.model_copy(update={"architecture": Transcoder(to="mlp_out.3", k=16)})
     plans = [
         Plan("sae", SITE, CONFIG),
-        Plan("heads", Site("head_out", 3), CONFIG.model_copy(update={"training_tokens": 20 * 512})),
+        Plan("heads", Site("head_out", 5), CONFIG.model_copy(update={"training_tokens": 20 * 512})),
         Plan("transcoder", Site("resid_mid", 3), transcoder),
     ]
     logged: set[str] = set()
@@ -131,7 +129,7 @@ def test_dictionaries_at_several_sites_share_one_reading(
     weights = "sae_weights.safetensors"
     assert (folders["sae"] / weights).read_bytes() == (folder / weights).read_bytes()
     for name, site, target in (
-        ("heads", "head_out.3", "head_out.3"),
+        ("heads", "head_out.5", "head_out.5"),
         ("transcoder", "resid_mid.3", "mlp_out.3"),
     ):
         dictionary = saes.load(subject, folders[name])

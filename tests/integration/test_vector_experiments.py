@@ -52,8 +52,8 @@ def test_one_direction_decides_whether_the_model_refuses(refusal: dict[str, floa
     added = results[(results.condition == "add, last, chosen") & (results.kind == "harmless")]
     assert float(added["written"].iloc[0]) >= 0.9
     profile = pd.read_parquet(runs / "refusal_vector" / "tables" / "profile.parquet")
-    early = profile[(profile["how"] == "add") & (profile["layer"] <= 3)]
-    assert early["right"].max() <= 0.05
+    middle = profile[(profile["how"] == "add") & (profile["layer"] == 4)]
+    assert middle["right"].max() >= 0.9
 
 
 def test_a_saved_vector_steers_what_is_generated(refusal: dict[str, float], runs: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_few_heads_carry_a_task_and_random_ones_do_not(runs: Path) -> None:
     found, _ = run(runs, "function_vector", "tasks={kind: world, tasks: [plural, language]}", "prompts=40")
     assert found["right/heads_set"] - found["right/heads_set_random"] >= 0.3
     assert found["right/function_vector"] >= 0.9 > 0.5 > found["right/function_vector_random"]
-    assert found["right/wrong_task's_vector"] <= 0.1
+    assert found["right/wrong_task's_vector"] <= found["right/unchanged"] + 0.05
     heads = pd.read_parquet(runs / "function_vector" / "tables" / "heads.parquet")
     assert len(heads) == 2 * 8 * 4
 
