@@ -152,7 +152,8 @@ class TrialPage:
         return Section(
             "Where it works and how strong it must be",
             ["In published models early and middle layers work and late ones do not. The bundled `world` was "
-             "trained to read late, so there it is the middle and late layers that work."],
+             "trained to read late, except in chat and numbers, so there it is mostly the middle and late "
+             "layers that work."],
             figures,
             [self._profile_table()],
         )  # fmt: skip
