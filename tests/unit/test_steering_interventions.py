@@ -172,16 +172,15 @@ def test_steering_with_a_words_unembedding_makes_the_word_appear(subject: Subjec
     storm = token_ids()["storm"]
     direction = subject.unembedding()[:, storm]
     last = Site("resid_post", subject.n_layers - 1)
-    asked = [ids("the capital of france is"), ids("the teams near the pan"), ids("hot : cold , big :")]
+    asked = [ids("the capital of france is"), ids("the king near the pan"), ids("hot : cold , big :")]
     prompts = [Prompt("topic_weather", Question(p, (1,), (), "g"), True) for p in asked]
-    shares, storms = [], []
+    shares = []
     for size in (0.0, 3.0, 300.0):
         edit = [AddVector(subject, last, direction / direction.norm(), size)]
         texts = written(subject, asked, [edit] * 3, 6, temperature=0.0)
         table = measured(subject, prompts, texts, method="planted", factor=size, draw=0)
         shares.append(float(table["share"].mean()))
-        storms.append(sum(text.count(storm) for text in texts))
-    assert storms[0] == 0 and shares[0] < 0.1 and shares[-1] == 1 and shares == sorted(shares)
+    assert shares[0] == 0 and shares[-1] == 1 and shares == sorted(shares)
     assert (table["text"] == " ".join(["storm"] * 6)).all()
     assert table["repetition"].tolist() == pytest.approx([0.8] * 3) and not table["right"].any()
 

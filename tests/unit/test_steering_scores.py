@@ -129,9 +129,10 @@ def test_questions_about_a_concept_are_cut_before_its_second_word_or_a_later_one
 
 
 def test_genuine_documents_carry_a_concept_far_more_often_than_others() -> None:
-    shares = genuine_shares(CORPUS, ["topic_food", "country"], "explain")
-    everywhere = [carries(CORPUS[i].tokens.tolist(), "topic_food").mean() for i in range(100)]
-    assert 0.4 < shares["topic_food"] < 0.95 and shares["topic_food"] > 4 * np.mean(everywhere)
+    corpus = interp.WorldCorpus(seed=4, n_documents=3000)
+    shares = genuine_shares(corpus, ["topic_food", "country"], "explain")
+    everywhere = [carries(corpus[i].tokens.tolist(), "topic_food").mean() for i in range(100)]
+    assert 0.4 < shares["topic_food"] < 0.75 and shares["topic_food"] > 4 * np.mean(everywhere)
     assert 0.05 < shares["country"] < 0.4
 
 

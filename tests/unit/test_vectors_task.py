@@ -87,7 +87,7 @@ def test_conflicting_questions_have_the_other_answer_as_their_foil(subject: Subj
 
 
 def test_which_element_of_a_list_is_meant_is_never_at_the_last_token_as_such(subject: Subject) -> None:
-    """Why sums of vectors at the last token cannot turn first into last: what RESULTS.md says of algebra.
+    """What RESULTS.md says of lists, beside the sums of vectors.
 
     Put from another list whose last element is asked for, an activation at the last token changes nothing, or
     brings that list's element: never this list's last one. The header's does, as long as it is still read.
