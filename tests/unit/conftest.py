@@ -1,13 +1,17 @@
-"""A store on each kind of database."""
+"""A store on each kind of database; a cache of published SAEs, and models to load them into."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+import interp.subject
 from interp.store.store import Store
+from interp.subject import Subject
 from tests.databases import KINDS, new_database, postgres_server
+from tests.parity.subject_folders import save_model
+from tests.unit.hub_cache import HubCache
 
 NAMES = count()
 
@@ -30,3 +34,30 @@ def store(where: str) -> Iterator[Store]:
     opened = Store(where)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
+    return HubCache(tmp_path / "hub", monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Subject]:
+    """Small random models in folders that are named like the published ones."""
+    folders = tmp_path_factory.mktemp("models")
+    architectures = {
+        "gemma-2-2b": "gemma2",
+        "Llama-3.1-8B": "llama",
+        "gpt2": "gpt2",
+        "pythia-70m-deduped": "gpt-neox",
+        "Qwen3-1.7B-Base": "qwen3",
+        "DeepSeek-R1-Distill-Llama-8B": "llama",
+    }
+
+    def subject(name: str, **options: str) -> Subject:
+        folder = folders / name
+        if not folder.exists():
+            save_model(architectures[name], folder)
+        return interp.subject.load(folder, device="cpu", **options)
+
+    return subject

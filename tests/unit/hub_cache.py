@@ -14,6 +14,8 @@ from torch import Tensor
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 N_LATENTS = 24
+D_IN = 32
+"""How wide the residual streams of the small models are."""
 
 GEMMA = ("gemma-scope-2b-pt-res-canonical", "layer_1/width_16k/canonical")
 GEMMA_REPO, GEMMA_PATH = "google/gemma-scope-2b-pt-res", "layer_1/width_16k/average_l0_102"
