@@ -36,7 +36,13 @@ class LabelledStream:
 def labelled_stream(
     seed: int, n_tokens: int, start: int = 0, families: Sequence[Family] = FAMILIES
 ) -> LabelledStream:
-    """The first `n_tokens` tokens of documents `start`, `start` + 1, ... of the corpus with `seed`."""
+    """The first `n_tokens` tokens of documents `start`, `start` + 1, ... of the corpus with `seed`.
+
+    Raises:
+        ValueError: `n_tokens` or `start` is negative.
+    """
+    if min(n_tokens, start) < 0:
+        raise ValueError(f"n_tokens and start must not be negative: {n_tokens}, {start}")
     tokens: list[int] = []
     labels: list[int] = []
     answers: list[bool] = []
