@@ -8,10 +8,10 @@ import torch
 import interp
 from interp.attribution import Target, attribution_patching
 from interp.subject import SITE_KINDS, Site
-from tests.parity.subject_folders import CONFIGS, save_model
+from tests.parity.subject_folders import HOOKED, save_model
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", HOOKED)
 def test_attribution_patching_is_the_same(name: str, tmp_path: Path) -> None:
     folder = save_model(name, tmp_path)
     hooked, bridge = (interp.load(folder, backend, device="cpu") for backend in ("hooked", "bridge"))

@@ -13,7 +13,7 @@ from interp.intervene import AddVector, Clamp, ProjectOut, bias_added, orthogona
 from interp.organism import world_folder
 from interp.subject import Site, Subject
 from interp.subject.forward import Intervention
-from tests.parity.subject_folders import CONFIGS, save_model
+from tests.parity.subject_folders import HOOKED, save_model
 
 TOKENS = torch.randint(2, 260, (3, 12), generator=torch.Generator().manual_seed(1))
 MASK = torch.ones_like(TOKENS)
@@ -21,7 +21,7 @@ MASK[1, :4] = 0
 MASK[2, :7] = 0
 
 
-@pytest.fixture(scope="module", params=["world", *CONFIGS])
+@pytest.fixture(scope="module", params=["world", *HOOKED])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if request.param == "world":
         return world_folder()

@@ -15,13 +15,13 @@ from interp.lens.prompt import Prompt
 from interp.lens.stream import stream
 from interp.lens.view import look
 from interp.subject import Site, Subject
-from tests.parity.subject_folders import CONFIGS, save_model
+from tests.parity.subject_folders import HOOKED, save_model
 
 IDS = tuple(range(10, 30))
 BACKENDS = ("hooked", "bridge")
 
 
-@pytest.fixture(scope="module", params=["world", *CONFIGS])
+@pytest.fixture(scope="module", params=["world", *HOOKED])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path | str:
     if request.param == "world":
         return "world"

@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM
 from interp import subject as subjects
 from interp.subject import SITE_KINDS, Site, Subject
 from interp.subject.bundled import bundled
-from tests.parity.subject_folders import CONFIGS, save_model
+from tests.parity.subject_folders import HOOKED, save_model
 
-MODELS = [*bundled(), *CONFIGS]
+MODELS = [*bundled(), *HOOKED]
 TOLERANCE = 1e-4
 
 
