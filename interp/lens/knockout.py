@@ -18,7 +18,8 @@ class Knockout:
     """In these layers, prompt `i`'s `queries[i]` do not attend to its `keys[i]`; what is left is as it was.
 
     Positions are counted from the end of each prompt. The scores are set to the lowest number before the
-    softmax, so attention to other positions grows to make up for it. Generated tokens are left alone.
+    softmax, so attention to other positions grows to make up for it. Generated tokens are left alone. A query
+    that is left with nothing to attend to, a sliding window counted, is a `UserError` when the prompts run.
     """
 
     queries: tuple[tuple[int, ...], ...]
@@ -28,21 +29,14 @@ class Knockout:
     @contextmanager
     def on(self, subject: Subject, rows: RowsInPlace) -> Iterator[None]:
         """Within the block these prompts run without the attention."""
-        blocked = self.blocked(rows).to(subject.device)
-
-        def edit(scores: Tensor) -> Tensor:
-            if scores.shape[-2:] != blocked.shape[-2:]:
-                return scores
-            return scores.masked_fill(blocked, torch.finfo(scores.dtype).min)
-
-        with subject.attention_edited(dict.fromkeys(self.layers, edit)):
+        with subject.attention_blocked(self.layers, self.blocked(rows)):
             yield
 
     def blocked(self, rows: RowsInPlace) -> Bool[Tensor, "row 1 query key"]:
         """Where attention is forbidden, padding counted.
 
         Raises:
-            UserError: a position is not in its prompt, or a query would be left with nothing to attend to.
+            UserError: a position is not in its prompt.
         """
         n_rows, width = rows.tokens.shape
         blocked = torch.zeros(n_rows, 1, width, width, dtype=torch.bool)
@@ -57,10 +51,6 @@ class Knockout:
                 )
             for query in self.queries[place]:
                 blocked[row, 0, query, list(self.keys[place])] = True
-                if bool(blocked[row, 0, query, width - length : width + query + 1].all()):
-                    raise UserError(
-                        f"position {query} would be left with nothing to attend to", "knockout", "block less"
-                    )
         return blocked
 
 

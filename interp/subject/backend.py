@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from interp.subject.attention import Block
 from interp.subject.hooks import Hook
 from interp.subject.site import Site
 from interp.subject.writer import Writer
@@ -25,8 +26,12 @@ class Backend(Protocol):
         """Within the block `function` sees, and may replace, the activation at a site."""
         ...
 
-    def attached_to_scores(self, layer: int, function: Hook) -> AbstractContextManager[None]:
-        """Within the block `function` sees, and may replace, the attention scores before the softmax."""
+    def attention_blocked(self, layer: int, block: Block) -> AbstractContextManager[None]:
+        """Within the block a layer's queries do not attend to the keys that `block()` says in each pass."""
+        ...
+
+    def attached_to_pattern(self, layer: int, function: Hook) -> AbstractContextManager[None]:
+        """Within the block `function` sees what a layer attends to [batch, head, query, key]."""
         ...
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:

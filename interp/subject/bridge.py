@@ -6,14 +6,15 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities.activation_functions import apply_softcap
 
 from interp.errors import UserError
+from interp.subject.attention import Block, lowered
 from interp.subject.folder import SubjectInfo
-from interp.subject.hooks import SCORES, Hook, attached
+from interp.subject.hooks import Hook, attached
 from interp.subject.site import SITE_KINDS, Site
 from interp.subject.writer import Writer
 
@@ -72,9 +73,33 @@ class BridgeBackend:
             with attached(self._point(site), function):
                 yield
 
-    def attached_to_scores(self, layer: int, function: Hook) -> AbstractContextManager[None]:
-        """Attaches a function to a layer's attention scores."""
-        return attached(self._points[SCORES.format(layer=layer)], function)
+    @contextmanager
+    def attention_blocked(self, layer: int, block: Block) -> Iterator[None]:
+        """Lowers the mask that a layer's attention is called with.
+
+        Every architecture obeys that; the library's scores are those of a softmax in some only.
+        """
+
+        def edit(module: Any, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, ...] | None:
+            blocked = block()
+            if blocked is None:
+                return None
+            states = args[0] if args else given["hidden_states"]
+            mask = _square(given.get("attention_mask"), states)
+            if mask.dtype == torch.bool:  # of two conventions; the last query sees itself in each
+                lowest = ~mask[..., -1:, -1:]
+                return args, given | {"attention_mask": torch.where(blocked, lowest, mask)}
+            return args, given | {"attention_mask": lowered(mask, blocked)}
+
+        handle = self._attention(layer).register_forward_pre_hook(edit, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def attached_to_pattern(self, layer: int, function: Hook) -> AbstractContextManager[None]:
+        """Attaches a function to what a layer attends to."""
+        return attached(self._attention(layer).hook_pattern, function)
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
         """Attaches a function between the final norm and the unembedding."""
@@ -161,6 +186,16 @@ class BridgeBackend:
         capped: Tensor = apply_softcap(logits, cap)
         return capped
 
+    def _attention(self, layer: int) -> Any:
+        attention = getattr(self.model.blocks[layer], "attn", None)
+        if attention is None:
+            raise UserError(
+                f"layer {layer} of {self._info.architecture} has no attention",
+                "knockout",
+                "block other layers",
+            )
+        return attention
+
     def _point(self, site: Site) -> Any:
         name = _hook_name(site)
         if name not in self._points:
@@ -192,6 +227,18 @@ class BridgeBackend:
             attached(self._point(Site("resid_post", site.layer)), carry, first=True),
         ):
             yield
+
+
+def _square(
+    mask: Tensor | None, states: Float[Tensor, "batch pos d_model"]
+) -> Float[Tensor, "_ _ pos pos"] | Bool[Tensor, "_ _ pos pos"]:
+    """The mask of a pass over whole prompts with its queries: without one, what is later is hidden."""
+    length = states.shape[1]
+    if mask is not None and mask.shape[-2] == length:
+        return mask
+    lowest = torch.finfo(states.dtype).min
+    causal = torch.full((1, 1, length, length), lowest, dtype=states.dtype, device=states.device).triu(1)
+    return causal if mask is None else torch.minimum(causal, mask)
 
 
 def _inside(bridge: Any) -> Any:

@@ -13,7 +13,8 @@ from transformer_lens.utilities.activation_functions import apply_softcap
 
 from interp.errors import UserError
 from interp.subject.architectures import architecture_of
-from interp.subject.hooks import SCORES, Hook, attached
+from interp.subject.attention import Block, lowered
+from interp.subject.hooks import PATTERN, SCORES, Hook, attached
 from interp.subject.site import Site
 from interp.subject.writer import Writer
 
@@ -76,9 +77,18 @@ class HookedBackend:
         """Attaches a function to a site."""
         return attached(self.model.hook_dict[site.hook_name], function)
 
-    def attached_to_scores(self, layer: int, function: Hook) -> AbstractContextManager[None]:
-        """Attaches a function to a layer's attention scores."""
-        return attached(self.model.hook_dict[SCORES.format(layer=layer)], function)
+    def attention_blocked(self, layer: int, block: Block) -> AbstractContextManager[None]:
+        """Lowers a layer's attention scores."""
+
+        def edit(scores: Tensor) -> Tensor | None:
+            blocked = block()
+            return None if blocked is None else lowered(scores, blocked)
+
+        return attached(self.model.hook_dict[SCORES.format(layer=layer)], edit)
+
+    def attached_to_pattern(self, layer: int, function: Hook) -> AbstractContextManager[None]:
+        """Attaches a function to what a layer attends to."""
+        return attached(self.model.hook_dict[PATTERN.format(layer=layer)], function)
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
         """Attaches a function between the final norm and the unembedding."""

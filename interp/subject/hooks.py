@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
+from interp.errors import UserError
+
 SCORES = "blocks.{layer}.attn.hook_attn_scores"
+PATTERN = "blocks.{layer}.attn.hook_pattern"
 Hook = Callable[[Tensor], Tensor | None]
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -25,3 +29,50 @@ def attached(point: Any, function: Hook, first: bool = False) -> Iterator[None]:
     finally:
         handle.hook.remove()
         point.fwd_hooks.remove(handle)
+
+
+class Watch:
+    """Knows which functions are attached to a model, and that each of them ran in every forward pass.
+
+    A hook point that a library has but never calls would leave the model as it is, and look like a finding.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._places: dict[object, str] = {}
+        self._ran: set[object] = set()
+
+    @contextmanager
+    def over(self, function: Callable[..., Result], place: str) -> Iterator[Callable[..., Result]]:
+        """Within the block every pass has to call what this gives, which does what `function` does."""
+        key = object()
+
+        def watched(*given: Any) -> Result:
+            self._ran.add(key)
+            return function(*given)
+
+        self._places[key] = place
+        try:
+            yield watched
+        finally:
+            del self._places[key]
+
+    def passing(self, compute: Callable[[], Result]) -> Result:
+        """What a forward pass computes.
+
+        Raises:
+            UserError: a function that is attached was not called.
+        """
+        around, self._ran = self._ran, set()
+        try:
+            result = compute()
+            missing = [place for key, place in self._places.items() if key not in self._ran]
+        finally:
+            self._ran = around
+        if missing:
+            raise UserError(
+                f"the forward pass never reached {missing[0]}, so nothing is read or changed there",
+                f"model {self.name}",
+                "use another site, or the other backend if it builds this architecture",
+            )
+        return result

@@ -1,20 +1,22 @@
 """The subject: a model, its tokenizer, and every way in which the rest of the package reads and edits it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any, TypeVar, overload
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.subject.attention import blocked_in, check_pattern
 from interp.subject.backend import Backend
 from interp.subject.check import check_generation, check_tokens
 from interp.subject.folder import SubjectInfo
 from interp.subject.forward import ForwardPass, Intervention, whole
 from interp.subject.generation import cached_step, continuations, whole_step
-from interp.subject.hooks import Hook
+from interp.subject.hooks import Hook, Watch
 from interp.subject.reading import Reading, RunOutput
 from interp.subject.site import Site
 from interp.subject.text import Text
@@ -62,6 +64,7 @@ class Subject:
         self.special_ids = text.special_ids
         self._interventions: list[Intervention] = []
         self._pass: ForwardPass | None = None
+        self._watch = Watch(info.name)
 
     @property
     def tokenizer(self) -> Any:
@@ -163,7 +166,10 @@ class Subject:
         """
         check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
         rows, kept = torch.arange(len(tokens), device=self.device), columns.to(self.device)
-        with self._backend.before_unembedding(lambda normed: normed[rows, kept, None]):
+        with (
+            self._watch.over(lambda normed: normed[rows, kept, None], "the unembedding") as take,
+            self._backend.before_unembedding(take),
+        ):
             return self._forward(tokens, attention_mask)[:, 0]
 
     def visit(
@@ -362,19 +368,43 @@ class Subject:
         return self._backend.unembed(normed)
 
     @contextmanager
-    def attention_edited(self, edits: Mapping[int, Edit]) -> Iterator[None]:
-        """Within the block attention in these layers follows `edit(scores)`; otherwise as `edited`.
+    def attention_blocked(
+        self, layers: Iterable[int], blocked: Bool[Tensor, "batch 1 query key"]
+    ) -> Iterator[None]:
+        """Within the block queries of prompts [batch, query] do not attend to some keys in these layers.
 
-        Scores are [batch, head, query, key] before the softmax; whatever is masked holds a very small number.
+        What is generated behind the prompts attends to everything. In every pass, what the layers did attend
+        to is held against what is blocked.
+
+        Raises:
+            UserError: in a pass, a query is left with nothing to attend to, or a layer's attention cannot be
+                blocked.
         """
+        blocked = blocked.to(self.device)
+
+        def block() -> Tensor | None:
+            return blocked_in(blocked, self._running)
+
+        def check(pattern: Tensor, layer: int) -> None:
+            present = block()
+            if present is not None:
+                check_pattern(pattern, present, layer)
+
         with ExitStack() as hooks:
-            for layer, edit in edits.items():
-                hooks.enter_context(self._backend.attached_to_scores(layer, edit))
+            for layer in layers:
+                self.info.site_width(Site("attn_out", layer))
+                place = f"the attention of layer {layer}"
+                watched = hooks.enter_context(self._watch.over(block, place))
+                hooks.enter_context(self._backend.attention_blocked(layer, watched))
+                checked = hooks.enter_context(self._watch.over(partial(check, layer=layer), place))
+                hooks.enter_context(self._backend.attached_to_pattern(layer, checked))
             yield
 
-    def _hooked(self, site: Site, function: Hook) -> AbstractContextManager[None]:
+    @contextmanager
+    def _hooked(self, site: Site, function: Hook) -> Iterator[None]:
         self.site_width(site)
-        return self._backend.attached(site, function)
+        with self._watch.over(function, str(site)) as watched, self._backend.attached(site, watched):
+            yield
 
     def _forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         tokens = tokens.to(self.device)
@@ -388,13 +418,17 @@ class Subject:
                 intervention.check(forward)
         around, self._pass = self._pass, forward
         try:
-            return compute()
+            return self._watch.passing(compute)
         finally:
             self._pass = around
 
+    @property
+    def _running(self) -> ForwardPass:
+        assert self._pass is not None, "an activation outside of a forward pass"
+        return self._pass
+
     def _change(self, intervention: Intervention, site: Site) -> Hook:
         def change(activation: Tensor) -> Tensor:
-            assert self._pass is not None, "an activation outside of a forward pass"
-            return intervention.apply(activation, site, self._pass)
+            return intervention.apply(activation, site, self._running)
 
         return change

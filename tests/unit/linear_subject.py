@@ -10,6 +10,7 @@ from transformer_lens.hook_points import HookPoint
 import interp
 from interp.errors import UserError
 from interp.subject import Site, Subject
+from interp.subject.attention import Block
 from interp.subject.hooks import Hook, attached
 from interp.subject.text import Text
 from interp.subject.writer import Writer
@@ -50,7 +51,10 @@ class LinearBackend(nn.Module):
     def attached(self, site: Site, function: Hook) -> AbstractContextManager[None]:
         return attached(self.points[str(site)], function)
 
-    def attached_to_scores(self, layer: int, function: Hook) -> AbstractContextManager[None]:
+    def attention_blocked(self, layer: int, block: Block) -> AbstractContextManager[None]:
+        raise NotImplementedError("this model has no attention")
+
+    def attached_to_pattern(self, layer: int, function: Hook) -> AbstractContextManager[None]:
         raise NotImplementedError("this model has no attention")
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:

@@ -18,7 +18,7 @@ from interp.lens.next_token import by_lens, by_maps, by_patchscope, read_beginni
 from interp.lens.pairs import PairSweep, all_pairs, random_vectors, reported, same_layer, sweep_pairs
 from interp.lens.patch import Patch
 from interp.lens.prompt import Prompt, prompt_at, span_positions
-from interp.lens.runs import Change, RowsInPlace, continuations, next_logits
+from interp.lens.runs import Change, RowsInPlace, continuations, in_batches, next_logits
 from interp.lens.stream import EMBEDDING, read_stream, stream_site
 from interp.organism.facts import facts
 from interp.subject import Subject
@@ -149,6 +149,20 @@ class TestKnockout:
         last, entity = [[-1]] * len(prompts), [[prompt.position] for prompt in prompts]
         early, late = (between(last, entity, layers) for layers in (range(3), range(3, world.n_layers)))
         assert answers.right(world, prompts, early).all() and not answers.right(world, prompts, late).any()
+
+    def test_what_is_written_behind_a_knockout_is_the_same_without_a_cache(self, world: Subject) -> None:
+        prompts = asked(world)
+        (rows,) = in_batches(world, prompts)
+        entity = [[prompt.position] for prompt in prompts]
+        knockout = between([[-1]] * len(prompts), entity, range(world.n_layers))
+        written = [
+            world.generate_ids(rows.tokens, rows.mask, 4, use_cache=cached) for cached in (True, False)
+        ]
+        with knockout.on(world, rows):
+            blocked = [
+                world.generate_ids(rows.tokens, rows.mask, 4, use_cache=cached) for cached in (True, False)
+            ]
+        assert blocked[0] == blocked[1] != written[0]
 
     def test_what_cannot_be_blocked(self, world: Subject) -> None:
         prompts = asked(world)[:1]

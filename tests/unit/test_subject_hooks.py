@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformer_lens.hook_points import HookPoint
 
 from interp import subject as subjects
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.subject import SITE_KINDS, Site, Subject
+from tests.unit.linear_subject import linear_subject
 
 TOKENS = torch.randint(1, 1041, (2, 12), generator=torch.Generator().manual_seed(0))
 
@@ -37,6 +39,21 @@ def test_visit_reaches_every_site_in_one_pass(subject: Subject) -> None:
     found = subject.read(TOKENS, sites[::-1])
     assert set(found) == set(sites)
     assert all(torch.isfinite(activation).all() for activation in found.values())
+
+
+def test_a_hook_point_that_is_never_called_is_no_silence() -> None:
+    subject = linear_subject()
+    dead = Site("attn_out", 0)
+    subject._backend.points[str(dead)] = HookPoint()  # type: ignore[attr-defined]
+    subject.logits(TOKENS)
+    with (
+        subject.edited({dead: lambda a: a * 0}),
+        pytest.raises(UserError, match=r"never reached attn_out\.0"),
+    ):
+        subject.logits(TOKENS)
+    with pytest.raises(UserError, match=r"never reached attn_out\.0"):
+        subject.read(TOKENS, [dead])
+    subject.logits(TOKENS)
 
 
 def test_what_was_read_is_a_copy_of_ones_own(subject: Subject) -> None:
