@@ -13,6 +13,7 @@ from interp.errors import UserError
 from interp.subject.attention import blocked_in, check_pattern
 from interp.subject.backend import Backend
 from interp.subject.check import check_generation, check_tokens
+from interp.subject.continuation import Continuation, continuation, single_token
 from interp.subject.folder import SubjectInfo
 from interp.subject.forward import ForwardPass, Intervention, whole
 from interp.subject.generation import cached_step, continuations, whole_step
@@ -127,13 +128,27 @@ class Subject:
         """
         return self._text.offsets(text)
 
-    def single_token(self, word: str, place: str = "target") -> int:
-        """The id of a word that is exactly one token; `place` says in an error where the word stands.
+    def continuation(
+        self,
+        prompt: str | Sequence[int],
+        word: str | int,
+        place: str = "target",
+        spaced: bool | None = None,
+    ) -> Continuation:
+        """The tokens that a word is after a prompt: `interp.subject.continuation` has the rule."""
+        return continuation(self._text, prompt, word, place, spaced)
+
+    def single_token(
+        self, word: str, place: str = "target", prompt: str | Sequence[int] | None = None
+    ) -> int:
+        """The id of a word that is exactly one token after a prompt; without one, the same after any prompt.
+
+        `place` says in an error where the word stands.
 
         Raises:
-            UserError: it is several tokens, or none; says which, and what to do.
+            UserError: it is several tokens (says which, and what to do), or two tokens could be meant.
         """
-        return self._text.single_token(word, place)
+        return single_token(self._text, word, place, prompt)
 
     def chat(self, messages: Sequence[dict[str, str]]) -> Int[Tensor, "1 pos"]:
         """Tokens of a conversation by the tokenizer's chat template, up to the assistant's turn."""

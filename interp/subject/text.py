@@ -82,24 +82,6 @@ class Text:
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
         return tokens, mask
 
-    def single_token(self, word: str, place: str) -> int:
-        """The id of a word that is exactly one token.
-
-        Raises:
-            UserError: it is several tokens, or none; says which.
-        """
-        ids = self.encode(word, prepend_bos=False)
-        if len(ids) == 1:
-            return ids[0]
-        pieces = ", ".join(repr(piece) for piece in self.strings(ids)) or "none"
-        spaced = " " + word.strip()
-        one = spaced != word and len(self.encode(spaced, prepend_bos=False)) == 1
-        raise UserError(
-            f"{word!r} is not one token but {len(ids)}: {pieces}",
-            place,
-            f"give {spaced!r}, which is one token" if one else "give one of these tokens, or a token id",
-        )
-
     def chat(self, messages: Sequence[dict[str, str]]) -> Int[Tensor, "1 pos"]:
         """A conversation up to where the assistant speaks, by the tokenizer's own chat template."""
         if not self.tokenizer.chat_template:

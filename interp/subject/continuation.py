@@ -1,0 +1,168 @@
+"""Which tokens a word is after a prompt: the one rule for targets, distractors, answers and foils.
+
+Most tokenizers know a word twice, with a space before it and without. What is meant is the form in which the
+text goes on:
+
+1. A word that begins with white space is taken as it is given, and so is a token id.
+2. A word is written without a space where the prompt is empty or ends in white space, an opening bracket or
+   quote, a sign that nothing is written apart from ("/", "$", the "-" inside of a word) or a special token;
+   where it is a special token or begins with punctuation other than an opening bracket; and where either side
+   is in a script without spaces (Han, kana, Thai, ...).
+3. Else it is written with a space, unless the tokenizer cannot write it so there.
+
+How the tokenizer marks a word's beginning is left to it: prompt and word are tokenised together, and the
+tokens after the prompt's own are the word's. Where it joins the end of the prompt with the word (a space at
+the prompt's end; "(self" as one token), the prompt's tokens stand, and the word's are those that it has
+inside of another text.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interp.errors import UserError
+from interp.subject.text import Text
+from interp.words import spaceless
+
+_GLUE = "/\\@#_¿¡"
+_QUOTES = "\"'`"
+_CLOSED_AFTER = ".,;:!?…)]}"
+_ANCHORS = ("\n", '"', ":")  # texts after which tokenizers write a word as inside of a text
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """The tokens that a word is after a prompt.
+
+    `text` is the word as it is written there, with its space if it has one, `pieces` are its tokens as text;
+    `other` is the other form in which the tokenizer could have written it there, if there is one.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    pieces: tuple[str, ...]
+    other: str | None = None
+
+    def __str__(self) -> str:
+        """What was taken, as results show it."""
+        return repr(self.text) + ("" if self.other is None else f" (not {self.other!r})")
+
+    def token(self, place: str = "target") -> int:
+        """The id of a word that is one token; raises UserError (says which tokens it is) if it is several."""
+        if len(self.ids) == 1:
+            return self.ids[0]
+        raise UserError(_several(self.text, self.pieces), place, "give one of these tokens, or a token id")
+
+
+def continuation(
+    text: Text,
+    prompt: str | Sequence[int],
+    word: str | int,
+    place: str = "target",
+    spaced: bool | None = None,
+) -> Continuation:
+    """The tokens that `word` is after `prompt`, by the rule of this module.
+
+    `prompt` is a text or its token ids (a conversation, a row of tokens without its padding), `spaced` says
+    outright whether a space is written between them, `place` where in an error the word stands.
+
+    Raises:
+        UserError: the word is empty, or the tokenizer does not know it.
+    """
+    if isinstance(word, int):
+        (piece,) = text.strings([word])
+        return Continuation((word,), piece, (piece,))
+    if not word:
+        raise UserError("the word is empty", place, "write a word, or give a token id")
+    before = prompt if isinstance(prompt, str) else text.decode(_without_bos(text, prompt))
+    ids, form, other = _chosen(text, before, word, spaced)
+    return Continuation(ids, form, tuple(text.strings(ids)), other)
+
+
+def single_token(text: Text, word: str, place: str, prompt: str | Sequence[int] | None = None) -> int:
+    """The id of a word that is exactly one token after a prompt; without one, the same token after any.
+
+    Raises:
+        UserError: it is several tokens (says which, and what to do), or without a prompt two tokens could be
+            meant.
+    """
+    if prompt is not None or not word or word[0].isspace():
+        return continuation(text, prompt or "", word, place).token(place)
+    spaced = f" {word}"
+    bare, apart = _elsewhere(text, word), _elsewhere(text, spaced)
+    if len(bare) != 1 and len(apart) == 1:
+        raise UserError(_several(word, text.strings(bare)), place, f"give {spaced!r}, which is one token")
+    if len(bare) == 1 and len(apart) == 1 and bare != apart:
+        raise UserError(
+            f"{word!r} and {spaced!r} are two tokens, and which is meant depends on the prompt",
+            place,
+            f"give the prompt, {spaced!r}, or a token id",
+        )
+    return Continuation(bare, word, tuple(text.strings(bare))).token(place)
+
+
+def _several(word: str, pieces: Sequence[str]) -> str:
+    return f"{word!r} is not one token but {len(pieces)}: {', '.join(map(repr, pieces))}"
+
+
+def _chosen(
+    text: Text, before: str, word: str, spaced: bool | None
+) -> tuple[tuple[int, ...], str, str | None]:
+    """The tokens, the form that they are of, and the other form where there is one."""
+    bare, apart = word, f" {word}"
+    if word[0].isspace() or spaced is False or (spaced is None and before[-1:].isspace()):
+        return _after(text, before, bare) or _elsewhere(text, bare), bare, None
+    if spaced:
+        return _after(text, before, apart) or _elsewhere(text, apart), apart, None
+    with_space, without = _after(text, before, apart), _after(text, before, bare)
+    if _written_on(text, before, bare):
+        without = without or _elsewhere(text, bare)
+        return without, bare, apart if with_space and with_space != without else None
+    if with_space or not without:
+        other = bare if without and with_space != without else None
+        return with_space or _elsewhere(text, apart), apart, other
+    return without, bare, None
+
+
+def _written_on(text: Text, before: str, word: str) -> bool:
+    """Whether a word is written without a space after a text."""
+    own = _tokens(text, word)
+    if (
+        not before
+        or (own and set(own) <= text.special_ids)
+        or set(_tokens(text, before)[-1:]) & text.special_ids
+    ):
+        return True
+    last, first = before[-1], word[0]
+    return (
+        last in _GLUE
+        or unicodedata.category(last) in ("Ps", "Pi", "Sc")
+        or (unicodedata.category(last) == "Pd" and not before[-2:-1].isspace())
+        or (last in _QUOTES and not (before[-2:-1].isalnum() or before[-2:-1] in tuple(_CLOSED_AFTER)))
+        or (unicodedata.category(first)[0] == "P" and unicodedata.category(first) not in ("Ps", "Pi"))
+        or spaceless(last)
+        or spaceless(first)
+    )
+
+
+def _after(text: Text, before: str, form: str) -> tuple[int, ...]:
+    """The tokens of `form` after a text whose own tokens stay as they are; empty if there are no such."""
+    own, whole = _tokens(text, before), _tokens(text, before + form)
+    return whole[len(own) :] if whole[: len(own)] == own else ()
+
+
+def _elsewhere(text: Text, form: str) -> tuple[int, ...]:
+    """The tokens of `form` inside of some other text."""
+    found = next((ids for anchor in _ANCHORS if (ids := _after(text, anchor, form))), None)
+    return found or tuple(text.encode(form, prepend_bos=False))
+
+
+def _tokens(text: Text, written: str) -> tuple[int, ...]:
+    """Token ids without a BOS; none if the tokenizer does not know all of it."""
+    ids = tuple(text.tokenizer(written, add_special_tokens=False)["input_ids"])
+    unknown = text.tokenizer.unk_token_id
+    return () if unknown in ids and text.tokenizer.unk_token not in written else ids
+
+
+def _without_bos(text: Text, ids: Sequence[int]) -> list[int]:
+    return list(ids[1:] if len(ids) and ids[0] == text.bos_id else ids)
