@@ -19,6 +19,7 @@ from interp.llm.capabilities import Capabilities
 from interp.llm.endpoint import Endpoint
 from interp.llm.ledger import Call, Ledger, Outcome
 from interp.llm.parse import (
+    CUT_OFF,
     Unreadable,
     embeddings_of,
     json_words,
@@ -92,7 +93,8 @@ class Client:
             BudgetSpent: the call does not fit the budget.
             UserError: nobody answers, the key is refused, there is no such model, or it refuses the request.
         """
-        most = min(request.max_tokens, self.endpoint.max_tokens_per_call or request.max_tokens)
+        most = request.max_tokens + self.endpoint.thinking_tokens
+        most = min(most, self.endpoint.max_tokens_per_call or most)
         # vars, not asdict: a schema need not be copied for each of many calls
         messages = [dict(vars(message)) for message in request.messages]
         question = {**vars(request), "messages": messages, "max_tokens": most}
@@ -131,6 +133,8 @@ class Client:
         for attempt in range(tries + 1):
             reply = await self.chat(asked)
             try:
+                if reply.finish_reason in CUT_OFF:
+                    raise Unreadable("the answer was cut off: it has to be shorter", reply.text)
                 value = value_of(reply.text, kind)
                 if wrong := amiss(value):
                     raise Unreadable(wrong, reply.text)

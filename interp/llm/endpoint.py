@@ -43,6 +43,8 @@ class Endpoint(BaseModel):
     """The most money that a run may cost; needs both prices."""
     max_tokens_per_call: int | None = Field(None, ge=1)
     """The most tokens of one answer, whatever is asked for."""
+    thinking_tokens: int = Field(0, ge=0)
+    """What a reasoning model may think before each answer, in tokens on top of what the answer may have."""
     json_schema: Flag = "auto"
     """Whether the server keeps an answer to a JSON schema; auto finds out."""
     logprobs: Flag = "auto"

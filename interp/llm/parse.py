@@ -1,6 +1,7 @@
 """Read what endpoints answer; what cannot be read is said, never guessed."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -10,6 +11,14 @@ from interp.errors import UserError
 from interp.llm.request import Reply, TokenLogprobs, Usage
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+CUT_OFF = ("length", "model_length")
+"""Why an answer ended that reached its limit of tokens, or the model's."""
+_OPEN, _CLOSED = (rf"(?:<{end}(?:think|thinking|seed:think)>|\[{end}THINK\])" for end in ("", "/"))
+_THOUGHT = re.compile(rf"^[ \t]*{_OPEN}.*?(?:{_CLOSED}|\Z)", re.DOTALL | re.MULTILINE)
+_THOUGHT_BEGUN_BEFORE = re.compile(rf"\A.*?(?:^[ \t]*{_CLOSED}|{_CLOSED}[ \t]*$)", re.DOTALL | re.MULTILINE)
+_FINAL = "<|channel|>final<|message|>"
 
 
 class Unreadable(Exception):
@@ -22,16 +31,31 @@ class Unreadable(Exception):
 
 
 def reply_of(body: Mapping[str, Any], cached: bool) -> Reply:
-    """The answer in the body of a chat completion."""
+    """The answer in the body of a chat completion, without thoughts; empty where it was cut off."""
     try:
         choice = body["choices"][0]
-        text = choice["message"].get("content") or ""
+        content = choice["message"].get("content") or ""
+        if isinstance(content, list):  # in parts: Mistral's reasoning models
+            content = "".join(part["text"] for part in content if part["type"] == "text")
         finish = str(choice.get("finish_reason") or "")
         given = (choice.get("logprobs") or {}).get("content")
         logprobs = None if not given else tuple(_token(one) for one in given)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise _no_answer(error) from error
-    return Reply(str(text), finish, Usage(*used_by(body)), logprobs, cached)
+    text = "" if finish in CUT_OFF else without_thoughts(str(content))
+    return Reply(text, finish, Usage(*used_by(body)), logprobs, cached)
+
+
+def without_thoughts(content: str) -> str:
+    """What a reasoning model says after it has thought, where the server leaves its thoughts in the answer.
+
+    A thought begins a line: `<think>` (most models), `<thinking>`, `<seed:think>` (Seed-OSS) or `[THINK]`
+    (Magistral); where the chat template has opened it, only its end is there. gpt-oss thinks in
+    other channels than `final`. Nothing is left of a thought that does not end.
+    """
+    if "<|channel|>" in content:
+        return content.rpartition(_FINAL)[2].partition("<|")[0] if _FINAL in content else ""
+    return _THOUGHT_BEGUN_BEFORE.sub("", _THOUGHT.sub("", content))
 
 
 def used_by(body: Mapping[str, Any]) -> tuple[int, int]:

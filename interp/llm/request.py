@@ -50,7 +50,10 @@ class Usage:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: its text, why it ended, what it used; `cached` if it came from disk and cost nothing."""
+    """An answer: its text, why it ended, what it used; `cached` if it came from disk and cost nothing.
+
+    The text is without thoughts, and empty where the answer was cut off (`finish_reason` is "length").
+    """
 
     text: str
     finish_reason: str
