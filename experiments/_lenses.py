@@ -8,9 +8,9 @@ from interp.lens.tuned_lens_file import load_tuned_lens
 from interp.subject import Subject
 
 
-def open_lens(file: Path | None, subject: Subject) -> Lens:
+def open_lens(file: Path | None, subject: Subject, check_model: bool) -> Lens:
     """A tuned lens from its file, or the logit lens without one."""
-    return LogitLens(subject) if file is None else load_tuned_lens(file, subject)
+    return LogitLens(subject) if file is None else load_tuned_lens(file, subject, check_model)
 
 
 def check_lens(file: Path | None) -> None:

@@ -35,7 +35,7 @@ class MultiHop:
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
         self.subject: Subject = load(**config.subject.model_dump())
-        self.lens = open_lens(config.tuned_lens, self.subject)
+        self.lens = open_lens(config.tuned_lens, self.subject, config.check_model)
         self.questions = open_hops(config.questions, self.subject, config.answer_tokens)
         self.answers = self._judge([q.answer for q in self.questions])
         self.prompts = {

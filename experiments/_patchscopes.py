@@ -104,7 +104,8 @@ class Patchscopes:
             ),
         }
         if config.tuned_lens is not None:
-            methods["tuned lens"] = by_lens(open_lens(config.tuned_lens, self.subject), read)
+            lens = open_lens(config.tuned_lens, self.subject, config.check_model)
+            methods["tuned lens"] = by_lens(lens, read)
         rows = []
         for name, scored in methods.items():
             for layer, own in scored.groupby("layer"):

@@ -26,7 +26,7 @@ class ThinkingLanguage:
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
         self.subject: Subject = load(**config.subject.model_dump())
-        self.lens = open_lens(config.tuned_lens, self.subject)
+        self.lens = open_lens(config.tuned_lens, self.subject, config.check_model)
         self.items = open_translations(config.words, self.subject)
         if config.pivot not in self.items[0].words:
             raise UserError(

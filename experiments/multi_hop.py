@@ -31,6 +31,8 @@ class Config(LensConfig):
     """Other questions and random vectors drawn for each question, as controls of back-patching."""
     tuned_lens: Path | None = None
     """A tuned lens to read through, as `logit_lens` writes it; the logit lens without."""
+    check_model: bool = True
+    """Whether the tuned lens must be of a model of the subject's name; false for a renamed copy."""
 
 
 def check(config: Config) -> None:

@@ -31,6 +31,8 @@ class NextTokens(Section):
     """Beginnings of documents to report on."""
     tuned_lens: Path | None = None
     """A tuned lens beside the logit lens, as `logit_lens` writes it."""
+    check_model: bool = True
+    """Whether the tuned lens must be of a model of the subject's name; false for a renamed copy."""
 
 
 class Extraction(Section):

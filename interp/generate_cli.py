@@ -27,6 +27,9 @@ def generate(
     positions: Annotated[
         str | None, typer.Option(help="Where they act: all, prompt, generated, last or steps.")
     ] = None,
+    check_model: Annotated[
+        bool, typer.Option("--check-model/--no-check-model", help="Refuse vectors of another model.")
+    ] = True,
     chat: Annotated[bool, typer.Option("--chat", help="Put the chat template around the prompt.")] = False,
     tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="How many tokens at most.")] = 20,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.0,
@@ -56,7 +59,7 @@ def generate(
         if not vector:
             typer.echo(written())
             return
-        with subject.intervene(*_edits(subject, vector, where)):
+        with subject.intervene(*_edits(subject, vector, where, check_model)):
             if not math.isfinite(float(subject.logits(asked)[0, -1].float().sum())):
                 raise UserError(
                     "the logits overflow", f"--vector {' '.join(vector)}", "use a smaller strength"
@@ -75,13 +78,13 @@ def _check_files(vectors: Sequence[str]) -> None:
             raise UserError(f"no file {path}", "--vector", "give a .safetensors file of vectors")
 
 
-def _edits(subject: "Subject", vectors: Sequence[str], where: "Named | None") -> Iterator["Intervention"]:
-    """What the files do; says so on standard error where one was made for another model."""
+def _edits(
+    subject: "Subject", vectors: Sequence[str], where: "Named | None", check_model: bool
+) -> Iterator["Intervention"]:
+    """What the files do."""
     from interp.vectors.file import parse_use
-    from interp.vectors.use import interventions_of, subject_of
+    from interp.vectors.use import interventions_of
 
     for text in vectors:
         path, strength = parse_use(text)
-        yield from interventions_of(path, subject, strength, where)
-        if (made_for := subject_of(path)) != subject.name:
-            typer.echo(f"note: {path} was made for {made_for}, not for {subject.name}", err=True)
+        yield from interventions_of(path, subject, strength, where, check_model)

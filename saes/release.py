@@ -8,8 +8,8 @@ from sae_lens.loading.pretrained_saes_directory import PretrainedSAELookup, get_
 
 from interp.errors import UserError, nearest
 from interp.subject.folder import SubjectInfo
+from interp.subject.model_names import same_model, subject_names
 from interp.subject.subject import Subject
-from saes.model_names import same_model, subject_names
 
 Files = Callable[[str], tuple[str, ...]]
 

@@ -7,11 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from interp.errors import UserError
 from interp.subject.folder import SubjectInfo
+from interp.subject.model_names import same_model, subject_names
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from saes.download import check_available
 from saes.load import Latents, SaeDtype, load, load_release
-from saes.model_names import same_model, subject_names
 from saes.release import Release, find_release, parse_release
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from interp.errors import UserError
 from interp.subject.folder import SubjectInfo, read_config
+from interp.subject.model_names import check_made_for, same_model
 from interp.subject.site import RESIDUAL_KINDS, SITE_KINDS, Site
 from interp.subject.subject import Subject
-from saes.model_names import same_model, subject_names
 
 _BRIDGE_HOOKS = {
     "embed.hook_out": "embed",
@@ -121,17 +121,11 @@ def site_trained_at(known: TrainedOn, place: str, asked: Site | None = None) -> 
 
 def check_model(known: TrainedOn, info: SubjectInfo, place: str) -> None:
     """Raises UserError if the SAE was trained on another model than the subject."""
-    names = subject_names(info)
     if not known.models:
         _say(f"{place} does not say on which model it was trained; taken to be {info.name}")
-    elif not any(same_model(model, name) for model in known.models for name in names):
-        trained = " or ".join(known.models)
-        raise UserError(
-            f"the SAE was trained on {trained}, not on {info.name}",
-            place,
-            f"load {trained}, or pass check_model=False if it is the same model under another name",
-        )
-    elif not all(same_model(model, known.models[0]) for model in known.models):
+        return
+    check_made_for("the SAE was trained", known.models, info, place)
+    if not all(same_model(model, known.models[0]) for model in known.models):
         _say(f"{place}: its sources name different models, {' and '.join(known.models)}")
 
 

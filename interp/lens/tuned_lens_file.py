@@ -4,6 +4,7 @@ from pathlib import Path
 
 from interp.errors import UserError
 from interp.lens.tuned_lens import TunedLens
+from interp.subject.model_names import check_made_for
 from interp.subject.subject import Subject
 from interp.track.files import read_safetensors, write_safetensors
 
@@ -17,8 +18,8 @@ def save_tuned_lens(path: str | Path, lens: TunedLens) -> Path:
     return Path(path)
 
 
-def load_tuned_lens(path: str | Path, subject: Subject) -> TunedLens:
-    """A lens from its file.
+def load_tuned_lens(path: str | Path, subject: Subject, check_model: bool = True) -> TunedLens:
+    """A lens from its file; `check_model=False` takes one of a model of another name (a renamed copy).
 
     Raises:
         UserError: there is no such file, it holds something else, or it is another model's.
@@ -30,5 +31,7 @@ def load_tuned_lens(path: str | Path, subject: Subject) -> TunedLens:
         raise UserError(
             f"the file holds no tuned lens that fits {subject.name}", str(path), "train one on this model"
         )
+    if check_model:
+        check_made_for("the tuned lens was trained", [known["subject"]], subject.info, str(path))
     lens.load_state_dict(found)
     return lens.requires_grad_(False)

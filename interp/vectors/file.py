@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -46,11 +47,14 @@ def save_vectors(path: str | Path, vectors: Sequence[Vector]) -> Path:
     return path
 
 
-def load_vectors(path: str | Path, subject: Subject | None = None) -> list[Vector]:
-    """The vectors of a file.
+def load_vectors(path: str | Path, subject: Subject | None = None, check_model: bool = True) -> list[Vector]:
+    """The vectors of a file, held against `subject` if one is given.
+
+    With `check_model=False` they may have been made on a model of another name; each is then `subject`'s.
 
     Raises:
-        UserError: there is no such file, it holds something else, or a site or width does not fit `subject`.
+        UserError: there is no such file, it holds something else, or the vectors do not fit `subject`: they
+            were made on another model, or have another site or width.
     """
     path = Path(path)
     try:
@@ -83,6 +87,8 @@ def load_vectors(path: str | Path, subject: Subject | None = None) -> list[Vecto
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"the file cannot be read ({error})", str(path), "save the vectors again") from error
     if subject is not None:
+        if not check_model:
+            vectors = [replace(vector, subject=subject.name) for vector in vectors]
         for vector in vectors:
             vector.intervention(subject)
     return vectors

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from interp.errors import UserError
 from interp.intervene.positions import Named, Positions
+from interp.subject.model_names import check_made_for
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.track.files import atomic
@@ -44,12 +45,19 @@ def save_edit(path: str | Path, edit: TruthfulEdit, subject: str) -> Path:
 
 
 def load_edit(
-    path: str | Path, subject: Subject, coefficient: Number = 1.0, positions: Positions | None = None
+    path: str | Path,
+    subject: Subject,
+    coefficient: Number = 1.0,
+    positions: Positions | None = None,
+    check_model: bool = True,
 ) -> TruthfulEdit:
     """An edit from its file, at `coefficient` times its strength; at its own positions if none are given.
 
+    `check_model=False` takes a subject of another name (a renamed copy, a fine-tuned model).
+
     Raises:
-        UserError: there is no such file, it holds something else, or its sites do not fit the subject.
+        UserError: there is no such file, it holds something else, it was trained on another model, or its
+            sites do not fit the subject.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -59,6 +67,7 @@ def load_edit(
             sites, edited = (
                 [Site.parse(text) for text in json.loads(known[name])] for name in ("sites", "edited")
             )
+            trained_on = known["subject"]
             space = TruthfulSpace(sites, int(known["width"]), int(known["latent"]))
             space.load_state_dict({name: file.get_tensor(name) for name in space.state_dict()})
             strength = coefficient * float(known["strength"])
@@ -67,5 +76,7 @@ def load_edit(
         raise UserError("there is no such file", str(path), "give the file of a truthful space") from None
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, StopIteration) as error:
         raise UserError(f"the file cannot be read ({error})", str(path), "save the space again") from error
+    if check_model:
+        check_made_for("the truthful space was trained", [trained_on], subject.info, str(path))
     where = own if positions is None else positions
     return TruthfulEdit(subject, space.requires_grad_(False), strength, where, sites=edited)

@@ -14,36 +14,30 @@ Number = float | int
 
 
 def interventions_of(
-    path: str | Path, subject: Subject, coefficient: Number = 1.0, positions: Positions | None = None
+    path: str | Path,
+    subject: Subject,
+    coefficient: Number = 1.0,
+    positions: Positions | None = None,
+    check_model: bool = True,
 ) -> list[Intervention]:
     """What a saved file of vectors, or of a truthful space, does at `coefficient` times its strength.
 
-    `positions` are the file's own where none are given.
+    `positions` are the file's own where none are given; `check_model=False` takes one of a renamed model.
 
     Raises:
-        UserError: the file cannot be used, or does not fit the subject.
+        UserError: the file cannot be used, was made for another model, or does not fit the subject.
     """
     if _is_space(path):
-        return [load_edit(path, subject, coefficient, positions)]
-    return [vector.intervention(subject, coefficient, positions) for vector in load_vectors(path)]
-
-
-def subject_of(path: str | Path) -> str:
-    """The name of the model that a saved file was made for.
-
-    Raises:
-        UserError: the file cannot be used.
-    """
-    return _header(path).get("subject", "") if _is_space(path) else load_vectors(path)[0].subject
+        return [load_edit(path, subject, coefficient, positions, check_model)]
+    return [
+        vector.intervention(subject, coefficient, positions)
+        for vector in load_vectors(path, subject, check_model)
+    ]
 
 
 def _is_space(path: str | Path) -> bool:
-    return _header(path).get("format") == FORMAT
-
-
-def _header(path: str | Path) -> dict[str, str]:
     try:
         with safe_open(path, "pt") as file:
-            return dict(file.metadata() or {})
+            return (file.metadata() or {}).get("format") == FORMAT
     except (SafetensorError, OSError):
-        return {}
+        return False

@@ -12,6 +12,7 @@ from interp.errors import UserError
 from interp.intervene import AddVector, ProjectOut, Replace
 from interp.intervene.positions import Named, Positions
 from interp.subject.forward import Intervention
+from interp.subject.model_names import check_made_for
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.vectors.norm_preserving import AddKeepingNorm
@@ -99,14 +100,22 @@ class Vector:
         return self._made(f"{self.name} along {other.name}", share * other.values, other)
 
     def intervention(
-        self, subject: Subject, coefficient: Number = 1.0, positions: Positions | None = None
+        self,
+        subject: Subject,
+        coefficient: Number = 1.0,
+        positions: Positions | None = None,
+        check_model: bool = True,
     ) -> Intervention:
         """What its method does with it, at `coefficient` times its length.
 
+        `check_model=False` takes a subject of another name (a renamed copy, a fine-tuned model).
+
         Raises:
-            UserError: the site or the width does not fit the subject, or a coefficient is given to a vector
-                that replaces or is taken out.
+            UserError: it was made on another model, the site or the width does not fit the subject, or a
+                coefficient is given to a vector that replaces or is taken out.
         """
+        if check_model:
+            self._check_model(subject)
         where = self.positions if positions is None else positions
         if self.use in ("replace", "project_out") and coefficient != 1:
             raise UserError(
@@ -117,17 +126,21 @@ class Vector:
         if self.use == "replace":
             return Replace(subject, self.site, self.values, where)
         if self.use == "project_out":
-            return self.project_out(subject, where)
+            return self.project_out(subject, where, check_model)
         if self.use == "norm_preserving":
             return AddKeepingNorm(subject, self.site, self.values, coefficient, where)
         return AddVector(subject, self.site, self.values, coefficient, where)
 
-    def project_out(self, subject: Subject, positions: Positions = "all") -> ProjectOut:
+    def project_out(
+        self, subject: Subject, positions: Positions = "all", check_model: bool = True
+    ) -> ProjectOut:
         """Takes its direction out wherever the subject writes to the residual stream.
 
         Raises:
-            UserError: it is not of the residual stream's width, or zero.
+            UserError: it was made on another model, is not of the residual stream's width, or zero.
         """
+        if check_model:
+            self._check_model(subject)
         return ProjectOut(subject, self.values, positions=positions)
 
     def added(self) -> "Vector":
@@ -137,6 +150,9 @@ class Vector:
     def named(self, name: str) -> "Vector":
         """The same vector under another name."""
         return replace(self, name=name)
+
+    def _check_model(self, subject: Subject) -> None:
+        check_made_for("it was made", [self.subject], subject.info, f"vector {self.name}")
 
     def _length(self) -> float:
         if self.norm == 0:

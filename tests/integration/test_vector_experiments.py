@@ -74,7 +74,11 @@ def test_a_saved_vector_steers_what_is_generated(refusal: dict[str, float], runs
         (("the king", "--vector", "FILE=much"), "no strength"),
         (("the king", "--vector", "nothing"), "no file nothing"),
         (("the king", "--vector", "FILE", "--positions", "first"), "names no positions"),
-        (("the king", "--vector", "FILE", "--subject", "pydoc"), "do not fit what has shape (160,)"),
+        (("the king", "--vector", "FILE", "--subject", "pydoc"), "made on world, not on pydoc"),
+        (
+            ("the king", "--vector", "FILE", "--subject", "pydoc", "--no-check-model"),
+            "do not fit what has shape (160,)",
+        ),
     ],
 )
 def test_what_cannot_be_generated_is_one_message(

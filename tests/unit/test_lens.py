@@ -24,6 +24,7 @@ from interp.lens.tuned_lens_file import load_tuned_lens, save_tuned_lens
 from interp.lens.view import look
 from interp.render.lens_views import lens_figure, lens_page
 from interp.subject import Site, Subject
+from interp.track.files import read_safetensors, write_safetensors
 from tests.parity.subject_folders import save_model
 
 TEXT = "the capital of france , as we know , is"
@@ -126,6 +127,12 @@ def test_a_tuned_lens_of_another_model_is_refused(world: Subject, bytewise: Subj
         load_tuned_lens(file, world)
     with pytest.raises(UserError, match="cannot be read"):
         load_tuned_lens(tmp_path / "none.safetensors", world)
+    tensors, known = read_safetensors(save_tuned_lens(tmp_path / "own.safetensors", TunedLens(world)))
+    renamed = tmp_path / "renamed.safetensors"
+    write_safetensors(renamed, tensors, {**known, "subject": "other"})
+    with pytest.raises(UserError, match="trained on other, not on world"):
+        load_tuned_lens(renamed, world)
+    load_tuned_lens(renamed, world, check_model=False)
 
 
 def test_a_readout_adds_up_spellings_and_takes_their_best_rank(world: Subject) -> None:

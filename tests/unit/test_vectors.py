@@ -1,5 +1,8 @@
 """Vectors as objects: algebra, files, use, nulls."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from interp.subject import Site, Subject, load
 from interp.vectors.control import random_like
 from interp.vectors.file import load_vectors, parse_use, save_vectors
 from interp.vectors.norm_preserving import AddKeepingNorm
+from interp.vectors.use import interventions_of
 from interp.vectors.vector import Use, Vector
 
 SITE = Site("resid_post", 3)
@@ -139,10 +143,36 @@ def test_files_that_are_none_are_refused(tmp_path: Path, subject: Subject) -> No
     for path, why in (("nothing", "no such file"), ("text", "cannot be read"), ("other", "holds no vectors")):
         with pytest.raises(UserError, match=why):
             load_vectors(tmp_path / path)
-    with pytest.raises(UserError, match="shape"):
+    with pytest.raises(UserError, match="made on tiny, not on world"):
         load_vectors(wide, subject)
+    with pytest.raises(UserError, match="shape"):
+        load_vectors(wide, subject, check_model=False)
     with pytest.raises(UserError, match="no vector"):
         save_vectors(tmp_path / "none", [])
+
+
+@pytest.mark.parametrize("use", ["add", "replace", "norm_preserving", "project_out"])
+def test_a_vector_of_another_model_of_the_same_width_is_refused_unless_asked_for(
+    subject: Subject, use: Use, tmp_path: Path
+) -> None:
+    foreign = replace(vector(use=use), subject="other")
+    file = save_vectors(tmp_path / "v", [foreign])
+    uses: list[Callable[..., object]] = [
+        partial(foreign.intervention, subject),
+        partial(foreign.project_out, subject),
+        partial(load_vectors, file, subject),
+        partial(interventions_of, file, subject),
+    ]
+    for used in uses:
+        with pytest.raises(UserError, match=r"(?s)made on other, not on world.*switch check_model off"):
+            used()
+        used(check_model=False)
+    (taken,) = load_vectors(file, subject, check_model=False)
+    taken.intervention(subject)
+
+
+def test_a_vector_made_on_a_copy_in_the_hub_is_the_subjects(subject: Subject) -> None:
+    replace(vector(), subject="someone/World").intervention(subject)
 
 
 def test_strengths_are_read_from_behind_the_file() -> None:

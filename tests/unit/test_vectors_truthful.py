@@ -17,7 +17,7 @@ from interp.vectors.truthful import (
     train_truthful_space,
 )
 from interp.vectors.truthful_file import load_edit, save_edit
-from interp.vectors.use import interventions_of, subject_of
+from interp.vectors.use import interventions_of
 
 Sides = Mapping[Site, Tensor]
 
@@ -94,7 +94,6 @@ def test_the_same_seed_gives_the_same_space_and_leaves_the_random_state_alone(sp
 def test_an_edit_is_used_from_its_file(space: TruthfulSpace, subject: Subject, tmp_path: Path) -> None:
     direct = TruthfulEdit(subject, space, 0.5, "last", sites=[space.sites[0]])
     path = save_edit(tmp_path / "space.safetensors", direct, "world")
-    assert subject_of(path) == "world"
     tokens = subject.to_tokens("the capital of france is")
     with subject.intervene(direct):
         expected = subject.logits(tokens)
@@ -106,6 +105,16 @@ def test_an_edit_is_used_from_its_file(space: TruthfulSpace, subject: Subject, t
     with subject.intervene(opposite):
         assert torch.equal(subject.logits(tokens), turned)
     assert not torch.equal(turned, expected) and not torch.equal(subject.logits(tokens), expected)
+
+
+def test_an_edit_of_another_model_is_refused_unless_asked_for(
+    space: TruthfulSpace, subject: Subject, tmp_path: Path
+) -> None:
+    path = save_edit(tmp_path / "space.safetensors", TruthfulEdit(subject, space, 0.5, "last"), "other")
+    for use in (load_edit, interventions_of):
+        with pytest.raises(UserError, match="trained on other, not on world"):
+            use(path, subject)
+        assert use(path, subject, check_model=False)
 
 
 def test_what_is_no_edit_cannot_be_kept_or_read(

@@ -1,8 +1,13 @@
-"""Whether two names mean the same model: hub names, TransformerLens' names, names of local folders."""
+"""Whether two names mean the same model, and the refusal of what was made for another model.
+
+Names are hub names, TransformerLens' names and names of local folders.
+"""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from interp.errors import UserError
 from interp.subject.folder import SubjectInfo
 
 
@@ -27,7 +32,26 @@ def same_model(one: str, other: str) -> bool:
     Names are brought to TransformerLens' official ones (`gpt2-small` is `gpt2`) and compared without the
     organisation and without regard to case, so that a local copy called `gemma-2-2b` is `google/gemma-2-2b`.
     """
-    return _base(one) == _base(other)
+    return one == other or _base(one) == _base(other)
+
+
+def check_made_for(made: str, models: Sequence[str], info: SubjectInfo, place: str) -> None:
+    """Refuses what was made for another model: of the same width, it would act, and mean nothing.
+
+    `made` begins the sentence ("the vector french was made"); `models` are the names of its model,
+    and one that is the subject's is enough.
+
+    Raises:
+        UserError: no name is one of the subject's.
+    """
+    if any(same_model(model, name) for model in models for name in subject_names(info)):
+        return
+    named = " or ".join(models)
+    raise UserError(
+        f"{made} on {named}, not on {info.name}",
+        place,
+        f"load {named}, or switch check_model off if it is the same model under another name",
+    )
 
 
 def _base(name: str) -> str:
