@@ -51,7 +51,7 @@ def generate(
         _check_files(vector or [])
         subject = load(model, backend=backend)
         messages = [{"role": "user", "content": prompt}]
-        asked = subject.chat(messages) if chat else subject.to_tokens(prompt)
+        asked = subject.chat(messages) if chat else prompt
 
         def written() -> str:
             return subject.generate(asked, tokens, temperature, seed)
@@ -60,7 +60,7 @@ def generate(
             typer.echo(written())
             return
         with subject.intervene(*_edits(subject, vector, where, check_model)):
-            if not math.isfinite(float(subject.logits(asked)[0, -1].float().sum())):
+            if not math.isfinite(float(subject.run(asked).logits[0, -1].float().sum())):
                 raise UserError(
                     "the logits overflow", f"--vector {' '.join(vector)}", "use a smaller strength"
                 )

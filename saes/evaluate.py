@@ -258,4 +258,4 @@ def _measure(subject: Subject, latents: Dictionary, batch: Batch, figures: Runni
 
     same = latents.site == latents.target
     visitors = {latents.target: take} if same else {latents.site: look, latents.target: take}
-    subject.visit(torch.from_numpy(batch.tokens), visitors)
+    subject.visit(torch.from_numpy(batch.tokens), visitors, torch.from_numpy(batch.mask))

@@ -91,14 +91,14 @@ def document_losses(
     losses: dict[str, list[NDArray[np.float64]]] = {name: [] for name in splices}
     divergences: dict[str, list[NDArray[np.float64]]] = {name: [] for name in splices}
     for batch in documents.laid:
-        tokens, counts = torch.from_numpy(batch.tokens), torch.from_numpy(batch.counts)
+        tokens, counts, mask = (torch.from_numpy(part) for part in (batch.tokens, batch.counts, batch.mask))
         with torch.inference_mode():
-            clean = subject.logits(tokens)
+            clean = subject.logits(tokens, mask)
             clean_losses.append(_numpy(token_losses(clean, tokens)) * batch.counts[:, 1:])
             advance(1)
             for name, splice in splices.items():
                 with subject.edited(splice.hooks(counts)):
-                    changed = subject.logits(tokens)
+                    changed = subject.logits(tokens, mask)
                 losses[name].append(_numpy(token_losses(changed, tokens)) * batch.counts[:, 1:])
                 divergences[name].append(_numpy(token_kl(clean, changed)) * batch.counts)
                 advance(1)

@@ -123,7 +123,7 @@ class SubjectActivations:
             batch = collate(rows[-fitting:], self._subject.bos_id, self._subject.special_ids)
             del rows[-fitting:]
             takers = {site: _taker(torch.from_numpy(batch.counts), kept) for site, kept in parts.items()}
-            self._subject.visit(torch.from_numpy(batch.tokens), takers)
+            self._subject.visit(torch.from_numpy(batch.tokens), takers, torch.from_numpy(batch.mask))
         return {site: torch.cat(parts.pop(site)) for site in self.widths}, following
 
 

@@ -35,16 +35,17 @@ def laid_out(subject: Subject, prompts: Prompts, mask: Int[Tensor, "batch pos"] 
     """A pass over prompts: texts are tokenised and padded left, tokens [batch, pos] taken as they are.
 
     Raises:
-        UserError: a word is unknown, a text too long, or tokens or mask have the wrong shape.
+        UserError: a word is unknown, a text too long, tokens or mask have the wrong shape, or tokens begin
+            with padding and there is no mask.
     """
     if not isinstance(prompts, Tensor):
         tokens, mask = subject.to_batch([prompts] if isinstance(prompts, str) else prompts)
         return whole(tokens, mask)
-    if prompts.ndim != 2 or not prompts.numel() or (mask is not None and mask.shape != prompts.shape):
-        shape = "" if mask is None else f" and a mask of shape {tuple(mask.shape)}"
+    if prompts.ndim != 2 or not prompts.numel():
         raise UserError(
-            f"tokens of shape {tuple(prompts.shape)}{shape} are no prompts", "prompts", "give [batch, pos]"
+            f"tokens of shape {tuple(prompts.shape)} are no prompts", "prompts", "give [batch, pos]"
         )
+    subject.check(prompts, mask)
     return whole(prompts.to(subject.device), None if mask is None else mask.to(subject.device))
 
 
@@ -56,8 +57,7 @@ def rows_of(prompts: ForwardPass, rows: Int[Tensor, " row"]) -> ForwardPass:
 def target_values(subject: Subject, prompts: ForwardPass, target: Target) -> Float[Tensor, " batch"]:
     """The target of each prompt; raises UserError, before the model runs, if it does not fit."""
     target.check(subject, prompts)
-    mask = None if bool(prompts.real.all()) else prompts.real.long()
-    return target.measure(subject.logits_at(prompts.tokens, target.columns(prompts), mask))
+    return target.measure(subject.logits_at(prompts.tokens, target.columns(prompts), prompts.real.long()))
 
 
 @torch.no_grad()

@@ -76,7 +76,7 @@ def last_logits(
         places = order[start : start + prompts_per_batch]
         tokens, mask = subject.pad([prompts[place] for place in places])
         last = torch.full((len(tokens),), tokens.shape[1] - 1)
-        yield places, subject.logits_at(tokens, last, mask if (mask == 0).any() else None).cpu()
+        yield places, subject.logits_at(tokens, last, mask).cpu()
 
 
 def _mass(

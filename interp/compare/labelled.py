@@ -118,7 +118,11 @@ def read_labelled(
 
                 return visit
 
-            subject.visit(torch.from_numpy(batch.tokens), {here: visitor(here) for here in at})
+            subject.visit(
+                torch.from_numpy(batch.tokens),
+                {here: visitor(here) for here in at},
+                torch.from_numpy(batch.mask),
+            )
             assert batch.labels is not None
             masks.append(batch.labels[batch.counts])
             documents.append(np.repeat(batch.document, batch.counts.sum(1)))

@@ -46,6 +46,11 @@ class Batch:
     split: Split | None = None
 
     @property
+    def mask(self) -> NDArray[np.int64]:
+        """The attention mask [row, pos]: ones, as no token of a row sees what is padded right of it."""
+        return np.ones_like(self.tokens)
+
+    @property
     def n_counted(self) -> int:
         """How many tokens of the batch count."""
         return int(self.counts.sum())

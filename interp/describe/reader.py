@@ -69,7 +69,7 @@ class FeatureReader:
 
             return read
 
-        self._subject.visit(tokens, {site: read_at(site) for site in wanted})
+        self._subject.visit(tokens, {site: read_at(site) for site in wanted}, torch.ones_like(tokens))
 
 
 class SubjectProposals:
@@ -92,7 +92,7 @@ class SubjectProposals:
         order = sorted(range(len(distinct)), key=lambda row: len(distinct[row]))
         for batch in _batches(order, distinct, np.zeros(len(distinct)), self._tokens_per_batch):
             tokens, last = padded(self._subject, [distinct[row] for row in batch])
-            logits = self._subject.logits(tokens).clone()
+            logits = self._subject.logits(tokens, torch.ones_like(tokens)).clone()
             logits[..., self._special] = -torch.inf
             expected = logits.topk(min(self._expected, logits.shape[-1]), dim=-1).indices.cpu().numpy()
             for i, row in enumerate(batch):

@@ -104,8 +104,8 @@ def _read(
 
         return visit
 
-    tokens = torch.from_numpy(batch.tokens).to(subject.device)
-    subject.visit(tokens, {site: visitor(here) for site, here in spaces.items()})
+    tokens, mask = (torch.from_numpy(part).to(subject.device) for part in (batch.tokens, batch.mask))
+    subject.visit(tokens, {site: visitor(here) for site, here in spaces.items()}, mask)
     return found
 
 

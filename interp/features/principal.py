@@ -54,7 +54,7 @@ def principal_directions(
             def take(activation: Tensor, keep: Tensor = keep) -> None:
                 moments.add(activation[keep.to(activation.device)])
 
-            subject.visit(torch.from_numpy(batch.tokens), {site: take})
+            subject.visit(torch.from_numpy(batch.tokens), {site: take}, torch.from_numpy(batch.mask))
     if moments.n < 2:
         raise UserError(
             f"{moments.n} tokens of the split {split!r} count", corpus.name, "give more documents"

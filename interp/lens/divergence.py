@@ -39,7 +39,9 @@ def divergence(
     context = min(subject.n_ctx, 128)
     for batch in batches(corpus, chosen, subject.bos_id, subject.special_ids, context, tokens_per_batch):
         counts = torch.from_numpy(batch.counts)
-        read = subject.read(torch.from_numpy(batch.tokens), list(sites.values()))
+        read = subject.read(
+            torch.from_numpy(batch.tokens), list(sites.values()), torch.from_numpy(batch.mask)
+        )
         of_document = np.repeat(batch.document[:, None], counts.shape[1], 1)[batch.counts]
         last = sites[subject.n_layers - 1]
         kept = {site: activation[counts.to(activation.device)] for site, activation in read.items()}

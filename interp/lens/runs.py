@@ -61,9 +61,8 @@ def next_logits(
     """The logits behind each prompt, batch by batch with the prompts' places, under a change."""
     for rows in in_batches(subject, prompts, rows_per_batch):
         last = torch.full((len(rows.places),), rows.tokens.shape[1] - 1)
-        mask = rows.mask if (rows.mask == 0).any() else None
         with changed(subject, change, rows):
-            logits = subject.logits_at(rows.tokens, last, mask)
+            logits = subject.logits_at(rows.tokens, last, rows.mask)
         yield rows.places, logits
 
 

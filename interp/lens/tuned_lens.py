@@ -85,7 +85,7 @@ def train_tuned_lens(
     sites, last = stream(subject), stream_site(subject.n_layers - 1)
     stream_of = _token_batches(subject, corpus, "explain", tokens_per_step, context_size, seed)
     for step, (tokens, counts) in enumerate(islice(stream_of, steps)):
-        read = subject.read(tokens, list(sites.values()))
+        read = subject.read(tokens, list(sites.values()), torch.ones_like(tokens))
         kept = {site: activation[counts].clone() for site, activation in read.items()}
         with torch.no_grad():
             output = LogProbabilities.of(lens.logits(kept[last], last))

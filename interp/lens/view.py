@@ -91,9 +91,9 @@ def look(
             raise UserError(f"{site} is not in the residual stream's space", "sites", "use a residual site")
     wanted = tuple(subject.single_token(t, "targets") if isinstance(t, str) else t for t in targets)
     ids = subject.encode(text) if isinstance(text, str) else list(text)
-    tokens, _ = subject.pad([ids])
+    tokens, mask = subject.pad([ids])
     output = Site("resid_post", subject.n_layers - 1)
-    read = subject.read(tokens, list(dict.fromkeys([*sites, output])))
+    read = subject.read(tokens, list(dict.fromkeys([*sites, output])), mask)
     end = LogitLens(subject)
     with torch.inference_mode():
         final = LogProbabilities.of(end.logits(read[output], output))

@@ -137,8 +137,8 @@ def feed(
 
         return callback
 
-    tokens = torch.from_numpy(batch.tokens).to(subject.device)
-    subject.visit(tokens, {site: read(here) for site, here in at.items()})
+    tokens, mask = (torch.from_numpy(part).to(subject.device) for part in (batch.tokens, batch.mask))
+    subject.visit(tokens, {site: read(here) for site, here in at.items()}, mask)
 
 
 def mine(

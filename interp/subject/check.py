@@ -1,12 +1,13 @@
 """Whether a model can take these tokens at all, and write as many."""
 
+from jaxtyping import Int
 from torch import Tensor
 
 from interp.errors import UserError
 
 
-def check_tokens(tokens: Tensor, n_ctx: int, d_vocab: int, name: str) -> None:
-    """Raises UserError if tokens [batch, pos] are too many for the context, or outside the vocabulary."""
+def check_tokens(tokens: Int[Tensor, "batch pos"], n_ctx: int, d_vocab: int, name: str) -> None:
+    """Raises UserError if tokens are too many for the context, or outside the vocabulary."""
     if tokens.shape[1] > n_ctx:
         raise UserError(
             f"{tokens.shape[1]} tokens do not fit the context of {n_ctx}",
@@ -28,4 +29,33 @@ def check_generation(length: int, max_new_tokens: int, n_ctx: int) -> None:
             f"{length} tokens and {max_new_tokens} new ones exceed the context of {n_ctx}",
             "max_new_tokens",
             f"ask for at most {max(0, n_ctx - length)}",
+        )
+
+
+def check_mask(
+    tokens: Int[Tensor, "batch pos"], mask: Tensor | None, padding_id: int | None, bos_id: int | None
+) -> None:
+    """Raises UserError if padding would be read as text, or a mask has another shape than the tokens.
+
+    Without a mask every token is text. No text begins with `padding_id`, or with two of them where that is
+    the beginning-of-sequence token, too: such a row was padded on the left, and its mask was lost.
+    """
+    if mask is not None:
+        if mask.shape != tokens.shape:
+            raise UserError(
+                f"a mask of shape {tuple(mask.shape)} does not fit tokens of shape {tuple(tokens.shape)}",
+                "attention_mask",
+                "give it the shape of the tokens: 1 where there is text, 0 at padding",
+            )
+        return
+    begins = 2 if padding_id == bos_id else 1
+    if padding_id is None or tokens.shape[1] < begins:
+        return
+    padded = (tokens[:, :begins] == padding_id).all(1)
+    if bool(padded.any()):
+        row = int(padded.long().argmax())
+        raise UserError(
+            f"row {row} begins with padding (token {padding_id}) and there is no mask",
+            "tokens",
+            "give the mask that to_batch gave, a mask of ones if this is text, or the texts themselves",
         )

@@ -51,7 +51,7 @@ def read_at(
         tokens, mask = subject.pad([prompts[place] for place in places])
         columns = (tokens.shape[1] + asked[places]).to(subject.device)
         keepers = {site: _Keep(found[site], places, columns) for site in sites}
-        subject.visit(tokens, keepers, mask if (mask == 0).any() else None)
+        subject.visit(tokens, keepers, mask)
     return found
 
 

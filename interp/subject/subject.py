@@ -12,7 +12,7 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.subject.attention import blocked_in, check_pattern
 from interp.subject.backend import Backend
-from interp.subject.check import check_generation, check_tokens
+from interp.subject.check import check_generation, check_mask, check_tokens
 from interp.subject.continuation import Continuation, continuation, single_token
 from interp.subject.folder import SubjectInfo
 from interp.subject.forward import ForwardPass, Intervention, whole
@@ -33,8 +33,8 @@ class Subject:
 
     Parameters are frozen, so a forward pass builds no graph unless an edit brings in a tensor that needs one.
     Tokens are [batch, pos]; an attention mask [batch, pos] is 1 where there is text and must be given with
-    left padding, which then shifts no position. Activations are [batch, pos, width], at `head_out`
-    [batch, pos, head, d_head].
+    left padding, which then shifts no position: rows that begin with padding are refused without one.
+    Activations are [batch, pos, width], at `head_out` [batch, pos, head, d_head].
     """
 
     def __init__(
@@ -84,8 +84,19 @@ class Subject:
         return width
 
     def to_tokens(self, text: str | Sequence[str], prepend_bos: bool = True) -> Int[Tensor, "batch pos"]:
-        """Tokens of one text or several, behind exactly one BOS; several are padded left (see `to_batch`)."""
-        return self.to_batch([text] if isinstance(text, str) else text, prepend_bos)[0]
+        """Tokens of one text, or of several that are equally long, behind exactly one BOS.
+
+        Raises:
+            UserError: texts differ in length, so that a mask belongs to their tokens; or as `to_batch`.
+        """
+        tokens, mask = self.to_batch([text] if isinstance(text, str) else text, prepend_bos)
+        if not bool(mask.all()):
+            raise UserError(
+                f"texts of {int(mask.sum(1).min())} to {tokens.shape[1]} tokens need padding and its mask",
+                "to_tokens",
+                "use to_batch, which gives the mask too, or give the texts themselves to run and generate",
+            )
+        return tokens
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a document of any length, without a BOS: what a corpus cuts into contexts.
@@ -104,7 +115,7 @@ class Subject:
             UserError: a word is not in the vocabulary, or a text does not fit the context.
         """
         tokens, mask = self._text.batch(texts, prepend_bos)
-        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
+        self.check(tokens, mask)
         return tokens.to(self.device), mask.to(self.device)
 
     def pad(
@@ -117,8 +128,18 @@ class Subject:
         """
         start = [self.bos_id] if prepend_bos and self.bos_id is not None else []
         tokens, mask = self._text.pad([[*start, *row] for row in rows])
-        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
+        self.check(tokens, mask)
         return tokens.to(self.device), mask.to(self.device)
+
+    def check(self, tokens: Int[Tensor, "batch pos"], attention_mask: Tensor | None = None) -> None:
+        """Whether tokens can enter the model; every way in asks this.
+
+        Raises:
+            UserError: they do not fit the context or the vocabulary, the mask has another shape, or a row
+                begins with padding and there is no mask.
+        """
+        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
+        check_mask(tokens, attention_mask, self._text.padding_id, self.bos_id)
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Where each token of `encode(text)` begins and ends in the text, in characters.
@@ -166,7 +187,6 @@ class Subject:
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
     ) -> Float[Tensor, "batch pos d_vocab"]:
         """The logits after every position."""
-        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
         return self._forward(tokens, attention_mask)
 
     def logits_at(
@@ -179,7 +199,6 @@ class Subject:
 
         Only these positions are unembedded, which is a good part of a pass where the vocabulary is large.
         """
-        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
         rows, kept = torch.arange(len(tokens), device=self.device), columns.to(self.device)
         with (
             self._watch.over(lambda normed: normed[rows, kept, None], "the unembedding") as take,
@@ -200,7 +219,6 @@ class Subject:
         """
         if not visitors:
             return
-        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
         visit = Visit(visitors)
         with torch.inference_mode(), ExitStack() as hooks:
             for site in visitors:
@@ -243,11 +261,18 @@ class Subject:
             yield
 
     def run(
-        self, text: str | Sequence[str] | Int[Tensor, "batch pos"], read: Sequence[Reading] = ()
+        self,
+        text: str | Sequence[str] | Int[Tensor, "batch pos"],
+        read: Sequence[Reading] = (),
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
     ) -> RunOutput:
-        """One forward pass: logits, and the features of every space in `read`."""
+        """One forward pass: logits, and the features of every space in `read`.
+
+        `attention_mask` belongs to tokens that are padded.
+        """
         if isinstance(text, Tensor):
-            tokens, mask = text, torch.ones_like(text)
+            self.check(text, attention_mask)
+            tokens, mask = text, torch.ones_like(text) if attention_mask is None else attention_mask
         else:
             tokens, mask = self.to_batch([text] if isinstance(text, str) else text)
         features: dict[str, Tensor] = {}
@@ -261,7 +286,7 @@ class Subject:
         with torch.no_grad(), ExitStack() as hooks:
             for space in read:
                 hooks.enter_context(self._hooked(space.site, reader(space)))
-            logits = self.logits(tokens, mask if (mask == 0).any() else None)
+            logits = self.logits(tokens, mask)
         return RunOutput(logits, features, tokens, mask)
 
     @contextmanager
@@ -324,6 +349,7 @@ class Subject:
         if isinstance(text, Tensor):
             if len(text) != 1:
                 raise UserError(f"{len(text)} rows of tokens are not one prompt", "text", "use generate_ids")
+            self.check(text)
             tokens, mask = text, torch.ones_like(text)
         else:
             tokens, mask = self.to_batch([text] if isinstance(text, str) else text)
@@ -344,7 +370,7 @@ class Subject:
         """The new tokens of each prompt, without EOS; arguments as for `generate`, padding on the left."""
         start = tokens.shape[1]
         check_generation(start, max_new_tokens, self.n_ctx)
-        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
+        self.check(tokens, attention_mask)
         if not bool(attention_mask[:, -1].all()):
             raise UserError("a prompt ends in padding", "attention_mask", "pad on the left, as to_batch does")
         tokens, mask = tokens.to(self.device), attention_mask.to(self.device)
@@ -422,8 +448,9 @@ class Subject:
             yield
 
     def _forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        self.check(tokens, mask)
         tokens = tokens.to(self.device)
-        mask = None if mask is None else mask.to(self.device)
+        mask = None if mask is None or bool(mask.all()) else mask.to(self.device)
         return self._passing(whole(tokens, mask), lambda: self._backend.forward(tokens, mask))
 
     def _passing(self, forward: ForwardPass, compute: Callable[[], Result]) -> Result:

@@ -45,6 +45,8 @@ class Text:
                 "use the tokenizer that belongs to these weights",
             )
         self.bos_id: int | None = self.tokenizer.bos_token_id
+        known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, self.bos_id)
+        self.padding_id: int | None = next((i for i in known if i is not None and i < d_vocab), None)
         added = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
         self.special_ids = frozenset(added | set(self.tokenizer.all_special_ids))
 
@@ -72,12 +74,15 @@ class Text:
         return self.pad([self.encode(text, prepend_bos) for text in texts])
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
-        """Tokens and attention mask of several rows of token ids, padded on the left."""
+        """Tokens and attention mask of several rows of token ids, padded on the left.
+
+        Padding is the tokenizer's own token for it, else its end or beginning of text, which no row holds in
+        that place: so a mask that was lost shows (`check_mask`).
+        """
         if not rows or not all(rows):
             raise UserError("a text has no tokens", "texts", "give text, or let a BOS stand before it")
         width = max(len(row) for row in rows)
-        padding = self.tokenizer.pad_token_id
-        filler = 0 if padding is None else padding
+        filler = 0 if self.padding_id is None else self.padding_id
         tokens = torch.tensor([[filler] * (width - len(row)) + list(row) for row in rows])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
         return tokens, mask

@@ -126,5 +126,5 @@ def _read(subject: Subject, tokens: Tensor, site: Site) -> tuple[Tensor, Tensor]
         return activation
 
     with subject.edited({site: keep}):
-        logits = subject.logits(tokens)
+        logits = subject.logits(tokens, torch.ones_like(tokens))
     return found[0], logits.float().log_softmax(-1).cpu()

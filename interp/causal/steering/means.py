@@ -48,7 +48,8 @@ def difference_in_means(
             advance(len(set(batch.document.tolist())))
             if batch.split != split or batch.labels is None:
                 continue
-            read = subject.read(torch.from_numpy(batch.tokens), [site])[site].cpu().double()
+            tokens, mask = torch.from_numpy(batch.tokens), torch.from_numpy(batch.mask)
+            read = subject.read(tokens, [site], mask)[site].cpu().double()
             kept = read[torch.from_numpy(batch.counts)]
             labels = batch.labels[batch.counts][:, None] >> bits & np.uint64(1)
             has = torch.from_numpy(labels.astype(np.float64))

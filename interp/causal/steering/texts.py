@@ -55,7 +55,7 @@ def cross_entropy(
     for start in range(0, len(order), rows_per_batch):
         places = order[start : start + rows_per_batch]
         tokens, mask = subject.pad([[*prompts[place], *texts[place]] for place in places])
-        logits = subject.logits(tokens, mask if (mask == 0).any() else None)
+        logits = subject.logits(tokens, mask)
         longest = max(len(texts[place]) for place in places)  # padded on the left: texts end together
         nats = torch.nn.functional.cross_entropy(
             logits[:, -longest - 1 : -1].float().transpose(1, 2), tokens[:, -longest:], reduction="none"
