@@ -1,5 +1,6 @@
 """What a hook cannot see in an activation: which tokens it belongs to, and where in the text they stand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -15,8 +16,8 @@ class ForwardPass:
     """One forward pass over some tokens, perhaps behind others whose keys and values are cached.
 
     `tokens` [batch, seen] are all tokens so far, `real` [batch, seen] is false at padding. The activations of
-    the pass belong to the columns from `start` on. The first `prompt_length` columns are the prompt, the
-    others were generated.
+    the pass belong to the columns from `start` on. The first `prompt_length` columns are the prompt, padded
+    on the left; the others were generated, or are scored as if they had been.
     """
 
     tokens: Int[Tensor, "batch seen"]
@@ -53,7 +54,27 @@ class Intervention(Protocol):
         ...
 
 
-def whole(tokens: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"] | None) -> ForwardPass:
-    """A pass over whole prompts, nothing cached."""
+def whole(
+    tokens: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"] | None, prompt_length: int | None = None
+) -> ForwardPass:
+    """A pass with nothing cached, over prompts of `prompt_length` columns (all) and what follows them."""
     real = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
-    return ForwardPass(tokens, real, 0, tokens.shape[1])
+    return ForwardPass(tokens, real, 0, tokens.shape[1] if prompt_length is None else prompt_length)
+
+
+def followed(prompts: ForwardPass, answers: Sequence[Sequence[int]]) -> ForwardPass:
+    """The pass over prompts and the tokens that follow each, laid out as generation would have left them.
+
+    Answers stand side by side behind the prompts' last column, shorter ones padded on the right, where no
+    token of a row sees it.
+    """
+    width = max(map(len, answers))
+    new = torch.tensor([[*answer, *[0] * (width - len(answer))] for answer in answers], dtype=torch.long)
+    real = torch.tensor([[column < len(answer) for column in range(width)] for answer in answers])
+    device, shape = prompts.tokens.device, (len(answers), width)
+    return ForwardPass(
+        torch.cat([prompts.tokens, new.view(shape).to(device)], 1),
+        torch.cat([prompts.real, real.view(shape).to(device)], 1),
+        prompts.start,
+        prompts.prompt_length,
+    )

@@ -15,10 +15,18 @@ from interp.subject.backend import Backend
 from interp.subject.check import check_generation, check_mask, check_tokens
 from interp.subject.continuation import Continuation, continuation, single_token
 from interp.subject.folder import SubjectInfo
-from interp.subject.forward import ForwardPass, Intervention, whole
+from interp.subject.forward import ForwardPass, Intervention, followed, whole
 from interp.subject.generation import cached_step, continuations, whole_step
 from interp.subject.hooks import Hook, Watch
 from interp.subject.reading import Reading, RunOutput
+from interp.subject.scoring import (
+    Scores,
+    check_continuations,
+    check_pairs,
+    joined,
+    measured,
+    pairs_in_batches,
+)
 from interp.subject.site import Site
 from interp.subject.text import Text
 from interp.subject.visit import EverythingSeen, Visit, Visitor
@@ -192,19 +200,23 @@ class Subject:
     def logits_at(
         self,
         tokens: Int[Tensor, "batch pos"],
-        columns: Int[Tensor, " batch"],
+        columns: Int[Tensor, "batch *kept"],
         attention_mask: Int[Tensor, "batch pos"] | None = None,
-    ) -> Float[Tensor, "batch d_vocab"]:
-        """The logits after one column of each row.
+        prompt_length: int | None = None,
+    ) -> Float[Tensor, "batch *kept d_vocab"]:
+        """The logits after one column of each row, or several.
 
         Only these positions are unembedded, which is a good part of a pass where the vocabulary is large.
+        The first `prompt_length` columns are the prompts that positions are relative to (all, if not said).
         """
         rows, kept = torch.arange(len(tokens), device=self.device), columns.to(self.device)
+        rows, kept = rows[:, None], kept.reshape(len(tokens), -1)
         with (
-            self._watch.over(lambda normed: normed[rows, kept, None], "the unembedding") as take,
+            self._watch.over(lambda normed: normed[rows, kept], "the unembedding") as take,
             self._backend.before_unembedding(take),
         ):
-            return self._forward(tokens, attention_mask)[:, 0]
+            logits = self._forward(tokens, attention_mask, prompt_length)
+        return logits.reshape(*columns.shape, -1)
 
     def visit(
         self,
@@ -379,6 +391,62 @@ class Subject:
         end_id = self.tokenizer.eos_token_id
         return continuations(step, tokens, mask, max_new_tokens, temperature, seed, end_id)
 
+    @torch.no_grad()
+    def score(
+        self,
+        prompts: str | Sequence[str | Sequence[int]],
+        continuations: Sequence[str | Sequence[int]],
+    ) -> Scores:
+        """The log-probability of whole continuations, each behind its prompt, under active interventions.
+
+        One prompt for all continuations, or one each. A word is written as it would follow its prompt
+        (`Subject.continuation`); token ids are taken as they are, prompts without a beginning-of-sequence
+        token. Positions of interventions are those of the prompt, and what is scored is `generated`: the
+        result is what generation would say of the same tokens. Only scored positions are unembedded.
+
+        Raises:
+            UserError: prompts and continuations are not as many, one of them is empty or not in the
+                vocabulary, or a pair does not fit the context.
+        """
+        asked = [prompts] * len(continuations) if isinstance(prompts, str) else prompts
+        check_pairs(len(asked), len(continuations))
+        rows = [self.encode(prompt) if isinstance(prompt, str) else prompt for prompt in asked]
+        answers: list[Sequence[int]] = [
+            self.continuation(prompt, answer, f"continuation {number}").ids
+            if isinstance(answer, str)
+            else answer
+            for number, (prompt, answer) in enumerate(zip(asked, continuations, strict=True))
+        ]
+        begins = int(self.bos_id is not None)
+        lengths = [(len(row) + begins, len(answer)) for row, answer in zip(rows, answers, strict=True)]
+        parts = []
+        batches = pairs_in_batches(lengths, self.n_ctx, self.d_vocab)
+        for places in batches:
+            tokens, mask = self.pad([rows[place] for place in places])
+            parts.append(self.score_ids(tokens, mask, [answers[place] for place in places]))
+        return joined(parts, [place for places in batches for place in places])
+
+    @torch.no_grad()
+    def score_ids(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Int[Tensor, "batch pos"],
+        continuations: Sequence[Sequence[int]],
+    ) -> Scores:
+        """`score` of token ids behind prompts that are laid out already, padded on the left, in one pass."""
+        self.check(tokens, attention_mask)
+        check_continuations(continuations, self.d_vocab)
+        prompts = whole(tokens.to(self.device), attention_mask.to(self.device))
+        forced = followed(prompts, [answer[:-1] for answer in continuations])
+        columns = torch.arange(prompts.prompt_length - 1, forced.tokens.shape[1], device=self.device)
+        logits = self.logits_at(
+            forced.tokens,
+            columns.expand(len(tokens), -1),
+            forced.real.long(),
+            prompts.prompt_length,
+        )
+        return measured(logits, continuations)
+
     def writers(self) -> list[Writer]:
         """The weights that write to the residual stream.
 
@@ -447,11 +515,12 @@ class Subject:
         with self._watch.over(function, str(site)) as watched, self._backend.attached(site, watched):
             yield
 
-    def _forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+    def _forward(self, tokens: Tensor, mask: Tensor | None, prompt_length: int | None = None) -> Tensor:
         self.check(tokens, mask)
         tokens = tokens.to(self.device)
         mask = None if mask is None or bool(mask.all()) else mask.to(self.device)
-        return self._passing(whole(tokens, mask), lambda: self._backend.forward(tokens, mask))
+        forward = whole(tokens, mask, prompt_length)
+        return self._passing(forward, lambda: self._backend.forward(tokens, mask))
 
     def _passing(self, forward: ForwardPass, compute: Callable[[], Result]) -> Result:
         """Runs the model while interventions know which pass it is."""

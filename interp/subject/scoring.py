@@ -1,0 +1,112 @@
+"""Scoring: the log-probability of tokens that are given, as if they had been generated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from interp.errors import UserError
+
+LOGITS_AT_ONCE = 1 << 26
+"""Logits of a batch's scored positions at most, or those of one pair."""
+Lengths = tuple[int, int]
+"""Tokens of a prompt (a beginning-of-sequence token counted) and of its continuation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a subject makes of continuations that are given to it; one row a pair of prompt and continuation.
+
+    `per_token` is the log-probability in nats of each token given all before it, 0 right of a continuation's
+    end; `likeliest` says whether no token was likelier, true right of the end. `tokens` are the ids.
+    """
+
+    tokens: tuple[tuple[int, ...], ...]
+    per_token: Float[Tensor, "pair token"]
+    likeliest: Bool[Tensor, "pair token"]
+
+    @property
+    def total(self) -> Float[Tensor, " pair"]:
+        """The log-probability of each whole continuation, in nats."""
+        return self.per_token.sum(1)
+
+    @property
+    def greedy(self) -> Bool[Tensor, " pair"]:
+        """Whether greedy generation would write the continuation."""
+        return self.likeliest.all(1)
+
+
+def measured(logits: Float[Tensor, "pair token d_vocab"], continuations: Sequence[Sequence[int]]) -> Scores:
+    """The scores of continuations, from the logits before each of their tokens."""
+    width = logits.shape[1]
+    ids = torch.tensor([[*row, *[row[-1]] * (width - len(row))] for row in continuations])
+    behind = torch.arange(width) >= torch.tensor([len(row) for row in continuations])[:, None]
+    wide = logits if logits.device.type == "mps" else logits.double()
+    found = wide.log_softmax(-1).gather(-1, ids.to(logits.device)[..., None])[..., 0].cpu()
+    likeliest = logits.argmax(-1).cpu() == ids
+    rows = tuple(tuple(row) for row in continuations)
+    return Scores(rows, found.double().masked_fill(behind, 0), likeliest | behind)
+
+
+def joined(parts: Sequence[Scores], places: Sequence[int]) -> Scores:
+    """Scores of batches as one, their rows in the order of `places`."""
+    order = torch.tensor(places).argsort()
+    tokens = [row for part in parts for row in part.tokens]
+    per_token = [row for part in parts for row in part.per_token]
+    likeliest = [row for part in parts for row in part.likeliest]
+    return Scores(
+        tuple(tokens[place] for place in order.tolist()),
+        pad_sequence(per_token, batch_first=True)[order],
+        pad_sequence(likeliest, batch_first=True, padding_value=True)[order],
+    )
+
+
+def pairs_in_batches(lengths: Sequence[Lengths], n_ctx: int, d_vocab: int) -> list[list[int]]:
+    """Which pairs share a pass: of like lengths, together no wider than the context, few enough for memory.
+
+    Raises:
+        UserError: a pair does not fit the context.
+    """
+    for place, (prompt, answer) in enumerate(lengths):
+        if prompt + answer > n_ctx:
+            raise UserError(
+                f"{prompt} tokens and the {answer} of the continuation exceed the context of {n_ctx}",
+                f"pair {place}",
+                "give a shorter one",
+            )
+    batches: list[list[int]] = []
+    widest = (0, 0)
+    for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):
+        widest = (max(widest[0], lengths[place][0]), max(widest[1], lengths[place][1]))
+        count = len(batches[-1]) + 1 if batches else 1
+        if not batches or sum(widest) > n_ctx or count * widest[1] * d_vocab > LOGITS_AT_ONCE:
+            batches.append([])
+            widest = lengths[place]
+        batches[-1].append(place)
+    return batches
+
+
+def check_pairs(prompts: int, continuations: int) -> None:
+    """Raises UserError if there are no pairs, or a prompt or a continuation has no other half."""
+    if not prompts or prompts != continuations:
+        raise UserError(
+            f"{prompts} prompts and {continuations} continuations make no pairs",
+            "score",
+            "give as many of each, or one prompt as a text",
+        )
+
+
+def check_continuations(continuations: Sequence[Sequence[int]], d_vocab: int) -> None:
+    """Raises UserError if a continuation has no tokens, or one outside the vocabulary."""
+    for place, row in enumerate(continuations):
+        if not row:
+            raise UserError("a continuation has no tokens", f"continuation {place}", "give at least one")
+        if not 0 <= min(row) <= max(row) < d_vocab:
+            raise UserError(
+                f"token ids {min(row)} to {max(row)} are not all in the vocabulary",
+                f"continuation {place}",
+                f"use ids from 0 to {d_vocab - 1}",
+            )
