@@ -20,7 +20,8 @@ class SubjectInfo:
     """What `config.json` says about a model: names and widths, no weights.
 
     `parallel` is true where attention and MLP read the same residual stream: there is no `resid_mid`.
-    `d_mlp` is None where the configuration does not say it.
+    `d_mlp` is None where the configuration does not say it. `end_ids` are the tokens that end what the model
+    writes, by `generation_config.json` and `config.json`; a tokenizer may add its own.
     """
 
     name: str
@@ -34,6 +35,7 @@ class SubjectInfo:
     d_vocab: int
     n_ctx: int
     parallel: bool
+    end_ids: frozenset[int]
 
     @property
     def speaks_world(self) -> bool:
@@ -126,6 +128,7 @@ def subject_info(name: str | Path) -> SubjectInfo:
         d_vocab=int(_field(config, folder, "vocab_size")),
         n_ctx=int(getattr(config, "max_position_embeddings", None) or 2048),
         parallel=_is_parallel(config),
+        end_ids=_end_ids(folder),
     )
 
 
@@ -133,12 +136,7 @@ def read_config(folder: Path) -> Any:
     """The folder's configuration as `transformers` reads it; never runs code from the folder."""
     from transformers import AutoConfig
 
-    try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"config.json is not readable JSON ({error})", str(folder), "copy the model folder again"
-        ) from error
+    _read_json(folder / "config.json")
     try:
         with quiet():
             return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
@@ -148,6 +146,29 @@ def read_config(folder: Path) -> Any:
             str(folder),
             "use an architecture that the installed transformers knows",
         ) from error
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{file.name} is not readable JSON ({error})", str(file.parent), "copy the model folder again"
+        ) from error
+
+
+def _end_ids(folder: Path) -> frozenset[int]:
+    """Every `eos_token_id` that is written down, one or a list; a configuration's default is anybody's guess.
+
+    Chat models end a turn with a token of its own, which only `generation_config.json` lists (Gemma, Llama 3).
+    """
+    found: set[int] = set()
+    for file in (folder / "generation_config.json", folder / "config.json"):
+        values = _read_json(file) if file.is_file() else {}
+        for part in (values, values.get("text_config") or {}):
+            ids = part.get("eos_token_id")
+            found.update(ids if isinstance(ids, list) else [] if ids is None else [ids])
+    return frozenset(found)
 
 
 def _is_parallel(config: Any) -> bool:

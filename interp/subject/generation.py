@@ -1,6 +1,7 @@
 """Generating: one token after another, for several prompts at once."""
 
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -51,9 +52,9 @@ def continuations(
     max_new_tokens: int,
     temperature: float,
     seed: int,
-    end_id: int | None,
+    end_ids: frozenset[int],
 ) -> list[list[int]]:
-    """The new tokens of each row, up to but without `end_id`.
+    """The new tokens of each row, up to but without the first of `end_ids`.
 
     `step(tokens, mask)` gives the logits [batch, d_vocab] after the last of all tokens so far. Greedy at
     temperature 0; else row `i` is sampled by numbers drawn with `seed + i` alone, so that a row comes out the
@@ -61,18 +62,19 @@ def continuations(
     """
     start, done = tokens.shape[1], torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     drawn = _uniform(len(tokens), max_new_tokens, seed).to(tokens.device) if temperature > 0 else None
+    ends = torch.tensor(sorted(end_ids), dtype=torch.long, device=tokens.device)
     for number in range(max_new_tokens):
         logits = step(tokens, mask).float()
         new = logits.argmax(-1) if drawn is None else _sampled(logits / temperature, drawn[:, number])
-        if end_id is not None:
-            done |= new == end_id
-            new = new.masked_fill(done, end_id)
+        if end_ids:
+            done |= torch.isin(new, ends)
+            new = new.where(~done, ends[0])
             if bool(done.all()):
                 break
         tokens = torch.cat([tokens, new[:, None]], 1)
         mask = torch.cat([mask, torch.ones_like(new)[:, None]], 1)
     rows: list[list[int]] = tokens[:, start:].tolist()
-    return [row[: row.index(end_id)] if end_id in row else row for row in rows]
+    return [list(takewhile(lambda token: token not in end_ids, row)) for row in rows]
 
 
 def _uniform(n_rows: int, n_steps: int, seed: int) -> Float[Tensor, "batch step"]:

@@ -71,6 +71,7 @@ class Subject:
         self.dtype = dtype
         self.bos_id = text.bos_id
         self.special_ids = text.special_ids
+        self.end_ids = info.end_ids | text.end_ids
         self._interventions: list[Intervention] = []
         self._pass: ForwardPass | None = None
         self._watch = Watch(info.name)
@@ -350,7 +351,7 @@ class Subject:
         seed: int = 0,
         use_cache: bool = True,
     ) -> str | list[str]:
-        """The text that follows a prompt, or each of several, up to EOS.
+        """The text that follows a prompt, or each of several, up to a token that ends it (`end_ids`).
 
         Greedy at temperature 0; else prompt `i` is sampled with `seed + i`. `use_cache=False` computes
         everything anew for each token, to the same result.
@@ -379,7 +380,7 @@ class Subject:
         seed: int = 0,
         use_cache: bool = True,
     ) -> list[list[int]]:
-        """The new tokens of each prompt, without EOS; arguments as for `generate`, padding on the left."""
+        """The new tokens of each prompt, up to one of `end_ids`; arguments as for `generate`, padding on the left."""
         start = tokens.shape[1]
         check_generation(start, max_new_tokens, self.n_ctx)
         self.check(tokens, attention_mask)
@@ -388,8 +389,7 @@ class Subject:
         tokens, mask = tokens.to(self.device), attention_mask.to(self.device)
         make_step = cached_step if use_cache else whole_step
         step = make_step(self._backend, self._passing, start)
-        end_id = self.tokenizer.eos_token_id
-        return continuations(step, tokens, mask, max_new_tokens, temperature, seed, end_id)
+        return continuations(step, tokens, mask, max_new_tokens, temperature, seed, self.end_ids)
 
     @torch.no_grad()
     def score(

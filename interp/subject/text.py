@@ -47,6 +47,8 @@ class Text:
         self.bos_id: int | None = self.tokenizer.bos_token_id
         known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, self.bos_id)
         self.padding_id: int | None = next((i for i in known if i is not None and i < d_vocab), None)
+        end = self.tokenizer.eos_token_id
+        self.end_ids: frozenset[int] = frozenset() if end is None else frozenset([end])
         added = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
         self.special_ids = frozenset(added | set(self.tokenizer.all_special_ids))
 
