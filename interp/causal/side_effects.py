@@ -24,7 +24,7 @@ class Neutral:
     the text, `log_probs` the subject's own log-probabilities.
     """
 
-    prompts: tuple[tuple[int, ...], ...]
+    prompts: tuple[Sequence[int], ...]
     following: Int[Tensor, " text"]
     log_probs: Float[Tensor, "text d_vocab"]
 
@@ -47,7 +47,7 @@ def neutral_prompts(
     """Prompts of your own; without `following`, the subject's own likeliest tokens take its place."""
     log_probs = _log_probs(subject, prompts)
     after = log_probs.argmax(-1) if following is None else torch.tensor(following)
-    return Neutral(tuple(map(tuple, prompts)), after, log_probs)
+    return Neutral(tuple(prompts), after, log_probs)
 
 
 def side_effects(

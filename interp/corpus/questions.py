@@ -19,7 +19,8 @@ from interp.subject.subject import Subject
 class Question:
     """A prompt (token ids, no beginning-of-sequence token), which next tokens count, which would be wrong.
 
-    `answers` is one token or a class of them; `foils` may be empty. `group` is what the question is about.
+    A prompt that is a `Conversation` is complete: none is put before it. `answers` is one token or a class of
+    them; `foils` may be empty. `group` is what the question is about.
     """
 
     prompt: tuple[int, ...]

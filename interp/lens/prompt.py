@@ -83,8 +83,8 @@ def span_positions(subject: Subject, text: str, span: str, which: Which = "last"
 
 
 def check_length(subject: Subject, tokens: Sequence[int], text: str, new_tokens: int = 0) -> None:
-    """Raises UserError if the tokens, behind a beginning-of-sequence token, do not fit the context."""
-    length = len(tokens) + (subject.bos_id is not None) + new_tokens
+    """Raises UserError if the tokens, after a beginning-of-sequence token, do not fit the context."""
+    length = len(subject.with_bos(tokens)) + new_tokens
     if length > subject.n_ctx:
         raise UserError(
             f"{length} tokens do not fit the context of {subject.n_ctx}",

@@ -158,9 +158,9 @@ def _read_json(file: Path) -> Any:
 
 
 def _end_ids(folder: Path) -> frozenset[int]:
-    """Every `eos_token_id` that is written down, one or a list; a configuration's default is anybody's guess.
+    """Every `eos_token_id` that is written down, one or a list; a configuration's default is a guess.
 
-    Chat models end a turn with a token of its own, which only `generation_config.json` lists (Gemma, Llama 3).
+    Chat models end a turn with a token of its own that only `generation_config.json` lists (Gemma, Llama 3).
     """
     found: set[int] = set()
     for file in (folder / "generation_config.json", folder / "config.json"):

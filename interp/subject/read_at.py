@@ -33,7 +33,7 @@ def read_at(
     if not prompts:
         raise UserError("there is no prompt", "prompts", "give at least one")
     asked = positions if isinstance(positions, Tensor) else torch.tensor([list(positions)] * len(prompts))
-    lengths = torch.tensor([len(prompt) + (subject.bos_id is not None) for prompt in prompts])
+    lengths = torch.tensor([len(subject.with_bos(prompt)) for prompt in prompts])
     wrong = (asked >= 0) | (asked < -lengths[:, None])
     if bool(wrong.any()):
         row, column = wrong.nonzero()[0].tolist()

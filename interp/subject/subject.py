@@ -28,7 +28,7 @@ from interp.subject.scoring import (
     pairs_in_batches,
 )
 from interp.subject.site import Site
-from interp.subject.text import Text
+from interp.subject.text import Conversation, Text
 from interp.subject.visit import EverythingSeen, Visit, Visitor
 from interp.subject.writer import Writer
 
@@ -111,9 +111,17 @@ class Subject:
         """Token ids of a document of any length, without a BOS: what a corpus cuts into contexts.
 
         Raises:
-            UserError: a word is not in the vocabulary.
+            UserError: a word is not in the vocabulary, or a token has no row in the embedding.
         """
-        return self._text.encode(text, prepend_bos=False)
+        ids = self._text.encode(text, prepend_bos=False)
+        return ids[1:] if ids[:1] == [self.bos_id] else ids
+
+    def with_bos(self, ids: Sequence[int]) -> list[int]:
+        """Token ids after exactly one BOS, if the model has one; a `Conversation` as it is.
+
+        Every BOS is put here, or in a batch of documents (`interp.corpus.batches`).
+        """
+        return self._text.with_bos(ids)
 
     def to_batch(
         self, texts: Sequence[str], prepend_bos: bool = True
@@ -132,11 +140,13 @@ class Subject:
     ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
         """Tokens and attention mask of texts given as token ids, padded on the left.
 
+        With `prepend_bos` each stands after exactly one BOS, whether it has one or not; a `Conversation`
+        stays as its template gave it.
+
         Raises:
             UserError: a row is empty, too long for the context, or has an id outside the vocabulary.
         """
-        start = [self.bos_id] if prepend_bos and self.bos_id is not None else []
-        tokens, mask = self._text.pad([[*start, *row] for row in rows])
+        tokens, mask = self._text.pad([self.with_bos(row) if prepend_bos else row for row in rows])
         self.check(tokens, mask)
         return tokens.to(self.device), mask.to(self.device)
 
@@ -181,8 +191,16 @@ class Subject:
         return single_token(self._text, word, place, prompt)
 
     def chat(self, messages: Sequence[dict[str, str]]) -> Int[Tensor, "1 pos"]:
-        """Tokens of a conversation by the tokenizer's chat template, up to the assistant's turn."""
-        return self._text.chat(messages).to(self.device)
+        """Tokens of a conversation, up to the assistant's turn: what the chat template gives, BOS or none."""
+        return torch.tensor([self.conversation(messages)], device=self.device)
+
+    def conversation(self, messages: Sequence[dict[str, str]]) -> Conversation:
+        """The same as token ids, which stay as they are where prompts are padded and read.
+
+        Raises:
+            UserError: there is no template, or it refuses these messages; or a word is not in the vocabulary.
+        """
+        return self._text.chat(messages)
 
     def decode(self, ids: Sequence[int] | Int[Tensor, " pos"]) -> str:
         """The text of these tokens."""
@@ -380,7 +398,10 @@ class Subject:
         seed: int = 0,
         use_cache: bool = True,
     ) -> list[list[int]]:
-        """The new tokens of each prompt, up to one of `end_ids`; arguments as for `generate`, padding on the left."""
+        """The new tokens of each prompt, without the one that ends them; arguments as for `generate`.
+
+        Padding stands on the left.
+        """
         start = tokens.shape[1]
         check_generation(start, max_new_tokens, self.n_ctx)
         self.check(tokens, attention_mask)

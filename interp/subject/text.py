@@ -13,17 +13,25 @@ from interp.errors import UserError
 from interp.subject.quiet import first_line, quiet
 
 
+class Conversation(tuple[int, ...]):
+    """Token ids as a chat template gives them: complete, so that no BOS is put before them."""
+
+
 class Text:
     """A model's tokenizer under one set of rules: exactly one BOS, left padding, no silent unknown words.
 
+    A tokenizer may have ids that the model's embedding has no row for (image tokens of Gemma 3's language
+    models): texts that hold one are refused.
+
     Raises:
-        UserError: the folder has no tokenizer, or its vocabulary is larger than the model's embedding.
+        UserError: the folder has no tokenizer.
     """
 
     def __init__(self, folder: Path, d_vocab: int) -> None:
         from transformers import AutoTokenizer
 
         self._folder = folder
+        self._d_vocab = d_vocab
         self._spelled: dict[int, str] = {}
         try:
             with quiet():
@@ -34,38 +42,42 @@ class Text:
                 str(folder),
                 "put tokenizer.json and tokenizer_config.json of this model into the folder",
             ) from error
-        vocabulary = self.tokenizer.get_vocab()
-        if not vocabulary:
+        if not self.tokenizer.get_vocab():
             raise UserError("the tokenizer has no words", str(folder), "put the model's tokenizer.json there")
-        largest = max(vocabulary.values())
-        if largest >= d_vocab:
-            raise UserError(
-                f"the tokenizer has ids up to {largest}, but the model's embedding has {d_vocab} rows",
-                str(folder),
-                "use the tokenizer that belongs to these weights",
-            )
         self.bos_id: int | None = self.tokenizer.bos_token_id
         known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, self.bos_id)
         self.padding_id: int | None = next((i for i in known if i is not None and i < d_vocab), None)
         end = self.tokenizer.eos_token_id
         self.end_ids: frozenset[int] = frozenset() if end is None else frozenset([end])
         added = {i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
-        self.special_ids = frozenset(added | set(self.tokenizer.all_special_ids))
+        special = added | set(self.tokenizer.all_special_ids)
+        self.special_ids = frozenset(i for i in special if i < d_vocab)
 
     def encode(self, text: str, prepend_bos: bool = True) -> list[int]:
-        """Token ids of a text, behind exactly one BOS if the model has one and `prepend_bos` asks for it.
+        """Token ids of a text, after exactly one BOS if the model has one and `prepend_bos` asks for it.
 
         Raises:
-            UserError: a word is not in the vocabulary.
+            UserError: a word is not in the vocabulary, or a token has no row in the embedding.
         """
         encoded = self.tokenizer(text, add_special_tokens=False)
         ids: list[int] = list(encoded["input_ids"])
         unknown = self.tokenizer.unk_token_id
         if unknown is not None and unknown in ids:
             self._refuse_unknown(text, ids, encoded)
-        if prepend_bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
-            ids.insert(0, self.bos_id)
-        return ids
+        if max(ids, default=0) >= self._d_vocab:
+            token = self.tokenizer.convert_ids_to_tokens(max(ids))
+            raise UserError(
+                f"the token {token!r} has id {max(ids)}, and the model's embedding has {self._d_vocab} rows",
+                f"text {text!r:.60}",
+                "leave it out; if every text is refused, the tokenizer belongs to other weights",
+            )
+        return self.with_bos(ids) if prepend_bos else ids
+
+    def with_bos(self, ids: Sequence[int]) -> list[int]:
+        """Token ids after exactly one BOS, if the model has one; a `Conversation` as it is."""
+        if self.bos_id is None or isinstance(ids, Conversation) or list(ids[:1]) == [self.bos_id]:
+            return list(ids)
+        return [self.bos_id, *ids]
 
     def batch(
         self, texts: Sequence[str], prepend_bos: bool = True
@@ -89,8 +101,12 @@ class Text:
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
         return tokens, mask
 
-    def chat(self, messages: Sequence[dict[str, str]]) -> Int[Tensor, "1 pos"]:
-        """A conversation up to where the assistant speaks, by the tokenizer's own chat template."""
+    def chat(self, messages: Sequence[dict[str, str]]) -> Conversation:
+        """A conversation up to where the assistant speaks, exactly as the tokenizer's chat template gives it.
+
+        Raises:
+            UserError: there is no template, or it refuses these messages; or as `encode`.
+        """
         if not self.tokenizer.chat_template:
             raise UserError(
                 "the tokenizer has no chat template",
@@ -107,7 +123,7 @@ class Text:
                 str(self._folder),
                 "check roles and order",
             ) from error
-        return torch.tensor([self.encode(text)])
+        return Conversation(self.encode(text, prepend_bos=False))
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Where in the text each of its tokens begins and ends, in characters, without a BOS.

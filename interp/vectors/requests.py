@@ -149,12 +149,9 @@ def _read(
 ) -> list[Question]:
     found = []
     for text in _texts(path):
-        if source.chat:
-            tokens = subject.chat([{"role": "user", "content": text}])[0].tolist()
-            tokens = tokens[1:] if tokens[0] == subject.bos_id else tokens
-        else:
-            tokens = subject.encode(text)
-        found.append(Question(tuple(tokens), answers, (), kind))
+        messages = [{"role": "user", "content": text}]
+        prompt = subject.conversation(messages) if source.chat else tuple(subject.encode(text))
+        found.append(Question(prompt, answers, (), kind))
     return found
 
 

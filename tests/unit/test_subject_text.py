@@ -62,8 +62,8 @@ def test_token_strings_are_one_a_token_and_decode_gives_the_text_back(bytewise: 
 
 def test_chat_follows_the_template_with_one_bos(tmp_path: Path) -> None:
     text = text_of(tmp_path, bos="<s>", adds_bos=True, chat_template=TEMPLATE)
-    ids = text.chat([{"role": "user", "content": "hi"}])[0].tolist()
-    assert ids == text.encode("<user>hi\n<assistant>")
+    ids = text.chat([{"role": "user", "content": "hi"}])
+    assert list(ids) == text.encode("<user>hi\n<assistant>") == text.with_bos(ids)
     assert ids.count(0) == 1
 
 
@@ -92,10 +92,17 @@ def test_nothing_to_encode_is_refused(tmp_path: Path) -> None:
             text.batch(texts)
 
 
-def test_a_tokenizer_larger_than_the_embedding_is_refused(tmp_path: Path) -> None:
-    save_tokenizer(tmp_path, bos="<s>")
-    with pytest.raises(UserError, match="embedding has 100 rows"):
-        Text(tmp_path, 100)
+def test_a_text_with_an_id_beyond_the_embedding_is_refused(tmp_path: Path) -> None:
+    text = text_of(tmp_path, bos="<s>", pad_token="<pad>", additional_special_tokens=["<image>"])
+    assert text.tokenizer.convert_tokens_to_ids("<image>") >= D_VOCAB - 2
+    small = Text(tmp_path, D_VOCAB - 2)
+    assert small.encode("ab") == text.encode("ab")
+    assert small.special_ids == {0, 1}
+    tokens, mask = small.batch(["abcd", "x"])
+    assert int(tokens.max()) < D_VOCAB - 2
+    assert mask.tolist() == [[1, 1, 1, 1, 1], [0, 0, 0, 1, 1]]
+    with pytest.raises(UserError, match="the token '<image>' has id"):
+        small.encode("ab<image>")
 
 
 def test_a_missing_tokenizer_is_refused(tmp_path: Path) -> None:

@@ -77,8 +77,9 @@ class LocalExplainer:
     def prompt_ids(self, excerpts: str) -> list[int]:
         """The tokens of a prompt, up to where the description begins.
 
-        With a chat template it is a conversation whose answer has begun; without one it is plain text. Where
-        it does not fit the context together with an answer, the last excerpts are left out.
+        With a chat template it is a conversation, as the template gives it, whose answer has begun; without
+        one it is plain text. Where it does not fit the context together with an answer, the last excerpts
+        are left out.
 
         Raises:
             UserError: not even one excerpt fits.
@@ -86,20 +87,20 @@ class LocalExplainer:
         model, lines = self._model, excerpts.split("\n")
         room = int(model.model.config.max_position_embeddings) - self._max_new_tokens
         for shown in range(len(lines), 0, -1):
-            text = self._written("\n".join(lines[:shown]))
-            ids = [*beginning(model), *model.encode(text + ANSWER)]
+            ids = self._written("\n".join(lines[:shown]))
             if len(ids) <= room:
                 return ids
         raise UserError("not one excerpt fits its context", model.name, "use a model that sees more")
 
-    def _written(self, excerpts: str) -> str:
-        tokenizer, system = self._model.tokenizer, self._system
-        if not tokenizer.chat_template:
-            return (f"{system}\n\n" if system else "") + excerpts + "\n"
+    def _written(self, excerpts: str) -> list[int]:
+        model, system = self._model, self._system
+        if not model.tokenizer.chat_template:
+            text = (f"{system}\n\n" if system else "") + excerpts + "\n"
+            return [*beginning(model), *model.encode(text + ANSWER)]
         turns = [{"role": "system", "content": system}] if system else []
         turns.append({"role": "user", "content": excerpts})
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        return text.removeprefix(tokenizer.bos_token or "")
+        text = model.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return model.encode(text + ANSWER)
 
     @torch.no_grad()
     def answers(self, prompts: Sequence[str], seed: int) -> list[str]:

@@ -27,7 +27,7 @@ PROMPT_TOKENS = 8
 
 @dataclass(frozen=True)
 class Continuations:
-    """What the model writes behind the same prompts: held high, untouched, and with a random feature held.
+    """What the model writes after the same prompts: held high, untouched, and with a random feature held.
 
     `changed` is the share of prompts whose continuation is another one when the feature is held.
     """
@@ -52,9 +52,8 @@ class Continuer:
 
     def __init__(self, subject: Subject, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
         """`prompts` are token ids, without a BOS."""
-        bos = [] if subject.bos_id is None else [subject.bos_id]
         self._subject = subject
-        self._tokens, self._mask = subject.pad([[*bos, *prompt] for prompt in prompts])
+        self._tokens, self._mask = subject.pad(prompts)
         self._new_tokens = new_tokens
         self._free = self._write()
 
