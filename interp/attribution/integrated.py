@@ -9,7 +9,7 @@ from torch import Tensor
 
 from interp.attribution.baseline import Baseline, Statistics, baselines
 from interp.attribution.gradient import without_padding
-from interp.attribution.passes import gradients_by, laid_out, record, rows_of, target_values
+from interp.attribution.passes import check_gradient, gradients_by, laid_out, record, rows_of, target_values
 from interp.attribution.result import Attribution
 from interp.attribution.target import Target
 from interp.errors import UserError
@@ -114,6 +114,8 @@ def _mean_gradients(
             value = target_values(subject, rows_of(prompts, prompt), target.of_rows(prompt))
         for name, gradient in zip(values, gradients_by(value, list(values.values())), strict=True):
             totals[name].index_add_(0, prompt, gradient)
+    for name, total in totals.items():
+        check_gradient(subject, name, total, prompts)
     return {name: total / len(alphas) for name, total in totals.items()}
 
 

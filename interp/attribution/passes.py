@@ -9,6 +9,7 @@ from torch import Tensor
 
 from interp.attribution.target import Target
 from interp.errors import UserError
+from interp.subject.finite import is_finite, not_finite
 from interp.subject.forward import ForwardPass, whole
 from interp.subject.site import Site
 from interp.subject.subject import Edit, Subject
@@ -99,11 +100,21 @@ def record_gradients(
     with subject.edited({site: keep(site) for site in sites}):
         value = target_values(subject, prompts, target)
     gradients = gradients_by(value, list(found.values()))
+    for site, gradient in zip(found, gradients, strict=True):
+        check_gradient(subject, str(site), gradient, prompts)
     return RecordedGradients(
         value.detach(),
         {site: found[site].detach() for site in sites},
         dict(zip(found, gradients, strict=True)),
     )
+
+
+def check_gradient(
+    subject: Subject, what: str, gradient: Float[Tensor, "batch pos *width"], prompts: ForwardPass
+) -> None:
+    """Raises UserError if a gradient is not finite at a real token, as it can be where activations are."""
+    if not is_finite(gradient, prompts):
+        raise not_finite(f"gradients at {what} are", subject.dtype, subject.name)
 
 
 def gradients_by(value: Float[Tensor, " batch"], tensors: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -1,7 +1,7 @@
 """The subject: a model, its tokenizer, and every way in which the rest of the package reads and edits it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar, overload
 
@@ -14,6 +14,7 @@ from interp.subject.attention import blocked_in, check_pattern
 from interp.subject.backend import Backend
 from interp.subject.check import check_generation, check_mask, check_tokens
 from interp.subject.continuation import Continuation, continuation, single_token
+from interp.subject.finite import are_possible, first_not_finite, is_finite, not_finite
 from interp.subject.folder import SubjectInfo
 from interp.subject.forward import ForwardPass, Intervention, followed, whole
 from interp.subject.generation import cached_step, continuations, whole_step
@@ -27,7 +28,7 @@ from interp.subject.scoring import (
     measured,
     pairs_in_batches,
 )
-from interp.subject.site import Site
+from interp.subject.site import SITE_KINDS, Site
 from interp.subject.text import Conversation, Text
 from interp.subject.visit import EverythingSeen, Visit, Visitor
 from interp.subject.writer import Writer
@@ -256,10 +257,15 @@ class Subject:
                 hooks.enter_context(self._hooked(site, visit.hook(site)))
             try:
                 self._forward(tokens, attention_mask)
-            except EverythingSeen:
-                return
-        missing = ", ".join(map(str, visit.missing))
-        raise UserError(f"the forward pass never reached {missing}", self.name, "report this")
+            except EverythingSeen as end:
+                site, activation = end.site, end.activation
+            else:
+                raise AssertionError("a pass reaches every site or says that it does not")
+        mask = None if attention_mask is None else attention_mask.to(self.device)
+        with torch.inference_mode():
+            if not is_finite(activation, whole(tokens.to(self.device), mask)):
+                self._forward(tokens, mask)  # which says where they ceased to be
+                raise not_finite(f"activations at {site} are", self.dtype, self.name)
 
     def read(
         self,
@@ -548,11 +554,37 @@ class Subject:
         if forward.start == 0:
             for intervention in self._interventions:
                 intervention.check(forward)
+        fine: list[Tensor] = []
+
+        def look(activation: Tensor) -> None:
+            fine.append(is_finite(activation, forward))
+
         around, self._pass = self._pass, forward
         try:
-            return self._watch.passing(compute)
+            with self._backend.attached(Site("resid_post", self.n_layers - 1), look):
+                result = self._watch.passing(compute)
+            logits = result[0] if isinstance(result, tuple) else result
+            assert isinstance(logits, Tensor)
+            fine.append(are_possible(logits, forward))
+            if not all(fine):
+                raise self._overflow(forward, compute)
+            return result
         finally:
             self._pass = around
+
+    def _overflow(self, forward: ForwardPass, compute: Callable[[], Any]) -> UserError:
+        first = first_not_finite(self._backend, self._sites(), forward, compute)
+        what = "the logits are" if first is None else f"activations from {first} on are"
+        return not_finite(what, self.dtype, self.name)
+
+    def _sites(self) -> list[Site]:
+        """All that the model has."""
+        found = []
+        for site in (Site(kind, layer) for layer in range(self.n_layers) for kind in SITE_KINDS):
+            with suppress(UserError):
+                self.site_width(site)
+                found.append(site)
+        return found
 
     @property
     def _running(self) -> ForwardPass:

@@ -10,7 +10,11 @@ Visitor = Callable[[Tensor], None]
 
 
 class EverythingSeen(Exception):
-    """Ends a forward pass once every requested site was visited."""
+    """Ends a forward pass once every requested site was visited, the last of them with this activation."""
+
+    def __init__(self, site: Site, activation: Tensor) -> None:
+        super().__init__(str(site))
+        self.site, self.activation = site, activation
 
 
 class Visit:
@@ -27,6 +31,6 @@ class Visit:
             self._visitors[site](activation)
             self.missing.discard(site)
             if not self.missing:
-                raise EverythingSeen
+                raise EverythingSeen(site, activation)
 
         return look
