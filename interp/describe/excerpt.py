@@ -1,6 +1,5 @@
 """A window as a language model sees it: pieces of text, and what one feature does on each."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from interp.describe.evidence import Evidence, Window
+from interp.json_text import to_json
 from interp.mining.exemplars import SILENT_SHARE
 from interp.subject.subject import Subject
 
@@ -51,7 +51,7 @@ class Excerpt:
     @cached_property
     def listed(self) -> str:
         """The texts of the tokens as a JSON list."""
-        return json.dumps(self.pieces, ensure_ascii=False)
+        return to_json(self.pieces, ensure_ascii=False)
 
     @property
     def peak(self) -> float:

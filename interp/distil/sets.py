@@ -1,6 +1,5 @@
 """Fine-tuning sets on disk: OpenAI's chat JSON lines, and Hugging Face datasets, train and held-out apart."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from interp.describe.explainers.local import ANSWER, SYSTEM
 from interp.describe.prompt import load_prompt
 from interp.distil.examples import ExplainerExample, SimulatorExample, held_out
+from interp.json_text import to_json
 from interp.track.files import write_text
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def write_sets(
         for one in examples:
             parts["held_out" if held_out(one.feature, share, seed) else "train"].append(one)
         for part, of in parts.items():
-            lines = [json.dumps(as_chat(one), ensure_ascii=False) + "\n" for one in of]
+            lines = [to_json(as_chat(one), ensure_ascii=False) + "\n" for one in of]
             write_text(folder / name / f"{part}.jsonl", "".join(lines))
             counts[f"{name}/{part}"] = len(of)
         as_dataset(parts).save_to_disk(str(folder / name / "dataset"))
@@ -68,9 +68,9 @@ def _simulator_chat(one: SimulatorExample) -> dict[str, Any]:
     """The question of the structured simulator, with the classes as the answer."""
     starts = (0, *one.ends[:-1])
     pieces = [one.text[start:end] for start, end in zip(starts, one.ends, strict=True)]
-    excerpt = f"Excerpt 1 ({len(pieces)} tokens): {json.dumps(pieces, ensure_ascii=False)}"
+    excerpt = f"Excerpt 1 ({len(pieces)} tokens): {to_json(pieces, ensure_ascii=False)}"
     messages = load_prompt("simulate").messages(False, description=one.description, excerpts=excerpt)
-    answer = json.dumps({"activations": [[max(0, value) for value in one.classes]]})
+    answer = to_json({"activations": [[max(0, value) for value in one.classes]]})
     return {
         "messages": [*(asdict(message) for message in messages), {"role": "assistant", "content": answer}]
     }

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from interp.json_text import to_json
 from interp.track.files import full_disk_explained
 
 FILE = "llm_ledger.jsonl"
@@ -39,7 +40,7 @@ class Ledger:
 
     def record(self, call: Call) -> None:
         """Append one call; raises UserError where the disk is full."""
-        line = json.dumps(asdict(call), ensure_ascii=True) + "\n"
+        line = to_json(asdict(call), ensure_ascii=True) + "\n"
         with full_disk_explained(self.file.parent):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self.file.open("a", encoding="utf-8") as file:

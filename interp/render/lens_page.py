@@ -1,11 +1,11 @@
 """The lens as an interactive page: what is read at every layer and position of some texts."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from interp.json_text import to_json
 from interp.render.html import environment
 
 Grid = Sequence[Sequence[float | int]]
@@ -67,7 +67,7 @@ def render_lens_page(title: str, texts: Sequence[LensText]) -> str:
         for one in texts
     ]
     # the only character that could end a script element early
-    embedded = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    embedded = to_json(data, separators=(",", ":")).replace("<", "\\u003c")
     template = environment().get_template("lens.html")
     return template.render(title=title, data=Markup(embedded), texts=texts)
 

@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 
 from interp.errors import UserError
+from interp.json_text import to_json
 from interp.store.schema import VERSION, meta, metadata
 
 PATIENCE_SECONDS = 60
@@ -24,7 +25,7 @@ def connect(where: str | Path) -> Engine:
     """
     shown, url = _address(where)
     with explained(shown):
-        engine = create_engine(url)
+        engine = create_engine(url, json_serializer=to_json)
         if engine.dialect.name == "sqlite":
             _set_up_sqlite(engine)
         with engine.begin() as connection:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from interp.errors import UserError
+from interp.json_text import to_json
 from interp.store.rows import DescriptionRow, FeatureRow, ScoreRow, SpaceRow
 from interp.store.store import Store
 from interp.track.files import write_text
@@ -53,7 +54,7 @@ def export_neuronpedia(
                 }
             )  # fmt: skip
     for name, objects in lines.items():
-        text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in objects)
+        text = "".join(to_json(one, ensure_ascii=False) + "\n" for one in objects)
         write_text(folder / name / "batch-0.jsonl", text)
     return {name: len(objects) for name, objects in lines.items()}
 

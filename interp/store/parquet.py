@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from interp.errors import UserError
+from interp.json_text import to_json
 from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow, SpaceRow
 from interp.store.store import Store
 from interp.track.files import write_parquet
@@ -22,16 +23,16 @@ def export_parquet(store: Store, folder: Path) -> dict[str, int]:
     """Write everything but embeddings to FOLDER/{spaces,features,...}.parquet; how many rows of each."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FILES}
     for space in store.spaces():
-        rows["spaces"].append({**asdict(space), "provenance": json.dumps(space.provenance)})
+        rows["spaces"].append({**asdict(space), "provenance": to_json(space.provenance)})
     for subject in dict.fromkeys(space.subject for space in store.spaces()):
         for feature in store.features(subject):
             at = {"subject": subject, **_plain(feature, "space", "feature_id", "polarity")}
-            quantiles = json.dumps(feature.quantiles)
+            quantiles = to_json(feature.quantiles)
             rows["features"].append({**at, "rate": feature.rate, "quantiles": quantiles})
             rows["exemplars"] += [{**at, **asdict(one)} for one in feature.exemplars]
             for one in feature.descriptions:
                 plain = {f.name: getattr(one, f.name) for f in fields(one) if f.name not in _OWN}
-                rows["descriptions"].append({**at, **plain, "provenance": json.dumps(one.provenance)})
+                rows["descriptions"].append({**at, **plain, "provenance": to_json(one.provenance)})
                 of = {**at, **_plain(one, "explainer", "sample")}
                 rows["scores"] += [{**of, **asdict(score)} for score in one.scores]
     columns = {

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any, TypeVar
 
-import numpy as np
 from sqlalchemy import Connection, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from interp.json_text import finite
 from interp.store import schema
 from interp.store.rows import DescriptionRow, FeatureRow
 
@@ -46,7 +46,7 @@ def put_features(connection: Connection, known: Mapping[str, int], rows: Sequenc
         connection.execute(delete(schema.scores).where(schema.scores.c.description.in_(part)))
         connection.execute(delete(schema.embeddings).where(schema.embeddings.c.description.in_(part)))
     scored = [
-        {"description": number, **_finite(asdict(score))}
+        {"description": number, **finite(asdict(score))}
         for number, one in zip(numbers, given, strict=True)
         for score in one.scores
     ]
@@ -100,7 +100,3 @@ def _description(one: DescriptionRow) -> dict[str, Any]:
 
 def _text(text: str) -> str:
     return text.translate(_NOT_TEXT)
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}

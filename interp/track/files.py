@@ -1,8 +1,6 @@
 """Atomic files: a reader sees the old content or the new one, never half of it, and a full disk says so."""
 
 import errno
-import json
-import math
 import os
 import re
 import shutil
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp.errors import UserError
+from interp.json_text import to_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +82,7 @@ def write_text(path: str | Path, content: str) -> None:
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` to `path` as JSON, atomically; numbers that are not finite become null."""
-    write_text(path, json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, to_json(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_safetensors(
@@ -146,21 +145,6 @@ def publish_folder(source: Path, path: Path) -> None:
             _flush(file)
         os.rename(source, path)
         _flush(path.parent)
-
-
-def finite(content: Any) -> Any:
-    """Return `content` as plain JSON values: numpy scalars unpacked, not-finite numbers made None."""
-    if isinstance(content, Mapping):
-        return {str(key): finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple | set | frozenset):
-        return [finite(value) for value in content]
-    if hasattr(content, "item") and getattr(content, "ndim", 0) == 0:
-        content = content.item()
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    if isinstance(content, Path):
-        return str(content)
-    return content
 
 
 def _flush(path: Path) -> None:

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from interp.track.files import finite, full_disk_explained
+from interp.json_text import to_json
+from interp.track.files import full_disk_explained
 
 
 class Journal:
@@ -36,7 +37,7 @@ class Journal:
         Raises:
             UserError: the disk is full.
         """
-        line = json.dumps([key, finite(value)], ensure_ascii=False) + "\n"
+        line = to_json([key, value], ensure_ascii=False) + "\n"
         with full_disk_explained(self.file.parent), self.file.open("a", encoding="utf-8") as file:
             file.write(line)
             file.flush()

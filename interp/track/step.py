@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from interp.track.files import finite, full_disk_explained, write_parquet, write_text
+from interp.json_text import finite, to_json
+from interp.track.files import full_disk_explained, write_parquet, write_text
 from interp.track.progress import Progress
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Step:
                 self._tell([Point(p.at, {key: p.values[key]}) for p in self._earlier() if key in p.values])
         point = Point(at, {key: finite(value) for key, value in values.items()})
         with full_disk_explained(self.scratch), self._file.open("a") as file:
-            file.write(json.dumps({"at": point.at, **point.values}) + "\n")
+            file.write(to_json({"at": point.at, **point.values}) + "\n")
         self._points.append(point)
         self._tell([point])
 
@@ -109,7 +110,7 @@ class Step:
         for point in self._earlier():
             self._tell([Point(point.at, {k: v for k, v in point.values.items() if k not in self._first})])
         if points := self.history():
-            lines = [json.dumps({"at": point.at, **point.values}) for point in points]
+            lines = [to_json({"at": point.at, **point.values}) for point in points]
             write_text(self.folder / "history.jsonl", "\n".join(lines) + "\n")
 
     def _earlier(self) -> list[Point]:

@@ -4,7 +4,6 @@ Nothing here ever asks for a key or prints one, and whatever wandb lets one swit
 the code and the user is switched off.
 """
 
-import json
 import netrc
 import os
 import shutil
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from interp.errors import UserError
+from interp.json_text import to_json
 from interp.track.step import Point, Value
 
 if TYPE_CHECKING:
@@ -190,4 +190,4 @@ def _cell(value: Any) -> Any:
         value = value.tolist()
     if not isinstance(value, list | dict | tuple):
         return value
-    return json.dumps(value, ensure_ascii=False, default=lambda part: getattr(part, "tolist", part.__str__)())
+    return to_json(value, ensure_ascii=False, default=str)

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from interp.errors import UserError
 from interp.intervene.positions import Named
+from interp.json_text import to_json
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.track.files import atomic, write_text
@@ -42,7 +43,7 @@ def save_vectors(path: str | Path, vectors: Sequence[Vector]) -> Path:
     ]
     tensors = {f"vector.{place}": vector.values.contiguous() for place, vector in enumerate(vectors)}
     with atomic(path) as file:
-        save_file(tensors, file, metadata={"format": FORMAT, "vectors": json.dumps(described)})
+        save_file(tensors, file, metadata={"format": FORMAT, "vectors": to_json(described)})
     write_text(path.with_suffix(".md"), card(vectors, path.name))
     return path
 
@@ -137,4 +138,4 @@ def card(vectors: Sequence[Vector], title: str) -> str:
 
 
 def _told(provenance: Any) -> str:
-    return ", ".join(f"{key}: {json.dumps(value)}" for key, value in provenance.items()) or "not recorded"
+    return ", ".join(f"{key}: {to_json(value)}" for key, value in provenance.items()) or "not recorded"

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from interp.errors import UserError
 from interp.intervene.positions import Named, Positions
+from interp.json_text import to_json
 from interp.subject.model_names import check_made_for
 from interp.subject.site import Site
 from interp.subject.subject import Subject
@@ -31,8 +32,8 @@ def save_edit(path: str | Path, edit: TruthfulEdit, subject: str) -> Path:
     described = {
         "format": FORMAT,
         "subject": subject,
-        "sites": json.dumps([str(site) for site in space.sites]),
-        "edited": json.dumps([str(site) for site in edit.sites]),
+        "sites": to_json([str(site) for site in space.sites]),
+        "edited": to_json([str(site) for site in edit.sites]),
         "strength": repr(float(edit.strength)),
         "positions": edit.positions,
         "width": str(space.mean.shape[1]),

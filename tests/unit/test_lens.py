@@ -202,9 +202,13 @@ class TestPrompts:
 
 
 def data_of(page: str) -> list[dict[str, Any]]:
-    """What a lens page carries for its script."""
+    """What a lens page carries for its script, which reads no more than the standard has."""
+
+    def no_json(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
     (found,) = re.findall(r'id="data">(.*?)</script>', page, re.S)
-    return json.loads(found)
+    return json.loads(found, parse_constant=no_json)
 
 
 def test_the_page_holds_every_view_and_nothing_that_runs(world: Subject) -> None:
@@ -224,6 +228,14 @@ def test_the_page_holds_every_view_and_nothing_that_runs(world: Subject) -> None
     }
     with pytest.raises(UserError, match="no view"):
         lens_page([])
+
+
+def test_an_undefined_number_is_null_on_the_page(world: Subject) -> None:
+    view = look(LogitLens(world), TEXT, k=1)
+    view.kl[0, 0], view.entropy[0, 1] = torch.inf, torch.nan
+    grid = data_of(lens_page([view]))[0]["grids"][0]
+    assert grid["kl"][0][0] is None and grid["entropy"][0][1] is None
+    assert grid["kl"][1][0] == pytest.approx(float(view.kl[1, 0]), rel=1e-3)
 
 
 def test_words_cannot_end_the_page_s_data(bytewise: Subject) -> None:

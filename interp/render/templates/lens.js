@@ -12,7 +12,10 @@
     return made;
   };
   const shown = (token) => token.replace(/ /g, "·").replace(/\n/g, "↵").replace(/\t/g, "⇥") || "∅";
-  const digits = (value) => (value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : value.toPrecision(3));
+  const digits = (value) => {
+    if (value === null) return "–"; // an undefined number
+    return value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : value.toPrecision(3);
+  };
   const unique = (list) => [...new Set(list)];
   const grid = () => texts[state.text].grids.find((one) => one.lens === state.lens && one.kind === state.kind);
 
