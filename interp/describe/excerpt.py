@@ -94,9 +94,9 @@ def excerpts(subject: Subject, windows: Sequence[Window]) -> list[Excerpt]:
 def pieces(subject: Subject, tokens: Int[np.ndarray, " token"]) -> tuple[str, ...]:
     """The text of each token of a row, with the white space before it; the pieces joined are the row's text.
 
-    Tokens are decoded one by one (`batch_decode` of a flat list is one string from transformers 5 on), and
-    together where one alone is not a whole character. White space that a tokenizer puts between tokens, but
-    into none, goes to the token behind it.
+    A row that begins with a word has the space before it, too, where that belongs to its token. Tokens are
+    decoded together where one alone is not a whole character. White space that a tokenizer puts between
+    tokens, but into none, goes to the token after it.
     """
     if not len(tokens):
         return ()

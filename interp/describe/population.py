@@ -7,6 +7,7 @@ import numpy as np
 
 from interp.describe.description import Description
 from interp.describe.evidence import Evidence, Window
+from interp.describe.excerpt import pieces
 from interp.describe.explain import explain
 from interp.describe.fit import build
 from interp.describe.pattern import ExplainSettings
@@ -60,7 +61,7 @@ def describe_features(
     descriptions = describe_all(
         FeatureReader(subject, features),
         evidence,
-        lambda tokens: subject.decode(list(tokens)),
+        lambda tokens: "".join(pieces(subject, np.array(tokens))),
         settings,
         SubjectProposals(subject),
         progress,

@@ -1,5 +1,6 @@
 """The phrases of a description: tokens in quotation marks, lists, and where something stands."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from interp.describe.description import Part
@@ -21,9 +22,11 @@ def words(text: str) -> Part:
 
 
 def on(tokens: Sequence[int], show: Show, most: int = MOST_TOKENS) -> list[Part]:
-    """Activating tokens: on “x”, “y” and 3 other tokens."""
+    """Activating tokens: on “x”, “y” and 3 other tokens; on “x” and “␣x” where both forms are named."""
     named = [token for token in tokens if token != IGNORE]
-    shown = [_token(show([token])) for token in named[:most]]
+    texts = [show([token]) for token in named[:most]]
+    alike = Counter(map(_visible, texts))
+    shown = [_token(_spaced(text) if alike[_visible(text)] > 1 else text) for text in texts]
     more = len(named) - len(shown)
     others = [words(_plural(more, "other token"))] if more else []
     anything = [words("any token")] if IGNORE in tokens else []
@@ -119,6 +122,11 @@ def _visible(text: str) -> str:
     """Text without the space that a tokenizer puts in front; white space becomes visible."""
     bare = text.strip(" ") or "␣" * max(len(text), 1)
     return bare.replace("\n", "⏎").replace("\t", "⇥")
+
+
+def _spaced(text: str) -> str:
+    """Text with a visible space in front, if it has one."""
+    return f"␣{text[1:]}" if text.startswith(" ") else text
 
 
 def _plural(n: int, thing: str) -> str:

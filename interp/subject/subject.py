@@ -208,7 +208,11 @@ class Subject:
         return self._text.decode([int(i) for i in ids])
 
     def token_strings(self, ids: Sequence[int] | Int[Tensor, " pos"]) -> list[str]:
-        """Each token as text on its own."""
+        """What each token adds to a text, its space included: laid end to end they are the text.
+
+        Of `world`, which writes a space between any two of its words, no token has one; a token whose bytes
+        are a part of a character shows U+FFFD for it.
+        """
         return self._text.strings([int(i) for i in ids])
 
     def logits(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -141,17 +142,53 @@ class Text:
         return [(int(start), int(end)) for start, end in found["offset_mapping"]]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of these tokens."""
-        return str(self.tokenizer.decode(list(ids)))
+        """The text of these tokens, with every space that stands in it."""
+        return self._decoded([list(ids)])[0]
 
     def strings(self, ids: Sequence[int]) -> list[str]:
-        """Each token as text on its own; every id is decoded once."""
+        """What each token adds to a text, its space included; every id is decoded once.
+
+        Laid end to end they are the text. Two cases differ: where a tokenizer has whole words and writes a
+        space between any two (the bundled `world`), no token has one, and a token whose bytes are a part of a
+        character shows U+FFFD for it.
+        """
         new = sorted(set(ids) - self._spelled.keys())
-        if new:
-            self._spelled.update(
-                zip(new, map(str, self.tokenizer.batch_decode([[i] for i in new])), strict=True)
-            )
+        self._spelled.update(zip(new, self._added(new), strict=True))
         return [self._spelled[i] for i in ids]
+
+    def _added(self, ids: Sequence[int]) -> list[str]:
+        """Each token's text between two anchors: decoders drop a space where a text begins or ends."""
+        alone = self._decoded([[i] for i in ids])
+        anchor = self._anchor
+        if anchor is None:
+            return alone
+        before, pair = self._decoded([[anchor], [anchor] * 2])
+        after = pair.removeprefix(before)
+        found = []
+        for i, own, text in zip(ids, alone, self._decoded([[anchor, i, anchor] for i in ids]), strict=True):
+            apart = text.startswith(before) and text[len(before) :].endswith(after)
+            found.append(
+                text[len(before) : len(text) - len(after)] if apart and i not in self.special_ids else own
+            )
+        return found
+
+    @cached_property
+    def _anchor(self) -> int | None:
+        """A token that is written as its letters, without a mark of a word's beginning or end, if any is.
+
+        None where words are joined by spaces: a tokenizer without a decoder of its own.
+        """
+        if self.tokenizer.is_fast and self.tokenizer.backend_tokenizer.decoder is None:
+            return None
+        letters = (
+            i
+            for token, i in self.tokenizer.get_vocab().items()
+            if token.isascii() and token.isalpha() and i not in self.special_ids
+        )
+        return min(letters, default=None)
+
+    def _decoded(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        return list(self.tokenizer.batch_decode(rows, clean_up_tokenization_spaces=False)) if rows else []
 
     def _refuse_unknown(self, text: str, ids: list[int], encoded: Any) -> None:
         spelled, unknown = self.tokenizer.unk_token, self.tokenizer.unk_token_id

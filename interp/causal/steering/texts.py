@@ -95,6 +95,6 @@ def measured(
             "cross_entropy": cross_entropy(subject, [question.prompt for question in questions], texts),
             "repetition": [repeated(text) for text in texts],
             "tokens": [len(text) for text in texts],
-            "text": [" ".join(subject.token_strings(text)) if len(text) else "" for text in texts],
+            "text": [subject.decode(text) for text in texts],
         }
     )
