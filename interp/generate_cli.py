@@ -34,7 +34,7 @@ def generate(
     tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="How many tokens at most.")] = 20,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
-    backend: Annotated[str, typer.Option(help="hooked or bridge.")] = "hooked",
+    backend: Annotated[str, typer.Option(help="auto, hooked or bridge.")] = "auto",
 ) -> None:
     """Continue a prompt, as the model is and as vectors make it."""
     with explained():
@@ -43,7 +43,7 @@ def generate(
         from interp.subject.load import BackendName
 
         if backend not in get_args(BackendName):
-            raise UserError(f"there is no backend {backend!r}", "--backend", "use hooked or bridge")
+            raise UserError(f"there is no backend {backend!r}", "--backend", "use auto, hooked or bridge")
         where: Named | None = next((name for name in get_args(Named) if name == positions), None)
         if positions is not None and where is None:
             known = ", ".join(get_args(Named))

@@ -58,7 +58,8 @@ def loading_stage(shape: SubjectShape, dtype: str, backend: str) -> Stage:
     """Loading. For `hooked`, what `transformers` read is there until its weights are converted, so twice."""
     weights = shape.n_parameters * BYTES[dtype]
     again = Part("weights before their conversion", weights, "it to nothing with subject.backend: bridge")
-    parts = (subject_part(shape, dtype), again) if backend == "hooked" else (subject_part(shape, dtype),)
+    converted = (shape.backend if backend == "auto" else backend) == "hooked"
+    parts = (subject_part(shape, dtype), again) if converted else (subject_part(shape, dtype),)
     return Stage("load the subject", parts, 0.0, 4.0 * weights, True)
 
 
@@ -137,9 +138,10 @@ def check_training_fits(subject: Subject, site: Site, config: SaeTraining) -> No
         n_block_parameters=0,
         n_layers=n_blocks,
         d_model=subject.d_model,
-        d_mlp=subject.d_mlp or 4 * subject.d_model,
+        d_mlp=subject.d_mlp,
         n_heads=subject.n_heads,
         d_vocab=subject.d_vocab,
+        backend=subject.backend,
     )
     dtype = str(subject.dtype).removeprefix("torch.")
     width, device = activation_width(subject, site), str(subject.device)

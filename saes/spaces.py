@@ -58,7 +58,7 @@ def check_spaces(config: SpacesConfig, info: SubjectInfo) -> None:
 def neuron_sizes(config: SpacesConfig, info: SubjectInfo) -> dict[str, int]:
     """The names of the layers of neurons that are asked for, each with how many it has."""
     layers = range(info.n_layers) if config.neurons is True else config.neurons or ()
-    return {f"mlp.{layer}": info.d_mlp or 0 for layer in layers}
+    return {f"mlp.{layer}": info.d_mlp for layer in layers}
 
 
 def open_spaces(config: SpacesConfig, subject: Subject) -> list[FeatureSpace]:

@@ -7,6 +7,7 @@ from typing import Any
 from transformer_lens.pretrained import weight_conversions as tl
 
 from interp.errors import UserError
+from interp.subject.folder import architecture_name
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,25 @@ ARCHITECTURES: dict[str, Architecture] = {
     "Gemma2ForCausalLM": Architecture(_gemma2, tl.convert_gemma_weights),
     "Qwen3ForCausalLM": Architecture(_qwen3, tl.convert_qwen3_weights),
 }
+
+
+def chosen_backend(config: Any, backend: str) -> str:
+    """What `auto` means for a model with this configuration of `transformers`; any other name is itself.
+
+    `hooked` where it builds the model, which a test holds to `transformers` for every such architecture.
+
+    Raises:
+        UserError: `hooked` is asked for and cannot build it.
+    """
+    if backend == "bridge":
+        return backend
+    try:
+        architecture_of(architecture_name(config)).settings(config)
+    except UserError:
+        if backend == "auto":
+            return "bridge"
+        raise
+    return "hooked"
 
 
 def architecture_of(name: str) -> Architecture:

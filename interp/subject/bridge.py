@@ -1,18 +1,18 @@
 """The `bridge` backend: the only module that knows TransformerLens' TransformerBridge."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
-from transformer_lens.utilities.activation_functions import apply_softcap
 
 from interp.errors import UserError
 from interp.subject.attention import Block, lowered
+from interp.subject.corrections import corrected, square
 from interp.subject.folder import SubjectInfo
 from interp.subject.hooks import Hook, attached
 from interp.subject.site import SITE_KINDS, Site
@@ -49,7 +49,11 @@ class BridgeBackend:
                 str(info.folder),
                 "use an architecture that TransformerBridge supports",
             ) from error
-        self.model.original_model.to(device).eval().requires_grad_(False)
+        hf_model.to(device).eval().requires_grad_(False)
+        corrected(self.model, dtype)
+        if fold and hasattr(hf_model, "logit_scale"):  # what was folded into the weights is not applied again
+            self.model.cfg.logit_scale = hf_model.logit_scale
+        self._logit_scale = _slope_at_zero(self.model.adapter.apply_output_logits_transform)
         self.n_ctx = info.n_ctx
         self._points: dict[str, Any] = dict(self.model.hook_dict)
 
@@ -66,11 +70,18 @@ class BridgeBackend:
     @contextmanager
     def attached(self, site: Site, function: Hook) -> Iterator[None]:
         """Attaches a function to a site."""
+        point = self._point(site)
+        scale = self._written_scale(site.layer)
         if site.kind == "resid_mid":
             with self._attached_to_resid_mid(site, function):
                 yield
+        elif site.kind in ("attn_out", "mlp_out") and scale != 1:
+            block = self.model.blocks[site.layer]
+            inner = block.attn if site.kind == "attn_out" else block.mlp
+            with attached(inner.hook_out, _scaled(function, scale)):
+                yield
         else:
-            with attached(self._point(site), function):
+            with attached(point, function):
                 yield
 
     @contextmanager
@@ -85,7 +96,7 @@ class BridgeBackend:
             if blocked is None:
                 return None
             states = args[0] if args else given["hidden_states"]
-            mask = _square(given.get("attention_mask"), states)
+            mask = square(given.get("attention_mask"), states)
             if mask.dtype == torch.bool:  # of two conventions; the last query sees itself in each
                 lowest = ~mask[..., -1:, -1:]
                 return args, given | {"attention_mask": torch.where(blocked, lowest, mask)}
@@ -109,23 +120,16 @@ class BridgeBackend:
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None
     ) -> Float[Tensor, "batch kept d_vocab"]:
         """The logits, of the positions that no edit took out on the way."""
-        if attention_mask is None:  # the model inside has the same hooks and does less around them
-            logits: Tensor = self.model.original_model(input_ids=tokens, use_cache=False).logits
-        else:
-            logits = self.model(tokens, attention_mask=attention_mask, use_cache=False)
+        masked = {} if attention_mask is None else _masked(tokens, attention_mask)
+        logits: Tensor = self.model.original_model(input_ids=tokens, use_cache=False, **masked).logits
         return logits
 
     def extend(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch seen"], cache: Any | None
     ) -> tuple[Float[Tensor, "batch pos d_vocab"], Any]:
         """Logits of new tokens behind those in the cache, and the cache with them in it."""
-        positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
         out = self.model.original_model(
-            input_ids=tokens,
-            attention_mask=attention_mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
+            input_ids=tokens, past_key_values=cache, use_cache=True, **_masked(tokens, attention_mask)
         )
         return out.logits, out.past_key_values
 
@@ -163,28 +167,46 @@ class BridgeBackend:
             unembed.weight = shared
 
     def mlp_output_weight(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
-        """The down projection."""
+        """The down projection, with the scale that the model gives what a layer writes."""
         weight: Tensor = self.model.blocks[layer].mlp.W_out
         if weight.shape != (self._info.d_mlp, self._info.d_model):
             weight = weight.T
-        return weight
+        scale = self._written_scale(layer)
+        return weight if scale == 1 else weight * scale
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
-        """The unembedding, without the final norm."""
+        """The unembedding with the model's scale of its logits, without the final norm."""
         weight: Tensor = self.model.W_U
-        return weight
+        if self._projection is not None:
+            weight = self._projection.weight.T @ weight
+        return weight if self._logit_scale == 1 else weight * self._logit_scale
 
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """The norm before the unembedding."""
-        normed: Tensor = self.model.ln_final(resid)
+        """The norm before the unembedding; where the model has none, what goes in."""
+        norm = getattr(self.model, "ln_final", None)
+        normed: Tensor = resid if norm is None else norm(resid)
         return normed
 
     def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
-        """What the model's own output layer makes of it, and the soft cap."""
-        logits: Tensor = _inside(self.model.unembed)(normed)
-        cap = getattr(self.model.original_model.config, "final_logit_softcapping", None)
-        capped: Tensor = apply_softcap(logits, cap)
-        return capped
+        """What the model's own output layer makes of it, with the model's scale and soft cap of logits."""
+        projected = normed if self._projection is None else self._projection(normed)
+        logits: Tensor = self.model.adapter.apply_output_logits_transform(
+            _inside(self.model.unembed)(projected)
+        )
+        return logits
+
+    @property
+    def _projection(self) -> Any | None:
+        """The matrix between the residual stream and a narrower unembedding, if there is one (OPT-350m)."""
+        bridge = getattr(self.model, "project_out", None)
+        return None if bridge is None else _inside(bridge)
+
+    def _written_scale(self, layer: int) -> float:
+        """What a layer's outputs are multiplied by before they are added to the stream (Granite).
+
+        The library's own hooks on the product pass on neither gradients nor graphs.
+        """
+        return float(getattr(self.model.blocks[layer], "residual_contribution_scale", 1.0))
 
     def _attention(self, layer: int) -> Any:
         attention = getattr(self.model.blocks[layer], "attn", None)
@@ -229,16 +251,29 @@ class BridgeBackend:
             yield
 
 
-def _square(
-    mask: Tensor | None, states: Float[Tensor, "batch pos d_model"]
-) -> Float[Tensor, "_ _ pos pos"] | Bool[Tensor, "_ _ pos pos"]:
-    """The mask of a pass over whole prompts with its queries: without one, what is later is hidden."""
-    length = states.shape[1]
-    if mask is not None and mask.shape[-2] == length:
-        return mask
-    lowest = torch.finfo(states.dtype).min
-    causal = torch.full((1, 1, length, length), lowest, dtype=states.dtype, device=states.device).triu(1)
-    return causal if mask is None else torch.minimum(causal, mask)
+def _masked(
+    tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch seen"]
+) -> dict[str, Int[Tensor, "batch _"]]:
+    """The mask, and positions counted from each text's first real token."""
+    positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+    return {"attention_mask": attention_mask, "position_ids": positions}
+
+
+def _scaled(function: Hook, scale: float) -> Hook:
+    """The function of the activation times `scale`, as one of the activation."""
+
+    def scaled(activation: Tensor) -> Tensor | None:
+        edited = function(activation * scale)
+        return None if edited is None else edited / scale
+
+    return scaled
+
+
+def _slope_at_zero(function: Callable[[Tensor], Tensor]) -> float:
+    """The factor of a scale, with or without a soft cap after it."""
+    zero = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(function(zero), zero)
+    return float(slope)
 
 
 def _inside(bridge: Any) -> Any:

@@ -12,11 +12,13 @@ class SubjectConfig(BaseModel):
 
     name: str = "world"
     """A bundled name, a local Hugging Face folder, or a hub name."""
-    backend: BackendName = "hooked"
-    """`hooked` (HookedTransformer) or `bridge` (TransformerBridge)."""
+    backend: BackendName = "auto"
+    """`hooked` (HookedTransformer), `bridge` (TransformerBridge), or `auto`: hooked where it can."""
     device: str = "cpu"
     """Where it runs: cpu, cuda, cuda:1, mps."""
     dtype: Dtype = "float32"
     """Float type of its weights and activations."""
     processing: Processing = "none"
     """TransformerLens' weight processing: `fold` folds layer norms and centres writing weights."""
+    check: bool = True
+    """Refuse a model whose logits the library does not compute as `transformers` does; false goes on."""

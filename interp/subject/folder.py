@@ -20,8 +20,9 @@ class SubjectInfo:
     """What `config.json` says about a model: names and widths, no weights.
 
     `parallel` is true where attention and MLP read the same residual stream: there is no `resid_mid`.
-    `d_mlp` is None where the configuration does not say it. `end_ids` are the tokens that end what the model
-    writes, by `generation_config.json` and `config.json`; a tokenizer may add its own.
+    `d_mlp` is the width of a dense MLP, four times `d_model` where the configuration leaves it out. `end_ids`
+    are the tokens that end what the model writes, by `generation_config.json` and `config.json`; a tokenizer
+    may add its own.
     """
 
     name: str
@@ -29,7 +30,7 @@ class SubjectInfo:
     architecture: str
     n_layers: int
     d_model: int
-    d_mlp: int | None
+    d_mlp: int
     n_heads: int
     d_head: int
     d_vocab: int
@@ -70,12 +71,6 @@ class SubjectInfo:
                 f"use one of {possible}",
             )
         if site.kind == "mlp_post":
-            if self.d_mlp is None:
-                raise UserError(
-                    f"the MLP width of {self.name} ({self.architecture}) is unknown",
-                    f"site {site}",
-                    "use mlp_out, or a model whose config.json names intermediate_size",
-                )
             return self.d_mlp
         return self.d_head if site.kind == "head_out" else self.d_model
 
@@ -112,17 +107,13 @@ def subject_info(name: str | Path) -> SubjectInfo:
     config = read_config(folder)
     n_heads = int(_field(config, folder, "num_attention_heads"))
     d_model = int(_field(config, folder, "hidden_size"))
-    names = ("intermediate_size", "ffn_dim", "ffn_hidden_size")
-    d_mlp = next((value for name in names if isinstance(value := getattr(config, name, None), int)), None)
-    if d_mlp is None and hasattr(config, "n_inner"):  # the GPT-2 family, whose default is unwritten
-        d_mlp = config.n_inner or 4 * d_model
     return SubjectInfo(
         name=str(name) if str(name) in bundled() or not Path(name).is_dir() else folder.name,
         folder=folder,
-        architecture=(getattr(config, "architectures", None) or [config.model_type])[0],
+        architecture=architecture_name(config),
         n_layers=int(_field(config, folder, "num_hidden_layers")),
         d_model=d_model,
-        d_mlp=d_mlp,
+        d_mlp=mlp_width(config),
         n_heads=n_heads,
         d_head=int(getattr(config, "head_dim", None) or d_model // n_heads),
         d_vocab=int(_field(config, folder, "vocab_size")),
@@ -133,19 +124,49 @@ def subject_info(name: str | Path) -> SubjectInfo:
 
 
 def read_config(folder: Path) -> Any:
-    """The folder's configuration as `transformers` reads it; never runs code from the folder."""
+    """The language model's configuration as `transformers` reads it; never runs code from the folder.
+
+    Where a model also sees or hears, its language model is the part under `text_config`.
+
+    Raises:
+        UserError: it cannot be read, or the language model is none that `transformers` can run alone.
+    """
     from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     _read_json(folder / "config.json")
     try:
         with quiet():
-            return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+            config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds for one cause: it cannot read this file
         raise UserError(
             f"transformers cannot read config.json: {first_line(error)}",
             str(folder),
             "use an architecture that the installed transformers knows",
         ) from error
+    inner = getattr(config, "text_config", None)
+    if inner is None:
+        return config
+    if inner.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UserError(
+            f"the language model in {architecture_name(config)} ({inner.model_type}) cannot be run by itself",
+            str(folder),
+            "use a causal language model",
+        )
+    inner.architectures = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[inner.model_type]]
+    return inner
+
+
+def architecture_name(config: Any) -> str:
+    """The class of `transformers` that a configuration belongs to."""
+    return str((getattr(config, "architectures", None) or [config.model_type])[0])
+
+
+def mlp_width(config: Any) -> int:
+    """Neurons of a dense MLP; where no field says it, 4 * d_model, as in GPT-1, GPT-2, BLOOM and MPT."""
+    names = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
+    known = (value for name in names if isinstance(value := getattr(config, name, None), int))
+    return next(known, 4 * int(config.hidden_size))
 
 
 def _read_json(file: Path) -> Any:

@@ -8,35 +8,52 @@ import torch
 from interp.device import usable_device
 from interp.errors import UserError
 from interp.subject.backend import Backend
-from interp.subject.folder import read_config, subject_info
+from interp.subject.finite import not_finite
+from interp.subject.folder import SubjectInfo, read_config, subject_info
+from interp.subject.gap import Gap, Reference, measure
 from interp.subject.memory import keep_freed_memory
+from interp.subject.probe import probe
 from interp.subject.quiet import first_line, quiet
 from interp.subject.subject import Subject
 from interp.subject.text import Text
 
-BackendName = Literal["hooked", "bridge"]
+BackendName = Literal["auto", "hooked", "bridge"]
+_LANGUAGE_MODEL = {
+    r"^language_model\.lm_head": "lm_head",
+    r"^(model\.)?language_model\.(model\.)?": "model.",
+}
+"""Where the tensors of a model that also sees stand in the language model alone."""
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]
 Processing = Literal["none", "fold"]
 
 
 def load(
     name: str | Path,
-    backend: str = "hooked",
+    backend: str = "auto",
     device: str | None = None,
     dtype: str = "float32",
     processing: str = "none",
+    check: bool = True,
 ) -> Subject:
     """Loads a bundled model, a local Hugging Face folder or a hub name as a subject.
 
     `backend` is one of `BackendName`, `dtype` of `Dtype`, `processing` of `Processing`: checked here.
-    `device` defaults to CUDA where there is one, else the CPU. `processing` is the weight processing of
-    TransformerLens (`fold`: layer norms folded, writing weights centred), which changes activations and is
-    off by default. Weights are read from safetensors only and no code of the folder is run. On a CPU, the
-    process keeps freed memory from here on (`keep_freed_memory`).
+    `auto` is `hooked` where that builds the model, else `bridge`. `device` defaults to CUDA where there is
+    one, else the CPU. `processing` is the weight processing of TransformerLens (`fold`: layer norms folded,
+    writing weights centred), which changes activations and is off by default. Weights are read from
+    safetensors only and no code of the folder is run. On a CPU, the process keeps freed memory from here on
+    (`keep_freed_memory`).
+
+    The subject's logits on ten tokens are held against those of `transformers` itself, and its sites against
+    what the residual stream adds up to; `subject.gap` keeps the distance. With `check=False` a model that is
+    off is used all the same, and its sites are taken for what they are called.
 
     Raises:
-        UserError: the model, tokenizer or an option is not usable; says which and what would be.
+        UserError: the model, tokenizer or an option is not usable, or the library computes something else
+            than `transformers`; says which, and what would do.
     """
+    from interp.subject.architectures import chosen_backend
+
     _choice("backend", backend, get_args(BackendName))
     _choice("dtype", dtype, get_args(Dtype))
     _choice("processing", processing, get_args(Processing))
@@ -46,27 +63,46 @@ def load(
     precision: torch.dtype = getattr(torch, dtype)
     info = subject_info(name)
     text = Text(info.folder, info.d_vocab)
+    backend = chosen_backend(read_config(info.folder), backend)
+    weights = read_weights(info.folder, precision)
+    reference = Reference.of(weights, text.bos_id, text.special_ids)
     fold = processing == "fold"
     model: Backend
     if backend == "hooked":
-        from interp.subject.architectures import architecture_of
         from interp.subject.hooked import HookedBackend
 
-        architecture_of(info.architecture)
-        weights = read_weights(info.folder, precision)
         model = HookedBackend(weights, info.architecture, str(where), precision, fold)
     else:
         from interp.subject.bridge import BridgeBackend
 
-        weights = read_weights(info.folder, precision)
-        model = BridgeBackend(
-            weights, Text(info.folder, info.d_vocab).tokenizer, info, str(where), precision, fold
-        )
-    return Subject(model, text, info, where, precision, processing)
+        tokenizer = Text(info.folder, info.d_vocab).tokenizer
+        model = BridgeBackend(weights, tokenizer, info, str(where), precision, fold)
+    gap = measure(model, reference, info.n_layers, where, precision)
+    if check and not bool(reference.logits.isfinite().all()):
+        Subject(model, text, info, where, precision).logits(reference.tokens)  # says where that begins
+        raise not_finite("the logits of transformers' own model are", precision, info.name)
+    if check and not gap.holds:
+        raise _other_logits(gap, info, backend, dtype)
+    found = probe(model, info, reference.tokens.to(where), gap.tolerance) if check else None
+    return Subject(model, text, info, where, precision, processing, gap, found)
+
+
+def _other_logits(gap: Gap, info: SubjectInfo, backend: str, dtype: str) -> UserError:
+    from interp.subject.architectures import chosen_backend
+
+    builds = chosen_backend(read_config(info.folder), "auto") == "hooked"
+    others = {"hooked": "try backend: bridge, or ", "bridge": "try backend: hooked, or " if builds else ""}
+    return UserError(
+        f"backend {backend} does not compute {info.architecture} as transformers does: on a short text its "
+        f"logits are off by {gap.plain:.2g} of their spread, with padding by {gap.padded:.2g} "
+        f"({gap.tolerance:g} is allowed in {dtype})",
+        f"model {info.name}",
+        f"{others[backend]}go on with the wrong logits: check: false (check=False in Python)",
+    )
 
 
 def read_weights(folder: Path, dtype: torch.dtype) -> Any:
-    """The folder's model as `transformers` loads it, on the CPU, with eager attention.
+    """The folder's language model as `transformers` loads it, on the CPU, with eager attention.
 
     Raises:
         UserError: the weights are damaged, incomplete, or of other shapes than `config.json` says.
@@ -83,6 +119,7 @@ def read_weights(folder: Path, dtype: torch.dtype) -> Any:
                 attn_implementation="eager",
                 use_safetensors=True,
                 trust_remote_code=False,
+                key_mapping=_LANGUAGE_MODEL,
                 output_loading_info=True,
             )
     except (MemoryError, torch.OutOfMemoryError) as error:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from interp.subject.folder import find_folder, read_config
+from interp.subject.folder import find_folder, mlp_width, read_config
 
 _ROPE_LLAMA3 = {
     "rope_type": "llama3",
@@ -60,7 +60,7 @@ class SubjectShape:
     """The sizes that cost depends on.
 
     `n_parameters` counts the embedding and the unembedding apart, as they are held here; `n_block_parameters`
-    are those of one layer.
+    are those of one layer. `backend` is what `auto` means for this model.
     """
 
     name: str
@@ -71,6 +71,7 @@ class SubjectShape:
     d_mlp: int
     n_heads: int
     d_vocab: int
+    backend: str
 
 
 def subject_shape(name: str) -> SubjectShape:
@@ -81,10 +82,14 @@ def subject_shape(name: str) -> SubjectShape:
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    from interp.subject.architectures import chosen_backend
 
     if name in PUBLISHED:
         kind, values = PUBLISHED[name]
         config = AutoConfig.for_model(kind, **values)
+        config.architectures = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind]]
     else:
         config = read_config(find_folder(name))
     with torch.device("meta"):
@@ -94,17 +99,14 @@ def subject_shape(name: str) -> SubjectShape:
     embedding = int(config.vocab_size) * d_model
     in_layers = sum(size for key, size in counted.items() if ".0." in key)
     untied = 0 if any("lm_head" in key or "embed_out" in key for key in counted) else embedding
-    d_mlp = next(
-        (size for key in ("intermediate_size", "n_inner", "ffn_dim") if (size := getattr(config, key, None))),
-        4 * d_model,
-    )
     return SubjectShape(
         name=name,
         n_parameters=sum(counted.values()) + untied,
         n_block_parameters=in_layers,
         n_layers=n_layers,
         d_model=d_model,
-        d_mlp=int(d_mlp),
+        d_mlp=mlp_width(config),
         n_heads=int(config.num_attention_heads),
         d_vocab=int(config.vocab_size),
+        backend=chosen_backend(config, "auto"),
     )

@@ -17,8 +17,10 @@ from interp.subject.continuation import Continuation, continuation, single_token
 from interp.subject.finite import are_possible, first_not_finite, is_finite, not_finite
 from interp.subject.folder import SubjectInfo
 from interp.subject.forward import ForwardPass, Intervention, followed, whole
+from interp.subject.gap import Gap
 from interp.subject.generation import cached_step, continuations, whole_step
 from interp.subject.hooks import Hook, Watch
+from interp.subject.probe import Probe
 from interp.subject.reading import Reading, RunOutput
 from interp.subject.scoring import (
     Scores,
@@ -54,8 +56,13 @@ class Subject:
         device: torch.device,
         dtype: torch.dtype,
         processing: str = "none",
+        gap: Gap | None = None,
+        probe: Probe | None = None,
     ) -> None:
         self.processing = processing
+        self.gap = gap
+        self._faults = {} if probe is None else probe.faults
+        self._adds_up = probe is None or probe.adds_up
         self._backend = backend
         self._text = text
         self.info = info
@@ -88,9 +95,20 @@ class Subject:
         return getattr(self._backend, "model", None)
 
     def site_width(self, site: Site) -> int:
-        """Size of the last axis of the activation at a site; raises UserError if the site does not exist."""
+        """Size of the last axis of the activation at a site.
+
+        Raises:
+            UserError: the site does not exist, or was found not to be what it is called.
+        """
         width = self.info.site_width(site)
         self._backend.check(site)
+        if site in self._faults:
+            raise UserError(
+                f"{site} of {self.name} ({self.info.architecture}) is not what it is called in this library: "
+                f"{self._faults[site]}",
+                f"site {site}, backend {self.backend}",
+                "use another site",
+            )
         return width
 
     def to_tokens(self, text: str | Sequence[str], prepend_bos: bool = True) -> Int[Tensor, "batch pos"]:
@@ -382,7 +400,8 @@ class Subject:
         """The text that follows a prompt, or each of several, up to a token that ends it (`end_ids`).
 
         Greedy at temperature 0; else prompt `i` is sampled with `seed + i`. `use_cache=False` computes
-        everything anew for each token, to the same result.
+        everything anew for each token, to the same result; so does a model whose library is wrong with a
+        cache (`gap.cached`).
 
         Raises:
             UserError: prompt and new tokens do not fit the context, or tokens are of several prompts.
@@ -418,7 +437,8 @@ class Subject:
         if not bool(attention_mask[:, -1].all()):
             raise UserError("a prompt ends in padding", "attention_mask", "pad on the left, as to_batch does")
         tokens, mask = tokens.to(self.device), attention_mask.to(self.device)
-        make_step = cached_step if use_cache else whole_step
+        cached = use_cache and (self.gap is None or self.gap.cache_holds)
+        make_step = cached_step if cached else whole_step
         step = make_step(self._backend, self._passing, start)
         return continuations(step, tokens, mask, max_new_tokens, temperature, seed, self.end_ids)
 
@@ -496,15 +516,32 @@ class Subject:
         return self._backend.mlp_output_weight(layer)
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
-        """The unembedding matrix, without the final norm."""
+        """What the final norm puts out, times this, is the logits before their bias and any soft cap.
+
+        A scale that the model gives its logits (Granite, Cohere) is in it.
+
+        Raises:
+            UserError: as `final_norm`.
+        """
+        self._check_readout()
         return self._backend.unembedding()
 
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """The norm before the unembedding."""
+        """The norm before the unembedding; where the model has none, what goes in.
+
+        Raises:
+            UserError: norm and unembedding do not turn the last residual stream into the model's own logits.
+        """
+        self._check_readout()
         return self._backend.final_norm(resid)
 
     def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
-        """The logits of what the final norm puts out: its product with the unembedding, bias and soft cap."""
+        """The logits of what the final norm puts out: its product with the unembedding, bias and soft cap.
+
+        Raises:
+            UserError: as `final_norm`.
+        """
+        self._check_readout()
         return self._backend.unembed(normed)
 
     @contextmanager
@@ -539,6 +576,23 @@ class Subject:
                 checked = hooks.enter_context(self._watch.over(partial(check, layer=layer), place))
                 hooks.enter_context(self._backend.attached_to_pattern(layer, checked))
             yield
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the residual stream is the sum of what is written to it, as far as is known.
+
+        It is not where a norm stands on the stream itself (OPT-350m).
+        """
+        return self._adds_up
+
+    def _check_readout(self) -> None:
+        if self.gap is not None and not self.gap.lens_holds:
+            raise UserError(
+                f"what final norm and unembedding of {self.name} ({self.info.architecture}) give is not its "
+                f"logits: it is off by {self.gap.lens:.2g} of their spread",
+                f"backend {self.backend}",
+                "use the logits themselves, not a lens",
+            )
 
     @contextmanager
     def _hooked(self, site: Site, function: Hook) -> Iterator[None]:

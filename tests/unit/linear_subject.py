@@ -33,7 +33,7 @@ class LinearBackend(nn.Module):
             drawn = torch.randn(rows, columns, generator=generator) / rows**0.5
             return nn.Parameter(drawn, requires_grad=False)
 
-        d_mlp = subject.d_mlp or 0
+        d_mlp = subject.d_mlp
         layers = range(subject.n_layers)
         self.embed = weight(subject.d_vocab, subject.d_model)
         self.inner = nn.ParameterList([weight(subject.d_model, d_mlp) for _ in layers])

@@ -87,7 +87,7 @@ def test_in_a_linear_model_it_is_the_product_of_the_weights(linear: Subject) -> 
     inner, outer, unembed = linear._backend.inner, linear._backend.outer, linear.unembedding()
     read = unembed[:, target.token_ids[0]] - unembed[:, target.distractor_ids[0]]
     n = found.tokens.shape[1]
-    expected = torch.zeros(n, linear.d_mlp or 0)
+    expected = torch.zeros(n, linear.d_mlp)
     expected[-1] = outer[7] @ read
     torch.testing.assert_close(
         found.values["mlp.7"][0], found.activations["mlp.7"][0] * expected, atol=1e-5, rtol=1e-4

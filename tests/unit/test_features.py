@@ -116,7 +116,7 @@ def test_polarities_follow_the_sign(spaces: list[FeatureSpace]) -> None:
 
 def test_bad_directions_are_errors(subject: Subject) -> None:
     with pytest.raises(UserError, match="cannot stand"):
-        Directions(subject, "x", Site("mlp_post", 1), torch.randn(2, subject.d_mlp or 0))
+        Directions(subject, "x", Site("mlp_post", 1), torch.randn(2, subject.d_mlp))
     with pytest.raises(UserError, match="do not fit"):
         Directions(subject, "x", Site("resid_post", 1), torch.randn(2, 7))
     with pytest.raises(UserError, match="layer 9"):

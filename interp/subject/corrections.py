@@ -1,0 +1,67 @@
+"""What TransformerLens' bridge computes differently from `transformers`, put right on a loaded one."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+
+def corrected(model: TransformerBridge, dtype: torch.dtype) -> None:
+    """Corrects a bridge in place: rotation and float type of queries and keys, and what masks hide."""
+    rotary = getattr(model, "rotary_emb", None)
+    if rotary is not None and type(rotary.original_component).__name__.startswith("Cohere"):
+        _rotate_neighbours(model, rotary.original_component)
+    for attention in (block.attn for block in model.blocks if getattr(block, "attn", None) is not None):
+        for name in ("hook_rot_q", "hook_rot_k"):  # OLMo 2's tables are wider than the model's float type
+            if (point := getattr(attention, name, None)) is not None:
+                point.register_forward_hook(lambda module, inputs, output: output.to(dtype))
+        if model.cfg.architecture == "OpenAIGPTLMHeadModel":  # masks with one row, which hides padding alone
+            attention.register_forward_pre_hook(_hide_what_is_later, with_kwargs=True)
+        if dtype == torch.float64:
+            attention.register_forward_pre_hook(_mask_in_single_precision, with_kwargs=True)
+
+
+def square(
+    mask: Tensor | None, states: Float[Tensor, "batch pos d_model"]
+) -> Float[Tensor, "_ _ pos pos"] | Bool[Tensor, "_ _ pos pos"]:
+    """The mask of a pass over whole prompts with its queries: without one, what is later is hidden."""
+    length = states.shape[1]
+    if mask is not None and mask.shape[-2] == length:
+        return mask
+    lowest = torch.finfo(states.dtype).min
+    causal = torch.full((1, 1, length, length), lowest, dtype=states.dtype, device=states.device).triu(1)
+    return causal if mask is None else torch.minimum(causal, mask)
+
+
+def _hide_what_is_later(module: Any, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, Any] | None:
+    mask = given.get("attention_mask")
+    if mask is None:
+        return None
+    return args, given | {"attention_mask": square(mask, args[0])}
+
+
+def _mask_in_single_precision(
+    module: Any, args: tuple[Any, ...], given: dict[str, Any]
+) -> tuple[Any, Any] | None:
+    """The softmax is in single precision, where what double precision adds at padding would be infinite."""
+    mask = given.get("attention_mask")
+    if mask is None or not mask.is_floating_point():
+        return None
+    return args, given | {"attention_mask": mask.clamp(min=torch.finfo(torch.float32).min)}
+
+
+def _rotate_neighbours(model: TransformerBridge, rotary: Any) -> None:
+    """Has neighbouring elements rotated together, as Cohere does, where the bridge rotates halves.
+
+    `transformers` gives each frequency twice in a row; the library wants one half after the other.
+    """
+    for block in model.blocks:
+        block.attn.config.rotary_adjacent_pairs = True
+
+    def halves(module: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        cos, sin = (torch.cat([table[..., ::2]] * 2, -1) for table in output)
+        return cos, sin
+
+    rotary.register_forward_hook(halves)
