@@ -18,12 +18,12 @@ from interp.errors import UserError
 from interp.intervals import share_interval
 from interp.lens.answers import Answers
 from interp.lens.linear_relation import LinearRelation, fit_relation
-from interp.lens.logit_lens import LogitLens
 from interp.lens.patch import Patch
 from interp.lens.prompt import Prompt, prompt_at
 from interp.lens.relations import Relation, open_relations
 from interp.lens.stream import EMBEDDING, Vectors, read_stream, stream_site
 from interp.subject import Subject, load
+from interp.subject.losses import likeliest_tokens
 from interp.track.run import Run
 from interp.track.step import Step
 
@@ -65,7 +65,6 @@ class LinearRelations:
         self.relations = [
             self._drawn(relation) for relation in open_relations(config.relations, self.subject)
         ]
-        self.lens = LogitLens(self.subject)
         self.prompts = [self._prompts(relation) for relation in self.relations]
 
     def run(self) -> None:
@@ -189,7 +188,8 @@ class LinearRelations:
     def _named(self, predicted: Float[Tensor, "item d_model"], samples: Samples) -> Bool[np.ndarray, " item"]:
         """Whether the likeliest word of what is predicted begins the object."""
         with torch.no_grad():
-            top = self.lens.logits(predicted, stream_site(self.last)).argmax(-1).tolist()
+            normed = self.subject.final_norm(predicted.to(self.subject.device, self.subject.dtype))
+            top = likeliest_tokens(self.subject, normed).tolist()
         found = [token in first for token, first in zip(top, samples.answers.first, strict=True)]
         return np.array(found, dtype=bool)
 

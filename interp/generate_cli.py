@@ -60,7 +60,7 @@ def generate(
             typer.echo(written())
             return
         with subject.intervene(*_edits(subject, vector, where, check_model)):
-            if not math.isfinite(float(subject.run(asked).logits[0, -1].float().sum())):
+            if not math.isfinite(float(subject.run(asked, logits="last").logits.float().sum())):
                 raise UserError(
                     "the logits overflow", f"--vector {' '.join(vector)}", "use a smaller strength"
                 )

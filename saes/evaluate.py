@@ -22,8 +22,6 @@ from saes.stream import activation_width
 Ablation = Literal["zero", "mean"]
 Replace = Callable[[Float[Tensor, "token d_in"]], Float[Tensor, "token d_out"]]
 
-_MOST_LOGITS = 2**26
-
 
 @dataclass(frozen=True)
 class SaeEvaluation:
@@ -209,8 +207,6 @@ def held_out(
 ) -> list[Batch]:
     """The first documents of a split, until `max_tokens` tokens are reached, laid out as batches.
 
-    A batch is smaller where the vocabulary is large, so that its logits fit into memory.
-
     Raises:
         UserError: no token of the split counts.
     """
@@ -225,8 +221,7 @@ def held_out(
             break
     if seen == 0:
         raise UserError(f"no document falls into the split {split!r}", corpus.name, "give more documents")
-    size = min(tokens_per_batch, max(context_size, _MOST_LOGITS // subject.d_vocab))
-    laid = list(batches(corpus, chosen, subject.bos_id, subject.special_ids, context_size, size))
+    laid = list(batches(corpus, chosen, subject.bos_id, subject.special_ids, context_size, tokens_per_batch))
     if not any(batch.n_counted for batch in laid):
         raise UserError(
             f"no token of the split {split!r} counts",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.corpus.batches import Batch
-from interp.subject.losses import token_kl, token_losses
+from interp.subject.losses import compared_losses
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 
@@ -93,15 +93,20 @@ def document_losses(
     for batch in documents.laid:
         tokens, counts, mask = (torch.from_numpy(part) for part in (batch.tokens, batch.counts, batch.mask))
         with torch.inference_mode():
-            clean = subject.logits(tokens, mask)
-            clean_losses.append(_numpy(token_losses(clean, tokens)) * batch.counts[:, 1:])
+            clean = subject.normed(tokens, mask)
             advance(1)
-            for name, splice in splices.items():
+            changed = []
+            for splice in splices.values():
                 with subject.edited(splice.hooks(counts)):
-                    changed = subject.logits(tokens, mask)
-                losses[name].append(_numpy(token_losses(changed, tokens)) * batch.counts[:, 1:])
-                divergences[name].append(_numpy(token_kl(clean, changed)) * batch.counts)
+                    changed.append(subject.normed(tokens, mask))
                 advance(1)
+            following = tokens.roll(-1, 1)
+            cross_entropy, kl = compared_losses(subject, clean, changed, following)
+        by_pass = _numpy(cross_entropy)[..., :-1] * batch.counts[:, 1:]
+        clean_losses.append(by_pass[0])
+        for name, own, own_kl in zip(splices, by_pass[1:], _numpy(kl) * batch.counts, strict=True):
+            losses[name].append(own)
+            divergences[name].append(own_kl)
     return documents.summed(clean_losses), {
         name: DocumentLosses(documents.summed(losses[name]), documents.summed(divergences[name]))
         for name in splices

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.attribution.target import Kind, Target
 from interp.corpus.questions import Question
+from interp.subject.read_at import normed_at_end
 from interp.subject.subject import Subject
+from interp.subject.unembedding import in_blocks
 
 
 def laid(
@@ -31,11 +33,18 @@ def target_of(subject: Subject, questions: Sequence[Question], kind: Kind | None
     foils = [question.foils for question in questions] if kind == "logit_difference" else []
     if all(len(ids) == 1 for ids in (*classes, *foils)):
         return Target(kind, tuple(i for (i,) in classes), tuple(i for (i,) in foils))
-    tokens, mask = laid(subject, questions)
-    last = torch.full((len(tokens),), tokens.shape[1] - 1)
-    logits = subject.logits_at(tokens, last, mask).cpu()
-    return Target(kind, _likeliest(logits, classes), _likeliest(logits, foils))
+    normed = normed_at_end(subject, [question.prompt for question in questions])
+
+    def measure(rows: Tensor, *classes: Sequence[tuple[int, ...]]) -> tuple[Tensor, ...]:
+        logits = subject.unembed(rows)
+        return tuple(_likeliest(logits, each) for each in classes)
+
+    asked = [classes, foils] if foils else [classes]
+    chosen = [tuple(found.tolist()) for found in in_blocks(measure, subject.d_vocab, normed, *asked)]
+    return Target(kind, chosen[0], chosen[1] if foils else ())
 
 
-def _likeliest(logits: Tensor, classes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    return tuple(ids[int(row[list(ids)].argmax())] for row, ids in zip(logits, classes, strict=False))
+def _likeliest(
+    logits: Float[Tensor, "question d_vocab"], classes: Sequence[tuple[int, ...]]
+) -> Int[Tensor, " question"]:
+    return torch.tensor([ids[int(row[list(ids)].argmax())] for row, ids in zip(logits, classes, strict=True)])

@@ -1,6 +1,6 @@
 """What a subject answers to questions, under whatever interventions are active."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from interp.corpus.questions import Question
 from interp.errors import UserError
+from interp.subject.read_at import normed_at_end
 from interp.subject.subject import Subject
+from interp.subject.unembedding import in_blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,44 +52,30 @@ class Outcome:
 
 def ask(subject: Subject, questions: Sequence[Question], prompts_per_batch: int = 128) -> Outcome:
     """The answers to all questions, in their order; prompts of like length share a batch."""
-    answer, foil = np.full(len(questions), np.nan), np.full(len(questions), np.nan)
-    top = np.zeros(len(questions), dtype=np.int64)
     prompts = [question.prompt for question in questions]
-    for places, logits in last_logits(subject, prompts, prompts_per_batch):
-        asked = [questions[place] for place in places]
+
+    def measure(normed: Tensor, *classes: Sequence[tuple[int, ...]]) -> tuple[Tensor, ...]:
+        logits = subject.unembed(normed).cpu()
         probability = logits.double().softmax(-1)
-        top[places] = logits.argmax(-1).numpy()
-        answer[places] = _mass(probability, [question.answers for question in asked])
-        foil[places] = _mass(probability, [question.foils for question in asked])
+        return logits.argmax(-1), *(class_mass(probability, each) for each in classes)
+
+    normed = normed_at_end(subject, prompts, prompts_per_batch)
+    answers, foils = [question.answers for question in questions], [question.foils for question in questions]
+    measured = in_blocks(measure, subject.d_vocab, normed, answers, foils)
+    top, answer, foil = (each.cpu().numpy() for each in measured)
     right = np.array([t in question.answers for t, question in zip(top, questions, strict=True)], dtype=bool)
     return Outcome(answer, foil, top, right)
 
 
-@torch.no_grad()
-def last_logits(
-    subject: Subject, prompts: Sequence[Sequence[int]], prompts_per_batch: int = 128
-) -> Iterator[tuple[list[int], Float[Tensor, "prompt d_vocab"]]]:
-    """The logits after the last token of every prompt, with the places of these prompts, batch by batch.
-
-    Prompts (token ids, no beginning-of-sequence token) of like length share a batch.
-    """
-    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
-    for start in range(0, len(order), prompts_per_batch):
-        places = order[start : start + prompts_per_batch]
-        tokens, mask = subject.pad([prompts[place] for place in places])
-        last = torch.full((len(tokens),), tokens.shape[1] - 1)
-        yield places, subject.logits_at(tokens, last, mask).cpu()
-
-
-def _mass(
+def class_mass(
     probability: Float[Tensor, "question d_vocab"], classes: Sequence[tuple[int, ...]]
-) -> Float[np.ndarray, " question"]:
+) -> Float[Tensor, " question"]:
     """The probability of each question's tokens together; NaN where it has none."""
     chosen = torch.zeros_like(probability, dtype=torch.bool)
     for row, ids in enumerate(classes):
         chosen[row, list(ids)] = True
     mass = (probability * chosen).sum(-1)
-    return torch.where(chosen.any(-1), mass, torch.nan).numpy()
+    return torch.where(chosen.any(-1), mass, torch.nan)
 
 
 def halves(questions: Sequence[Question], seed: int) -> tuple[list[Question], list[Question]]:

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.causal.outcome import last_logits
 from interp.corpus.beginnings import beginnings
 from interp.corpus.document import Corpus, Split
 from interp.subject.forward import Intervention
+from interp.subject.losses import compared_losses, likeliest_tokens
+from interp.subject.read_at import normed_at_end
 from interp.subject.subject import Subject
 
 
@@ -21,12 +22,12 @@ class Neutral:
     """Texts with what the unchanged subject predicts after each.
 
     `prompts` are token ids without a beginning-of-sequence token, `following` the token that comes next in
-    the text, `log_probs` the subject's own log-probabilities.
+    the text, `normed` what the subject itself unembeds.
     """
 
     prompts: tuple[Sequence[int], ...]
     following: Int[Tensor, " text"]
-    log_probs: Float[Tensor, "text d_vocab"]
+    normed: Float[Tensor, "text d_model"]
 
 
 def neutral_beginnings(
@@ -45,9 +46,9 @@ def neutral_prompts(
     subject: Subject, prompts: Sequence[Sequence[int]], following: Sequence[int] | None = None
 ) -> Neutral:
     """Prompts of your own; without `following`, the subject's own likeliest tokens take its place."""
-    log_probs = _log_probs(subject, prompts)
-    after = log_probs.argmax(-1) if following is None else torch.tensor(following)
-    return Neutral(tuple(prompts), after, log_probs)
+    normed = normed_at_end(subject, prompts)
+    after = likeliest_tokens(subject, normed) if following is None else torch.tensor(following)
+    return Neutral(tuple(prompts), after, normed)
 
 
 def side_effects(
@@ -58,24 +59,17 @@ def side_effects(
     `kl` is KL(unchanged || changed) of the next token, `extra` the rise of the cross-entropy.
     """
     with subject.intervene(*edits):
-        changed = _log_probs(subject, neutral.prompts)
-    kl, extra = prediction_costs(neutral.log_probs, changed, neutral.following)
+        changed = normed_at_end(subject, neutral.prompts)
+    kl, extra = prediction_costs(subject, neutral.normed, changed, neutral.following)
     return pd.DataFrame({**names, "text": np.arange(len(kl)), "kl": kl.numpy(), "extra": extra.numpy()})
 
 
 def prediction_costs(
-    clean: Float[Tensor, "*batch d_vocab"],
-    changed: Float[Tensor, "*batch d_vocab"],
+    subject: Subject,
+    clean: Float[Tensor, "*batch d_model"],
+    changed: Float[Tensor, "*batch d_model"],
     following: Int[Tensor, "*batch"],
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """KL(clean || changed), and the rise of the cross-entropy of what follows, from log-probabilities."""
-    kl: Tensor = (clean.exp() * (clean - changed)).sum(-1)
-    extra: Tensor = (clean - changed).gather(-1, following[..., None])[..., 0]
-    return kl, extra
-
-
-def _log_probs(subject: Subject, prompts: Sequence[Sequence[int]]) -> Float[Tensor, "text d_vocab"]:
-    found = torch.empty(len(prompts), subject.d_vocab)
-    for places, logits in last_logits(subject, prompts):
-        found[places] = logits.float().log_softmax(-1)
-    return found
+    """KL(clean || changed) and the rise of the cross-entropy of what follows, from what is unembedded."""
+    losses, divergences = compared_losses(subject, clean, [changed], following)
+    return divergences[0].cpu(), (losses[1] - losses[0]).cpu()

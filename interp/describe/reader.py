@@ -12,6 +12,7 @@ from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.subject.site import Site
 from interp.subject.subject import Subject
+from interp.subject.unembedding import in_blocks
 
 
 class FeatureReader:
@@ -92,9 +93,10 @@ class SubjectProposals:
         order = sorted(range(len(distinct)), key=lambda row: len(distinct[row]))
         for batch in _batches(order, distinct, np.zeros(len(distinct)), self._tokens_per_batch):
             tokens, last = padded(self._subject, [distinct[row] for row in batch])
-            logits = self._subject.logits(tokens, torch.ones_like(tokens)).clone()
-            logits[..., self._special] = -torch.inf
-            expected = logits.topk(min(self._expected, logits.shape[-1]), dim=-1).indices.cpu().numpy()
+            with torch.no_grad():
+                normed = self._subject.normed(tokens, torch.ones_like(tokens))
+            (best,) = in_blocks(self._likeliest, self._subject.d_vocab, normed.flatten(0, 1))
+            expected = best.view(*tokens.shape, -1).cpu().numpy()
             for i, row in enumerate(batch):
                 length = len(distinct[row])
                 end = int(last[i])
@@ -102,6 +104,14 @@ class SubjectProposals:
                 before = expected[i, end - kept : end] if end >= kept else expected[i, : end + 1]
                 tables[row] = self._interleaved(distinct[row], before)
         return [tables[row] for row in row_of]
+
+    def _likeliest(self, normed: Tensor) -> tuple[Tensor]:
+        logits = self._subject.unembed(normed)
+        return (self._top(logits, self._expected),)
+
+    def _top(self, values: Tensor, count: int) -> Tensor:
+        values[:, self._special] = -torch.inf
+        return values.topk(min(count, values.shape[-1]), dim=-1).indices
 
     def _interleaved(self, row: np.ndarray, expected: np.ndarray) -> np.ndarray:
         near = self._nearest_to(row)
@@ -114,14 +124,18 @@ class SubjectProposals:
     def _nearest_to(self, row: np.ndarray) -> Int[np.ndarray, "token near"]:
         if self._directions is None:
             columns = self._subject.unembedding().float()
-            self._directions = torch.nn.functional.normalize(
-                columns - columns.mean(dim=1, keepdim=True), dim=0
-            )
-        ids = torch.from_numpy(row.astype(np.int64)).to(self._directions.device)
-        cosine = self._directions[:, ids].T @ self._directions
-        cosine[torch.arange(len(ids)), ids] = -torch.inf
-        cosine[:, self._special] = -torch.inf
-        return cosine.topk(min(self._nearest, cosine.shape[1]), dim=-1).indices.cpu().numpy()
+            directions = columns - columns.mean(dim=1, keepdim=True)
+            self._directions = directions.div_(directions.norm(dim=0, keepdim=True).clamp(min=1e-12))
+        directions = self._directions
+
+        def measure(ids: Tensor) -> tuple[Tensor]:
+            cosine = directions[:, ids].T @ directions
+            cosine[torch.arange(len(ids)), ids] = -torch.inf
+            return (self._top(cosine, self._nearest),)
+
+        ids = torch.from_numpy(row.astype(np.int64)).to(directions.device)
+        (nearest,) = in_blocks(measure, self._subject.d_vocab, ids)
+        return nearest.cpu().numpy()
 
 
 def padded(

@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from interp.describe.explainers.local import LocalExplainer
-from interp.describe.local_model import LocalModel, beginning
+from interp.describe.local_model import LocalModel, beginning, only_tokens
 from interp.describe.simulators.alignment import project
 from interp.describe.simulators.expected_value import prefix_of
 from interp.distil.examples import CLASSES, ExplainerExample, SimulatorExample
@@ -112,7 +112,8 @@ def train_simulator(
             self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **kwargs: Any
         ) -> Any:
             labels = inputs.pop("labels")
-            logits = model(**inputs).logits[..., :CLASSES]
+            with only_tokens(student.model, range(CLASSES)):
+                logits = model(**inputs).logits
             loss = torch.nn.functional.cross_entropy(
                 logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED
             )

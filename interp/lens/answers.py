@@ -8,7 +8,8 @@ from jaxtyping import Bool
 
 from interp.errors import UserError
 from interp.lens.prompt import Prompt
-from interp.lens.runs import Change, continuations, next_logits
+from interp.lens.runs import Change, continuations, next_normed
+from interp.subject.losses import likeliest_tokens
 from interp.subject.subject import Subject
 
 
@@ -50,11 +51,8 @@ class Answers:
         """Whether the subject answers each prompt rightly, under a change."""
         if self.new_tokens:
             return self.contained(continuations(subject, prompts, self.new_tokens, change))
-        found = np.zeros(len(prompts), dtype=bool)
-        for places, logits in next_logits(subject, prompts, change):
-            top = logits.argmax(-1).tolist()
-            found[places] = [token in self.first[place] for token, place in zip(top, places, strict=True)]
-        return found
+        top = likeliest_tokens(subject, next_normed(subject, prompts, change)).tolist()
+        return np.array([token in first for token, first in zip(top, self.first, strict=False)], dtype=bool)
 
     def contained(self, written: Sequence[str]) -> Bool[np.ndarray, " item"]:
         """Whether each written text holds one of its item's answers."""

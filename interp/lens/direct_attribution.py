@@ -107,14 +107,14 @@ def direct_attribution(
     read = read_at(subject, [prompt.tokens for prompt in prompts], sites, positions)
     at = {site: found[:, 0].to(subject.device) for site, found in read.items()}
 
-    norm, unembedding = FrozenNorm.of(subject), subject.unembedding().float()
+    norm, unembedding = FrozenNorm.of(subject), subject.unembedding()
     constant = subject.unembed(
         torch.zeros(1, 1, subject.d_model, device=subject.device, dtype=subject.dtype)
     )[0, 0]
-    column, offset = unembedding[:, list(targets)].T, constant[list(targets)].float()
+    column, offset = unembedding[:, list(targets)].T.float(), constant[list(targets)].float()
     if distractors is not None:
         column, offset = (
-            column - unembedding[:, list(distractors)].T,
+            column - unembedding[:, list(distractors)].T.float(),
             offset - constant[list(distractors)].float(),
         )
     normed = subject.final_norm(at[last].to(subject.dtype)[None])[0].float()

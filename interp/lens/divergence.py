@@ -1,11 +1,12 @@
 """How far a lens is from what the model says in the end, on held-out text."""
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, product
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from interp.corpus.batches import batches
 from interp.corpus.document import Corpus, Split, split_of
@@ -13,6 +14,7 @@ from interp.errors import UserError
 from interp.lens.distribution import LogProbabilities
 from interp.lens.logit_lens import Lens
 from interp.lens.stream import stream
+from interp.subject.unembedding import in_blocks
 
 
 @torch.no_grad()
@@ -36,6 +38,15 @@ def divergence(
     if not chosen:
         raise UserError(f"the {split} split has no text", corpus.name, "give more documents")
     sites, frames = stream(subject), []
+    last = sites[subject.n_layers - 1]
+
+    def measure(*rows: Tensor) -> tuple[Tensor, ...]:
+        at = dict(zip(sites.values(), rows, strict=True))
+        output = LogProbabilities.of(lenses[0].logits(at[last], last))
+        return tuple(
+            output.kl(LogProbabilities.of(lens.logits(at[site], site))) for lens, site in product(lenses, at)
+        )
+
     context = min(subject.n_ctx, 128)
     for batch in batches(corpus, chosen, subject.bos_id, subject.special_ids, context, tokens_per_batch):
         counts = torch.from_numpy(batch.counts)
@@ -43,12 +54,9 @@ def divergence(
             torch.from_numpy(batch.tokens), list(sites.values()), torch.from_numpy(batch.mask)
         )
         of_document = np.repeat(batch.document[:, None], counts.shape[1], 1)[batch.counts]
-        last = sites[subject.n_layers - 1]
-        kept = {site: activation[counts.to(activation.device)] for site, activation in read.items()}
-        output = LogProbabilities.of(lenses[0].logits(kept[last], last))
-        for lens in lenses:
-            for layer, site in sites.items():
-                kl = output.kl(LogProbabilities.of(lens.logits(kept[site], site)))
-                row = {"lens": lens.name, "layer": layer, "document": of_document}
-                frames.append(pd.DataFrame({**row, "kl": kl.cpu().double().numpy()}))
+        kept = [activation[counts.to(activation.device)] for activation in read.values()]
+        measured = in_blocks(measure, subject.d_vocab, *kept)
+        for (lens, layer), kl in zip(product(lenses, sites), measured, strict=True):
+            row = {"lens": lens.name, "layer": layer, "document": of_document}
+            frames.append(pd.DataFrame({**row, "kl": kl.cpu().double().numpy()}))
     return pd.concat(frames).groupby(["lens", "layer", "document"], sort=False)["kl"].mean().reset_index()

@@ -98,9 +98,8 @@ def _jacobian_of_rows(subject: Subject, rows: RowsInPlace, layer: int) -> tuple[
         return activation
 
     edits = {stream_site(layer): open_graph, stream_site(subject.n_layers - 1): keep}
-    last = torch.full((len(rows.places),), rows.tokens.shape[1] - 1)
     with torch.enable_grad(), subject.edited(edits):
-        subject.logits_at(rows.tokens, last, rows.mask)
+        subject.normed(rows.tokens, rows.mask)
     (leaf,), (end,) = leaves, ends
     basis = torch.eye(subject.d_model, device=subject.device, dtype=end.dtype)
     parts = []

@@ -6,8 +6,9 @@ log p, in nats, of the model's token under the method (Ghandeharioun et al. 2024
 4.1).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import torch
@@ -20,9 +21,12 @@ from interp.lens.affine import Affine
 from interp.lens.logit_lens import Lens
 from interp.lens.patch import Patch
 from interp.lens.prompt import Prompt
-from interp.lens.runs import next_logits
+from interp.lens.runs import next_normed
 from interp.lens.stream import EMBEDDING, Vectors, read_stream, stream_site
+from interp.subject.losses import likeliest_tokens
+from interp.subject.site import Site
 from interp.subject.subject import Subject
+from interp.subject.unembedding import in_blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +48,7 @@ def read_beginnings(
     """
     cut = beginnings(corpus, split, count, longest=longest, seed=seed)
     prompts = [Prompt(one.tokens) for one in cut]
-    predicted = torch.zeros(count, dtype=torch.long)
-    for places, logits in next_logits(subject, prompts):
-        predicted[places] = logits.argmax(-1).cpu()
+    predicted = likeliest_tokens(subject, next_normed(subject, prompts))
     return Beginnings(tuple(prompts), predicted, read_stream(subject, prompts))
 
 
@@ -55,7 +57,7 @@ def by_lens(lens: Lens, read: Beginnings) -> pd.DataFrame:
     with torch.no_grad():
         return pd.concat(
             [
-                _scored(lens.logits(vectors, stream_site(layer)), read, layer)
+                _by_lens(lens, vectors, stream_site(layer), read, layer)
                 for layer, vectors in read.vectors.items()
             ],
             ignore_index=True,
@@ -81,10 +83,8 @@ def by_patchscope(
         layer = source if layers is None else layers[source]
         put_in = maps[source](own) if maps and source in maps else own
         patch = Patch(stream_site(layer), put_in, rescaled=False)
-        logits = torch.zeros(len(put_in), subject.d_vocab)
-        for places, found in next_logits(subject, [target] * len(put_in), patch):
-            logits[places] = found.float().cpu()
-        frames.append(_scored(logits, read, source))
+        normed = next_normed(subject, [target] * len(put_in), patch)
+        frames.append(_scored(subject, subject.unembed, normed, read, source))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -94,7 +94,7 @@ def by_maps(lens: Lens, maps: Mapping[int, Affine], read: Beginnings) -> pd.Data
     with torch.no_grad():
         return pd.concat(
             [
-                _scored(lens.logits(maps[layer](own), last), read, layer)
+                _by_lens(lens, maps[layer](own), last, read, layer)
                 for layer, own in read.vectors.items()
                 if layer in maps
             ],
@@ -102,15 +102,30 @@ def by_maps(lens: Lens, maps: Mapping[int, Affine], read: Beginnings) -> pd.Data
         )
 
 
-def _scored(logits: Float[Tensor, "item d_vocab"], read: Beginnings, layer: int) -> pd.DataFrame:
-    logits = logits.float().cpu()
-    surprisal = torch.nn.functional.cross_entropy(logits, read.predicted, reduction="none")
+def _by_lens(lens: Lens, vectors: Tensor, site: Site, read: Beginnings, layer: int) -> pd.DataFrame:
+    return _scored(lens.subject, partial(lens.logits, site=site), vectors, read, layer)
+
+
+def _scored(
+    subject: Subject,
+    logits_of: Callable[[Tensor], Tensor],
+    vectors: Float[Tensor, "item d_model"],
+    read: Beginnings,
+    layer: int,
+) -> pd.DataFrame:
+    def measure(rows: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
+        logits = logits_of(rows).float()
+        surprisal = torch.nn.functional.cross_entropy(logits, predicted, reduction="none")
+        return logits.argmax(-1) == predicted, surprisal
+
+    predicted = read.predicted.to(subject.device)
+    right, surprisal = in_blocks(measure, subject.d_vocab, vectors, predicted)
     return pd.DataFrame(
         {
             "layer": layer,
-            "item": range(len(logits)),
-            "right": (logits.argmax(-1) == read.predicted).numpy(),
-            "surprisal": surprisal.double().numpy(),
+            "item": range(len(right)),
+            "right": right.cpu().numpy(),
+            "surprisal": surprisal.cpu().double().numpy(),
         }
     )
 

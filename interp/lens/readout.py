@@ -10,6 +10,8 @@ from interp.intervals import mean_interval, share_interval
 from interp.lens.distribution import LogProbabilities
 from interp.lens.logit_lens import Lens
 from interp.lens.stream import Vectors, stream_site
+from interp.subject.site import Site
+from interp.subject.unembedding import in_blocks
 
 Tokens = Sequence[frozenset[int]]
 
@@ -23,18 +25,22 @@ def readout(lens: Lens, vectors: Vectors, words: Mapping[str, Tokens]) -> pd.Dat
     """
     frames = []
     for layer, activations in vectors.items():
-        seen = LogProbabilities.of(lens.logits(activations, stream_site(layer)))
-        for name, tokens in words.items():
-            mask = _mask(tokens, seen.logits)
-            best = seen.logits.masked_fill(~mask, -torch.inf).amax(-1, keepdim=True)
+        site = stream_site(layer)
+
+        def measure(rows: Tensor, *tokens: Tokens, site: Site = site) -> tuple[Tensor, ...]:
+            seen = LogProbabilities.of(lens.logits(rows, site))
+            return tuple(part for each in tokens for part in _read(seen, each))
+
+        found = in_blocks(measure, lens.subject.d_vocab, activations, *words.values())
+        for name, probability, rank in zip(words, found[::2], found[1::2], strict=True):
             frames.append(
                 pd.DataFrame(
                     {
                         "layer": layer,
                         "word": name,
-                        "item": range(len(tokens)),
-                        "probability": (seen.probability * mask).sum(-1).cpu().double().numpy(),
-                        "rank": (seen.logits > best).sum(-1).cpu().numpy(),
+                        "item": range(len(rank)),
+                        "probability": probability.cpu().double().numpy(),
+                        "rank": rank.cpu().numpy(),
                     }
                 )
             )
@@ -52,8 +58,10 @@ def summary(frame: pd.DataFrame, keys: Sequence[str], seed: int) -> pd.DataFrame
     return pd.DataFrame(rows, columns=[*keys, "layer", "word", *ends, "median_rank", "items"])
 
 
-def _mask(tokens: Tokens, logits: Tensor) -> Tensor:
-    mask = torch.zeros_like(logits, dtype=torch.bool)
+def _read(seen: LogProbabilities, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """The probability of each item's tokens together, and the best of their ranks."""
+    mask = torch.zeros_like(seen.logits, dtype=torch.bool)
     for item, ids in enumerate(tokens):
         mask[item, list(ids)] = True
-    return mask
+    best = seen.logits.masked_fill(~mask, -torch.inf).amax(-1, keepdim=True)
+    return (seen.probability * mask).sum(-1), (seen.logits > best).sum(-1)

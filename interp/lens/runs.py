@@ -52,18 +52,22 @@ def in_batches(
 
 
 @torch.no_grad()
-def next_logits(
+def next_normed(
     subject: Subject,
     prompts: Sequence[Prompt],
     change: Change | None = None,
     rows_per_batch: int = ROWS_PER_BATCH,
-) -> Iterator[tuple[list[int], Float[Tensor, "row d_vocab"]]]:
-    """The logits behind each prompt, batch by batch with the prompts' places, under a change."""
+) -> Float[Tensor, "prompt d_model"]:
+    """What is unembedded behind each prompt, under a change."""
+    if not prompts:
+        return torch.empty(0, subject.d_model, device=subject.device, dtype=subject.dtype)
+    places, parts = [], []
     for rows in in_batches(subject, prompts, rows_per_batch):
-        last = torch.full((len(rows.places),), rows.tokens.shape[1] - 1)
         with changed(subject, change, rows):
-            logits = subject.logits_at(rows.tokens, last, rows.mask)
-        yield rows.places, logits
+            normed = subject.normed(rows.tokens, rows.mask)
+        places += rows.places
+        parts.append(normed[:, -1])
+    return torch.cat(parts)[torch.tensor(places).argsort().to(subject.device)]
 
 
 def continuations(

@@ -1,6 +1,7 @@
 """The tuned lens (Belrose et al. 2023, arXiv 2303.08112): a logit lens behind an affine map at each layer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -13,9 +14,10 @@ from interp.corpus.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.lens.distribution import LogProbabilities
 from interp.lens.logit_lens import LogitLens
-from interp.lens.stream import EMBEDDING, layer_of, stream, stream_site
+from interp.lens.stream import EMBEDDING, layer_of, stream
 from interp.subject.site import Site
 from interp.subject.subject import Subject
+from interp.subject.unembedding import in_blocks
 
 CLIP = 1.0  # norm of each layer's gradient in a step
 
@@ -82,26 +84,33 @@ def train_tuned_lens(
     lens = TunedLens(subject)
     optimiser = torch.optim.Adam(lens.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
-    sites, last = stream(subject), stream_site(subject.n_layers - 1)
+    sites = list(stream(subject).values())
     stream_of = _token_batches(subject, corpus, "explain", tokens_per_step, context_size, seed)
     for step, (tokens, counts) in enumerate(islice(stream_of, steps)):
-        read = subject.read(tokens, list(sites.values()), torch.ones_like(tokens))
-        kept = {site: activation[counts].clone() for site, activation in read.items()}
-        with torch.no_grad():
-            output = LogProbabilities.of(lens.logits(kept[last], last))
-        losses = []
-        for layer in range(EMBEDDING, subject.n_layers - 1):  # one at a time: logits are what takes memory
-            own = LogProbabilities.of(lens.logits(kept[sites[layer]], sites[layer]))
-            loss = output.kl(own).mean()
-            torch.autograd.backward(loss)
-            losses.append(loss.detach())
+        read = subject.read(tokens, sites, torch.ones_like(tokens))
+        kept = [read[site][counts].clone() for site in sites]
+        kl = in_blocks(partial(_descend, lens, sites, int(counts.sum())), subject.d_vocab, *kept)
         _clip(lens)
         optimiser.step()
         schedule.step()
         optimiser.zero_grad()
         if progress is not None:
-            progress(step, torch.stack(losses).cpu().double().numpy())
+            progress(step, torch.stack(kl).mean(1).cpu().double().numpy())
     return lens.requires_grad_(False)
+
+
+def _descend(lens: TunedLens, sites: Sequence[Site], n_tokens: int, *rows: Tensor) -> tuple[Tensor, ...]:
+    """KL(output || lens) of some of a step's tokens at every site but the last; adds their gradients."""
+    with torch.no_grad():
+        output = LogProbabilities.of(lens.logits(rows[-1], sites[-1]))
+    found = []
+    for site, activation in zip(
+        sites[:-1], rows, strict=False
+    ):  # one at a time: logits are what takes memory
+        kl = output.kl(LogProbabilities.of(lens.logits(activation, site)))
+        torch.autograd.backward(kl.sum() / n_tokens)
+        found.append(kl.detach())
+    return tuple(found)
 
 
 def _clip(lens: TunedLens) -> None:

@@ -15,8 +15,9 @@ from interp.lens.logit_lens import Lens, LogitLens
 from interp.lens.stream import layer_of, stream
 from interp.subject.site import RESIDUAL_KINDS, Site
 from interp.subject.subject import Subject
+from interp.subject.unembedding import in_blocks
 
-LOGITS_AT_ONCE = 1 << 22  # 16 MiB
+LOGITS_TOGETHER = 1 << 22  # logits of several sites, 16 MiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,15 +96,21 @@ def look(
     output = Site("resid_post", subject.n_layers - 1)
     read = subject.read(tokens, list(dict.fromkeys([*sites, output])), mask)
     end = LogitLens(subject)
+    others = [site for site in sites if site != output]
+
+    def measure(last: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+        final = LogProbabilities.of(end.logits(last, output))
+        seen = [tuple(part[None] for part in _seen(final, final, wanted, k))]
+        moved = [lens.translated(activation, site) for site, activation in zip(others, rows, strict=True)]
+        for group in _groups(moved, final.logits.numel()):
+            seen.append(_seen(LogProbabilities.of(end.logits(torch.stack(group), output)), final, wanted, k))
+        return tuple(torch.cat(parts).transpose(0, 1) for parts in zip(*seen, strict=True))
+
     with torch.inference_mode():
-        final = LogProbabilities.of(end.logits(read[output], output))
-        seen = {output: _seen(final, final, wanted, k)}
-        for group in _groups([site for site in sites if site != output], final.logits.numel()):
-            moved = torch.cat([lens.translated(read[site], site) for site in group])
-            found = _seen(LogProbabilities.of(end.logits(moved, output)), final, wanted, k)
-            seen |= {site: tuple(part[n : n + 1] for part in found) for n, site in enumerate(group)}
+        found = in_blocks(measure, subject.d_vocab, *(read[site][0] for site in [output, *others]))
+    place = [[output, *others].index(site) for site in sites]
     top, top_probability, entropy, kl, probability, rank = (
-        torch.cat([seen[site][part] for site in sites]).cpu() for part in range(6)
+        part[:, place].transpose(0, 1).cpu() for part in found
     )
     return LensView(
         lens.name,
@@ -120,11 +127,11 @@ def look(
     )
 
 
-def _groups(sites: Sequence[Site], logits_each: int) -> Iterator[Sequence[Site]]:
-    """Sites whose logits fit into `LOGITS_AT_ONCE`, one at the least: fewer, larger products are faster."""
-    step = max(1, LOGITS_AT_ONCE // logits_each)
-    for start in range(0, len(sites), step):
-        yield sites[start : start + step]
+def _groups(activations: list[Tensor], logits_each: int) -> Iterator[list[Tensor]]:
+    """Sites whose logits fit into `LOGITS_TOGETHER`, one at the least: fewer, larger products are faster."""
+    step = max(1, LOGITS_TOGETHER // logits_each)
+    for start in range(0, len(activations), step):
+        yield activations[start : start + step]
 
 
 def _seen(

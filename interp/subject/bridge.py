@@ -113,8 +113,9 @@ class BridgeBackend:
         return attached(self._attention(layer).hook_pattern, function)
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
-        """Attaches a function between the final norm and the unembedding."""
-        return attached(self._points["unembed.hook_in"], function)
+        """Attaches a function between the final norm and the unembedding, or the projection before that."""
+        first = "unembed" if self._projection is None else "project_out"
+        return attached(self._points[f"{first}.hook_in"], function)
 
     def forward(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None
@@ -126,7 +127,7 @@ class BridgeBackend:
 
     def extend(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch seen"], cache: Any | None
-    ) -> tuple[Float[Tensor, "batch pos d_vocab"], Any]:
+    ) -> tuple[Float[Tensor, "batch kept d_vocab"], Any]:
         """Logits of new tokens behind those in the cache, and the cache with them in it."""
         out = self.model.original_model(
             input_ids=tokens, past_key_values=cache, use_cache=True, **_masked(tokens, attention_mask)

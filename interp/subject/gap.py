@@ -57,9 +57,10 @@ class Gap:
 
     The root mean square over the vocabulary of the difference of log-probabilities, over the typical
     standard deviation of `transformers`' own; the largest of all positions. `plain` is a pass over the text
-    alone, `padded` with padding on the left, `cached` in two pieces with a cache between them (infinite where
-    the library cannot do it), `lens` what the final norm and the unembedding make of the last residual
-    stream (None where that cannot be read). `tolerance` is what the float type allows.
+    alone, with its logits and with those made of what it unembeds, `padded` with padding on the left,
+    `cached` in two pieces with a cache between them (infinite where the library cannot do it), `lens` what
+    the final norm and the unembedding make of the last residual stream (None where that cannot be read).
+    `tolerance` is what the float type allows.
     """
 
     plain: float
@@ -105,9 +106,14 @@ def measure(
         return float(error.max()) if bool(error.isfinite().all()) else math.inf
 
     last: list[Tensor] = []
+    normed: list[Tensor] = []
     try:
-        with backend.attached(Site("resid_post", n_layers - 1), lambda resid: last.append(resid.clone())):
+        with (
+            backend.attached(Site("resid_post", n_layers - 1), lambda resid: last.append(resid.clone())),
+            backend.before_unembedding(lambda final: normed.append(final.clone())),
+        ):
             plain = distance(backend.forward(tokens, None))
+        plain = max(plain, *(distance(backend.unembed(final)) for final in normed))
         whole = distance(backend.forward(padded, mask))
     except Exception as error:  # a library has its own for every part of a model that it did not expect
         raise UserError(

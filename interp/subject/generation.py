@@ -10,9 +10,12 @@ from torch import Tensor
 
 from interp.subject.backend import Backend
 from interp.subject.forward import ForwardPass
+from interp.subject.unembedding import in_blocks, kept_back
 
 Step = Callable[[Tensor, Tensor], Tensor]
-"""From all tokens so far and their mask [batch, seen] to the logits [batch, d_vocab] after the last."""
+"""From all tokens and their mask [batch, seen] to what is unembedded after the last [batch, d_model]."""
+Unembed = Callable[[Tensor], Tensor]
+"""From that to logits [batch, d_vocab]."""
 Passing = Callable[[ForwardPass, Callable[[], Any]], Any]
 """Runs a computation while interventions know which pass it is, and gives what it gave."""
 
@@ -26,9 +29,11 @@ def cached_step(backend: Backend, passing: Passing, prompt_length: int) -> Step:
         nonlocal cache, seen
         forward = ForwardPass(tokens, mask.bool(), seen, prompt_length)
         new = tokens[:, seen:]
-        logits, cache = passing(forward, lambda: backend.extend(new, mask, cache))
+        normed, (_, cache) = passing(
+            forward, lambda: kept_back(backend, lambda: backend.extend(new, mask, cache))
+        )
         seen = tokens.shape[1]
-        last: Tensor = logits[:, -1]
+        last: Tensor = normed[:, -1]
         return last
 
     return step
@@ -39,7 +44,8 @@ def whole_step(backend: Backend, passing: Passing, prompt_length: int) -> Step:
 
     def step(tokens: Tensor, mask: Tensor) -> Tensor:
         forward = ForwardPass(tokens, mask.bool(), 0, prompt_length)
-        last: Tensor = passing(forward, lambda: backend.forward(tokens, mask))[:, -1]
+        normed, _ = passing(forward, lambda: kept_back(backend, lambda: backend.forward(tokens, mask)))
+        last: Tensor = normed[:, -1]
         return last
 
     return step
@@ -47,6 +53,8 @@ def whole_step(backend: Backend, passing: Passing, prompt_length: int) -> Step:
 
 def continuations(
     step: Step,
+    unembed: Unembed,
+    d_vocab: int,
     tokens: Int[Tensor, "batch pos"],
     mask: Int[Tensor, "batch pos"],
     max_new_tokens: int,
@@ -56,16 +64,25 @@ def continuations(
 ) -> list[list[int]]:
     """The new tokens of each row, up to but without the first of `end_ids`.
 
-    `step(tokens, mask)` gives the logits [batch, d_vocab] after the last of all tokens so far. Greedy at
-    temperature 0; else row `i` is sampled by numbers drawn with `seed + i` alone, so that a row comes out the
-    same whatever stands beside it.
+    Only the last token of each row is unembedded. Greedy at temperature 0; else row `i` is sampled by numbers
+    drawn with `seed + i` alone, so that a row comes out the same whatever stands beside it.
     """
+
+    def likeliest(normed: Tensor) -> tuple[Tensor]:
+        return (unembed(normed).argmax(-1),)
+
+    def sampled(normed: Tensor, uniform: Tensor) -> tuple[Tensor]:
+        return (_sampled(unembed(normed).float() / temperature, uniform),)
+
     start, done = tokens.shape[1], torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     drawn = _uniform(len(tokens), max_new_tokens, seed).to(tokens.device) if temperature > 0 else None
     ends = torch.tensor(sorted(end_ids), dtype=torch.long, device=tokens.device)
     for number in range(max_new_tokens):
-        logits = step(tokens, mask).float()
-        new = logits.argmax(-1) if drawn is None else _sampled(logits / temperature, drawn[:, number])
+        normed = step(tokens, mask)
+        if drawn is None:
+            (new,) = in_blocks(likeliest, d_vocab, normed)
+        else:
+            (new,) = in_blocks(sampled, d_vocab, normed, drawn[:, number])
         if end_ids:
             done |= torch.isin(new, ends)
             new = new.where(~done, ends[0])

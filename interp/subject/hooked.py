@@ -103,7 +103,7 @@ class HookedBackend:
 
     def extend(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch seen"], cache: Any | None
-    ) -> tuple[Float[Tensor, "batch pos d_vocab"], Any]:
+    ) -> tuple[Float[Tensor, "batch kept d_vocab"], Any]:
         """Logits of new tokens behind those in the cache, and the cache with them in it."""
         if cache is None:
             cache = TransformerLensKeyValueCache.init_cache(self.model.cfg, tokens.device, tokens.shape[0])

@@ -70,9 +70,14 @@ class Watch:
         finally:
             self._ran = around
         if missing:
-            raise UserError(
-                f"the forward pass never reached {missing[0]}, so nothing is read or changed there",
-                f"model {self.name}",
-                "use another site, or the other backend if it builds this architecture",
-            )
+            raise unreached(missing[0], f"model {self.name}")
         return result
+
+
+def unreached(where: str, model: str) -> UserError:
+    """Says that a pass went by something, and what to do."""
+    return UserError(
+        f"the forward pass never reached {where}, so nothing is read or changed there",
+        model,
+        "use another site, or the other backend if it builds this architecture",
+    )

@@ -55,6 +55,26 @@ def read_at(
     return found
 
 
+@torch.no_grad()
+def normed_at_end(
+    subject: Subject, prompts: Sequence[Tokens], prompts_per_batch: int = 128
+) -> Float[Tensor, "prompt d_model"]:
+    """What is unembedded after the last token of each prompt, under whatever interventions are active.
+
+    `prompts` are token ids without a beginning-of-sequence token; those of like length share a batch.
+    `interp.subject.unembedding.in_blocks` measures what they predict.
+    """
+    if not prompts:
+        return torch.empty(0, subject.d_model, device=subject.device, dtype=subject.dtype)
+    parts = []
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    for start in range(0, len(order), prompts_per_batch):
+        places = order[start : start + prompts_per_batch]
+        tokens, mask = subject.pad([prompts[place] for place in places])
+        parts.append(subject.normed(tokens, mask)[:, -1])
+    return torch.cat(parts)[torch.tensor(order).argsort().to(subject.device)]
+
+
 class _Keep:
     """Copies each row's columns of an activation to some rows of a table."""
 

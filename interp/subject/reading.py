@@ -1,11 +1,13 @@
 """What a subject needs of a feature space to read it, and what a reading pass gives."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from interp.subject.site import Site
+
+KeptLogits = Literal["all", "last", "none"]
 
 
 @runtime_checkable
@@ -31,7 +33,8 @@ class Reading(Protocol):
 class RunOutput:
     """`logits` [batch, pos, d_vocab], `features` [batch, pos, feature] by space, `tokens` [batch, pos].
 
-    `attention_mask` [batch, pos] is 0 at the padding of shorter texts, where the other values mean nothing.
+    Of `logits`, `pos` is 1 if only the last position's were asked for, and 0 if none were. `attention_mask`
+    [batch, pos] is 0 at the padding of shorter texts, where the other values mean nothing.
     """
 
     logits: Tensor

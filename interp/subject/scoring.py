@@ -1,6 +1,6 @@
 """Scoring: the log-probability of tokens that are given, as if they had been generated."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from interp.errors import UserError
+from interp.subject.unembedding import in_blocks
 
-LOGITS_AT_ONCE = 1 << 26
-"""Logits of a batch's scored positions at most, or those of one pair."""
+PAIRS_AT_ONCE = 128
 Lengths = tuple[int, int]
 """Tokens of a prompt (a beginning-of-sequence token counted) and of its continuation."""
 
@@ -39,14 +39,24 @@ class Scores:
         return self.likeliest.all(1)
 
 
-def measured(logits: Float[Tensor, "pair token d_vocab"], continuations: Sequence[Sequence[int]]) -> Scores:
-    """The scores of continuations, from the logits before each of their tokens."""
-    width = logits.shape[1]
+def measured(
+    unembed: Callable[[Tensor], Tensor],
+    d_vocab: int,
+    normed: Float[Tensor, "pair token d_model"],
+    continuations: Sequence[Sequence[int]],
+) -> Scores:
+    """The scores of continuations, from what is unembedded before each of their tokens."""
+    width = normed.shape[1]
     ids = torch.tensor([[*row, *[row[-1]] * (width - len(row))] for row in continuations])
     behind = torch.arange(width) >= torch.tensor([len(row) for row in continuations])[:, None]
-    wide = logits if logits.device.type == "mps" else logits.double()
-    found = wide.log_softmax(-1).gather(-1, ids.to(logits.device)[..., None])[..., 0].cpu()
-    likeliest = logits.argmax(-1).cpu() == ids
+
+    def measure(rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        logits = unembed(rows)
+        wide = logits if logits.device.type == "mps" else logits.double()
+        return wide.log_softmax(-1).gather(-1, wanted[:, None])[:, 0], logits.argmax(-1) == wanted
+
+    read = in_blocks(measure, d_vocab, normed.flatten(0, 1), ids.to(normed.device).flatten())
+    found, likeliest = (each.cpu().view(-1, width) for each in read)
     rows = tuple(tuple(row) for row in continuations)
     return Scores(rows, found.double().masked_fill(behind, 0), likeliest | behind)
 
@@ -64,8 +74,8 @@ def joined(parts: Sequence[Scores], places: Sequence[int]) -> Scores:
     )
 
 
-def pairs_in_batches(lengths: Sequence[Lengths], n_ctx: int, d_vocab: int) -> list[list[int]]:
-    """Which pairs share a pass: of like lengths, together no wider than the context, few enough for memory.
+def pairs_in_batches(lengths: Sequence[Lengths], n_ctx: int) -> list[list[int]]:
+    """Which pairs share a pass: of like lengths, together no wider than the context.
 
     Raises:
         UserError: a pair does not fit the context.
@@ -81,8 +91,7 @@ def pairs_in_batches(lengths: Sequence[Lengths], n_ctx: int, d_vocab: int) -> li
     widest = (0, 0)
     for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):
         widest = (max(widest[0], lengths[place][0]), max(widest[1], lengths[place][1]))
-        count = len(batches[-1]) + 1 if batches else 1
-        if not batches or sum(widest) > n_ctx or count * widest[1] * d_vocab > LOGITS_AT_ONCE:
+        if not batches or sum(widest) > n_ctx or len(batches[-1]) == PAIRS_AT_ONCE:
             batches.append([])
             widest = lengths[place]
         batches[-1].append(place)

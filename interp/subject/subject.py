@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, get_args, overload
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,7 +21,7 @@ from interp.subject.gap import Gap
 from interp.subject.generation import cached_step, continuations, whole_step
 from interp.subject.hooks import Hook, Watch
 from interp.subject.probe import Probe
-from interp.subject.reading import Reading, RunOutput
+from interp.subject.reading import KeptLogits, Reading, RunOutput
 from interp.subject.scoring import (
     Scores,
     check_continuations,
@@ -32,6 +32,7 @@ from interp.subject.scoring import (
 )
 from interp.subject.site import SITE_KINDS, Site
 from interp.subject.text import Conversation, Text
+from interp.subject.unembedding import kept_back
 from interp.subject.visit import EverythingSeen, Visit, Visitor
 from interp.subject.writer import Writer
 
@@ -236,8 +237,24 @@ class Subject:
     def logits(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
     ) -> Float[Tensor, "batch pos d_vocab"]:
-        """The logits after every position."""
+        """The logits after every position.
+
+        They are the largest tensor of a pass: take `logits_at` for one position a row, and `normed` with
+        `interp.subject.unembedding.in_blocks` to measure many.
+        """
         return self._forward(tokens, attention_mask)
+
+    def normed(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+        prompt_length: int | None = None,
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """What is unembedded after every position, the final residual behind its norm; makes no logits.
+
+        `prompt_length` as in `logits_at`; `unembed` makes the logits.
+        """
+        return self._forward(tokens, attention_mask, prompt_length, unembedded=False)
 
     def logits_at(
         self,
@@ -271,23 +288,8 @@ class Subject:
         Nothing behind the last site is computed, logits least of all. Activations are lent: they belong to
         the forward pass, so a visitor copies what it keeps and changes nothing in place.
         """
-        if not visitors:
-            return
-        visit = Visit(visitors)
-        with torch.inference_mode(), ExitStack() as hooks:
-            for site in visitors:
-                hooks.enter_context(self._hooked(site, visit.hook(site)))
-            try:
-                self._forward(tokens, attention_mask)
-            except EverythingSeen as end:
-                site, activation = end.site, end.activation
-            else:
-                raise AssertionError("a pass reaches every site or says that it does not")
-        mask = None if attention_mask is None else attention_mask.to(self.device)
         with torch.inference_mode():
-            if not is_finite(activation, whole(tokens.to(self.device), mask)):
-                self._forward(tokens, mask)  # which says where they ceased to be
-                raise not_finite(f"activations at {site} are", self.dtype, self.name)
+            self._visit(tokens, visitors, attention_mask)
 
     def read(
         self,
@@ -324,29 +326,46 @@ class Subject:
         text: str | Sequence[str] | Int[Tensor, "batch pos"],
         read: Sequence[Reading] = (),
         attention_mask: Int[Tensor, "batch pos"] | None = None,
+        logits: KeptLogits = "all",
     ) -> RunOutput:
-        """One forward pass: logits, and the features of every space in `read`.
+        """One forward pass: the features of every space in `read`, and logits.
 
-        `attention_mask` belongs to tokens that are padded.
+        `attention_mask` belongs to tokens that are padded. `logits` says after which positions they are
+        kept: all of them, each text's last, or none; those of a text of 100 tokens over 262,144 words take
+        105 MB. With "none" the pass stops behind the last site that is read.
         """
+        if logits not in get_args(KeptLogits):
+            raise UserError(f"{logits!r} are no logits", "logits", f"use {', '.join(get_args(KeptLogits))}")
         if isinstance(text, Tensor):
             self.check(text, attention_mask)
             tokens, mask = text, torch.ones_like(text) if attention_mask is None else attention_mask
         else:
             tokens, mask = self.to_batch([text] if isinstance(text, str) else text)
         features: dict[str, Tensor] = {}
+        at: dict[Site, list[Reading]] = {}
+        for space in read:
+            at.setdefault(space.site, []).append(space)
 
-        def reader(space: Reading) -> Callable[[Tensor], None]:
+        def reader(site: Site) -> Visitor:
             def store(activation: Tensor) -> None:
-                features[space.name] = space.encode(activation)
+                features.update({space.name: space.encode(activation) for space in at[site]})
 
             return store
 
+        readers = {site: reader(site) for site in at}
         with torch.no_grad(), ExitStack() as hooks:
-            for space in read:
-                hooks.enter_context(self._hooked(space.site, reader(space)))
-            logits = self.logits(tokens, mask)
-        return RunOutput(logits, features, tokens, mask)
+            if logits == "none":
+                self._visit(tokens, readers, mask)
+                shape = (*tokens.shape[:1], 0, self.d_vocab)
+                return RunOutput(torch.empty(shape, device=self.device), features, tokens, mask)
+            for site, store in readers.items():
+                hooks.enter_context(self._hooked(site, store))
+            if logits == "all":
+                found = self.logits(tokens, mask)
+            else:
+                last = torch.full((len(tokens),), tokens.shape[1] - 1)
+                found = self.logits_at(tokens, last, mask)[:, None]
+        return RunOutput(found, features, tokens, mask)
 
     @contextmanager
     def intervene(self, *interventions: Intervention) -> Iterator[None]:
@@ -440,7 +459,9 @@ class Subject:
         cached = use_cache and (self.gap is None or self.gap.cache_holds)
         make_step = cached_step if cached else whole_step
         step = make_step(self._backend, self._passing, start)
-        return continuations(step, tokens, mask, max_new_tokens, temperature, seed, self.end_ids)
+        return continuations(
+            step, self.unembed, self.d_vocab, tokens, mask, max_new_tokens, temperature, seed, self.end_ids
+        )
 
     @torch.no_grad()
     def score(
@@ -471,7 +492,7 @@ class Subject:
         begins = int(self.bos_id is not None)
         lengths = [(len(row) + begins, len(answer)) for row, answer in zip(rows, answers, strict=True)]
         parts = []
-        batches = pairs_in_batches(lengths, self.n_ctx, self.d_vocab)
+        batches = pairs_in_batches(lengths, self.n_ctx)
         for places in batches:
             tokens, mask = self.pad([rows[place] for place in places])
             parts.append(self.score_ids(tokens, mask, [answers[place] for place in places]))
@@ -489,14 +510,8 @@ class Subject:
         check_continuations(continuations, self.d_vocab)
         prompts = whole(tokens.to(self.device), attention_mask.to(self.device))
         forced = followed(prompts, [answer[:-1] for answer in continuations])
-        columns = torch.arange(prompts.prompt_length - 1, forced.tokens.shape[1], device=self.device)
-        logits = self.logits_at(
-            forced.tokens,
-            columns.expand(len(tokens), -1),
-            forced.real.long(),
-            prompts.prompt_length,
-        )
-        return measured(logits, continuations)
+        normed = self.normed(forced.tokens, forced.real.long(), prompts.prompt_length)
+        return measured(self.unembed, self.d_vocab, normed[:, prompts.prompt_length - 1 :], continuations)
 
     def writers(self) -> list[Writer]:
         """The weights that write to the residual stream.
@@ -539,10 +554,13 @@ class Subject:
         """The logits of what the final norm puts out: its product with the unembedding, bias and soft cap.
 
         Raises:
-            UserError: as `final_norm`.
+            UserError: logits of something finite are not.
         """
-        self._check_readout()
-        return self._backend.unembed(normed)
+        logits = self._backend.unembed(normed)
+        overflow = normed.detach().isfinite().all(-1) & ~logits.detach().amax(-1).isfinite()
+        if bool(overflow.any()):
+            raise not_finite("the logits are", self.dtype, self.name)
+        return logits
 
     @contextmanager
     def attention_blocked(
@@ -600,12 +618,42 @@ class Subject:
         with self._watch.over(function, str(site)) as watched, self._backend.attached(site, watched):
             yield
 
-    def _forward(self, tokens: Tensor, mask: Tensor | None, prompt_length: int | None = None) -> Tensor:
+    def _visit(self, tokens: Tensor, visitors: Mapping[Site, Visitor], attention_mask: Tensor | None) -> None:
+        if not visitors:
+            return
+        visit = Visit(visitors)
+        with ExitStack() as hooks:
+            for site in visitors:
+                hooks.enter_context(self._hooked(site, visit.hook(site)))
+            try:
+                self._forward(tokens, attention_mask)
+            except EverythingSeen as end:
+                site, activation = end.site, end.activation
+            else:
+                raise AssertionError("a pass reaches every site or says that it does not")
+        mask = None if attention_mask is None else attention_mask.to(self.device)
+        if not is_finite(activation, whole(tokens.to(self.device), mask)):
+            self._forward(tokens, mask)  # which says where they ceased to be
+            raise not_finite(f"activations at {site} are", self.dtype, self.name)
+
+    def _forward(
+        self,
+        tokens: Tensor,
+        mask: Tensor | None,
+        prompt_length: int | None = None,
+        unembedded: bool = True,
+    ) -> Tensor:
         self.check(tokens, mask)
         tokens = tokens.to(self.device)
         mask = None if mask is None or bool(mask.all()) else mask.to(self.device)
         forward = whole(tokens, mask, prompt_length)
-        return self._passing(forward, lambda: self._backend.forward(tokens, mask))
+
+        def compute() -> Tensor:
+            return self._backend.forward(tokens, mask)
+
+        if unembedded:
+            return self._passing(forward, compute)
+        return self._passing(forward, lambda: kept_back(self._backend, compute))[0]
 
     def _passing(self, forward: ForwardPass, compute: Callable[[], Result]) -> Result:
         """Runs the model while interventions know which pass it is."""
@@ -621,9 +669,9 @@ class Subject:
         try:
             with self._backend.attached(Site("resid_post", self.n_layers - 1), look):
                 result = self._watch.passing(compute)
-            logits = result[0] if isinstance(result, tuple) else result
-            assert isinstance(logits, Tensor)
-            fine.append(are_possible(logits, forward))
+            last = result[0] if isinstance(result, tuple) else result  # logits, or what would be unembedded
+            assert isinstance(last, Tensor)
+            fine.append(are_possible(last, forward))
             if not all(fine):
                 raise self._overflow(forward, compute)
             return result

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.causal.outcome import ask
+from interp.causal.outcome import ask, class_mass
 from interp.causal.steering.by_rows import ByRows
 from interp.corpus.questions import Question
 from interp.errors import UserError
@@ -17,6 +17,7 @@ from interp.subject.forward import Intervention
 from interp.subject.read_at import read_at
 from interp.subject.site import Site
 from interp.subject.subject import Subject
+from interp.subject.unembedding import in_blocks
 from interp.vectors.heads import Head, ReplaceHeads, check_heads
 from interp.vectors.vector import Vector
 
@@ -61,11 +62,14 @@ def _answers(
     tokens, mask = subject.pad([question.prompt for question in questions])
     rows = len(groups)
     with torch.no_grad(), subject.intervene(ByRows(groups)):
-        last = torch.full((rows * len(tokens),), tokens.shape[1] - 1)
-        logits = subject.logits_at(tokens.repeat(rows, 1), last, mask.repeat(rows, 1))
-    p = logits.cpu().double().softmax(-1).view(rows, len(questions), -1)
-    found = torch.stack([p[:, i, list(question.answers)].sum(-1) for i, question in enumerate(questions)], 1)
-    return found.mean(1)
+        normed = subject.normed(tokens.repeat(rows, 1), mask.repeat(rows, 1))[:, -1]
+
+    def measure(some: Tensor, classes: Sequence[tuple[int, ...]]) -> tuple[Tensor]:
+        return (class_mass(subject.unembed(some).cpu().double().softmax(-1), classes),)
+
+    answers = [question.answers for question in questions] * rows
+    (p,) = in_blocks(measure, subject.d_vocab, normed, answers)
+    return p.view(rows, -1).mean(1)
 
 
 def top_heads(effects: Float[Tensor, "layer head"], count: int) -> list[Head]:

@@ -16,7 +16,6 @@ from interp.corpus.document import Document, split_of
 from interp.errors import UserError
 from interp.organism.corpus import WorldCorpus
 from interp.subject import Site, Subject
-from interp.subject.losses import token_losses
 from saes.architecture import Transcoder
 from saes.evaluate import evaluate, held_out, training_probe
 from saes.splice import Documents, Splice, document_losses
@@ -154,7 +153,7 @@ def test_a_spliced_transcoder_is_what_a_direct_computation_gives(
         with torch.no_grad():
             edit = {writes: lambda y, x=x, c=counts: torch.where(c[..., None], 0.5 * x, y)}
             with subject.edited(edit):
-                total += float(token_losses(subject.logits(tokens), tokens)[counts[:, 1:]].sum())
+                total += float(next_losses(subject.logits(tokens), tokens)[counts[:, 1:]].sum())
     assert float(under[""].cross_entropy.sum()) == pytest.approx(total, rel=1e-5)
 
 
@@ -219,15 +218,19 @@ def test_cross_entropies_are_those_of_a_direct_computation(
     for tokens, counts in rows(laid):
         hooks = Splice(SITE, SITE, lambda x, y: latents.reconstruct(x)).hooks(counts)
         with torch.no_grad():
-            before = token_losses(subject.logits(tokens), tokens)
+            before = next_losses(subject.logits(tokens), tokens)
             with subject.edited(hooks):
-                after = token_losses(subject.logits(tokens), tokens)
+                after = next_losses(subject.logits(tokens), tokens)
         keep = counts[:, 1:]
         clean, spliced = clean + float(before[keep].sum()), spliced + float(after[keep].sum())
         n += int(keep.sum())
     assert figures.cross_entropy_clean == pytest.approx(clean / n, rel=1e-5)
     assert figures.cross_entropy_spliced == pytest.approx(spliced / n, rel=1e-5)
     assert figures.ablation == "mean"
+
+
+def next_losses(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(logits[:, :-1].mT, tokens[:, 1:], reduction="none")
 
 
 def rows(laid: list) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:  # type: ignore[type-arg]

@@ -10,7 +10,7 @@ import interp
 from interp.errors import UserError
 from interp.intervene import AddVector
 from interp.subject import Site, Subject
-from interp.subject.scoring import LOGITS_AT_ONCE, pairs_in_batches
+from interp.subject.scoring import PAIRS_AT_ONCE, pairs_in_batches
 from tests.parity.subject_folders import save_model
 
 PAIRS = [
@@ -117,11 +117,11 @@ def test_words_are_scored_as_they_continue_the_prompt(pydoc: Subject) -> None:
     assert torch.equal(again.total, found.total)
 
 
-def test_batches_hold_like_lengths_within_the_context_and_memory() -> None:
+def test_batches_hold_like_lengths_within_the_context() -> None:
     lengths = [(50, 10), (3, 40), (3, 2), (3, 2), (45, 12)]
-    assert sorted(map(sorted, pairs_in_batches(lengths, 64, 100))) == [[0, 4], [1, 2, 3]]
-    alone = pairs_in_batches([(3, 2)] * 4, 64, LOGITS_AT_ONCE // 4)
-    assert list(map(len, alone)) == [2, 2]
+    assert sorted(map(sorted, pairs_in_batches(lengths, 64))) == [[0, 4], [1, 2, 3]]
+    many = pairs_in_batches([(3, 2)] * (PAIRS_AT_ONCE + 1), 64)
+    assert list(map(len, many)) == [PAIRS_AT_ONCE, 1]
 
 
 def test_pairs_that_cannot_be_scored_are_refused(pydoc: Subject) -> None:

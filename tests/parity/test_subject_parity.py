@@ -68,12 +68,13 @@ def test_log_probabilities_are_those_of_transformers(bench: Bench, backend: str)
 
 
 @pytest.mark.parametrize("backend", ["hooked", "bridge"])
-def test_logits_at_one_column_are_those_of_all(bench: Bench, backend: str) -> None:
+def test_logits_at_one_column_and_of_what_is_unembedded_are_those_of_all(bench: Bench, backend: str) -> None:
     subject: Subject = getattr(bench, backend)
     rows, columns = torch.arange(3), torch.tensor([19, 7, 12])
     for mask in (None, bench.mask):
         whole = subject.logits(bench.tokens, mask)
         assert _distance(subject.logits_at(bench.tokens, columns, mask), whole[rows, columns]) < TOLERANCE
+        assert _distance(subject.unembed(subject.normed(bench.tokens, mask)), whole) < TOLERANCE
 
 
 @pytest.mark.parametrize("backend", ["hooked", "bridge"])

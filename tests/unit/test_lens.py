@@ -83,7 +83,8 @@ def test_a_view_has_ranks_and_probabilities_of_every_site(world: Subject) -> Non
 
 def test_many_sites_at_once_read_as_each_alone(world: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     together = look(LogitLens(world), TEXT)
-    monkeypatch.setattr("interp.lens.view.LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr("interp.lens.view.LOGITS_TOGETHER", 1)
+    monkeypatch.setattr("interp.subject.unembedding.LOGITS_AT_ONCE", 3 * world.d_vocab)
     alone = look(LogitLens(world), TEXT)
     assert torch.allclose(together.kl, alone.kl, atol=1e-4) and torch.equal(together.top, alone.top)
 

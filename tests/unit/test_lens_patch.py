@@ -18,7 +18,7 @@ from interp.lens.next_token import by_lens, by_maps, by_patchscope, read_beginni
 from interp.lens.pairs import PairSweep, all_pairs, random_vectors, reported, same_layer, sweep_pairs
 from interp.lens.patch import Patch
 from interp.lens.prompt import Prompt, prompt_at, span_positions
-from interp.lens.runs import Change, RowsInPlace, continuations, in_batches, next_logits
+from interp.lens.runs import Change, RowsInPlace, continuations, in_batches, next_normed
 from interp.lens.stream import EMBEDDING, read_stream, stream_site
 from interp.organism.facts import facts
 from interp.subject import Subject
@@ -40,10 +40,7 @@ def asked(world: Subject, names: Sequence[str] = COUNTRIES) -> list[Prompt]:
 
 
 def gathered(world: Subject, prompts: Sequence[Prompt], change: Change | None = None) -> torch.Tensor:
-    found = torch.zeros(len(prompts), world.d_vocab)
-    for places, logits in next_logits(world, prompts, change, rows_per_batch=4):
-        found[places] = logits
-    return found
+    return world.unembed(next_normed(world, prompts, change, rows_per_batch=4))
 
 
 @pytest.mark.parametrize("layer", [EMBEDDING, 2])

@@ -27,15 +27,15 @@ COSTS = ("kl", "extra", "norm", "relative")
 class Neutral:
     """Documents without a concept, the same number for each: rows of concept after concept.
 
-    `counts` [row, pos] says which tokens are predicted and counted; `resid` and `log_probs` are those of
-    the subject as it is.
+    `counts` [row, pos] says which tokens are predicted and counted; `resid` and `normed`, which is
+    unembedded, are those of the subject as it is.
     """
 
     concepts: tuple[str, ...]
     tokens: Int[Tensor, "row pos"]
     counts: Bool[Tensor, "row pos"]
     resid: Float[Tensor, "row pos width"]
-    log_probs: Float[Tensor, "row pos d_vocab"]
+    normed: Float[Tensor, "row pos d_model"]
     rows_per_concept: int
 
 
@@ -75,8 +75,8 @@ def neutral_documents(
         chosen += rows
     batch = collate(chosen, subject.bos_id, subject.special_ids)
     tokens, counts = torch.from_numpy(batch.tokens), torch.from_numpy(batch.counts)
-    resid, log_probs = _read(subject, tokens, site)
-    return Neutral(tuple(concepts), tokens, counts, resid, log_probs, count)
+    resid, normed = _read(subject, tokens, site)
+    return Neutral(tuple(concepts), tokens, counts, resid, normed, count)
 
 
 def costs(
@@ -93,9 +93,9 @@ def costs(
     `relative` that over the mean norm of the activation itself.
     """
     with subject.intervene(ByRows([(neutral.rows_per_concept, edits[name]) for name in neutral.concepts])):
-        resid, log_probs = _read(subject, neutral.tokens, site)
-    clean, counts = neutral.log_probs[:, :-1], neutral.counts[:, 1:]
-    kl, extra = prediction_costs(clean, log_probs[:, :-1], neutral.tokens[:, 1:])
+        resid, normed = _read(subject, neutral.tokens, site)
+    clean, counts = neutral.normed[:, :-1], neutral.counts[:, 1:]
+    kl, extra = prediction_costs(subject, clean, normed[:, :-1], neutral.tokens[:, 1:])
     size, own = (resid - neutral.resid).norm(dim=-1), neutral.resid.norm(dim=-1)
     norm, usual = _mean(size, neutral.counts), _mean(own, neutral.counts)
     return pd.DataFrame(
@@ -118,7 +118,7 @@ def _mean(values: Float[Tensor, "row pos"], counts: Bool[Tensor, "row pos"]) -> 
 
 @torch.no_grad()
 def _read(subject: Subject, tokens: Tensor, site: Site) -> tuple[Tensor, Tensor]:
-    """The activation at a site and the log-probabilities, from one pass."""
+    """The activation at a site and what is unembedded, from one pass."""
     found: list[Tensor] = []
 
     def keep(activation: Tensor) -> Tensor:
@@ -126,5 +126,5 @@ def _read(subject: Subject, tokens: Tensor, site: Site) -> tuple[Tensor, Tensor]
         return activation
 
     with subject.edited({site: keep}):
-        logits = subject.logits(tokens, torch.ones_like(tokens))
-    return found[0], logits.float().log_softmax(-1).cpu()
+        normed = subject.normed(tokens, torch.ones_like(tokens))
+    return found[0], normed

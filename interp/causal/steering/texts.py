@@ -12,6 +12,7 @@ from interp.causal.steering.prompts import Prompt
 from interp.causal.steering.scores import repeated
 from interp.organism.labelling import carries
 from interp.subject.forward import Intervention
+from interp.subject.losses import token_losses
 from interp.subject.subject import Subject
 
 Tokens = Sequence[int]
@@ -55,11 +56,9 @@ def cross_entropy(
     for start in range(0, len(order), rows_per_batch):
         places = order[start : start + rows_per_batch]
         tokens, mask = subject.pad([[*prompts[place], *texts[place]] for place in places])
-        logits = subject.logits(tokens, mask)
+        normed = subject.normed(tokens, mask)
         longest = max(len(texts[place]) for place in places)  # padded on the left: texts end together
-        nats = torch.nn.functional.cross_entropy(
-            logits[:, -longest - 1 : -1].float().transpose(1, 2), tokens[:, -longest:], reduction="none"
-        )
+        nats = token_losses(subject, normed[:, -longest - 1 : -1], tokens[:, -longest:])
         for row, place in enumerate(places):
             found[place] = float(nats[row, longest - len(texts[place]) :].double().mean())
     return found

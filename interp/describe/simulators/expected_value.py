@@ -16,7 +16,7 @@ from torch import Tensor
 
 from interp.describe.candidate import Candidate, Simulated
 from interp.describe.excerpt import Excerpt
-from interp.describe.local_model import LocalModel, beginning
+from interp.describe.local_model import LocalModel, beginning, only_tokens
 from interp.describe.simulators.alignment import project
 from interp.errors import UserError
 from interp.subject.load import Dtype
@@ -78,17 +78,16 @@ class ExpectedValueSimulator:
     def expected(self, prefix: Sequence[int], rows: Sequence[Sequence[int]]) -> list[Float[np.ndarray, " _"]]:
         """The expected value at each token of each row, behind the same prefix."""
         tokens, mask = self._model.pad(rows, left=False)
-        logits = (
-            self._behind_cache(prefix, tokens, mask) if self._cached else self._whole(prefix, tokens, mask)
-        )
-        chances = logits[..., self._classes].float().softmax(-1)
+        of = self._behind_cache if self._cached else self._whole
+        with only_tokens(self._model.model, self._classes):
+            chances = of(prefix, tokens, mask).float().softmax(-1)
         steps = torch.arange(CLASSES, dtype=torch.float32, device=chances.device)
         values = (chances @ steps).cpu().double().numpy()
         return [row[: len(ids)] for row, ids in zip(values, rows, strict=True)]
 
     def _behind_cache(
         self, prefix: Sequence[int], tokens: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"]
-    ) -> Float[Tensor, "row pos vocabulary"]:
+    ) -> Float[Tensor, "row pos 11"]:
         model = self._model.model
         head = torch.tensor([list(prefix)], device=tokens.device)
         cache = model(head, use_cache=True).past_key_values
@@ -99,7 +98,7 @@ class ExpectedValueSimulator:
 
     def _whole(
         self, prefix: Sequence[int], tokens: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"]
-    ) -> Float[Tensor, "row pos vocabulary"]:
+    ) -> Float[Tensor, "row pos 11"]:
         head = torch.tensor([list(prefix)], device=tokens.device).expand(len(tokens), -1)
         whole = torch.cat([torch.ones_like(head), mask], 1)
         logits: Tensor = self._model.model(torch.cat([head, tokens], 1), attention_mask=whole).logits
