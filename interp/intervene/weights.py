@@ -1,8 +1,9 @@
 """Interventions written into the weights, for the length of a block: no hook runs, the result is the same."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -11,6 +12,9 @@ from interp.intervene.activations import orthonormal
 from interp.intervene.values import Number
 from interp.subject.site import Site, SiteKind
 from interp.subject.subject import Subject
+from interp.subject.writer import Writer
+
+LEFT = 0.03  # of what was written along a direction, half precision leaves a tenth of this at most
 
 
 @contextmanager
@@ -24,16 +28,24 @@ def orthogonalised(
     Afterwards the weights are the very tensors they were.
 
     Raises:
-        UserError: the vectors do not fit, or norms stand between the matrices and the stream (Gemma 2).
+        UserError: the vectors do not fit, or norms stand between the matrices and the stream (Gemma 2, the
+            embedding of BLOOM), or the model goes on writing the directions, by weights that are not known.
     """
     basis = orthonormal(subject, vectors)
     changes: list[tuple[nn.Parameter, Tensor]] = []
-    for writer in subject.writers():
+    for writer in _without_norms(subject, subject.writers()):
         changes.append((writer.weight, _without(writer.weight, basis, writer.axis)))
-        bias = None if writer.bias is None else getattr(writer.owner, writer.bias)
+        bias = writer.offset()
         if bias is not None:
             changes.append((bias, _without(bias, basis, -1)))
+    before = _share(subject, basis)
     with subject.untied(), _holding(changes):
+        if _share(subject, basis) > LEFT * before + torch.finfo(torch.float32).eps:
+            raise UserError(
+                f"{subject.info.architecture} writes these directions by other weights, too",
+                "orthogonalised",
+                "use ProjectOut, which acts on what is written",
+            )
         yield
 
 
@@ -48,13 +60,20 @@ def bias_added(
     for the length of the block.
 
     Raises:
-        UserError: no bias adds to that site, the vector does not fit, or norms stand in between (Gemma 2).
+        UserError: no bias adds to that site (to that of a mixture of experts, a share of several), the vector
+            does not fit, or norms stand in between (Gemma 2).
     """
     subject.site_width(site)
     before_it: dict[SiteKind, SiteKind] = {"resid_mid": "attn_out", "resid_post": "mlp_out"}
     output = Site(before_it.get(site.kind, site.kind), site.layer)
-    found = [writer for writer in subject.writers() if writer.bias is not None and writer.site == output]
-    if not found:
+    found = [writer for writer in subject.writers() if writer.site == output]
+    if any(writer.routed for writer in found):
+        raise UserError(
+            f"no bias adds to {site}: the MLP is a mixture of experts, whose shares depend on the token",
+            "bias_added",
+            "use AddVector, which acts on what the experts add up to",
+        )
+    if not any(writer.bias for writer in found):
         raise UserError(
             f"no bias adds to {site}", "bias_added", "use attn_out, mlp_out, resid_mid or resid_post"
         )
@@ -64,9 +83,10 @@ def bias_added(
             "bias_added",
             f"give [{subject.d_model}]",
         )
-    owner, name = found[0].owner, str(found[0].bias)
-    before = getattr(owner, name)
-    added = coefficient * vector.to(found[0].weight)
+    (writer,) = _without_norms(subject, found)
+    owner, name = writer.owner, str(writer.bias)
+    before = writer.offset()
+    added = coefficient / writer.scale * vector.to(writer.weight)
     setattr(owner, name, nn.Parameter(added if before is None else before + added, requires_grad=False))
     try:
         yield
@@ -74,11 +94,33 @@ def bias_added(
         setattr(owner, name, before)
 
 
+def _share(subject: Subject, basis: Float[Tensor, "rank d_model"]) -> float:
+    """How much of the last residual stream lies in a span, with nothing but the weights at work."""
+    last = Site("resid_post", subject.n_layers - 1)
+    tokens = torch.linspace(0, subject.d_vocab - 1, 8).long()[None, : subject.n_ctx]
+    with subject.unedited():
+        stream = subject.read(tokens, [last], torch.ones_like(tokens))[last].double()
+    return float((stream @ basis.to(stream).T).norm() / stream.norm())
+
+
+def _without_norms(subject: Subject, writers: Sequence[Writer]) -> Sequence[Writer]:
+    through = {writer.site.kind for writer in writers if writer.norm is not None}
+    if through:
+        names = {"resid_pre": "the embedding", "attn_out": "attention", "mlp_out": "the MLP"}
+        who = " and ".join(name for kind, name in names.items() if kind in through)
+        raise UserError(
+            f"what {who} of this architecture write goes through norms: no change of weights has this effect",
+            f"weights of {subject.info.architecture}",
+            "use the intervention of the same name, which acts after the norms",
+        )
+    return writers
+
+
 def _without(weight: Tensor, basis: Float[Tensor, "rank d_model"], axis: int) -> Tensor:
     """The weight without its part in the span, computed in double precision."""
     basis = basis.to(weight.device)
     wide = weight.data.double()
-    part = basis.T @ (basis @ wide) if axis == 0 else (wide @ basis.T) @ basis
+    part = basis.T @ (basis @ wide) if axis == -2 else (wide @ basis.T) @ basis
     return (wide - part).to(weight.dtype)
 
 

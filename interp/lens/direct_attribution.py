@@ -14,11 +14,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.lens.frozen_norm import FrozenNorm
 from interp.lens.prompt import Prompt
+from interp.subject.frozen_norm import FrozenNorm
 from interp.subject.read_at import read_at
 from interp.subject.site import Site, SiteKind
 from interp.subject.subject import Subject
+from interp.subject.writer import Writer
+
+OUTPUTS: tuple[SiteKind, SiteKind] = ("attn_out", "mlp_out")
+INPUTS: tuple[SiteKind, SiteKind] = ("head_out", "mlp_post")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +31,8 @@ class DirectAttribution:
 
     `embedding` + `attention` + `mlp` over layers + `bias` is `logit`, the model's own before any soft cap. A
     layer's attention is the sum of its heads and of its output bias, its MLP that of its neurons and its
-    bias; `heads` and `neurons` are None where norms stand between them and the residual stream (Gemma 2).
+    bias. Where a norm follows these (Gemma 2, OLMo 2), its scale is held at what it is for the prompt, too.
+    `neurons` is None where the MLPs are mixtures of experts.
     """
 
     embedding: Float[np.ndarray, " prompt"]
@@ -87,27 +92,28 @@ def direct_attribution(
     One pass; a layer's neurons and heads are one product each.
 
     Raises:
-        UserError: there is no prompt, or not one target for each.
+        UserError: there is no prompt, or not one target for each; or heads, neurons or layers of this
+            architecture do not add up to what is written.
     """
     for name, given in (("targets", targets), ("distractors", distractors)):
         if given is not None and len(given) != len(prompts):
             raise UserError(f"{len(given)} {name} for {len(prompts)} prompts", name, "give one for each")
     last = Site("resid_post", subject.n_layers - 1)
-    kinds: list[SiteKind] = ["attn_out", "mlp_out"]
-    try:
-        to_stream = {
-            w.site: w.weight.movedim(w.axis, -1).reshape(-1, subject.d_model) for w in subject.writers()
-        }
-        kinds += ["head_out", "mlp_post"]
-    except UserError:
-        to_stream = {}
+    writers = [writer for writer in subject.writers() if not writer.routed]
+    inside: dict[Site, tuple[Site, Writer]] = {}  # the inputs and the matrix of what a layer writes
+    for kind, inner in zip(OUTPUTS, INPUTS, strict=True):
+        of = {writer.site.layer: writer for writer in writers if writer.site.kind == kind}
+        if len(of) == subject.n_layers and all(_exists(subject, Site(inner, layer)) for layer in of):
+            inside |= {w.site: (Site(inner, layer), w) for layer, w in of.items()}
     layers = range(subject.n_layers)
-    sites = [Site("resid_pre", 0), last, *(Site(kind, layer) for kind in kinds for layer in layers)]
+    outputs = [Site(kind, layer) for kind in OUTPUTS for layer in layers]
     positions = torch.tensor([[prompt.position] for prompt in prompts])
+    sites = [Site("resid_pre", 0), last, *outputs, *(inner for inner, _ in inside.values())]
     read = read_at(subject, [prompt.tokens for prompt in prompts], sites, positions)
     at = {site: found[:, 0].to(subject.device) for site, found in read.items()}
 
-    norm, unembedding = FrozenNorm.of(subject), subject.unembedding()
+    norm = FrozenNorm.of(subject.final_norm, subject.d_model, subject.device, subject.dtype)
+    unembedding = subject.unembedding()
     constant = subject.unembed(
         torch.zeros(1, 1, subject.d_model, device=subject.device, dtype=subject.dtype)
     )[0, 0]
@@ -119,38 +125,58 @@ def direct_attribution(
         )
     normed = subject.final_norm(at[last].to(subject.dtype)[None])[0].float()
     direction = norm.pulled_back(column) / norm.scale(at[last])[:, None]
+    along = {site: (at[site] * direction).sum(-1) for site in [Site("resid_pre", 0), *outputs]}
+    parts = {
+        site: _parts(subject, at[inner].flatten(1), writer, direction, along[site])
+        for site, (inner, writer) in inside.items()
+    }
 
-    def along(kind: SiteKind) -> np.ndarray:
-        return np.stack([_host((at[Site(kind, layer)] * direction).sum(-1)) for layer in layers], 1)
+    def stacked(kind: SiteKind, found: dict[Site, Tensor]) -> Float[np.ndarray, "prompt layer *part"]:
+        return np.stack([_host(found[Site(kind, layer)]) for layer in layers], 1)
 
-    heads = neurons = None
-    if to_stream:
-        heads = np.stack([_host(_heads(at, to_stream, direction, layer, subject)) for layer in layers], 1)
-        down = (subject.mlp_output_weight(layer).float() for layer in layers)
-        neurons = np.stack(
-            [_host(at[Site("mlp_post", n)] * (direction @ weight.T)) for n, weight in enumerate(down)], 1
-        )
+    attention, mlp = OUTPUTS
+    by_input = {kind: stacked(kind, parts) for kind in OUTPUTS if Site(kind, 0) in parts}
+    heads = by_input.get(attention)
     return DirectAttribution(
-        embedding=_host((at[Site("resid_pre", 0)] * direction).sum(-1)),
-        attention=along("attn_out"),
-        mlp=along("mlp_out"),
+        embedding=_host(along[Site("resid_pre", 0)]),
+        attention=stacked(attention, along),
+        mlp=stacked(mlp, along),
         bias=_host(column @ norm.bias + offset),
         logit=_host((normed * column).sum(-1) + offset),
-        heads=heads,
-        neurons=neurons,
+        heads=None if heads is None else heads.reshape(*heads.shape[:2], subject.n_heads, -1).sum(-1),
+        neurons=by_input.get(mlp),
     )
 
 
-def _heads(
-    at: dict[Site, Tensor],
-    to_stream: dict[Site, Tensor],
-    direction: Float[Tensor, "prompt d_model"],
-    layer: int,
+def _parts(
     subject: Subject,
-) -> Float[Tensor, "prompt head"]:
-    outputs = at[Site("head_out", layer)]
-    weight = to_stream[Site("attn_out", layer)].float().view(subject.n_heads, -1, subject.d_model)
-    return torch.einsum("phe,hed,pd->ph", outputs, weight, direction)
+    inputs: Float[Tensor, "prompt n_in"],
+    writer: Writer,
+    direction: Float[Tensor, "prompt d_model"],
+    whole: Float[Tensor, " prompt"],
+) -> Float[Tensor, "prompt n_in"]:
+    """What each input of a matrix adds along a direction, held against what its whole output adds.
+
+    Raises:
+        UserError: they do not add up.
+    """
+    back = writer.pulled_back(direction, inputs)
+    parts = inputs * (back @ writer.matrix().float().T)
+    off = (parts.sum(-1) + writer.constant(direction, back) - whole).abs()
+    if bool((off > torch.finfo(subject.dtype).eps ** 0.5 * (parts.abs().sum(-1) + 1)).any()):
+        raise UserError(
+            f"what the inputs of {writer.site} add is {float(off.max()):.2g} off what it adds as a whole",
+            f"direct attribution of {subject.info.architecture}",
+            "attribute by gradient (interp.attribute), which needs no such sum",
+        )
+    return parts
+
+
+def _exists(subject: Subject, site: Site) -> bool:
+    try:
+        return subject.site_width(site) > 0
+    except UserError:
+        return False
 
 
 def _host(values: Tensor) -> np.ndarray:

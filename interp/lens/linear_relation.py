@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.errors import UserError
 from interp.lens.prompt import Prompt
 from interp.lens.runs import RowsInPlace, in_batches
-from interp.lens.stream import stream_site
+from interp.lens.stream import EMBEDDING, stream_site
 from interp.subject.subject import Subject
 
 DIRECTIONS_PER_PASS = 32  # rows of the Jacobian that one backward pass computes
@@ -71,8 +72,14 @@ def jacobians(
     the last layer and ends at the subject's token.
 
     Raises:
-        UserError: there is no prompt, or one does not fit the context.
+        UserError: there is no prompt, one does not fit the context, or `layer` is not before the last.
     """
+    if not EMBEDDING <= layer < subject.n_layers - 1:
+        raise UserError(
+            f"there is no relation from layer {layer} to the last: nothing is computed in between",
+            "layer",
+            f"use {EMBEDDING} (the embedding) to {subject.n_layers - 2}",
+        )
     width = subject.d_model
     weights = torch.empty(len(prompts), width, width)
     outputs, inputs = torch.empty(len(prompts), width), torch.empty(len(prompts), width)

@@ -47,15 +47,11 @@ class Backend(Protocol):
         ...
 
     def writers(self) -> list[Writer]:
-        """Everything that writes to the residual stream; UserError where a norm stands in between."""
+        """Everything that writes to the residual stream."""
         ...
 
     def untied(self) -> AbstractContextManager[None]:
         """Within the block the embedding and the unembedding are different tensors."""
-        ...
-
-    def mlp_output_weight(self, layer: int) -> Tensor:
-        """The down projection, neuron by neuron."""
         ...
 
     def unembedding(self) -> Tensor:

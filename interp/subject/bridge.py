@@ -12,6 +12,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from interp.errors import UserError
 from interp.subject.attention import Block, lowered
+from interp.subject.bridge_writers import writers_of
 from interp.subject.corrections import corrected, square
 from interp.subject.folder import SubjectInfo
 from interp.subject.hooks import Hook, attached
@@ -136,25 +137,7 @@ class BridgeBackend:
 
     def writers(self) -> list[Writer]:
         """The embeddings and every layer's output matrices, as `transformers` has them."""
-        first = self.model.blocks[0]
-        if self._points["blocks.0.hook_mlp_out"] is not first.mlp.hook_out:  # an output behind a norm
-            raise UserError(
-                "this architecture writes to the residual stream through norms, not through matrices alone",
-                f"weights of {self._info.architecture}",
-                "use the intervention of the same name, which acts behind the norms",
-            )
-        embeddings = [getattr(self.model, name, None) for name in ("embed", "pos_embed")]
-        found = [
-            Writer(Site("resid_pre", 0), module.weight, -1, module, None)
-            for module in (_inside(bridge) for bridge in embeddings if bridge is not None)
-        ]
-        for layer, block in enumerate(self.model.blocks):
-            sites = (Site("attn_out", layer), Site("mlp_out", layer))
-            for site, bridge in zip(sites, (block.attn.o, block.mlp.out), strict=True):
-                module = _inside(bridge)
-                axis = 0 if isinstance(module, torch.nn.Linear) else -1  # GPT-2's Conv1D is laid out as x @ W
-                found.append(Writer(site, module.weight, axis, module, "bias"))
-        return found
+        return writers_of(self.model, self._info.architecture)
 
     @contextmanager
     def untied(self) -> Iterator[None]:
@@ -166,14 +149,6 @@ class BridgeBackend:
             yield
         finally:
             unembed.weight = shared
-
-    def mlp_output_weight(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
-        """The down projection, with the scale that the model gives what a layer writes."""
-        weight: Tensor = self.model.blocks[layer].mlp.W_out
-        if weight.shape != (self._info.d_mlp, self._info.d_model):
-            weight = weight.T
-        scale = self._written_scale(layer)
-        return weight if scale == 1 else weight * scale
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
         """The unembedding with the model's scale of its logits, without the final norm."""

@@ -113,29 +113,20 @@ class HookedBackend:
 
     def writers(self) -> list[Writer]:
         """The embeddings and every layer's output matrices."""
-        if self.model.cfg.use_normalization_before_and_after:
-            raise UserError(
-                "this architecture writes to the residual stream through norms, not through matrices alone",
-                f"weights of {self.model.cfg.original_architecture}",
-                "use the intervention of the same name, which acts behind the norms",
-            )
         start = Site("resid_pre", 0)
         found = [Writer(start, self.model.embed.W_E, -1, self.model.embed, None)]
         if self.model.cfg.positional_embedding_type == "standard":
             found.append(Writer(start, self.model.pos_embed.W_pos, -1, self.model.pos_embed, None))
         for layer, block in enumerate(self.model.blocks):
-            found.append(Writer(Site("attn_out", layer), block.attn.W_O, -1, block.attn, "b_O"))
-            found.append(Writer(Site("mlp_out", layer), block.mlp.W_out, -1, block.mlp, "b_out"))
+            after = [getattr(block, name, None) for name in ("ln1_post", "ln2_post")]
+            attention, mlp = Site("attn_out", layer), Site("mlp_out", layer)
+            found.append(Writer(attention, block.attn.W_O, -1, block.attn, "b_O", norm=after[0]))
+            found.append(Writer(mlp, block.mlp.W_out, -1, block.mlp, "b_out", norm=after[1]))
         return found
 
     def untied(self) -> AbstractContextManager[None]:
         """The library keeps them apart."""
         return nullcontext()
-
-    def mlp_output_weight(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
-        """The down projection."""
-        weight: Tensor = self.model.blocks[layer].mlp.W_out
-        return weight
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
         """The unembedding, without the final norm."""

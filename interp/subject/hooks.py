@@ -41,21 +41,31 @@ class Watch:
         self.name = name
         self._places: dict[object, str] = {}
         self._ran: set[object] = set()
+        self._paused: frozenset[object] = frozenset()
 
     @contextmanager
-    def over(self, function: Callable[..., Result], place: str) -> Iterator[Callable[..., Result]]:
+    def over(self, function: Callable[..., Result], place: str) -> Iterator[Callable[..., Result | None]]:
         """Within the block every pass has to call what this gives, which does what `function` does."""
         key = object()
 
-        def watched(*given: Any) -> Result:
+        def watched(*given: Any) -> Result | None:
             self._ran.add(key)
-            return function(*given)
+            return None if key in self._paused else function(*given)
 
         self._places[key] = place
         try:
             yield watched
         finally:
             del self._places[key]
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within the block what is attached by now does nothing."""
+        around, self._paused = self._paused, frozenset(self._places)
+        try:
+            yield
+        finally:
+            self._paused = around
 
     def passing(self, compute: Callable[[], Result]) -> Result:
         """What a forward pass computes.

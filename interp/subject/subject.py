@@ -513,11 +513,21 @@ class Subject:
         normed = self.normed(forced.tokens, forced.real.long(), prompts.prompt_length)
         return measured(self.unembed, self.d_vocab, normed[:, prompts.prompt_length - 1 :], continuations)
 
+    @contextmanager
+    def unedited(self) -> Iterator[None]:
+        """Within the block the model runs as its weights have it; what other blocks attached does not act."""
+        around, self._interventions = self._interventions, []
+        try:
+            with self._watch.paused():
+                yield
+        finally:
+            self._interventions = around
+
     def writers(self) -> list[Writer]:
-        """The weights that write to the residual stream.
+        """The weights that write to the residual stream, and what their outputs pass on the way.
 
         Raises:
-            UserError: norms stand between the matrices and the stream (Gemma 2).
+            UserError: it is not known what this architecture writes with.
         """
         return self._backend.writers()
 
@@ -526,9 +536,16 @@ class Subject:
         return self._backend.untied()
 
     def mlp_output_weight(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
-        """The down projection: what one unit of each neuron adds to the residual stream."""
+        """What a unit of each neuron adds to the residual stream: the down projection, at the model's scale.
+
+        Where a norm follows (Gemma 2, OLMo 2), before its scale, which all neurons of a token set together.
+
+        Raises:
+            UserError: the MLP is a mixture of experts, or has no such layer.
+        """
         self.site_width(Site("mlp_post", layer))
-        return self._backend.mlp_output_weight(layer)
+        (writer,) = (writer for writer in self.writers() if writer.site == Site("mlp_out", layer))
+        return writer.unscaled()
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
         """What the final norm puts out, times this, is the logits before their bias and any soft cap.

@@ -97,11 +97,11 @@ def function_vector(
 ) -> Vector:
     """The sum over heads of z @ W_O, added to the last token behind one layer (a third of them by default).
 
-    Equation 6 of the paper, without the output projection's bias, which belongs to no head.
+    Equation 6 of the paper, without the output projection's bias, which belongs to no head. Where a norm
+    follows attention (Gemma 2, OLMo 2), its scale is held at what the layer's mean outputs give it.
 
     Raises:
-        UserError: a head does not exist, no head is given, or norms stand between attention and the residual
-            stream (Gemma 2).
+        UserError: a head does not exist, no head is given, or it is not known what attention writes with.
     """
     if not heads:
         raise UserError("no head is given", f"function vector {name}", "give at least one")
@@ -110,9 +110,10 @@ def function_vector(
     writers = {writer.site: writer for writer in subject.writers()}
     for at, head in heads:
         writer = writers[Site("attn_out", at)]
-        weight = writer.weight.T if writer.axis == 0 else writer.weight.reshape(-1, subject.d_model)
-        rows = weight[head * subject.d_head : (head + 1) * subject.d_head]
-        total += means[at, head].double() @ rows.detach().cpu().double()
+        matrix = writer.matrix().detach()
+        of_head = slice(head * subject.d_head, (head + 1) * subject.d_head)
+        part = means[at, head].to(matrix.device).double() @ matrix[of_head].double()
+        total += writer.added(part, means[at].flatten()[None]).cpu()
     where = subject.n_layers // 3 if layer is None else layer
     made = {"method": "function vector", "heads": [list(head) for head in heads]}
     return Vector(name, Site("resid_post", where), total, subject.name, positions="last", provenance=made)

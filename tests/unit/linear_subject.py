@@ -74,13 +74,11 @@ class LinearBackend(nn.Module):
         raise NotImplementedError
 
     def writers(self) -> list[Writer]:
-        raise NotImplementedError
+        layers = enumerate(self.outer)
+        return [Writer(Site("mlp_out", n), weight, -1, self, None) for n, weight in layers]
 
     def untied(self) -> AbstractContextManager[None]:
         return nullcontext()
-
-    def mlp_output_weight(self, layer: int) -> Tensor:
-        return self.outer[layer]
 
     def unembedding(self) -> Tensor:
         return self.to_logits

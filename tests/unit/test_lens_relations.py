@@ -56,6 +56,12 @@ def prompts_of(subject: Subject, names: Sequence[str]) -> list[Prompt]:
     return [prompt_at(subject, f"the capital of {name}{ends[i % 2]}", name) for i, name in enumerate(names)]
 
 
+@pytest.mark.parametrize("layer", [EMBEDDING - 1, 7, 8])
+def test_where_no_relation_leads_to_the_last_layer(world: Subject, layer: int) -> None:
+    with pytest.raises(UserError, match=r"-1 \(the embedding\) to 6"):
+        fit_relation(world, prompts_of(world, ASKED), layer)
+
+
 @pytest.mark.parametrize("layer", [EMBEDDING, 3])
 def test_batched_jacobians_are_torch_s_own(world: Subject, layer: int) -> None:
     prompts = prompts_of(world, ASKED)

@@ -1,0 +1,88 @@
+"""The writers of a bridge: what stands between its output matrices and the residual stream."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from transformer_lens.model_bridge.generalized_components import MoEBridge
+
+from interp.errors import UserError
+from interp.subject.site import Site
+from interp.subject.writer import Writer
+
+EXPERTS = "down_proj"
+"""What `transformers` calls the output matrices of experts: of all of them in one, or of a shared one."""
+
+
+def writers_of(model: Any, architecture: str) -> list[Writer]:
+    """The embeddings and every layer's output matrices, as `transformers` has them.
+
+    Raises:
+        UserError: it cannot be told what a layer writes with.
+    """
+    found = list(_embeddings(model))
+    for layer, block in enumerate(model.blocks):
+        for site, part in ((Site("attn_out", layer), "attn"), (Site("mlp_out", layer), "mlp")):
+            found += _of_layer(site, block, getattr(block, part, None), architecture)
+    return found
+
+
+def _embeddings(model: Any) -> Iterator[Writer]:
+    after = getattr(model, "embed_ln", None)  # BLOOM's
+    norm = None if after is None else after.original_component
+    for name in ("embed", "pos_embed"):
+        if (bridge := getattr(model, name, None)) is not None:
+            module = bridge.original_component
+            yield Writer(Site("resid_pre", 0), module.weight, -1, module, None, norm=norm)
+
+
+def _of_layer(site: Site, block: Any, part: Any, architecture: str) -> list[Writer]:
+    scale, norm = _between(site, block, part, architecture)
+    if isinstance(part, MoEBridge):
+        found = list(_of_experts(site, part.original_component, scale, norm))
+    else:
+        output = getattr(part, "o" if site.kind == "attn_out" else "out", None)
+        module = getattr(output, "original_component", None)
+        # GPT-2's Conv1D is laid out as x @ W
+        axis = -2 if isinstance(module, nn.Linear) else -1
+        found = [] if module is None else [Writer(site, module.weight, axis, module, "bias", scale, norm)]
+    if not found:
+        raise UserError(
+            f"it is not known by which weights {architecture} writes {site}",
+            f"weights of {architecture}",
+            "use interventions, which act on what is written",
+        )
+    return found
+
+
+def _of_experts(site: Site, module: nn.Module, scale: float, norm: Any) -> Iterator[Writer]:
+    """All matrices of a mixture of experts that write, those of a shared one with them."""
+    for name, parameter in module.named_parameters():
+        path = [part for part in name.split(".") if part != "_original_component"]
+        owner = module.get_submodule(name.rpartition(".")[0])
+        if path[-1] == EXPERTS:  # [expert, d_model, d_mlp], or the other way round
+            axis = -1 if getattr(owner, "is_transposed", False) else -2
+            bias = f"{EXPERTS}_bias" if hasattr(owner, f"{EXPERTS}_bias") else None
+            yield Writer(site, parameter, axis, owner, bias, scale, norm, routed=True)
+        elif path[-2:] == [EXPERTS, "weight"]:
+            yield Writer(site, parameter, -2, owner, "bias", scale, norm, routed=True)
+
+
+def _between(
+    site: Site, block: Any, part: Any, architecture: str
+) -> tuple[float, Callable[[Tensor], Tensor] | None]:
+    """The scale or the norm that an output passes on its way to its site."""
+    point = getattr(block, f"hook_{site.kind}", None)
+    for component in (part, getattr(part, "o", None), getattr(part, "out", None)):
+        if component is not None and component.hook_out is point:
+            return 1.0, None
+    for component in (getattr(block, name) for name in block.submodules):
+        if component.hook_out is point:
+            return 1.0, component.original_component
+    if (scale := getattr(block, "residual_contribution_scale", None)) is not None:
+        return float(scale), None
+    raise UserError(
+        f"it is not known what {site} of {architecture} passes before it is added to the residual stream",
+        f"weights of {architecture}",
+        "use interventions, which act on what is written",
+    )
