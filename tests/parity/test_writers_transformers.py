@@ -78,7 +78,7 @@ def subject_has_norms(subject: Subject) -> bool:
     return subject.info.folder.name in NORMS_AFTER
 
 
-@pytest.mark.parametrize("folder", [*NORMS_AFTER, "granite", *EXPERTS], indirect=True)
+@pytest.mark.parametrize("folder", [*NORMS_AFTER, *EXPERTS], indirect=True)
 def test_heads_and_neurons_add_what_transformers_has_them_add(subject: Subject) -> None:
     reference = Reference(subject)
     found = direct_attribution(subject, [Prompt(IDS)], [TARGET], [DISTRACTOR])
