@@ -109,7 +109,7 @@ def _without_norms(subject: Subject, writers: Sequence[Writer]) -> Sequence[Writ
         names = {"resid_pre": "the embedding", "attn_out": "attention", "mlp_out": "the MLP"}
         who = " and ".join(name for kind, name in names.items() if kind in through)
         raise UserError(
-            f"what {who} of this architecture write goes through norms: no change of weights has this effect",
+            f"the output of {who} goes through norms here: no change of weights has this effect",
             f"weights of {subject.info.architecture}",
             "use the intervention of the same name, which acts after the norms",
         )

@@ -12,7 +12,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from interp.errors import UserError
 from interp.subject.attention import Block, lowered
-from interp.subject.bridge_writers import writers_of
+from interp.subject.bridge_writers import writers_of, written_scale
 from interp.subject.corrections import corrected, square
 from interp.subject.folder import SubjectInfo
 from interp.subject.hooks import Hook, attached
@@ -182,7 +182,7 @@ class BridgeBackend:
 
         The library's own hooks on the product pass on neither gradients nor graphs.
         """
-        return float(getattr(self.model.blocks[layer], "residual_contribution_scale", 1.0))
+        return written_scale(self.model.blocks[layer])
 
     def _attention(self, layer: int) -> Any:
         attention = getattr(self.model.blocks[layer], "attn", None)

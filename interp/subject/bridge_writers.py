@@ -27,6 +27,11 @@ def writers_of(model: Any, architecture: str) -> list[Writer]:
     return found
 
 
+def written_scale(block: Any) -> float:
+    """What a block's outputs are multiplied by before they are added to the stream (Granite)."""
+    return float(getattr(block, "residual_contribution_scale", 1.0))
+
+
 def _embeddings(model: Any) -> Iterator[Writer]:
     after = getattr(model, "embed_ln", None)  # BLOOM's
     norm = None if after is None else after.original_component
@@ -79,8 +84,8 @@ def _between(
     for component in (getattr(block, name) for name in block.submodules):
         if component.hook_out is point:
             return 1.0, component.original_component
-    if (scale := getattr(block, "residual_contribution_scale", None)) is not None:
-        return float(scale), None
+    if (scale := written_scale(block)) != 1:
+        return scale, None
     raise UserError(
         f"it is not known what {site} of {architecture} passes before it is added to the residual stream",
         f"weights of {architecture}",

@@ -527,8 +527,15 @@ class Subject:
         """The weights that write to the residual stream, and what their outputs pass on the way.
 
         Raises:
-            UserError: it is not known what this architecture writes with.
+            UserError: the stream is not the sum of what is written to it, or it is not known with what.
         """
+        if not self.adds_up:
+            raise UserError(
+                f"the residual stream of {self.info.architecture} is not the sum of what its layers write: "
+                "something, such as a norm, is done to the stream itself",
+                f"weights of {self.name}",
+                "use interventions, or attribution by gradient (interp.attribute)",
+            )
         return self._backend.writers()
 
     def untied(self) -> AbstractContextManager[None]:
@@ -544,7 +551,7 @@ class Subject:
             UserError: the MLP is a mixture of experts, or has no such layer.
         """
         self.site_width(Site("mlp_post", layer))
-        (writer,) = (writer for writer in self.writers() if writer.site == Site("mlp_out", layer))
+        (writer,) = (writer for writer in self._backend.writers() if writer.site == Site("mlp_out", layer))
         return writer.unscaled()
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:

@@ -16,13 +16,8 @@ from interp.lens.runs import RowsInPlace
 from interp.subject import Subject
 from tests.parity.subject_folders import CONFIGS, HOOKED, save_model
 
-NOT_COMPUTED = {
-    "cohere",
-    "cohere2",
-    "gpt2-unscaled",
-    "gpt-bigcode-unscaled",
-}
-"""What TransformerLens computes otherwise, knocked out or not."""
+NOT_COMPUTED = {"gpt2-unscaled", "gpt-bigcode-unscaled"}
+"""What the bridge computes otherwise, knocked out or not."""
 TOKENS = torch.randint(2, 200, (2, 8), generator=torch.Generator().manual_seed(1))
 ROWS = RowsInPlace([0, 1], TOKENS, torch.ones_like(TOKENS), torch.tensor([7, 7]))
 LAYERS = (1, 2)

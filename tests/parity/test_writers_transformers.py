@@ -78,7 +78,7 @@ def subject_has_norms(subject: Subject) -> bool:
     return subject.info.folder.name in NORMS_AFTER
 
 
-@pytest.mark.parametrize("folder", [*NORMS_AFTER, *EXPERTS], indirect=True)
+@pytest.mark.parametrize("folder", [*NORMS_AFTER, "granite", *EXPERTS], indirect=True)
 def test_heads_and_neurons_add_what_transformers_has_them_add(subject: Subject) -> None:
     reference = Reference(subject)
     found = direct_attribution(subject, [Prompt(IDS)], [TARGET], [DISTRACTOR])
@@ -158,6 +158,14 @@ def test_edited_weights_do_what_the_hooks_do(subject: Subject) -> None:
 def test_weights_before_a_norm_are_not_edited(subject: Subject) -> None:
     vectors = torch.randn(1, subject.d_model)
     with pytest.raises(UserError, match=r"attention and the MLP .* norms"), orthogonalised(subject, vectors):
+        pass
+
+
+@pytest.mark.parametrize("folder", ["opt-350m"], indirect=True)
+def test_a_stream_with_norms_of_its_own_is_no_sum(subject: Subject) -> None:
+    with pytest.raises(UserError, match="is not the sum of what its layers write"):
+        direct_attribution(subject, [Prompt(IDS)], [TARGET])
+    with pytest.raises(UserError, match="is not the sum"), orthogonalised(subject, torch.ones(32)):
         pass
 
 
