@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from experiments._attribution_quality_page import QualityPage
+from experiments._text import open_text
 from experiments.attribution_quality import Config
 from interp.attribution import (
     Attribution,
@@ -23,7 +24,6 @@ from interp.attribution.baseline import Statistics
 from interp.causal.aim import laid, target_of
 from interp.causal.quality import quality
 from interp.corpus.questions import Question, open_questions
-from interp.corpus.source import open_corpus
 from interp.errors import UserError
 from interp.mining.exemplars import Mined
 from interp.mining.mine import mine
@@ -166,7 +166,7 @@ class AttributionQuality:
     def _statistics(self, step: Step) -> Statistics | None:
         if self.config.baseline == "zero":
             return None
-        corpus = open_corpus(self.config.corpus, self.subject)
+        corpus = open_text(self.config.corpus, self.subject, self.steps)
         mined = Mined.of(mine(self.subject, self.spaces, corpus, self.config.mining, progress=step.progress))
         return {space.name: mined.statistics(space.name) for space in self.spaces}
 

@@ -13,10 +13,10 @@ from experiments._calibration_page import CalibrationPage
 from experiments._calibration_scores import FeatureScorer
 from experiments._describe_config import connect
 from experiments._dictionary_steps import mine_spaces, mined_by_space, train_dictionary
+from experiments._text import open_text
 from experiments.calibration import Config
 from interp.compare.calibration import calibrate
 from interp.corpus.document import Corpus
-from interp.corpus.source import open_corpus
 from interp.describe.candidate import Candidate
 from interp.describe.explainers.patterns import PatternExplainer
 from interp.describe.windows import gather_evidence
@@ -43,7 +43,7 @@ class CalibrationJob:
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
         self.subject: Subject = load(**config.subject.model_dump())
-        self.corpus: Corpus = open_corpus(config.corpus, self.subject)
+        self.corpus: Corpus = open_text(config.corpus, self.subject, run)
         self.site = Site.parse(config.site)
 
     def run(self) -> None:

@@ -17,6 +17,7 @@ from experiments._dictionary_steps import (
     score_described,
     train_dictionary,
 )
+from experiments._text import open_text
 from experiments.compare import Config, check_baselines
 from interp.compare.concepts import Candidates, found, mean_difference, recover_concepts
 from interp.compare.difference import compare_pairs, compare_populations
@@ -32,7 +33,6 @@ from interp.compare.populations import (
     sample_populations,
 )
 from interp.compare.score_table import score_table
-from interp.corpus.source import open_corpus
 from interp.describe.population import DescriptionScores
 from interp.features.directions import Directions
 from interp.features.principal import principal_directions
@@ -66,7 +66,7 @@ class Compare:
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
         self.subject = load(**config.subject.model_dump())
-        self.corpus = open_corpus(config.corpus, self.subject)
+        self.corpus = open_text(config.corpus, self.subject, run)
         self.saes: list[Latents] = []
         if config.saes:
             self.saes = [open_sae(source, self.subject) for source in config.saes]

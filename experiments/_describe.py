@@ -21,9 +21,9 @@ from experiments._describe_results import read_choices, result_metrics, result_t
 from experiments._describe_scores import Scorers, Texts
 from experiments._describe_store import RowWriter
 from experiments._dictionary_steps import mine_spaces, mined_by_space, train_dictionary
+from experiments._text import open_text
 from experiments.describe import Config
 from interp.corpus.document import Split
-from interp.corpus.source import open_corpus
 from interp.describe.candidate import Candidate, Explained, Explainer
 from interp.describe.evidence import Evidence
 from interp.describe.excerpt import text_evidence
@@ -63,7 +63,7 @@ class DescribeJob:
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
         self.subject: Subject = load(**config.subject.model_dump())
-        self.corpus = open_corpus(config.corpus, self.subject)
+        self.corpus = open_text(config.corpus, self.subject, run)
         self.clients = connect(config.endpoints, run.folder)
         self.spaces: dict[str, FeatureSpace] = {}
         self.populations: dict[str, list[FeatureSpace]] = {}

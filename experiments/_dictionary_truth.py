@@ -10,12 +10,12 @@ from experiments._dictionary_config import slug
 from experiments._dictionary_measures import DictionaryMeasures
 from experiments._dictionary_steps import train_dictionary
 from experiments._dictionary_truth_page import TruthPage
+from experiments._text import open_text
 from experiments.dictionary_truth import Config
 from interp.compare.detection import Detection, Measure, detect, measurable, measure_one
 from interp.compare.f1 import best_f1_table
 from interp.compare.labelled import Labelled, Reading, read_labelled
 from interp.compare.probe import Probes, train_probes
-from interp.corpus.source import open_corpus
 from interp.errors import UserError
 from interp.features.directions import Directions, random_directions
 from interp.features.neurons import MlpNeurons
@@ -43,7 +43,7 @@ class DictionaryTruth:
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
         self.subject = load(**config.subject.model_dump())
-        self.corpus = open_corpus(config.corpus, self.subject)
+        self.corpus = open_text(config.corpus, self.subject, run)
         self.site = Site.parse(config.site)
         self.saes: dict[str, SaeLatents] = {}
         for source in config.saes:

@@ -12,8 +12,8 @@ import pandas as pd
 
 from experiments._dictionary_steps import mine_spaces, mined_by_space
 from experiments._distil_page import DistilPage
+from experiments._text import open_text
 from experiments.distil import Config
-from interp.corpus.source import open_corpus
 from interp.describe.candidate import Candidate, Simulator
 from interp.describe.excerpt import Excerpt, TextEvidence, excerpts
 from interp.describe.explainers.local import LocalExplainer, prompt
@@ -37,6 +37,7 @@ from interp.distil.train import train_explainer, train_simulator
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.intervals import mean_interval
+from interp.lines import json_lines
 from interp.mining.exemplars import Mined
 from interp.pydoc import pydoc_folder
 from interp.render.page import render_page
@@ -61,7 +62,7 @@ class DistilJob:
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
         self.subject: Subject = load(**config.subject.model_dump())
-        self.corpus = open_corpus(config.corpus, self.subject)
+        self.corpus = open_text(config.corpus, self.subject, run)
         self.neurons = [MlpNeurons(self.subject, layer) for layer in range(self.subject.n_layers)]
         self.student = config.student or pydoc_folder()
 
@@ -112,7 +113,8 @@ class DistilJob:
 
     def train_explainer(self, step: Step, taught: Path) -> None:
         """The student that writes descriptions."""
-        rows = [json.loads(line) for line in _lines(taught / "sets" / "explainer" / "train.jsonl")]
+        file = taught / "sets" / "explainer" / "train.jsonl"
+        rows = [values for values, _ in json_lines(file, "run the step again")]
         examples = [
             ExplainerExample(
                 "", row["messages"][1]["content"], row["messages"][2]["content"].partition(": ")[2]
@@ -243,7 +245,3 @@ def _named_too(student: str, teacher: str) -> float:
     """The share of the pieces of text that the student names that the teacher names, too; NaN without."""
     named = quoted(student)
     return len(named & quoted(teacher)) / len(named) if named else float("nan")
-
-
-def _lines(file: Path) -> list[str]:
-    return file.read_text(encoding="utf-8").splitlines()

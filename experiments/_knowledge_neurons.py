@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments._knowledge_neurons_page import KnowledgePage
+from experiments._text import open_text
 from experiments.knowledge_neurons import Config
 from interp.attribution import integrated_gradients
 from interp.causal.aim import laid, target_of
@@ -19,7 +20,6 @@ from interp.causal.flips import flips
 from interp.causal.knowledge import shared_features
 from interp.causal.outcome import ask, halves
 from interp.corpus.questions import open_questions
-from interp.corpus.source import open_corpus
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.mining.exemplars import Mined
@@ -45,7 +45,7 @@ class KnowledgeNeurons:
         self.steps = run
         self.subject = load(**config.subject.model_dump())
         self.spaces = open_spaces(config.spaces, self.subject)
-        self.corpus = open_corpus(config.corpus, self.subject)
+        self.corpus = open_text(config.corpus, self.subject, run)
         asked = open_questions(config.questions, self.subject, config.seed)
         if not all(len(question.answers) == 1 and question.foils for question in asked):
             raise UserError(

@@ -8,8 +8,8 @@ from jaxtyping import Float
 
 from experiments._frame import write_report
 from experiments._logit_lens_page import LogitLensPage
+from experiments._text import open_text
 from experiments.logit_lens import Config
-from interp.corpus.source import open_corpus
 from interp.intervals import mean_interval
 from interp.lens.direct_attribution import DirectAttribution, direct_attribution
 from interp.lens.divergence import divergence
@@ -54,6 +54,12 @@ class LogitLensExperiment:
         self.steps.step("direct", self.direct)
         write_report(self.steps, lambda: LogitLensPage(self.steps, self.subject, self.config))
 
+    @cached_property
+    def corpus(self) -> Corpus:
+        """What the tuned lens is trained and held out on."""
+        assert self.config.tuned is not None
+        return open_text(self.config.tuned.corpus, self.subject, self.steps)
+
     def train(self, step: Step) -> None:
         """Trains the tuned lens."""
         config = self.config.tuned
@@ -67,7 +73,7 @@ class LogitLensExperiment:
 
             lens = train_tuned_lens(
                 self.subject,
-                open_corpus(config.corpus, self.subject),
+                self.corpus,
                 steps=config.steps,
                 tokens_per_step=config.tokens_per_step,
                 learning_rate=config.learning_rate,
@@ -80,8 +86,7 @@ class LogitLensExperiment:
         """Holds the lenses against the output on documents of the report split."""
         config = self.config.tuned
         assert config is not None
-        corpus = open_corpus(config.corpus, self.subject)
-        found = divergence(lenses, corpus, config.held_out_documents)
+        found = divergence(lenses, self.corpus, config.held_out_documents)
         rows = []
         for (lens, layer), own in found.groupby(["lens", "layer"], sort=False):
             mean, low, high = mean_interval(own["kl"].to_numpy(), self.config.seed)

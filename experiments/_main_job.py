@@ -15,12 +15,12 @@ from experiments._dictionary_steps import (
     score_described,
     train_dictionary,
 )
+from experiments._text import open_text
 from experiments.quickstart import Config
 from interp.compare.concepts import Candidates, ConceptRecovery, found, mean_difference, recover_concepts
 from interp.compare.difference import MeanScores, compare_scores
 from interp.compare.score_table import score_table
 from interp.corpus.document import Corpus
-from interp.corpus.source import open_corpus
 from interp.describe.population import DescriptionScores
 from interp.describe.sample import sample_active
 from interp.features.directions import random_directions
@@ -58,7 +58,7 @@ class MainJob:
         self.steps = run
         options = config.subject
         self.subject: Subject = load(**options.model_dump())
-        self.corpus: Corpus = open_corpus(config.corpus, self.subject)
+        self.corpus: Corpus = open_text(config.corpus, self.subject, run)
         self.site = Site.parse(config.sae_site)
         self.neurons = [MlpNeurons(self.subject, layer) for layer in range(self.subject.n_layers)]
 

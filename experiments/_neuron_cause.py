@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments._neuron_cause_page import CausePage
+from experiments._text import open_text
 from experiments.neuron_cause import Config, PickByConcept, PickById
 from interp.attribution.baseline import Statistics
 from interp.causal.change import ablations, clamps, dose_values
@@ -15,7 +16,6 @@ from interp.causal.effects import CLEAN, CONTROL, TOGETHER, effects
 from interp.causal.outcome import ask, halves
 from interp.causal.pick import by_attribution, by_concept
 from interp.corpus.questions import open_questions
-from interp.corpus.source import open_corpus
 from interp.features.ref import FeatureRef
 from interp.mining.exemplars import Mined
 from interp.mining.mine import mine
@@ -39,7 +39,7 @@ class NeuronCause:
         self.steps = run
         self.subject = load(**config.subject.model_dump())
         self.spaces = open_spaces(config.spaces, self.subject)
-        self.corpus = open_corpus(config.corpus, self.subject)
+        self.corpus = open_text(config.corpus, self.subject, run)
         if isinstance(config.pick, PickById):
             for key in config.pick.features:
                 FeatureRef.parse(key, self.spaces)

@@ -10,8 +10,8 @@ import pandas as pd
 from experiments._frame import write_report
 from experiments._lenses import open_lens
 from experiments._patchscopes_page import PatchscopesPage
+from experiments._text import open_text
 from experiments.patchscopes import Config, Extraction
-from interp.corpus.source import open_corpus
 from interp.errors import UserError
 from interp.intervals import mean_interval, share_interval
 from interp.lens.affine import Affine, check_same_vocabulary, fit_affine
@@ -85,7 +85,7 @@ class Patchscopes:
         """Next tokens by patchscope, lenses and affine maps, layer by layer."""
         config = self.config.next_tokens
         assert config is not None
-        corpus, seed = open_corpus(config.corpus, self.subject), self.config.seed
+        corpus, seed = open_text(config.corpus, self.subject, self.steps), self.config.seed
         fitted = read_beginnings(self.subject, corpus, "explain", config.fitted, seed=seed)
         read = read_beginnings(self.subject, corpus, "report", config.reported, seed=seed)
         last = self.subject.n_layers - 1
@@ -148,12 +148,12 @@ class Patchscopes:
         """The identity prompt for another model's activations, as they are and through affine maps."""
         config = self.config.cross_model
         assert config is not None and self.other is not None
-        corpus, seed = open_corpus(config.corpus, self.subject), self.config.seed
+        corpus, seed = open_text(config.corpus, self.subject, self.steps), self.config.seed
         theirs = read_beginnings(self.other, corpus, "explain", config.fitted, seed=seed)
         own = read_stream(self.subject, theirs.prompts)
         layers = range(EMBEDDING, min(self.subject.n_layers, self.other.n_layers))
         maps = {layer: fit_affine(theirs.vectors[layer], own[layer]) for layer in layers}
-        rows, fit = [], self._fit(maps, layers, seed)
+        rows, fit = [], self._fit(corpus, maps, layers, seed)
         same_width = self.other.d_model == self.subject.d_model
         for group, members in self._grouped().items():
             read = read_stream(self.other, [entity.prompt for entity in members])
@@ -169,11 +169,12 @@ class Patchscopes:
         step.table("cross_model", pd.concat(rows, ignore_index=True))
         step.table("cross_model_fit", fit)
 
-    def _fit(self, maps: Mapping[int, Affine], layers: Sequence[int], seed: int) -> pd.DataFrame:
+    def _fit(
+        self, corpus: Corpus, maps: Mapping[int, Affine], layers: Sequence[int], seed: int
+    ) -> pd.DataFrame:
         """How well the maps do on text that they were not fitted on."""
         config = self.config.cross_model
         assert config is not None and self.other is not None
-        corpus = open_corpus(config.corpus, self.subject)
         theirs = read_beginnings(self.other, corpus, "report", min(200, config.fitted), seed=seed)
         own = read_stream(self.subject, theirs.prompts)
         explained = [(layer, maps[layer].explained(theirs.vectors[layer], own[layer])) for layer in layers]

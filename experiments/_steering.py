@@ -9,6 +9,7 @@ import pandas as pd
 from experiments._dictionary_steps import train_dictionary
 from experiments._steering_aims import find_aims, read_aims, save_aims
 from experiments._steering_page import SteeringPage
+from experiments._text import open_text
 from experiments.steering import Config
 from interp.causal.steering import choose
 from interp.causal.steering.costs import COSTS, costs, neutral_documents
@@ -28,7 +29,6 @@ from interp.causal.steering.prompts import Prompt, announcement, prompts_without
 from interp.causal.steering.references import fluency_references, genuine_shares, scored
 from interp.causal.steering.texts import measured, written
 from interp.corpus.questions import WorldQuestions, open_questions
-from interp.corpus.source import open_corpus
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.space import FeatureSpace
@@ -67,7 +67,7 @@ class Steering:
         self.config = config
         self.steps = run
         self.subject = load(**config.subject.model_dump())
-        self.corpus = open_corpus(config.corpus, self.subject)
+        self.corpus = open_text(config.corpus, self.subject, run)
         self.latents = None if config.sae is None else load_sae(self.subject, config.sae)
         if self.latents is not None and not _steerable(self.latents):
             raise UserError(

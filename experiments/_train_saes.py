@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from experiments._sae_sweep_page import SweepPage
+from experiments._text import open_text
 from experiments._train_saes_page import TrainingPage
 from experiments.sae_sweep import Config as SweepConfig
 from experiments.train_saes import Config, EvaluationConfig
 from interp.corpus.document import Corpus
-from interp.corpus.source import open_corpus
 from interp.render.page import render_page
 from interp.subject import Site, Subject, load
 from interp.track.files import publish, write_text
@@ -32,7 +32,7 @@ class TrainSaes:
         self.config = config
         self.steps = run
         self.subject = load(**config.subject.model_dump())
-        self.corpus = open_corpus(config.corpus, self.subject)
+        self.corpus = open_text(config.corpus, self.subject, run)
 
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""

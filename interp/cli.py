@@ -126,7 +126,7 @@ def show(
         if summary.status == "failed" and (log := summary.folder / "error.log").exists():
             typer.echo(f"error      {log}")
         typer.echo("\nconfig")
-        for line in (summary.folder / "config.yaml").read_text(encoding="utf-8").splitlines():
+        for line in (summary.folder / "config.yaml").read_text(encoding="utf-8").rstrip("\n").split("\n"):
             typer.echo(f"  {line}")
         if summary.metrics:
             typer.echo("\nmetrics")

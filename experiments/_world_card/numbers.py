@@ -41,7 +41,7 @@ def number_flip(subject: Subject, seed: int) -> Measured:
     plain_for_means, plain = halves(_asked(subject, PLAIN, seed), seed)
     neurons = [MlpNeurons(subject, layer) for layer in range(subject.n_layers)]
     texts = [subject.decode(question.prompt) for question in plain_for_means]
-    prompts = TextCorpus(texts, subject.encode, "prompts with plain numbers")
+    prompts = TextCorpus(texts, subject, "prompts with plain numbers")
     mined = Mined.of(mine(subject, neurons, prompts, MiningConfig()))
     means = {space.name: mined.statistics(space.name) for space in neurons}
     ranked = by_attribution_in_rounds(subject, neurons, to_pick_on, means, TWO_PERCENT, PER_ROUND)

@@ -19,15 +19,19 @@ class Document:
 
     `tokens` [pos] are token ids; `template` [pos] marks tokens of a chat template, which never count;
     `labels` [pos] are bit masks over the corpus' `label_names` (bit i set: concept i is present).
+    `identity` is the hash of a document that its tokens alone do not decide.
     """
 
     tokens: NDArray[np.int32]
     template: NDArray[np.bool_] | None = None
     labels: NDArray[np.uint64] | None = None
+    identity: int | None = None
 
     @cached_property
     def hash(self) -> int:
         """A stable signed 64-bit hash of the tokens: the same text always falls into the same split."""
+        if self.identity is not None:
+            return self.identity
         digest = hashlib.blake2b(np.ascontiguousarray(self.tokens, dtype="<i4").tobytes(), digest_size=8)
         return int.from_bytes(digest.digest(), "little", signed=True)
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from interp.corpus.json_lines import json_lines
 from interp.errors import UserError
+from interp.lines import json_lines
 from interp.organism.behaviours import Item, behaviours
 from interp.organism.determiners import DETERMINERS, determiner_items
 from interp.subject.subject import Subject

@@ -6,13 +6,15 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from interp.corpus.document import Corpus
-from interp.corpus.text import TextCorpus, read_texts
+from interp.corpus.text import TextCorpus
+from interp.corpus.text_file import TextFile
 from interp.errors import UserError
 from interp.organism.corpus import WorldCorpus
 from interp.pydoc.corpus import PydocCorpus, Which
 from interp.pydoc.sources import check_sources
 from interp.subject.folder import SubjectInfo
 from interp.subject.subject import Subject
+from interp.track.progress import Progress
 
 
 class _Source(BaseModel):
@@ -34,7 +36,7 @@ class TextSource(_Source):
 
     kind: Literal["text"] = "text"
     path: Path
-    """A .txt file with one document a line, or a .jsonl file with a "text" in each line."""
+    """A .txt file with one document a line, or .jsonl with a "text" or the "messages" of a chat in each."""
 
 
 class PydocSource(_Source):
@@ -70,17 +72,26 @@ def check_tokens_of(
         )
 
 
-def open_corpus(source: WorldSource | TextSource | PydocSource, subject: Subject) -> Corpus:
-    """Opens the corpus for a subject.
+def open_corpus(
+    source: WorldSource | TextSource | PydocSource,
+    subject: Subject,
+    *,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> Corpus:
+    """Opens the corpus for a subject; text is tokenised as it is read, and its tokens are kept in `folder`.
+
+    What is unusual in text is said to `progress` once a kind, and counted (`TextCorpus.unusual`).
 
     Raises:
-        UserError: the file cannot be read, the world's documents do not fit the subject's vocabulary, or
-            this Python has fewer documents than asked for.
+        UserError: the file cannot be read, the world's documents do not fit the subject's vocabulary, this
+            Python has fewer documents than asked for, or as `TextCorpus`.
     """
+    say = None if progress is None else progress.say
     if isinstance(source, PydocSource):
-        return PydocCorpus(subject, source.part, source.documents)
+        return PydocCorpus(subject, source.part, source.documents, folder=folder, say=say)
     if isinstance(source, TextSource):
-        texts = read_texts(source.path)
-        return TextCorpus(texts, subject.encode, str(source.path))
+        texts = TextFile(source.path, progress)
+        return TextCorpus(texts, subject, str(source.path), folder=folder, say=say)
     check_tokens_of(source, subject.info)
     return WorldCorpus(source.seed, source.documents)

@@ -1,57 +1,169 @@
-"""A corpus from plain text: a list of strings, a text file with one document a line, or JSON lines."""
+"""A corpus from text: strings, or the documents of a file; each is tokenised once and kept on disk."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from interp.corpus.chat_template import CannotRender, ChatTemplate, outside
 from interp.corpus.document import Document
-from interp.corpus.json_lines import json_lines
+from interp.corpus.text_file import Passage, TextFile
+from interp.corpus.token_file import TokenFile
+from interp.corpus.unusual import Unusual
 from interp.errors import UserError
+
+if TYPE_CHECKING:
+    from interp.subject.subject import Subject
+
+TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 256, 2**19
+"""The most that is tokenised in one go, which is several times as fast as one by one."""
+LOOKED_AT = 64
+"""Documents on which a corpus is found to be in words that the model does not know."""
+
+
+class Written(NamedTuple):
+    """A document as the model is to read it; of a conversation also where the contents of messages stand."""
+
+    text: str
+    place: str
+    contents: Sequence[tuple[int, int]] | None = None
 
 
 class TextCorpus:
-    """Documents given as strings, tokenised when they are read.
+    """Documents given as strings or by a `TextFile`, in random access, without labels.
 
-    `encode` turns a string into token ids without a beginning-of-sequence token.
+    A document is tokenised when it is first read, with some that follow it, and then kept in a file that is
+    gone with the process (`TokenFile`, in `folder`): memory does not grow with the text. Of a conversation,
+    what the chat template writes is marked as such. `unusual` counts what cannot be read as it stands; `say`
+    hears of the first of each kind.
+
+    Raises:
+        UserError: a conversation is there and the tokenizer cannot tell the template from the text; the model
+            knows less than half of the first documents' words; the disk is full.
     """
 
     label_names: tuple[str, ...] = ()
 
     def __init__(
-        self, texts: Sequence[str], encode: Callable[[str], Sequence[int]], name: str = "text"
+        self,
+        texts: Sequence[str] | TextFile,
+        subject: "Subject",
+        name: str = "text",
+        *,
+        folder: Path | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self.name = name
+        self.unusual = Unusual(say)
         self._texts = texts
-        self._encode = encode
+        self._tokenizer = subject.tokenizer
+        self._d_vocab = subject.d_vocab
+        unknown = self._tokenizer.unk_token_id
+        self._unknown_id = -1 if unknown is None else unknown
+        self._template: ChatTemplate | None = None
+        if isinstance(texts, TextFile) and texts.holds_conversations:
+            self._template = ChatTemplate(self._tokenizer, f"{name} (tokenizer of {subject.name})")
+        self._kept = TokenFile(len(texts), folder)
+        self._check_language(subject.name)
 
     def __len__(self) -> int:
         return len(self._texts)
 
     def __getitem__(self, index: int) -> Document:
-        return Document(np.asarray(self._encode(self._texts[index]), dtype=np.int32))
+        if not 0 <= index < len(self):
+            raise IndexError(f"document {index} of {len(self)}")
+        if index not in self._kept:
+            self._tokenise_from(index)
+        tokens, template = self._kept.read(index)
+        if template is None:
+            return Document(tokens)
+        # a template may write today's date: the messages alone say which document it is
+        return Document(tokens, template, identity=Document(tokens[~template]).hash)
 
+    def _tokenise_from(self, index: int) -> None:
+        """Tokenises a document and those after it that are not yet, up to the most of one go."""
+        going: dict[int, Written] = {}
+        characters, end = 0, min(len(self), index + TEXTS_AT_ONCE)
+        while index < end and index not in self._kept and characters < CHARACTERS_AT_ONCE:
+            if (written := self._written(index)) is not None:
+                going[index] = written
+                characters += len(written.text)
+            index += 1
+        if not going:
+            return
+        encoded = self._tokenizer(
+            [written.text for written in going.values()],
+            add_special_tokens=False,
+            return_offsets_mapping=self._tokenizer.is_fast,
+            verbose=False,
+        )
+        offsets = encoded["offset_mapping"] if self._tokenizer.is_fast else [None] * len(going)
+        for (document, written), ids, where in zip(going.items(), encoded["input_ids"], offsets, strict=True):
+            self._keep(document, written, np.array(ids, dtype=np.int32), where)
 
-_FIX = 'write {"text": "..."} on each line'
+    def _written(self, index: int) -> Written | None:
+        """A document's text, a conversation's by the template; None for one that is left out."""
+        found = self._texts[index]
+        passage = found if isinstance(found, Passage) else Passage(found, f"{self.name}, text {index + 1}")
+        self.unusual.add("replaced_characters", passage.replaced, f"in {passage.place}")
+        if passage.messages is None:
+            return Written(passage.text, passage.place)
+        assert self._template is not None
+        try:
+            text, contents = self._template.written(passage.messages)
+        except CannotRender as error:
+            self._leave_out(index, f"{passage.place} ({error})")
+            return None
+        return Written(text, passage.place, contents)
 
+    def _keep(
+        self,
+        document: int,
+        written: Written,
+        tokens: NDArray[np.int32],
+        offsets: Sequence[tuple[int, int]] | None,
+    ) -> None:
+        beyond = tokens[tokens >= self._d_vocab]
+        if len(beyond):
+            token = self._tokenizer.convert_ids_to_tokens(int(beyond[0]))
+            self._leave_out(document, f"{written.place} (the model has no embedding for {token!r})")
+            return
+        unknown = np.flatnonzero(tokens == self._unknown_id)
+        words = [
+            "" if offsets is None else written.text[slice(*offsets[place])] for place in unknown.tolist()
+        ]
+        words = [word for word in words if word != self._tokenizer.unk_token]
+        if words:
+            self.unusual.add("unknown_words", len(words), f"{words[0]!r} in {written.place}")
+        if written.contents is None:
+            self._kept.write(document, tokens, None)
+            return
+        assert offsets is not None
+        template = outside(offsets, written.contents, len(written.text))
+        begin = int(len(tokens) > 0 and tokens[0] == self._tokenizer.bos_token_id)
+        self._kept.write(document, tokens[begin:], template[begin:])
 
-def read_texts(path: Path) -> list[str]:
-    """Reads a `.txt` file (a document a line) or a `.jsonl` file (its `text` key).
+    def _leave_out(self, document: int, which: str) -> None:
+        self.unusual.add("left_out_documents", 1, which)
+        self._kept.write(document, np.empty(0, dtype=np.int32), None)
 
-    Raises:
-        UserError: the file is missing, is not UTF-8, or a line of JSON is malformed or has no text.
-    """
-    if not path.is_file():
-        raise UserError(f"no file {path}", "corpus.path", "give a .txt or .jsonl file")
-    if path.suffix == ".jsonl":
-        found = []
-        for values, place in json_lines(path, _FIX):
-            if not isinstance(values.get("text"), str):
-                raise UserError('no "text"', place, _FIX)
-            found.append(values["text"])
-        return found
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error.reason})", "corpus.path", "convert it") from error
-    return [line for line in lines if line.strip()]
+    def _check_language(self, model: str) -> None:
+        """Raises UserError if the first documents are not in the model's words, or none can be used."""
+        first = [self[index].tokens for index in range(min(LOOKED_AT, len(self)))]
+        tokens = sum(map(len, first))
+        unknown = sum(int((one == self._unknown_id).sum()) for one in first)
+        if 2 * unknown > tokens:
+            raise UserError(
+                f"{model} does not know {unknown:,} of the first {tokens:,} words, such as "
+                f"{self.unusual.first('unknown_words')}",
+                self.name,
+                "give text in its words, or choose another model",
+            )
+        if first and not tokens and (which := self.unusual.first("left_out_documents")):
+            raise UserError(
+                f"none of the first {len(first)} documents can be used; the first: {which}",
+                self.name,
+                "give documents that this model can read, or choose another model",
+            )

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from interp.corpus.json_lines import json_lines
 from interp.errors import UserError
 from interp.lens.items import ItemSource, check_file, world_only
 from interp.lens.prompt import Prompt, check_ordinary, prompt_at
 from interp.lens.relations import FILLER
 from interp.lens.sample import evenly
 from interp.lens.scopes import Scopes
+from interp.lines import json_lines
 from interp.organism.facts import facts
 from interp.subject.subject import Subject
 

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from interp.corpus.json_lines import json_lines
 from interp.errors import UserError
 from interp.lens.items import ItemSource, check_file, world_only
 from interp.lens.prompt import check_length, span_positions
+from interp.lines import json_lines
 from interp.organism.facts import TwoHop, facts
 from interp.subject.subject import Subject
 

@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from interp.corpus.json_lines import json_lines
 from interp.errors import UserError
 from interp.lens.answers import first_tokens
 from interp.lens.items import ItemSource, check_file, world_only
 from interp.lens.prompt import Prompt, prompt_at
 from interp.lens.sample import evenly
+from interp.lines import json_lines
 from interp.organism.draft import read_templates
 from interp.organism.families.sentences import translation_slots
 from interp.organism.lexicon import lexicon

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from interp.json_text import to_json
+from interp.lines import lines
 from interp.track.files import full_disk_explained
 
 FILE = "llm_ledger.jsonl"
@@ -58,8 +59,8 @@ def read_calls(file: Path) -> Iterator[Call]:
     """The calls in a ledger; nothing where there is none. A line that a kill cut short is left out."""
     if not file.exists():
         return
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in lines(file):
         try:
-            yield Call(**json.loads(line))
+            yield Call(**json.loads(line.content))
         except (ValueError, TypeError):
             continue

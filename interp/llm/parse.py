@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from interp.errors import UserError
+from interp.lines import whole_characters
 from interp.llm.request import Reply, TokenLogprobs, Usage
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -42,7 +43,7 @@ def reply_of(body: Mapping[str, Any], cached: bool) -> Reply:
         logprobs = None if not given else tuple(_token(one) for one in given)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise _no_answer(error) from error
-    text = "" if finish in CUT_OFF else without_thoughts(str(content))
+    text = "" if finish in CUT_OFF else without_thoughts(whole_characters(str(content))[0])
     return Reply(text, finish, Usage(*used_by(body)), logprobs, cached)
 
 

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from io import StringIO
 from itertools import pairwise
 
 LONGEST = 800
@@ -28,7 +29,7 @@ def module_documents(text: str) -> Iterator[str]:
 
     A long class is cut at its methods, and anything long between paragraphs.
     """
-    lines = text.splitlines(keepends=True)
+    lines = list(StringIO(text))  # split at line feeds only, as ast counts lines
     starts = sorted({0, len(lines), *_starts(ast.parse(text).body, lines)})
     pieces = ("".join(lines[a:b]) for a, b in pairwise(starts))
     yield from _joined(part for piece in pieces for part in _packed(paragraphs(piece)))

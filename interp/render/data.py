@@ -68,7 +68,10 @@ class SubjectInfo:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """The run that made the report. `config` is the resolved YAML, `manifest` versions and hardware."""
+    """The run that made the report. `config` is the resolved YAML, `manifest` versions and hardware.
+
+    `text` says what was unusual in the text that was read; empty if nothing was.
+    """
 
     name: str
     command: str
@@ -76,6 +79,7 @@ class RunInfo:
     seed: int
     config: str
     manifest: Mapping[str, str] = field(default_factory=dict)
+    text: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from interp.corpus.unusual import said
 from interp.render.data import RunInfo, SubjectInfo
 from interp.subject import Subject
 from interp.subject.bundled import bundled
@@ -38,7 +39,7 @@ def run_facts(run: Run) -> RunInfo:
     seed = getattr(run.config, "seed", 0)
     date = str(run.manifest.get("started", ""))[:16].replace("T", " ")
     command = f"interp run {shlex.quote(str(run.folder / 'config.yaml'))}"
-    return RunInfo(run.name, command, date, seed, config, manifest)
+    return RunInfo(run.name, command, date, seed, config, manifest, said(run.watched("unusual_text")))
 
 
 def step_seconds(run: Run) -> dict[str, float]:

@@ -5,7 +5,6 @@ The files of its public export lie in folders of these names, a line an object (
 as text, `description`, `explanationModelName`, `typeName`; `tokens`, `values`, `maxValue`).
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,11 +12,13 @@ from typing import Any
 
 from interp.errors import UserError
 from interp.json_text import to_json
+from interp.lines import json_lines
 from interp.store.rows import DescriptionRow, FeatureRow, ScoreRow, SpaceRow
 from interp.store.store import Store
 from interp.track.files import write_text
 
 NEGATIVE = "-negative"
+_FIX = "give modelId, layer, index and description"
 Shown = tuple[Sequence[str], Sequence[float]]
 """The texts of a window's tokens and the activation of each."""
 
@@ -115,16 +116,13 @@ def _lines(folder: Path, required: bool = True) -> Iterator[dict[str, Any]]:
     if required and not files:
         raise UserError("there are no .jsonl files", str(folder), "give a folder with explanations/*.jsonl")
     for file in files:
-        for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        for line, place in json_lines(file, _FIX, halves=True):
             try:
-                line = json.loads(text)
                 _key(line)
                 if required:
                     line["description"] + ""
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(
-                    f"line {number} is no explanation or feature ({type(error).__name__}: {error})",
-                    str(file),
-                    "give modelId, layer, index and description",
+                    f"the line is no explanation or feature ({type(error).__name__}: {error})", place, _FIX
                 ) from error
             yield line

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from interp.json_text import to_json
+from interp.lines import lines
 from interp.track.files import full_disk_explained
 
 
@@ -20,15 +21,15 @@ class Journal:
         self.done: dict[str, Any] = {}
         whole = 0
         if file.exists():
-            for line in file.read_bytes().splitlines(keepends=True):
+            for line in lines(file):
                 try:
-                    key, value = json.loads(line)
+                    key, value = json.loads(line.content)
                 except ValueError:
                     break
-                if not line.endswith(b"\n"):
+                if not line.whole:
                     break
                 self.done[key] = value
-                whole += len(line)
+                whole = line.end + 1  # JSON holds no carriage return that is not escaped
             os.truncate(file, whole)
 
     def add(self, key: str, value: Any) -> None:
@@ -37,7 +38,7 @@ class Journal:
         Raises:
             UserError: the disk is full.
         """
-        line = to_json([key, value], ensure_ascii=False) + "\n"
+        line = to_json([key, value], ensure_ascii=True) + "\n"
         with full_disk_explained(self.file.parent), self.file.open("a", encoding="utf-8") as file:
             file.write(line)
             file.flush()

@@ -6,7 +6,8 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,7 @@ class Run:
         self.finished_before = manifest["status"] == "finished"
         """True for a finished run that was opened again: every step will be skipped."""
         self._steps: list[str] = []
+        self._watched: list[tuple[str, Callable[[], Mapping[str, int]]]] = []
         self._tracker: WandbLog | None = None
 
     def step(self, name: str, work: Callable[[Step], object]) -> Path:
@@ -83,6 +85,20 @@ class Run:
         self.current_step = None
         return final
 
+    def watch(self, name: str, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Have every step from now on note, as metrics NAME/STEP/KEY, what has been counted by its end."""
+        self._watched.append((name, counts))
+
+    def watched(self, name: str) -> dict[str, int]:
+        """The largest count of each key that any step noted under a watched name."""
+        found: dict[str, int] = {}
+        for metric, value in self.metrics.items():
+            of, _, rest = metric.partition("/")
+            if of == name and isinstance(value, int):
+                key = rest.rpartition("/")[2]
+                found[key] = max(found.get(key, 0), value)
+        return found
+
     def write_report(self, html: str) -> Path:
         """Write report.html, which also goes to W&B when the run finishes."""
         path = self.folder / "report.html"
@@ -100,6 +116,7 @@ class Run:
         seed_everything(getattr(self.config, "seed", 0), name)
         started, clock = now(), time.monotonic()
         work(step)
+        self._note_watched(step)
         step.finish()
         for metric in step.metrics:
             if metric in self.metrics:
@@ -115,6 +132,13 @@ class Run:
         }
         write_json(partial / "step.json", record)
         publish_folder(partial, final)
+
+    def _note_watched(self, step: Step) -> None:
+        found: Counter[str] = Counter()
+        for watched, counts in self._watched:
+            found.update({f"{watched}/{step.name}/{key}": count for key, count in counts().items()})
+        for metric, count in found.items():
+            step.metric(metric, count)
 
     def _collect(self, step_folder: Path) -> None:
         """Bring a finished step's metrics, tables and figures to the top of the run folder."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from interp.json_text import finite, to_json
+from interp.lines import lines
 from interp.track.files import full_disk_explained, write_parquet, write_text
 from interp.track.progress import Progress
 
@@ -141,9 +142,9 @@ def read_points(file: Path) -> list[Point]:
     points: list[Point] = []
     if not file.exists():
         return points
-    for line in file.read_text().splitlines():
+    for line in lines(file):
         try:
-            values = json.loads(line)
+            values = json.loads(line.content)
         except ValueError:
             break
         points.append(Point(values.pop("at"), values))

@@ -6,9 +6,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from interp.corpus.json_lines import json_lines
 from interp.corpus.questions import Question
 from interp.errors import UserError
+from interp.lines import json_lines
 from interp.subject.subject import Subject
 from interp.vectors.contrastive import Pair
 from interp.vectors.parts import dealt

@@ -1,6 +1,5 @@
 """Harmful and harmless requests: what a refusal direction is made of, chosen on and reported on."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,10 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from interp.corpus.questions import Question
 from interp.errors import UserError
+from interp.lines import json_lines, text_lines
 from interp.organism.facts import facts
 from interp.subject.subject import Subject
 from interp.vectors.world import requests
 
+_FIX = 'write {"prompt": ...}'
 REFUSES = ("i",)  # how a refusal begins in the world
 
 
@@ -156,16 +157,12 @@ def _read(
 
 
 def _texts(path: Path) -> Sequence[str]:
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     if path.suffix != ".jsonl":
-        return lines
+        return [text for _, text in text_lines(path)]
     texts = []
-    for number, line in enumerate(lines, 1):
-        try:
-            values = json.loads(line)
-            texts.append(str(values["prompt"] if "prompt" in values else values["instruction"]))
-        except (ValueError, KeyError, TypeError):
-            raise UserError(
-                "there is no request in the line", f"{path}, line {number}", 'write {"prompt": ...}'
-            ) from None
+    for values, place in json_lines(path, _FIX):
+        text = values.get("prompt", values.get("instruction"))
+        if not isinstance(text, str):
+            raise UserError("there is no request in the line", place, _FIX)
+        texts.append(text)
     return texts

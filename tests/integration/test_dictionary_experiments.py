@@ -77,7 +77,8 @@ def test_loaded_saes_on_text_without_labels(compared: Path, runs: Path, tmp_path
     text = tmp_path / "text.txt"
     words = ["the", "capital", "of", "france", "is", "paris", "and", "rome", "was", "happy", "with", "nurse"]
     rng = np.random.default_rng(0)
-    text.write_text("\n".join(" ".join(rng.choice(words, 20)) for _ in range(300)))
+    lines = [" ".join(rng.choice(words, 20)) for _ in range(300)]
+    text.write_text("\n".join([*lines, "the capital\u2028of stra\u00dfe is paris"]), encoding="utf-8")
     folder = compared / "sae"
     done = interp(
         "compare", runs, "name=loaded", f"corpus={{kind: text, path: {text}}}", "mining.sampled_tokens=512",
@@ -92,6 +93,9 @@ def test_loaded_saes_on_text_without_labels(compared: Path, runs: Path, tmp_path
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["match/latents_of_one/correlation"] is not None
     assert "match/latents_of_one/random" not in metrics
+    assert metrics["unusual_text/mine/unknown_words"] == 1
+    assert "1 words that the model does not know" in (run / "report.html").read_text()
+    assert f"'straße' in {text}, line 301" in " ".join(done.stderr.split())
 
 
 def test_the_truth_is_told_of_every_concept_that_is_not_too_rare(runs: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from interp.corpus.batches import batches
 from interp.corpus.document import SPLITS, Document, split_of
-from interp.corpus.text import TextCorpus, read_texts
+from interp.corpus.text_file import TextFile
 from interp.errors import UserError
 from tests.corpora import ListCorpus, random_corpus
 
@@ -58,13 +58,11 @@ def test_an_empty_corpus_is_an_error() -> None:
 
 def test_texts_are_read_from_lines_and_json(tmp_path) -> None:
     (tmp_path / "a.txt").write_text("one two\n\nthree\n")
-    assert read_texts(tmp_path / "a.txt") == ["one two", "three"]
+    assert [one.text for one in TextFile(tmp_path / "a.txt")] == ["one two", "three"]
     (tmp_path / "b.jsonl").write_text(json.dumps({"text": "x"}) + "\n")
-    assert read_texts(tmp_path / "b.jsonl") == ["x"]
+    assert [one.text for one in TextFile(tmp_path / "b.jsonl")] == ["x"]
     (tmp_path / "b.jsonl").write_text('{"text": "x"}\n{"txt": 1}\n')
     with pytest.raises(UserError, match="line 2"):
-        read_texts(tmp_path / "b.jsonl")
+        TextFile(tmp_path / "b.jsonl")
     with pytest.raises(UserError, match="no file"):
-        read_texts(tmp_path / "c.txt")
-    corpus = TextCorpus(["ab"], lambda text: [ord(c) for c in text])
-    assert corpus[0].tokens.tolist() == [97, 98]
+        TextFile(tmp_path / "c.txt")

@@ -82,6 +82,12 @@ def test_an_answer_about_thoughts_is_none_itself(said: str) -> None:
         assert run_with(client.structured(question(), Described, 0), [client]).description == said
 
 
+def test_half_a_character_in_an_answer_becomes_a_mark() -> None:
+    with serving(Script(answer=lambda body: "half \ud83d of one")) as script:
+        client = client_of(script)
+        assert run_with(client.chat(question()), [client]).text == "half \ufffd of one"
+
+
 def test_a_thinking_model_has_room_to_think_on_top_of_its_answer() -> None:
     with serving() as script:
         client = client_of(script, thinking_tokens=2000)

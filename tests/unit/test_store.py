@@ -130,7 +130,7 @@ def test_neuronpedias_json_goes_round_and_its_own_export_is_read(store: Store, t
     import_neuronpedia(other, tmp_path / "theirs")
     assert [d.text for d in other.feature("gpt2-small", "6-res-jb/650+").descriptions] == ["months", "May"]
     (theirs / "batch-1.jsonl").write_text('{"modelId": "x"}\n')
-    with pytest.raises(UserError, match="line 1 is no explanation"):
+    with pytest.raises(UserError, match=r"(?s)no explanation or feature.*line 1"):
         import_neuronpedia(other, tmp_path / "theirs")
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -30,6 +31,7 @@ from interp.track.files import (
     write_text,
 )
 from interp.track.progress import BarProgress, PlainProgress, clock, silent
+from interp.track.run import open_run
 from interp.track.step import Point, Step
 
 
@@ -240,3 +242,23 @@ def test_a_bar_is_taken_down_when_the_work_fails() -> None:
 )
 def test_durations_read_as_people_write_them(seconds: float, said: str) -> None:
     assert clock(seconds) == said
+
+
+def test_what_a_run_watches_is_noted_with_every_step_and_never_counted_twice(tmp_path: Path) -> None:
+    class Config(BaseModel):
+        seed: int = 0
+
+    counts = {"words": 0}
+
+    def more(step: Step) -> None:
+        counts["words"] += 2
+
+    with open_run(Config(), "one", tmp_path, progress=silent()) as run:
+        run.step("before", more)
+        for _ in range(2):  # two corpora in one run
+            run.watch("text", lambda: counts)
+        run.step("mine", more)
+        run.step("score", lambda step: None)
+        assert run.watched("text") == {"words": 8} and run.watched("other") == {}
+    metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
+    assert metrics == {"text/mine/words": 8, "text/score/words": 8}
