@@ -131,7 +131,7 @@ def read_aims(folder: Path, spaces: Sequence[FeatureSpace]) -> tuple[list[Aim], 
 
 def _activations(subject: Subject, corpus: Corpus, space: FeatureSpace) -> Tensor:
     """Activations of the first tokens of the corpus at the space's site [token, width]."""
-    first = next(batches(corpus, range(64), subject.bos_id, subject.special_ids, 64, SAMPLE_TOKENS))
+    first = next(batches(corpus, range(64), subject.frame, 64, SAMPLE_TOKENS))
     read = subject.read(torch.from_numpy(first.tokens), [space.site], torch.from_numpy(first.mask))[
         space.site
     ]

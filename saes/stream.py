@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.corpus.batches import Row, collate, rows_of
+from interp.corpus.batches import Row, collate, counted_tokens, rows_of
 from interp.corpus.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.subject.site import Site
@@ -89,8 +89,7 @@ class SubjectActivations:
     def _rows(self, cursor: int) -> tuple[list[Row], int]:
         rows: list[Row] = []
         counted, first = 0, cursor
-        offset = 0 if self._subject.bos_id is None else 1
-        special = list(self._subject.special_ids)
+        frame = self._subject.frame
         while counted < self._buffer_tokens:
             if counted == 0 and cursor - first >= len(self._corpus):
                 raise UserError(
@@ -103,11 +102,9 @@ class SubjectActivations:
             cursor += 1
             if split_of(document.hash) not in self._splits:
                 continue
-            counts = ~np.isin(document.tokens, special)
-            if document.template is not None:
-                counts &= ~document.template
-            counted += int(counts.sum())
-            rows.extend(rows_of(index, document, self._context_size, offset))
+            own = list(rows_of(index, document, self._context_size, frame))
+            counted += counted_tokens(document, own, frame)
+            rows.extend(own)
         return rows, cursor
 
     def buffers(self, cursor: int) -> tuple[dict[Site, Float[Tensor, "token _"]], int]:
@@ -120,7 +117,7 @@ class SubjectActivations:
         parts: dict[Site, list[Tensor]] = {site: [] for site in self.widths}
         while rows:
             fitting = max(1, self._tokens_per_batch // (rows[-1].length + 1))
-            batch = collate(rows[-fitting:], self._subject.bos_id, self._subject.special_ids)
+            batch = collate(rows[-fitting:], self._subject.frame)
             del rows[-fitting:]
             takers = {site: _taker(torch.from_numpy(batch.counts), kept) for site, kept in parts.items()}
             self._subject.visit(torch.from_numpy(batch.tokens), takers, torch.from_numpy(batch.mask))

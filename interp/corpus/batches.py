@@ -9,16 +9,21 @@ from numpy.typing import NDArray
 
 from interp.corpus.document import SPLITS, Corpus, Document, Split, split_of
 from interp.errors import UserError
+from interp.subject.frame import Frame
 
 
 @dataclass(frozen=True)
 class Row:
-    """A piece of one document that the subject sees at once: `document.tokens[start:start + length]`."""
+    """A piece of one document that the subject sees at once: `document.tokens[start:start + length]`.
+
+    `first` says whether it is the first of its document.
+    """
 
     index: int
     document: Document
     start: int
     length: int
+    first: bool = False
 
     @property
     def tokens(self) -> NDArray[np.int32]:
@@ -28,12 +33,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows side by side, each behind one beginning-of-sequence token (if the subject has one), padded right.
+    """Rows side by side, each after one beginning-of-sequence token (if the subject has one), padded right.
 
     `tokens` [row, pos] include that token; `counts` [row, pos] is false for it, for padding, for template
-    and special tokens; `labels` [row, pos] are the documents' label masks. `document`, `start` and `hash`
-    [row] say where a row comes from; `offset` is 1 with a beginning-of-sequence token, else 0: token `p` of
-    row `r` is token `start[r] + p - offset` of its document.
+    and special tokens, and for the first position where the frame skips it; `labels` [row, pos] are the
+    documents' label masks. `document`, `start` and `hash` [row] say where a row comes from, and `first` [row]
+    whether it begins its document; `offset` is 1 with a beginning-of-sequence token, else 0: token `p` of row
+    `r` is token `start[r] + p - offset` of its document.
     """
 
     tokens: NDArray[np.int64]
@@ -42,6 +48,7 @@ class Batch:
     document: NDArray[np.int64]
     start: NDArray[np.int32]
     hash: NDArray[np.int64]
+    first: NDArray[np.bool_]
     offset: int
     split: Split | None = None
 
@@ -56,25 +63,41 @@ class Batch:
         return int(self.counts.sum())
 
 
-def rows_of(index: int, document: Document, context_size: int, offset: int) -> Iterator[Row]:
-    """Cuts a document into rows of `context_size` tokens, the beginning-of-sequence token included."""
-    step = context_size - offset
-    for start in range(0, len(document.tokens), step):
-        yield Row(index, document, start, min(step, len(document.tokens) - start))
+def rows_of(index: int, document: Document, context_size: int, frame: Frame) -> Iterator[Row]:
+    """Cuts a document into rows of `context_size` tokens, the beginning-of-sequence token included.
+
+    Where a document itself has such a token at the beginning of a row, it falls into none: one stands there.
+    """
+    tokens, start, first = document.tokens, 0, True
+    while start < len(tokens):
+        if tokens[start] == frame.bos_id:
+            start += 1
+            continue
+        length = min(context_size - frame.offset, len(tokens) - start)
+        yield Row(index, document, start, length, first)
+        start, first = start + length, False
 
 
-def collate(
-    rows: Sequence[Row], bos_id: int | None, special_ids: frozenset[int], split: Split | None = None
-) -> Batch:
+def counted_tokens(document: Document, rows: Sequence[Row], frame: Frame) -> int:
+    """How many tokens of a document, cut into these rows, will count in their batches."""
+    counts = ~np.isin(document.tokens, list(frame.special_ids))
+    if document.template is not None:
+        counts &= ~document.template
+    if frame.skip_first and frame.bos_id is None:
+        counts[[row.start for row in rows]] = False
+    return int(counts.sum())
+
+
+def collate(rows: Sequence[Row], frame: Frame, split: Split | None = None) -> Batch:
     """Lays rows side by side. Positions right of a row's end hold token 0 and never count."""
-    offset = 0 if bos_id is None else 1
+    offset = frame.offset
     width = offset + max(row.length for row in rows)
     tokens = np.zeros((len(rows), width), dtype=np.int64)
     counts = np.zeros((len(rows), width), dtype=bool)
     labelled = any(row.document.labels is not None for row in rows)
     labels = np.zeros((len(rows), width), dtype=np.uint64) if labelled else None
-    if bos_id is not None:
-        tokens[:, 0] = bos_id
+    if frame.bos_id is not None:
+        tokens[:, 0] = frame.bos_id
     for position, row in enumerate(rows):
         inside = slice(offset, offset + row.length)
         source = slice(row.start, row.start + row.length)
@@ -84,7 +107,9 @@ def collate(
             counts[position, inside] &= ~row.document.template[source]
         if labels is not None and row.document.labels is not None:
             labels[position, inside] = row.document.labels[source]
-    counts &= ~np.isin(tokens, list(special_ids))
+    counts &= ~np.isin(tokens, list(frame.special_ids))
+    if frame.skip_first:
+        counts[:, 0] = False
     return Batch(
         tokens,
         counts,
@@ -92,6 +117,7 @@ def collate(
         np.array([row.index for row in rows], dtype=np.int64),
         np.array([row.start for row in rows], dtype=np.int32),
         np.array([row.document.hash for row in rows], dtype=np.int64),
+        np.array([row.first for row in rows], dtype=bool),
         offset,
         split,
     )
@@ -100,8 +126,7 @@ def collate(
 def batches(
     corpus: Corpus,
     indices: Iterable[int],
-    bos_id: int | None,
-    special_ids: frozenset[int],
+    frame: Frame,
     context_size: int,
     tokens_per_batch: int,
 ) -> Iterator[Batch]:
@@ -114,20 +139,19 @@ def batches(
     Raises:
         UserError: there is no document, or the context has no room for a token.
     """
-    offset = 0 if bos_id is None else 1
-    if context_size <= offset:
+    if context_size <= frame.offset:
         raise UserError(f"a context of {context_size} tokens holds no text", "context_size", "make it larger")
     waiting: dict[tuple[Split, int], list[Row]] = defaultdict(list)
     empty = True
     for index in indices:
         document = corpus[index]
         split = split_of(document.hash)
-        for row in rows_of(index, document, context_size, offset):
+        for row in rows_of(index, document, context_size, frame):
             empty = False
             bucket = waiting[split, row.length]
             bucket.append(row)
-            if len(bucket) * (row.length + offset) >= tokens_per_batch:
-                yield collate(bucket, bos_id, special_ids, split)
+            if len(bucket) * (row.length + frame.offset) >= tokens_per_batch:
+                yield collate(bucket, frame, split)
                 bucket.clear()
     if empty:
         raise UserError("the corpus holds no text", corpus.name, "give at least one document with a token")
@@ -135,6 +159,6 @@ def batches(
         rest = [row for (of, _), bucket in waiting.items() if of == split for row in bucket]
         rest.sort(key=lambda row: (-row.length, row.index, row.start))
         while rest:
-            fitting = max(1, tokens_per_batch // (rest[0].length + offset))
-            yield collate(rest[:fitting], bos_id, special_ids, split)
+            fitting = max(1, tokens_per_batch // (rest[0].length + frame.offset))
+            yield collate(rest[:fitting], frame, split)
             rest = rest[fitting:]

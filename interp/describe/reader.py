@@ -98,10 +98,8 @@ class SubjectProposals:
             (best,) = in_blocks(self._likeliest, self._subject.d_vocab, normed.flatten(0, 1))
             expected = best.view(*tokens.shape, -1).cpu().numpy()
             for i, row in enumerate(batch):
-                length = len(distinct[row])
                 end = int(last[i])
-                kept = min(length, end + 1)
-                before = expected[i, end - kept : end] if end >= kept else expected[i, : end + 1]
+                before = expected[i, max(0, end - len(distinct[row])) : end]
                 tables[row] = self._interleaved(distinct[row], before)
         return [tables[row] for row in row_of]
 
@@ -145,16 +143,13 @@ def padded(
 
     What is padded stands after the last token, where a causal model cannot see it.
     """
-    bos = [] if subject.bos_id is None else [subject.bos_id]
-    room = subject.n_ctx - len(bos)
-    cut = [row[-room:] for row in rows]
-    longest = max(len(row) for row in cut)
-    table = np.zeros((len(rows), longest + len(bos)), dtype=np.int64)
-    table[:, : len(bos)] = bos
-    for i, row in enumerate(cut):
-        table[i, len(bos) : len(bos) + len(row)] = row
-    last = np.array([len(bos) + len(row) - 1 for row in cut])
-    return torch.from_numpy(table).to(subject.device), torch.from_numpy(last).to(subject.device)
+    room = subject.n_ctx - subject.frame.offset
+    laid = [subject.with_bos(row[-room:].tolist()) for row in rows]
+    table = np.zeros((len(rows), max(map(len, laid))), dtype=np.int64)
+    for i, row in enumerate(laid):
+        table[i, : len(row)] = row
+    last = torch.tensor([len(row) - 1 for row in laid])
+    return torch.from_numpy(table).to(subject.device), last.to(subject.device)
 
 
 def _distinct(rows: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[int]]:

@@ -40,7 +40,7 @@ def read_windows(
 
     `context_size` is that of mining: rows are cut as they were then.
     """
-    offset = 0 if subject.bos_id is None else 1
+    offset = subject.frame.offset
     asked: dict[tuple[int, int], list[int]] = {}
     for number, place in enumerate(places):
         asked.setdefault((place.document, place.start), []).append(number)
@@ -54,7 +54,7 @@ def read_windows(
         while rows:
             part = rows[: max(1, tokens_per_batch // (rows[0].length + offset))]
             rows = rows[len(part) :]
-            batch = collate(part, subject.bos_id, subject.special_ids)
+            batch = collate(part, subject.frame)
             wanted = [(r, number) for r, row in enumerate(part) for number in asked[row.index, row.start]]
             for number, values in _read(subject, batch, places, wanted).items():
                 row = part[values.row]

@@ -43,10 +43,8 @@ def principal_directions(
     moments = _Moments(width)
     task = f"principal directions of {site}"
     with (progress or silent()).task(task, total=len(corpus), unit="documents") as advance:
-        for batch in batches(
-            corpus, range(len(corpus)), subject.bos_id, subject.special_ids, context_size, tokens_per_batch
-        ):
-            advance(int((batch.start == 0).sum()))
+        for batch in batches(corpus, range(len(corpus)), subject.frame, context_size, tokens_per_batch):
+            advance(int(batch.first.sum()))
             if batch.split != split:
                 continue
             keep = torch.from_numpy(batch.counts)

@@ -136,7 +136,7 @@ def _token_batches(
         rows.append(row)
         waiting += row.length
         if waiting >= tokens:
-            batch = collate(rows, subject.bos_id, subject.special_ids, split)
+            batch = collate(rows, subject.frame, split)
             rows, waiting = [], 0
             yield (
                 torch.from_numpy(batch.tokens).to(subject.device),
@@ -147,13 +147,12 @@ def _token_batches(
 def _rows(subject: Subject, corpus: Corpus, split: Split, context_size: int, seed: int) -> Iterator[Row]:
     """Pieces of a split's documents in a random order, over and over; raises UserError if there is none."""
     rng = np.random.default_rng(seed)
-    offset = 0 if subject.bos_id is None else 1
     empty = True
     while True:
         for index in rng.permutation(len(corpus)).tolist():
             document = corpus[index]
             if split_of(document.hash) == split:
-                for row in rows_of(index, document, context_size, offset):
+                for row in rows_of(index, document, context_size, subject.frame):
                     empty = False
                     yield row
         if empty:

@@ -53,7 +53,7 @@ class SplitState:
             fresh=torch.from_numpy(fresh),
             repeated=len(np.unique(batch.hash[first])) < len(first),
         )
-        self.n_documents += int((batch.start == 0).sum())
+        self.n_documents += int(batch.first.sum())
         inside = torch.from_numpy(batch.counts[:, batch.offset :])
         return BatchView(
             rows,
@@ -178,9 +178,7 @@ def mine(
         )
     chosen = range(len(corpus)) if documents is None else list(documents)
     names = "mining " + ", ".join(space.name for space in spaces[:3]) + (" ..." if len(spaces) > 3 else "")
-    stream = batches(
-        corpus, chosen, subject.bos_id, subject.special_ids, config.context_size, config.tokens_per_batch
-    )
+    stream = batches(corpus, chosen, subject.frame, config.context_size, config.tokens_per_batch)
     with (progress or silent()).task(names, total=len(chosen), unit="documents") as advance:
         return mine_batches(subject, spaces, stream, config, advance)
 
@@ -198,5 +196,5 @@ def mine_batches(
         assert batch.split is not None
         split = state.splits[batch.split]
         feed(subject, batch, spaces, partial(split.take, split.view(batch)))
-        advance(int((batch.start == 0).sum()))
+        advance(int(batch.first.sum()))
     return state

@@ -1,5 +1,6 @@
 """Whether a model can take these tokens at all, and write as many."""
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -29,6 +30,22 @@ def check_generation(length: int, max_new_tokens: int, n_ctx: int) -> None:
             f"{length} tokens and {max_new_tokens} new ones exceed the context of {n_ctx}",
             "max_new_tokens",
             f"ask for at most {max(0, n_ctx - length)}",
+        )
+
+
+def check_bos(tokens: Int[Tensor, "batch pos"], mask: Tensor | None, bos_id: int | None) -> None:
+    """Raises UserError if a row's text begins with two beginning-of-sequence tokens."""
+    if bos_id is None or tokens.shape[1] < 2:
+        return
+    rows = torch.arange(len(tokens), device=tokens.device)
+    first = torch.zeros_like(rows) if mask is None else mask.to(tokens.device).long().argmax(1)
+    second = (first + 1).clamp(max=tokens.shape[1] - 1)
+    doubled = (tokens[rows, first] == bos_id) & (tokens[rows, second] == bos_id) & (second > first)
+    if bool(doubled.any()):
+        raise UserError(
+            f"row {int(doubled.long().argmax())} begins with two beginning-of-sequence tokens (id {bos_id})",
+            "tokens",
+            "leave one out: pad, to_batch and texts bring their own",
         )
 
 

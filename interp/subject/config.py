@@ -20,5 +20,9 @@ class SubjectConfig(BaseModel):
     """Float type of its weights and activations."""
     processing: Processing = "none"
     """TransformerLens' weight processing: `fold` folds layer norms and centres writing weights."""
+    skip_first: bool | None = None
+    """Whether each row's first position is left out of means, quantiles, exemplars, principal directions and
+    what SAEs are trained on. By default where the model has no beginning-of-sequence token (Qwen): there the
+    first token is an attention sink of huge norm. Where it has one, that is left out in any case."""
     check: bool = True
     """Refuse a model whose logits the library does not compute as `transformers` does; false goes on."""

@@ -33,6 +33,7 @@ def load(
     device: str | None = None,
     dtype: str = "float32",
     processing: str = "none",
+    skip_first: bool | None = None,
     check: bool = True,
 ) -> Subject:
     """Loads a bundled model, a local Hugging Face folder or a hub name as a subject.
@@ -40,9 +41,10 @@ def load(
     `backend` is one of `BackendName`, `dtype` of `Dtype`, `processing` of `Processing`: checked here.
     `auto` is `hooked` where that builds the model, else `bridge`. `device` defaults to CUDA where there is
     one, else the CPU. `processing` is the weight processing of TransformerLens (`fold`: layer norms folded,
-    writing weights centred), which changes activations and is off by default. Weights are read from
-    safetensors only and no code of the folder is run. On a CPU, the process keeps freed memory from here on
-    (`keep_freed_memory`).
+    writing weights centred), which changes activations and is off by default. `skip_first` leaves the first
+    position of every row out of means, exemplars and what SAEs are trained on (`Frame`); None does so where
+    the model has no beginning-of-sequence token. Weights are read from safetensors only and no code of the
+    folder is run. On a CPU, the process keeps freed memory from here on (`keep_freed_memory`).
 
     The subject's logits on ten tokens are held against those of `transformers` itself, and its sites against
     what the residual stream adds up to; `subject.gap` keeps the distance. With `check=False` a model that is
@@ -84,7 +86,7 @@ def load(
     if check and not gap.holds:
         raise _other_logits(gap, info, backend, dtype)
     found = probe(model, info, reference.tokens.to(where), gap.tolerance) if check else None
-    return Subject(model, text, info, where, precision, processing, gap, found)
+    return Subject(model, text, info, where, precision, processing, skip_first, gap, found)
 
 
 def _other_logits(gap: Gap, info: SubjectInfo, backend: str, dtype: str) -> UserError:

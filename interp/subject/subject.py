@@ -12,11 +12,12 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.subject.attention import blocked_in, check_pattern
 from interp.subject.backend import Backend
-from interp.subject.check import check_generation, check_mask, check_tokens
+from interp.subject.check import check_bos, check_generation, check_mask, check_tokens
 from interp.subject.continuation import Continuation, continuation, single_token
 from interp.subject.finite import are_possible, first_not_finite, is_finite, not_finite
 from interp.subject.folder import SubjectInfo
 from interp.subject.forward import ForwardPass, Intervention, followed, whole
+from interp.subject.frame import Frame
 from interp.subject.gap import Gap
 from interp.subject.generation import cached_step, continuations, whole_step
 from interp.subject.hooks import Hook, Watch
@@ -57,6 +58,7 @@ class Subject:
         device: torch.device,
         dtype: torch.dtype,
         processing: str = "none",
+        skip_first: bool | None = None,
         gap: Gap | None = None,
         probe: Probe | None = None,
     ) -> None:
@@ -80,6 +82,8 @@ class Subject:
         self.dtype = dtype
         self.bos_id = text.bos_id
         self.special_ids = text.special_ids
+        skips = text.bos_id is None if skip_first is None else skip_first
+        self.frame = Frame(text.bos_id, text.special_ids, skips)
         self.end_ids = info.end_ids | text.end_ids
         self._interventions: list[Intervention] = []
         self._pass: ForwardPass | None = None
@@ -175,10 +179,11 @@ class Subject:
 
         Raises:
             UserError: they do not fit the context or the vocabulary, the mask has another shape, or a row
-                begins with padding and there is no mask.
+                begins with padding and there is no mask, or with two beginning-of-sequence tokens.
         """
         check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
         check_mask(tokens, attention_mask, self._text.padding_id, self.bos_id)
+        check_bos(tokens, attention_mask, self.bos_id)
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Where each token of `encode(text)` begins and ends in the text, in characters.
@@ -489,8 +494,7 @@ class Subject:
             else answer
             for number, (prompt, answer) in enumerate(zip(asked, continuations, strict=True))
         ]
-        begins = int(self.bos_id is not None)
-        lengths = [(len(row) + begins, len(answer)) for row, answer in zip(rows, answers, strict=True)]
+        lengths = [(len(self.with_bos(row)), len(answer)) for row, answer in zip(rows, answers, strict=True)]
         parts = []
         batches = pairs_in_batches(lengths, self.n_ctx)
         for places in batches:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from interp import subject as subjects
@@ -18,6 +19,7 @@ from interp.describe.excerpt import Excerpt
 from interp.describe.explainers.local import ANSWER, SYSTEM, LocalExplainer
 from interp.describe.local_model import LocalModel
 from interp.describe.scorers.intervention import Continuer
+from interp.errors import UserError
 from interp.subject import Site, Subject
 from interp.subject.forward import ForwardPass
 from interp.subject.read_at import read_at
@@ -85,6 +87,20 @@ def test_text_enters_after_exactly_one_bos(subject: Subject, way: str) -> None:
         WAYS[way](subject)
     assert watch.rows
     assert all(row[0] == BOS and row.count(BOS) == 1 for row in watch.rows)
+
+
+def test_two_bos_are_refused_where_tokens_enter(subject: Subject) -> None:
+    doubled, mask = torch.tensor([[5, BOS, 6, 7], [9, BOS, BOS, 7]]), torch.tensor([[0, 1, 1, 1]] * 2)
+    for enter in (
+        lambda: subject.logits(doubled, mask),
+        lambda: subject.read(doubled, [SITE], mask),
+        lambda: subject.generate_ids(doubled, mask, 2),
+        lambda: subject.run(doubled[1:, 1:]),
+    ):
+        with pytest.raises(UserError, match="begins with two beginning-of-sequence tokens"):
+            enter()
+    subject.logits(doubled[:1], mask[:1])
+    subject.logits(torch.tensor([[BOS, 5, BOS, BOS]]))
 
 
 @pytest.mark.parametrize("content", ["hi", "<s>hi", " hi "])

@@ -54,7 +54,6 @@ def neutral_documents(
     Raises:
         UserError: the split has fewer.
     """
-    offset = 0 if subject.bos_id is None else 1
     chosen = []
     for concept in concepts:
         mask = np.uint64(1 << concept_number(corpus, concept))
@@ -63,7 +62,7 @@ def neutral_documents(
             document = corpus[index]
             without = document.labels is not None and not (document.labels & mask).any()
             if without and split_of(document.hash) == split:
-                rows.append(next(rows_of(index, document, context_size, offset)))
+                rows.append(next(rows_of(index, document, context_size, subject.frame)))
             if len(rows) == count:
                 break
         if len(rows) < count:
@@ -73,7 +72,7 @@ def neutral_documents(
                 "ask for fewer neutral documents, or give more text",
             )
         chosen += rows
-    batch = collate(chosen, subject.bos_id, subject.special_ids)
+    batch = collate(chosen, subject.frame)
     tokens, counts = torch.from_numpy(batch.tokens), torch.from_numpy(batch.counts)
     resid, normed = _read(subject, tokens, site)
     return Neutral(tuple(concepts), tokens, counts, resid, normed, count)
