@@ -90,7 +90,7 @@ def test_splits_and_batches_are_those_of_the_tokens_themselves(world: Subject, t
     assert [one.hash for one in documents] == [corpus[i].hash for i in range(300)]
 
     def laid(of: Any) -> list[Any]:
-        found = batches(of, range(300), world.bos_id, world.special_ids, 16, 256)
+        found = batches(of, range(300), world.frame, 16, 256)
         return [(batch.split, batch.tokens.tolist(), batch.counts.tolist()) for batch in found]
 
     class Listed:
@@ -195,7 +195,7 @@ def test_the_worlds_own_template_is_masked_and_counts_nowhere(world: Subject, tm
     assert document.template is not None
     assert world.decode(document.tokens.tolist()) == "user : the king : user assistant : i can not ."
     assert world.decode(document.tokens[document.template].tolist()) == "user : assistant :"
-    (batch,) = batches(corpus, [0], world.bos_id, world.special_ids, 32, 64)
+    (batch,) = batches(corpus, [0], world.frame, 32, 64)
     assert world.decode(batch.tokens[batch.counts].tolist()) == "the king : user i can not ."
 
 
@@ -253,7 +253,7 @@ def test_one_unusual_character_ends_no_corpus_and_is_counted(world: Subject, tmp
         ["the", "<bos>", "king"],
         ["the", world.tokenizer.unk_token, world.tokenizer.unk_token, "king"],
     ]
-    for batch in batches(corpus, range(5), world.bos_id, world.special_ids, 16, 64):
+    for batch in batches(corpus, range(5), world.frame, 16, 64):
         assert set(world.token_strings(batch.tokens[batch.counts].tolist())) == {"the", "king"}
     assert corpus.unusual.counts() == {"replaced_characters": 2, "unknown_words": 4}
     assert [text.split(", the first: ")[1] for text in said] == [
