@@ -150,7 +150,12 @@ class LogitLensPage:
         answers = [Column("text"), Column("target"), Column("part"), Column("adds", "logits", places=2)]
         tables = [
             Table("parts", "Heads and neurons that add most, at the end of each text", answers, strongest),
-            Table("layers", "Everything that adds up to the logit", head, by_part),
+            Table(
+                "layers",
+                "Everything that adds up to the logit, before a soft cap if the model has one",
+                head,
+                by_part,
+            ),
         ]
         return [Section("What writes the answer", (), (), tables)]
 

@@ -105,23 +105,14 @@ class SaeLatents:
     def decoder(self, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, "feature d_model"]:
         """What one unit of each latent adds to the residual stream.
 
-        The decoder's rows, through the MLP's output weight at an `mlp_post` site. With a run-time input
-        normalisation: before each token's own scale.
-
-        Raises:
-            UserError: the site is an attention-head site, whose output weight a subject does not give.
+        The decoder's rows, through the output matrix that follows neurons or heads (`Subject.output_weight`).
+        With a run-time input normalisation: before each token's own scale.
         """
         rows = self._rows(feature_ids).to(self._subject.dtype)
         if self.site.kind in RESIDUAL_KINDS:
             return rows
-        if self.site.kind == "mlp_post":
-            through_mlp: Tensor = rows @ self._subject.mlp_output_weight(self.site.layer).to(rows.dtype)
-            return through_mlp
-        raise UserError(
-            f"latents at {self.site} have no direction in the residual stream here",
-            self.name,
-            "use a residual or MLP site",
-        )
+        through: Tensor = rows @ self._subject.output_weight(self.site).to(rows.dtype)
+        return through
 
     def pull_back(
         self, activation: Float[Tensor, "*any d_site"], gradient: Float[Tensor, "*any d_site"]

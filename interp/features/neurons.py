@@ -35,8 +35,8 @@ class MlpNeurons:
         return activation.index_copy(-1, feature_ids, values.to(activation.dtype))
 
     def decoder(self, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, "feature d_model"]:
-        """The neurons' rows of the down projection."""
-        return self._subject.mlp_output_weight(self.site.layer)[feature_ids]
+        """The neurons' rows of the down projection (behind a norm: `Subject.output_weight`)."""
+        return self._subject.output_weight(self.site)[feature_ids]
 
     def pull_back(
         self, activation: Float[Tensor, "*batch d_mlp"], gradient: Float[Tensor, "*batch d_mlp"]

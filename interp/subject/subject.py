@@ -546,17 +546,21 @@ class Subject:
         """Within the block, a change of the embedding's weight leaves the unembedding alone."""
         return self._backend.untied()
 
-    def mlp_output_weight(self, layer: int) -> Float[Tensor, "d_mlp d_model"]:
-        """What a unit of each neuron adds to the residual stream: the down projection, at the model's scale.
+    def output_weight(self, site: Site) -> Float[Tensor, "d_in d_model"]:
+        """What a unit of each neuron (`mlp_post`), or of each element of all heads (`head_out`), adds to the
+        residual stream: the output matrix, at the model's scale.
 
         Where a norm follows (Gemma 2, OLMo 2), before its scale, which all neurons of a token set together.
 
         Raises:
-            UserError: the MLP is a mixture of experts, or has no such layer.
+            UserError: there is no such site, as in a mixture of experts, or no output matrix follows it.
         """
-        self.site_width(Site("mlp_post", layer))
-        (writer,) = (writer for writer in self._backend.writers() if writer.site == Site("mlp_out", layer))
-        return writer.unscaled()
+        self.site_width(site)
+        output = {"mlp_post": "mlp_out", "head_out": "attn_out"}.get(site.kind)
+        found = [w for w in self._backend.writers() if (w.site.kind, w.site.layer) == (output, site.layer)]
+        if len(found) != 1:
+            raise UserError(f"no output matrix follows {site}", f"site {site}", "use mlp_post or head_out")
+        return found[0].unscaled()
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
         """What the final norm puts out, times this, is the logits before their bias and any soft cap.

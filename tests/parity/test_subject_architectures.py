@@ -113,7 +113,7 @@ def test_sites_are_read_and_edited_for_what_they_are(pair: Pair) -> None:
     if "mlp_post" in found:
         assert distance(found["mlp_post"], down_projection_input(pair.reference)) < TOLERANCE
         if pair.name not in ("gemma2", "gemma3", "olmo2"):  # whose outputs pass a norm before they are added
-            written = found["mlp_post"] @ subject.mlp_output_weight(1) - found["mlp_out"]
+            written = found["mlp_post"] @ subject.output_weight(Site("mlp_post", 1)) - found["mlp_out"]
             assert distance(written, written[:1, :1]) < TOLERANCE  # no bias, or one
     if pair.name in ("opt-350m", "gpt1"):
         assert not subject.adds_up

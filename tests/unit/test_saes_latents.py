@@ -105,7 +105,9 @@ def test_decoder_at_an_mlp_goes_through_its_output_weight(subject: Subject) -> N
     sae = random_sae("standard", width=subject.d_mlp)
     space = SaeLatents(sae, Site("mlp_post", 1), subject=subject)
     ids = torch.tensor([0, 5])
-    torch.testing.assert_close(space.decoder(ids), sae.W_dec[ids] @ subject.mlp_output_weight(1))
+    torch.testing.assert_close(
+        space.decoder(ids), sae.W_dec[ids] @ subject.output_weight(Site("mlp_post", 1))
+    )
 
 
 def test_attention_heads_are_taken_apart_or_flat(subject: Subject) -> None:
@@ -116,8 +118,12 @@ def test_attention_heads_are_taken_apart_or_flat(subject: Subject) -> None:
     assert torch.equal(space.encode(apart), space.encode(flat))
     assert space.write(apart, ids, values).shape == apart.shape
     assert torch.equal(space.write(apart, ids, values).flatten(2), space.write(flat, ids, values))
-    with pytest.raises(UserError, match="no direction in the residual stream"):
-        space.decoder(ids)
+    site = Site("attn_out", 0)
+    tokens = torch.tensor([[5, 6, 7]])
+    with subject.edited({Site("head_out", 0): lambda a: space.write(a, ids, space.encode(a)[..., ids] + 1)}):
+        raised = subject.read(tokens, [site])[site]
+    added = raised - subject.read(tokens, [site])[site]
+    assert torch.allclose(added, space.decoder(ids).expand_as(added), atol=1e-4)
 
 
 def test_half_precision_activations_come_back_in_half_precision(subject: Subject) -> None:

@@ -70,7 +70,9 @@ def test_the_residual_stream_is_the_sum_of_its_parts(subject: Subject) -> None:
     pre, attn, mid, mlp, post, neurons = subject.read(TOKENS, [Site(kind, 3) for kind in kinds]).values()
     torch.testing.assert_close(mid, pre + attn, atol=1e-5, rtol=0)
     torch.testing.assert_close(post, mid + mlp, atol=1e-5, rtol=0)
-    torch.testing.assert_close(neurons @ subject.mlp_output_weight(3), mlp, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        neurons @ subject.output_weight(Site("mlp_post", 3)), mlp, atol=1e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("kind", SITE_KINDS)
