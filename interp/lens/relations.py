@@ -101,7 +101,7 @@ def read_relation(path: Path, separator: str = "\n") -> Relation:
         UserError: there is no such file, or it is none.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
         samples = [(_unescaped(row["subject"]), _unescaped(row["object"])) for row in values["samples"]]
         templates = [_unescaped(template) for template in values["prompt_templates"]]
         name, kind = str(values["name"]), str(values.get("properties", {}).get("relation_type", ""))

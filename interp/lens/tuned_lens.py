@@ -149,7 +149,7 @@ def _rows(subject: Subject, corpus: Corpus, split: Split, context_size: int, see
     rng = np.random.default_rng(seed)
     empty = True
     while True:
-        for index in rng.permutation(len(corpus)).tolist():
+        for index in map(int, rng.permutation(len(corpus))):
             document = corpus[index]
             if split_of(document.hash) == split:
                 for row in rows_of(index, document, context_size, subject.frame):

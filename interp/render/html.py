@@ -48,7 +48,7 @@ def environment() -> Environment:
 def csv_uri(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
     """A table as a data URI, so that the download works offline and without scripts; no value is no text."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    writer = csv.writer(buffer)  # with its line end, \r\n, both of these are quoted in cells
     writer.writerow(head)
     writer.writerows(["" if _missing(cell) else cell for cell in row] for row in rows)
     encoded = base64.b64encode(buffer.getvalue().encode()).decode()

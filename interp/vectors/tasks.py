@@ -218,7 +218,7 @@ def _single(task: Task, subject: Subject, example: Example) -> bool:
 
 def _read(path: Path) -> list[Example]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
         return list({row["input"]: (str(row["input"]), str(row["output"])) for row in rows}.values())
     except (OSError, ValueError, TypeError, KeyError):
         raise UserError(

@@ -163,7 +163,8 @@ class TestRelationFiles:
     def test_other_braces_are_text(self, tmp_path: Path) -> None:
         file = tmp_path / "r.json"
         samples = [{"subject": "f(x)", "object": "y"}]
-        file.write_text(json.dumps({"name": "a", "prompt_templates": ["{x} of {} is"], "samples": samples}))
+        relation = json.dumps({"name": "a", "prompt_templates": ["{x} of {} is"], "samples": samples})
+        file.write_text(relation, encoding="utf-8-sig")  # a byte-order mark is no part of the text
         assert read_relation(file).ask("f(x)") == "{x} of f(x) is"
 
     def test_what_is_no_relation(self, tmp_path: Path, plain: Subject) -> None:

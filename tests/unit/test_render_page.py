@@ -149,13 +149,13 @@ def test_download_holds_value_and_ends_of_every_estimate(html):
 
 
 def test_download_keeps_texts_that_csv_must_quote_and_leaves_out_what_is_missing():
-    texts = ["a,b", 'say "x"', "two\nlines", "größe"]
-    rows = [[text, value] for text, value in zip(texts, [1.5, None, math.nan, -2], strict=True)]
+    texts = ["a,b", 'say "x"', "two\nlines", "größe", "a\rb", "c\u2028d"]
+    rows = [[text, value] for text, value in zip(texts, [1.5, None, math.nan, -2, 0, 0], strict=True)]
     one = Table("odd names", "t", [Column("text"), Column("x")], rows)
     html = render_page(dataclasses.replace(sample_page(), sections=[Section("s", tables=[one])]))
     read = downloads(html)["quickstart-odd-names.csv"]
     assert [row["text"] for row in read] == texts
-    assert [row["x"] for row in read] == ["1.5", "", "", "-2"]
+    assert [row["x"] for row in read] == ["1.5", "", "", "-2", "0", "0"]
 
 
 def test_numbers_stand_right_and_show_their_interval(html):

@@ -117,7 +117,8 @@ def test_which_element_of_a_list_is_meant_is_never_at_the_last_token_as_such(sub
 def test_own_tasks_on_a_model_with_pieces_of_words(tmp_path: Path) -> None:
     subject = load("pydoc")
     path = tmp_path / "sums.json"
-    path.write_text(json.dumps([{"input": str(n), "output": f" class{n}"} for n in range(12)]))
+    rows = json.dumps([{"input": str(n), "output": f" class{n}"} for n in range(12)])
+    path.write_text(rows, encoding="utf-8-sig")  # a byte-order mark is no part of the text
     source = TaskFiles(paths=(path,), format=TaskFormat(pair="x{question} ={answer}", separator="\n"))
     (task,) = open_tasks(source, subject)
     with pytest.raises(UserError, match=r"tokens, not one|joins"):
