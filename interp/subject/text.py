@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.lines import whole_characters
 from interp.subject.quiet import first_line, quiet
 
 
@@ -58,8 +59,15 @@ class Text:
         """Token ids of a text, after exactly one BOS if the model has one and `prepend_bos` asks for it.
 
         Raises:
-            UserError: a word is not in the vocabulary, or a token has no row in the embedding.
+            UserError: a word is not in the vocabulary, a token has no row in the embedding, or there is half a
+                character in the text.
         """
+        if whole_characters(text)[1]:
+            raise UserError(
+                "the text holds half a character (a lone surrogate)",
+                f"text {text!r:.60}",
+                "take it out, or decode the text as UTF-8",
+            )
         encoded = self.tokenizer(text, add_special_tokens=False)
         ids: list[int] = list(encoded["input_ids"])
         unknown = self.tokenizer.unk_token_id

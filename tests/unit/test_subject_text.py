@@ -105,6 +105,14 @@ def test_a_text_with_an_id_beyond_the_embedding_is_refused(tmp_path: Path) -> No
         small.encode("ab<image>")
 
 
+def test_a_text_with_half_a_character_is_refused(tmp_path: Path) -> None:
+    text = text_of(tmp_path, bos="<s>", chat_template="{{ messages[0]['content'] }}")
+    for encode in (text.encode, lambda said: text.chat([{"role": "user", "content": said}])):
+        with pytest.raises(UserError, match="half a character"):
+            encode("a\ud83d")
+        assert text.decode(encode("🙂")).endswith("🙂")
+
+
 def test_a_missing_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((world_folder() / "config.json").read_text())
     with pytest.raises(UserError, match="tokenizer"):
