@@ -59,8 +59,8 @@ class Text:
         """Token ids of a text, after exactly one BOS if the model has one and `prepend_bos` asks for it.
 
         Raises:
-            UserError: a word is not in the vocabulary, a token has no row in the embedding, or there is half a
-                character in the text.
+            UserError: a word is not in the vocabulary, a token has no row in the embedding, or the text holds
+                half a character.
         """
         if whole_characters(text)[1]:
             raise UserError(
