@@ -1,6 +1,7 @@
 """The steps of `logit_lens`."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
