@@ -20,6 +20,7 @@ class FeatureReader:
 
     Rows that several features ask about are run once. Rows are batched by how deep they have to go and by
     length, each with exactly one BOS (none if the subject has none), and cut on the left to the context size.
+    A token at a first position that the subject's frame skips is as silent as one that never counts.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class FeatureReader:
         self, rows: list[np.ndarray], asked: list[list[int]], queries: Sequence[Query], answers: np.ndarray
     ) -> None:
         tokens, last = padded(self._subject, rows)
+        skipped = (last == 0) & self._subject.frame.skip_first
         wanted: dict[Site, dict[str, list[tuple[int, int]]]] = {}
         spaces: dict[str, FeatureSpace] = {}
         for row, numbers in enumerate(asked):
@@ -65,6 +67,7 @@ class FeatureReader:
                     features = [self._features[queries[number].feature] for _, number in pairs]
                     encoded = spaces[name].encode(at_last[needed])
                     picked = encoded[[place[row] for row, _ in pairs], [f.feature_id for f in features]]
+                    picked = picked.masked_fill(skipped[[row for row, _ in pairs]], 0.0)
                     polarity = np.array([f.polarity for f in features])
                     answers[[number for _, number in pairs]] = picked.double().cpu().numpy() * polarity
 

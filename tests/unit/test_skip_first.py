@@ -11,9 +11,11 @@ from transformers import AutoModelForCausalLM
 
 from interp import subject as subjects
 from interp.corpus.document import Document, split_of
-from interp.describe.reader import SubjectProposals
+from interp.describe.query import Query
+from interp.describe.reader import FeatureReader, SubjectProposals
 from interp.features.neurons import MlpNeurons
 from interp.features.principal import principal_directions
+from interp.features.ref import FeatureRef
 from interp.mining.config import MiningConfig
 from interp.mining.exemplars import Mined
 from interp.mining.mine import mine
@@ -111,6 +113,17 @@ def test_dictionaries_are_trained_on_the_other_positions(subject: Subject, corpu
     found, following = source.buffers(0)
     assert following <= len(corpus)  # one epoch holds as many as were counted
     np.testing.assert_allclose(sorted_rows(found[SITE].numpy()), sorted_rows(expected), atol=1e-3)
+
+
+def test_a_description_is_not_made_of_the_sink(subject: Subject) -> None:
+    space = MlpNeurons(subject, 1)
+    reader = FeatureReader(subject, [FeatureRef(space, 3, 1), FeatureRef(space, 4, -1)])
+    rows = [np.array([20]), np.array([35, 20]), np.array([7, 35, 20])]
+    found = reader([Query(feature, row) for row in rows for feature in (0, 1)]).reshape(3, 2)
+    expected = [subject.read(torch.from_numpy(row)[None], [space.site])[space.site][0, -1] for row in rows]
+    assert found[0].tolist() == [0, 0] and bool((expected[0][3:5].abs() > 1e-3).all())
+    for answers, activation in zip(found[1:], expected[1:], strict=True):
+        np.testing.assert_allclose(answers, [activation[3], -activation[4]], atol=1e-4)
 
 
 def test_proposals_stand_where_they_are_expected_without_a_bos(folder: Path) -> None:
