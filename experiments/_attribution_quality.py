@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from experiments._attribution_quality_page import QualityPage
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments.attribution_quality import Config
 from interp.attribution import (
@@ -28,7 +29,7 @@ from interp.errors import UserError
 from interp.mining.exemplars import Mined
 from interp.mining.mine import mine
 from interp.render.page import render_page
-from interp.subject import Site, load
+from interp.subject import Site
 from interp.track.files import write_text
 from interp.track.run import Run
 from interp.track.step import Step
@@ -43,7 +44,7 @@ class AttributionQuality:
     def __init__(self, config: Config, run: Run) -> None:
         self.config = config
         self.steps = run
-        self.subject = load(**config.subject.model_dump())
+        self.subject = open_subject(config.subject, run)
         self.spaces = open_spaces(config.spaces, self.subject)
         self.questions = open_questions(config.questions, self.subject, config.seed)
         self.pairs = pairs(self.questions)

@@ -13,6 +13,7 @@ from experiments._calibration_page import CalibrationPage
 from experiments._calibration_scores import FeatureScorer
 from experiments._describe_config import connect
 from experiments._dictionary_steps import mine_spaces, mined_by_space, train_dictionary
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments.calibration import Config
 from interp.compare.calibration import calibrate
@@ -26,7 +27,7 @@ from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.llm.client import run_with
 from interp.render.page import render_page
-from interp.subject import Site, Subject, load
+from interp.subject import Site, Subject
 from interp.track.files import read_safetensors, write_json, write_safetensors, write_text
 from interp.track.journal import Journal
 from interp.track.run import Run
@@ -42,7 +43,7 @@ class CalibrationJob:
 
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
-        self.subject: Subject = load(**config.subject.model_dump())
+        self.subject: Subject = open_subject(config.subject, run)
         self.corpus: Corpus = open_text(config.corpus, self.subject, run)
         self.site = Site.parse(config.site)
 

@@ -17,6 +17,7 @@ from experiments._dictionary_steps import (
     score_described,
     train_dictionary,
 )
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments.compare import Config, check_baselines
 from interp.compare.concepts import Candidates, found, mean_difference, recover_concepts
@@ -41,7 +42,7 @@ from interp.features.space import FeatureSpace
 from interp.intervals import mean_interval
 from interp.mining.exemplars import Mined
 from interp.render.compare_report import render_comparison
-from interp.subject import Site, load
+from interp.subject import Site
 from interp.track.files import (
     publish,
     read_safetensors,
@@ -65,7 +66,7 @@ class Compare:
 
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
-        self.subject = load(**config.subject.model_dump())
+        self.subject = open_subject(config.subject, run)
         self.corpus = open_text(config.corpus, self.subject, run)
         self.saes: list[Latents] = []
         if config.saes:

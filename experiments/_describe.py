@@ -21,6 +21,7 @@ from experiments._describe_results import read_choices, result_metrics, result_t
 from experiments._describe_scores import Scorers, Texts
 from experiments._describe_store import RowWriter
 from experiments._dictionary_steps import mine_spaces, mined_by_space, train_dictionary
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments.describe import Config
 from interp.corpus.document import Split
@@ -46,7 +47,7 @@ from interp.render.page import render_page
 from interp.store.rows import SpaceRow
 from interp.store.search import Searcher
 from interp.store.store import Store
-from interp.subject import Site, Subject, load
+from interp.subject import Site, Subject
 from interp.track.files import write_json, write_text
 from interp.track.journal import Journal
 from interp.track.run import Run
@@ -62,7 +63,7 @@ class DescribeJob:
 
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
-        self.subject: Subject = load(**config.subject.model_dump())
+        self.subject: Subject = open_subject(config.subject, run)
         self.corpus = open_text(config.corpus, self.subject, run)
         self.clients = connect(config.endpoints, run.folder)
         self.spaces: dict[str, FeatureSpace] = {}

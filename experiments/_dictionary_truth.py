@@ -10,6 +10,7 @@ from experiments._dictionary_config import slug
 from experiments._dictionary_measures import DictionaryMeasures
 from experiments._dictionary_steps import train_dictionary
 from experiments._dictionary_truth_page import TruthPage
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments.dictionary_truth import Config
 from interp.compare.detection import Detection, Measure, detect, measurable, measure_one
@@ -23,7 +24,7 @@ from interp.features.principal import principal_directions
 from interp.features.space import FeatureSpace
 from interp.intervals import mean_interval
 from interp.render.page import render_page
-from interp.subject import Site, load
+from interp.subject import Site
 from interp.track.files import publish, read_safetensors, write_safetensors, write_text
 from interp.track.run import Run
 from interp.track.step import Step
@@ -42,7 +43,7 @@ class DictionaryTruth:
 
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
-        self.subject = load(**config.subject.model_dump())
+        self.subject = open_subject(config.subject, run)
         self.corpus = open_text(config.corpus, self.subject, run)
         self.site = Site.parse(config.site)
         self.saes: dict[str, SaeLatents] = {}

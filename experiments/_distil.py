@@ -12,6 +12,7 @@ import pandas as pd
 
 from experiments._dictionary_steps import mine_spaces, mined_by_space
 from experiments._distil_page import DistilPage
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments.distil import Config
 from interp.describe.candidate import Candidate, Simulator
@@ -41,7 +42,7 @@ from interp.lines import json_lines
 from interp.mining.exemplars import Mined
 from interp.pydoc import pydoc_folder
 from interp.render.page import render_page
-from interp.subject import Subject, load
+from interp.subject import Subject
 from interp.track.files import write_json, write_text
 from interp.track.run import Run
 from interp.track.step import Step
@@ -61,7 +62,7 @@ class DistilJob:
 
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
-        self.subject: Subject = load(**config.subject.model_dump())
+        self.subject: Subject = open_subject(config.subject, run)
         self.corpus = open_text(config.corpus, self.subject, run)
         self.neurons = [MlpNeurons(self.subject, layer) for layer in range(self.subject.n_layers)]
         self.student = config.student or pydoc_folder()

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments._knowledge_neurons_page import KnowledgePage
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments.knowledge_neurons import Config
 from interp.attribution import integrated_gradients
@@ -27,7 +28,6 @@ from interp.mining.mine import mine
 from interp.mining.store import load as load_mined
 from interp.mining.store import save as save_mined
 from interp.render.page import render_page
-from interp.subject import load
 from interp.subject.forward import Intervention
 from interp.track.files import write_text
 from interp.track.run import Run
@@ -43,7 +43,7 @@ class KnowledgeNeurons:
     def __init__(self, config: Config, run: Run) -> None:
         self.config = config
         self.steps = run
-        self.subject = load(**config.subject.model_dump())
+        self.subject = open_subject(config.subject, run)
         self.spaces = open_spaces(config.spaces, self.subject)
         self.corpus = open_text(config.corpus, self.subject, run)
         asked = open_questions(config.questions, self.subject, config.seed)

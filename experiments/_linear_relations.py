@@ -13,6 +13,7 @@ from torch import Tensor
 
 from experiments._frame import write_report
 from experiments._linear_relations_page import LinearRelationsPage
+from experiments._subject import open_subject
 from experiments.linear_relations import Config
 from interp.errors import UserError
 from interp.intervals import share_interval
@@ -22,7 +23,7 @@ from interp.lens.patch import Patch
 from interp.lens.prompt import Prompt, prompt_at
 from interp.lens.relations import Relation, open_relations
 from interp.lens.stream import EMBEDDING, Vectors, read_stream, stream_site
-from interp.subject import Subject, load
+from interp.subject import Subject
 from interp.subject.losses import likeliest_tokens
 from interp.track.run import Run
 from interp.track.step import Step
@@ -59,7 +60,7 @@ class LinearRelations:
 
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
-        self.subject: Subject = load(**config.subject.model_dump())
+        self.subject: Subject = open_subject(config.subject, run)
         self.last = self.subject.n_layers - 1
         self.layers = config.layers or tuple(range(EMBEDDING, self.last))
         self.relations = [

@@ -9,8 +9,10 @@ from jaxtyping import Float
 
 from experiments._frame import write_report
 from experiments._logit_lens_page import LogitLensPage
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments.logit_lens import Config
+from interp.corpus.document import Corpus
 from interp.intervals import mean_interval
 from interp.lens.direct_attribution import DirectAttribution, direct_attribution
 from interp.lens.divergence import divergence
@@ -21,7 +23,7 @@ from interp.lens.tuned_lens import train_tuned_lens
 from interp.lens.tuned_lens_file import load_tuned_lens, save_tuned_lens
 from interp.lens.view import look
 from interp.render.lens_views import lens_page
-from interp.subject import Site, Subject, load
+from interp.subject import Site, Subject
 from interp.track.files import publish, write_safetensors, write_text
 from interp.track.run import Run
 from interp.track.step import Step
@@ -35,7 +37,7 @@ class LogitLensExperiment:
 
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
-        self.subject: Subject = load(**config.subject.model_dump())
+        self.subject: Subject = open_subject(config.subject, run)
         for text in config.texts:  # before anything is trained
             prompt_at(self.subject, text.text)
             for target in text.targets:

@@ -15,6 +15,7 @@ from experiments._dictionary_steps import (
     score_described,
     train_dictionary,
 )
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments.quickstart import Config
 from interp.compare.concepts import Candidates, ConceptRecovery, found, mean_difference, recover_concepts
@@ -32,7 +33,7 @@ from interp.render.concept_figure import concept_recovery
 from interp.render.figures import overview_figure, score_distributions
 from interp.render.line_figure import training_curve
 from interp.render.report import render_report
-from interp.subject import Site, Subject, load
+from interp.subject import Site, Subject
 from interp.track.files import publish, write_text
 from interp.track.run import Run
 from interp.track.step import Step
@@ -56,8 +57,7 @@ class MainJob:
     def __init__(self, config: Config, run: Run) -> None:
         self.config = config
         self.steps = run
-        options = config.subject
-        self.subject: Subject = load(**options.model_dump())
+        self.subject: Subject = open_subject(config.subject, run)
         self.corpus: Corpus = open_text(config.corpus, self.subject, run)
         self.site = Site.parse(config.sae_site)
         self.neurons = [MlpNeurons(self.subject, layer) for layer in range(self.subject.n_layers)]

@@ -11,6 +11,7 @@ from experiments._frame import write_report
 from experiments._hop_questions import ask_hops
 from experiments._lenses import open_lens
 from experiments._multi_hop_page import MultiHopPage
+from experiments._subject import open_subject
 from experiments.multi_hop import Config
 from interp.errors import UserError
 from interp.intervals import share_interval
@@ -21,7 +22,7 @@ from interp.lens.knockout import between, window
 from interp.lens.prompt import prompt_at, span_positions
 from interp.lens.readout import readout, summary
 from interp.lens.stream import read_stream
-from interp.subject import Subject, load
+from interp.subject import Subject
 from interp.track.run import Run
 from interp.track.step import Step
 
@@ -34,7 +35,7 @@ class MultiHop:
 
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
-        self.subject: Subject = load(**config.subject.model_dump())
+        self.subject: Subject = open_subject(config.subject, run)
         self.lens = open_lens(config.tuned_lens, self.subject, config.check_model)
         self.questions = open_hops(config.questions, self.subject, config.answer_tokens)
         self.answers = self._judge([q.answer for q in self.questions])

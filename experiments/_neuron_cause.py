@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments._neuron_cause_page import CausePage
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments.neuron_cause import Config, PickByConcept, PickById
 from interp.attribution.baseline import Statistics
@@ -22,7 +23,6 @@ from interp.mining.mine import mine
 from interp.mining.store import load as load_mined
 from interp.mining.store import save as save_mined
 from interp.render.page import render_page
-from interp.subject import load
 from interp.subject.forward import Intervention
 from interp.track.files import write_json, write_text
 from interp.track.folder import read_json
@@ -37,7 +37,7 @@ class NeuronCause:
     def __init__(self, config: Config, run: Run) -> None:
         self.config = config
         self.steps = run
-        self.subject = load(**config.subject.model_dump())
+        self.subject = open_subject(config.subject, run)
         self.spaces = open_spaces(config.spaces, self.subject)
         self.corpus = open_text(config.corpus, self.subject, run)
         if isinstance(config.pick, PickById):

@@ -10,8 +10,10 @@ import pandas as pd
 from experiments._frame import write_report
 from experiments._lenses import open_lens
 from experiments._patchscopes_page import PatchscopesPage
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments.patchscopes import Config, Extraction
+from interp.corpus.document import Corpus
 from interp.errors import UserError
 from interp.intervals import mean_interval, share_interval
 from interp.lens.affine import Affine, check_same_vocabulary, fit_affine
@@ -26,7 +28,7 @@ from interp.lens.prompt import Prompt
 from interp.lens.relations import Relation, open_relations
 from interp.lens.scopes import open_scopes
 from interp.lens.stream import EMBEDDING, Vectors, read_stream
-from interp.subject import Subject, load
+from interp.subject import Subject
 from interp.track.run import Run
 from interp.track.step import Step
 
@@ -38,7 +40,7 @@ class Patchscopes:
 
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
-        self.subject: Subject = load(**config.subject.model_dump())
+        self.subject: Subject = open_subject(config.subject, run)
         self.scopes = open_scopes(config.scopes)
         self.identity = self.scopes.prompt(self.subject, self.scopes.identity, config.identity_tokens)
         self.description = self.scopes.prompt(self.subject, self.scopes.description, self.scopes.new_tokens)
@@ -48,7 +50,7 @@ class Patchscopes:
         self.extractions = [] if config.extraction is None else self._extractions(config.extraction)
         self.other: Subject | None = None
         if config.cross_model is not None:
-            self.other = load(**config.cross_model.source.model_dump())
+            self.other = open_subject(config.cross_model.source, run)
             check_same_vocabulary(self.other, self.subject)
 
     def run(self) -> None:

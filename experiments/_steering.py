@@ -9,6 +9,7 @@ import pandas as pd
 from experiments._dictionary_steps import train_dictionary
 from experiments._steering_aims import find_aims, read_aims, save_aims
 from experiments._steering_page import SteeringPage
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments.steering import Config
 from interp.causal.steering import choose
@@ -38,7 +39,7 @@ from interp.mining.mine import mine
 from interp.mining.store import load as load_mined
 from interp.mining.store import save as save_mined
 from interp.render.page import render_page
-from interp.subject import Site, load
+from interp.subject import Site
 from interp.subject.forward import Intervention
 from interp.subject.site import RESIDUAL_KINDS
 from interp.track.files import write_json, write_text
@@ -66,7 +67,7 @@ class Steering:
     def __init__(self, config: Config, run: Run) -> None:
         self.config = config
         self.steps = run
-        self.subject = load(**config.subject.model_dump())
+        self.subject = open_subject(config.subject, run)
         self.corpus = open_text(config.corpus, self.subject, run)
         self.latents = None if config.sae is None else load_sae(self.subject, config.sae)
         if self.latents is not None and not _steerable(self.latents):

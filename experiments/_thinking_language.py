@@ -6,6 +6,7 @@ import pandas as pd
 
 from experiments._frame import write_report
 from experiments._lenses import open_lens
+from experiments._subject import open_subject
 from experiments._thinking_language_page import ThinkingPage
 from experiments.thinking_language import Config
 from interp.errors import UserError
@@ -13,7 +14,7 @@ from interp.lens.halves import split_halves
 from interp.lens.languages import LanguageItem, open_translations
 from interp.lens.readout import readout, summary
 from interp.lens.stream import read_stream
-from interp.subject import Subject, load
+from interp.subject import Subject
 from interp.track.run import Run
 from interp.track.step import Step
 
@@ -25,7 +26,7 @@ class ThinkingLanguage:
 
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
-        self.subject: Subject = load(**config.subject.model_dump())
+        self.subject: Subject = open_subject(config.subject, run)
         self.lens = open_lens(config.tuned_lens, self.subject, config.check_model)
         self.items = open_translations(config.words, self.subject)
         if config.pivot not in self.items[0].words:

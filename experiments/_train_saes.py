@@ -7,13 +7,14 @@ from typing import Any
 import pandas as pd
 
 from experiments._sae_sweep_page import SweepPage
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments._train_saes_page import TrainingPage
 from experiments.sae_sweep import Config as SweepConfig
 from experiments.train_saes import Config, EvaluationConfig
 from interp.corpus.document import Corpus
 from interp.render.page import render_page
-from interp.subject import Site, Subject, load
+from interp.subject import Site, Subject
 from interp.track.files import publish, write_text
 from interp.track.run import Run
 from interp.track.step import Step
@@ -31,7 +32,7 @@ class TrainSaes:
     def __init__(self, config: Config | SweepConfig, run: Run) -> None:
         self.config = config
         self.steps = run
-        self.subject = load(**config.subject.model_dump())
+        self.subject = open_subject(config.subject, run)
         self.corpus = open_text(config.corpus, self.subject, run)
 
     def run(self) -> None:

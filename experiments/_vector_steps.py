@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from experiments._subject import open_subject
 from experiments._text import open_text
 from experiments._vector_config import VectorConfig
 from interp.causal.side_effects import neutral_beginnings
-from interp.subject import Subject, load
+from interp.subject import Subject
 from interp.track.files import publish
 from interp.track.run import Run
 
@@ -15,7 +16,7 @@ class VectorExperiment:
 
     def __init__(self, config: VectorConfig, run: Run) -> None:
         self.steps = run
-        self.subject: Subject = load(**config.subject.model_dump())
+        self.subject: Subject = open_subject(config.subject, run)
         corpus = open_text(config.neutral, self.subject, run)
         self.to_choose_by, self.neutral = (
             neutral_beginnings(self.subject, corpus, config.neutral_texts, seed=config.seed, split=split)

@@ -99,6 +99,15 @@ class Run:
                 found[key] = max(found.get(key, 0), value)
         return found
 
+    def note(self, name: str, value: dict[str, object]) -> None:
+        """Add to a list in the manifest, for this session, what its numbers depend on.
+
+        A finished run keeps the manifest that it has.
+        """
+        if not self.finished_before:
+            self.manifest["sessions"][-1].setdefault(name, []).append(value)
+            write_json(self.folder / "manifest.json", self.manifest)
+
     def write_report(self, html: str) -> Path:
         """Write report.html, which also goes to W&B when the run finishes."""
         path = self.folder / "report.html"

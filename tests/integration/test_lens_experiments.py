@@ -53,6 +53,9 @@ def test_lenses_read_texts_and_their_answers_add_up(runs: Path) -> None:
     metrics = run(runs, "logit_lens", *(f"tuned.{setting}" for setting in small))
     assert metrics["tuned lens KL, mean over layers"] < metrics["logit lens KL, mean over layers"]
     assert metrics["direct attribution, largest error"] < 1e-3
+    (subject,) = json.loads((runs / "logit_lens" / "manifest.json").read_text())["sessions"][-1]["subjects"]
+    assert (subject["architecture"], subject["backend"]) == ("LlamaForCausalLM", "hooked")
+    assert 0 < subject["gap"]["padded"] < subject["gap"]["tolerance"] == 1e-3
     folder = runs / "logit_lens" / "lens"
     assert "probability of" in (folder / "index.html").read_text()
     assert (folder / "tuned_lens.safetensors").is_file() and (folder / "0-logit_lens.safetensors").is_file()
