@@ -20,8 +20,8 @@ from tests.parity.subject_folders import save_model
 
 IDS = tuple(range(10, 22))
 TARGET, DISTRACTOR = 7, 5
-EXPERTS = {"mixtral", "qwen2-moe", "qwen3-moe", "gpt-oss"}
-NORMS_AFTER = {"gemma2", "gemma3", "olmo2"}
+EXPERTS = ("mixtral", "qwen2-moe", "qwen3-moe", "gpt-oss")
+NORMS_AFTER = ("gemma2", "gemma3", "olmo2")
 
 
 @pytest.fixture(scope="module")
