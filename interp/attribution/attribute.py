@@ -39,7 +39,8 @@ def attribute(
 
     `text` is one prompt, several, or tokens [batch, pos] (with a `mask`, if they are padded on the left).
     `target` is a word or token id (or one a prompt), or a `Target`. By default it is the word's logit after
-    the last token; with a `distractor`, the difference of their logits. `method` "gradient" is
+    the last token; with a `distractor`, the difference of their logits. A word is the token that continues
+    the prompt (`interp.subject.continuation`), which the result's `target.said` shows. `method` "gradient" is
     `activation_times_gradient` (one forward and one backward pass), "integrated_gradients" the function of
     that name, to which `steps` and `path` belong.
 
@@ -49,7 +50,9 @@ def attribute(
     """
     prompts = laid_out(subject, text, mask)
     if not isinstance(target, Target):
-        target = Target.of(subject, target, distractor=distractor, kind=kind, position=position)
+        target = Target.of(
+            subject, target, prompts=prompts, distractor=distractor, kind=kind, position=position
+        )
     elif distractor is not None or kind is not None or position not in (-1, target.position):
         raise UserError(
             "a target stands beside a distractor, a kind or a position of its own",

@@ -70,8 +70,8 @@ def continuation(
         UserError: the word is empty, or the tokenizer does not know it.
     """
     if isinstance(word, int):
-        (piece,) = text.strings([word])
-        return Continuation((word,), piece, (piece,))
+        pieces = tuple(text.strings([word])) if 0 <= word < len(text.tokenizer) else (f"token {word}",)
+        return Continuation((word,), pieces[0], pieces)
     if not word:
         raise UserError("the word is empty", place, "write a word, or give a token id")
     before = prompt if isinstance(prompt, str) else text.decode(_without_bos(text, prompt))

@@ -84,6 +84,32 @@ def test_a_byte_pair_target_without_its_space_is_told_of_it(byte_pair: Subject) 
     assert Target.of(byte_pair, " paris").token_ids == (262,)
 
 
+@pytest.mark.parametrize("position", [-1, 1])
+def test_a_word_is_the_token_that_continues_each_prompt(position: int) -> None:
+    pydoc = interp.load("pydoc", device="cpu")
+    texts = ["the function will", "def find(the"]
+    prompts = laid_out(pydoc, texts)
+    ids = [pydoc.to_tokens(text)[0].tolist() for text in texts]
+    cut = [pydoc.decode(row[1:] if position == -1 else row[1:2]) for row in ids]
+    expected = [pydoc.tokenizer(text + " be", add_special_tokens=False)["input_ids"][-1] for text in cut]
+    target = Target.of(pydoc, "be", prompts=prompts, position=position)
+    assert target.token_ids == (expected[0],) and expected[0] == expected[1]
+    assert target.said == "' be' (not 'be')"
+    bare = pydoc.tokenizer("(be", add_special_tokens=False)["input_ids"][-1]
+    mixed = laid_out(pydoc, ["the function will", "def find("])
+    both = Target.of(pydoc, "be", prompts=mixed)
+    assert both.token_ids == (expected[0], bare) and both.said == "' be' (not 'be'), 'be' (not ' be')"
+    found = interp.attribute(pydoc, texts[0], "be", [interp.MlpNeurons(pydoc, 0)], distractor="not")
+    assert found.target.said == "' be' (not 'be') less ' not' (not 'not')"
+    with pytest.raises(UserError, match="depends on the prompt"):
+        Target.of(pydoc, "be")
+
+
+def test_a_token_is_no_distractor_of_itself(subject: Subject) -> None:
+    with pytest.raises(UserError, match="the same token"):
+        Target.of(subject, ["paris", "london"], distractor="london")
+
+
 def test_what_does_not_fit_is_refused_before_the_model_runs(subject: Subject) -> None:
     ran: list[str] = []
     prompts = laid_out(subject, PROMPTS)
