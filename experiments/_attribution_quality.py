@@ -24,7 +24,7 @@ from interp.attribution import (
 from interp.attribution.baseline import Statistics
 from interp.causal.aim import laid, target_of
 from interp.causal.quality import quality
-from interp.corpus.questions import Question, open_questions
+from interp.corpus.questions import Question, notes_on_questions, open_questions
 from interp.errors import UserError
 from interp.mining.exemplars import Mined
 from interp.mining.mine import mine
@@ -47,6 +47,7 @@ class AttributionQuality:
         self.subject = open_subject(config.subject, run)
         self.spaces = open_spaces(config.spaces, self.subject)
         self.questions = open_questions(config.questions, self.subject, config.seed)
+        run.tell(*notes_on_questions(self.questions))
         self.pairs = pairs(self.questions)
 
     def run(self) -> None:

@@ -20,7 +20,7 @@ from interp.causal.effects import CLEAN, CONTROL, TOGETHER
 from interp.causal.flips import flips
 from interp.causal.knowledge import shared_features
 from interp.causal.outcome import ask, halves
-from interp.corpus.questions import open_questions
+from interp.corpus.questions import notes_on_questions, open_questions
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.mining.exemplars import Mined
@@ -53,6 +53,7 @@ class KnowledgeNeurons:
                 "questions",
                 "give one answer and a foil for each: whether the answer flips is judged between them",
             )
+        run.tell(*notes_on_questions(asked))
         self.searched, self.questions = halves(asked, config.seed)
         self.groups = list(dict.fromkeys(question.group for question in asked))
 

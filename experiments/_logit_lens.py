@@ -24,6 +24,7 @@ from interp.lens.tuned_lens_file import load_tuned_lens, save_tuned_lens
 from interp.lens.view import look
 from interp.render.lens_views import lens_page
 from interp.subject import Site, Subject
+from interp.subject.continuation import notes_on
 from interp.track.files import publish, write_safetensors, write_text
 from interp.track.run import Run
 from interp.track.step import Step
@@ -38,10 +39,12 @@ class LogitLensExperiment:
     def __init__(self, config: Config, run: Run) -> None:
         self.config, self.steps = config, run
         self.subject: Subject = open_subject(config.subject, run)
+        taken = []
         for text in config.texts:  # before anything is trained
             prompt_at(self.subject, text.text)
-            for target in text.targets:
-                self.subject.single_token(target, "texts.targets")
+            taken.append([self.subject.continuation(text.text, one, "texts.targets") for one in text.targets])
+        self.targets = [[one.token("texts.targets") for one in targets] for targets in taken]
+        run.tell(*notes_on((str(one) for targets in taken for one in targets), "Targets"))
 
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""
@@ -109,7 +112,7 @@ class LogitLensExperiment:
             for lens in lenses:
                 sites = [*stream(self.subject).values()]
                 sites += outputs if lens is lenses[0] else []  # a tuned lens reads the stream alone
-                view = look(lens, text.text, sites, text.targets, self.config.top)
+                view = look(lens, text.text, sites, self.targets[number], self.config.top)
                 views.append(view)
                 frames.append(view.frame().assign(text=number, lens=lens.name))
                 write_safetensors(
@@ -121,13 +124,13 @@ class LogitLensExperiment:
 
     def direct(self, step: Step) -> None:
         """Attributes each text's first target to embedding, layers, heads and neurons."""
-        asked = [(n, text) for n, text in enumerate(self.config.texts) if text.targets]
+        asked = [(n, text) for n, text in enumerate(self.config.texts) if self.targets[n]]
         if not asked:
             return
         found = direct_attribution(
             self.subject,
             [prompt_at(self.subject, text.text) for _, text in asked],
-            [self.subject.single_token(text.targets[0]) for _, text in asked],
+            [self.targets[n][0] for n, _ in asked],
         )
         names = [n for n, _ in asked]
         step.table("direct_layers", layers_frame(found, names))

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from experiments._frame import framed
 from experiments._lens_figures import Draw, by_layer
-from experiments.logit_lens import Config
+from experiments.logit_lens import Config, LensText
 from interp.lens.logit_lens import LogitLens
 from interp.lens.stream import layer_name
 from interp.lens.view import look
@@ -125,7 +125,7 @@ class LogitLensPage:
             return []
         layers, parts = pd.read_parquet(file), pd.read_parquet(file.with_name("direct_parts.parquet"))
         texts = [text.text for text in self.config.texts]
-        targets = [text.targets[0] if text.targets else "" for text in self.config.texts]
+        targets = [self._target(text) for text in self.config.texts]
         by_part: list[list[Cell]] = [
             [
                 texts[row.text],
@@ -158,6 +158,12 @@ class LogitLensPage:
             ),
         ]
         return [Section("What writes the answer", (), (), tables)]
+
+    def _target(self, text: LensText) -> str:
+        if not text.targets:
+            return ""
+        taken = self.subject.continuation(text.text, text.targets[0])
+        return taken.text if taken.other is None else str(taken)
 
     def _verdict(self) -> str:
         if self.divergence.empty:

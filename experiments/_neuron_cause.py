@@ -1,7 +1,6 @@
 """The steps of `neuron_cause`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +15,7 @@ from interp.causal.controls import matched_controls
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER, effects
 from interp.causal.outcome import ask, halves
 from interp.causal.pick import by_attribution, by_concept
-from interp.corpus.questions import open_questions
+from interp.corpus.questions import counted_as, notes_on_questions, open_questions
 from interp.features.ref import FeatureRef
 from interp.mining.exemplars import Mined
 from interp.mining.mine import mine
@@ -45,8 +44,8 @@ class NeuronCause:
                 FeatureRef.parse(key, self.spaces)
         asked = open_questions(config.questions, self.subject, config.seed)
         if config.answers:
-            counted = tuple(self.subject.single_token(word, "answers") for word in config.answers)
-            asked = [replace(question, answers=counted, foils=()) for question in asked]
+            asked = counted_as(asked, config.answers, self.subject)
+        run.tell(*notes_on_questions(asked))
         self.to_pick_on, self.questions = halves(asked, config.seed)
 
     def run(self) -> None:

@@ -14,7 +14,7 @@ from experiments._refusal_vector_page import RefusalPage
 from experiments._vector_steps import VectorExperiment
 from experiments.refusal_vector import Config
 from interp.causal.side_effects import side_effects
-from interp.corpus.questions import Question, open_questions
+from interp.corpus.questions import Question, notes_on_questions, open_questions
 from interp.errors import UserError
 from interp.intervene import orthogonalised
 from interp.subject.forward import Intervention
@@ -50,6 +50,7 @@ class RefusalVector(VectorExperiment):
         self.requests = open_requests(config.requests, self.subject, config.seed)
         asked = config.others
         self.others = [] if asked is None else open_questions(asked, self.subject, config.seed)
+        run.tell(*notes_on_questions([*self.requests.harmful.report, *self.others]))
 
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""

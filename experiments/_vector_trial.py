@@ -14,7 +14,7 @@ from experiments._vector_steps import VectorExperiment
 from experiments._vector_trial_page import TrialPage
 from interp.causal.side_effects import side_effects
 from interp.causal.steering.texts import cross_entropy
-from interp.corpus.questions import Question, open_questions
+from interp.corpus.questions import Question, notes_on_questions, open_questions
 from interp.errors import UserError
 from interp.intervals import mean_interval
 from interp.subject.forward import Intervention
@@ -54,6 +54,7 @@ class VectorTrial(VectorExperiment):
                 )
         asked = config.others
         self.others = [] if asked is None else open_questions(asked, self.subject, config.seed)
+        run.tell(*notes_on_questions(self.others))
 
     def run(self) -> None:
         """A step for each behaviour, then the summary and the page; those that have finished are skipped."""

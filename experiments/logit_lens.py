@@ -17,8 +17,9 @@ class LensText(Section):
 
     text: str = Field(min_length=1)
     """The text."""
-    targets: tuple[str, ...] = ()
-    """Words of one token whose ranks are followed; the first is also attributed at the text's end."""
+    targets: tuple[str | int, ...] = ()
+    """Words of one token, as it continues the text (or token ids), whose ranks are followed; the first is
+    also attributed at the text's end."""
 
 
 class TunedLensConfig(Section):

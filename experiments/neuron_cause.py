@@ -64,8 +64,9 @@ class Config(ExperimentConfig):
     """What is kept of each feature."""
     questions: QuestionSource = WorldQuestions(behaviours=("refusal/harmful", "refusal/harmless"), most=120)
     """Half of the questions are for picking, the figures are of the other half."""
-    answers: tuple[str, ...] = ()
-    """Words that count as the behaviour in place of the questions' own answers: a class of next tokens."""
+    answers: tuple[str | int, ...] = ()
+    """Words that count as the behaviour in place of the questions' own answers: a class of next tokens. Each
+    is the token that continues a question's prompt; a number is a token id."""
     pick: Annotated[PickById | PickByConcept | PickByAttribution, Field(discriminator="by")] = (
         PickByAttribution()
     )

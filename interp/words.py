@@ -24,10 +24,10 @@ def holds(text: str, words: str) -> bool:
     False for words without a character but white space.
     """
     text, words = (unicodedata.normalize("NFC", one).casefold() for one in (text, words))
-    parts = re.findall(r"\w+|[^\w\s]", words)
-    if not parts:
+    characters = "".join(words.split())
+    if not characters:
         return False
-    spelled = r"\s*".join(map(re.escape, parts))
+    spelled = r"\s*".join(map(re.escape, characters))
     return any(
         not _one_word(text[found.start() - 1 : found.start()], found[1][:1])
         and not _one_word(found[1][-1:], text[found.end(1) : found.end(1) + 1])

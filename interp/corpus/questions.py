@@ -1,7 +1,7 @@
 """Questions: prompts with the tokens that would be right next, to measure the effect of a change on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Literal
@@ -12,6 +12,7 @@ from interp.errors import UserError
 from interp.lines import json_lines
 from interp.organism.behaviours import Item, behaviours
 from interp.organism.determiners import DETERMINERS, determiner_items
+from interp.subject.continuation import notes_on
 from interp.subject.subject import Subject
 
 
@@ -20,13 +21,15 @@ class Question:
     """A prompt (token ids, no beginning-of-sequence token), which next tokens count, which would be wrong.
 
     A prompt that is a `Conversation` is complete: none is put before it. `answers` is one token or a class of
-    them; `foils` may be empty. `group` is what the question is about.
+    them; `foils` may be empty. `group` is what the question is about; `said` are its words as they were
+    taken, to be shown.
     """
 
     prompt: tuple[int, ...]
     answers: tuple[int, ...]
     foils: tuple[int, ...]
     group: str
+    said: tuple[str, ...] = field(default=(), compare=False)
 
 
 class _Source(BaseModel):
@@ -49,7 +52,9 @@ class QuestionFile(_Source):
 
     kind: Literal["file"] = "file"
     path: Path
-    """A .jsonl file; each line has "prompt" and "answer" (a word or a list), perhaps "foil" and "group"."""
+    """A .jsonl file; each line has "prompt" and "answer" (a word or a list), perhaps "foil" and "group".
+
+    Words are the tokens that continue their prompt; a number in a list is a token id."""
 
 
 QuestionSource = Annotated[WorldQuestions | QuestionFile, Field(discriminator="kind")]
@@ -117,22 +122,44 @@ def _read(path: Path, subject: Subject) -> list[Question]:
     for values, place in json_lines(path, fix):
         if not isinstance(values.get("prompt"), str) or "answer" not in values:
             raise UserError("a prompt or an answer is missing", place, fix)
-        prompt = subject.to_tokens(values["prompt"], prepend_bos=False)[0].tolist()
-        found.append(
-            Question(
-                tuple(prompt),
-                _tokens(values["answer"], subject, place),
-                _tokens(values.get("foil", []), subject, place),
-                str(values.get("group", "")),
-            )
+        text = values["prompt"]
+        prompt = subject.to_tokens(text, prepend_bos=False)[0].tolist()
+        answers, foils = (
+            [subject.continuation(text, word, place) for word in _listed(values.get(name, []), place)]
+            for name in ("answer", "foil")
         )
+        ids, others = (tuple(one.token(place) for one in words) for words in (answers, foils))
+        if shared := set(ids) & set(others):
+            token = subject.token_strings(sorted(shared))[0]
+            raise UserError(f"answer and foil are the same token, {token!r}", place, "give words that differ")
+        said = tuple(map(str, (*answers, *foils)))
+        found.append(Question(tuple(prompt), ids, others, str(values.get("group", "")), said))
     if not found:
         raise UserError("there is no question", str(path), "write one a line")
     return found
 
 
-def _tokens(words: Any, subject: Subject, place: str) -> tuple[int, ...]:
+def _listed(words: Any, place: str) -> list[str | int]:
     listed = [words] if isinstance(words, str) else words
-    if not isinstance(listed, list) or not all(isinstance(word, str) for word in listed):
+    if not isinstance(listed, list) or not all(type(word) in (str, int) for word in listed):
         raise UserError(f"{words!r} is no word and no list of words", place, "give words in quotes")
-    return tuple(subject.single_token(word, place) for word in listed)
+    return listed
+
+
+def counted_as(questions: Sequence[Question], words: Sequence[str | int], subject: Subject) -> list[Question]:
+    """The questions with a class of words as answers, each the token that continues the prompt; no foils.
+
+    Raises:
+        UserError: a word is several tokens after a prompt, or unknown.
+    """
+    found = []
+    for question in questions:
+        taken = [subject.continuation(question.prompt, word, "answers") for word in words]
+        ids = tuple(dict.fromkeys(one.token("answers") for one in taken))
+        found.append(replace(question, answers=ids, foils=(), said=tuple(map(str, taken))))
+    return found
+
+
+def notes_on_questions(questions: Iterable[Question]) -> list[str]:
+    """How the words of questions were taken, for the reader of a run."""
+    return notes_on(word for question in questions for word in question.said)

@@ -26,8 +26,8 @@ class LensView:
 
     `top` and `top_probability` [site, pos, k] are the likeliest tokens, `entropy` [site, pos] of the
     distribution there, `kl` [site, pos] is KL(output || lens), `probability` and `rank` [site, pos, target]
-    are those of the targets (0 is the likeliest). `tokens` [pos] begin with the beginning-of-sequence
-    token, if there is one.
+    are those of the targets (0 is the likeliest); `said` are the targets as they were taken. `tokens` [pos]
+    begin with the beginning-of-sequence token, if there is one.
     """
 
     lens: str
@@ -41,6 +41,7 @@ class LensView:
     probability: Float[Tensor, "site pos target"]
     rank: Int[Tensor, "site pos target"]
     subject: Subject = field(repr=False)
+    said: tuple[str, ...] = ()
 
     def arrays(self) -> dict[str, Tensor]:
         """The tensors by name, to be saved."""
@@ -79,7 +80,7 @@ def look(
 
     `sites` are those of the residual stream by default; attention and MLP outputs can be read as well (what
     they add, seen through the same norm). `targets` are tokens, or words of one token, whose ranks are
-    wanted.
+    wanted: a word is the token that continues the text.
 
     Raises:
         UserError: a site is not in the residual stream's space, a target is not one token, the text does not
@@ -90,7 +91,8 @@ def look(
     for site in sites:
         if site.kind not in RESIDUAL_KINDS:
             raise UserError(f"{site} is not in the residual stream's space", "sites", "use a residual site")
-    wanted = tuple(subject.single_token(t, "targets") if isinstance(t, str) else t for t in targets)
+    taken = [subject.continuation(text, target, "targets") for target in targets]
+    wanted = tuple(one.token("targets") for one in taken)
     ids = subject.encode(text) if isinstance(text, str) else list(text)
     tokens, mask = subject.pad([ids])
     output = Site("resid_post", subject.n_layers - 1)
@@ -124,6 +126,7 @@ def look(
         probability,
         rank,
         subject,
+        tuple(map(str, taken)),
     )
 
 

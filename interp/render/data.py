@@ -71,6 +71,7 @@ class RunInfo:
     """The run that made the report. `config` is the resolved YAML, `manifest` versions and hardware.
 
     `text` says what was unusual in the text that was read; empty if nothing was.
+    `notes` are sentences on how its figures were made.
     """
 
     name: str
@@ -80,6 +81,7 @@ class RunInfo:
     config: str
     manifest: Mapping[str, str] = field(default_factory=dict)
     text: str = ""
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

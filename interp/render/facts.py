@@ -39,7 +39,8 @@ def run_facts(run: Run) -> RunInfo:
     seed = getattr(run.config, "seed", 0)
     date = str(run.manifest.get("started", ""))[:16].replace("T", " ")
     command = f"interp run {shlex.quote(str(run.folder / 'config.yaml'))}"
-    return RunInfo(run.name, command, date, seed, config, manifest, said(run.watched("unusual_text")))
+    text = said(run.watched("unusual_text"))
+    return RunInfo(run.name, command, date, seed, config, manifest, text, tuple(run.notes))
 
 
 def step_seconds(run: Run) -> dict[str, float]:

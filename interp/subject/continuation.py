@@ -17,7 +17,7 @@ inside of another text.
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from interp.errors import UserError
@@ -27,6 +27,7 @@ from interp.words import spaceless
 _GLUE = "/\\@#_¿¡"
 _QUOTES = "\"'`"
 _CLOSED_AFTER = ".,;:!?…)]}"
+_SHOWN = 6  # words named in a note
 _ANCHORS = ("\n", '"', ":")  # texts after which tokenizers write a word as inside of a text
 
 
@@ -77,6 +78,15 @@ def continuation(
     before = prompt if isinstance(prompt, str) else text.decode(_without_bos(text, prompt))
     ids, form, other = _chosen(text, before, word, spaced)
     return Continuation(ids, form, tuple(text.strings(ids)), other)
+
+
+def notes_on(said: Iterable[str], what: str = "Answers") -> list[str]:
+    """What a reader of results must know of how words were taken (`str` of each), in sentences."""
+    distinct = list(dict.fromkeys(said))
+    if not distinct:
+        return []
+    more = f", and {len(distinct) - _SHOWN} more" if len(distinct) > _SHOWN else ""
+    return [f"{what} are the tokens that continue their prompts: {', '.join(distinct[:_SHOWN])}{more}."]
 
 
 def single_token(text: Text, word: str, place: str, prompt: str | Sequence[int] | None = None) -> int:

@@ -49,6 +49,8 @@ class Run:
         self.metrics: dict[str, Value] = {}
         """The metrics of all steps finished or skipped so far."""
         self.headline: list[str] = []
+        self.notes: list[str] = []
+        """What a reader of the results must know of how they were made, in sentences; shown on every page."""
         self.current_step: str | None = None
         self.finished_before = manifest["status"] == "finished"
         """True for a finished run that was opened again: every step will be skipped."""
@@ -107,6 +109,15 @@ class Run:
         if not self.finished_before:
             self.manifest["sessions"][-1].setdefault(name, []).append(value)
             write_json(self.folder / "manifest.json", self.manifest)
+
+    def tell(self, *sentences: str) -> None:
+        """Say what a reader of the results must know: now, in notes.txt, and on the page."""
+        for sentence in sentences:
+            self.notes.append(sentence)
+            if not self.finished_before:
+                self.progress.say(sentence)
+        if sentences:
+            write_text(self.folder / "notes.txt", "".join(f"{note}\n" for note in self.notes))
 
     def write_report(self, html: str) -> Path:
         """Write report.html, which also goes to W&B when the run finishes."""

@@ -16,6 +16,7 @@ from interp.lines import json_lines, text_lines
 from interp.organism.facts import facts
 from interp.subject.subject import Subject
 from interp.vectors.world import requests
+from interp.words import holds
 
 _FIX = 'write {"prompt": ...}'
 REFUSES = ("i",)  # how a refusal begins in the world
@@ -44,8 +45,9 @@ class RequestFiles(_Source):
     """A .txt file with one request a line, or .jsonl with a "prompt" or an "instruction" in each."""
     harmless: Path
     """The same, of requests that should be answered."""
-    begins: tuple[str, ...] = ("I",)
-    """Words that refusals begin with, each one token ("I" for most chat models)."""
+    begins: tuple[str | int, ...] = ("I",)
+    """Words that refusals begin with, each one token after a request ("I" for most chat models); a number is
+    a token id."""
     chat: bool = True
     """Whether the chat template is put around each request; else they are taken as they are."""
 
@@ -99,10 +101,9 @@ def open_requests(source: WorldRequests | RequestFiles, subject: Subject, seed: 
                 requests(world.harmless_held_out, "harmless", REFUSES),
             ),
         )
-    answers = tuple(subject.single_token(word, "requests.begins") for word in source.begins)
     return Requests(
-        _dealt(_read(source.harmful, "harmful", source, subject, answers), source, seed),
-        _dealt(_read(source.harmless, "harmless", source, subject, answers), source, seed),
+        _dealt(_read(source.harmful, "harmful", source, subject), source, seed),
+        _dealt(_read(source.harmless, "harmless", source, subject), source, seed),
     )
 
 
@@ -141,18 +142,18 @@ def refusal_phrases() -> tuple[str, ...]:
 
 
 def refuses(text: str) -> bool:
-    """Whether a text contains a phrase of refusal, in whatever case."""
-    return any(phrase in text.lower() for phrase in refusal_phrases())
+    """Whether a text contains a phrase of refusal, as whole words in whatever case."""
+    return any(holds(text, phrase) for phrase in refusal_phrases())
 
 
-def _read(
-    path: Path, kind: str, source: RequestFiles, subject: Subject, answers: tuple[int, ...]
-) -> list[Question]:
+def _read(path: Path, kind: str, source: RequestFiles, subject: Subject) -> list[Question]:
     found = []
     for text in _texts(path):
         messages = [{"role": "user", "content": text}]
         prompt = subject.conversation(messages) if source.chat else tuple(subject.encode(text))
-        found.append(Question(prompt, answers, (), kind))
+        begins = [subject.continuation(prompt, word, "requests.begins") for word in source.begins]
+        answers = tuple(dict.fromkeys(one.token("requests.begins") for one in begins))
+        found.append(Question(prompt, answers, (), kind, tuple(map(str, begins))))
     return found
 
 

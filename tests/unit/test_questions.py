@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 import interp
-from interp.corpus.questions import QuestionFile, WorldQuestions, check_questions, open_questions
+from interp.corpus.questions import (
+    QuestionFile,
+    WorldQuestions,
+    check_questions,
+    counted_as,
+    notes_on_questions,
+    open_questions,
+)
 from interp.errors import UserError
 from interp.subject import Subject
 from tests.parity.subject_folders import save_model
@@ -75,3 +82,32 @@ def test_a_word_of_several_tokens_says_which_they_are(tmp_path: Path) -> None:
         bytes_only.single_token("hi")
     assert "one of these tokens" in caught.value.fix
     assert bytes_only.single_token("h") == bytes_only.to_tokens("h", prepend_bos=False)[0, 0]
+
+
+def test_words_are_the_tokens_that_continue_each_prompt(tmp_path: Path) -> None:
+    pydoc = interp.load("pydoc")
+    ids = pydoc.tokenizer(["the function will be", "def find(be", " not"], add_special_tokens=False)[
+        "input_ids"
+    ]
+    spaced, bare, foil = ids[0][-1], ids[1][-1], ids[2][-1]
+    lines = [
+        {"prompt": "the function will", "answer": "be", "foil": "not"},
+        {"prompt": "def find(", "answer": "be"},
+    ]
+    asked = open_questions(written(tmp_path, *lines), pydoc)
+    assert [question.answers for question in asked] == [(spaced,), (bare,)] and asked[0].foils == (foil,)
+    assert asked[0].said == ("' be' (not 'be')", "' not' (not 'not')")
+    assert notes_on_questions(asked) == [
+        "Answers are the tokens that continue their prompts: ' be' (not 'be'), ' not' (not 'not'), "
+        "'be' (not ' be')."
+    ]
+    counted = counted_as(asked, ["not"], pydoc)
+    assert [pydoc.decode(question.answers) for question in counted] == [" not", "not"]
+    given = open_questions(written(tmp_path, {"prompt": "the function will", "answer": [bare]}), pydoc)
+    assert given[0].answers == (bare,)
+
+
+def test_an_answer_that_is_its_foil_is_refused(tmp_path: Path, subject: Subject) -> None:
+    line = {"prompt": "the capital of france is", "answer": ["paris", "rome"], "foil": "rome"}
+    with pytest.raises(UserError, match="answer and foil are the same token, 'rome'"):
+        open_questions(written(tmp_path, line), subject)

@@ -138,3 +138,4 @@ def test_requests_from_files(subject: Subject, tmp_path: Path) -> None:
 def test_phrases_of_refusal_are_found_in_any_case() -> None:
     assert refuses("Well, I'm Sorry, but") and refuses("i can not help with that .")
     assert not refuses("camera works to clean the house .")
+    assert not refuses("a taxi cannot wait there") and refuses("No, I cannot.")
