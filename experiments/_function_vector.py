@@ -44,6 +44,7 @@ class FunctionVectors(VectorExperiment):
         self.config = config
         self.subject.writers()  # says at once if heads' outputs cannot be summed up
         self.tasks = open_tasks(config.tasks, self.subject, config.seed)
+        run.tell(*(note for task in self.tasks for note in task.notes))
 
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""

@@ -21,7 +21,7 @@ from interp.lens.answers import Answers
 from interp.lens.linear_relation import LinearRelation, fit_relation
 from interp.lens.patch import Patch
 from interp.lens.prompt import Prompt, prompt_at
-from interp.lens.relations import Relation, open_relations
+from interp.lens.relations import Relation, open_relations, told_apart_by_first
 from interp.lens.stream import EMBEDDING, Vectors, read_stream, stream_site
 from interp.subject import Subject
 from interp.subject.losses import likeliest_tokens
@@ -64,7 +64,7 @@ class LinearRelations:
         self.last = self.subject.n_layers - 1
         self.layers = config.layers or tuple(range(EMBEDDING, self.last))
         self.relations = [
-            self._drawn(relation) for relation in open_relations(config.relations, self.subject)
+            self._drawn(relation, run) for relation in open_relations(config.relations, self.subject)
         ]
         self.prompts = [self._prompts(relation) for relation in self.relations]
 
@@ -101,7 +101,9 @@ class LinearRelations:
             for name, own in frame.groupby(key, sort=False):
                 step.metric(str(name), own["right"].mean(), headline=name in (LRE, "low-rank inverse"))
 
-    def _drawn(self, relation: Relation) -> Relation:
+    def _drawn(self, relation: Relation, run: Run) -> Relation:
+        relation, notes = told_apart_by_first(relation, self.subject)
+        run.tell(*notes)
         samples = list(relation.samples)
         Random(f"{relation.name} {self.config.seed}").shuffle(samples)
         return replace(relation, samples=tuple(samples[: self.config.most]))
@@ -191,7 +193,8 @@ class LinearRelations:
         with torch.no_grad():
             normed = self.subject.final_norm(predicted.to(self.subject.device, self.subject.dtype))
             top = likeliest_tokens(self.subject, normed).tolist()
-        found = [token in first for token, first in zip(top, samples.answers.first, strict=True)]
+        named = samples.answers.first(self.subject, samples.prompts)
+        found = [token in first for token, first in zip(top, named, strict=True)]
         return np.array(found, dtype=bool)
 
     def _edits(self, one: Fitted, random: Random) -> list[Any]:

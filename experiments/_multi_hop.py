@@ -17,7 +17,7 @@ from interp.errors import UserError
 from interp.intervals import share_interval
 from interp.lens.answers import Answers
 from interp.lens.halves import split_halves
-from interp.lens.hops import open_hops, others
+from interp.lens.hops import hops_told_apart, open_hops, others
 from interp.lens.knockout import between, window
 from interp.lens.prompt import prompt_at, span_positions
 from interp.lens.readout import readout, summary
@@ -38,6 +38,12 @@ class MultiHop:
         self.subject: Subject = open_subject(config.subject, run)
         self.lens = open_lens(config.tuned_lens, self.subject, config.check_model)
         self.questions = open_hops(config.questions, self.subject, config.answer_tokens)
+        readable, notes = hops_told_apart(self.questions, self.subject)
+        if config.answer_tokens == 0:  # every step judges by first tokens
+            self.questions = [self.questions[place] for place in readable]
+            readable = tuple(range(len(readable)))
+        self.told_apart = readable
+        run.tell(*notes)
         self.answers = self._judge([q.answer for q in self.questions])
         self.prompts = {
             "entity": [prompt_at(self.subject, q.text, q.entity) for q in self.questions],
@@ -72,23 +78,27 @@ class MultiHop:
 
     def readable(self, step: Step) -> None:
         """The bridge and the answer through a lens, at the entity and at the last token, by layer."""
-        seed = self.config.seed
-        other = others(self.questions, range(len(self.questions)), seed)
-        bridges = self._judge([q.bridge for q in self.questions]).first
+        seed, questions = self.config.seed, [self.questions[place] for place in self.told_apart]
+        other = others(questions, range(len(questions)), seed)
+        prompts = {place: [own[item] for item in self.told_apart] for place, own in self.prompts.items()}
+        bridges, answers = (
+            self._judge(words).first(self.subject, prompts["last"])
+            for words in ([q.bridge for q in questions], [q.answer for q in questions])
+        )
         words = {
             "bridge": bridges,
-            "answer": self.answers.first,
+            "answer": answers,
             "another's bridge": [bridges[place] for place in other],
         }
         frames = []
         for place in PLACES:
-            found = readout(self.lens, read_stream(self.subject, self.prompts[place]), words)
+            found = readout(self.lens, read_stream(self.subject, prompts[place]), words)
             frames.append(found.assign(place=place))
         read = pd.concat(frames, ignore_index=True)
-        read["group"] = read["item"].map(lambda item: self.questions[item].group)
+        read["group"] = read["item"].map(lambda item: questions[item].group)
         step.table("readable", summary(read, ["place"], seed))
         step.table("readable_by_group", summary(read, ["place", "group"], seed))
-        halves = split_halves([q.group for q in self.questions], seed)
+        halves = split_halves([q.group for q in questions], seed)
         to_choose, report = (read[read["item"].isin(half)] for half in halves)
         bridge = to_choose[(to_choose["word"] == "bridge") & (to_choose["place"] == "entity")]
         layer = int(bridge.groupby("layer")["rank"].apply(lambda ranks: (ranks == 0).mean()).idxmax())

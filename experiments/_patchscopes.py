@@ -25,7 +25,7 @@ from interp.lens.logit_lens import LogitLens
 from interp.lens.next_token import by_lens, by_maps, by_patchscope, read_beginnings, source_layers
 from interp.lens.pairs import Pair, PairSweep, all_pairs, random_vectors, reported, same_layer, sweep_pairs
 from interp.lens.prompt import Prompt
-from interp.lens.relations import Relation, open_relations
+from interp.lens.relations import Relation, open_relations, told_apart_by_first
 from interp.lens.scopes import open_scopes
 from interp.lens.stream import EMBEDDING, Vectors, read_stream
 from interp.subject import Subject
@@ -47,7 +47,7 @@ class Patchscopes:
         self.next_token = self.scopes.prompt(self.subject, self.scopes.next_token)
         self.entities = open_entities(config.entities, self.subject, self.scopes)
         self.layers = range(EMBEDDING, self.subject.n_layers)
-        self.extractions = [] if config.extraction is None else self._extractions(config.extraction)
+        self.extractions = [] if config.extraction is None else self._extractions(config.extraction, run)
         self.other: Subject | None = None
         if config.cross_model is not None:
             self.other = open_subject(config.cross_model.source, run)
@@ -237,10 +237,12 @@ class Patchscopes:
         ends = ["right", "right_low", "right_high", "n", "group"]
         return pd.DataFrame([values], columns=["condition", "control", "source", "target", *ends])
 
-    def _extractions(self, config: Extraction) -> list[tuple[Relation, list[Prompt], Prompt]]:
+    def _extractions(self, config: Extraction, run: Run) -> list[tuple[Relation, list[Prompt], Prompt]]:
         """Every relation's drawn samples, their source prompts, and the target prompt."""
         found = []
-        for relation in open_relations(config.relations, self.subject):
+        for opened in open_relations(config.relations, self.subject):
+            relation, notes = told_apart_by_first(opened, self.subject)
+            run.tell(*notes)
             samples = list(relation.samples)
             Random(f"{relation.name} {self.config.seed}").shuffle(samples)
             drawn = replace(relation, samples=tuple(samples[: config.most]))

@@ -30,6 +30,7 @@ class TaskVectors(VectorExperiment):
         super().__init__(config, run)
         self.config = config
         self.tasks = open_tasks(config.tasks, self.subject, config.seed)
+        run.tell(*(note for task in self.tasks for note in task.notes))
 
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""

@@ -11,7 +11,7 @@ from experiments._thinking_language_page import ThinkingPage
 from experiments.thinking_language import Config
 from interp.errors import UserError
 from interp.lens.halves import split_halves
-from interp.lens.languages import LanguageItem, open_translations
+from interp.lens.languages import LanguageItem, open_translations, told_apart_in
 from interp.lens.readout import readout, summary
 from interp.lens.stream import read_stream
 from interp.subject import Subject
@@ -28,11 +28,16 @@ class ThinkingLanguage:
         self.config, self.steps = config, run
         self.subject: Subject = open_subject(config.subject, run)
         self.lens = open_lens(config.tuned_lens, self.subject, config.check_model)
-        self.items = open_translations(config.words, self.subject)
-        if config.pivot not in self.items[0].words:
+        items = open_translations(config.words, self.subject)
+        if config.pivot not in items[0].words:
             raise UserError(
-                f"no item has a word in {config.pivot!r}", "pivot", f"use {', '.join(self.items[0].words)}"
+                f"no item has a word in {config.pivot!r}", "pivot", f"use {', '.join(items[0].words)}"
             )
+        kept, notes = told_apart_in(items)
+        if not kept:
+            raise UserError(" ".join(notes).rstrip("."), "words", "give words that differ between languages")
+        run.tell(*notes)
+        self.items = [items[place] for place in kept]
         self.groups = [item.group for item in self.items]
 
     def run(self) -> None:

@@ -28,6 +28,7 @@ class VectorAlgebra(VectorExperiment):
         super().__init__(config, run)
         self.config = config
         self.targets = {c.name: self._task(c.target) for c in config.compositions}
+        run.tell(*dict.fromkeys(note for task in self.targets.values() for note in task.notes))
 
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""

@@ -39,7 +39,8 @@ def read_bridges(subject: Subject, seed: int) -> Measured:
             asked = evenly([q for q in questions if q.group.endswith(f"of {first}")], MOST)
             if len(asked) < 4:
                 continue
-            bridges = Answers.of(subject, [q.bridge for q in asked]).first
+            ends = [prompt_at(subject, q.text) for q in asked]
+            bridges = Answers.of(subject, [q.bridge for q in asked]).first(subject, ends)
             other = [bridges[place] for place in others(asked, range(len(asked)), seed)]
             words = {"bridge": bridges, "another question's bridge": other}
             for place in ("entity", "last token"):
@@ -121,7 +122,7 @@ def _facts(subject: Subject) -> Measured:
     found, group = Measured(), "fact"
     asked = facts().all
     prompts = [prompt_at(subject, f"the {f.relation} of {f.entity}{FILLER} is") for f in asked]
-    answers = Answers.of(subject, [f.answer for f in asked]).first
+    answers = Answers.of(subject, [f.answer for f in asked]).first(subject, prompts)
     read = readout(LogitLens(subject), read_stream(subject, prompts), {"answer": answers})
     for layer, part in read.groupby("layer"):
         figure = Figure.share(part["rank"] == 0)

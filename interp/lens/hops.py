@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from interp.corpus.first_token import ToldApart, told_apart
 from interp.errors import UserError
 from interp.lens.items import ItemSource, check_file, world_only
 from interp.lens.prompt import check_length, span_positions
@@ -84,6 +85,25 @@ def check_hops(source: WorldHops | HopFile) -> None:
     """Raises UserError if the file is not there."""
     if isinstance(source, HopFile):
         check_file(source.path, "questions.path")
+
+
+def hops_told_apart(questions: Sequence[HopQuestion], subject: Subject) -> ToldApart:
+    """Leaves out the questions whose answer or bridge is not told from its group's others by a first token.
+
+    Raises:
+        UserError: no question is left.
+    """
+    groups = [question.group for question in questions]
+    notes: list[str] = []
+    kept = set(range(len(questions)))
+    for part in ("answer", "bridge"):
+        words = [[subject.continuation(q.text, word) for word in getattr(q, part)] for q in questions]
+        apart = told_apart(words, groups, f"questions (by their {part}s)")
+        kept &= set(apart.kept)
+        notes += apart.notes
+    if not kept:
+        raise UserError(" ".join(notes).rstrip("."), "questions", "give questions with other answers")
+    return ToldApart(tuple(sorted(kept)), tuple(notes))
 
 
 def others(questions: Sequence[HopQuestion], items: Sequence[int], seed: int) -> list[int]:

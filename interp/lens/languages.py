@@ -4,12 +4,14 @@ After Wendler et al. 2024, Do Llamas Work in English? (arXiv 2402.10588): transl
 that are not English, do middle layers expect the English word?
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from interp.corpus.first_token import ToldApart
 from interp.errors import UserError
 from interp.lens.answers import first_tokens
 from interp.lens.items import ItemSource, check_file, world_only
@@ -110,6 +112,30 @@ def _read(path: Path, subject: Subject) -> list[LanguageItem]:
     if len({tuple(sorted(item.words)) for item in found}) > 1:
         raise UserError("not every line has the same languages", str(path), "give each word in all of them")
     return found
+
+
+def told_apart_in(items: Sequence[LanguageItem]) -> ToldApart:
+    """Leaves out the items with a word that begins alike in two languages, or with a token that says nothing.
+
+    Where the English word is the answer's word, or begins as it does, no layer can show which is meant.
+    """
+    empty, alike = [], []
+    for place, item in enumerate(items):
+        tokens = [token for own in item.words.values() for token in own]
+        if not all(item.words.values()):
+            empty.append(place)
+        elif len(set(tokens)) < len(tokens):
+            alike.append(place)
+    notes = [
+        f"{len(places)} of {len(items)} words are left out: {why}."
+        for places, why in (
+            (empty, "in one of the languages they begin with a token that says nothing"),
+            (alike, "they begin with the same token in two of the languages"),
+        )
+        if places
+    ]
+    left_out = {*empty, *alike}
+    return ToldApart(tuple(place for place in range(len(items)) if place not in left_out), tuple(notes))
 
 
 def _first(subject: Subject, word: str) -> frozenset[int]:

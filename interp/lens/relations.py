@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from interp.corpus.first_token import told_apart
 from interp.errors import UserError
 from interp.lens.items import ItemSource, world_only
 from interp.organism.facts import facts
@@ -83,6 +84,23 @@ def open_relations(source: WorldRelations | RelationFiles, subject: Subject) -> 
         return [read_relation(path, source.separator) for path in source.paths]
     world_only(subject.info, "relations.kind")
     return [world_relation(name) for name in source.relations]
+
+
+def told_apart_by_first(relation: Relation, subject: Subject) -> tuple[Relation, tuple[str, ...]]:
+    """The relation less the samples whose object's first token is no answer (`told_apart`), and what to say.
+
+    Raises:
+        UserError: no sample is left, or the subject does not know a word.
+    """
+    answers = [[subject.continuation(relation.ask(name), answer)] for name, answer in relation.samples]
+    kept, notes = told_apart(answers, what=f"samples of {relation.name}")
+    if not kept:
+        raise UserError(
+            " ".join(notes).rstrip("."),
+            f"relation {relation.name}",
+            "leave it out: a first token does not tell its objects apart",
+        )
+    return replace(relation, samples=tuple(relation.samples[place] for place in kept)), notes
 
 
 def world_relation(name: str) -> Relation:

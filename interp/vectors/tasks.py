@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from interp.corpus.first_token import told_apart
 from interp.corpus.questions import Question
 from interp.errors import UserError
+from interp.subject.continuation import Continuation
 from interp.subject.subject import Subject
 from interp.vectors.parts import dealt
 from interp.vectors.world_tasks import world_task
@@ -28,6 +30,11 @@ class TaskFormat(BaseModel):
     """One example; what stands before {answer}, less spaces at its end, is what a query ends with."""
     separator: str = " , "
     """Stands between two examples."""
+
+    @property
+    def spaced(self) -> bool:
+        """Whether examples have a space before their answers."""
+        return self.pair.partition("{answer}")[0].endswith(" ")
 
     def query(self, question: str) -> str:
         """An example up to its answer."""
@@ -59,7 +66,8 @@ class TaskFiles(BaseModel):
     paths: tuple[Path, ...] = Field(min_length=1)
     """JSON files, each a list of {"input": ..., "output": ...}; the task is named after the file."""
     answers: Literal["single", "first", "drop"] = "single"
-    """Answers of several tokens: an error (single), judged by the first (first), or left out (drop)."""
+    """Answers of several tokens: an error (single), judged by the first (first), or left out (drop). With
+    first, answers whose first token says nothing or is another answer's too are left out, and counted."""
     format: TaskFormat = TaskFormat(pair="Q: {question}\nA: {answer}", separator="\n\n")
     """The layout of prompts."""
 
@@ -72,7 +80,8 @@ class Task:
     """Examples of one mapping in three parts that share no question.
 
     `extract` is what vectors are made of, `choose` what layers and strengths are chosen on, `report` what
-    figures are of. With `first_tokens` an answer of several tokens is judged by the first.
+    figures are of. With `first_tokens` an answer of several tokens is judged by the first. `notes` say which
+    examples were left out.
     """
 
     name: str
@@ -81,6 +90,7 @@ class Task:
     choose: tuple[Example, ...]
     report: tuple[Example, ...]
     first_tokens: bool = False
+    notes: tuple[str, ...] = ()
 
     def questions(
         self,
@@ -117,27 +127,23 @@ class Task:
         return found
 
     def question(self, subject: Subject, text: str, answer: str) -> Question:
-        """A prompt with the token that is right behind it.
+        """A prompt with the token that is right after it.
 
         Raises:
             UserError: the answer is several tokens there, or none.
         """
-        prompt = subject.encode(text)
-        whole = subject.encode(f"{text} {answer}")
-        place = f"task {self.name}, {answer!r} behind {text[-40:]!r}"
-        if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
+        found = self.answer(subject, text, answer)
+        if len(found.ids) > 1 and not self.first_tokens:
             raise UserError(
-                "the tokenizer joins the end of the prompt and the answer",
-                place,
-                "end the format with a token of its own, such as ' :'",
-            )
-        if len(whole) > len(prompt) + 1 and not self.first_tokens:
-            raise UserError(
-                f"the answer is {len(whole) - len(prompt)} tokens, not one",
-                place,
+                f"the answer is {len(found.ids)} tokens, not one",
+                f"task {self.name}, {answer!r} after {text[-40:]!r}",
                 "set answers: first (judge by the first token) or answers: drop (leave such examples out)",
             )
-        return Question(tuple(prompt), (whole[len(prompt)],), (), self.name)
+        return Question(tuple(subject.encode(text)), found.ids[:1], (), self.name, (str(found),))
+
+    def answer(self, subject: Subject, text: str, answer: str) -> Continuation:
+        """The tokens of an answer after its prompt, with a space before it if the format has one."""
+        return subject.continuation(text, answer, f"task {self.name}", self.format.spaced)
 
 
 def _shuffled(shown: Sequence[Example], random: Random) -> list[Example]:
@@ -176,19 +182,36 @@ def open_tasks(source: WorldTasks | TaskFiles, subject: Subject, seed: int = 0) 
     for path in source.paths:
         task = Task(path.stem, source.format, (), (), (), source.answers == "first")
         examples = _read(path)
-        if source.answers == "drop":
-            examples = [example for example in examples if _single(task, subject, example)]
+        if source.answers != "single":
+            task, examples = _usable(task, subject, examples)
         tasks.append(_dealt(task, examples, seed))
     return tasks
+
+
+def _usable(task: Task, subject: Subject, examples: Sequence[Example]) -> tuple[Task, list[Example]]:
+    """The examples whose answers are one token, or are told apart by their first; the task says how many."""
+    asked = ((task.format.query(question), answer) for question, answer in examples)
+    answers = [task.answer(subject, text, answer) for text, answer in asked]
+    what = f"examples of {task.name}"
+    if task.first_tokens:
+        kept, notes = told_apart([[one] for one in answers], what=what)
+    else:
+        kept = tuple(place for place, one in enumerate(answers) if len(one.ids) == 1)
+        left_out = len(answers) - len(kept)
+        notes = (f"{left_out} of {len(answers)} {what} are left out: their answers are several tokens.",)
+        notes = notes if left_out else ()
+    return replace(task, notes=notes), [examples[place] for place in kept]
 
 
 def _dealt(task: Task, examples: Sequence[Example], seed: int) -> Task:
     """The task with its examples in three parts."""
     if len(examples) < LEAST:
         raise UserError(
-            f"{len(examples)} examples can be used, too few for three parts",
+            " ".join((f"{len(examples)} examples can be used, too few for three parts.", *task.notes)).rstrip(
+                "."
+            ),
             f"task {task.name}",
-            f"give {LEAST} or more whose answer is one token, or set answers: first",
+            f"give {LEAST} or more whose answer is one token, or is told from others by its first",
         )
     made, chosen, report = dealt(examples, Random(f"{task.name} {seed}"))
     return replace(task, extract=made, choose=chosen, report=report)
@@ -208,12 +231,6 @@ def check_tasks(source: WorldTasks | TaskFiles) -> None:
     for path in source.paths:
         if not path.is_file():
             raise UserError(f"no file {path}", "tasks.paths", "give JSON files")
-
-
-def _single(task: Task, subject: Subject, example: Example) -> bool:
-    question, answer = example
-    prompt = task.format.prompt((), question)
-    return len(subject.encode(f"{prompt} {answer}")) == len(subject.encode(prompt)) + 1
 
 
 def _read(path: Path) -> list[Example]:

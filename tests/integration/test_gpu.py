@@ -89,7 +89,11 @@ def test_patches_knockout_and_readouts(both: tuple[Subject, Subject]) -> None:
         last, entity = [[-1]] * len(asked), [[prompt.position] for prompt in asked]
         own = Answers.of(subject, [capital for _, capital in NAMES])
         blocked.append(own.right(subject, asked, between(last, entity, (4, 5))))
-        read.append(readout(LogitLens(subject), vectors, {"capital": own.first})["probability"].to_numpy())
+        read.append(
+            readout(LogitLens(subject), vectors, {"capital": own.first(subject, asked)})[
+                "probability"
+            ].to_numpy()
+        )
         written.append(continuations(subject, asked, 3))
     assert (swept[0] == swept[1]).mean() > 0.99 and (blocked[0] == blocked[1]).all()
     assert np.allclose(*read, atol=1e-2) and written[0] == written[1]

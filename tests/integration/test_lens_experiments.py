@@ -165,7 +165,7 @@ def test_relations_are_linear_here_and_can_be_walked_backwards(runs: Path) -> No
 def test_published_relations_run_on_a_model_of_text(runs: Path) -> None:
     """The code path alone: this model knows none of it."""
     folder = shared_data("evandez+relations") / "data" / "factual"
-    files = ", ".join(str(folder / f"{name}.json") for name in ("country_capital_city", "country_language"))
+    files = ", ".join(str(folder / f"{name}.json") for name in ("country_language", "food_from_country"))
     pydoc = ("subject.name=pydoc", f"relations={{kind: files, paths: [{files}]}}", "layers=[1]", "ranks=[8]")
     run(
         runs,
@@ -177,6 +177,9 @@ def test_published_relations_run_on_a_model_of_text(runs: Path) -> None:
         "name=linear_relations",
         "--fresh",
     )
+    said = "15 of 30 samples of food from country are left out: the answer is judged by its first token"
+    assert said in (runs / "linear_relations" / "notes.txt").read_text()
+    assert said in (runs / "linear_relations" / "report.html").read_text()
     assert "rightly, too few" in refused(runs, "linear_relations", *pydoc, "name=other")
 
 

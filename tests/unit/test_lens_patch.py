@@ -192,6 +192,20 @@ class TestAnswers:
         assert answers.of_items([1, 1, 0]).texts == (("new",), ("new",), ("paris", "london"))
         assert first_tokens(world, "paris") == {world.single_token("paris")}
 
+    def test_whole_words_alone_count_in_what_is_written(self, world: Subject) -> None:
+        answers = Answers.of(world, ["is", "is"], 3)
+        assert answers.contained(["this", "it is, is it?"]).tolist() == [False, True]
+
+    def test_the_first_token_is_the_one_that_continues_the_prompt(self) -> None:
+        pydoc = interp.load("pydoc", device="cpu")
+        prompts = [prompt_at(pydoc, text) for text in ("the function will", "def find(")]
+        answers = Answers.of(pydoc, ["be", "be"])
+        whole = [" be", "(be"]
+        expected = [pydoc.tokenizer(text, add_special_tokens=False)["input_ids"][-1] for text in whole]
+        assert answers.first(pydoc, prompts) == [{token} for token in expected]
+        assert expected[0] != expected[1] and first_tokens(pydoc, "be") == set(expected)
+        assert answers.of_items([0]).right(pydoc, prompts[:1]).tolist() == [True]
+
     def test_an_empty_answer(self, world: Subject) -> None:
         with pytest.raises(UserError, match="empty"):
             Answers.of(world, ["paris", " "])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,26 +14,30 @@ import interp
 from interp.errors import UserError
 from interp.lens.answers import Answers
 from interp.lens.entities import EntityFile, WorldEntities, open_entities
-from interp.lens.hops import HopFile, WorldHops, open_hops, others
+from interp.lens.hops import HopFile, HopQuestion, WorldHops, hops_told_apart, open_hops, others
 from interp.lens.languages import (
     TranslationFile,
     WorldTranslations,
     check_translations,
     open_translations,
+    told_apart_in,
 )
 from interp.lens.linear_relation import LinearRelation, fit_relation, jacobians
 from interp.lens.patch import Patch
 from interp.lens.prompt import Prompt, prompt_at
 from interp.lens.relations import (
+    Relation,
     RelationFiles,
     WorldRelations,
     check_relations,
     open_relations,
     read_relation,
+    told_apart_by_first,
     world_relation,
 )
 from interp.lens.scopes import Scopes, check_scopes, open_scopes
 from interp.lens.stream import EMBEDDING, read_stream, stream_site
+from interp.organism.facts import facts
 from interp.subject import Subject
 from tests.shared_data import shared_data
 from tests.unit.linear_subject import linear_subject
@@ -261,6 +266,45 @@ class TestItems:
             open_translations(TranslationFile(path=file), plain)
         with pytest.raises(UserError, match="no language 'latin'"):
             check_translations(WorldTranslations(directions=(("latin", "zorvic"),)))
+
+    def test_no_item_of_the_world_is_left_out(self, plain: Subject) -> None:
+        translations, hops = open_translations(WorldTranslations(), plain), open_hops(WorldHops(), plain)
+        assert told_apart_in(translations) == (tuple(range(len(translations))), ())
+        assert hops_told_apart(hops, plain) == (tuple(range(len(hops))), ())
+        for name in facts().relations:
+            assert told_apart_by_first(world_relation(name), plain) == (world_relation(name), ())
+
+    def test_words_that_begin_alike_in_two_languages_are_left_out(
+        self, plain: Subject, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "words.jsonl"
+        words = [("team", "pepeka"), ("team", "team"), ("country", "bopang")]
+        rows = [
+            {"prompt": "zorvic : team ; it is :", "source": "team", "words": {"english": e, "zorvic": z}}
+            for e, z in words
+        ]
+        file.write_text("\n".join(map(json.dumps, rows)))
+        kept, notes = told_apart_in(open_translations(TranslationFile(path=file), plain))
+        assert kept == (0, 2)
+        assert notes == (
+            "1 of 3 words are left out: they begin with the same token in two of the languages.",
+        )
+
+    def test_objects_and_answers_that_begin_alike_are_left_out(self) -> None:
+        pydoc = interp.load("pydoc", device="cpu")
+        samples = (("a", "setattr"), ("b", "setdefault"), ("c", "True"), ("d", "the United States"))
+        relation = Relation("word", ("{} is",), samples)
+        left, notes = told_apart_by_first(relation, pydoc)
+        assert left.samples == (("c", "True"),) and len(notes) == 2
+        assert "1 of 4 samples of word" in notes[0] and "2 of 4 samples of word" in notes[1]
+        with pytest.raises(UserError, match="2 of 2 samples of word are left out"):
+            told_apart_by_first(replace(relation, samples=samples[:2]), pydoc)
+        asked = [
+            HopQuestion("it is", "it", (bridge,), (answer,), "", "", "group")
+            for bridge, answer in (("True", "None"), ("False", "setattr"), ("int", "setdefault"))
+        ]
+        kept, said = hops_told_apart(asked, pydoc)
+        assert kept == (0,) and "2 of 3 questions (by their answers)" in said[0]
 
     def test_target_prompts(self, plain: Subject) -> None:
         scopes = open_scopes("world")

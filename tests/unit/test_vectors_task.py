@@ -123,8 +123,8 @@ def test_own_tasks_on_a_model_with_pieces_of_words(tmp_path: Path) -> None:
     (task,) = open_tasks(source, subject)
     with pytest.raises(UserError, match=r"tokens, not one|joins"):
         task.questions(subject, task.report, 2)
-    (first,) = open_tasks(source.model_copy(update={"answers": "first"}), subject)
-    assert len(first.questions(subject, first.report, 2)) == len(first.report)
+    with pytest.raises(UserError, match=r"12 of 12 examples of sums are left out.* the same token"):
+        open_tasks(source.model_copy(update={"answers": "first"}), subject)
     with pytest.raises(UserError, match="0 examples can be used"):
         open_tasks(source.model_copy(update={"answers": "drop"}), subject)
     for wrong in ("[1, 2]", "{}", "no json", '[{"input": "a"}]'):
@@ -143,7 +143,18 @@ def test_published_task_files_can_be_read() -> None:
     subject = load("pydoc")
     folder = shared_data("ericwtodd+function_vectors") / "dataset_files"
     files = sorted(folder.rglob("*.json"))
-    tasks = open_tasks(TaskFiles(paths=tuple(files), answers="first"), subject)
-    assert {task.name for task in tasks} == {file.stem for file in files} and len(files) == 32
-    for task in tasks:
-        assert task.questions(subject, task.report[:2], 2)
+    assert len(files) == 32
+    for file in files:
+        source = TaskFiles(paths=(file,), answers="first")
+        try:
+            (task,) = open_tasks(source, subject)
+        except UserError as refused:  # this vocabulary is small: most capitals begin with the same few pieces
+            assert file.stem in {"capitalize", "country-capital", "country-currency", "park-country"}
+            assert "are left out: the answer is judged by its first token" in refused.thing
+            continue
+        assert task.name == file.stem and task.questions(subject, task.report[:2], 2)
+        answers = {answer.lower() for part in (task.extract, task.choose, task.report) for _, answer in part}
+        firsts = {
+            subject.tokenizer(f" {answer}", add_special_tokens=False)["input_ids"][0] for answer in answers
+        }
+        assert len(firsts) == len(answers)
