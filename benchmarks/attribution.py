@@ -33,8 +33,8 @@ D_VOCAB = 4096
 BACKENDS = ("hooked", "bridge")
 
 
-def random_llama(folder: Path) -> Path:
-    """A model of the setting that peers were timed in, with a tokenizer of made-up words."""
+def random_llama(folder: Path, **changed: int) -> Path:
+    """A model of the setting that peers were timed in, or changed, with a tokenizer of made-up words."""
     torch.manual_seed(0)
     shape: dict[str, Any] = {
         "vocab_size": D_VOCAB,
@@ -43,10 +43,11 @@ def random_llama(folder: Path) -> Path:
         "num_hidden_layers": 6,
         "num_attention_heads": 8,
         "max_position_embeddings": 128,
+        **changed,
     }
     with quiet():
         AutoModelForCausalLM.from_config(LlamaConfig(**shape, initializer_range=0.06)).save_pretrained(folder)
-    words = {"<s>": 0, "</s>": 1, "<unk>": 2} | {f"w{i}": i for i in range(3, D_VOCAB)}
+    words = {"<s>": 0, "</s>": 1, "<unk>": 2} | {f"w{i}": i for i in range(3, shape["vocab_size"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(
