@@ -17,6 +17,7 @@ from interp.causal.side_effects import side_effects
 from interp.corpus.questions import Question, notes_on_questions, open_questions
 from interp.errors import UserError
 from interp.intervene import orthogonalised
+from interp.intervene.weights import editable_writers
 from interp.subject.forward import Intervention
 from interp.track.files import atomic, write_json
 from interp.track.folder import read_json
@@ -235,6 +236,6 @@ class RefusalVector(VectorExperiment):
     def _has_writers(self) -> bool:
         """Whether nothing stands between the matrices and the residual stream."""
         try:
-            return bool(self.subject.writers())
+            return bool(editable_writers(self.subject))
         except UserError:
             return False

@@ -33,7 +33,7 @@ def orthogonalised(
     """
     basis = orthonormal(subject, vectors)
     changes: list[tuple[nn.Parameter, Tensor]] = []
-    for writer in _without_norms(subject, subject.writers()):
+    for writer in editable_writers(subject):
         changes.append((writer.weight, _without(writer.weight, basis, writer.axis)))
         bias = writer.offset()
         if bias is not None:
@@ -66,7 +66,7 @@ def bias_added(
     subject.site_width(site)
     before_it: dict[SiteKind, SiteKind] = {"resid_mid": "attn_out", "resid_post": "mlp_out"}
     output = Site(before_it.get(site.kind, site.kind), site.layer)
-    found = [writer for writer in subject.writers() if writer.site == output]
+    found = editable_writers(subject, output)
     if any(writer.routed for writer in found):
         raise UserError(
             f"no bias adds to {site}: the MLP is a mixture of experts, whose shares depend on the token",
@@ -83,7 +83,7 @@ def bias_added(
             "bias_added",
             f"give [{subject.d_model}]",
         )
-    (writer,) = _without_norms(subject, found)
+    (writer,) = found
     owner, name = writer.owner, str(writer.bias)
     before = writer.offset()
     added = coefficient / writer.scale * vector.to(writer.weight)
@@ -103,7 +103,13 @@ def _share(subject: Subject, basis: Float[Tensor, "rank d_model"]) -> float:
     return float((stream @ basis.to(stream).T).norm() / stream.norm())
 
 
-def _without_norms(subject: Subject, writers: Sequence[Writer]) -> Sequence[Writer]:
+def editable_writers(subject: Subject, site: Site | None = None) -> Sequence[Writer]:
+    """What writes to the residual stream (at one site), where a change of weights changes that alike.
+
+    Raises:
+        UserError: as `Subject.writers`, or norms stand between the matrices and the stream.
+    """
+    writers = [writer for writer in subject.writers() if site in (None, writer.site)]
     through = {writer.site.kind for writer in writers if writer.norm is not None}
     if through:
         names = {"resid_pre": "the embedding", "attn_out": "attention", "mlp_out": "the MLP"}
