@@ -20,6 +20,9 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Int
+from torch import Tensor
+
 from interp.errors import UserError
 from interp.subject.text import Text
 from interp.words import spaceless
@@ -29,6 +32,9 @@ _QUOTES = "\"'`"
 _CLOSED_AFTER = ".,;:!?…)]}"
 _SHOWN = 6  # words named in a note
 _ANCHORS = ("\n", '"', ":")  # texts after which tokenizers write a word as inside of a text
+
+
+Before = str | Sequence[int] | Int[Tensor, " pos"] | Int[Tensor, "batch pos"]
 
 
 @dataclass(frozen=True)
@@ -57,25 +63,25 @@ class Continuation:
 
 def continuation(
     text: Text,
-    prompt: str | Sequence[int],
+    prompt: Before,
     word: str | int,
     place: str = "target",
     spaced: bool | None = None,
 ) -> Continuation:
     """The tokens that `word` is after `prompt`, by the rule of this module.
 
-    `prompt` is a text or its token ids (a conversation, a row of tokens without its padding), `spaced` says
+    `prompt` is a text or its token ids (a conversation, one row of tokens without padding), `spaced` says
     outright whether a space is written between them, `place` where in an error the word stands.
 
     Raises:
-        UserError: the word is empty, or the tokenizer does not know it.
+        UserError: the word is empty, or the tokenizer does not know it; the prompt is several rows of tokens.
     """
     if isinstance(word, int):
         pieces = tuple(text.strings([word])) if 0 <= word < len(text.tokenizer) else (f"token {word}",)
         return Continuation((word,), pieces[0], pieces)
     if not word:
         raise UserError("the word is empty", place, "write a word, or give a token id")
-    before = prompt if isinstance(prompt, str) else text.decode(_without_bos(text, prompt))
+    before = prompt if isinstance(prompt, str) else text.decode(_without_bos(text, _row(prompt)))
     ids, form, other = _chosen(text, before, word, spaced)
     return Continuation(ids, form, tuple(text.strings(ids)), other)
 
@@ -89,7 +95,7 @@ def notes_on(said: Iterable[str], what: str = "Answers") -> list[str]:
     return [f"{what} are the tokens that continue their prompts: {', '.join(distinct[:_SHOWN])}{more}."]
 
 
-def single_token(text: Text, word: str, place: str, prompt: str | Sequence[int] | None = None) -> int:
+def single_token(text: Text, word: str, place: str, prompt: Before | None = None) -> int:
     """The id of a word that is exactly one token after a prompt; without one, the same token after any.
 
     Raises:
@@ -97,7 +103,7 @@ def single_token(text: Text, word: str, place: str, prompt: str | Sequence[int] 
             meant.
     """
     if prompt is not None or not word or word[0].isspace():
-        return continuation(text, prompt or "", word, place).token(place)
+        return continuation(text, "" if prompt is None else prompt, word, place).token(place)
     spaced = f" {word}"
     bare, apart = _elsewhere(text, word), _elsewhere(text, spaced)
     if len(bare) != 1 and len(apart) == 1:
@@ -174,5 +180,13 @@ def _tokens(text: Text, written: str) -> tuple[int, ...]:
     return () if unknown in ids and text.tokenizer.unk_token not in written else ids
 
 
-def _without_bos(text: Text, ids: Sequence[int]) -> list[int]:
-    return list(ids[1:] if len(ids) and ids[0] == text.bos_id else ids)
+def _row(prompt: Sequence[int] | Tensor) -> list[int]:
+    if not isinstance(prompt, Tensor):
+        return list(prompt)
+    if prompt.ndim > 1 and len(prompt) != 1:
+        raise UserError(f"{len(prompt)} rows of tokens are not one prompt", "prompt", "give one row")
+    return [int(token) for token in prompt.flatten()]
+
+
+def _without_bos(text: Text, ids: list[int]) -> list[int]:
+    return ids[1:] if ids[:1] == [text.bos_id] else ids

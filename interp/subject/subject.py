@@ -13,7 +13,7 @@ from interp.errors import UserError
 from interp.subject.attention import blocked_in, check_pattern
 from interp.subject.backend import Backend
 from interp.subject.check import check_bos, check_generation, check_mask, check_tokens
-from interp.subject.continuation import Continuation, continuation, single_token
+from interp.subject.continuation import Before, Continuation, continuation, single_token
 from interp.subject.finite import are_possible, first_not_finite, is_finite, not_finite
 from interp.subject.folder import SubjectInfo
 from interp.subject.forward import ForwardPass, Intervention, followed, whole
@@ -195,7 +195,7 @@ class Subject:
 
     def continuation(
         self,
-        prompt: str | Sequence[int],
+        prompt: Before,
         word: str | int,
         place: str = "target",
         spaced: bool | None = None,
@@ -203,9 +203,7 @@ class Subject:
         """The tokens that a word is after a prompt: `interp.subject.continuation` has the rule."""
         return continuation(self._text, prompt, word, place, spaced)
 
-    def single_token(
-        self, word: str, place: str = "target", prompt: str | Sequence[int] | None = None
-    ) -> int:
+    def single_token(self, word: str, place: str = "target", prompt: Before | None = None) -> int:
         """The id of a word that is exactly one token after a prompt; without one, the same after any prompt.
 
         `place` says in an error where the word stands.

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -125,6 +126,21 @@ def test_a_word_is_what_the_tokenizer_writes_when_the_text_goes_on(
     assert (list(found.ids), found.text, found.other) == (expected, form, other)
     ids = text.encode(prompt)  # behind a BOS, if there is one
     assert continuation(text, ids, word) == found
+
+
+def test_the_tokens_of_a_conversation_are_a_prompt(tmp_path: Path) -> None:
+    folder = replaced(tmp_path)
+    template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}\n{% endfor %}"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    text = Text(folder, 1 << 20)
+    conversation = text.chat([{"role": "user", "content": "city"}])
+    (paris,) = tokenizer.convert_tokens_to_ids(["Paris"])
+    for prompt in (conversation, torch.tensor([conversation]), torch.tensor(conversation)):
+        assert continuation(text, prompt, "Paris").ids == (paris,)  # after the line's end
+    with pytest.raises(UserError, match="2 rows of tokens are not one prompt"):
+        continuation(text, torch.tensor([conversation] * 2), "Paris")
 
 
 @pytest.mark.parametrize("name", list(MAKERS))
