@@ -35,6 +35,9 @@ def generate(
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of sampling.")] = 0,
     backend: Annotated[str, typer.Option(help="auto, hooked or bridge.")] = "auto",
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Refuse a model that a library computes otherwise.")
+    ] = True,
 ) -> None:
     """Continue a prompt, as the model is and as vectors make it."""
     with explained():
@@ -49,7 +52,7 @@ def generate(
             known = ", ".join(get_args(Named))
             raise UserError(f"{positions!r} names no positions", "--positions", f"use {known}")
         _check_files(vector or [])
-        subject = load(model, backend=backend)
+        subject = load(model, backend=backend, check=check)
         messages = [{"role": "user", "content": prompt}]
         asked = subject.chat(messages) if chat else prompt
 

@@ -4,18 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from transformer_lens.pretrained import weight_conversions as tl
-
 from interp.errors import UserError
 from interp.subject.folder import architecture_name
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One model family: its configuration in TransformerLens' terms and the library's weight converter."""
+    """A model family: its configuration in TransformerLens' terms, its converter in `weight_conversions`."""
 
     settings: Callable[[Any], dict[str, Any]]
-    convert: Callable[[Any, Any], dict[str, Any]]
+    converter: str
 
 
 def _common(config: Any) -> dict[str, Any]:
@@ -125,11 +123,11 @@ def _gpt_neox(config: Any) -> dict[str, Any]:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "LlamaForCausalLM": Architecture(_llama, tl.convert_llama_weights),
-    "GPT2LMHeadModel": Architecture(_gpt2, tl.convert_gpt2_weights),
-    "GPTNeoXForCausalLM": Architecture(_gpt_neox, tl.convert_neox_weights),
-    "Gemma2ForCausalLM": Architecture(_gemma2, tl.convert_gemma_weights),
-    "Qwen3ForCausalLM": Architecture(_qwen3, tl.convert_qwen3_weights),
+    "LlamaForCausalLM": Architecture(_llama, "convert_llama_weights"),
+    "GPT2LMHeadModel": Architecture(_gpt2, "convert_gpt2_weights"),
+    "GPTNeoXForCausalLM": Architecture(_gpt_neox, "convert_neox_weights"),
+    "Gemma2ForCausalLM": Architecture(_gemma2, "convert_gemma_weights"),
+    "Qwen3ForCausalLM": Architecture(_qwen3, "convert_qwen3_weights"),
 }
 
 

@@ -9,7 +9,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 
 def corrected(model: TransformerBridge, dtype: torch.dtype) -> None:
-    """Corrects a bridge in place: rotation and float type of queries and keys, and what masks hide."""
+    """Corrects a bridge in place: rotation, scale and float type of queries and keys, and what masks hide."""
     rotary = getattr(model, "rotary_emb", None)
     if rotary is not None and type(rotary.original_component).__name__.startswith("Cohere"):
         _rotate_neighbours(model, rotary.original_component)
@@ -19,6 +19,8 @@ def corrected(model: TransformerBridge, dtype: torch.dtype) -> None:
                 point.register_forward_hook(lambda module, inputs, output: output.to(dtype))
         if model.cfg.architecture == "OpenAIGPTLMHeadModel":  # masks with one row, which hides padding alone
             attention.register_forward_pre_hook(_hide_what_is_later, with_kwargs=True)
+        if not getattr(model.original_model.config, "scale_attn_weights", True):  # of GPT-2 and GPTBigCode
+            attention.q.register_forward_hook(lambda module, inputs, output: output * model.cfg.d_head**0.5)
         if dtype == torch.float64:
             attention.register_forward_pre_hook(_mask_in_single_precision, with_kwargs=True)
 

@@ -29,7 +29,7 @@ class Reference:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, hf_model: Any, bos_id: int | None, special_ids: Collection[int]) -> "Reference":
+    def of(cls, hf_model: Any, bos_id: int | None, special_ids: Collection[int], n_ctx: int) -> "Reference":
         """On tokens drawn from the vocabulary without its special ones, after a BOS if there is one.
 
         Raises:
@@ -38,7 +38,7 @@ class Reference:
         d_vocab = hf_model.get_input_embeddings().weight.shape[0]
         drawn = torch.randint(d_vocab, (20 * N_TOKENS,), generator=torch.Generator().manual_seed(0)).tolist()
         plain = [token for token in drawn if token not in special_ids] or drawn
-        ids = [*([] if bos_id is None else [bos_id]), *plain][:N_TOKENS]
+        ids = [*([] if bos_id is None else [bos_id]), *plain][: max(1, min(N_TOKENS, n_ctx - _PADDING))]
         tokens = torch.tensor([ids])
         try:
             logits: Tensor = hf_model(input_ids=tokens, use_cache=False).logits[0]

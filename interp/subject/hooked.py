@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
+from transformer_lens.pretrained import weight_conversions
 from transformer_lens.utilities.activation_functions import apply_softcap
 
 from interp.errors import UserError
@@ -46,7 +47,7 @@ class HookedBackend:
             warnings.filterwarnings("ignore", "HookedTransformer is deprecated", DeprecationWarning)
             self.model = HookedTransformer(config)
         with torch.no_grad():
-            converted = family.convert(hf_model, self.model.cfg)
+            converted = getattr(weight_conversions, family.converter)(hf_model, self.model.cfg)
         weights = {key: tensor.detach().to(device) for key, tensor in converted.items()}
         missing = [key for key, _ in self.model.named_parameters() if key not in weights]
         if silent := [key for key in missing if key != "unembed.b_U"]:

@@ -7,6 +7,7 @@ import torch
 
 from interp.device import usable_device
 from interp.errors import UserError
+from interp.subject.architectures import chosen_backend
 from interp.subject.backend import Backend
 from interp.subject.finite import not_finite
 from interp.subject.folder import SubjectInfo, read_config, subject_info
@@ -54,8 +55,6 @@ def load(
         UserError: the model, tokenizer or an option is not usable, or the library computes something else
             than `transformers`; says which, and what would do.
     """
-    from interp.subject.architectures import chosen_backend
-
     _choice("backend", backend, get_args(BackendName))
     _choice("dtype", dtype, get_args(Dtype))
     _choice("processing", processing, get_args(Processing))
@@ -67,7 +66,7 @@ def load(
     text = Text(info.folder, info.d_vocab)
     backend = chosen_backend(read_config(info.folder), backend)
     weights = read_weights(info.folder, precision)
-    reference = Reference.of(weights, text.bos_id, text.special_ids)
+    reference = Reference.of(weights, text.bos_id, text.special_ids, info.n_ctx)
     fold = processing == "fold"
     model: Backend
     if backend == "hooked":
@@ -84,22 +83,21 @@ def load(
         Subject(model, text, info, where, precision).logits(reference.tokens)  # says where that begins
         raise not_finite("the logits of transformers' own model are", precision, info.name)
     if check and not gap.holds:
-        raise _other_logits(gap, info, backend, dtype)
+        raise _other_logits(gap, info, backend, dtype, fold)
     found = probe(model, info, reference.tokens.to(where), gap.tolerance) if check else None
     return Subject(model, text, info, where, precision, processing, skip_first, gap, found)
 
 
-def _other_logits(gap: Gap, info: SubjectInfo, backend: str, dtype: str) -> UserError:
-    from interp.subject.architectures import chosen_backend
-
+def _other_logits(gap: Gap, info: SubjectInfo, backend: str, dtype: str, fold: bool) -> UserError:
     builds = chosen_backend(read_config(info.folder), "auto") == "hooked"
     others = {"hooked": "try backend: bridge, or ", "bridge": "try backend: hooked, or " if builds else ""}
+    instead = "use processing: none, or " if fold else others[backend]
     return UserError(
         f"backend {backend} does not compute {info.architecture} as transformers does: on a short text its "
         f"logits are off by {gap.plain:.2g} of their spread, with padding by {gap.padded:.2g} "
         f"({gap.tolerance:g} is allowed in {dtype})",
         f"model {info.name}",
-        f"{others[backend]}go on with the wrong logits: check: false (check=False in Python)",
+        f"{instead}go on with the wrong logits: check: false (check=False in Python)",
     )
 
 

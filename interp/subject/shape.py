@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from interp.subject.architectures import chosen_backend
 from interp.subject.folder import find_folder, mlp_width, read_config
 
 _ROPE_LLAMA3 = {
@@ -83,8 +84,6 @@ def subject_shape(name: str) -> SubjectShape:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    from interp.subject.architectures import chosen_backend
 
     if name in PUBLISHED:
         kind, values = PUBLISHED[name]
