@@ -34,10 +34,10 @@ class Written(NamedTuple):
 class TextCorpus:
     """Documents given as strings or by a `TextFile`, in random access, without labels.
 
-    A document is tokenised when it is first read, with some that follow it, and then kept in a file that is
-    gone with the process (`TokenFile`, in `folder`): memory does not grow with the text. Of a conversation,
-    what the chat template writes is marked as such. `unusual` counts what cannot be read as it stands; `say`
-    hears of the first of each kind.
+    A document is tokenised when it is first read (with some that follow it, where documents are read in
+    order) and then kept in a file that is gone with the process (`TokenFile`, in `folder`): memory does not
+    grow with the text. Of a conversation, what the chat template writes is marked as such. `unusual` counts
+    what cannot be read as it stands; `say` hears of the first of each kind.
 
     Raises:
         UserError: a conversation is there and the tokenizer cannot tell the template from the text; the model
@@ -83,9 +83,10 @@ class TextCorpus:
         return Document(tokens, template, identity=Document(tokens[~template]).hash)
 
     def _tokenise_from(self, index: int) -> None:
-        """Tokenises a document and those after it that are not yet, up to the most of one go."""
+        """Tokenises a document; where they are read in order, also those after it that are not yet."""
         going: dict[int, Written] = {}
-        characters, end = 0, min(len(self), index + TEXTS_AT_ONCE)
+        in_order = index > 0 and index - 1 in self._kept
+        characters, end = 0, min(len(self), index + (TEXTS_AT_ONCE if in_order else 1))
         while index < end and index not in self._kept and characters < CHARACTERS_AT_ONCE:
             if (written := self._written(index)) is not None:
                 going[index] = written
