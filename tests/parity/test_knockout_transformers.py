@@ -16,8 +16,6 @@ from interp.lens.runs import RowsInPlace
 from interp.subject import Subject
 from tests.parity.subject_folders import CONFIGS, HOOKED, save_model
 
-NOT_COMPUTED = {"gpt2-unscaled", "gpt-bigcode-unscaled"}
-"""What the bridge computes otherwise, knocked out or not."""
 TOKENS = torch.randint(2, 200, (2, 8), generator=torch.Generator().manual_seed(1))
 ROWS = RowsInPlace([0, 1], TOKENS, torch.ones_like(TOKENS), torch.tensor([7, 7]))
 LAYERS = (1, 2)
@@ -26,7 +24,7 @@ BLOCKED = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
 BLOCKED[0, 0, 6:, 5] = BLOCKED[1, 0, 5, 3:5] = True
 
 
-@pytest.fixture(scope="module", params=[name for name in CONFIGS if name not in NOT_COMPUTED])
+@pytest.fixture(scope="module", params=CONFIGS)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(request.param, tmp_path_factory.mktemp("models") / request.param)
 
