@@ -20,7 +20,7 @@ from interp.subject.subject import Subject
 
 @dataclass(frozen=True)
 class Chosen:
-    """One feature of a space, at one position (as in interventions) or at all of them."""
+    """One feature of a space, at one position (as in interventions) or at all, an answer's own included."""
 
     space: FeatureSpace
     feature_id: int
@@ -53,7 +53,7 @@ def ablation_effects(
         UserError: before the model runs, a feature or position does not exist, the target does not fit, or a
             mean or a sample lacks statistics.
     """
-    prompts = laid_out(subject, tokens, mask)
+    prompts = target.asked_of(subject, laid_out(subject, tokens, mask))
     known = statistics or {}
     changes = [
         Ablate(one.space, one.feature_id, to, one.positions, statistics=known.get(one.space.name))

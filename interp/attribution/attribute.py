@@ -35,18 +35,19 @@ def attribute(
     steps: int = 20,
     path: Path = "joint",
 ) -> Attribution:
-    """What every feature of every space, at every position, adds to a target of the next token.
+    """What every feature of every space, at every position, adds to a target: a next token, or an answer.
 
     `text` is one prompt, several, or tokens [batch, pos] (with a `mask`, if they are padded on the left).
     `target` is a word or token id (or one a prompt), or a `Target`. By default it is the word's logit after
-    the last token; with a `distractor`, the difference of their logits. A word is the token that continues
-    the prompt (`interp.subject.continuation`), which the result's `target.said` shows. `method` "gradient" is
+    the last token; with a `distractor`, the difference of their logits; of a word of several tokens, or a
+    tuple of ids, their log-probability. A word is what continues the prompt
+    (`interp.subject.continuation`), which the result's `target.said` shows. `method` "gradient" is
     `activation_times_gradient` (one forward and one backward pass), "integrated_gradients" the function of
     that name, to which `steps` and `path` belong.
 
     Raises:
-        UserError: before the model runs, a word is not one token (says which it is, and what to do), a
-            position is past a prompt, or an option does not fit.
+        UserError: before the model runs, a word is unknown or has another kind than several tokens can have,
+            a position is past a prompt, or an option does not fit.
     """
     prompts = laid_out(subject, text, mask)
     if not isinstance(target, Target):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.attribution.baseline import Baseline, Statistics, baselines
@@ -11,7 +11,6 @@ from interp.attribution.passes import laid_out, record_gradients
 from interp.attribution.result import Attribution
 from interp.attribution.target import Target
 from interp.features.space import FeatureSpace
-from interp.subject.forward import ForwardPass
 from interp.subject.subject import Subject
 
 
@@ -35,7 +34,7 @@ def activation_times_gradient(
     Raises:
         UserError: the target does not fit, a space is named twice, or a mean baseline lacks statistics.
     """
-    prompts = laid_out(subject, tokens, mask)
+    prompts = target.asked_of(subject, laid_out(subject, tokens, mask))
     based = baselines(spaces, baseline, statistics)
     found = record_gradients(subject, prompts, target, list({space.site: None for space in spaces}))
     values, activations = {}, {}
@@ -45,7 +44,7 @@ def activation_times_gradient(
             read = space.encode(activation)
             along = space.pull_back(activation, found.gradients[space.site])
             change = read if baseline == "zero" else read - based[space.name].to(read)
-            values[space.name] = without_padding(change * along, prompts)
+            values[space.name] = without_padding(change * along, prompts.real)
             activations[space.name] = read
     return Attribution(
         values,
@@ -60,7 +59,7 @@ def activation_times_gradient(
 
 
 def without_padding(
-    values: Float[Tensor, "batch pos feature"], prompts: ForwardPass
+    values: Float[Tensor, "batch pos feature"], real: Bool[Tensor, "batch pos"]
 ) -> Float[Tensor, "batch pos feature"]:
     """Zero at padding, where an activation may be anything."""
-    return values if bool(prompts.real.all()) else values.masked_fill(~prompts.real[:, :, None], 0)
+    return values if bool(real.all()) else values.masked_fill(~real[:, :, None], 0)

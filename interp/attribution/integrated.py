@@ -60,7 +60,7 @@ def integrated_gradients(
         UserError: as for `activation_times_gradient`; a position is past a prompt; or spaces cannot move
             together, since one is at the residual stream or feeds another.
     """
-    prompts = laid_out(subject, tokens, mask)
+    prompts = target.asked_of(subject, laid_out(subject, tokens, mask))
     based = baselines(spaces, baseline, statistics)
     alphas = _alphas(steps, rule, path, rows_at_once).to(subject.device)
     if path == "joint":
@@ -76,7 +76,7 @@ def integrated_gradients(
     for group in groups:
         means |= _mean_gradients(subject, prompts, target, group, read, based, alphas, where, rows_at_once)
     return Attribution(
-        {name: without_padding((read[name] - based[name]) * means[name], prompts) for name in read},
+        {name: without_padding((read[name] - based[name]) * means[name], prompts.real) for name in read},
         read,
         prompts.tokens,
         prompts.real.long(),

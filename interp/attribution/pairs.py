@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import torch
 
 from interp.attribution.passes import Prompts, laid_out
+from interp.attribution.target import Target
 from interp.errors import UserError
 from interp.subject.forward import ForwardPass
 from interp.subject.subject import Subject
@@ -21,12 +22,14 @@ class Pairs:
     source: ForwardPass
 
 
-def pairs_of(subject: Subject, clean: Prompts, corrupted: Prompts, direction: Direction) -> Pairs:
+def pairs_of(
+    subject: Subject, clean: Prompts, corrupted: Prompts, target: Target, direction: Direction
+) -> Pairs:
     """Clean prompts put into corrupted ones ("denoise"), or the other way round ("noise").
 
     Raises:
-        UserError: the direction is unknown, there are not as many of either, or a pair has prompts of
-            different lengths (shows the tokens of both).
+        UserError: the direction is unknown, there are not as many of either, a pair has prompts of different
+            lengths (shows the tokens of both), or the target does not fit.
     """
     if direction not in get_args(Direction):
         raise UserError(
@@ -48,6 +51,7 @@ def pairs_of(subject: Subject, clean: Prompts, corrupted: Prompts, direction: Di
                 f"pair {row}",
                 "give prompts that differ token for token",
             )
+    first, second = target.asked_of(subject, first), target.asked_of(subject, second)
     return Pairs(second, first) if direction == "denoise" else Pairs(first, second)
 
 

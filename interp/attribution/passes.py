@@ -56,9 +56,16 @@ def rows_of(prompts: ForwardPass, rows: Int[Tensor, " row"]) -> ForwardPass:
 
 
 def target_values(subject: Subject, prompts: ForwardPass, target: Target) -> Float[Tensor, " batch"]:
-    """The target of each prompt; raises UserError, before the model runs, if it does not fit."""
+    """The target of each prompt, in the pass that it asks for (`Target.asked_of`).
+
+    Raises:
+        UserError: before the model runs, the target does not fit.
+    """
     target.check(subject, prompts)
-    return target.measure(subject.logits_at(prompts.tokens, target.columns(prompts), prompts.real.long()))
+    logits = subject.logits_at(
+        prompts.tokens, target.columns(prompts), prompts.real.long(), prompts.prompt_length
+    )
+    return target.measure(logits)
 
 
 @torch.no_grad()

@@ -20,6 +20,8 @@ from interp.subject.subject import Subject
 class PatchingEstimate:
     """Estimates of T(patched) - T(base), signed, in the target's unit; zero at padding.
 
+    Positions are those of the prompts: an answer's own tokens are never patched.
+
     `sites` are [batch, pos], at `head_out` [batch, head, pos]; `spaces` [batch, pos, feature] by name.
     `base_value` and `source_value` [batch] are the target in the run that is patched, and in the other.
     """
@@ -49,22 +51,24 @@ def attribution_patching(
         UserError: before the model runs, a pair's prompts differ in length (shows both), a site does not
             exist, or the target does not fit.
     """
-    pairs = pairs_of(subject, clean, corrupted, direction)
+    pairs = pairs_of(subject, clean, corrupted, target, direction)
     wanted = list({site: None for site in [*sites, *(space.site for space in spaces)]})
     base = record_gradients(subject, pairs.base, target, wanted)
     source = record(subject, pairs.source, target, wanted)
     by_site, by_space = {}, {}
+    prompt = slice(pairs.base.prompt_length)
+    real = pairs.base.real[:, prompt]
     with torch.no_grad():
         for site in sites:
             change = source.activations[site] - base.activations[site]
-            each = (change * base.gradients[site]).sum(-1)
+            each = (change * base.gradients[site]).sum(-1)[:, prompt]
             if site.kind == "head_out":
-                by_site[site] = without_padding(each, pairs.base).transpose(1, 2)
+                by_site[site] = without_padding(each, real).transpose(1, 2)
             else:
-                by_site[site] = without_padding(each[..., None], pairs.base)[..., 0]
+                by_site[site] = without_padding(each[..., None], real)[..., 0]
         for space in spaces:
             activation = base.activations[space.site]
             change = space.encode(source.activations[space.site]) - space.encode(activation)
             along = space.pull_back(activation, base.gradients[space.site])
-            by_space[space.name] = without_padding(change * along, pairs.base)
+            by_space[space.name] = without_padding((change * along)[:, prompt], real)
     return PatchingEstimate(by_site, by_space, base.value, source.value)

@@ -24,7 +24,8 @@ class Patching:
     """Effects of patches, T(patched) - T(base), signed, in the target's unit.
 
     `sites` are [batch, pos], at `head_out` [batch, head, pos]; `pos` are the columns of the padded prompts
-    (zero at padding), or the positions asked for. `chosen` [chosen, batch] are those of features.
+    (zero at padding), or the positions asked for; an answer's own tokens are never patched. `chosen`
+    [chosen, batch] are those of features.
     `base_value` and `source_value` [batch] are the target in the run that is patched, and in the other.
     """
 
@@ -73,7 +74,7 @@ def activation_patching(
         UserError: before the model runs, a pair's prompts differ in length (shows both), or a site, feature
             or position does not exist, or the target does not fit.
     """
-    pairs = pairs_of(subject, clean, corrupted, direction)
+    pairs = pairs_of(subject, clean, corrupted, target, direction)
     if positions is not None:
         check_positions(positions, pairs.base)
     for site in sites:
@@ -86,8 +87,9 @@ def activation_patching(
     source = record(subject, pairs.source, target, wanted)
 
     found = {}
+    prompt = slice(pairs.base.prompt_length)
     for site in sites:
-        put = source.activations[site]
+        put = source.activations[site][:, prompt]
         heads = range(subject.n_heads) if site.kind == "head_out" else [None]
         changes = [
             Replace(subject, site, put, place)
@@ -99,11 +101,11 @@ def activation_patching(
         effects = values_under(subject, pairs.base, target, changes, rows_at_once) - base.value
         shaped = effects.view(len(heads), len(places), -1).permute(2, 0, 1)
         if positions is None:
-            shaped = shaped.masked_fill(~pairs.base.real[:, None, :], 0)
+            shaped = shaped.masked_fill(~pairs.base.real[:, None, prompt], 0)
         found[site] = shaped if site.kind == "head_out" else shaped[:, 0]
     clamps = []
     for one in chosen:
-        read = one.space.encode(source.activations[one.space.site])[..., [one.feature_id]]
+        read = one.space.encode(source.activations[one.space.site])[:, prompt, [one.feature_id]]
         clamps.append(Clamp(one.space, one.feature_id, read, one.positions))
     by_feature = values_under(subject, pairs.base, target, clamps, rows_at_once) - base.value
     return Patching(found, by_feature, base.value, source.value)
@@ -112,6 +114,6 @@ def activation_patching(
 def _columns(prompts: ForwardPass) -> Iterator[Tensor]:
     """A mask for each column."""
     for column in range(prompts.prompt_length):
-        mask = torch.zeros_like(prompts.real)
+        mask = torch.zeros_like(prompts.real[:, : prompts.prompt_length])
         mask[:, column] = True
         yield mask

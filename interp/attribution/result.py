@@ -18,7 +18,9 @@ class Attribution:
     """What each feature at each position adds to a target; signed, in the target's unit.
 
     `values` and `activations` are [batch, pos, feature] by space, the first zero at padding. `tokens` and
-    `mask` [batch, pos] are the prompts, `target_value` [batch] is the target in the unchanged run.
+    `mask` [batch, pos] are the prompts, `target_value` [batch] is the target in the unchanged run. Where the
+    target is an answer of several tokens, its own tokens but the last follow the prompts (`tokens` and `mask`
+    have them, shorter answers padded on the right): what a feature adds there is to the tokens after.
     """
 
     values: dict[str, Float[Tensor, "batch pos feature"]]

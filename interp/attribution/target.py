@@ -1,8 +1,8 @@
-"""Targets: the one number a prompt's next-token logits are asked for, that everything is attributed to."""
+"""Targets: the one number that is asked of what follows a prompt, and that everything is attributed to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -10,11 +10,14 @@ from torch import Tensor
 
 from interp.errors import UserError
 from interp.intervene.positions import check_positions, chosen
-from interp.subject.forward import ForwardPass
+from interp.subject.continuation import Continuation
+from interp.subject.forward import ForwardPass, followed
 from interp.subject.subject import Subject
 
 Kind = Literal["logit", "log_prob", "logit_difference", "probability"]
-Words = str | int | Sequence[str | int]
+Answer = int | tuple[int, ...]
+"""A token's id, or the ids of an answer of several tokens."""
+Words = str | int | Sequence[str | Answer]
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,16 @@ class Target:
     has. Read off at `position`: counted from 0 at a prompt's first token (a beginning-of-sequence token is
     one), or backwards from -1 at its last. `said` are the words as they were taken, to be shown.
 
+    An answer of several tokens stands after a prompt's last token. Its log-probability is the sum over its
+    tokens, each given those before it (teacher forced), its probability the product.
+
     Raises:
-        UserError: the kind is unknown, no token is named, distractors and the kind do not go together, or a
-            token is its own distractor.
+        UserError: the kind is unknown, no token is named, distractors and the kind do not go together, a
+            token is its own distractor, or an answer of several tokens has another kind or position.
     """
 
     kind: Kind
-    token_ids: tuple[int, ...]
+    token_ids: tuple[Answer, ...]
     distractor_ids: tuple[int, ...] = ()
     position: int = -1
     said: str = field(default="", compare=False)
@@ -39,13 +45,19 @@ class Target:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise UserError(f"{self.kind!r} is no kind", "target", f"use one of {', '.join(get_args(Kind))}")
-        if not self.token_ids:
+        if not all(self.answers) or not self.answers:
             raise UserError("no token is named", "target", "name one, or one a prompt")
         if (self.kind == "logit_difference") != bool(self.distractor_ids):
             raise UserError(
                 f"the kind {self.kind} and {'a' if self.distractor_ids else 'no'} distractor do not fit",
                 "target",
                 "give a distractor with the kind logit_difference, and with no other",
+            )
+        if self.several and (self.kind not in ("log_prob", "probability") or self.position != -1):
+            raise UserError(
+                f"{self.kind} at position {self.position} is of one token, and an answer has several",
+                "target",
+                "use log_prob or probability at the prompt's end; to compare answers, subtract attributions",
             )
         for row in range(max(len(self.token_ids), len(self.distractor_ids)) if self.distractor_ids else 0):
             if _of_row(self.token_ids, row) == _of_row(self.distractor_ids, row):
@@ -54,6 +66,16 @@ class Target:
                     "distractor",
                     "name words that differ in their first token",
                 )
+
+    @property
+    def answers(self) -> tuple[tuple[int, ...], ...]:
+        """The tokens of each answer."""
+        return tuple((ids,) if isinstance(ids, int) else ids for ids in self.token_ids)
+
+    @property
+    def several(self) -> bool:
+        """Whether an answer has several tokens."""
+        return any(len(answer) > 1 for answer in self.answers)
 
     @classmethod
     def of(
@@ -66,20 +88,26 @@ class Target:
         kind: Kind | None = None,
         position: int = -1,
     ) -> "Target":
-        """A target from words or token ids: the logit, or with a distractor the difference, if not said.
+        """A target from words or token ids; if the kind is not said, the logit of a token.
 
-        A word is the token that continues each of the `prompts` up to `position`; without prompts it must be
-        the same token after any (`Subject.single_token`).
+        With a distractor it is the difference of two logits, of an answer of several tokens its
+        log-probability. A word is what continues each of the `prompts` up to `position`; without prompts it
+        must be one token, the same after any (`Subject.single_token`).
 
         Raises:
-            UserError: a word is not exactly one token (says which tokens it is, and what to do), unknown, or
-                its token depends on the prompt and there is none; a prompt lacks the position.
+            UserError: a word is unknown, or a distractor not one token; without prompts, a word is several
+                tokens, or which it is depends on the prompt; a prompt lacks the position; or as the class.
         """
-        kind = kind or ("logit" if distractor is None else "logit_difference")
         before = None if prompts is None else _before(prompts, position)
-        token_ids, said = _ids(subject, target, "target", before)
-        others, less = ((), "") if distractor is None else _ids(subject, distractor, "distractor", before)
-        return cls(kind, token_ids, others, position, f"{said} less {less}" if less else said)
+        answers = _taken(subject, target, "target", before)
+        ids = tuple(one.ids[0] if len(one.ids) == 1 else one.ids for one in answers)
+        if distractor is None:
+            several = any(isinstance(answer, tuple) for answer in ids)
+            return cls(kind or ("log_prob" if several else "logit"), ids, (), position, _said(answers))
+        others = _taken(subject, distractor, "distractor", before)
+        less = tuple(one.token("distractor") for one in others)
+        said = f"{_said(answers)} less {_said(others)}"
+        return cls(kind or "logit_difference", ids, less, position, said)
 
     def check(self, subject: Subject, prompts: ForwardPass) -> None:
         """Holds the target against a model and prompts, before the model runs.
@@ -89,40 +117,62 @@ class Target:
                 id nor as many as prompts.
         """
         check_positions(self.position, prompts)
-        for name, ids in (("target", self.token_ids), ("distractor", self.distractor_ids)):
-            wrong = [i for i in ids if not 0 <= i < subject.d_vocab]
+        distractors = tuple((i,) for i in self.distractor_ids)
+        for name, answers in (("target", self.answers), ("distractor", distractors)):
+            wrong = [i for answer in answers for i in answer if not 0 <= i < subject.d_vocab]
             if wrong:
                 raise UserError(
                     f"token id {wrong[0]} is not in the vocabulary", name, f"use 0 to {subject.d_vocab - 1}"
                 )
-            _check_count(len(ids), len(prompts.tokens), name)
+            _check_count(len(answers), len(prompts.tokens), name)
 
-    def columns(self, prompts: ForwardPass) -> Int[Tensor, " batch"]:
-        """The column of each prompt at which the target is read off."""
-        return _columns(self.position, prompts)
+    def asked_of(self, subject: Subject, prompts: ForwardPass) -> ForwardPass:
+        """The pass in which the target is read off: the prompts, and all but the last token of each answer.
+
+        Raises:
+            UserError: the target does not fit the model or the prompts.
+        """
+        self.check(subject, prompts)
+        if not self.several:
+            return prompts
+        answers = self.answers * len(prompts.tokens) if len(self.answers) == 1 else self.answers
+        return followed(prompts, [answer[:-1] for answer in answers])
+
+    def columns(self, prompts: ForwardPass) -> Int[Tensor, "batch token"]:
+        """The columns after which the target's tokens are read off; what is right of an answer is ignored."""
+        longest = max(map(len, self.answers))
+        first = _columns(self.position, prompts)
+        return first[:, None] + torch.arange(longest, device=first.device)
 
     def of_rows(self, rows: Int[Tensor, " row"]) -> "Target":
         """The target of these prompts, which may be named several times."""
 
-        def taken(ids: tuple[int, ...]) -> tuple[int, ...]:
+        def taken(ids: tuple[Any, ...]) -> tuple[Any, ...]:
             return ids if len(ids) <= 1 else tuple(ids[row] for row in rows.tolist())
 
         return replace(self, token_ids=taken(self.token_ids), distractor_ids=taken(self.distractor_ids))
 
-    def measure(self, logits: Float[Tensor, "batch d_vocab"]) -> Float[Tensor, " batch"]:
-        """The target's value from the logits at its position, in single precision or better."""
+    def measure(self, logits: Float[Tensor, "batch token d_vocab"]) -> Float[Tensor, " batch"]:
+        """The target's value from the logits before its tokens, in single precision or better."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if self.kind == "log_prob":
+        if self.kind in ("log_prob", "probability"):
             wide = wide.log_softmax(-1)
-        elif self.kind == "probability":
-            wide = wide.softmax(-1)
-        value = _at(wide, self.token_ids)
-        return value - _at(wide, self.distractor_ids) if self.distractor_ids else value
+        value = _total(wide, self.answers)
+        if self.kind == "probability":
+            return value.exp()
+        return value - _total(wide, [(i,) for i in self.distractor_ids]) if self.distractor_ids else value
 
 
-def _at(values: Float[Tensor, "batch d_vocab"], ids: tuple[int, ...]) -> Float[Tensor, " batch"]:
-    index = torch.tensor(ids, device=values.device).expand(len(values))
-    return values.gather(-1, index[:, None])[:, 0]
+def _total(
+    values: Float[Tensor, "batch token d_vocab"], answers: Sequence[tuple[int, ...]]
+) -> Float[Tensor, " batch"]:
+    """The sum of the values of each row's answer, token by token."""
+    width = values.shape[1]
+    ids = torch.tensor([[*answer, *[0] * (width - len(answer))] for answer in answers])
+    behind = torch.arange(width) >= torch.tensor([[len(answer)] for answer in answers])
+    shape = values.shape[:2]
+    found = values.gather(-1, ids.to(values.device).expand(shape)[..., None])[..., 0]
+    return found.masked_fill(behind.to(values.device).expand(shape), 0).sum(1)
 
 
 def _check_count(tokens: int, prompts: int, place: str) -> None:
@@ -132,7 +182,7 @@ def _check_count(tokens: int, prompts: int, place: str) -> None:
         )
 
 
-def _of_row(ids: tuple[int, ...], row: int) -> int:
+def _of_row(ids: Sequence[Answer], row: int) -> Answer:
     return ids[row if len(ids) > 1 else 0]
 
 
@@ -150,17 +200,26 @@ def _before(prompts: ForwardPass, position: int) -> list[list[int]]:
     return [tokens[: end + 1][real[: end + 1]].tolist() for tokens, real, end in rows]
 
 
-def _ids(
-    subject: Subject, words: Words, place: str, before: list[list[int]] | None
-) -> tuple[tuple[int, ...], str]:
-    """One token for all prompts, or one a prompt, and what the words were taken for."""
-    listed = [words] if isinstance(words, str | int) else list(words)
+def _taken(subject: Subject, words: Words, place: str, before: list[list[int]] | None) -> list[Continuation]:
+    """What is meant by one answer for all prompts, or by one a prompt."""
+    listed: list[str | Answer] = [words] if isinstance(words, str | int) else list(words)
     if before is None:
-        ids = [word if isinstance(word, int) else subject.single_token(word, place) for word in listed]
-        return tuple(ids), ", ".join(map(repr, subject.token_strings(ids)))
+        ids = [subject.single_token(word, place) if isinstance(word, str) else word for word in listed]
+        return [_of_ids(subject, answer) for answer in ids]
     _check_count(len(listed), len(before), place)
     each = listed * len(before) if len(listed) == 1 else listed
-    found = [subject.continuation(prompt, word, place) for prompt, word in zip(before, each, strict=True)]
-    ids = [one.token(place) for one in found]
-    ids = ids[:1] if len(listed) == 1 and len(set(ids)) == 1 else ids
-    return tuple(ids), ", ".join(dict.fromkeys(map(str, found)))
+    found = [
+        subject.continuation(prompt, word, place) if isinstance(word, str) else _of_ids(subject, word)
+        for prompt, word in zip(before, each, strict=True)
+    ]
+    return found[:1] if len(listed) == 1 and len({one.ids for one in found}) == 1 else found
+
+
+def _of_ids(subject: Subject, answer: Answer) -> Continuation:
+    each = [subject.continuation("", i) for i in ((answer,) if isinstance(answer, int) else answer)]
+    pieces = tuple(one.text for one in each)
+    return Continuation(tuple(one.ids[0] for one in each), "".join(pieces), pieces)
+
+
+def _said(taken: Sequence[Continuation]) -> str:
+    return ", ".join(dict.fromkeys(map(str, taken)))
