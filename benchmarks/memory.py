@@ -100,8 +100,8 @@ class Bench:
         self.vector = torch.randn(self.subject.d_model, generator=torch.Generator().manual_seed(0))
         sae = TopKSAE(TopKSAEConfig(d_in=self.subject.d_model, d_sae=4 * self.subject.d_model, k=4))
         self.latents = SaeLatents(sae, self.behind, subject=self.subject)
-        self.questions = [Question(row, (5, 6), (7,), "one") for row in self.rows]
-        self.answers = Answers((("w5",),) * texts, (frozenset((5,)),) * texts)
+        self.questions = [Question(row, ((5, 6),), ((7,),), "one") for row in self.rows]
+        self.answers = Answers((("w5",),) * texts)
 
     def laid(self) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
         """The texts in one batch, with their mask."""
@@ -157,7 +157,7 @@ def swept(bench: Bench) -> object:
 def refusals(bench: Bench) -> object:
     """Candidates at two places, scored."""
     tail = (5, 6)
-    asked = [Question((*row[:-2], *tail), (5, 6), (), "one") for row in bench.rows]
+    asked = [Question((*row[:-2], *tail), ((5,), (6,)), (), "one") for row in bench.rows]
     half = len(asked) // 2
     rows = [question.prompt for question in asked]
     candidates = refusal_candidates(bench.subject, rows[:half], rows[half:])
@@ -216,7 +216,9 @@ CALLS: dict[str, Callable[[Bench], object]] = {
     "logit lens, a view": lambda b: look(LogitLens(b.subject), b.rows[0], targets=[5]),
     "logit lens, divergence": lambda b: divergence([LogitLens(b.subject)], b.corpus, b.n_texts),
     "logit lens, readout": lambda b: readout(
-        LogitLens(b.subject), read_stream(b.subject, b.prompts), {"one": b.answers.first}
+        LogitLens(b.subject),
+        read_stream(b.subject, b.prompts),
+        {"one": b.answers.first(b.subject, b.prompts)},
     ),
     "tuned lens, a step": lambda b: train_tuned_lens(
         b.subject, b.corpus, steps=1, tokens_per_step=b.n_texts * len(b.rows[0])

@@ -119,7 +119,7 @@ def timed_sweep() -> float:
         for vector in vectors
         for strength in STRENGTHS
     ]
-    questions = [Question(pair.positive, (3,), (4,), "random") for pair in pairs]
+    questions = [Question(pair.positive, ((3,),), ((4,),), "random") for pair in pairs]
     began = time.perf_counter()
     sweep(subject, questions, settings)
     took = time.perf_counter() - began

@@ -109,7 +109,7 @@ class AttributionQuality:
         with step.progress.task("patching", total=len(self.pairs), unit="pairs") as advance:
             for number, (clean, corrupted) in enumerate(self.pairs):
                 (one, _), (other, _) = laid(self.subject, [clean]), laid(self.subject, [corrupted])
-                target = Target("logit_difference", clean.answers[:1], corrupted.answers[:1])
+                target = Target("logit_difference", clean.answers[0], corrupted.answers[0])
                 estimate = attribution_patching(
                     self.subject, one, other, target, sites=[*streams, *heads], spaces=self.spaces
                 )
@@ -217,12 +217,13 @@ class AttributionQuality:
 
 
 def pairs(questions: Sequence[Question]) -> list[tuple[Question, Question]]:
-    """Each question with the next of its group that is as long and has another answer, if there is one."""
+    """Each question with the next of its group that is as long and has another answer, both of one token."""
 
     def partners(place: int) -> Iterator[Question]:
         own = questions[place]
         for other in (*questions[place + 1 :], *questions[:place]):
             alike = other.group == own.group and len(other.prompt) == len(own.prompt)
+            alike &= len(other.answers[0]) == len(own.answers[0]) == 1
             if alike and other.answers[0] != own.answers[0]:
                 yield other
 

@@ -149,7 +149,7 @@ class KnowledgeNeurons:
                 positions="last",
             )
             for part, space in zip(parts, self.spaces, strict=True):
-                part.append(found.values[space.name][:, -1].float().cpu())
+                part.append(found.values[space.name][:, found.prompt_length - 1].float().cpu())
             advance(len(batch))
         return [torch.cat(part) for part in parts]
 
@@ -161,9 +161,9 @@ class KnowledgeNeurons:
         return frame.assign(top_flips=self._top_flips(outcome.top))
 
     def _top_flips(self, top: np.ndarray) -> list[bool]:
-        """Whether the likeliest of all tokens is a foil of the question's group, and no answer of it."""
-        answers = {g: {q.answers[0] for q in self.questions if q.group == g} for g in self.groups}
-        foils = {g: {f for q in self.questions if q.group == g for f in q.foils} for g in self.groups}
+        """Whether the likeliest of all tokens begins a foil of the question's group, and no answer of it."""
+        answers = {g: {q.answers[0][0] for q in self.questions if q.group == g} for g in self.groups}
+        foils = {g: {f[0] for q in self.questions if q.group == g for f in q.foils} for g in self.groups}
         return [
             token in foils[question.group] - answers[question.group]
             for token, question in zip(top.tolist(), self.questions, strict=True)

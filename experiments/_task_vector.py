@@ -110,8 +110,7 @@ class TaskVectors(VectorExperiment):
                     for state, edits in (("before", []), ("after", [vector.intervention(self.subject)])):
                         with self.subject.intervene(*edits):
                             outcome = ask(self.subject, questions)
-                        other_share = [top in q.foils for top, q in zip(outcome.top, questions, strict=True)]
-                        shares = [float(outcome.right.mean()), sum(other_share) / len(questions)]
+                        shares = [float(outcome.right.mean()), float(outcome.wrong.mean())]
                         rows.append([shown.name, put_in.name, state, *shares, len(questions)])
                 advance(1)
         columns = ["shown", "put_in", "state", "as_shown", "as_put_in", "questions"]

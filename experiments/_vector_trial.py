@@ -14,7 +14,7 @@ from experiments._vector_steps import VectorExperiment
 from experiments._vector_trial_page import TrialPage
 from interp.causal.side_effects import side_effects
 from interp.causal.steering.texts import cross_entropy
-from interp.corpus.questions import Question, notes_on_questions, open_questions
+from interp.corpus.questions import Question, begins_with, notes_on_questions, open_questions
 from interp.errors import UserError
 from interp.intervals import mean_interval
 from interp.subject.forward import Intervention
@@ -155,15 +155,11 @@ class VectorTrial(VectorExperiment):
         tokens, mask = self.subject.pad(prompts)
         with self.subject.intervene(*edits):
             texts = self.subject.generate_ids(tokens, mask, self.config.new_tokens)
-        first = [
-            next((token for token in text if token in (*question.answers, *question.foils)), None)
-            for question, text in zip(questions, texts, strict=True)
-        ]
         return pd.DataFrame(
             {
                 "prompt": [self.subject.decode(prompt) for prompt in prompts],
                 "text": [self.subject.decode(text) for text in texts],
-                "shown": [token in q.answers for token, q in zip(first, questions, strict=True)],
+                "shown": [_shown(question, text) for question, text in zip(questions, texts, strict=True)],
                 "cross_entropy": cross_entropy(self.subject, prompts, texts),
             }
         )
@@ -216,6 +212,16 @@ def interval_of(frame: pd.DataFrame, keys: Sequence[str], measure: str, seed: in
         names: Mapping[str, object] = dict(zip(keys, values, strict=True))
         rows.append({**names, **dict(zip((measure, f"{measure}_low", f"{measure}_high"), ends, strict=True))})
     return pd.DataFrame(rows)
+
+
+def _shown(question: Question, text: Sequence[int]) -> bool:
+    """Whether an answer stands in a text, and no foil before it."""
+    for start in range(len(text)):
+        if begins_with(text[start:], question.answers):
+            return True
+        if begins_with(text[start:], question.foils):
+            return False
+    return False
 
 
 def _file(label: str) -> str:

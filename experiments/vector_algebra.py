@@ -48,8 +48,8 @@ class Config(VectorConfig):
     """Prompts that a vector is the mean of."""
     format: TaskFormat = TaskFormat()
     """The layout of prompts of tasks from files."""
-    answers: Literal["single", "first", "drop"] = "single"
-    """Answers of several tokens in files: an error, judged by the first, or left out."""
+    answers: Literal["whole", "first", "drop"] = "whole"
+    """Answers of several tokens in files: judged by all of them, by the first, or left out."""
 
 
 def task_source(config: Config, name: str) -> TaskSource:

@@ -89,7 +89,7 @@ def _nine_eleven(subject: Subject, features: Sequence[FeatureRef], means: Statis
     named = {name: f"a {words[0]} . " for name, words in lexicon().number_contexts.items()}
     lines = []
     for context, before in {"no context": "", **named}.items():
-        asked = [Question(tuple(subject.encode(before + comparison)), (answer,), (foil,), context)]
+        asked = [Question(tuple(subject.encode(before + comparison)), ((answer,),), ((foil,),), context)]
         for at, changed in (("unchanged", ()), (f"{TWO_PERCENT} neurons, mean", features)):
             with subject.intervene(*ablations(changed, "mean", means)):
                 p = float(ask(subject, asked).answer[0])

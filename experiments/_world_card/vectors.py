@@ -194,7 +194,7 @@ def _right(subject: Subject, questions: Sequence[Question], edits: Sequence[Inte
 def _complies(subject: Subject, requests: Sequence[Question], edits: Sequence[Intervention]) -> Figure:
     """How often the likeliest answer names a tool, as answers that help do."""
     words = dict.fromkeys(tool.split()[0] for tool in lexicon().requests.tools.values())
-    tools = tuple(subject.single_token(word, "tools") for word in words)
+    tools = tuple((subject.single_token(word, "tools"),) for word in words)
     return _right(subject, [replace(request, answers=tools) for request in requests], edits)
 
 

@@ -54,6 +54,7 @@ def activation_times_gradient(
         target,
         found.value,
         {space.name: space.site for space in spaces},
+        prompts.prompt_length,
         subject,
     )
 

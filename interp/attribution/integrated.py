@@ -83,6 +83,7 @@ def integrated_gradients(
         target,
         clean.value,
         {space.name: space.site for space in spaces},
+        prompts.prompt_length,
         subject,
     )
 

@@ -19,8 +19,8 @@ class Attribution:
 
     `values` and `activations` are [batch, pos, feature] by space, the first zero at padding. `tokens` and
     `mask` [batch, pos] are the prompts, `target_value` [batch] is the target in the unchanged run. Where the
-    target is an answer of several tokens, its own tokens but the last follow the prompts (`tokens` and `mask`
-    have them, shorter answers padded on the right): what a feature adds there is to the tokens after.
+    target is an answer of several tokens, all but its last follow the prompts from column `prompt_length` on
+    (shorter ones padded on the right): what a feature adds there is to the tokens after.
     """
 
     values: dict[str, Float[Tensor, "batch pos feature"]]
@@ -30,6 +30,7 @@ class Attribution:
     target: Target
     target_value: Float[Tensor, " batch"]
     sites: dict[str, Site]
+    prompt_length: int
     subject: Subject = field(repr=False)
 
     def totals(self) -> dict[str, Float[Tensor, "batch feature"]]:

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from interp.attribution.target import Kind, Target
-from interp.corpus.questions import Question
+from interp.corpus.questions import Question, Tokens
+from interp.errors import UserError
 from interp.subject.read_at import normed_at_end
 from interp.subject.subject import Subject
 from interp.subject.unembedding import in_blocks
@@ -22,29 +23,48 @@ def laid(
 
 @torch.no_grad()
 def target_of(subject: Subject, questions: Sequence[Question], kind: Kind | None = None) -> Target:
-    """The target of a batch of questions, at the last token of each.
+    """The target of a batch of questions, after the last token of each.
 
-    By default the logit of the answer less that of the foil, where every question has one, else the answer's
-    log-probability. Of several answers or foils, the one that the model finds likeliest.
+    By default the logit of the answer less that of the foil, where every question has one and all are one
+    token; else the log-probability of the answer. Of several answers or foils, the one that the model finds
+    likeliest.
+
+    Raises:
+        UserError: a difference of logits is asked for, and an answer or a foil has several tokens.
     """
+    longer = any(len(ids) > 1 for question in questions for ids in (*question.answers, *question.foils))
     if kind is None:
-        kind = "logit_difference" if all(question.foils for question in questions) else "log_prob"
-    classes = [question.answers for question in questions]
-    foils = [question.foils for question in questions] if kind == "logit_difference" else []
-    if all(len(ids) == 1 for ids in (*classes, *foils)):
-        return Target(kind, tuple(i for (i,) in classes), tuple(i for (i,) in foils))
-    normed = normed_at_end(subject, [question.prompt for question in questions])
-
-    def measure(rows: Tensor, *classes: Sequence[tuple[int, ...]]) -> tuple[Tensor, ...]:
-        logits = subject.unembed(rows)
-        return tuple(_likeliest(logits, each) for each in classes)
-
-    asked = [classes, foils] if foils else [classes]
-    chosen = [tuple(found.tolist()) for found in in_blocks(measure, subject.d_vocab, normed, *asked)]
-    return Target(kind, chosen[0], chosen[1] if foils else ())
+        paired = not longer and all(question.foils for question in questions)
+        kind = "logit_difference" if paired else "log_prob"
+    prompts = [question.prompt for question in questions]
+    answers = _likeliest(subject, prompts, [question.answers for question in questions])
+    if kind != "logit_difference":
+        return Target(kind, tuple(ids[0] if len(ids) == 1 else ids for ids in answers))
+    if longer:
+        raise UserError(
+            "a difference of logits is between single tokens, and an answer or a foil has several",
+            "questions",
+            "use the kind log_prob",
+        )
+    foils = _likeliest(subject, prompts, [question.foils for question in questions])
+    return Target(kind, tuple(i for (i,) in answers), tuple(i for (i,) in foils))
 
 
 def _likeliest(
-    logits: Float[Tensor, "question d_vocab"], classes: Sequence[tuple[int, ...]]
-) -> Int[Tensor, " question"]:
-    return torch.tensor([ids[int(row[list(ids)].argmax())] for row, ids in zip(logits, classes, strict=True)])
+    subject: Subject, prompts: Sequence[Tokens], classes: Sequence[tuple[Tokens, ...]]
+) -> list[Tokens]:
+    """The likeliest of each prompt's answers."""
+    if all(len(answers) == 1 for answers in classes):
+        return [ids for (ids,) in classes]
+    if all(len(ids) == 1 for answers in classes for ids in answers):
+
+        def likeliest(normed: Tensor, own: Sequence[tuple[Tokens, ...]]) -> tuple[Tensor]:
+            rows = zip(subject.unembed(normed), own, strict=True)
+            return (torch.tensor([int(row[[i for (i,) in answers]].argmax()) for row, answers in rows]),)
+
+        (best,) = in_blocks(likeliest, subject.d_vocab, normed_at_end(subject, prompts), classes)
+        return [answers[place] for answers, place in zip(classes, best.tolist(), strict=True)]
+    pairs = [(prompt, ids) for prompt, answers in zip(prompts, classes, strict=True) for ids in answers]
+    total = subject.score([prompt for prompt, _ in pairs], [ids for _, ids in pairs]).total
+    each = torch.split(total, [len(answers) for answers in classes])
+    return [answers[int(own.argmax())] for own, answers in zip(each, classes, strict=True)]

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.special import expit
 from torch import Tensor
 
-from interp.corpus.questions import Question
+from interp.corpus.questions import Question, Tokens
 from interp.errors import UserError
 from interp.subject.read_at import normed_at_end
 from interp.subject.subject import Subject
@@ -20,20 +21,40 @@ from interp.subject.unembedding import in_blocks
 class Outcome:
     """One entry for each question.
 
-    `answer` and `foil` are the probabilities of the tokens that count and of those that would be wrong (NaN
-    without foils), `top` is the likeliest token, `right` whether it counts. `prefers_foil` says whether the
-    foils are likelier than the answers.
+    `log_answer` and `log_foil` are the log-probabilities in nats of the answers that count, together, and of
+    those that would be wrong (NaN without foils); an answer of several tokens counts as a whole. `top` is the
+    likeliest token, `right` whether an answer is what the subject would write, `wrong` whether a foil is; of
+    a multiple choice, which of the two is likelier.
     """
 
-    answer: Float[np.ndarray, " question"]
-    foil: Float[np.ndarray, " question"]
+    log_answer: Float[np.ndarray, " question"]
+    log_foil: Float[np.ndarray, " question"]
     top: Int[np.ndarray, " question"]
     right: Bool[np.ndarray, " question"]
+    wrong: Bool[np.ndarray, " question"]
+
+    @property
+    def answer(self) -> Float[np.ndarray, " question"]:
+        """The probability of the answers."""
+        probability: Float[np.ndarray, " question"] = np.exp(self.log_answer)
+        return probability
+
+    @property
+    def foil(self) -> Float[np.ndarray, " question"]:
+        """The probability of the foils; NaN without any."""
+        probability: Float[np.ndarray, " question"] = np.exp(self.log_foil)
+        return probability
+
+    @property
+    def preference(self) -> Float[np.ndarray, " question"]:
+        """answer / (answer + foil), however small both are; NaN without foils."""
+        share: Float[np.ndarray, " question"] = expit(self.log_answer - self.log_foil)
+        return share
 
     @property
     def prefers_foil(self) -> Bool[np.ndarray, " question"]:
         """Whether the foils are likelier than the answers; false without foils."""
-        return self.foil > self.answer
+        return self.log_foil > self.log_answer
 
     def frame(self, questions: Sequence[Question], **names: str | float | int) -> pd.DataFrame:
         """A row for each question: `names` in every row, then its number, group, and what came out."""
@@ -44,6 +65,7 @@ class Outcome:
                 "group": [question.group for question in questions],
                 "answer": self.answer,
                 "foil": self.foil,
+                "preference": self.preference,
                 "right": self.right,
                 "flips": self.prefers_foil,
             }
@@ -51,31 +73,61 @@ class Outcome:
 
 
 def ask(subject: Subject, questions: Sequence[Question], prompts_per_batch: int = 128) -> Outcome:
-    """The answers to all questions, in their order; prompts of like length share a batch."""
-    prompts = [question.prompt for question in questions]
+    """The answers to all questions, in their order; prompts of like length share a batch.
 
-    def measure(normed: Tensor, *classes: Sequence[tuple[int, ...]]) -> tuple[Tensor, ...]:
+    Answers of one token come from one pass over the prompts, longer ones are scored (`Subject.score`).
+    """
+    prompts = [question.prompt for question in questions]
+    sides = [[question.answers for question in questions], [question.foils for question in questions]]
+
+    def measure(normed: Tensor, *sides: Sequence[tuple[Tokens, ...]]) -> tuple[Tensor, ...]:
         logits = subject.unembed(normed).cpu()
         probability = logits.double().softmax(-1)
-        return logits.argmax(-1), *(class_mass(probability, each) for each in classes)
+        return logits.argmax(-1), *(_mass(probability, classes) for classes in sides)
 
     normed = normed_at_end(subject, prompts, prompts_per_batch)
-    answers, foils = [question.answers for question in questions], [question.foils for question in questions]
-    measured = in_blocks(measure, subject.d_vocab, normed, answers, foils)
-    top, answer, foil = (each.cpu().numpy() for each in measured)
-    right = np.array([t in question.answers for t, question in zip(top, questions, strict=True)], dtype=bool)
-    return Outcome(answer, foil, top, right)
+    top, *masses = (each.numpy() for each in in_blocks(measure, subject.d_vocab, normed, *sides))
+    (answer, right), (foil, wrong) = (
+        _whole(subject, prompts, answers, mass, top) for answers, mass in zip(sides, masses, strict=True)
+    )
+    choice = np.array([question.choice for question in questions], dtype=bool)
+    right, wrong = np.where(choice, answer > foil, right), np.where(choice, foil > answer, wrong)
+    return Outcome(answer, foil, top, right, wrong)
 
 
-def class_mass(
-    probability: Float[Tensor, "question d_vocab"], classes: Sequence[tuple[int, ...]]
+def _whole(
+    subject: Subject,
+    prompts: Sequence[Tokens],
+    classes: Sequence[tuple[Tokens, ...]],
+    mass: Float[np.ndarray, " question"],
+    top: Int[np.ndarray, " question"],
+) -> tuple[Float[np.ndarray, " question"], Bool[np.ndarray, " question"]]:
+    """The log-probability of each question's answers, and whether the subject would write one of them.
+
+    `mass` is the probability of those of one token, `top` the likeliest token.
+    """
+    with np.errstate(divide="ignore"):
+        log = np.log(mass)
+    written = np.array([(token,) in answers for token, answers in zip(top, classes, strict=True)], dtype=bool)
+    longer = [(place, ids) for place, answers in enumerate(classes) for ids in answers if len(ids) > 1]
+    if longer:
+        places = np.array([place for place, _ in longer])
+        scores = subject.score([prompts[place] for place in places], [ids for _, ids in longer])
+        np.logaddexp.at(log, places, scores.total.numpy())
+        np.logical_or.at(written, places, scores.greedy.numpy())
+    log[[not answers for answers in classes]] = np.nan
+    return log, written
+
+
+def _mass(
+    probability: Float[Tensor, "question d_vocab"], classes: Sequence[tuple[Tokens, ...]]
 ) -> Float[Tensor, " question"]:
-    """The probability of each question's tokens together; NaN where it has none."""
+    """The probability of each question's answers of one token together."""
     chosen = torch.zeros_like(probability, dtype=torch.bool)
-    for row, ids in enumerate(classes):
-        chosen[row, list(ids)] = True
-    mass = (probability * chosen).sum(-1)
-    return torch.where(chosen.any(-1), mass, torch.nan)
+    for row, answers in enumerate(classes):
+        chosen[row, [ids[0] for ids in answers if len(ids) == 1]] = True
+    mass: Tensor = (probability * chosen).sum(-1)
+    return mass
 
 
 def halves(questions: Sequence[Question], seed: int) -> tuple[list[Question], list[Question]]:

@@ -1,4 +1,4 @@
-"""Questions: prompts with the tokens that would be right next, to measure the effect of a change on."""
+"""Questions: prompts with the answers that would be right next, to measure the effect of a change on."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,21 +15,36 @@ from interp.organism.determiners import DETERMINERS, determiner_items
 from interp.subject.continuation import notes_on
 from interp.subject.subject import Subject
 
+Tokens = tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt (token ids, no beginning-of-sequence token), which next tokens count, which would be wrong.
+    """A prompt (token ids, no beginning-of-sequence token), which answers count, which would be wrong.
 
-    A prompt that is a `Conversation` is complete: none is put before it. `answers` is one token or a class of
-    them; `foils` may be empty. `group` is what the question is about; `said` are its words as they were
-    taken, to be shown.
+    A prompt that is a `Conversation` is complete: none is put before it. `answers` are one or a class of
+    them, each the tokens that would follow, which count as a whole; `foils` may be empty. With `choice` an
+    answer is right where it is likelier than the foils (multiple choice), else where it is what the subject
+    would write. `group` is what the question is about; `said` are its words as they were taken, to be shown.
     """
 
-    prompt: tuple[int, ...]
-    answers: tuple[int, ...]
-    foils: tuple[int, ...]
+    prompt: Tokens
+    answers: tuple[Tokens, ...]
+    foils: tuple[Tokens, ...]
     group: str
     said: tuple[str, ...] = field(default=(), compare=False)
+    choice: bool = False
+
+
+def begins_with(text: Sequence[int], answers: Iterable[Tokens]) -> bool:
+    """Whether a text begins with one of the answers."""
+    return any(tuple(text[: len(answer)]) == answer for answer in answers)
+
+
+def distinct(answers: Iterable[Tokens]) -> tuple[Tokens, ...]:
+    """The answers without those that begin with another, whose probability holds theirs."""
+    known = tuple(dict.fromkeys(answers))
+    return tuple(one for one in known if not begins_with(one, [other for other in known if other != one]))
 
 
 class _Source(BaseModel):
@@ -54,7 +69,10 @@ class QuestionFile(_Source):
     path: Path
     """A .jsonl file; each line has "prompt" and "answer" (a word or a list), perhaps "foil" and "group".
 
-    Words are the tokens that continue their prompt; a number in a list is a token id."""
+    Words are the tokens that continue their prompt, one or several; a number in a list is a token id."""
+    choice: bool = False
+    """Whether an answer is right where it is likelier than the foils (multiple choice), in place of where it
+    is what the subject would write."""
 
 
 QuestionSource = Annotated[WorldQuestions | QuestionFile, Field(discriminator="kind")]
@@ -82,7 +100,7 @@ def open_questions(source: WorldQuestions | QuestionFile, subject: Subject, seed
             asked of another subject.
     """
     if isinstance(source, QuestionFile):
-        found = _read(source.path, subject)
+        found = _read(source, subject)
     else:
         if not subject.info.speaks_world:
             raise UserError(
@@ -102,7 +120,7 @@ def _of_world(name: str, most: int, seed: int) -> list[Question]:
     else:
         items = next(b.items for b in behaviours(seed) if b.name == name)
     return [
-        Question(item.prompt, (item.answer,), () if item.foil is None else (item.foil,), name)
+        Question(item.prompt, ((item.answer,),), () if item.foil is None else ((item.foil,),), name)
         for item in items
     ]
 
@@ -116,8 +134,8 @@ def _at_most(questions: Sequence[Question], most: int, seed: int) -> list[Questi
     return [question for place, question in enumerate(questions) if place in kept]
 
 
-def _read(path: Path, subject: Subject) -> list[Question]:
-    found = []
+def _read(source: QuestionFile, subject: Subject) -> list[Question]:
+    found, path = [], source.path
     fix = 'write {"prompt": ..., "answer": ...}'
     for values, place in json_lines(path, fix):
         if not isinstance(values.get("prompt"), str) or "answer" not in values:
@@ -128,12 +146,19 @@ def _read(path: Path, subject: Subject) -> list[Question]:
             [subject.continuation(text, word, place) for word in _listed(values.get(name, []), place)]
             for name in ("answer", "foil")
         )
-        ids, others = (tuple(one.token(place) for one in words) for words in (answers, foils))
-        if shared := set(ids) & set(others):
-            token = subject.token_strings(sorted(shared))[0]
-            raise UserError(f"answer and foil are the same token, {token!r}", place, "give words that differ")
+        own, others = (distinct([one.ids for one in words]) for words in (answers, foils))
+        for one in own:
+            if begins_with(one, others) or any(begins_with(foil, [one]) for foil in others):
+                raise UserError(
+                    f"answer and foil begin with the same tokens, {subject.decode(one)!r}",
+                    place,
+                    "give words of which none is the beginning of the other",
+                )
+        if source.choice and not others:
+            raise UserError("there is no foil to choose from", place, 'write {"foil": ...}, or choice: false')
         said = tuple(map(str, (*answers, *foils)))
-        found.append(Question(tuple(prompt), ids, others, str(values.get("group", "")), said))
+        group = str(values.get("group", ""))
+        found.append(Question(tuple(prompt), own, others, group, said, source.choice))
     if not found:
         raise UserError("there is no question", str(path), "write one a line")
     return found
@@ -147,16 +172,16 @@ def _listed(words: Any, place: str) -> list[str | int]:
 
 
 def counted_as(questions: Sequence[Question], words: Sequence[str | int], subject: Subject) -> list[Question]:
-    """The questions with a class of words as answers, each the token that continues the prompt; no foils.
+    """The questions with a class of words as answers, each the tokens that continue the prompt; no foils.
 
     Raises:
-        UserError: a word is several tokens after a prompt, or unknown.
+        UserError: a word is unknown.
     """
     found = []
     for question in questions:
         taken = [subject.continuation(question.prompt, word, "answers") for word in words]
-        ids = tuple(dict.fromkeys(one.token("answers") for one in taken))
-        found.append(replace(question, answers=ids, foils=(), said=tuple(map(str, taken))))
+        own = distinct([one.ids for one in taken])
+        found.append(replace(question, answers=own, foils=(), said=tuple(map(str, taken)), choice=False))
     return found
 
 

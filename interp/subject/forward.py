@@ -70,7 +70,7 @@ def followed(prompts: ForwardPass, answers: Sequence[Sequence[int]]) -> ForwardP
     """
     width = max(map(len, answers))
     new = torch.tensor([[*answer, *[0] * (width - len(answer))] for answer in answers], dtype=torch.long)
-    real = torch.tensor([[column < len(answer) for column in range(width)] for answer in answers])
+    real = torch.arange(width) < torch.tensor([[len(answer)] for answer in answers])
     device, shape = prompts.tokens.device, (len(answers), width)
     return ForwardPass(
         torch.cat([prompts.tokens, new.view(shape).to(device)], 1),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -40,10 +41,10 @@ def read_contrast(path: Path, subject: Subject, seed: int = 0) -> Contrast:
     """A behaviour from a JSONL file of prompts, each with a completion that shows it and one that does not.
 
     Keys `prompt`, `positive`, `negative`, or those of Anthropic's model-written evaluations. Four tenths of
-    the lines, drawn by the seed, become pairs, two tenths are chosen on, four tenths reported on: which token
-    comes, of the two where the completions part? A pair is the prompt with either completion; or, where every
-    line has them, the texts `with` (which asks for the behaviour or shows it) and `without`, and `with` is
-    then the prompt that vectors are held against.
+    the lines, drawn by the seed, become pairs, two tenths are chosen on, four tenths reported on: which of
+    the two completions, each as a whole, is likelier after the prompt? A pair is the prompt with either
+    completion; or, where every line has them, the texts `with` (which asks for the behaviour or shows it) and
+    `without`, and `with` is then the prompt that vectors are held against.
 
     Raises:
         UserError: a line cannot be used (says which), or there are fewer than five.
@@ -72,17 +73,18 @@ def _row(known: dict[str, Any], place: str, subject: Subject, group: str) -> _Ro
     names = next((keys for keys in KEYS if all(isinstance(known.get(key), str) for key in keys)), None)
     if names is None:
         raise UserError("a prompt or a completion is missing", place, _FIX)
-    prompt, positive, negative = (known[name] for name in names)
-    shown, other = subject.encode(prompt + positive), subject.encode(prompt + negative)
-    shared = _shared(shown, other)
-    if shared in (len(shown), len(other)):
+    prompt, *completions = (known[name] for name in names)
+    shown, other = (tuple(subject.encode(prompt + completion)) for completion in completions)
+    length = len(_shared(_shared(shown, other), subject.encode(prompt)))
+    answer, foil = shown[length:], other[length:]
+    if len(_shared(answer, foil)) in (len(answer), len(foil)):
         raise UserError(
             "one completion is the beginning of the other", place, "give completions that part somewhere"
         )
-    question = Question(tuple(shown[:shared]), (shown[shared],), (other[shared],), group)
+    question = Question(shown[:length], (answer,), (foil,), group, choice=True)
     texts = [known[name] for name in ("with", "without") if isinstance(known.get(name), str)]
     if not texts:
-        return _Row(Pair(tuple(shown), tuple(other)), question, None)
+        return _Row(Pair(shown, other), question, None)
     if len(texts) == 1:
         raise UserError("one of `with` and `without` is missing", place, "give both texts, or neither")
     asked, plain = (tuple(subject.encode(text)) for text in texts)
@@ -92,7 +94,7 @@ def _row(known: dict[str, Any], place: str, subject: Subject, group: str) -> _Ro
 _FIX = 'write {"prompt": ..., "positive": ..., "negative": ...}'
 
 
-def _shared(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two texts share from their beginning."""
-    parted = (place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
-    return next(parted, min(len(first), len(second)))
+def _shared(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
+    """The tokens that two texts share from their beginning."""
+    pairs = zip(first, second, strict=False)
+    return tuple(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

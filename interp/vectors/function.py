@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.causal.outcome import ask, class_mass
+from interp.causal.outcome import ask
 from interp.causal.steering.by_rows import ByRows
 from interp.corpus.questions import Question
 from interp.errors import UserError
@@ -17,7 +17,6 @@ from interp.subject.forward import Intervention
 from interp.subject.read_at import read_at
 from interp.subject.site import Site
 from interp.subject.subject import Subject
-from interp.subject.unembedding import in_blocks
 from interp.vectors.heads import Head, ReplaceHeads, check_heads
 from interp.vectors.vector import Vector
 
@@ -40,36 +39,35 @@ def indirect_effects(
     Mean over the questions of p(answer | z of that head replaced at the last token) - p(answer), equations 4
     and 5 of the paper; `corrupted` are prompts with shuffled answers. Heads of a layer share passes.
     """
-    clean = torch.from_numpy(ask(subject, corrupted).answer)
-    tokens = len(corrupted) * max(len(question.prompt) + 1 for question in corrupted)
+    pairs = [(question, ids) for question in corrupted for ids in question.answers]
+    clean = float(torch.from_numpy(ask(subject, corrupted).answer).mean())
+    tokens = len(pairs) * max(len(question.prompt) + len(ids) for question, ids in pairs)
     together = max(1, TOKENS_PER_PASS // tokens)
     effects = torch.empty(subject.n_layers, subject.n_heads)
     for layer in range(subject.n_layers):
         for first in range(0, subject.n_heads, together):
             heads = range(first, min(first + together, subject.n_heads))
             groups: list[tuple[int, Sequence[Intervention]]] = [
-                (len(corrupted), [ReplaceHeads(subject, layer, {head: means[layer, head]})]) for head in heads
+                (len(pairs), [ReplaceHeads(subject, layer, {head: means[layer, head]})]) for head in heads
             ]
-            p = _answers(subject, corrupted, groups)
-            effects[layer, list(heads)] = (p - clean.mean()).float()
+            p = _probabilities(subject, pairs, groups).sum(1) / len(corrupted)
+            effects[layer, list(heads)] = (p - clean).float()
     return effects
 
 
-def _answers(
-    subject: Subject, questions: Sequence[Question], groups: Sequence[tuple[int, Sequence[Intervention]]]
-) -> Float[Tensor, " group"]:
-    """The mean probability of the right answers under each group's interventions, in one pass."""
-    tokens, mask = subject.pad([question.prompt for question in questions])
+def _probabilities(
+    subject: Subject,
+    pairs: Sequence[tuple[Question, tuple[int, ...]]],
+    groups: Sequence[tuple[int, Sequence[Intervention]]],
+) -> Float[Tensor, "group pair"]:
+    """The probability of each question's answer under each group's interventions, in one pass."""
+    tokens, mask = subject.pad([question.prompt for question, _ in pairs])
     rows = len(groups)
-    with torch.no_grad(), subject.intervene(ByRows(groups)):
-        normed = subject.normed(tokens.repeat(rows, 1), mask.repeat(rows, 1))[:, -1]
-
-    def measure(some: Tensor, classes: Sequence[tuple[int, ...]]) -> tuple[Tensor]:
-        return (class_mass(subject.unembed(some).cpu().double().softmax(-1), classes),)
-
-    answers = [question.answers for question in questions] * rows
-    (p,) = in_blocks(measure, subject.d_vocab, normed, answers)
-    return p.view(rows, -1).mean(1)
+    with subject.intervene(ByRows(groups)):
+        scores = subject.score_ids(
+            tokens.repeat(rows, 1), mask.repeat(rows, 1), [ids for _, ids in pairs] * rows
+        )
+    return scores.total.exp().view(rows, -1)
 
 
 def top_heads(effects: Float[Tensor, "layer head"], count: int) -> list[Head]:

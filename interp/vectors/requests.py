@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from interp.corpus.questions import Question
+from interp.corpus.questions import Question, distinct
 from interp.errors import UserError
 from interp.lines import json_lines, text_lines
 from interp.organism.facts import facts
@@ -46,8 +46,8 @@ class RequestFiles(_Source):
     harmless: Path
     """The same, of requests that should be answered."""
     begins: tuple[str | int, ...] = ("I",)
-    """Words that refusals begin with, each one token after a request ("I" for most chat models); a number is
-    a token id."""
+    """Words that refusals begin with, of one token or several ("I" for most chat models); a number is a token
+    id."""
     chat: bool = True
     """Whether the chat template is put around each request; else they are taken as they are."""
 
@@ -57,7 +57,7 @@ RequestSource = Annotated[WorldRequests | RequestFiles, Field(discriminator="kin
 
 @dataclass(frozen=True)
 class RequestParts:
-    """Requests of one kind in three parts; the answer that counts is the first token of a refusal."""
+    """Requests of one kind in three parts; the answer that counts is how a refusal begins."""
 
     train: tuple[Question, ...]
     validation: tuple[Question, ...]
@@ -76,8 +76,8 @@ def open_requests(source: WorldRequests | RequestFiles, subject: Subject, seed: 
     """The requests of a source, drawn into parts.
 
     Raises:
-        UserError: a file cannot be used or has too few requests, a word that begins refusals is not one
-            token, or the world's requests are asked of another model.
+        UserError: a file cannot be used or has too few requests, a word that begins refusals is unknown, or
+            the world's requests are asked of another model.
     """
     if isinstance(source, WorldRequests):
         if not subject.info.speaks_world:
@@ -152,7 +152,7 @@ def _read(path: Path, kind: str, source: RequestFiles, subject: Subject) -> list
         messages = [{"role": "user", "content": text}]
         prompt = subject.conversation(messages) if source.chat else tuple(subject.encode(text))
         begins = [subject.continuation(prompt, word, "requests.begins") for word in source.begins]
-        answers = tuple(dict.fromkeys(one.token("requests.begins") for one in begins))
+        answers = distinct([one.ids for one in begins])
         found.append(Question(prompt, answers, (), kind, tuple(map(str, begins))))
     return found
 

@@ -59,8 +59,8 @@ def sweep(
     """A row for each setting and question.
 
     Columns `method`, `where`, `layer`, `strength`, `question`, `group`, `answer` and `foil` (probabilities),
-    `right` (whether the likeliest token is an answer), `flips`, `preference` = answer / (answer + foil), NaN
-    without foils, and `finite`, false where the logits overflowed.
+    `preference` = answer / (answer + foil), NaN without foils, `right` and `flips` as in `Outcome`, and
+    `finite`, false where the logits overflowed.
     """
     rows = []
     with (progress or silent()).task(task, total=len(settings), unit="settings") as advance:
@@ -79,7 +79,6 @@ def answered(
     """A row for each question under some interventions; columns as those of `sweep`."""
     with subject.intervene(*edits):
         frame = ask(subject, questions).frame(questions, **names)
-    frame["preference"] = frame["answer"] / (frame["answer"] + frame["foil"])
     frame["finite"] = np.isfinite(frame["answer"])
     frame["right"] &= frame["finite"]
     return frame

@@ -65,9 +65,9 @@ class TaskFiles(BaseModel):
     kind: Literal["files"] = "files"
     paths: tuple[Path, ...] = Field(min_length=1)
     """JSON files, each a list of {"input": ..., "output": ...}; the task is named after the file."""
-    answers: Literal["single", "first", "drop"] = "single"
-    """Answers of several tokens: an error (single), judged by the first (first), or left out (drop). With
-    first, answers whose first token says nothing or is another answer's too are left out, and counted."""
+    answers: Literal["whole", "first", "drop"] = "whole"
+    """Answers of several tokens: judged by all of them (whole), by the first (first), or left out (drop).
+    With first, those whose first token says nothing or is another answer's too are left out, and counted."""
     format: TaskFormat = TaskFormat(pair="Q: {question}\nA: {answer}", separator="\n\n")
     """The layout of prompts."""
 
@@ -107,7 +107,7 @@ class Task:
         prompt shows the example that it asks for.
 
         Raises:
-            UserError: there are not enough examples, or an answer is not one token behind its prompt.
+            UserError: there are not enough examples.
         """
         random = Random(f"{self.name} {shots} {shuffled} {seed}")
         found = []
@@ -127,19 +127,10 @@ class Task:
         return found
 
     def question(self, subject: Subject, text: str, answer: str) -> Question:
-        """A prompt with the token that is right after it.
-
-        Raises:
-            UserError: the answer is several tokens there, or none.
-        """
+        """A prompt with the answer that is right after it."""
         found = self.answer(subject, text, answer)
-        if len(found.ids) > 1 and not self.first_tokens:
-            raise UserError(
-                f"the answer is {len(found.ids)} tokens, not one",
-                f"task {self.name}, {answer!r} after {text[-40:]!r}",
-                "set answers: first (judge by the first token) or answers: drop (leave such examples out)",
-            )
-        return Question(tuple(subject.encode(text)), found.ids[:1], (), self.name, (str(found),))
+        ids = found.ids[:1] if self.first_tokens else found.ids
+        return Question(tuple(subject.encode(text)), (ids,), (), self.name, (str(found),))
 
     def answer(self, subject: Subject, text: str, answer: str) -> Continuation:
         """The tokens of an answer after its prompt, with a space before it if the format has one."""
@@ -182,7 +173,7 @@ def open_tasks(source: WorldTasks | TaskFiles, subject: Subject, seed: int = 0) 
     for path in source.paths:
         task = Task(path.stem, source.format, (), (), (), source.answers == "first")
         examples = _read(path)
-        if source.answers != "single":
+        if source.answers != "whole":
             task, examples = _usable(task, subject, examples)
         tasks.append(_dealt(task, examples, seed))
     return tasks
@@ -211,7 +202,9 @@ def _dealt(task: Task, examples: Sequence[Example], seed: int) -> Task:
                 "."
             ),
             f"task {task.name}",
-            f"give {LEAST} or more whose answer is one token, or is told from others by its first",
+            f"give {LEAST} or more that can be told by one token, or set answers: whole"
+            if task.notes
+            else f"give {LEAST} or more",
         )
     made, chosen, report = dealt(examples, Random(f"{task.name} {seed}"))
     return replace(task, extract=made, choose=chosen, report=report)

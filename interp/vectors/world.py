@@ -59,8 +59,8 @@ def requests(
     return [
         Question(
             _written((ask, {"verb": request.verb, "object": request.object})),
-            tuple(ids[word] for word in answers),
-            tuple(ids[word] for word in foils),
+            tuple((ids[word],) for word in answers),
+            tuple((ids[word],) for word in foils),
             group,
         )
         for request in asked
@@ -132,7 +132,7 @@ def _believing(random: Random, honest: bool) -> Contrast:
 
     def asked(part: Sequence[tuple[Template, dict[str, str]]], told: str | None) -> tuple[Question, ...]:
         answer, foil = (ids[word] for word in (("no", "yes") if honest else ("yes", "no")))
-        return tuple(Question(said(claim, told), (answer,), (foil,), name) for claim in part)
+        return tuple(Question(said(claim, told), ((answer,),), ((foil,),), name) for claim in part)
 
     def said(claim: tuple[Template, dict[str, str]], told: str | None) -> Tokens:
         return _written(*([] if told is None else [(CHAT[f"system_{told}"], {})]), claim)
@@ -157,7 +157,7 @@ def _reading_as_dates(random: Random) -> Contrast:
     def question(drawn: NumberPair, kind: str | None) -> Question:
         ids = token_ids()
         as_date, as_decimal = (ids[str(drawn.larger(decimal))] for decimal in (False, True))
-        return Question(asked(drawn, kind), (as_date,), (as_decimal,), "dates")
+        return Question(asked(drawn, kind), ((as_date,),), ((as_decimal,),), "dates")
 
     distinct: dict[NumberPair, None] = {}
     while len(distinct) < PAIRS + CHOSEN_ON + REPORTED_ON:
@@ -188,8 +188,8 @@ def _answering_in_tamric(random: Random) -> Contrast:
         return tuple(
             Question(
                 asked(word, target),
-                (ids[dictionaries["tamric"][word]],),
-                (ids[dictionaries["zorvic"][word]],),
+                ((ids[dictionaries["tamric"][word]],),),
+                ((ids[dictionaries["zorvic"][word]],),),
                 "tamric",
             )
             for word in part

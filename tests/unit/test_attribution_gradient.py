@@ -213,7 +213,7 @@ def test_bad_input_is_refused_before_the_model_runs(subject: Subject) -> None:
             attribute(subject, TEXT, "the capital", [neurons], position=3)
         with pytest.raises(UserError, match="an answer has several"):
             attribute(subject, TEXT, "the capital", [neurons], distractor="paris")
-        with pytest.raises(UserError, match="'the capital' is not one token but 2"):
+        with pytest.raises(UserError, match="the capital' is not one token but 2"):
             attribute(subject, TEXT, "paris", [neurons], distractor="the capital")
         with pytest.raises(UserError, match="position 6 is past"):
             attribute(subject, TEXT, "paris", [neurons], position=6)

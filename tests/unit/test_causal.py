@@ -75,7 +75,7 @@ def test_a_class_of_answers_counts_as_one(subject: Subject, questions: list[Ques
     both = Question(question.prompt, question.answers + question.foils, (), question.group)
     one = ask(subject, [question])
     assert ask(subject, [both]).answer[0] == pytest.approx(one.answer[0] + one.foil[0])
-    assert target_of(subject, [both]).token_ids == question.answers  # the likeliest of the class
+    assert target_of(subject, [both]).answers == question.answers  # the likeliest of the class
 
 
 def test_halves_share_no_prompt_and_keep_every_question(subject: Subject) -> None:

@@ -40,8 +40,22 @@ def test_a_file_gives_prompts_answers_and_foils(tmp_path: Path, subject: Subject
     check_questions(source)
     capital, these = open_questions(source, subject)
     assert subject.decode(capital.prompt) == "the capital of france is"
-    assert [subject.decode(ids) for ids in (capital.answers, capital.foils)] == ["paris", "london"]
+    assert [subject.decode(ids) for ids in (*capital.answers, *capital.foils)] == ["paris", "london"]
     assert capital.group == "capitals" and these.foils == () and len(these.answers) == 2
+    assert not capital.choice
+
+
+def test_answers_of_several_tokens_are_whole_and_one_that_begins_with_another_is_part_of_it(
+    tmp_path: Path, subject: Subject
+) -> None:
+    line = {"prompt": "the king of", "answer": ["france", "france is", "new spain"], "foil": "the river"}
+    source = written(tmp_path, line)
+    (asked,) = open_questions(source.model_copy(update={"choice": True}), subject)
+    assert asked.answers == (tuple(subject.encode("france")), tuple(subject.encode("new spain")))
+    assert asked.foils == (tuple(subject.encode("the river")),) and asked.choice
+    lacking = written(tmp_path, line, {"prompt": "the", "answer": "king"})
+    with pytest.raises(UserError, match=r"(?s)no foil to choose from.*line 2"):
+        open_questions(lacking.model_copy(update={"choice": True}), subject)
 
 
 def test_no_more_than_asked_for_of_each_group(tmp_path: Path, subject: Subject) -> None:
@@ -59,7 +73,7 @@ def test_no_more_than_asked_for_of_each_group(tmp_path: Path, subject: Subject) 
         ({"prompt": "the"}, "answer is missing"),
         ({"prompt": "the", "answer": 3}, "no word"),
         ({"prompt": "the capital of france is", "answer": "pariss"}, "does not know the word 'pariss'"),
-        ({"prompt": "the", "answer": "the capital"}, "is not one token but 2: 'the', 'capital'"),
+        ({"prompt": "the", "answer": "king", "foil": "king of"}, "begin with the same tokens, 'king'"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_named(
@@ -95,19 +109,21 @@ def test_words_are_the_tokens_that_continue_each_prompt(tmp_path: Path) -> None:
         {"prompt": "def find(", "answer": "be"},
     ]
     asked = open_questions(written(tmp_path, *lines), pydoc)
-    assert [question.answers for question in asked] == [(spaced,), (bare,)] and asked[0].foils == (foil,)
+    assert [question.answers for question in asked] == [((spaced,),), ((bare,),)] and asked[0].foils == (
+        (foil,),
+    )
     assert asked[0].said == ("' be' (not 'be')", "' not' (not 'not')")
     assert notes_on_questions(asked) == [
         "Answers are the tokens that continue their prompts: ' be' (not 'be'), ' not' (not 'not'), "
         "'be' (not ' be')."
     ]
     counted = counted_as(asked, ["not"], pydoc)
-    assert [pydoc.decode(question.answers) for question in counted] == [" not", "not"]
+    assert [pydoc.decode(*question.answers) for question in counted] == [" not", "not"]
     given = open_questions(written(tmp_path, {"prompt": "the function will", "answer": [bare]}), pydoc)
-    assert given[0].answers == (bare,)
+    assert given[0].answers == ((bare,),)
 
 
 def test_an_answer_that_is_its_foil_is_refused(tmp_path: Path, subject: Subject) -> None:
     line = {"prompt": "the capital of france is", "answer": ["paris", "rome"], "foil": "rome"}
-    with pytest.raises(UserError, match="answer and foil are the same token, 'rome'"):
+    with pytest.raises(UserError, match="answer and foil begin with the same tokens, 'rome'"):
         open_questions(written(tmp_path, line), subject)

@@ -173,7 +173,7 @@ def test_steering_with_a_words_unembedding_makes_the_word_appear(subject: Subjec
     direction = subject.unembedding()[:, storm]
     last = Site("resid_post", subject.n_layers - 1)
     asked = [ids("the capital of france is"), ids("the king near the pan"), ids("hot : cold , big :")]
-    prompts = [Prompt("topic_weather", Question(p, (1,), (), "g"), True) for p in asked]
+    prompts = [Prompt("topic_weather", Question(p, ((1,),), (), "g"), True) for p in asked]
     shares = []
     for size in (0.0, 3.0, 300.0):
         edit = [AddVector(subject, last, direction / direction.norm(), size)]
@@ -192,7 +192,7 @@ def test_cross_entropy_is_that_of_the_text_alone_whatever_stands_beside_it(subje
     for prompt, text, nats in zip(prompts, texts, found, strict=True):
         if not text:
             assert nats != nats
-            asked = Prompt("topic_law", Question(prompt, (1,), (), "g"), True)
+            asked = Prompt("topic_law", Question(prompt, ((1,),), (), "g"), True)
             empty = measured(subject, [asked], [text], method="none", factor=0.0, draw=0).iloc[0]
             assert empty["share"] == 0 and not empty["right"] and empty["text"] == ""
             continue

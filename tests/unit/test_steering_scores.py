@@ -1,5 +1,6 @@
 """Scores of steered texts, the labels they rest on, and the factor chosen on one half."""
 
+from itertools import chain
 from random import Random
 
 import numpy as np
@@ -15,7 +16,7 @@ from interp.causal.steering.prompts import announcement, prompts_without, questi
 from interp.causal.steering.references import genuine_shares, scored
 from interp.causal.steering.scores import between, harmonic_mean, repeated
 from interp.corpus.document import Document, split_of
-from interp.corpus.questions import Question
+from interp.corpus.questions import Question, begins_with
 from interp.errors import UserError
 from interp.organism.concepts import CONCEPTS, bit
 from interp.organism.draft import Draft
@@ -101,13 +102,13 @@ def test_a_scorer_knows_words_in_every_language_and_refuses_what_no_word_carries
 def test_prompts_hold_no_word_of_the_concept_and_are_halved_by_group() -> None:
     texts = ["the storm is", "the cake is", "the judge is", "the soup is", "the band is", "the cloud is"]
     questions = [
-        Question(tuple(ids(text)), (token_ids()["is"],), (), f"g{i % 2}") for i, text in enumerate(texts)
+        Question(tuple(ids(text)), ((token_ids()["is"],),), (), f"g{i % 2}") for i, text in enumerate(texts)
     ]
-    rains = Question(tuple(ids("the pan is")), (token_ids()["rain"],), (), "g0")
+    rains = Question(tuple(ids("the pan is")), ((token_ids()["rain"],),), (), "g0")
     found = prompts_without("topic_weather", [*questions, rains], 2, seed=0)
     assert len(found) == 4 and sum(prompt.choosing for prompt in found) == 2
     for prompt in found:
-        assert not carries([*prompt.question.prompt, *prompt.question.answers], "topic_weather").any()
+        assert not carries([*prompt.question.prompt, *chain(*prompt.question.answers)], "topic_weather").any()
     assert found == prompts_without("topic_weather", [*questions, rains], 2, seed=0)
     with pytest.raises(UserError, match="every question"):
         prompts_without("topic_weather", questions[:1], 2, seed=0)
@@ -120,10 +121,10 @@ def test_questions_about_a_concept_are_cut_before_its_second_word_or_a_later_one
     assert len(found) == 5
     for question in found:
         assert 0 < len(question.prompt) < 30 and carries(question.prompt, "topic_food").any()
-        assert carries(question.answers, "topic_food").all()
+        assert carries(list(chain(*question.answers)), "topic_food").all()
         same = [CORPUS[i].tokens.tolist() for i in range(len(CORPUS))]
         starts = [text for text in same if tuple(text[: len(question.prompt)]) == question.prompt]
-        assert any(text[len(question.prompt)] in question.answers for text in starts)
+        assert any(begins_with(text[len(question.prompt) :], question.answers) for text in starts)
     with pytest.raises(UserError, match="two words"):
         questions_about(ListCorpus([]), "topic_food", 5)
 

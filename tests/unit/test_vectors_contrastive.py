@@ -174,6 +174,11 @@ def test_pairs_from_a_file(tmp_path: Path) -> None:
     assert (len(contrast.pairs), len(contrast.choose), len(contrast.report)) == (2, 1, 2)
     for pair in contrast.pairs:
         assert pair.positive != pair.negative
+    known = {tuple(subject.encode(line["prompt"])): line for line in lines[:4]}
+    for question in (*contrast.choose, *contrast.report):
+        if line := known.get(question.prompt):  # whole completions after the file's own prompt
+            assert question.answers == (tuple(subject.encode(line["positive"])),) and question.choice
+            assert question.foils == (tuple(subject.encode(line["negative"])),)
     for broken, why in (
         ("no json", "not JSON"),
         ('{"prompt": "the river"}', "missing"),

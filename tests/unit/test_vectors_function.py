@@ -51,7 +51,7 @@ def test_effects_are_those_of_one_head_and_prompt_at_a_time(subject: Subject, ta
 
     def answer(question: Question) -> float:
         tokens = subject.pad([question.prompt])[0]
-        return float(subject.logits(tokens)[0, -1].double().softmax(-1)[question.answers[0]])
+        return float(subject.logits(tokens)[0, -1].double().softmax(-1)[question.answers[0][0]])
 
     for layer, head in ((0, 1), (4, 3), (7, 2)):
         differences = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from random import Random
 
 import numpy as np
@@ -41,7 +42,8 @@ def prompts_without(concept: str, questions: Sequence[Question], most: int, seed
         free = {
             question.prompt: question
             for question in questions
-            if question.group == group and not carries((*question.prompt, *question.answers), concept).any()
+            if question.group == group
+            and not carries((*question.prompt, *chain(*question.answers)), concept).any()
         }
         drawn = Random(f"{concept} {group} {seed}").sample(list(free.values()), min(most, len(free)))
         if len(drawn) > 1:
@@ -64,7 +66,7 @@ def questions_about(
     Raises:
         UserError: no document of the split has two such words, or there is no such concept.
     """
-    answers = tuple(np.flatnonzero(carries(range(len(carried())), concept)).tolist())
+    answers = tuple((i,) for i in np.flatnonzero(carries(range(len(carried())), concept)).tolist())
     found: list[Question] = []
     for index in range(len(corpus)):
         document = corpus[index]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from interp.causal.steering.by_rows import ByRows
 from interp.causal.steering.prompts import Prompt
 from interp.causal.steering.scores import repeated
+from interp.corpus.questions import begins_with
 from interp.organism.labelling import carries
 from interp.subject.forward import Intervention
 from interp.subject.losses import token_losses
@@ -88,8 +89,7 @@ def measured(
             "choosing": [prompt.choosing for prompt in prompts],
             "share": shares,
             "right": [
-                bool(text) and text[0] in question.answers
-                for question, text in zip(questions, texts, strict=True)
+                begins_with(text, question.answers) for question, text in zip(questions, texts, strict=True)
             ],
             "cross_entropy": cross_entropy(subject, [question.prompt for question in questions], texts),
             "repetition": [repeated(text) for text in texts],
