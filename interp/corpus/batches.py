@@ -30,19 +30,26 @@ class Row:
         """The row's tokens, without the beginning-of-sequence token [length]."""
         return self.document.tokens[self.start : self.start + self.length]
 
+    def is_bare(self, frame: Frame) -> bool:
+        """Whether the subject has a beginning-of-sequence token, and none stands before this row."""
+        return frame.bos_id is not None and self.document.complete and self.start == 0
+
 
 @dataclass(frozen=True)
 class Batch:
     """Rows side by side, each after one beginning-of-sequence token (if the subject has one), padded right.
 
-    `tokens` [row, pos] include that token; `counts` [row, pos] is false for it, for padding, for template
-    and special tokens, and for the first position where the frame skips it; `labels` [row, pos] are the
-    documents' label masks. `document`, `start` and `hash` [row] say where a row comes from, and `first` [row]
-    whether it begins its document; `offset` is 1 with a beginning-of-sequence token, else 0: token `p` of row
-    `r` is token `start[r] + p - offset` of its document.
+    `tokens` [row, pos] include that token; `mask` [row, pos] is 0 only where a complete document has padding
+    in its place: no token of a row sees what is padded right of it. `counts` [row, pos] is false for that
+    token, for padding, for template and special tokens, for the first token of a complete document, and for
+    the first position where the frame skips it; `labels` [row, pos] are the documents' label masks.
+    `document`, `start` and `hash` [row] say where a row comes from, and `first` [row] whether it begins its
+    document; `offset` is 1 with a beginning-of-sequence token, else 0: token `p` of row `r` is token
+    `start[r] + p - offset` of its document.
     """
 
     tokens: NDArray[np.int64]
+    mask: NDArray[np.int64]
     counts: NDArray[np.bool_]
     labels: NDArray[np.uint64] | None
     document: NDArray[np.int64]
@@ -51,11 +58,6 @@ class Batch:
     first: NDArray[np.bool_]
     offset: int
     split: Split | None = None
-
-    @property
-    def mask(self) -> NDArray[np.int64]:
-        """The attention mask [row, pos]: ones, as no token of a row sees what is padded right of it."""
-        return np.ones_like(self.tokens)
 
     @property
     def n_counted(self) -> int:
@@ -83,8 +85,8 @@ def counted_tokens(document: Document, rows: Sequence[Row], frame: Frame) -> int
     counts = ~np.isin(document.tokens, list(frame.special_ids))
     if document.template is not None:
         counts &= ~document.template
-    if frame.skip_first and frame.bos_id is None:
-        counts[[row.start for row in rows]] = False
+    bare = [row.start for row in rows if row.is_bare(frame) or (frame.skip_first and not frame.offset)]
+    counts[bare] = False
     return int(counts.sum())
 
 
@@ -98,6 +100,9 @@ def collate(rows: Sequence[Row], frame: Frame, split: Split | None = None) -> Ba
     labels = np.zeros((len(rows), width), dtype=np.uint64) if labelled else None
     if frame.bos_id is not None:
         tokens[:, 0] = frame.bos_id
+    bare = [position for position, row in enumerate(rows) if row.is_bare(frame)]
+    mask = np.ones_like(tokens)
+    mask[bare, 0] = 0
     for position, row in enumerate(rows):
         inside = slice(offset, offset + row.length)
         source = slice(row.start, row.start + row.length)
@@ -108,10 +113,12 @@ def collate(rows: Sequence[Row], frame: Frame, split: Split | None = None) -> Ba
         if labels is not None and row.document.labels is not None:
             labels[position, inside] = row.document.labels[source]
     counts &= ~np.isin(tokens, list(frame.special_ids))
+    counts[bare, offset] = False
     if frame.skip_first:
         counts[:, 0] = False
     return Batch(
         tokens,
+        mask,
         counts,
         labels,
         np.array([row.index for row in rows], dtype=np.int64),

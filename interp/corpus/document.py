@@ -19,13 +19,15 @@ class Document:
 
     `tokens` [pos] are token ids; `template` [pos] marks tokens of a chat template, which never count;
     `labels` [pos] are bit masks over the corpus' `label_names` (bit i set: concept i is present).
-    `identity` is the hash of a document that its tokens alone do not decide.
+    `identity` is the hash of a document that its tokens alone do not decide. Before a `complete` one no
+    beginning-of-sequence token is put: a conversation whose chat template writes none.
     """
 
     tokens: NDArray[np.int32]
     template: NDArray[np.bool_] | None = None
     labels: NDArray[np.uint64] | None = None
     identity: int | None = None
+    complete: bool = False
 
     @cached_property
     def hash(self) -> int:

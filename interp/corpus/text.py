@@ -36,8 +36,9 @@ class TextCorpus:
 
     A document is tokenised when it is first read (with some that follow it, where documents are read in
     order) and then kept in a file that is gone with the process (`TokenFile`, in `folder`): memory does not
-    grow with the text. Of a conversation, what the chat template writes is marked as such. `unusual` counts
-    what cannot be read as it stands; `say` hears of the first of each kind.
+    grow with the text. Of a conversation, what the chat template writes is marked as such, and it stands
+    after a beginning-of-sequence token only if the template writes one. `unusual` counts what cannot be read
+    as it stands; `say` hears of the first of each kind.
 
     Raises:
         UserError: a conversation is there and the tokenizer cannot tell the template from the text; the model
@@ -66,6 +67,7 @@ class TextCorpus:
         if isinstance(texts, TextFile) and texts.holds_conversations:
             self._template = ChatTemplate(self._tokenizer, f"{name} (tokenizer of {subject.name})")
         self._kept = TokenFile(len(texts), folder)
+        self._complete = np.zeros(len(texts), dtype=bool)
         self._check_language(subject.name)
 
     def __len__(self) -> int:
@@ -78,9 +80,10 @@ class TextCorpus:
             self._tokenise_from(index)
         tokens, template = self._kept.read(index)
         if template is None:
-            return Document(tokens)
+            return Document(tokens, complete=bool(self._complete[index]))
         # a template may write today's date: the messages alone say which document it is
-        return Document(tokens, template, identity=Document(tokens[~template]).hash)
+        identity = Document(tokens[~template]).hash
+        return Document(tokens, template, identity=identity, complete=bool(self._complete[index]))
 
     def _tokenise_from(self, index: int) -> None:
         """Tokenises a document; where they are read in order, also those after it that are not yet."""
@@ -144,6 +147,7 @@ class TextCorpus:
         assert offsets is not None
         template = outside(offsets, written.contents, len(written.text))
         begin = int(len(tokens) > 0 and tokens[0] == self._tokenizer.bos_token_id)
+        self._complete[document] = not begin
         self._kept.write(document, tokens[begin:], template[begin:])
 
     def _leave_out(self, document: int, which: str) -> None:

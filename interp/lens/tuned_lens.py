@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.corpus.batches import Row, collate, rows_of
+from interp.corpus.batches import Batch, Row, collate, rows_of
 from interp.corpus.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.lens.distribution import LogProbabilities
@@ -85,9 +85,10 @@ def train_tuned_lens(
     optimiser = torch.optim.Adam(lens.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
     sites = list(stream(subject).values())
-    stream_of = _token_batches(subject, corpus, "explain", tokens_per_step, context_size, seed)
-    for step, (tokens, counts) in enumerate(islice(stream_of, steps)):
-        read = subject.read(tokens, sites, torch.ones_like(tokens))
+    stream_of = _batches(subject, corpus, "explain", tokens_per_step, context_size, seed)
+    for step, batch in enumerate(islice(stream_of, steps)):
+        read = subject.read(torch.from_numpy(batch.tokens), sites, torch.from_numpy(batch.mask))
+        counts = torch.from_numpy(batch.counts).to(subject.device)
         kept = [read[site][counts].clone() for site in sites]
         kl = in_blocks(partial(_descend, lens, sites, int(counts.sum())), subject.d_vocab, *kept)
         _clip(lens)
@@ -122,10 +123,10 @@ def _clip(lens: TunedLens) -> None:
         gradient.mul_(factor.view(-1, *[1] * (gradient.ndim - 1)))
 
 
-def _token_batches(
+def _batches(
     subject: Subject, corpus: Corpus, split: Split, tokens: int, context_size: int | None, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Tokens and which of them count, from documents of a split in a random order, over and over.
+) -> Iterator[Batch]:
+    """Batches of the documents of a split in a random order, over and over.
 
     Rows of all lengths share a batch, padded on the right: batches of one length would be of one kind of
     text.
@@ -136,12 +137,8 @@ def _token_batches(
         rows.append(row)
         waiting += row.length
         if waiting >= tokens:
-            batch = collate(rows, subject.frame, split)
+            yield collate(rows, subject.frame, split)
             rows, waiting = [], 0
-            yield (
-                torch.from_numpy(batch.tokens).to(subject.device),
-                torch.from_numpy(batch.counts).to(subject.device),
-            )
 
 
 def _rows(subject: Subject, corpus: Corpus, split: Split, context_size: int, seed: int) -> Iterator[Row]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import PreTrainedTokenizerFast
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from interp.corpus.batches import batches
+from interp.corpus.batches import batches, collate, counted_tokens, rows_of
 from interp.corpus.document import Document, split_of
 from interp.corpus.text import CHARACTERS_AT_ONCE, TEXTS_AT_ONCE, TextCorpus
 from interp.corpus.text_file import TextFile
@@ -175,6 +176,31 @@ def test_template_tokens_are_those_that_transformers_masks(
         else:
             assert document.tokens[~document.template].tolist() == ids[said].tolist()
     assert not corpus.unusual.counts()
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, TEMPLATE.replace("{{ bos_token }}", "")])
+def test_conversations_enter_a_model_as_the_template_gives_them(
+    bytewise: Subject, template: str, tmp_path: Path
+) -> None:
+    bytewise.tokenizer.chat_template = template
+    talks = [[{"role": "user", "content": text}] for text in ("a", "some more", "bcd")]
+    corpus = TextCorpus(conversations(tmp_path / "a.jsonl", *talks), bytewise)
+    rows = [row for n in range(3) for row in rows_of(n, corpus[n], 64, bytewise.frame)]
+    batch = collate(rows, bytewise.frame)
+    found = bytewise.logits(torch.from_numpy(batch.tokens), torch.from_numpy(batch.mask))
+    reference = AutoModelForCausalLM.from_pretrained(
+        bytewise.info.folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    for row, talk in enumerate(talks):
+        ids = bytewise.tokenizer.apply_chat_template(talk)["input_ids"]
+        first = int(batch.mask[row].argmax())
+        assert batch.tokens[row, first : first + len(ids)].tolist() == ids
+        with torch.no_grad():
+            expected = reference(torch.tensor([ids])).logits[0]
+        torch.testing.assert_close(found[row, first : first + len(ids)], expected, atol=2e-4, rtol=1e-4)
+        said = batch.tokens[row, batch.counts[row]].tolist()
+        assert bytewise.decode(said) == talk[0]["content"]
+        assert counted_tokens(corpus[row], [rows[row]], bytewise.frame) == len(said)
 
 
 def test_a_token_that_a_message_shares_with_the_template_is_text(tmp_path: Path) -> None:
