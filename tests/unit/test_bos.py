@@ -117,7 +117,7 @@ def test_requests_are_what_their_template_gives(subject: Subject, tmp_path: Path
     for kind, lines in texts.items():
         (tmp_path / f"{kind}.txt").write_text("\n".join(lines))
     source = RequestFiles(
-        harmful=tmp_path / "bad.txt", harmless=tmp_path / "good.txt", begins=("x",), train=2, validate_on=2
+        harmful=tmp_path / "bad.txt", harmless=tmp_path / "good.txt", begins=("!",), train=2, validate_on=2
     )
     parts = open_requests(source, subject).harmful
     asked = [*parts.train, *parts.validation, *parts.report]
