@@ -147,6 +147,8 @@ def _read(source: QuestionFile, subject: Subject) -> list[Question]:
             for name in ("answer", "foil")
         )
         own, others = (distinct([one.ids for one in words]) for words in (answers, foils))
+        if not own:
+            raise UserError("there is no answer", place, fix)
         for one in own:
             if begins_with(one, others) or any(begins_with(foil, [one]) for foil in others):
                 raise UserError(

@@ -160,8 +160,9 @@ class Text:
         space between any two (the bundled `world`), no token has one, and a token whose bytes are a part of a
         character shows U+FFFD for it.
         """
-        new = sorted(set(ids) - self._spelled.keys())
-        self._spelled.update(zip(new, self._added(new), strict=True))
+        new = sorted({i for i in ids if i not in self._spelled})
+        if new:
+            self._spelled.update(zip(new, self._added(new), strict=True))
         return [self._spelled[i] for i in ids]
 
     def _added(self, ids: Sequence[int]) -> list[str]:
