@@ -10,6 +10,7 @@ import torch
 from interp.corpus.source import TextSource, WorldSource
 from interp.errors import UserError
 from interp.mining.config import MiningConfig
+from interp.mining.extremes import N_SAMPLES
 from interp.organism.corpus import WorldCorpus
 from interp.subject.shape import SubjectShape, subject_shape
 from interp.subject.site import Site
@@ -134,7 +135,7 @@ def mining_stage(
     lines = sum(space.n * (2 if space.signed else 1) for space in spaces)
     features = sum(space.n for space in spaces)
     windows = sum(config.top_windows.values()) * 28 + config.top_windows["explain"] * config.context_size * 2
-    kept = lines * (windows + 4 * config.extreme_tokens + 3 * 2 * config.sampled_rows)
+    kept = lines * (windows + 4 * (1 + N_SAMPLES) * config.extreme_tokens + 3 * 2 * config.sampled_rows)
     kept += features * 3 * 2 * config.sampled_tokens
     widest = max(space.n for space in spaces)
     parts = (

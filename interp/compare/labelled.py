@@ -12,6 +12,7 @@ from torch import Tensor
 from interp.corpus.document import Corpus, Split
 from interp.errors import UserError
 from interp.features.space import FeatureSpace
+from interp.mining.half import compact
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.track.progress import Progress, silent
@@ -114,7 +115,7 @@ def read_labelled(
                     if here == site:
                         activations.append(chosen.flatten(1).float().cpu())
                     for space in at[here]:
-                        values[space.name].append(space.encode(chosen).half().cpu())
+                        values[space.name].append(compact(space.encode(chosen)).cpu())
 
                 return visit
 

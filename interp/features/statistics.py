@@ -16,7 +16,9 @@ class FeatureStatistics:
 
     `mean` [feature] and `quantile_values` [feature, level] are of the signed activation, the latter at the
     probabilities `levels`. `sample` [token, feature] is what every feature does on tokens drawn uniformly;
-    it is None where no sample was kept. `interp.Mined.statistics` makes them.
+    it is None where no sample was kept. `quantile_error` [level] is the half-width of the 95% interval of
+    each level, in units of probability; None where the quantiles are exact. `interp.Mined.statistics` makes
+    them.
     """
 
     space: str
@@ -24,12 +26,13 @@ class FeatureStatistics:
     quantile_values: Float[Tensor, "feature level"]
     mean: Float[Tensor, " feature"]
     sample: Float[Tensor, "token feature"] | None = None
+    quantile_error: Float[Tensor, " level"] | None = None
 
     def quantile(self, level: float, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, " feature"]:
         """The `level`-quantile of these features.
 
         Raises:
-            UserError: that quantile was not kept.
+            UserError: that quantile was not kept, or its tail is known less well than to a half.
         """
         nearest = min(range(len(self.levels)), key=lambda place: abs(self.levels[place] - level))
         if abs(self.levels[nearest] - level) > 1e-3 * min(level, 1 - level):
@@ -37,6 +40,16 @@ class FeatureStatistics:
                 f"the {level:.10g}-quantile was not kept",
                 f"statistics of {self.space}",
                 f"use one of {', '.join(f'{kept:.6g}' for kept in self.levels)}",
+            )
+        error = 0.0 if self.quantile_error is None else float(self.quantile_error[nearest])
+        tail = min(level, 1 - level)
+        if error > tail / 2:
+            raise UserError(
+                f"beyond the {level:.10g}-quantile lies a share {tail:.3g} of the tokens, and the sampled "
+                f"ones tell it only to within {error:.1g}",
+                f"statistics of {self.space}",
+                "use those of the explain split, for which extremes are kept, a level nearer to 0.5, "
+                "or mine with a larger sampled_tokens",
             )
         return self.quantile_values[feature_ids.cpu(), nearest]
 

@@ -33,17 +33,19 @@ class AtQuantile:
         """The value for each feature.
 
         Raises:
-            UserError: there are no statistics, or a feature is never active at that quantile.
+            UserError: there are no statistics, they do not tell that quantile, or a feature is active on a
+                smaller share of the tokens.
         """
         found = needed(statistics, space, "a quantile")
         values = found.tail(self.tail, feature_ids, polarities)
         silent = feature_ids.cpu()[values * values.new_tensor(polarities) <= 0]
         if len(silent) and self.strength != 0:
             named = ", ".join(map(str, silent.tolist()[:5]))
+            smaller = self.tail > min(found.levels) * 1.001
             raise UserError(
                 f"no more than a share {self.tail:g} of the tokens activates feature {named}",
                 f"clamp on {space.name}",
-                "clamp it to a number, use a larger tail, or mine more text",
+                "clamp it to a number" + (", or use a smaller tail" if smaller else ""),
             )
         return self.strength * values
 

@@ -16,9 +16,10 @@ class MiningConfig(BaseModel):
     """Tokens of one forward pass."""
     top_windows: dict[Split, int] = {"explain": 20, "select": 10, "report": 10}
     """Windows kept for each feature and polarity, from distinct documents, by peak activation."""
-    sampled_rows: int = Field(512, ge=1)
+    sampled_rows: int = Field(512, ge=1, le=32_767)
     """Rows drawn uniformly from each split: where quantile examples and silent windows come from."""
     sampled_tokens: int = Field(4096, ge=1)
     """Tokens drawn uniformly from each split: where the middle quantiles come from."""
-    extreme_tokens: int = Field(16, ge=1)
-    """Largest and smallest token activations kept exactly on the explain split: the outer quantiles."""
+    extreme_tokens: int = Field(48, ge=1)
+    """Largest and smallest activations kept of all tokens of the explain split, and of each thinner sample of
+    them: the outer quantiles."""

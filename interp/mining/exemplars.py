@@ -14,6 +14,7 @@ from interp.corpus.document import SPLITS, Split
 from interp.errors import UserError
 from interp.features.space import Polarity
 from interp.features.statistics import FeatureStatistics
+from interp.mining.half import compact
 from interp.mining.mine import MiningState
 from interp.mining.quantiles import LEVELS, quantiles
 from interp.mining.samples import SampledValues, SampleIndex, slots
@@ -21,6 +22,8 @@ from interp.mining.state import TOTAL_UNIT
 
 N_BANDS = 5
 ROWS_PER_BAND = 2
+LEAST_ACTIVE = N_BANDS * ROWS_PER_BAND
+"""Sampled rows in which a feature has to be active for bands of its activation."""
 N_SILENT = 5
 SILENT_SHARE = 0.05
 
@@ -50,7 +53,7 @@ class Exemplars:
     """Everything kept of one feature space on one split.
 
     `n` lines: the space's features, then, if it is signed, their negative sides. Top windows are [n, k],
-    best first, document -1 where there are fewer; `top_values` [n, k, width] in half precision, -inf where a
+    best first, document -1 where there are fewer; `top_values` [n, k, width] kept `compact`, -inf where a
     position does not count (width 0: pointers only). Sampled rows are shared: `row_document`, `row_start`
     [row]; `band_row` [n, band, m] and `silent_row` [n, silent] point into them (-1: none); `band_value` says
     how high each peaks. `quantile_values` [d, level] are of the signed activation at `LEVELS`, whose rank
@@ -83,8 +86,17 @@ class Exemplars:
         """The index of a feature of one polarity in the tensors of `n` lines."""
         return feature_id if polarity == 1 else self.n_features + feature_id
 
+    def unbanded(self, feature_id: int, polarity: Polarity = 1) -> str:
+        """Why a feature has no activation bands, in a sentence; empty if it has."""
+        if int(self.band_row[self.line(feature_id, polarity), 0, 0]) >= 0:
+            return ""
+        return (
+            f"No activation bands: it is active in fewer than {LEAST_ACTIVE} of the {len(self.row_document)} "
+            "windows that were sampled."
+        )
+
     def windows(self, feature_id: int, polarity: Polarity = 1) -> Iterator[WindowRef]:
-        """The feature's windows: top ones, then one group an activation band, then silent ones."""
+        """The feature's windows: top ones, those of each activation band (`unbanded`), silent ones."""
         line = self.line(feature_id, polarity)
         for rank in range(self.top_document.shape[1]):
             if self.top_document[line, rank] >= 0:
@@ -127,14 +139,14 @@ def _bands(
     active = (peaks > 0).sum(0)
     shares = torch.tensor([[_share(b, p) for p in range(ROWS_PER_BAND)] for b in range(N_BANDS)])
     rank = (len(peaks) - active)[:, None, None] + (shares * active[:, None, None]).long()
-    enough = (active >= N_BANDS * ROWS_PER_BAND)[:, None, None].expand(rank.shape)
+    enough = (active >= LEAST_ACTIVE)[:, None, None].expand(rank.shape)
     flat = rank.clamp(max=len(peaks) - 1).view(n, -1).T
     row = ranked.indices.gather(0, flat)
     value = ranked.values.gather(0, flat).T.reshape(rank.shape)
     chosen = row.T.reshape(rank.shape)
     return (
         torch.where(enough, chosen, torch.tensor(-1)).short(),
-        torch.where(enough, value, torch.tensor(0.0)).half(),
+        compact(torch.where(enough, value, torch.tensor(0.0))),
     )
 
 
@@ -159,7 +171,7 @@ def exemplars(state: MiningState, split: Split, space: str) -> Exemplars:
     top = kept.windows.ordered()
     band_row, band_value = _bands(kept.rows, order)
     sampled = kept.tokens.value[slots(part.token_index.order())]
-    levels, error = quantiles(sampled, kept.extremes, kept.n_tokens, kept.signed)
+    levels, error = quantiles(sampled, kept.extremes, kept.n_positive, kept.n_negative, kept.n_tokens)
     fired = torch.cat([kept.n_positive, kept.n_negative]) if kept.signed else kept.n_positive
     n_tokens = max(1, kept.n_tokens)
     return Exemplars(
@@ -185,7 +197,7 @@ def exemplars(state: MiningState, split: Split, space: str) -> Exemplars:
 class TokenSample:
     """A uniform sample of a split's counting tokens with every feature's signed activation.
 
-    `value` [token, n_features] in half precision; `document` and `position` [token] say which token.
+    `value` [token, n_features] kept `compact`; `document` and `position` [token] say which token.
     """
 
     value: Float[Tensor, "token d"]
@@ -235,4 +247,6 @@ class Mined:
         found = self.exemplars[space][split]
         sample = self.samples.get(space, {}).get(split)
         values = None if sample is None else sample.value
-        return FeatureStatistics(space, LEVELS, found.quantile_values, found.mean, values)
+        return FeatureStatistics(
+            space, LEVELS, found.quantile_values, found.mean, values, found.quantile_error
+        )

@@ -1,27 +1,53 @@
-"""The largest token activations of every feature, kept exactly."""
+"""The largest token activations of every feature: of all tokens, and of ever sparser samples of them.
 
+The largest of all tokens are exact, but few. The largest of every eighth token reach eight times as deep into
+a corpus, those of every 64th 64 times, so that a rare quantile of a corpus of any length is told from some
+tens of values. The samples are nested and drawn by the hash of a token's place (bottom-k sketches, Cohen &
+Kaplan 2007), so that they do not depend on how a corpus is cut into shards.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
 from torch import Tensor
 
+from interp.mining.priority import RANGE
 from interp.mining.windows import signed_rows
+
+THINNING = 8
+"""How many times fewer tokens each sample has than the one before."""
+N_SAMPLES = 6
+"""Samples of tokens beside all tokens: the last has one token in 262,144."""
+
+_FEW = 16
+"""Above one in so many it costs less to look through everything, in the order of memory, than to pick."""
+
+
+def thinned(order: NDArray[np.int64]) -> list[Int64[Tensor, " _"]]:
+    """Where the tokens of each sample stand in a batch, given the tokens' hash priorities."""
+    places = [np.flatnonzero(order < RANGE // THINNING)]
+    for level in range(2, N_SAMPLES + 1):
+        places.append(places[-1][order[places[-1]] < RANGE // THINNING**level])
+    return [torch.from_numpy(found) for found in places]
 
 
 @dataclass
 class Extremes:
-    """For each feature its `m` largest token activations so far [feature, m], -inf where there are fewer.
+    """For each feature its `m` largest positive token activations so far, 0 where there are fewer.
 
-    With `m` 0 nothing is kept.
+    `value` [1 + N_SAMPLES, feature, m]: of all tokens, then of each sample. With `m` 0 nothing is kept.
     """
 
-    value: Float[Tensor, "feature m"]
+    value: Float[Tensor, "sample feature m"]
 
     @classmethod
     def empty(cls, n_features: int, m: int) -> "Extremes":
         """Nothing seen yet."""
-        return cls(torch.full((n_features, m), -torch.inf))
+        return cls(torch.zeros(1 + N_SAMPLES, n_features, m))
 
     def update(
         self,
@@ -29,37 +55,78 @@ class Extremes:
         activations: Float[Tensor, "row pos d"],
         counts: Tensor | None,
     ) -> None:
-        """Takes in a batch; arguments as for `TopWindows.update`.
+        """Takes in all tokens of a batch; arguments as for `TopWindows.update`.
 
         Only rows whose peak reaches a feature's threshold are looked into: the smallest value kept, or the
         m-th largest peak of this batch, since m tokens at least reach that.
         """
-        m = self.value.shape[1]
+        m = self.value.shape[2]
         if m == 0:
             return
-        least = self.value.min(1).values
-        if len(peaks) >= m and not torch.isfinite(least).all():
+        least = self.value[0].amin(1)
+        if len(peaks) >= m and not least.all():
             least = torch.maximum(
                 least, torch.nextafter(peaks.topk(m, dim=0).values[-1], torch.tensor(-torch.inf))
             )
         feature, row = (peaks > least).T.nonzero(as_tuple=True)
         if len(feature) == 0:
             return
+        if len(feature) > peaks.numel() // _FEW:
+            self._insert(0, *_larger(activations, counts, least))
+            return
         window = signed_rows(activations, counts, row, feature)
-        extreme = window > least[feature][:, None]
-        hit, position = extreme.nonzero(as_tuple=True)
-        self._insert(feature[hit], window[hit, position])
+        hit, position = (window > least[feature][:, None]).nonzero(as_tuple=True)
+        self._insert(0, feature[hit], window[hit, position])
 
-    def _insert(self, feature: Tensor, value: Tensor) -> None:
+    def update_samples(
+        self, activations: Float[Tensor, "token d"], samples: Sequence[Int64[Tensor, " _"]]
+    ) -> None:
+        """Takes in the tokens of a batch, flattened, that `thinned` found to be in each sample."""
+        if self.value.shape[2] == 0:
+            return
+        for level, places in enumerate(samples, start=1):
+            if len(places) == 0:
+                return
+            values = activations.index_select(0, places.to(activations.device)).float().cpu()
+            if self.value.shape[1] == 2 * values.shape[1]:
+                values = torch.cat([values, -values], 1)
+            larger = values > self.value[level].amin(1)
+            count = int(larger.sum())
+            if count > larger.numel() // _FEW:  # still being filled: sorting all costs less than picking
+                table = torch.cat([self.value[level], values.T.clamp(min=0)], 1)
+                self.value[level] = table.topk(self.value.shape[2], dim=1).values
+            elif count:
+                feature, token = larger.T.nonzero(as_tuple=True)
+                self._insert(level, feature, values[token, feature])
+
+    def _insert(self, level: int, feature: Tensor, value: Tensor) -> None:
         """Merges values, sorted by feature, into the kept ones."""
-        m = self.value.shape[1]
+        m = self.value.shape[2]
         features, line, count = torch.unique_consecutive(feature, return_inverse=True, return_counts=True)
         rank = torch.arange(len(feature)) - (count.cumsum(0) - count)[line]
-        table = torch.full((len(features), m + int(count.max())), -torch.inf)
-        table[:, :m] = self.value[features]
+        table = torch.zeros(len(features), m + int(count.max()))
+        table[:, :m] = self.value[level, features]
         table[line, m + rank] = value
-        self.value[features] = table.topk(m, dim=1).values
+        self.value[level, features] = table.topk(m, dim=1).values
 
     def merge(self, other: "Extremes") -> "Extremes":
         """The extremes of both parts of a corpus together."""
-        return Extremes(torch.cat([self.value, other.value], 1).topk(self.value.shape[1], dim=1).values)
+        return Extremes(torch.cat([self.value, other.value], 2).topk(self.value.shape[2], dim=2).values)
+
+
+def _larger(
+    activations: Float[Tensor, "row pos d"], counts: Tensor | None, least: Float[Tensor, " feature"]
+) -> tuple[Int64[Tensor, " value"], Float[Tensor, " value"]]:
+    """All counting values above their feature's threshold, sorted by feature: features and values."""
+    d = activations.shape[2]
+    features, values = [], []
+    for side in range(len(least) // d):
+        above = activations > least[:d] if side == 0 else activations < -least[d:]
+        if counts is not None:
+            above &= counts[:, :, None]
+        where = above.nonzero(as_tuple=True)
+        value = activations[where]
+        features.append(where[2] + side * d)
+        values.append(value if side == 0 else -value)
+    feature, order = torch.cat(features).sort(stable=True)
+    return feature, torch.cat(values)[order]

@@ -17,8 +17,9 @@ from interp.corpus.document import SPLITS, Corpus, Split
 from interp.errors import UserError
 from interp.features.space import FeatureSpace
 from interp.mining.config import MiningConfig
+from interp.mining.extremes import thinned
 from interp.mining.priority import priority
-from interp.mining.samples import SampleIndex
+from interp.mining.samples import SampleIndex, token_order
 from interp.mining.state import BatchView, SpaceState
 from interp.mining.windows import RowInfo
 from interp.subject.site import Site
@@ -54,6 +55,7 @@ class SplitState:
             repeated=len(np.unique(batch.hash[first])) < len(first),
         )
         self.n_documents += int(batch.first.sum())
+        order = token_order(batch)
         inside = torch.from_numpy(batch.counts[:, batch.offset :])
         return BatchView(
             rows,
@@ -61,7 +63,8 @@ class SplitState:
             batch.n_counted,
             batch.offset,
             self.row_index.take_rows(batch),
-            self.token_index.take_tokens(batch),
+            self.token_index.take_tokens(batch, order),
+            thinned(order),
         )
 
     def take(self, view: BatchView, space: FeatureSpace, activations: Tensor) -> None:

@@ -7,6 +7,8 @@ parts together is made from the samples of the parts (Cohen & Kaplan 2007, "bott
 import numpy as np
 from numpy.typing import NDArray
 
+RANGE = 1 << 63
+"""Priorities are uniform on the integers from 0 to this."""
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 

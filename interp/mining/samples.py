@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.corpus.batches import Batch
+from interp.mining.half import compact, room_for
 from interp.mining.priority import priority
 
 _ROW_SALT, _TOKEN_SALT = 1, 2
@@ -21,6 +22,18 @@ class Arrivals:
 
     item: NDArray[np.int64]
     slot: NDArray[np.int64]
+
+
+def token_order(batch: Batch) -> NDArray[np.int64]:
+    """The hash priority of each token of the flattened batch; the largest integer for what does not count."""
+    position = _positions(batch)
+    order = priority(np.broadcast_to(batch.hash[:, None], position.shape), position, _TOKEN_SALT)
+    return np.where(batch.counts, order, _EMPTY).ravel()
+
+
+def _positions(batch: Batch) -> NDArray[np.int64]:
+    """Where each token stands in its document [row, pos]."""
+    return batch.start[:, None].astype(np.int64) + np.arange(batch.tokens.shape[1]) - batch.offset
 
 
 @dataclass
@@ -52,13 +65,14 @@ class SampleIndex:
         order[repeated] = _EMPTY
         return self._take(order, batch.document, batch.start.astype(np.int64))
 
-    def take_tokens(self, batch: Batch) -> Arrivals:
-        """Takes in a batch's counting tokens; items are positions in the flattened batch."""
-        position = batch.start[:, None].astype(np.int64) + np.arange(batch.tokens.shape[1]) - batch.offset
-        order = priority(np.broadcast_to(batch.hash[:, None], position.shape), position, _TOKEN_SALT)
-        order = np.where(batch.counts, order, _EMPTY)
+    def take_tokens(self, batch: Batch, order: NDArray[np.int64]) -> Arrivals:
+        """Takes in a batch's counting tokens, whose priorities are `order` (`token_order`).
+
+        Items are positions in the flattened batch.
+        """
+        position = _positions(batch)
         document = np.broadcast_to(batch.document[:, None], position.shape)
-        return self._take(order.ravel(), document.ravel(), position.ravel())
+        return self._take(order, document.ravel(), position.ravel())
 
     def _take(
         self, order: NDArray[np.int64], document: NDArray[np.int64], position: NDArray[np.int64]
@@ -101,7 +115,7 @@ class SampleIndex:
 
 @dataclass
 class SampledValues:
-    """What a feature space does at each sampled item [slot, feature], in half precision."""
+    """What a feature space does at each sampled item [slot, feature], kept `compact`."""
 
     value: Float[Tensor, "slot feature"]
 
@@ -113,7 +127,9 @@ class SampledValues:
     def take(self, arrivals: Arrivals, values: Float[Tensor, "item feature"]) -> None:
         """Copies the values of arriving items, out of those of all items of a batch."""
         arriving = values.index_select(0, torch.from_numpy(arrivals.item).to(values.device))
-        self.value.index_copy_(0, torch.from_numpy(arrivals.slot), arriving.half().cpu())
+        arriving = compact(arriving).cpu()
+        self.value = room_for(self.value, arriving)
+        self.value.index_copy_(0, torch.from_numpy(arrivals.slot), arriving.to(self.value.dtype))
 
     def merge(self, other: "SampledValues", kept: NDArray[np.int64]) -> "SampledValues":
         """The values of a merged sample, in the places that `SampleIndex.merge` gave."""

@@ -29,6 +29,7 @@ class BatchView:
     offset: int
     sampled_rows: Arrivals
     sampled_tokens: Arrivals
+    thinned_tokens: list[Int64[Tensor, " _"]]
 
 
 @dataclass
@@ -100,7 +101,9 @@ class SpaceState:
         self.windows.update(view.rows, peaks, x, view.counts)
         self.extremes.update(peaks, x, view.counts)
         self.rows.take(view.sampled_rows, peaks)
-        self.tokens.take(view.sampled_tokens, activations.reshape(-1, activations.shape[2]))
+        flat = activations.reshape(-1, activations.shape[2])
+        self.extremes.update_samples(flat, view.thinned_tokens)
+        self.tokens.take(view.sampled_tokens, flat)
 
     def merge(self, other: "SpaceState", rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> "SpaceState":
         """The state after both parts of a corpus; `rows` and `tokens` are what `SampleIndex.merge` kept."""

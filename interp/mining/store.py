@@ -45,7 +45,8 @@ def load(folder: Path) -> Mined:
     """Reads what `save` wrote.
 
     Raises:
-        UserError: the folder is not complete, damaged, or of another format.
+        UserError: the folder is not complete, damaged, of another format, or from when large activations were
+            kept as infinite.
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -65,6 +66,13 @@ def load(folder: Path) -> Mined:
                 if manifest["token_samples"]:
                     tokens = load_file(folder / f"{space}.{split}.tokens.safetensors")
                     samples[space][split] = TokenSample(**tokens)
+                    tensors["tokens"] = tokens["value"]
+                if any((values == torch.inf).any() for values in tensors.values()):
+                    raise UserError(
+                        f"activations of {space} were larger than half precision holds when they were kept",
+                        str(folder),
+                        "mine the corpus again",
+                    )
     except (OSError, json.JSONDecodeError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(
             f"the exemplars cannot be read ({error})", str(folder), "delete the folder and mine again"

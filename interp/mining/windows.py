@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
+from interp.mining.half import compact, room_for
+
 
 @dataclass(frozen=True)
 class RowInfo:
@@ -67,7 +69,7 @@ class TopWindows:
     """For each feature the `k` rows from distinct documents in which it peaks highest.
 
     All tensors are [feature, k] and in no order until `ordered`; `key` is 0 where nothing is kept. `values`
-    [feature, k, width] are the row's activations in half precision, the beginning-of-sequence token left out,
+    [feature, k, width] are the row's activations, kept `compact`, the beginning-of-sequence token left out,
     -inf at positions that do not count and beyond the row's end; width 0 keeps pointers only.
     """
 
@@ -140,9 +142,9 @@ class TopWindows:
         self.hash[feature, slot] = rows.hash[row]
         self.value[feature, slot] = torch.where(self.key[feature, slot] > 0, peaks[row, feature], 0.0)
         if self.values.shape[2]:
-            self.values[feature, slot, : activations.shape[1]] = signed_rows(
-                activations, counts, row, feature
-            ).half()
+            window = compact(signed_rows(activations, counts, row, feature))
+            self.values = room_for(self.values, window)
+            self.values[feature, slot, : activations.shape[1]] = window.to(self.values.dtype)
             self.values[feature, slot, activations.shape[1] :] = -torch.inf
 
     def merge(self, other: "TopWindows") -> "TopWindows":

@@ -181,6 +181,7 @@ def feature_row(
         concept=concept.concept if concept else None,
         concept_auroc=concept.auroc if concept else None,
         exemplars=_exemplars(record["windows"], subject),
+        unbanded=exemplars.unbanded(feature_id, polarity),
         population=row.get("population", ""),
         **parts,
     )

@@ -154,6 +154,7 @@ class FeatureRow:
     `both`, `top` and `random` are Pearson r between the activation the description predicts and the true one;
     `null` is the same for shuffled descriptions: a score that does not exceed `null.high` (or `null.value`
     where no range is given) is shown as a guess. `quantiles` are pairs (probability, activation) over tokens.
+    `unbanded` says why no exemplars of activation bands are shown, where there are none.
     """
 
     key: str
@@ -174,6 +175,7 @@ class FeatureRow:
     concept: str | None = None
     concept_auroc: Number | None = None
     exemplars: Sequence[Exemplar] = ()
+    unbanded: str = ""
     population: str = ""
 
     @property

@@ -244,6 +244,23 @@ def test_bands_and_silent_windows_are_what_they_say(subject: Subject) -> None:
             assert split_of(document.hash) == "explain"
 
 
+def test_what_is_active_too_seldom_for_bands_says_so(subject: Subject) -> None:
+    space = EmbeddingCoordinates(20, signed=True)
+    state = mine(subject, [space], random_corpus(300, seed=7), CONFIG)  # 12 sampled rows
+    found, rows = (
+        Mined.of(state).exemplars["embedding"]["explain"],
+        state.splits["explain"].spaces["embedding"],
+    )
+    active = (rows.rows.value > 0).sum(0)
+    assert 0 < int((active < 10).sum()) < len(active)
+    for line in range(len(active)):
+        feature, polarity = line % 20, 1 if line < 20 else -1
+        bands = [window for window in found.windows(feature, polarity) if window.band == "quantile"]
+        assert bool(bands) == (int(active[line]) >= 10) == (found.unbanded(feature, polarity) == "")
+        if not bands:
+            assert "fewer than 10 of the 12 windows" in found.unbanded(feature, polarity)
+
+
 def test_duplicated_documents_count_once(subject: Subject) -> None:
     one, two = (Document(np.arange(i, i + 6, dtype=np.int32)) for i in (5, 20))
     corpus = ListCorpus([one, two] * 40)

@@ -1,0 +1,22 @@
+"""Activations in half precision, and what half precision cannot hold."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def compact(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Values in half precision, or, where one of them is larger than 65,504, in single.
+
+    Those that fit are rounded to half precision either way, so that no value depends on those beside it.
+    """
+    half = values.half()
+    beyond = half.isinf() & values.isfinite()
+    if not beyond.any():
+        return half
+    return torch.where(beyond, values.float(), half.float())
+
+
+def room_for(kept: Float[Tensor, "*shape"], new: Tensor) -> Float[Tensor, "*shape"]:
+    """`kept` in a precision that holds `new` as well: itself, or a copy in single precision."""
+    return kept.to(torch.promote_types(kept.dtype, new.dtype))
