@@ -27,11 +27,13 @@ TRAINED = 0.8  # of the pairs; the rest tells how well a probe does
 class HeadProbes:
     """What probes on every head's output found.
 
-    `accuracy` [layer, head] is on pairs that the probes were not fitted on; `direction` [layer, head, d_head]
-    has length 1 and points to the positive side; `sigma` [layer, head] is the standard deviation of the
+    `log_loss` [layer, head], in nats, and `accuracy` [layer, head] are on pairs that no probe was fitted on;
+    heads are ranked by the first, since many tie in the second. `direction` [layer, head, d_head] has
+    length 1 and points to the positive side; `sigma` [layer, head] is the standard deviation of the
     outputs along it.
     """
 
+    log_loss: Float[Tensor, "layer head"]
     accuracy: Float[Tensor, "layer head"]
     direction: Float[Tensor, "layer head d_head"]
     sigma: Float[Tensor, "layer head"]
@@ -64,7 +66,7 @@ def probe_heads(
     )
     order = np.random.default_rng(seed).permutation(len(pairs))
     fitted = round(TRAINED * len(pairs))
-    accuracy, weights = _probes(positive, negative, order[:fitted], order[fitted:])
+    loss, accuracy, weights = _probes(positive, negative, order[:fitted], order[fitted:])
     if direction == "mass":
         towards = positive.mean(0) - negative.mean(0)
     elif direction == "probe":
@@ -73,11 +75,11 @@ def probe_heads(
         towards = torch.randn(weights.shape, generator=torch.Generator().manual_seed(seed)).double()
     unit = torch.nn.functional.normalize(towards, dim=-1)
     along = (torch.cat([positive, negative]) * unit).sum(-1)
-    return HeadProbes(accuracy, unit.float(), along.std(0).float())
+    return HeadProbes(loss, accuracy, unit.float(), along.std(0).float())
 
 
 def inference_time_vectors(subject: Subject, probes: HeadProbes, count: int, name: str) -> list[Vector]:
-    """The `count` most accurate heads' directions times sigma, one vector for each layer that has any.
+    """The directions times sigma of the `count` heads with the least log-loss, one vector for each layer.
 
     Used together, added at every token that a next one is read from; their coefficient is the paper's alpha
     (15, with 48 heads, for 7B models).
@@ -90,7 +92,7 @@ def inference_time_vectors(subject: Subject, probes: HeadProbes, count: int, nam
         raise UserError(
             f"the model has {subject.n_layers * n_heads} heads, not {count}", "heads", "ask for fewer"
         )
-    order = probes.accuracy.flatten().argsort(descending=True, stable=True)[:count].tolist()
+    order = probes.log_loss.flatten().argsort(stable=True)[:count].tolist()
     heads: list[Head] = [(place // n_heads, place % n_heads) for place in order]
     vectors = []
     for layer in sorted({layer for layer, _ in heads}):
@@ -107,18 +109,22 @@ def _probes(
     negative: Float[Tensor, "pair layer head d_head"],
     fitted: np.ndarray,
     held_out: np.ndarray,
-) -> tuple[Float[Tensor, "layer head"], Float[Tensor, "layer head d_head"]]:
-    """Accuracy on the held-out pairs, and weights, of each head's probe."""
+) -> tuple[Float[Tensor, "layer head"], Float[Tensor, "layer head"], Float[Tensor, "layer head d_head"]]:
+    """Log-loss and accuracy on the held-out pairs, and weights, of each head's probe."""
     from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
 
     _, n_layers, n_heads, d_head = positive.shape
-    accuracy, weights = torch.empty(n_layers, n_heads), torch.empty(n_layers, n_heads, d_head).double()
+    loss, accuracy = torch.empty(2, n_layers, n_heads)
+    weights = torch.empty(n_layers, n_heads, d_head).double()
+    said = [1] * len(held_out) + [0] * len(held_out)
     for layer, head in np.ndindex(n_layers, n_heads):
         train, test = (
             torch.cat([positive[part, layer, head], negative[part, layer, head]]).numpy()
             for part in (fitted, held_out)
         )
         probe = LogisticRegression(max_iter=1000).fit(train, [1] * len(fitted) + [0] * len(fitted))
-        accuracy[layer, head] = float(probe.score(test, [1] * len(held_out) + [0] * len(held_out)))
+        accuracy[layer, head] = float(probe.score(test, said))
+        loss[layer, head] = log_loss(said, probe.predict_proba(test))
         weights[layer, head] = torch.from_numpy(probe.coef_[0])
-    return accuracy, weights
+    return loss, accuracy, weights

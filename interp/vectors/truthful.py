@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, cross_entropy, mse_loss, normalize
+from torch.nn.functional import cosine_similarity, cross_entropy, mse_loss, normalize, softplus
 
 from interp.errors import UserError
 from interp.intervene.place import at, with_norm_of
@@ -45,8 +45,10 @@ class TruthfulTraining:
 class TruthfulSpace(nn.Module):
     """Two encoders and a decoder, shared by all sites, and each site's centres in the truthful space.
 
-    Activations are standardised site by site. The decoder sees a token's own two latents, so that nothing
-    depends on what else is in a batch (the authors' code attends over the tokens of the batch).
+    Activations are standardised site by site: the mean is taken off, and what is left has variance 1 over all
+    dimensions together. `log_loss` (nats) and `accuracy` [site] tell how well held-out activations are told
+    apart. The decoder sees a token's own two latents, so that nothing depends on what else is in a batch (the
+    authors' code attends over the tokens of the batch).
     """
 
     def __init__(self, sites: Sequence[Site], width: int, latent: int) -> None:
@@ -60,7 +62,7 @@ class TruthfulSpace(nn.Module):
         self.mean, self.scale, self.positive, self.negative = (
             nn.Buffer(torch.zeros(len(sites), size)) for size in (width, 1, latent, latent)
         )
-        self.accuracy = nn.Buffer(torch.zeros(len(sites)))
+        self.log_loss, self.accuracy = (nn.Buffer(torch.zeros(len(sites))) for _ in range(2))
 
     def truthful(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch latent"]:
         """The truthful latent of standardised activations, at length 1."""
@@ -89,8 +91,8 @@ class TruthfulSpace(nn.Module):
         return (there - back) * self.scale[place]
 
     def ranked(self) -> list[Site]:
-        """The sites, those first at which held-out activations are told apart best."""
-        order = self.accuracy.argsort(descending=True, stable=True).tolist()
+        """The sites by the log-loss with which held-out activations are told apart, the least first."""
+        order = self.log_loss.argsort(stable=True).tolist()
         return [self.sites[place] for place in order]
 
 
@@ -120,7 +122,7 @@ def train_truthful_space(
         space = TruthfulSpace(list(positive), width, options.latent or max(2, width // 2))
     flat = pairs[:, :, seen].flatten(1, 2)
     space.mean.copy_(flat.mean(1))
-    space.scale.copy_(flat.std((1, 2))[:, None].clamp(min=1e-6))
+    space.scale.copy_((flat - space.mean[:, None]).square().mean((1, 2)).sqrt()[:, None].clamp(min=1e-6))
     x = (pairs - space.mean[:, None, None]) / space.scale[:, None, None]
     optimiser = torch.optim.AdamW(space.parameters(), lr=options.learning_rate)
     for _ in range(options.steps):
@@ -139,8 +141,9 @@ def train_truthful_space(
         cosine_similarity(held_out, centre[:, None, None], dim=-1)
         for centre in (space.positive, space.negative)
     )
-    says_positive = (to_positive > to_negative).float()
-    space.accuracy.copy_((says_positive[:, 0].mean(1) + 1 - says_positive[:, 1].mean(1)) / 2)
+    towards = (to_positive - to_negative) * torch.tensor([1.0, -1.0])[:, None]  # the right side's centre
+    space.accuracy.copy_((towards > 0).float().mean((1, 2)))
+    space.log_loss.copy_(softplus(-towards / options.temperature).mean((1, 2)))
     return space
 
 

@@ -16,7 +16,7 @@ from interp.subject.subject import Subject
 from interp.track.files import atomic
 from interp.vectors.truthful import TruthfulEdit, TruthfulSpace
 
-FORMAT = "interp truthful space 1"
+FORMAT, OLDER = "interp truthful space 2", ("interp truthful space 1",)
 Number = float | int
 
 
@@ -63,6 +63,12 @@ def load_edit(
     try:
         with safe_open(path, "pt") as file:
             known = file.metadata() or {}
+            if known.get("format") in OLDER:
+                raise UserError(
+                    "the truthful space was written by an older version, which ranked its sites by ties",
+                    str(path),
+                    "train and save it again",
+                )
             if known.get("format") != FORMAT:
                 raise UserError("the file holds no truthful space", str(path), "give one that interp wrote")
             sites, edited = (

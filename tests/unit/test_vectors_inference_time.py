@@ -1,7 +1,10 @@
 """Inference-time intervention: a planted head is found, and its direction is the closed form."""
 
+import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from interp.errors import UserError
 from interp.subject import Site, Subject, load
@@ -39,6 +42,32 @@ def test_the_head_that_tells_the_sides_apart_is_found(subject: Subject) -> None:
     mass = (readings.positive[SITES[5]] - readings.negative[SITES[5]])[:, 2].double().mean(0)
     unit = mass / mass.norm()
     torch.testing.assert_close(vector.values[2].double(), unit * (both @ unit).std(), atol=1e-5, rtol=1e-5)
+
+
+def test_of_heads_that_are_never_wrong_the_surest_come_first(subject: Subject) -> None:
+    generator = torch.Generator().manual_seed(1)
+    positive, negative = (
+        {site: 0.1 * torch.randn(len(PAIRS), 4, 32, generator=generator) for site in SITES} for _ in range(2)
+    )
+    for layer, site in enumerate(SITES):
+        positive[site][..., 0] += 1
+        negative[site][..., 0] -= 1
+        if layer == 6:  # the others' sides lie near each other
+            positive[site][:, 1, 0] += 9
+            negative[site][:, 1, 0] -= 9
+    probes = probe_heads(subject, PAIRS, readings=PairReadings(positive, negative))
+    assert float(probes.accuracy.min()) == 1.0  # every head, so that accuracy ranks nothing
+    (vector,) = inference_time_vectors(subject, probes, 1, "v")
+    assert vector.site == Site("head_out", 6) and vector.provenance["heads"] == [1]
+    site = SITES[3]
+    order = np.random.default_rng(0).permutation(len(PAIRS))
+    train, test = (
+        torch.cat([side[site][part, 2] for side in (positive, negative)]).double().numpy()
+        for part in (order[:40], order[40:])
+    )
+    own = LogisticRegression(max_iter=1000).fit(train, [1] * 40 + [0] * 40)
+    expected = log_loss([1] * 10 + [0] * 10, own.predict_proba(test))
+    assert float(probes.log_loss[3, 2]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_directions_by_probe_and_at_random(subject: Subject) -> None:

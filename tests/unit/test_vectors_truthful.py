@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from interp.errors import UserError
@@ -57,6 +59,33 @@ def test_a_planted_truth_is_told_apart_and_moved_along(space: TruthfulSpace) -> 
         x = (positive[site] - space.mean[place]) / space.scale[place]
         rebuilt = space.decode(space.semantic(x), space.truthful(x))
         assert float((rebuilt - x).square().sum() / (x - x.mean(0)).square().sum()) < 0.3
+
+
+def test_activations_are_standardised_about_their_mean() -> None:
+    positive, negative, _ = planted_space()
+    offset = torch.linspace(-300, 300, 128)
+    moved = [{site: x + offset for site, x in side.items()} for side in (positive, negative)]
+    plain, far = (
+        train_truthful_space(*sides, TruthfulTraining(steps=1)) for sides in ((positive, negative), moved)
+    )
+    torch.testing.assert_close(far.scale, plain.scale, atol=1e-4, rtol=1e-4)
+    both = torch.cat([positive[plain.sites[0]], negative[plain.sites[0]]])
+    assert float(plain.scale[0]) == pytest.approx(float(both.var(0, correction=0).mean().sqrt()), rel=0.02)
+
+
+def test_sites_are_ranked_by_the_log_loss_that_torch_gives(space: TruthfulSpace) -> None:
+    positive, negative, _ = planted_space()
+    order = torch.randperm(80, generator=torch.Generator().manual_seed(0))[:16]  # what was held out
+    losses = []
+    for place, site in enumerate(space.sites):
+        x = torch.cat([positive[site][order], negative[site][order]])
+        latents = space.truthful((x - space.mean[place]) / space.scale[place])
+        centres = torch.stack([space.positive[place], space.negative[place]])
+        cosines = torch.nn.functional.cosine_similarity(latents[:, None], centres, dim=-1)
+        side = torch.arange(32) // 16
+        losses.append(float(torch.nn.functional.cross_entropy(cosines / 0.1, side)))
+    assert space.log_loss.tolist() == pytest.approx(losses, rel=1e-3, abs=1e-6)
+    assert space.ranked() == [space.sites[int(place)] for place in np.argsort(losses)]
 
 
 def test_editing_moves_by_a_share_of_the_norm_and_back(space: TruthfulSpace, subject: Subject) -> None:
@@ -121,6 +150,9 @@ def test_what_is_no_edit_cannot_be_kept_or_read(
     space: TruthfulSpace, subject: Subject, tmp_path: Path
 ) -> None:
     (tmp_path / "text").write_text("no tensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "older", metadata={"format": "interp truthful space 1"})
+    with pytest.raises(UserError, match="older version"):
+        load_edit(tmp_path / "older", subject)
     for name, why in (("text", "cannot be read"), ("nothing", "no such file")):
         with pytest.raises(UserError, match=why):
             load_edit(tmp_path / name, subject)
