@@ -98,7 +98,7 @@ class MultiHop:
         read["group"] = read["item"].map(lambda item: questions[item].group)
         step.table("readable", summary(read, ["place"], seed))
         step.table("readable_by_group", summary(read, ["place", "group"], seed))
-        halves = split_halves([q.group for q in questions], seed)
+        halves = split_halves([q.group for q in questions], seed, [q.entity for q in questions])
         to_choose, report = (read[read["item"].isin(half)] for half in halves)
         bridge = to_choose[(to_choose["word"] == "bridge") & (to_choose["place"] == "entity")]
         layer = int(bridge.groupby("layer")["rank"].apply(lambda ranks: (ranks == 0).mean()).idxmax())
@@ -129,7 +129,8 @@ class MultiHop:
         """Later activations put into earlier layers at the same token of the same question."""
         seed, draws = self.config.seed, self.config.draws
         patching = BackPatching(self.subject, self.questions, self.answers, seed)
-        halves = split_halves([self.questions[item].group for item in wrong], seed)
+        failed = [self.questions[item] for item in wrong]
+        halves = split_halves([q.group for q in failed], seed, [q.entity for q in failed])
         grids, rows, stays = [], [], []
         with step.progress.task(
             "back-patching", total=len(PLACES) * (2 + 2 * draws), unit="sweeps"

@@ -96,7 +96,7 @@ def _readable(
     for (layer, word), part in read.groupby(["layer", "word"], sort=False):
         series = name if word == own else f"{name}, {word}"
         found.by_layer(group, series, int(layer), Figure.share(part["top"]))
-    to_choose, report = entity_halves(entities, seed)
+    to_choose, report = split_halves([""] * len(entities), seed, entities)
     allowed = set(range(subject.n_layers) if layers is None else layers)
     chosen = read[(read["word"] == own) & read["item"].isin(to_choose) & read["layer"].isin(allowed)]
     layer = int(chosen.groupby("layer")["top"].mean().idxmax())
@@ -106,15 +106,6 @@ def _readable(
         Effect(group, f"{own}: {name}", f"layer {layer_name(layer)}, chosen", value, other, control)
     )
     return found
-
-
-def entity_halves(entities: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
-    """The places of two halves of some items; those about one entity fall into the same half."""
-    distinct = list(dict.fromkeys(entities))
-    first, _ = split_halves([""] * len(distinct), seed)
-    chosen = {distinct[place] for place in first}
-    places = range(len(entities))
-    return [p for p in places if entities[p] in chosen], [p for p in places if entities[p] not in chosen]
 
 
 def _facts(subject: Subject) -> Measured:

@@ -12,7 +12,7 @@ from interp.errors import UserError
 from interp.lines import json_lines
 from interp.subject.subject import Subject
 from interp.vectors.contrastive import Pair
-from interp.vectors.parts import dealt
+from interp.vectors.parts import content_of, dealt
 
 KEYS = (
     ("prompt", "positive", "negative"),
@@ -44,7 +44,8 @@ def read_contrast(path: Path, subject: Subject, seed: int = 0) -> Contrast:
     the lines, drawn by the seed, become pairs, two tenths are chosen on, four tenths reported on: which of
     the two completions, each as a whole, is likelier after the prompt? A pair is the prompt with either
     completion; or, where every line has them, the texts `with` (which asks for the behaviour or shows it) and
-    `without`, and `with` is then the prompt that vectors are held against.
+    `without`, and `with` is then the prompt that vectors are held against. Lines whose prompts differ in
+    case, punctuation and spaces alone, or that have the same `group`, stand in one part.
 
     Raises:
         UserError: a line cannot be used (says which), or there are fewer than five.
@@ -52,7 +53,14 @@ def read_contrast(path: Path, subject: Subject, seed: int = 0) -> Contrast:
     rows = [_row(values, place, subject, path.stem) for values, place in json_lines(path, _FIX)]
     if len(rows) < 5:
         raise UserError(f"{len(rows)} pairs do not fill three parts", str(path), "give at least five")
-    made, chosen, report = dealt(rows, Random(f"{path.stem} {seed}"))
+    contents = [row.content for row in rows]
+    made, chosen, report = dealt(rows, Random(f"{path.stem} {seed}"), contents)
+    if not (made and chosen and report):
+        raise UserError(
+            f"{len(set(contents))} different prompts do not fill three parts",
+            str(path),
+            "give at least five",
+        )
     prompted = [row.prompted for row in report if row.prompted is not None]
     return Contrast(
         path.stem,
@@ -64,6 +72,7 @@ def read_contrast(path: Path, subject: Subject, seed: int = 0) -> Contrast:
 
 
 class _Row(NamedTuple):
+    content: str
     pair: Pair
     question: Question
     prompted: Question | None
@@ -82,13 +91,14 @@ def _row(known: dict[str, Any], place: str, subject: Subject, group: str) -> _Ro
             "one completion is the beginning of the other", place, "give completions that part somewhere"
         )
     question = Question(shown[:length], (answer,), (foil,), group, choice=True)
+    content = str(known["group"]) if "group" in known else content_of(prompt)
     texts = [known[name] for name in ("with", "without") if isinstance(known.get(name), str)]
     if not texts:
-        return _Row(Pair(shown, other), question, None)
+        return _Row(content, Pair(shown, other), question, None)
     if len(texts) == 1:
         raise UserError("one of `with` and `without` is missing", place, "give both texts, or neither")
     asked, plain = (tuple(subject.encode(text)) for text in texts)
-    return _Row(Pair(asked, plain), question, replace(question, prompt=asked))
+    return _Row(content, Pair(asked, plain), question, replace(question, prompt=asked))
 
 
 _FIX = 'write {"prompt": ..., "positive": ..., "negative": ...}'

@@ -1,6 +1,10 @@
-"""The three parts of all examples: to make a vector of, to choose by, to report on."""
+"""Parts of all examples that share no content: to make a vector of, to choose by, to report on.
 
-from collections.abc import Sequence
+One request in several wordings, or with other capitals, is one content: it never stands in two parts.
+"""
+
+import re
+from collections.abc import Hashable, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -9,10 +13,52 @@ PARTS = (0.4, 0.2, 0.4)
 """Shares of the examples."""
 
 
+def content_of(text: str) -> str:
+    """What a text says, whatever its case, punctuation and spaces; a text of signs alone says itself."""
+    return " ".join(re.findall(r"\w+", text.casefold())) or text.strip()
+
+
 def dealt(
-    items: Sequence[Item], random: Random
+    items: Sequence[Item], random: Random, contents: Sequence[Hashable] | None = None
 ) -> tuple[tuple[Item, ...], tuple[Item, ...], tuple[Item, ...]]:
-    """The items in random order, in three parts: what vectors are made of, chosen on, and reported on."""
-    drawn = random.sample(list(items), len(items))
-    made, chosen = (round(share * len(drawn)) for share in (PARTS[0], PARTS[0] + PARTS[1]))
-    return tuple(drawn[:made]), tuple(drawn[made:chosen]), tuple(drawn[chosen:])
+    """The items in random order, in three parts: what vectors are made of, chosen on, and reported on.
+
+    Items of equal `contents` stay together; without them each item is its own.
+    """
+    first, both = (round(share * len(items)) for share in (PARTS[0], PARTS[0] + PARTS[1]))
+    own = range(len(items)) if contents is None else contents
+    made, chosen, report = _cut(items, own, (first, both - first), random)
+    return made, chosen, report
+
+
+def drawn_parts(
+    items: Sequence[Item], contents: Sequence[Hashable], sizes: Sequence[int], random: Random, rest: bool
+) -> tuple[tuple[Item, ...], ...]:
+    """Parts of these sizes that share no content, and, with `rest`, what shares none with them.
+
+    Without `rest` all contents are spread over the parts, in proportion to the sizes, and items drawn from
+    them. A part is smaller than asked for where the contents do not suffice.
+    """
+    scale = 1.0 if rest else max(1.0, len(items) / sum(sizes))
+    parts = _cut(items, contents, [int(scale * size) for size in sizes], random)
+    found = [
+        tuple(random.sample(part, size)) if len(part) > size else part
+        for part, size in zip(parts, sizes, strict=False)
+    ]
+    return (*found, parts[-1]) if rest else tuple(found)
+
+
+def _cut(
+    items: Sequence[Item], contents: Sequence[Hashable], sizes: Sequence[int], random: Random
+) -> list[tuple[Item, ...]]:
+    """Contents in random order, a part ending where it has its size or a little more; and what is left."""
+    groups: dict[Hashable, list[Item]] = {}
+    for item, content in zip(items, contents, strict=True):
+        groups.setdefault(content, []).append(item)
+    parts: list[list[Item]] = [[] for _ in range(len(sizes) + 1)]
+    place = 0
+    for group in random.sample(list(groups.values()), len(groups)):
+        while place < len(sizes) and len(parts[place]) >= sizes[place]:
+            place += 1
+        parts[place] += group
+    return [tuple(part) for part in parts]

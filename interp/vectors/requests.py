@@ -1,6 +1,6 @@
 """Harmful and harmless requests: what a refusal direction is made of, chosen on and reported on."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from interp.corpus.questions import Question, distinct
 from interp.errors import UserError
 from interp.lines import json_lines, text_lines
-from interp.organism.facts import facts
+from interp.organism.facts import Request, facts
 from interp.subject.subject import Subject
+from interp.vectors.parts import content_of, drawn_parts
 from interp.vectors.world import requests
 from interp.words import holds
 
@@ -42,7 +43,11 @@ class RequestFiles(_Source):
 
     kind: Literal["files"] = "files"
     harmful: Path
-    """A .txt file with one request a line, or .jsonl with a "prompt" or an "instruction" in each."""
+    """A .txt file with one request a line, or .jsonl with a "prompt" or an "instruction" in each.
+
+    Requests that differ in case, punctuation and spaces alone, or that have the same "group" in a .jsonl, are
+    one request in several wordings and never stand in two parts.
+    """
     harmless: Path
     """The same, of requests that should be answered."""
     begins: tuple[str | int, ...] = ("I",)
@@ -88,43 +93,51 @@ def open_requests(source: WorldRequests | RequestFiles, subject: Subject, seed: 
             )
         world = facts()
         return Requests(
-            _dealt(
-                requests(world.harmful_train, "harmful", REFUSES),
-                source,
-                seed,
-                requests(world.harmful_held_out, "harmful", REFUSES),
-            ),
-            _dealt(
-                requests(world.harmless_train, "harmless", REFUSES),
-                source,
-                seed,
-                requests(world.harmless_held_out, "harmless", REFUSES),
-            ),
+            _of_world("harmful", world.harmful_train, world.harmful_held_out, source, seed),
+            _of_world("harmless", world.harmless_train, world.harmless_held_out, source, seed),
         )
     return Requests(
-        _dealt(_read(source.harmful, "harmful", source, subject), source, seed),
-        _dealt(_read(source.harmless, "harmless", source, subject), source, seed),
+        _dealt(_read(source.harmful, "harmful", source, subject), "harmful", source, seed),
+        _dealt(_read(source.harmless, "harmless", source, subject), "harmless", source, seed),
     )
 
 
+def _of_world(
+    kind: str, trained: Sequence[Request], held_out: Sequence[Request], source: WorldRequests, seed: int
+) -> RequestParts:
+    asked = [(question, request) for request in trained for question in requests([request], kind, REFUSES)]
+    return _dealt(asked, kind, source, seed, requests(held_out, kind, REFUSES))
+
+
 def _dealt(
-    found: Sequence[Question],
+    found: Sequence[tuple[Question, Hashable]],
+    kind: str,
     source: WorldRequests | RequestFiles,
     seed: int,
     report: Sequence[Question] = (),
 ) -> RequestParts:
-    """Requests drawn into parts; what is left over is reported on where nothing else is."""
-    needed = source.train + source.validate_on
-    if len(found) < needed + (not report):
+    """Requests, each with what it asks for, drawn into parts, so that no two parts ask for the same.
+
+    What is left over is reported on where nothing else is.
+    """
+    sizes = (source.train, source.validate_on)
+    parts = drawn_parts(
+        [question for question, _ in found],
+        [content for _, content in found],
+        sizes,
+        Random(f"requests {kind} {seed}"),
+        rest=not report,
+    )
+    if any(len(part) < size for part, size in zip(parts, (*sizes, 1), strict=False)):
+        contents = len({content for _, content in found})
         raise UserError(
-            f"{len(found)} requests are not the {needed} that are asked for, with some left over",
-            f"{found[0].group} requests" if found else "requests",
+            f"{len(found)} requests, {contents} of them different, do not give the {sum(sizes)} asked "
+            f"for{'' if report else ', with some left over'}",
+            f"{kind} requests",
             "lower train or validate_on, or give more",
         )
-    drawn = Random(f"requests {found[0].group} {seed}").sample(found, len(found))
-    return RequestParts(
-        tuple(drawn[: source.train]), tuple(drawn[source.train : needed]), tuple(report or drawn[needed:])
-    )
+    train, validation, *rest = parts
+    return RequestParts(train, validation, tuple(report) or rest[0])
 
 
 def check_requests(source: WorldRequests | RequestFiles) -> None:
@@ -146,24 +159,26 @@ def refuses(text: str) -> bool:
     return any(holds(text, phrase) for phrase in refusal_phrases())
 
 
-def _read(path: Path, kind: str, source: RequestFiles, subject: Subject) -> list[Question]:
+def _read(path: Path, kind: str, source: RequestFiles, subject: Subject) -> list[tuple[Question, str]]:
+    """Every request with its content: its group where it has one, else its words."""
     found = []
-    for text in _texts(path):
+    for text, content in _texts(path):
         messages = [{"role": "user", "content": text}]
         prompt = subject.conversation(messages) if source.chat else tuple(subject.encode(text))
         begins = [subject.continuation(prompt, word, "requests.begins") for word in source.begins]
         answers = distinct([one.ids for one in begins])
-        found.append(Question(prompt, answers, (), kind, tuple(map(str, begins))))
+        found.append((Question(prompt, answers, (), kind, tuple(map(str, begins))), content))
     return found
 
 
-def _texts(path: Path) -> Sequence[str]:
+def _texts(path: Path) -> Sequence[tuple[str, str]]:
+    """Every request of a file and its content."""
     if path.suffix != ".jsonl":
-        return [text for _, text in text_lines(path)]
+        return [(text, content_of(text)) for _, text in text_lines(path)]
     texts = []
     for values, place in json_lines(path, _FIX):
         text = values.get("prompt", values.get("instruction"))
         if not isinstance(text, str):
             raise UserError("there is no request in the line", place, _FIX)
-        texts.append(text)
+        texts.append((text, str(values["group"]) if "group" in values else content_of(text)))
     return texts

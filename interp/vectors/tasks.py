@@ -14,7 +14,7 @@ from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.subject.continuation import Continuation
 from interp.subject.subject import Subject
-from interp.vectors.parts import dealt
+from interp.vectors.parts import content_of, dealt
 from interp.vectors.world_tasks import world_task
 
 Example = tuple[str, str]
@@ -229,7 +229,8 @@ def check_tasks(source: WorldTasks | TaskFiles) -> None:
 def _read(path: Path) -> list[Example]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
-        return list({row["input"]: (str(row["input"]), str(row["output"])) for row in rows}.values())
+        examples = [(str(row["input"]), str(row["output"])) for row in rows]
+        return list({content_of(example[0]): example for example in examples}.values())
     except (OSError, ValueError, TypeError, KeyError):
         raise UserError(
             "the file is not a list of examples", str(path), 'write [{"input": ..., "output": ...}, ...]'

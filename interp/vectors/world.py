@@ -18,7 +18,7 @@ from interp.organism.vocabulary import token_ids
 from interp.subject.subject import Subject
 from interp.vectors.contrast import Contrast
 from interp.vectors.contrastive import Pair
-from interp.vectors.parts import dealt
+from interp.vectors.parts import dealt, drawn_parts
 from interp.vectors.tasks import WorldTasks, open_tasks
 
 PAIRS, CHOSEN_ON, REPORTED_ON = 64, 60, 120
@@ -97,9 +97,16 @@ def _refusing(random: Random, harmful: bool) -> Contrast:
         if harmful
         else (world.harmless_train, world.harmful_train, world.harmless_held_out)
     )
-    drawn = random.sample(requests(trained, name, *sides), PAIRS + CHOSEN_ON)
+    own = [(request, question) for request in trained for question in requests([request], name, *sides)]
+    drawn, choose = drawn_parts(
+        [question for _, question in own],
+        [request for request, _ in own],
+        (PAIRS, CHOSEN_ON),
+        random,
+        rest=False,
+    )
     shown = random.sample(requests(others, name, *sides), PAIRS)
-    pairs = [Pair(with_it.prompt, without.prompt) for with_it, without in zip(shown, drawn, strict=False)]
+    pairs = [Pair(with_it.prompt, without.prompt) for with_it, without in zip(shown, drawn, strict=True)]
     asked = [
         (question, _written((CHAT[verdict], {"verb": request.verb, "object": request.object})))
         for request in held_out
@@ -110,7 +117,7 @@ def _refusing(random: Random, harmful: bool) -> Contrast:
     return Contrast(
         name,
         tuple(pairs),
-        tuple(drawn[PAIRS:]),
+        choose,
         tuple(question for question, _ in report),
         tuple(prompted),
     )

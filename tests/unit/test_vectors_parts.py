@@ -1,0 +1,143 @@
+"""Parts that share no content: requests in several wordings, questions about one entity."""
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from interp.errors import UserError
+from interp.lens.halves import split_halves
+from interp.organism.facts import facts
+from interp.subject import Subject, load
+from interp.vectors.contrast import read_contrast
+from interp.vectors.parts import content_of, dealt, drawn_parts
+from interp.vectors.requests import RequestFiles, WorldRequests, open_requests
+from interp.vectors.world import requests, world_contrast
+
+KINDS = ("harmful", "harmless")
+
+
+@pytest.fixture(scope="module")
+def world() -> Subject:
+    return load("world", device="cpu")
+
+
+def wordings() -> dict[tuple[int, ...], tuple[str, str]]:
+    """What is asked for, by the tokens of every wording of every request of the world."""
+    known = facts()
+    every = (known.harmful_train, known.harmful_held_out, known.harmless_train, known.harmless_held_out)
+    return {
+        question.prompt: (request.verb, request.object)
+        for part in every
+        for request in part
+        for question in requests([request], "", ("i",))
+    }
+
+
+def test_no_request_of_the_world_stands_in_two_parts(world: Subject) -> None:
+    asks_for = wordings()
+    assert len(set(asks_for.values())) < len(asks_for)  # several wordings each
+    found = open_requests(WorldRequests(), world, 3)
+    for kind in KINDS:
+        parts = getattr(found, kind)
+        contents = [
+            {asks_for[q.prompt] for q in part} for part in (parts.train, parts.validation, parts.report)
+        ]
+        assert (len(parts.train), len(parts.validation)) == (128, 32)
+        assert not (contents[0] & contents[1] or contents[0] & contents[2] or contents[1] & contents[2])
+        assert len(contents[0]) > 64  # not a few requests in all their wordings
+
+
+@pytest.mark.parametrize("name", ["refusal", "compliance"])
+def test_no_request_is_chosen_on_in_another_wording(world: Subject, name: str) -> None:
+    asks_for, found = wordings(), world_contrast(name, world, 1)
+    made = {asks_for[pair.negative] for pair in found.pairs}
+    chosen, report = ({asks_for[q.prompt] for q in part} for part in (found.choose, found.report))
+    assert len(found.pairs) == 64 and len(found.choose) == 60
+    assert not (made & chosen or made & report or chosen & report)
+
+
+def test_requests_of_a_file_are_split_by_content_and_group(world: Subject, tmp_path: Path) -> None:
+    verbs = sorted({request.verb for request in (*facts().harmful_train, *facts().harmless_train)})[:10]
+    lines = [
+        {"prompt": text, **group}
+        for verb in verbs
+        for text, group in (
+            (f"{verb} the king", {}),
+            (f"{verb}  the king .", {}),
+            (f"{verb} the house", {"group": f"{verb} house"}),
+            (f"the house : {verb}", {"group": f"{verb} house"}),
+        )
+    ]
+    for kind in KINDS:
+        (tmp_path / f"{kind}.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    source = RequestFiles(
+        harmful=tmp_path / "harmful.jsonl", harmless=tmp_path / "harmless.jsonl",
+        begins=("i",), chat=False, train=16, validate_on=8,
+    )  # fmt: skip
+    content = {
+        tuple(world.encode(row["prompt"])): row.get("group") or content_of(row["prompt"]) for row in lines
+    }
+    found = open_requests(source, world)
+    for kind in KINDS:
+        parts = getattr(found, kind)
+        every = [{content[q.prompt] for q in part} for part in (parts.train, parts.validation, parts.report)]
+        assert [len(p) for p in (parts.train, parts.validation, parts.report)] == [16, 8, 16]
+        assert sum(map(len, every)) == len(set.union(*every)) == 20
+    with pytest.raises(UserError, match="40 requests, 20 of them different, do not give the 41"):
+        open_requests(source.model_copy(update={"train": 33}), world)
+
+
+def test_lines_of_a_contrast_that_say_the_same_stand_in_one_part(world: Subject, tmp_path: Path) -> None:
+    path = tmp_path / "kind.jsonl"
+    rows = [
+        {"prompt": prompt, "positive": " yes", "negative": " no"}
+        for country in facts().countries[:6]
+        for prompt in (f"the capital of {country} is", f"the  capital of {country} is :")
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    found = read_contrast(path, world)
+    parts = [
+        {content_of(world.decode(prompt)).removesuffix(" yes") for prompt in prompts}
+        for prompts in (
+            [pair.positive for pair in found.pairs],
+            [q.prompt for q in found.choose],
+            [q.prompt for q in found.report],
+        )
+    ]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 6
+
+
+def test_parts_have_the_sizes_asked_for_and_share_nothing() -> None:
+    contents = [place // 3 for place in range(60)]
+    parts = drawn_parts(range(60), contents, (20, 10), Random(0), rest=True)
+    assert [len(part) for part in parts[:2]] == [20, 10]
+    assert not {i // 3 for i in parts[0]} & {i // 3 for i in parts[1]}
+    assert not {i // 3 for part in parts[:2] for i in part} & {i // 3 for i in parts[2]}
+    spread = drawn_parts(range(60), contents, (20, 10), Random(0), rest=False)
+    assert len({i // 3 for i in spread[0]}) > 9  # of the 20 contents more than 7, which would do
+    made, chosen, report = dealt(range(60), Random(0), contents)
+    assert sorted((*made, *chosen, *report)) == list(range(60))
+    assert not {i // 3 for i in made} & {i // 3 for i in chosen}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Wash the car!", "wash  the car", True),
+        ("ÉCRIS «ceci»", "écris ceci.", True),
+        ("wash the car", "wash the cat", False),
+        ("?!", "!!", False),
+    ],
+)
+def test_content_is_what_a_text_says(one: str, other: str, same: bool) -> None:
+    assert (content_of(one) == content_of(other)) == same
+
+
+def test_halves_keep_the_items_of_one_content_together() -> None:
+    groups, entities = ["a", "b"] * 6, ["x", "x", "y", "y", "z", "z", "u", "u", "v", "v", "w", "w"]
+    to_choose, report = split_halves(groups, 0, entities)
+    assert not {entities[i] for i in to_choose} & {entities[i] for i in report}
+    assert sorted(to_choose + report) == list(range(12)) and len(to_choose) == 6
+    assert split_halves(groups, 0) == split_halves(groups, 0, range(12))
