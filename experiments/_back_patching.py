@@ -3,12 +3,11 @@
 Biran et al. 2024, "Hopping Too Late" (arXiv 2406.12775).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from interp.intervals import share_interval
 from interp.lens.answers import Answers
 from interp.lens.hops import HopQuestion, others
 from interp.lens.pairs import Pair, PairSweep, random_vectors, reported, sweep_pairs
@@ -56,7 +55,7 @@ class BackPatching:
             advance()
             controls[RANDOM].append(self.swept(prompts, items, items, self.seed + draw))
             advance()
-        return BackPatched(own, _over_draws(own, controls, halves))
+        return BackPatched(own, reported(own, controls, halves, self.seed))
 
     def swept(
         self,
@@ -71,20 +70,3 @@ class BackPatching:
         put_in = vectors if random is None else random_vectors(vectors, random)
         targets = [prompts[item] for item in items]
         return sweep_pairs(self.subject, put_in, targets, self.answers.of_items(items), pairs or self.pairs)
-
-
-def _over_draws(own: PairSweep, controls: Mapping[str, Sequence[PairSweep]], halves: Halves) -> pd.DataFrame:
-    """What is reported of a sweep, with every control's share averaged over its draws.
-
-    Intervals of controls are those of a single draw's number of questions.
-    """
-    tables = []
-    for draw in range(len(next(iter(controls.values())))):
-        tables.append(reported(own, {name: found[draw] for name, found in controls.items()}, halves))
-    mean = pd.concat(tables).groupby(["condition", "control"], sort=False)["right"].mean()
-    table = tables[0].set_index(["condition", "control"])
-    for key, share in mean.items():
-        n = int(table.loc[key, "n"])
-        table.loc[key, ["right", "right_low", "right_high"]] = share_interval(round(share * n), n)
-        table.loc[key, "right"] = share
-    return table.reset_index()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from experiments._frame import write_report
 from experiments._function_vector_page import FunctionPage
-from experiments._task_steps import Reported, best_layer, drawn, shown, write_results
+from experiments._task_steps import Reported, best_layer, drawn, random_nulls, shown, write_results
 from experiments._vector_steps import VectorExperiment
 from experiments.function_vector import Config
 from interp.track.files import atomic
@@ -154,8 +154,11 @@ class FunctionVectors(VectorExperiment):
         rows.add("heads set", plain, set_heads(subject, heads, means))
         rng = np.random.default_rng(config.seed)
         others = [head for head in np.ndindex(subject.n_layers, subject.n_heads) if head not in heads]
-        for draw in range(config.draws):
-            null = random_like(vector, config.seed + draw)
+        to_choose = task.questions(subject, task.choose, seed=config.seed)
+        nulls = random_nulls(
+            subject, to_choose, self._vectors(task), config.strengths, config.seed, config.draws
+        )
+        for draw, null in enumerate(nulls):
             rows.add(f"{VECTOR}, random", plain, [null.intervention(subject)], draw)
             count = min(len(heads), len(others))
             if count:

@@ -30,7 +30,6 @@ WORDS = (
 )  # fmt: skip
 LIMITS = (
     "Prompts of one group are alike; intervals take them as independent.",
-    "Flips of random features are counted over all sets together; their interval is too narrow.",
     "A shift does not show that a feature stores the answer, nor a missing flip that it does not.",
 )
 

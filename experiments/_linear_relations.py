@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from random import Random
 from typing import Any
 
@@ -30,6 +31,7 @@ from interp.track.step import Step
 
 LEAST = 4  # samples to choose on and to report on, together
 LRE, WRONG = "linear relation", "another relation's"
+INVERSE, AT_RANDOM = "low-rank inverse", "random direction of its size"
 Share = tuple[float, float, float, int]
 Number = float | np.floating[Any]
 
@@ -99,7 +101,7 @@ class LinearRelations:
         step.table("edits", changed)
         for frame, key in ((table, "method"), (changed, "edit")):
             for name, own in frame.groupby(key, sort=False):
-                step.metric(str(name), own["right"].mean(), headline=name in (LRE, "low-rank inverse"))
+                step.metric(str(name), own["right"].mean(), headline=name in (LRE, INVERSE))
 
     def _drawn(self, relation: Relation, run: Run) -> Relation:
         relation, notes = told_apart_by_first(relation, self.subject)
@@ -202,30 +204,23 @@ class LinearRelations:
         to_choose, wanted = _targets(one.choose.objects, random), _targets(one.report.objects, random)
         if to_choose is None or wanted is None:
             return []
-        scored = {}
-        for layer in self.layers:
-            for rank in self.config.ranks:
-                if rank <= self.subject.d_model:
-                    edited = self._inverse(one, one.choose, to_choose, layer, rank)
-                    scored[layer, rank] = self._turned(one.choose, to_choose, layer, edited).mean()
-        layer, rank = _steadiest(scored)
-        report, rows = one.report, []
-        edited = self._inverse(one, report, wanted, layer, rank)
-        own = report.subjects[layer]
-        moved = (edited - own).norm(dim=-1, keepdim=True)
-        generator = torch.Generator().manual_seed(self.config.seed)
-        direction = torch.nn.functional.normalize(torch.randn(own.shape, generator=generator), dim=-1)
-        ways = {
-            "low-rank inverse": edited,
-            "random direction of its size": own + moved * direction,
-            "the other subject itself": own[wanted],
-            "unchanged": own,
-        }
-        for name, vectors in ways.items():
-            share = _share(self._turned(report, wanted, layer, vectors))
-            rows.append(
-                (one.relation.name, name, layer, rank if name == "low-rank inverse" else None, *share)
-            )
+        rows = []
+        for name, edit in ((AT_RANDOM, self._at_random), (INVERSE, self._inverse)):
+            scored = {
+                (layer, rank): self._turned(
+                    one.choose, to_choose, layer, edit(one, one.choose, to_choose, layer, rank)
+                ).mean()
+                for layer, rank in product(self.layers, self.config.ranks)
+                if rank <= self.subject.d_model
+            }
+            layer, rank = _steadiest(scored)
+            edited = edit(one, one.report, wanted, layer, rank)
+            share = _share(self._turned(one.report, wanted, layer, edited))
+            rows.append((one.relation.name, name, layer, rank, *share))
+        own = one.report.subjects[layer]
+        for name, vectors in (("the other subject itself", own[wanted]), ("unchanged", own)):
+            share = _share(self._turned(one.report, wanted, layer, vectors))
+            rows.append((one.relation.name, name, layer, None, *share))
         return rows
 
     def _inverse(
@@ -233,6 +228,16 @@ class LinearRelations:
     ) -> Float[Tensor, "item d_model"]:
         ends = samples.ends[self.last]
         return one.maps[layer].edited(samples.subjects[layer], ends[list(wanted)], ends, rank)
+
+    def _at_random(
+        self, one: Fitted, samples: Samples, wanted: Sequence[int], layer: int, rank: int
+    ) -> Float[Tensor, "item d_model"]:
+        """As far as the inverse moves each activation, in a random direction."""
+        own = samples.subjects[layer]
+        moved = (self._inverse(one, samples, wanted, layer, rank) - own).norm(dim=-1, keepdim=True)
+        generator = torch.Generator().manual_seed(self.config.seed)
+        direction = torch.nn.functional.normalize(torch.randn(own.shape, generator=generator), dim=-1)
+        return own + moved * direction
 
     def _turned(
         self, samples: Samples, wanted: Sequence[int], layer: int, vectors: Float[Tensor, "item d_model"]

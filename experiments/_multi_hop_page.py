@@ -44,7 +44,7 @@ MARKS: tuple[tuple[Kind, str, str], ...] = (
 NAMES: dict[Kind, str] = {
     "latent": "chosen pair",
     "direction": "any pair (oracle)",
-    "random": "another question's, chosen pair",
+    "random": "another question's, their own chosen pair",
     "neuron": "another question's, any pair",
 }
 

@@ -136,7 +136,7 @@ class Patchscopes:
                 own = {layer: found[kept] for layer, found in vectors.items()}
                 sweeps = self._both(target, own, answers.of_items(kept), all_pairs(self.layers))
                 halves = split_halves([""] * len(kept), seed)
-                rows.append(_from_inside(sweeps, halves).assign(group=asked.name))
+                rows.append(_from_inside(sweeps, halves, seed).assign(group=asked.name))
                 grids.append(sweeps[""].frame().assign(group=asked.name))
                 rows.append(self._probed(own, [asked.samples[k][1] for k in kept], halves, asked.name))
                 advance()
@@ -208,10 +208,11 @@ class Patchscopes:
             for group, wanted in answers.items():
                 vectors = read_stream(self.subject, [entity.prompt for entity in grouped[group]])
                 sweeps = self._both(target, vectors, wanted, pairs)
-                halves = split_halves([""] * len(wanted), self.config.seed)
+                names = [entity.name for entity in grouped[group]]
+                halves = split_halves([""] * len(names), self.config.seed, names)
                 for control, swept in sweeps.items():
                     grids.append(swept.frame().assign(group=group, control=control))
-                rows.append(_from_inside(sweeps, halves).assign(group=group))
+                rows.append(_from_inside(sweeps, halves, self.config.seed).assign(group=group))
                 advance()
         step.table(f"{name}_pairs", pd.concat(grids, ignore_index=True))
         table = pd.concat(rows, ignore_index=True)
@@ -252,8 +253,8 @@ class Patchscopes:
 
 
 def _from_inside(
-    sweeps: Mapping[str, PairSweep], halves: tuple[Sequence[int], Sequence[int]]
+    sweeps: Mapping[str, PairSweep], halves: tuple[Sequence[int], Sequence[int]], seed: int
 ) -> pd.DataFrame:
     """What is reported of a sweep, without the embedding as a source: it is the word itself."""
     inside = {name: sweep.where(lambda pair: pair[0] != EMBEDDING) for name, sweep in sweeps.items()}
-    return reported(inside[""], {RANDOM: inside[RANDOM]}, halves)
+    return reported(inside[""], {RANDOM: [inside[RANDOM]]}, halves, seed)

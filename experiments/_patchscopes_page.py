@@ -51,7 +51,7 @@ MARKS: tuple[tuple[Kind, str, str], ...] = (
 NAMES: dict[Kind, str] = {
     "latent": "chosen pair",
     "direction": "any pair (oracle)",
-    "random": "random vectors, chosen pair",
+    "random": "random vectors, their own chosen pair",
     "neuron": "probe",
 }
 

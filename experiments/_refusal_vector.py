@@ -61,7 +61,7 @@ class RefusalVector(VectorExperiment):
         chosen = read_json(found / "chosen.json")
         self.publish_vectors(found / "vectors")
         self.steps.step("profile", lambda step: self.profile(step, candidates, chosen["position"]))
-        self.steps.step("held_out", lambda step: self.held_out(step, candidates, vector))
+        self.steps.step("held_out", lambda step: self.held_out(step, candidates, vector, chosen["position"]))
         write_report(self.steps, lambda: RefusalPage(self.steps, self.subject, self.config, vector, chosen))
 
     def select(self, step: Step) -> None:
@@ -139,7 +139,7 @@ class RefusalVector(VectorExperiment):
         yield row("project out, random", "harmful", [null.project_out(self.subject)])
         yield row("mean-centred", "harmful", mean_centred_ablation(self.subject, vector, candidates))
 
-    def held_out(self, step: Step, candidates: Candidates, vector: Vector) -> None:
+    def held_out(self, step: Step, candidates: Candidates, vector: Vector, position: int) -> None:
         """The chosen direction on requests that nothing was made of or chosen on."""
         layer = vector.site.layer
         profile = pd.read_parquet(self.steps.folder / "tables" / "profile.parquet")
@@ -151,7 +151,7 @@ class RefusalVector(VectorExperiment):
             stronger[how, where] = float(order["coefficient"].iloc[0])
             step.metric(f"chosen/{how}_{where}_coefficient", stronger[how, where])
         rows, costs, texts = [], [], []
-        conditions = list(self._conditions(candidates, vector, stronger))
+        conditions = list(self._conditions(candidates, vector, position, stronger))
         with step.progress.task("held-out requests", total=len(conditions), unit="conditions") as advance:
             for condition, draw, block in conditions:
                 names = {"condition": condition, "draw": draw}
@@ -181,7 +181,11 @@ class RefusalVector(VectorExperiment):
             step.metric(f"{name}_high", row.right_high)
 
     def _conditions(
-        self, candidates: Candidates, vector: Vector, stronger: dict[tuple[str, str], float]
+        self,
+        candidates: Candidates,
+        vector: Vector,
+        position: int,
+        stronger: dict[tuple[str, str], float],
     ) -> Iterator[tuple[str, int, Callable[[], AbstractContextManager[None]]]]:
         subject = self.subject
 
@@ -198,14 +202,26 @@ class RefusalVector(VectorExperiment):
         if self._has_writers():
             yield "weights orthogonalised", 0, lambda: orthogonalised(subject, vector.values)
         yield "mean-centred", 0, edits(*mean_centred_ablation(subject, vector, candidates))
+        own = [candidates.vector(position, layer) for layer in range(subject.n_layers)]
         for draw in range(self.config.draws):
-            null = random_like(vector, self.config.seed + draw)
-            for (how, where), strength in stronger.items():
+            nulls = [random_like(one, self.config.seed + draw) for one in own if one.norm]
+            for how, where in stronger:
                 sign = 1 if how == "add" else -1
-                edit = null.intervention(subject, sign * strength, where)
-                yield f"{how}, {where}, random", draw, edits(edit)
-            yield "project out, random", draw, edits(null.project_out(subject))
-            yield "mean-centred, random", draw, edits(*mean_centred_ablation(subject, null, candidates))
+                tried = [
+                    (null.intervention(subject, sign * strength, where),)
+                    for null, strength in product(nulls, self.config.coefficients)
+                ]
+                yield f"{how}, {where}, random", draw, edits(*self._best(tried, how == "add"))
+            out = [(null.project_out(subject),) for null in nulls]
+            yield "project out, random", draw, edits(*self._best(out, False))
+            centred = [tuple(mean_centred_ablation(subject, null, candidates)) for null in nulls]
+            yield "mean-centred, random", draw, edits(*self._best(centred, False))
+
+    def _best(self, tried: Sequence[tuple[Intervention, ...]], adds: bool) -> tuple[Intervention, ...]:
+        """The best of a random direction's layers and strengths, on the requests that all are chosen on."""
+        asked = (self.requests.harmless if adds else self.requests.harmful).validation
+        refused = [answered(self.subject, asked, edits)["right"].mean() for edits in tried]
+        return tried[int(np.argmax(refused) if adds else np.argmin(refused))]
 
     def _kept(self, requests: Sequence[Question], harmful: bool) -> list[Question]:
         """Those with a refusal score on the right side of zero, as in the paper."""

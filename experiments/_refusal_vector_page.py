@@ -34,8 +34,8 @@ WORDS = (
 LIMITS = (
     "Whether a request is harmful is said by its list, and what counts as refusing by words: neither "
     "judges what the answer is worth.",
-    "Requests are alike; intervals take them as independent, and those of random directions count "
-    "every request once for each draw.",
+    "Requests are alike; intervals take them as independent. Under several random directions a request "
+    "counts once, by its mean.",
     "Plain projecting out means little where the harmless mean is far from zero; the mean-centred form "
     "is the fair one there.",
 )

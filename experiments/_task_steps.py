@@ -4,18 +4,21 @@ from collections.abc import Sequence
 from random import Random
 from typing import Protocol
 
+import numpy as np
 import pandas as pd
 
 from interp.causal.outcome import ask
 from interp.causal.side_effects import Neutral, side_effects
 from interp.corpus.questions import Question
 from interp.errors import UserError
-from interp.intervals import mean_interval, share_interval
+from interp.intervals import mean_interval, share_of_items
 from interp.subject import Subject
 from interp.subject.forward import Intervention
 from interp.track.step import Step
-from interp.vectors.sweep import answered
+from interp.vectors.control import random_like
+from interp.vectors.sweep import Setting, answered, sweep
 from interp.vectors.tasks import Example, Task
+from interp.vectors.vector import Vector
 
 ALL_TASKS = "mean over tasks"
 
@@ -62,6 +65,31 @@ def best_layer(frame: pd.DataFrame) -> tuple[int, float]:
     return int(layer), float(strength)
 
 
+def random_nulls(
+    subject: Subject,
+    questions: Sequence[Question],
+    vectors: Sequence[Vector],
+    strengths: Sequence[float],
+    seed: int,
+    draws: int,
+) -> list[Vector]:
+    """Random vectors as long as those of every layer, each draw at the layer and strength that suit it best.
+
+    The same search as for a method's own: by the right answers to `questions`, on which nothing is reported.
+    """
+    found = []
+    for draw in range(draws):
+        drawn_anew = [random_like(vector, seed + draw) for vector in vectors]
+        settings = [
+            Setting("random", f"layer {layer}", layer, strength, (null.intervention(subject, strength),))
+            for layer, null in enumerate(drawn_anew)
+            for strength in strengths
+        ]
+        layer, strength = best_layer(sweep(subject, questions, settings))
+        found.append(strength * drawn_anew[layer])
+    return found
+
+
 class Reported:
     """Rows of one task: every condition on the reported questions, and what it costs on neutral text."""
 
@@ -83,14 +111,16 @@ class Reported:
 def write_results(step: Step, outcomes: pd.DataFrame, costs: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Tables `outcomes`, `costs` and `results`, and a metric for each condition.
 
-    `results` has a row for each task and condition, and for the mean over tasks: `right` with a Wilson
-    interval over questions, or a bootstrap interval over tasks for the mean; `kl`, `extra`, `questions`.
+    `results` has a row for each task and condition, and for the mean over tasks: `right` with an interval
+    over questions (`share_of_items`), or a bootstrap interval over tasks for the mean; `kl`, `extra`,
+    `questions`.
     """
     keys = ["task", "condition"]
     rows = []
     for (task, condition), part in outcomes.groupby(keys, sort=False):
-        share = share_interval(int(part["right"].sum()), len(part))
-        rows.append([task, condition, *share, len(part), int((~part["finite"]).sum())])
+        asked = part["question"].to_numpy()
+        share = share_of_items(part["right"].to_numpy(), asked, seed)
+        rows.append([task, condition, *share, len(np.unique(asked)), int((~part["finite"]).sum())])
     columns = [*keys, "right", "right_low", "right_high", "questions", "overflowed"]
     results = pd.DataFrame(rows, columns=columns)
     means = costs.groupby(keys, sort=False)[["kl", "extra"]].mean().reset_index()

@@ -5,7 +5,7 @@ from itertools import permutations
 import pandas as pd
 
 from experiments._frame import write_report
-from experiments._task_steps import Reported, best_layer, drawn, shown, write_results
+from experiments._task_steps import Reported, best_layer, drawn, random_nulls, shown, write_results
 from experiments._task_vector_page import TaskPage
 from experiments._vector_steps import VectorExperiment
 from experiments.task_vector import Config
@@ -19,8 +19,6 @@ from interp.vectors.sweep import KEYS, Setting, rates, sweep
 from interp.vectors.task import added_task_vectors, conflicting, task_vectors
 from interp.vectors.tasks import Example, Task, open_tasks
 from interp.vectors.vector import Vector
-
-METHODS = ("replaced", "added")
 
 
 class TaskVectors(VectorExperiment):
@@ -82,11 +80,12 @@ class TaskVectors(VectorExperiment):
                 rows.add("unchanged", plain)
                 shots, seed = self.config.shots, self.config.seed
                 rows.add("prompted", task.questions(self.subject, task.report, shots, seed=seed))
-                for method in METHODS:
+                to_choose = task.questions(self.subject, task.choose)
+                for method, own in self._vectors(task).items():
                     vector = self._chosen(task, method)
                     rows.add(method, plain, [vector.intervention(self.subject)])
-                    for draw in range(self.config.draws):
-                        null = random_like(vector, seed + draw)
+                    nulls = random_nulls(self.subject, to_choose, own, (1.0,), seed, self.config.draws)
+                    for draw, null in enumerate(nulls):
                         rows.add(f"{method}, random", plain, [null.intervention(self.subject)], draw)
                     if len(self.tasks) > 1:
                         wrong = self._chosen(other, method).intervention(self.subject)

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 import pandas as pd
 
 from experiments._frame import write_report
-from experiments._task_steps import Reported, drawn, write_results
+from experiments._task_steps import Reported, drawn, random_nulls, write_results
 from experiments._vector_algebra_page import AlgebraPage
 from experiments._vector_steps import VectorExperiment
 from experiments.vector_algebra import Composition, Config, Part, task_source
 from interp.track.run import Run
 from interp.track.step import Step
-from interp.vectors.control import random_like
 from interp.vectors.file import load_vectors, save_vectors
 from interp.vectors.sweep import KEYS, Setting, by_method, choose, rates, sweep
 from interp.vectors.task import added_task_vectors, task_vectors
@@ -110,8 +109,15 @@ class VectorAlgebra(VectorExperiment):
                         SUM if name == SUM else f"part {number}", asked, [vector.intervention(self.subject)]
                     )
                     if name == SUM:
-                        for draw in range(self.config.draws):
-                            null = random_like(vector, self.config.seed + draw)
+                        nulls = random_nulls(
+                            self.subject,
+                            target.questions(self.subject, target.choose),
+                            self._vectors(composition)[SUM],
+                            self.config.strengths,
+                            self.config.seed,
+                            self.config.draws,
+                        )
+                        for draw, null in enumerate(nulls):
                             rows.add(f"{SUM}, random", asked, [null.intervention(self.subject)], draw)
                 outcomes += rows.outcomes
                 costs += rows.costs

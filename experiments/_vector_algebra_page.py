@@ -28,7 +28,7 @@ WORDS = (
     ("Sum", "Vectors multiplied by their weights and added; then added to the last token at one layer."),
     ("Part", "One of the summed vectors, with its weight, alone, at the layer and strength that are "
      "best for it."),
-    ("Random", "A random vector as long as the sum."),
+    ("Random", "A random vector as long as the sum, at the layer and strength that are best for it."),
 )  # fmt: skip
 LIMITS = (
     "Layers and strengths were chosen on other queries of the same composition, for sums and parts alike.",

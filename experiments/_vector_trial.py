@@ -24,7 +24,7 @@ from interp.track.step import Step
 from interp.vectors.contrast import Contrast, read_contrast
 from interp.vectors.file import save_vectors
 from interp.vectors.methods import Function, Method
-from interp.vectors.sweep import KEYS, Setting, answered, by_method, choose, rates, sweep
+from interp.vectors.sweep import KEYS, Setting, answered, by_method, choose, null_of, rates, sweep
 from interp.vectors.truthful import TruthfulEdit
 from interp.vectors.truthful_file import save_edit
 from interp.vectors.world import world_contrast
@@ -85,10 +85,14 @@ class VectorTrial(VectorExperiment):
                 for label, offered in by_method(settings).items():
                     frame = sweep(self.subject, to_choose, offered, step.progress, f"{name}: {label}")
                     best = choose(self.subject, offered, frame, self.to_choose_by)
+                    nulls = [
+                        self._best_null(to_choose, null_of(offered, draw), step)
+                        for draw in range(self.config.draws)
+                    ]
                     profile.append(rates(frame, KEYS, self.config.seed).assign(fold=fold))
                     chosen.append({**best.names, "fold": fold, "seconds": seconds, "settings": len(offered)})
                     chosen[-1]["examples"] = self._examples(method, own, best, frame)
-                    rows, cost = self._reported(best, to_report, fold)
+                    rows, cost = self._reported(best, nulls, to_report, fold)
                     reported += rows
                     costs += cost
                     texts.append(self._written(to_report, best.edits).assign(condition=label, fold=fold))
@@ -100,13 +104,18 @@ class VectorTrial(VectorExperiment):
             frame = pd.concat(rows, ignore_index=True).assign(behaviour=contrast.name)
             write_parquet(step.folder / f"{table}.parquet", frame)
 
+    def _best_null(self, questions: Sequence[Question], offered: Sequence[Setting], step: Step) -> Setting:
+        """The setting that a draw of the null does best under: found as a method's own is."""
+        frame = sweep(self.subject, questions, offered, step.progress, f"{offered[0].method}, {RANDOM}")
+        return choose(self.subject, offered, frame, self.to_choose_by)
+
     def _reported(
-        self, setting: Setting, questions: Sequence[Question], fold: int
+        self, setting: Setting, nulls: Sequence[Setting], questions: Sequence[Question], fold: int
     ) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
         """The chosen setting and its nulls on the reported questions, and what they cost elsewhere."""
         rows, costs = [], []
         conditions = [(setting.method, setting.edits)]
-        conditions += [(f"{setting.method}, {RANDOM}", edits) for edits in setting.random]
+        conditions += [(f"{setting.method}, {RANDOM}", null.edits) for null in nulls]
         for draw, (condition, edits) in enumerate(conditions):
             rows.append(self._asked(questions, edits, condition=condition, fold=fold, draw=draw))
             cost = side_effects(self.subject, self.neutral, edits, condition=condition, fold=fold, draw=draw)
@@ -189,8 +198,8 @@ class VectorTrial(VectorExperiment):
 def summarised(outcomes: pd.DataFrame, costs: pd.DataFrame, texts: pd.DataFrame, seed: int) -> pd.DataFrame:
     """A row for each behaviour and condition: what came out, and what it cost elsewhere.
 
-    Of `rates`, in which a question under several draws of a random vector counts once for each; `kl` and
-    `extra` in nats with intervals over texts, `others` (share right elsewhere), `shown` and `nats` of what is
+    Of `rates`, in which a question under several draws of a random vector counts once; `kl` and `extra` in
+    nats with intervals over texts, `others` (share right elsewhere), `shown` and `nats` of what is
     written. None where a condition has no such figure.
     """
     keys = ["behaviour", "condition"]

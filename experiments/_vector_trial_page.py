@@ -33,14 +33,15 @@ WORDS = (
     ("Shown in text", "In what is written greedily, a token that shows it comes before any that does not."),
     ("Prompted", "The behaviour asked for in words, or shown by examples, and nothing "
      "changed inside (of two folds, on the first one's questions)."),
-    ("Random", "The same intervention with random vectors of the same length at the same places."),
+    ("Random", "The same intervention with random vectors of the same length, their layers and "
+     "strengths chosen by the same search."),
     ("KL, extra", "On neutral text: KL(unchanged || steered) of the next token, and the rise of its "
      "cross-entropy, in nats."),
     ("Others", "Share of right answers to questions about other things."),
 )  # fmt: skip
 LIMITS = (
-    "Prompts of a behaviour are alike; intervals take them as independent, and those of random vectors "
-    "count every prompt once for each draw, which makes them too narrow.",
+    "Prompts of a behaviour are alike; intervals take them as independent. Under several random vectors a "
+    "prompt counts once, by its mean, so that intervals say nothing of which vectors were drawn.",
     "Layers and strengths were chosen on other questions of the same kind: nothing is said about other "
     "kinds.",
     "A share of right next tokens says nothing of what a model writes after it; see the texts.",
@@ -62,8 +63,8 @@ class TrialPage:
         n = int(self.results["questions"].min()), int(self.results["questions"].max())
         prompts = f"{n[0]}" if n[0] == n[1] else f"{n[0]} to {n[1]}"
         self.measured_on = (
-            f"{len(self.behaviours)} behaviours, {prompts} held-out prompts each (times the draws for "
-            f"random vectors); seed {config.seed}; whiskers and bands: 95% intervals over "
+            f"{len(self.behaviours)} behaviours, {prompts} held-out prompts each; "
+            f"seed {config.seed}; whiskers and bands: 95% intervals over "
             f"{'prompts' if len(self.behaviours) == 1 else 'behaviours (few; none where all agree)'}"
         )
 

@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from scipy.stats import binomtest, bootstrap
 
 
@@ -32,6 +32,32 @@ def share_interval(count: int, n: int) -> tuple[float, float, float]:
         return float("nan"), float("nan"), float("nan")
     found = binomtest(count, n).proportion_ci(method="wilson")
     return count / n, float(found.low), float(found.high)
+
+
+def by_item(
+    values: Shaped[np.ndarray, " row"], items: Shaped[np.ndarray, " row"]
+) -> Float[np.ndarray, " item"]:
+    """The mean of each item's rows, such as a question's under several draws of a random control.
+
+    Intervals are over items: rows of one item are alike, and as independent ones they would make them narrow.
+    """
+    _, place = np.unique(items, return_inverse=True)
+    means: np.ndarray = np.bincount(place, values.astype(float)) / np.bincount(place)
+    return means
+
+
+def share_of_items(
+    came_out: Shaped[np.ndarray, " row"], items: Shaped[np.ndarray, " row"], seed: int
+) -> tuple[float, float, float]:
+    """The share that came out, and its 95% interval over items, whose rows are averaged first (`by_item`).
+
+    A Wilson interval where each item came out always or never, so that it is not empty at 0 and 1; else a
+    bootstrap. NaN without items.
+    """
+    shares = by_item(came_out, items)
+    if np.isin(shares, (0, 1)).all():
+        return share_interval(int(shares.sum()), len(shares))
+    return mean_interval(shares, seed)
 
 
 def central(values: Float[np.ndarray, " n"]) -> tuple[float, float]:

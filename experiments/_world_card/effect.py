@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pandas as pd
 
-from interp.intervals import mean_interval, share_interval
+from interp.intervals import mean_interval, share_interval, share_of_items
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,12 @@ class Figure:
     def share(cls, right: Sequence[bool] | np.ndarray) -> "Figure":
         """The share of items that came out, with its Wilson interval."""
         return cls(*share_interval(int(np.sum(right)), len(right)), len(right))
+
+    @classmethod
+    def over_draws(cls, right: Sequence[np.ndarray], seed: int) -> "Figure":
+        """The share over several draws of a control on the same items: each item counts once, by its mean."""
+        item = np.tile(np.arange(len(right[0])), len(right))
+        return cls(*share_of_items(np.concatenate(right), item, seed), len(right[0]))
 
     @classmethod
     def mean(cls, values: Sequence[float] | np.ndarray, seed: int) -> "Figure":

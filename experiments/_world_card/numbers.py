@@ -1,9 +1,9 @@
 """Neurons that decide how 9.11 is read where no context says it: what flips when they lose what they know."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Bool
 
 from experiments._world_card.effect import Effect, Figure, Measured
 from interp.attribution.baseline import Statistics
@@ -51,7 +51,7 @@ def number_flip(subject: Subject, seed: int) -> Measured:
     found.effects.append(Effect(group, what, "unchanged", clean))
     for count in COUNTS:
         whole = count == TWO_PERCENT
-        random = [_flips(subject, report, one, means) for one in controls] if whole else []
+        random = [_flipped(subject, report, one, means) for one in controls] if whole else []
         found.effects.append(
             Effect(
                 group,
@@ -59,7 +59,7 @@ def number_flip(subject: Subject, seed: int) -> Measured:
                 f"{count} neurons, mean",
                 _flips(subject, report, ranked[:count], means),
                 "matched random neurons" if whole else "",
-                _together(random),
+                Figure.over_draws(random, seed) if random else None,
             )
         )
     at_once = [feature for feature, _ in by_attribution(subject, neurons, to_pick_on, means, TWO_PERCENT)]
@@ -110,8 +110,18 @@ def _flips(
     to: str = "mean",
 ) -> Figure:
     """How often the other reading is the likelier."""
+    return Figure.share(_flipped(subject, questions, features, means, to))
+
+
+def _flipped(
+    subject: Subject,
+    questions: Sequence[Question],
+    features: Sequence[FeatureRef],
+    means: Statistics | None,
+    to: str = "mean",
+) -> Bool[np.ndarray, " question"]:
     with subject.intervene(*ablations(features, to, means or {})):
-        return Figure.share(ask(subject, questions).prefers_foil)
+        return ask(subject, questions).prefers_foil
 
 
 def _right(
@@ -119,13 +129,3 @@ def _right(
 ) -> Figure:
     with subject.intervene(*ablations(features, "mean", means)):
         return Figure.share(ask(subject, questions).right)
-
-
-def _together(figures: Sequence[Figure]) -> Figure | None:
-    """Several draws on the same questions: the mean, with the interval of one draw's number of questions."""
-    if not figures:
-        return None
-    n = figures[0].n
-    share = float(np.mean([figure.value for figure in figures]))
-    interval = Figure.share(np.arange(n) < round(share * n))
-    return replace(interval, value=share)

@@ -8,9 +8,9 @@ import pandas as pd
 from experiments._back_patching import OTHER, RANDOM, BackPatching
 from experiments._hop_questions import ask_hops
 from experiments._world_card.effect import Effect, Figure, Measured
-from experiments._world_card.reading import entity_halves
 from interp.lens.answers import Answers
 from interp.lens.entities import Entity, WorldEntities, open_entities
+from interp.lens.halves import split_halves
 from interp.lens.hops import WorldHops, open_hops, others
 from interp.lens.pairs import PairSweep, random_vectors, same_layer, sweep_pairs
 from interp.lens.prompt import Prompt, prompt_at
@@ -114,11 +114,15 @@ def _scope(
         least = _least(_between(swept, EARLY[0], EARLY[-1]))
         found.effects.append(Effect(group, kind, "layers 0-3, least", least, VECTORS, control))
         return found
-    to_choose, report = entity_halves([str(entity.prompt.tokens) for entity in entities], seed)
-    inside = swept.where(lambda pair: pair[0] != EMBEDDING)
-    pair = inside.of(to_choose).best()
-    at = f"layer {pair[0]}, chosen"
-    value, chance = (Figure.share(sweep.of(report).at(pair)) for sweep in (swept, null))
+    to_choose, report = split_halves(
+        [""] * len(entities), seed, [entity.prompt.tokens for entity in entities]
+    )
+    inside = [sweep.where(lambda pair: pair[0] != EMBEDDING) for sweep in (swept, null)]
+    best = [sweep.of(to_choose).best() for sweep in inside]
+    at = f"layer {best[0][0]}, chosen"
+    value, chance = (
+        Figure.share(sweep.of(report).at(pair)) for sweep, pair in zip(inside, best, strict=True)
+    )
     found.effects.append(Effect(group, kind, at, value, VECTORS, chance))
     return found
 
@@ -136,7 +140,7 @@ def back_patching(subject: Subject, seed: int) -> Measured:
     found, group = Measured(), "back-patching"
     if len(wrong) < LEAST:
         return found
-    halves = entity_halves([questions[item].entity for item in wrong], seed)
+    halves = split_halves([""] * len(wrong), seed, [questions[item].entity for item in wrong])
     for place, asked in prompts.items():
         reported = patching.at(asked, wrong, halves, DRAWS).reported
         for condition in ("chosen", "any (oracle)"):

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
+from jaxtyping import Bool
 
-from experiments._task_steps import best_layer, drawn, shown
+from experiments._task_steps import best_layer, drawn, random_nulls, shown
 from experiments._world_card.effect import Effect, Figure, Measured
 from interp.causal.outcome import ask
 from interp.corpus.questions import Question
@@ -34,6 +36,8 @@ QUERIES = 50
 
 
 Measure = Callable[[Subject, Sequence[Question], Sequence[Intervention]], Figure]
+Tried = tuple[Vector, float]
+"""A vector and its strength."""
 
 
 @dataclass(frozen=True)
@@ -58,36 +62,44 @@ def refusal(subject: Subject, seed: int) -> Measured:
     candidates = refusal_candidates(subject, *prompts)
     vectors = [candidates.vector(-1, layer) for layer in range(1, subject.n_layers)]
 
-    def effect(
-        name: str, at: str, how: str, vector: Vector, strength: float, measure: Measure = _right
-    ) -> Effect:
+    nulls = [random_like(vector, seed) for vector in vectors]
+
+    def effect(name: str, at: str, how: str, *settings: Tried, measure: Measure = _right) -> Effect:
         report = _asked(asked, how).report
         own, null = (
-            measure(subject, report, _edits(subject, one, candidates, how, strength))
-            for one in (vector, random_like(vector, seed))
+            measure(subject, report, _edits(subject, vector, candidates, how, strength))
+            for vector, strength in settings
         )
         return Effect(group, name, at, own, RANDOM, null)
 
+    def best(how: str, tried: Sequence[Tried]) -> Tried:
+        sign = 1 if how == "added" else -1
+        asked_of = _asked(asked, how).validation
+        edits = [_edits(subject, vector, candidates, how, strength) for vector, strength in tried]
+        refused = [sign * _right(subject, asked_of, edit).value for edit in edits]
+        return tried[int(np.argmax(refused))]
+
     for how in ("added", "projected out", "mean-centred"):
-        kind, tried = _asked(asked, how), []
-        for strength in STRENGTHS if how == "added" else (1.0,):
+        report, strengths = _asked(asked, how).report, STRENGTHS if how == "added" else (1.0,)
+        for strength, vector in product(strengths, vectors):
             series = f"{how}, {strength:g}x" if how == "added" else how
-            for vector in vectors:
-                edits = _edits(subject, vector, candidates, how, strength)
-                found.by_layer(group, series, vector.site.layer, _right(subject, kind.report, edits))
-                refused = _right(subject, kind.validation, edits).value
-                tried.append((refused if how == "added" else -refused, vector, strength))
-        _, vector, strength = max(tried, key=lambda one: one[0])
+            edits = _edits(subject, vector, candidates, how, strength)
+            found.by_layer(group, series, vector.site.layer, _right(subject, report, edits))
+        chosen, null = (
+            best(how, [(vector, strength) for strength, vector in product(strengths, those)])
+            for those in (vectors, nulls)
+        )
+        vector, strength = chosen
         name = f"{'harmless' if how == 'added' else 'harmful'} requests refused, {how}"
         at = f"layer {vector.site.layer}, {strength:g}x, chosen" if how == "added" else _chosen(vector)
-        middle = vectors[subject.n_layers // 2 - 1]
+        middle, beside = (those[subject.n_layers // 2 - 1] for those in (vectors, nulls))
         found.effects += [
-            effect(name, at, how, vector, strength),
-            effect(name, f"layer {middle.site.layer}, in the middle", how, middle, 1.0),
+            effect(name, at, how, chosen, null),
+            effect(name, f"layer {middle.site.layer}, in the middle", how, (middle, 1.0), (beside, 1.0)),
         ]
         if how == "mean-centred":
             complied = f"harmful requests complied with, {how}"
-            found.effects.append(effect(complied, at, how, vector, strength, _complies))
+            found.effects.append(effect(complied, at, how, chosen, null, measure=_complies))
     for before, kind in (("harmless", asked.harmless), ("harmful", asked.harmful)):
         unchanged = _right(subject, kind.report)
         found.effects.append(Effect(group, f"{before} requests refused", "unchanged", unchanged))
@@ -130,7 +142,9 @@ def task_vectors_of(subject: Subject, seed: int) -> Measured:
                 found.by_layer(group, f"{task.name}, {method}", int(layer), Figure.share(part["right"]))
             vector = vectors[best_layer(frame)[0]]
             value = _right(subject, asked, [vector.intervention(subject)])
-            null = _right(subject, asked, [random_like(vector, seed).intervention(subject)])
+            to_choose = task.questions(subject, task.choose)
+            (drawn_anew,) = random_nulls(subject, to_choose, vectors, (1.0,), seed, 1)
+            null = _right(subject, asked, [drawn_anew.intervention(subject)])
             found.effects.append(
                 Effect(group, f"{task.name}, {method}", _chosen(vector), value, "a random vector", null)
             )
@@ -168,8 +182,9 @@ def function_heads(subject: Subject, seed: int) -> Measured:
         at = "heads " + " ".join(f"{layer}.{head}" for layer, head in heads)
         shares["own"].append(own.value)
         for against, drawn_sets in sets.items():
-            values = [_right(subject, asked, set_heads(subject, one, means)).value for one in drawn_sets]
-            control = Figure.mean(values, seed)
+            control = Figure.over_draws(
+                [_outcomes(subject, asked, set_heads(subject, one, means)) for one in drawn_sets], seed
+            )
             found.effects.append(Effect(group, task.name, at, own, against, control))
             shares[against].append(control.value)
         other_task = set_heads(subject, heads, means_of[(place + 1) % len(tasks)])
@@ -187,8 +202,14 @@ def function_heads(subject: Subject, seed: int) -> Measured:
 
 
 def _right(subject: Subject, questions: Sequence[Question], edits: Sequence[Intervention] = ()) -> Figure:
+    return Figure.share(_outcomes(subject, questions, edits))
+
+
+def _outcomes(
+    subject: Subject, questions: Sequence[Question], edits: Sequence[Intervention]
+) -> Bool[np.ndarray, " question"]:
     with subject.intervene(*edits):
-        return Figure.share(ask(subject, questions).right)
+        return ask(subject, questions).right
 
 
 def _complies(subject: Subject, requests: Sequence[Question], edits: Sequence[Intervention]) -> Figure:

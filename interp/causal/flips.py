@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from interp.causal.effects import CLEAN, TOGETHER
-from interp.intervals import mean_interval, share_interval
+from interp.intervals import by_item, mean_interval, share_of_items
 
 RANDOM = "random"
 
@@ -18,8 +18,8 @@ def flips(outcomes: pd.DataFrame, seed: int) -> pd.DataFrame:
 
     Columns of the result: `answer` and `foil` are mean changes of log-probability in nats, against the
     unchanged model, with bootstrap intervals over questions; `flips` and `top_flips` are shares of the
-    questions that the unchanged model answers, with Wilson intervals. For controls, a question's values are
-    means over the sets, and flips are counted over all of them (its interval is then too narrow).
+    questions that the unchanged model answers, with intervals over these (`share_of_items`). For controls, a
+    question's values are means over the sets.
     """
     clean = outcomes[outcomes["set"] == CLEAN].set_index("question")
     changed = outcomes[outcomes["set"] != CLEAN].copy()
@@ -27,15 +27,15 @@ def flips(outcomes: pd.DataFrame, seed: int) -> pd.DataFrame:
     rows = []
     for (of, how, name, group), part in changed.groupby(["of", "how", "set", "group"], sort=False):
         row: dict[str, object] = {"of": of, "how": how, "set": name, "group": group}
-        before = clean.loc[part["question"]]
+        question = part["question"].to_numpy()
+        before = clean.loc[question]
         for column in ("answer", "foil"):
             nats = np.log(part[column].to_numpy()) - np.log(before[column].to_numpy())
-            by_question = pd.Series(nats).groupby(part["question"].to_numpy()).mean().to_numpy()
-            row |= _named(column, mean_interval(by_question, seed))
+            row |= _named(column, mean_interval(by_item(nats, question), seed))
         for column in ("flips", "top_flips"):
             held = ~before[column].to_numpy(dtype=bool)
-            turned = part[column].to_numpy(dtype=bool) & held
-            row |= _named(column, share_interval(int(turned.sum()), int(held.sum())))
+            turned = part[column].to_numpy(dtype=bool)[held]
+            row |= _named(column, share_of_items(turned, question[held], seed))
         rows.append(row | {"questions": int(part["question"].nunique())})
     return pd.DataFrame(rows)
 

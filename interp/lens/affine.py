@@ -9,7 +9,7 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.subject.subject import Subject
 
-RIDGE = 1e-3  # of the mean variance of the inputs
+RIDGE = 1e-3  # of the variance of each input
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +33,10 @@ class Affine:
 def fit_affine(
     source: Float[Tensor, "n source"], target: Float[Tensor, "n_targets target"], ridge: float = RIDGE
 ) -> Affine:
-    """The least-squares map with a bias, in double precision; `ridge` is in units of the inputs' mean
-    variance.
+    """The least-squares map with a bias, in double precision.
+
+    Ridge regression on standardised inputs, whose penalty is `ridge` times the number of pairs: no one large
+    input decides how much the others are shrunk. Inputs that never change are left out.
 
     Raises:
         UserError: there are not as many sources as targets, or none.
@@ -45,10 +47,11 @@ def fit_affine(
         )
     x, y = source.double().cpu(), target.double().cpu()
     x_mean, y_mean = x.mean(0), y.mean(0)
-    x, y = x - x_mean, y - y_mean
-    covariance = x.T @ x
-    penalty = ridge * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.double)
-    weight = torch.linalg.solve(covariance + penalty, x.T @ y)
+    deviation = x.std(0, correction=0)
+    scale = torch.where(deviation > 1e-12 * (x_mean.abs() + deviation), deviation, 1.0)
+    x, y = (x - x_mean) / scale, y - y_mean
+    penalty = ridge * len(x) * torch.eye(x.shape[1], dtype=torch.double)
+    weight = torch.linalg.solve(x.T @ x + penalty, x.T @ y) / scale[:, None]
     return Affine(weight, y_mean - x_mean @ weight)
 
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.intervals import share_interval
+from interp.intervals import share_interval, share_of_items
 from interp.lens.answers import Answers
 from interp.lens.patch import Patch
 from interp.lens.prompt import Prompt
@@ -88,23 +88,31 @@ def sweep_pairs(
 
 
 def reported(
-    sweep: PairSweep, controls: Mapping[str, PairSweep], halves: tuple[Sequence[int], Sequence[int]]
+    sweep: PairSweep,
+    controls: Mapping[str, Sequence[PairSweep]],
+    halves: tuple[Sequence[int], Sequence[int]],
+    seed: int,
 ) -> pd.DataFrame:
     """What may be believed of a sweep, beside what may not, all on the second half of the items.
 
-    A row for each condition: the pair that is best on the first half; the controls at that same pair; and the
-    oracles, of the sweep and of each control: the pair that is best on the second half itself, and any
-    pair. Columns: condition, control ("" for the sweep itself), source, target (None for any pair), right,
-    its interval, n.
+    A row for each condition of the sweep and of each control: the pair that is best on the first half, each
+    draw of a control at its own; and the oracles, the pair that is best on the second half itself, and any
+    pair. Columns: condition, control ("" for the sweep itself), source, target (None for any pair, and where
+    draws differ), right, its interval (`share_of_items`: an item counts by its mean over draws), n.
     """
     to_choose, report = halves
-    pair, own = sweep.of(to_choose).best(), sweep.of(report)
     rows = []
-    for name, found in {"": own, **{name: control.of(report) for name, control in controls.items()}}.items():
-        for condition, at in (("chosen", pair), ("best (oracle)", found.best()), ("any (oracle)", None)):
-            right = found.any() if at is None else found.at(at)
-            share = share_interval(int(right.sum()), len(right))
-            rows.append((condition, name, *(at or (None, None)), *share, len(right)))
+    for name, draws in {"": [sweep], **controls}.items():
+        found = [draw.of(report) for draw in draws]
+        for condition, at in (
+            ("chosen", [draw.of(to_choose).best() for draw in draws]),
+            ("best (oracle)", [draw.best() for draw in found]),
+            ("any (oracle)", [None] * len(found)),
+        ):
+            right = [own.any() if pair is None else own.at(pair) for own, pair in zip(found, at, strict=True)]
+            share = share_of_items(np.concatenate(right), np.tile(np.arange(len(report)), len(right)), seed)
+            pair = at[0] if len(set(at)) == 1 else None
+            rows.append((condition, name, *(pair or (None, None)), *share, len(report)))
     ends = ["right", "right_low", "right_high", "n"]
     return pd.DataFrame(rows, columns=["condition", "control", "source", "target", *ends])
 

@@ -1,7 +1,7 @@
 """Sweeps: the same questions under one setting after another, and which setting is best."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from interp.causal.outcome import ask
 from interp.causal.side_effects import Neutral, side_effects
 from interp.corpus.questions import Question
 from interp.errors import UserError
-from interp.intervals import mean_interval, share_interval
+from interp.intervals import by_item, mean_interval, share_of_items
 from interp.subject.forward import Intervention
 from interp.subject.subject import Subject
 from interp.track.progress import Progress, silent
@@ -87,17 +87,23 @@ def answered(
 def rates(frame: pd.DataFrame, by: Sequence[str], seed: int) -> pd.DataFrame:
     """What came out for each value of the columns `by`.
 
-    `right` is a share of questions with its Wilson interval, `preference` a mean with its bootstrap interval,
-    `overflowed` counts questions whose logits were not finite, `questions` all of them.
+    `right` is a share of questions with its interval (`share_of_items`), `preference` a mean with its
+    bootstrap interval; a question that was asked under several draws of a random control counts once, by its
+    mean. `overflowed` counts rows whose logits were not finite, `questions` the questions.
     """
+    frame = frame.reset_index(drop=True)
+    asked = frame.groupby([name for name in ("fold", "question") if name in frame], sort=False).ngroup()
     rows = []
     for values, part in frame.groupby(list(by), sort=False):
         row: dict[str, object] = dict(zip(by, values, strict=True))
-        share = share_interval(int(part["right"].sum()), len(part))
-        mean = mean_interval(part["preference"].dropna().to_numpy(dtype=float), seed)
+        item = asked[part.index].to_numpy()
+        share = share_of_items(part["right"].to_numpy(), item, seed)
+        known = part["preference"].notna().to_numpy()
+        preference = by_item(part["preference"].to_numpy(dtype=float)[known], item[known])
+        mean = mean_interval(preference, seed)
         row |= dict(zip(("right", "right_low", "right_high"), share, strict=True))
         row |= dict(zip(("preference", "preference_low", "preference_high"), mean, strict=True))
-        rows.append(row | {"overflowed": int((~part["finite"]).sum()), "questions": len(part)})
+        rows.append(row | {"overflowed": int((~part["finite"]).sum()), "questions": len(np.unique(item))})
     return pd.DataFrame(rows)
 
 
@@ -121,6 +127,11 @@ def choose(subject: Subject, settings: Sequence[Setting], frame: pd.DataFrame, n
         return near[0]
     kl = [float(side_effects(subject, neutral, setting.edits)["kl"].mean()) for setting in near]
     return near[int(np.argmin(np.nan_to_num(kl, nan=np.inf)))]
+
+
+def null_of(settings: Sequence[Setting], draw: int) -> list[Setting]:
+    """What a draw of the null does under each setting: to be swept and chosen from as the settings are."""
+    return [replace(setting, edits=setting.random[draw], vectors=(), random=()) for setting in settings]
 
 
 def by_method(settings: Iterable[Setting]) -> Mapping[str, list[Setting]]:

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import interp
 from interp.errors import UserError
 from interp.intervene import Replace
-from interp.lens.affine import check_same_vocabulary, fit_affine
+from interp.lens.affine import RIDGE, check_same_vocabulary, fit_affine
 from interp.lens.answers import Answers, first_tokens
 from interp.lens.extraction import probe_accuracy
 from interp.lens.knockout import Knockout, between, window
@@ -113,9 +116,16 @@ def test_a_pair_is_chosen_on_one_half_and_an_oracle_is_not() -> None:
     right = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]], dtype=bool)
     sweep = PairSweep(((1, 0), (2, 0), (2, 1)), right)
     nothing = PairSweep(sweep.pairs, np.zeros_like(right))
-    table = reported(sweep, {"random": nothing}, ([0, 1], [2, 3])).set_index(["condition", "control"])
+    lucky = PairSweep(sweep.pairs, right[[2, 1, 0]])  # its own search finds another pair
+    controls = {"random": [nothing], "lucky": [lucky], "two draws": [lucky, nothing]}
+    table = reported(sweep, controls, ([0, 1], [2, 3]), 0).set_index(["condition", "control"])
     assert table.loc[("chosen", ""), "right"] == 0
+    assert tuple(table.loc[("chosen", ""), ["source", "target"]]) == (1, 0)
     assert tuple(table.loc[("chosen", "random"), ["source", "target"]]) == (1, 0)
+    assert tuple(table.loc[("chosen", "lucky"), ["source", "target"]]) == (2, 1)
+    assert table.loc[("chosen", "two draws"), ["source", "target"]].isna().all()
+    assert table.loc[("best (oracle)", "lucky"), "right"] == 1
+    assert table.loc[("best (oracle)", "two draws"), "right"] == 0.5
     assert table.loc[("best (oracle)", ""), "right"] == 1 and table.loc[("any (oracle)", ""), "right"] == 1
     assert table.loc[("any (oracle)", "random"), "right"] == 0
     assert (table["n"] == 2).all()
@@ -251,6 +261,20 @@ def test_a_planted_affine_map_is_recovered() -> None:
     assert found.explained(x[300:], x[300:] @ weight + bias) > 1 - 1e-8
     with pytest.raises(UserError, match="cannot be mapped"):
         fit_affine(x, x[:3])
+
+
+def test_one_large_input_does_not_ruin_the_map_and_scikit_learn_gives_the_same() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 6, generator=generator) + 3
+    x[:, 2] *= 1000
+    weight, bias = torch.randn(6, 4, generator=generator), torch.randn(4, generator=generator)
+    y = x / x.std(0) @ weight + bias
+    found = fit_affine(x[:300], y[:300])
+    assert found.explained(x[300:], y[300:]) > 0.999
+    theirs = make_pipeline(StandardScaler(), Ridge(alpha=RIDGE * 300)).fit(x[:300].double(), y[:300].double())
+    np.testing.assert_allclose(found(x[300:]).numpy(), theirs.predict(x[300:].double()), atol=1e-3, rtol=1e-4)
+    x[:, 4] = 7.0  # an input that never changes
+    assert torch.equal(fit_affine(x, y).weight[4], torch.zeros(4, dtype=torch.double))
 
 
 def test_models_of_different_vocabularies_are_told_apart() -> None:
