@@ -17,8 +17,9 @@ from interp.features.space import FeatureSpace
 from interp.intervene.place import at
 from interp.intervene.positions import Positions, check_positions, chosen
 from interp.subject.forward import ForwardPass
+from interp.subject.passes import Edit
 from interp.subject.site import SiteKind
-from interp.subject.subject import Edit, Subject
+from interp.subject.subject import Subject
 
 Path = Literal["joint", "each"]
 Rule = Literal["riemann_middle", "endpoints"]

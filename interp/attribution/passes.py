@@ -11,8 +11,9 @@ from interp.attribution.target import Target
 from interp.errors import UserError
 from interp.subject.finite import is_finite, not_finite
 from interp.subject.forward import ForwardPass, whole
+from interp.subject.passes import Edit
 from interp.subject.site import Site
-from interp.subject.subject import Edit, Subject
+from interp.subject.subject import Subject
 
 Prompts = str | Sequence[str] | Tensor
 

@@ -34,7 +34,7 @@ def compared_losses(
     clean: Float[Tensor, "*batch d_model"],
     changed: Sequence[Float[Tensor, "*batch d_model"]],
     following: Int[Tensor, "*batch"],
-) -> tuple[Float[Tensor, "pass *batch"], Float[Tensor, "changed *batch"]]:
+) -> tuple[Float[Tensor, "pass *batch"], Float[Tensor, " changed *batch"]]:
     """Cross-entropies of the clean pass and of each changed one, and KL(clean || changed) for each of these.
 
     Every pass is unembedded once.

@@ -1,26 +1,23 @@
 """The subject: a model, its tokenizer, and every way in which the rest of the package reads and edits it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from functools import partial
-from typing import Any, TypeVar, get_args, overload
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, get_args, overload
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.subject.attention import blocked_in, check_pattern
 from interp.subject.backend import Backend
-from interp.subject.check import check_bos, check_generation, check_mask, check_tokens
+from interp.subject.check import check_generation
 from interp.subject.continuation import Before, Continuation, continuation, single_token
-from interp.subject.finite import are_possible, first_not_finite, is_finite, not_finite
 from interp.subject.folder import SubjectInfo
-from interp.subject.forward import ForwardPass, Intervention, followed, whole
+from interp.subject.forward import followed, whole
 from interp.subject.frame import Frame
 from interp.subject.gap import Gap
 from interp.subject.generation import cached_step, continuations, whole_step
-from interp.subject.hooks import Hook, Watch
+from interp.subject.passes import Passes
 from interp.subject.probe import Probe
 from interp.subject.reading import KeptLogits, Reading, RunOutput
 from interp.subject.scoring import (
@@ -31,17 +28,12 @@ from interp.subject.scoring import (
     measured,
     pairs_in_batches,
 )
-from interp.subject.site import SITE_KINDS, Site
+from interp.subject.site import Site
 from interp.subject.text import Conversation, Text
-from interp.subject.unembedding import kept_back
-from interp.subject.visit import EverythingSeen, Visit, Visitor
-from interp.subject.writer import Writer
-
-Edit = Callable[[Tensor], Tensor]
-Result = TypeVar("Result")
+from interp.subject.visit import Visitor
 
 
-class Subject:
+class Subject(Passes):
     """A language model under study. Made by `interp.subject.load`.
 
     Parameters are frozen, so a forward pass builds no graph unless an edit brings in a tensor that needs one.
@@ -62,59 +54,17 @@ class Subject:
         gap: Gap | None = None,
         probe: Probe | None = None,
     ) -> None:
-        self.processing = processing
-        self.gap = gap
-        self._faults = {} if probe is None else probe.faults
-        self._adds_up = probe is None or probe.adds_up
-        self._backend = backend
+        super().__init__(backend, info, device, dtype, processing, gap, probe, text.bos_id, text.padding_id)
         self._text = text
-        self.info = info
-        self.name = info.name
-        self.backend = backend.name
-        self.n_layers = info.n_layers
-        self.d_model = info.d_model
-        self.d_mlp = info.d_mlp
-        self.n_heads = info.n_heads
-        self.d_head = info.d_head
-        self.d_vocab = info.d_vocab
-        self.n_ctx = backend.n_ctx
-        self.device = device
-        self.dtype = dtype
-        self.bos_id = text.bos_id
         self.special_ids = text.special_ids
         skips = text.bos_id is None if skip_first is None else skip_first
         self.frame = Frame(text.bos_id, text.special_ids, skips)
         self.end_ids = info.end_ids | text.end_ids
-        self._interventions: list[Intervention] = []
-        self._pass: ForwardPass | None = None
-        self._watch = Watch(info.name)
 
     @property
     def tokenizer(self) -> Any:
         """The Hugging Face tokenizer itself."""
         return self._text.tokenizer
-
-    @property
-    def model(self) -> Any:
-        """The library's own model object (a HookedTransformer or a TransformerBridge)."""
-        return getattr(self._backend, "model", None)
-
-    def site_width(self, site: Site) -> int:
-        """Size of the last axis of the activation at a site.
-
-        Raises:
-            UserError: the site does not exist, or was found not to be what it is called.
-        """
-        width = self.info.site_width(site)
-        self._backend.check(site)
-        if site in self._faults:
-            raise UserError(
-                f"{site} of {self.name} ({self.info.architecture}) is not what it is called in this library: "
-                f"{self._faults[site]}",
-                f"site {site}, backend {self.backend}",
-                "use another site",
-            )
-        return width
 
     def to_tokens(self, text: str | Sequence[str], prepend_bos: bool = True) -> Int[Tensor, "batch pos"]:
         """Tokens of one text, or of several that are equally long, behind exactly one BOS.
@@ -174,17 +124,6 @@ class Subject:
         self.check(tokens, mask)
         return tokens.to(self.device), mask.to(self.device)
 
-    def check(self, tokens: Int[Tensor, "batch pos"], attention_mask: Tensor | None = None) -> None:
-        """Whether tokens can enter the model; every way in asks this.
-
-        Raises:
-            UserError: they do not fit the context or the vocabulary, the mask has another shape, or a row
-                begins with padding and there is no mask, or with two beginning-of-sequence tokens.
-        """
-        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
-        check_mask(tokens, attention_mask, self._text.padding_id, self.bos_id)
-        check_bos(tokens, attention_mask, self.bos_id)
-
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Where each token of `encode(text)` begins and ends in the text, in characters.
 
@@ -237,93 +176,6 @@ class Subject:
         """
         return self._text.strings([int(i) for i in ids])
 
-    def logits(
-        self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
-    ) -> Float[Tensor, "batch pos d_vocab"]:
-        """The logits after every position.
-
-        They are the largest tensor of a pass: take `logits_at` for one position a row, and `normed` with
-        `interp.subject.unembedding.in_blocks` to measure many.
-        """
-        return self._forward(tokens, attention_mask)
-
-    def normed(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        attention_mask: Int[Tensor, "batch pos"] | None = None,
-        prompt_length: int | None = None,
-    ) -> Float[Tensor, "batch pos d_model"]:
-        """What is unembedded after every position, the final residual behind its norm; makes no logits.
-
-        `prompt_length` as in `logits_at`; `unembed` makes the logits.
-        """
-        return self._forward(tokens, attention_mask, prompt_length, unembedded=False)
-
-    def logits_at(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        columns: Int[Tensor, "batch *kept"],
-        attention_mask: Int[Tensor, "batch pos"] | None = None,
-        prompt_length: int | None = None,
-    ) -> Float[Tensor, "batch *kept d_vocab"]:
-        """The logits after one column of each row, or several.
-
-        Only these positions are unembedded, which is a good part of a pass where the vocabulary is large.
-        The first `prompt_length` columns are the prompts that positions are relative to (all, if not said).
-        """
-        rows, kept = torch.arange(len(tokens), device=self.device), columns.to(self.device)
-        rows, kept = rows[:, None], kept.reshape(len(tokens), -1)
-        with (
-            self._watch.over(lambda normed: normed[rows, kept], "the unembedding") as take,
-            self._backend.before_unembedding(take),
-        ):
-            logits = self._forward(tokens, attention_mask, prompt_length)
-        return logits.reshape(*columns.shape, -1)
-
-    def visit(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        visitors: Mapping[Site, Visitor],
-        attention_mask: Int[Tensor, "batch pos"] | None = None,
-    ) -> None:
-        """Runs the model, calls each visitor with its site's activation, and stops after the last of them.
-
-        Nothing behind the last site is computed, logits least of all. Activations are lent: they belong to
-        the forward pass, so a visitor copies what it keeps and changes nothing in place.
-        """
-        with torch.inference_mode():
-            self._visit(tokens, visitors, attention_mask)
-
-    def read(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        sites: Sequence[Site],
-        attention_mask: Int[Tensor, "batch pos"] | None = None,
-    ) -> dict[Site, Tensor]:
-        """Activations at these sites, each a copy of its own."""
-        found: dict[Site, Tensor] = {}
-
-        def keep(site: Site) -> Visitor:
-            def store(activation: Tensor) -> None:
-                found[site] = activation.clone()
-
-            return store
-
-        self.visit(tokens, {site: keep(site) for site in sites}, attention_mask)
-        return {site: found[site] for site in sites}
-
-    @contextmanager
-    def edited(self, edits: Mapping[Site, Edit]) -> Iterator[None]:
-        """Within the block every forward pass uses `edit(activation)` at these sites.
-
-        An edit returns a new tensor of the same shape. Edits nest (the outer one acts first) and end with the
-        block, even after an exception.
-        """
-        with ExitStack() as hooks:
-            for site, edit in edits.items():
-                hooks.enter_context(self._hooked(site, edit))
-            yield
-
     def run(
         self,
         text: str | Sequence[str] | Int[Tensor, "batch pos"],
@@ -369,27 +221,6 @@ class Subject:
                 last = torch.full((len(tokens),), tokens.shape[1] - 1)
                 found = self.logits_at(tokens, last, mask)[:, None]
         return RunOutput(found, features, tokens, mask)
-
-    @contextmanager
-    def intervene(self, *interventions: Intervention) -> Iterator[None]:
-        """Within the block every forward pass and every generated token is changed by these interventions.
-
-        They act in the order given, behind those of blocks around this one, and end with the block, even
-        after an exception. `interp.intervene` has them.
-
-        Raises:
-            UserError: a site does not exist; later, before a model runs, a position that its text lacks.
-        """
-        with ExitStack() as hooks:
-            for intervention in interventions:
-                for site in intervention.sites:
-                    hooks.enter_context(self._hooked(site, self._change(intervention, site)))
-            count = len(self._interventions)
-            self._interventions.extend(interventions)
-            try:
-                yield
-            finally:
-                del self._interventions[count:]
 
     @overload
     def generate(
@@ -514,221 +345,3 @@ class Subject:
         forced = followed(prompts, [answer[:-1] for answer in continuations])
         normed = self.normed(forced.tokens, forced.real.long(), prompts.prompt_length)
         return measured(self.unembed, self.d_vocab, normed[:, prompts.prompt_length - 1 :], continuations)
-
-    @contextmanager
-    def unedited(self) -> Iterator[None]:
-        """Within the block the model runs as its weights have it; what other blocks attached does not act."""
-        around, self._interventions = self._interventions, []
-        try:
-            with self._watch.paused():
-                yield
-        finally:
-            self._interventions = around
-
-    def writers(self) -> list[Writer]:
-        """The weights that write to the residual stream, and what their outputs pass on the way.
-
-        Raises:
-            UserError: the stream is not the sum of what is written to it, or it is not known with what.
-        """
-        if not self.adds_up:
-            raise UserError(
-                f"the residual stream of {self.info.architecture} is not the sum of what its layers write: "
-                "something, such as a norm, is done to the stream itself",
-                f"weights of {self.name}",
-                "use interventions, or attribution by gradient (interp.attribute)",
-            )
-        return self._backend.writers()
-
-    def untied(self) -> AbstractContextManager[None]:
-        """Within the block, a change of the embedding's weight leaves the unembedding alone."""
-        return self._backend.untied()
-
-    def output_weight(self, site: Site) -> Float[Tensor, "d_in d_model"]:
-        """What a unit of each neuron (`mlp_post`), or of each element of all heads (`head_out`), adds to the
-        residual stream: the output matrix, at the model's scale.
-
-        Where a norm follows (Gemma 2, OLMo 2), before its scale, which all neurons of a token set together.
-
-        Raises:
-            UserError: there is no such site, as in a mixture of experts, or no output matrix follows it.
-        """
-        self.site_width(site)
-        output = {"mlp_post": "mlp_out", "head_out": "attn_out"}.get(site.kind)
-        found = [w for w in self._backend.writers() if (w.site.kind, w.site.layer) == (output, site.layer)]
-        if len(found) != 1:
-            raise UserError(f"no output matrix follows {site}", f"site {site}", "use mlp_post or head_out")
-        return found[0].unscaled()
-
-    def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
-        """What the final norm puts out, times this, is the logits before their bias and any soft cap.
-
-        A scale that the model gives its logits (Granite, Cohere) is in it.
-
-        Raises:
-            UserError: as `final_norm`.
-        """
-        self._check_readout()
-        return self._backend.unembedding()
-
-    def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """The norm before the unembedding; where the model has none, what goes in.
-
-        Raises:
-            UserError: norm and unembedding do not turn the last residual stream into the model's own logits.
-        """
-        self._check_readout()
-        return self._backend.final_norm(resid)
-
-    def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
-        """The logits of what the final norm puts out: its product with the unembedding, bias and soft cap.
-
-        Raises:
-            UserError: logits of something finite are not.
-        """
-        logits = self._backend.unembed(normed)
-        overflow = normed.detach().isfinite().all(-1) & ~logits.detach().amax(-1).isfinite()
-        if bool(overflow.any()):
-            raise not_finite("the logits are", self.dtype, self.name)
-        return logits
-
-    @contextmanager
-    def attention_blocked(
-        self, layers: Iterable[int], blocked: Bool[Tensor, "batch 1 query key"]
-    ) -> Iterator[None]:
-        """Within the block queries of prompts [batch, query] do not attend to some keys in these layers.
-
-        What is generated behind the prompts attends to everything. In every pass, what the layers did attend
-        to is held against what is blocked.
-
-        Raises:
-            UserError: in a pass, a query is left with nothing to attend to, or a layer's attention cannot be
-                blocked.
-        """
-        blocked = blocked.to(self.device)
-
-        def block() -> Tensor | None:
-            return blocked_in(blocked, self._running)
-
-        def check(pattern: Tensor, layer: int) -> None:
-            present = block()
-            if present is not None:
-                check_pattern(pattern, present, layer)
-
-        with ExitStack() as hooks:
-            for layer in layers:
-                self.info.site_width(Site("attn_out", layer))
-                place = f"the attention of layer {layer}"
-                watched = hooks.enter_context(self._watch.over(block, place))
-                hooks.enter_context(self._backend.attention_blocked(layer, watched))
-                checked = hooks.enter_context(self._watch.over(partial(check, layer=layer), place))
-                hooks.enter_context(self._backend.attached_to_pattern(layer, checked))
-            yield
-
-    @property
-    def adds_up(self) -> bool:
-        """Whether the residual stream is the sum of what is written to it, as far as is known.
-
-        It is not where a norm stands on the stream itself (OPT-350m).
-        """
-        return self._adds_up
-
-    def _check_readout(self) -> None:
-        if self.gap is not None and not self.gap.lens_holds:
-            raise UserError(
-                f"what final norm and unembedding of {self.name} ({self.info.architecture}) give is not its "
-                f"logits: it is off by {self.gap.lens:.2g} of their spread",
-                f"backend {self.backend}",
-                "use the logits themselves, not a lens",
-            )
-
-    @contextmanager
-    def _hooked(self, site: Site, function: Hook) -> Iterator[None]:
-        self.site_width(site)
-        with self._watch.over(function, str(site)) as watched, self._backend.attached(site, watched):
-            yield
-
-    def _visit(self, tokens: Tensor, visitors: Mapping[Site, Visitor], attention_mask: Tensor | None) -> None:
-        if not visitors:
-            return
-        visit = Visit(visitors)
-        with ExitStack() as hooks:
-            for site in visitors:
-                hooks.enter_context(self._hooked(site, visit.hook(site)))
-            try:
-                self._forward(tokens, attention_mask)
-            except EverythingSeen as end:
-                site, activation = end.site, end.activation
-            else:
-                raise AssertionError("a pass reaches every site or says that it does not")
-        mask = None if attention_mask is None else attention_mask.to(self.device)
-        if not is_finite(activation, whole(tokens.to(self.device), mask)):
-            self._forward(tokens, mask)  # which says where they ceased to be
-            raise not_finite(f"activations at {site} are", self.dtype, self.name)
-
-    def _forward(
-        self,
-        tokens: Tensor,
-        mask: Tensor | None,
-        prompt_length: int | None = None,
-        unembedded: bool = True,
-    ) -> Tensor:
-        self.check(tokens, mask)
-        tokens = tokens.to(self.device)
-        mask = None if mask is None or bool(mask.all()) else mask.to(self.device)
-        forward = whole(tokens, mask, prompt_length)
-
-        def compute() -> Tensor:
-            return self._backend.forward(tokens, mask)
-
-        if unembedded:
-            return self._passing(forward, compute)
-        return self._passing(forward, lambda: kept_back(self._backend, compute))[0]
-
-    def _passing(self, forward: ForwardPass, compute: Callable[[], Result]) -> Result:
-        """Runs the model while interventions know which pass it is."""
-        if forward.start == 0:
-            for intervention in self._interventions:
-                intervention.check(forward)
-        fine: list[Tensor] = []
-
-        def look(activation: Tensor) -> None:
-            fine.append(is_finite(activation, forward))
-
-        around, self._pass = self._pass, forward
-        try:
-            with self._backend.attached(Site("resid_post", self.n_layers - 1), look):
-                result = self._watch.passing(compute)
-            last = result[0] if isinstance(result, tuple) else result  # logits, or what would be unembedded
-            assert isinstance(last, Tensor)
-            fine.append(are_possible(last, forward))
-            if not all(fine):
-                raise self._overflow(forward, compute)
-            return result
-        finally:
-            self._pass = around
-
-    def _overflow(self, forward: ForwardPass, compute: Callable[[], Any]) -> UserError:
-        first = first_not_finite(self._backend, self._sites(), forward, compute)
-        what = "the logits are" if first is None else f"activations from {first} on are"
-        return not_finite(what, self.dtype, self.name)
-
-    def _sites(self) -> list[Site]:
-        """All that the model has."""
-        found = []
-        for site in (Site(kind, layer) for layer in range(self.n_layers) for kind in SITE_KINDS):
-            with suppress(UserError):
-                self.site_width(site)
-                found.append(site)
-        return found
-
-    @property
-    def _running(self) -> ForwardPass:
-        assert self._pass is not None, "an activation outside of a forward pass"
-        return self._pass
-
-    def _change(self, intervention: Intervention, site: Site) -> Hook:
-        def change(activation: Tensor) -> Tensor:
-            return intervention.apply(activation, site, self._running)
-
-        return change

@@ -29,8 +29,8 @@ class PairReadings:
     Read once, every way to aggregate and every layer comes from them.
     """
 
-    positive: dict[Site, Float[Tensor, "pair *width"]]
-    negative: dict[Site, Float[Tensor, "pair *width"]]
+    positive: dict[Site, Float[Tensor, " pair *width"]]
+    negative: dict[Site, Float[Tensor, " pair *width"]]
 
 
 def read_pairs(

@@ -1,0 +1,167 @@
+"""A loaded model: its sizes, its sites, and the weights that write to the residual stream and read it out."""
+
+from contextlib import AbstractContextManager, suppress
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UserError
+from interp.subject.backend import Backend
+from interp.subject.finite import not_finite
+from interp.subject.folder import SubjectInfo
+from interp.subject.gap import Gap
+from interp.subject.probe import Probe
+from interp.subject.site import SITE_KINDS, Site
+from interp.subject.writer import Writer
+
+
+class Model:
+    """What is known of a model whatever text it reads; the first part of a `Subject`.
+
+    `gap` says how far its logits are from those of `transformers`, `probe` what is wrong with its sites.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        info: SubjectInfo,
+        device: torch.device,
+        dtype: torch.dtype,
+        processing: str,
+        gap: Gap | None,
+        probe: Probe | None,
+    ) -> None:
+        self._backend = backend
+        self.backend = backend.name
+        self.info = info
+        self.name = info.name
+        self.n_layers = info.n_layers
+        self.d_model = info.d_model
+        self.d_mlp = info.d_mlp
+        self.n_heads = info.n_heads
+        self.d_head = info.d_head
+        self.d_vocab = info.d_vocab
+        self.n_ctx = backend.n_ctx
+        self.device = device
+        self.dtype = dtype
+        self.processing = processing
+        self.gap = gap
+        self._faults = {} if probe is None else probe.faults
+        self._adds_up = probe is None or probe.adds_up
+
+    @property
+    def model(self) -> Any:
+        """The library's own model object (a HookedTransformer or a TransformerBridge)."""
+        return getattr(self._backend, "model", None)
+
+    def site_width(self, site: Site) -> int:
+        """Size of the last axis of the activation at a site.
+
+        Raises:
+            UserError: the site does not exist, or was found not to be what it is called.
+        """
+        width = self.info.site_width(site)
+        self._backend.check(site)
+        if site in self._faults:
+            raise UserError(
+                f"{site} of {self.name} ({self.info.architecture}) is not what it is called in this library: "
+                f"{self._faults[site]}",
+                f"site {site}, backend {self.backend}",
+                "use another site",
+            )
+        return width
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the residual stream is the sum of what is written to it, as far as is known.
+
+        It is not where a norm stands on the stream itself (OPT-350m).
+        """
+        return self._adds_up
+
+    def writers(self) -> list[Writer]:
+        """The weights that write to the residual stream, and what their outputs pass on the way.
+
+        Raises:
+            UserError: the stream is not the sum of what is written to it, or it is not known with what.
+        """
+        if not self.adds_up:
+            raise UserError(
+                f"the residual stream of {self.info.architecture} is not the sum of what its layers write: "
+                "something, such as a norm, is done to the stream itself",
+                f"weights of {self.name}",
+                "use interventions, or attribution by gradient (interp.attribute)",
+            )
+        return self._backend.writers()
+
+    def untied(self) -> AbstractContextManager[None]:
+        """Within the block, a change of the embedding's weight leaves the unembedding alone."""
+        return self._backend.untied()
+
+    def output_weight(self, site: Site) -> Float[Tensor, "d_in d_model"]:
+        """What a unit of each neuron (`mlp_post`), or of each element of all heads (`head_out`), adds to the
+        residual stream: the output matrix, at the model's scale.
+
+        Where a norm follows (Gemma 2, OLMo 2), before its scale, which all neurons of a token set together.
+
+        Raises:
+            UserError: there is no such site, as in a mixture of experts, or no output matrix follows it.
+        """
+        self.site_width(site)
+        output = {"mlp_post": "mlp_out", "head_out": "attn_out"}.get(site.kind)
+        found = [w for w in self._backend.writers() if (w.site.kind, w.site.layer) == (output, site.layer)]
+        if len(found) != 1:
+            raise UserError(f"no output matrix follows {site}", f"site {site}", "use mlp_post or head_out")
+        return found[0].unscaled()
+
+    def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
+        """What the final norm puts out, times this, is the logits before their bias and any soft cap.
+
+        A scale that the model gives its logits (Granite, Cohere) is in it.
+
+        Raises:
+            UserError: as `final_norm`.
+        """
+        self._check_readout()
+        return self._backend.unembedding()
+
+    def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """The norm before the unembedding; where the model has none, what goes in.
+
+        Raises:
+            UserError: norm and unembedding do not turn the last residual stream into the model's own logits.
+        """
+        self._check_readout()
+        return self._backend.final_norm(resid)
+
+    def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
+        """The logits of what the final norm puts out: its product with the unembedding, bias and soft cap.
+
+        Raises:
+            UserError: logits of something finite are not.
+        """
+        logits = self._backend.unembed(normed)
+        overflow = normed.detach().isfinite().all(-1) & ~logits.detach().amax(-1).isfinite()
+        if bool(overflow.any()):
+            raise not_finite("the logits are", self.dtype, self.name)
+        return logits
+
+    def _check_readout(self) -> None:
+        if self.gap is not None and not self.gap.lens_holds:
+            raise UserError(
+                f"what final norm and unembedding of {self.name} ({self.info.architecture}) give is not its "
+                f"logits: it is off by {self.gap.lens:.2g} of their spread",
+                f"backend {self.backend}",
+                "use the logits themselves, not a lens",
+            )
+
+    def _sites(self) -> list[Site]:
+        """All that the model has."""
+        found = []
+        for site in (Site(kind, layer) for layer in range(self.n_layers) for kind in SITE_KINDS):
+            with suppress(UserError):
+                self.site_width(site)
+                found.append(site)
+        return found

@@ -1,0 +1,298 @@
+"""Forward passes of a model: read, edited, changed by interventions, and never wrong in silence."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interp.errors import UserError
+from interp.subject.attention import blocked_in, check_pattern
+from interp.subject.backend import Backend
+from interp.subject.check import check_bos, check_mask, check_tokens
+from interp.subject.finite import are_possible, first_not_finite, is_finite, not_finite
+from interp.subject.folder import SubjectInfo
+from interp.subject.forward import ForwardPass, Intervention, whole
+from interp.subject.gap import Gap
+from interp.subject.hooks import Hook, Watch
+from interp.subject.model import Model
+from interp.subject.probe import Probe
+from interp.subject.site import Site
+from interp.subject.unembedding import kept_back
+from interp.subject.visit import EverythingSeen, Visit, Visitor
+
+Edit = Callable[[Tensor], Tensor]
+Result = TypeVar("Result")
+
+
+class Passes(Model):
+    """A model that reads tokens, and what can be done to it meanwhile; the second part of a `Subject`.
+
+    `bos_id` and `padding_id` are the tokens that begin a row and that fill it up.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        info: SubjectInfo,
+        device: torch.device,
+        dtype: torch.dtype,
+        processing: str,
+        gap: Gap | None,
+        probe: Probe | None,
+        bos_id: int | None,
+        padding_id: int | None,
+    ) -> None:
+        super().__init__(backend, info, device, dtype, processing, gap, probe)
+        self.bos_id = bos_id
+        self._padding_id = padding_id
+        self._interventions: list[Intervention] = []
+        self._pass: ForwardPass | None = None
+        self._watch = Watch(info.name)
+
+    def check(self, tokens: Int[Tensor, "batch pos"], attention_mask: Tensor | None = None) -> None:
+        """Whether tokens can enter the model; every way in asks this.
+
+        Raises:
+            UserError: they do not fit the context or the vocabulary, the mask has another shape, or a row
+                begins with padding and there is no mask, or with two beginning-of-sequence tokens.
+        """
+        check_tokens(tokens, self.n_ctx, self.d_vocab, self.name)
+        check_mask(tokens, attention_mask, self._padding_id, self.bos_id)
+        check_bos(tokens, attention_mask, self.bos_id)
+
+    def logits(
+        self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
+    ) -> Float[Tensor, "batch pos d_vocab"]:
+        """The logits after every position.
+
+        They are the largest tensor of a pass: take `logits_at` for one position a row, and `normed` with
+        `interp.subject.unembedding.in_blocks` to measure many.
+        """
+        return self._forward(tokens, attention_mask)
+
+    def normed(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+        prompt_length: int | None = None,
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """What is unembedded after every position, the final residual behind its norm; makes no logits.
+
+        `prompt_length` as in `logits_at`; `unembed` makes the logits.
+        """
+        return self._forward(tokens, attention_mask, prompt_length, unembedded=False)
+
+    def logits_at(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        columns: Int[Tensor, " batch *kept"],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+        prompt_length: int | None = None,
+    ) -> Float[Tensor, "batch *kept d_vocab"]:
+        """The logits after one column of each row, or several.
+
+        Only these positions are unembedded, which is a good part of a pass where the vocabulary is large.
+        The first `prompt_length` columns are the prompts that positions are relative to (all, if not said).
+        """
+        rows, kept = torch.arange(len(tokens), device=self.device), columns.to(self.device)
+        rows, kept = rows[:, None], kept.reshape(len(tokens), -1)
+        with (
+            self._watch.over(lambda normed: normed[rows, kept], "the unembedding") as take,
+            self._backend.before_unembedding(take),
+        ):
+            logits = self._forward(tokens, attention_mask, prompt_length)
+        return logits.reshape(*columns.shape, -1)
+
+    def visit(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        visitors: Mapping[Site, Visitor],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+    ) -> None:
+        """Runs the model, calls each visitor with its site's activation, and stops after the last of them.
+
+        Nothing behind the last site is computed, logits least of all. Activations are lent: they belong to
+        the forward pass, so a visitor copies what it keeps and changes nothing in place.
+        """
+        with torch.inference_mode():
+            self._visit(tokens, visitors, attention_mask)
+
+    def read(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        sites: Sequence[Site],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+    ) -> dict[Site, Tensor]:
+        """Activations at these sites, each a copy of its own."""
+        found: dict[Site, Tensor] = {}
+
+        def keep(site: Site) -> Visitor:
+            def store(activation: Tensor) -> None:
+                found[site] = activation.clone()
+
+            return store
+
+        self.visit(tokens, {site: keep(site) for site in sites}, attention_mask)
+        return {site: found[site] for site in sites}
+
+    @contextmanager
+    def edited(self, edits: Mapping[Site, Edit]) -> Iterator[None]:
+        """Within the block every forward pass uses `edit(activation)` at these sites.
+
+        An edit returns a new tensor of the same shape. Edits nest (the outer one acts first) and end with the
+        block, even after an exception.
+        """
+        with ExitStack() as hooks:
+            for site, edit in edits.items():
+                hooks.enter_context(self._hooked(site, edit))
+            yield
+
+    @contextmanager
+    def intervene(self, *interventions: Intervention) -> Iterator[None]:
+        """Within the block every forward pass and every generated token is changed by these interventions.
+
+        They act in the order given, behind those of blocks around this one, and end with the block, even
+        after an exception. `interp.intervene` has them.
+
+        Raises:
+            UserError: a site does not exist; later, before a model runs, a position that its text lacks.
+        """
+        with ExitStack() as hooks:
+            for intervention in interventions:
+                for site in intervention.sites:
+                    hooks.enter_context(self._hooked(site, self._change(intervention, site)))
+            count = len(self._interventions)
+            self._interventions.extend(interventions)
+            try:
+                yield
+            finally:
+                del self._interventions[count:]
+
+    @contextmanager
+    def unedited(self) -> Iterator[None]:
+        """Within the block the model runs as its weights have it; what other blocks attached does not act."""
+        around, self._interventions = self._interventions, []
+        try:
+            with self._watch.paused():
+                yield
+        finally:
+            self._interventions = around
+
+    @contextmanager
+    def attention_blocked(
+        self, layers: Iterable[int], blocked: Bool[Tensor, "batch 1 query key"]
+    ) -> Iterator[None]:
+        """Within the block queries of prompts [batch, query] do not attend to some keys in these layers.
+
+        What is generated behind the prompts attends to everything. In every pass, what the layers did attend
+        to is held against what is blocked.
+
+        Raises:
+            UserError: in a pass, a query is left with nothing to attend to, or a layer's attention cannot be
+                blocked.
+        """
+        blocked = blocked.to(self.device)
+
+        def block() -> Tensor | None:
+            return blocked_in(blocked, self._running)
+
+        def check(pattern: Tensor, layer: int) -> None:
+            present = block()
+            if present is not None:
+                check_pattern(pattern, present, layer)
+
+        with ExitStack() as hooks:
+            for layer in layers:
+                self.info.site_width(Site("attn_out", layer))
+                place = f"the attention of layer {layer}"
+                watched = hooks.enter_context(self._watch.over(block, place))
+                hooks.enter_context(self._backend.attention_blocked(layer, watched))
+                checked = hooks.enter_context(self._watch.over(partial(check, layer=layer), place))
+                hooks.enter_context(self._backend.attached_to_pattern(layer, checked))
+            yield
+
+    @contextmanager
+    def _hooked(self, site: Site, function: Hook) -> Iterator[None]:
+        self.site_width(site)
+        with self._watch.over(function, str(site)) as watched, self._backend.attached(site, watched):
+            yield
+
+    def _visit(self, tokens: Tensor, visitors: Mapping[Site, Visitor], attention_mask: Tensor | None) -> None:
+        if not visitors:
+            return
+        visit = Visit(visitors)
+        with ExitStack() as hooks:
+            for site in visitors:
+                hooks.enter_context(self._hooked(site, visit.hook(site)))
+            try:
+                self._forward(tokens, attention_mask)
+            except EverythingSeen as end:
+                site, activation = end.site, end.activation
+            else:
+                raise AssertionError("a pass reaches every site or says that it does not")
+        mask = None if attention_mask is None else attention_mask.to(self.device)
+        if not is_finite(activation, whole(tokens.to(self.device), mask)):
+            self._forward(tokens, mask)  # which says where they ceased to be
+            raise not_finite(f"activations at {site} are", self.dtype, self.name)
+
+    def _forward(
+        self,
+        tokens: Tensor,
+        mask: Tensor | None,
+        prompt_length: int | None = None,
+        unembedded: bool = True,
+    ) -> Tensor:
+        self.check(tokens, mask)
+        tokens = tokens.to(self.device)
+        mask = None if mask is None or bool(mask.all()) else mask.to(self.device)
+        forward = whole(tokens, mask, prompt_length)
+
+        def compute() -> Tensor:
+            return self._backend.forward(tokens, mask)
+
+        if unembedded:
+            return self._passing(forward, compute)
+        return self._passing(forward, lambda: kept_back(self._backend, compute))[0]
+
+    def _passing(self, forward: ForwardPass, compute: Callable[[], Result]) -> Result:
+        """Runs the model while interventions know which pass it is."""
+        if forward.start == 0:
+            for intervention in self._interventions:
+                intervention.check(forward)
+        fine: list[Tensor] = []
+
+        def look(activation: Tensor) -> None:
+            fine.append(is_finite(activation, forward))
+
+        around, self._pass = self._pass, forward
+        try:
+            with self._backend.attached(Site("resid_post", self.n_layers - 1), look):
+                result = self._watch.passing(compute)
+            last = result[0] if isinstance(result, tuple) else result  # logits, or what would be unembedded
+            assert isinstance(last, Tensor)
+            fine.append(are_possible(last, forward))
+            if not all(fine):
+                raise self._overflow(forward, compute)
+            return result
+        finally:
+            self._pass = around
+
+    def _overflow(self, forward: ForwardPass, compute: Callable[[], Any]) -> UserError:
+        first = first_not_finite(self._backend, self._sites(), forward, compute)
+        what = "the logits are" if first is None else f"activations from {first} on are"
+        return not_finite(what, self.dtype, self.name)
+
+    @property
+    def _running(self) -> ForwardPass:
+        assert self._pass is not None, "an activation outside of a forward pass"
+        return self._pass
+
+    def _change(self, intervention: Intervention, site: Site) -> Hook:
+        def change(activation: Tensor) -> Tensor:
+            return intervention.apply(activation, site, self._running)
+
+        return change
