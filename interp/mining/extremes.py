@@ -7,7 +7,6 @@ Kaplan 2007), so that they do not depend on how a corpus is cut into shards.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,14 +34,23 @@ def thinned(order: NDArray[np.int64]) -> list[Int64[Tensor, " _"]]:
     return [torch.from_numpy(found) for found in places]
 
 
-@dataclass
 class Extremes:
     """For each feature its `m` largest positive token activations so far, 0 where there are fewer.
 
-    `value` [1 + N_SAMPLES, feature, m]: of all tokens, then of each sample. With `m` 0 nothing is kept.
+    With `m` 0 nothing is kept. Tokens of the sparser samples, few in a batch, wait until there are `m`.
     """
 
-    value: Float[Tensor, "sample feature m"]
+    def __init__(self, value: Float[Tensor, "sample feature m"]) -> None:
+        self._value = value
+        self._waiting: list[list[Float[Tensor, "token d"]]] = [[] for _ in value]
+
+    @property
+    def value(self) -> Float[Tensor, "sample feature m"]:
+        """The activations kept, of all tokens, then of each of the `N_SAMPLES` samples."""
+        for level, waiting in enumerate(self._waiting):
+            if waiting:
+                self._settle(level)
+        return self._value
 
     @classmethod
     def empty(cls, n_features: int, m: int) -> "Extremes":
@@ -60,10 +68,10 @@ class Extremes:
         Only rows whose peak reaches a feature's threshold are looked into: the smallest value kept, or the
         m-th largest peak of this batch, since m tokens at least reach that.
         """
-        m = self.value.shape[2]
+        m = self._value.shape[2]
         if m == 0:
             return
-        least = self.value[0].amin(1)
+        least = self._value[0].amin(1)
         if len(peaks) >= m and not least.all():
             least = torch.maximum(
                 least, torch.nextafter(peaks.topk(m, dim=0).values[-1], torch.tensor(-torch.inf))
@@ -82,32 +90,42 @@ class Extremes:
         self, activations: Float[Tensor, "token d"], samples: Sequence[Int64[Tensor, " _"]]
     ) -> None:
         """Takes in the tokens of a batch, flattened, that `thinned` found to be in each sample."""
-        if self.value.shape[2] == 0:
+        m = self._value.shape[2]
+        if m == 0:
             return
         for level, places in enumerate(samples, start=1):
             if len(places) == 0:
-                return
-            values = activations.index_select(0, places.to(activations.device)).float().cpu()
-            if self.value.shape[1] == 2 * values.shape[1]:
-                values = torch.cat([values, -values], 1)
-            larger = values > self.value[level].amin(1)
-            count = int(larger.sum())
-            if count > larger.numel() // _FEW:  # still being filled: sorting all costs less than picking
-                table = torch.cat([self.value[level], values.T.clamp(min=0)], 1)
-                self.value[level] = table.topk(self.value.shape[2], dim=1).values
-            elif count:
-                feature, token = larger.T.nonzero(as_tuple=True)
-                self._insert(level, feature, values[token, feature])
+                continue
+            waiting = self._waiting[level]
+            waiting.append(activations.index_select(0, places.to(activations.device)).float().cpu())
+            if sum(map(len, waiting)) >= m:
+                self._settle(level)
+
+    def _settle(self, level: int) -> None:
+        """Merges what waits at a level into the kept values."""
+        values = torch.cat(self._waiting[level])
+        self._waiting[level] = []
+        kept = self._value[level]
+        if len(kept) == 2 * values.shape[1]:
+            values = torch.cat([values, -values], 1)
+        larger = values > kept.amin(1)
+        count = int(larger.sum())
+        if count > larger.numel() // _FEW:  # still being filled: sorting all costs less than picking
+            table = torch.cat([kept, values.T.clamp(min=0)], 1)
+            self._value[level] = table.topk(kept.shape[1], dim=1).values
+        elif count:
+            feature, token = larger.T.nonzero(as_tuple=True)
+            self._insert(level, feature, values[token, feature])
 
     def _insert(self, level: int, feature: Tensor, value: Tensor) -> None:
         """Merges values, sorted by feature, into the kept ones."""
-        m = self.value.shape[2]
+        m = self._value.shape[2]
         features, line, count = torch.unique_consecutive(feature, return_inverse=True, return_counts=True)
         rank = torch.arange(len(feature)) - (count.cumsum(0) - count)[line]
         table = torch.zeros(len(features), m + int(count.max()))
-        table[:, :m] = self.value[level, features]
+        table[:, :m] = self._value[level, features]
         table[line, m + rank] = value
-        self.value[level, features] = table.topk(m, dim=1).values
+        self._value[level, features] = table.topk(m, dim=1).values
 
     def merge(self, other: "Extremes") -> "Extremes":
         """The extremes of both parts of a corpus together."""

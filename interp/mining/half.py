@@ -11,8 +11,8 @@ def compact(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     Those that fit are rounded to half precision either way, so that no value depends on those beside it.
     """
     half = values.half()
-    beyond = half.isinf() & values.isfinite()
-    if not beyond.any():
+    infinite = half.isinf()  # which minus infinity, at positions that do not count, is in both
+    if not infinite.any() or not (beyond := infinite & values.isfinite()).any():
         return half
     return torch.where(beyond, values.float(), half.float())
 

@@ -286,9 +286,9 @@ class Subject(Passes):
         """
         start = tokens.shape[1]
         check_generation(start, max_new_tokens, self.n_ctx)
-        self.check(tokens, attention_mask)
-        if not bool(attention_mask[:, -1].all()):
+        if attention_mask.shape == tokens.shape and not bool(attention_mask[:, -1].all()):
             raise UserError("a prompt ends in padding", "attention_mask", "pad on the left, as to_batch does")
+        self.check(tokens, attention_mask)
         tokens, mask = tokens.to(self.device), attention_mask.to(self.device)
         cached = use_cache and (self.gap is None or self.gap.cache_holds)
         make_step = cached_step if cached else whole_step

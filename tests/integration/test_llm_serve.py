@@ -30,8 +30,8 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         yield Endpoint(model=str(folder), base_url=url, retries=1, longest_wait_seconds=0.1, concurrency=2)
 
 
-def _question(text: str) -> Request:
-    return Request((Message("user", text),), max_tokens=3)
+def _question(text: str, max_tokens: int = 40) -> Request:
+    return Request((Message("user", text),), max_tokens=max_tokens)
 
 
 def test_it_answers_and_what_it_answered_is_kept(endpoint: Endpoint, tmp_path: Path) -> None:
@@ -46,7 +46,13 @@ def test_it_answers_and_what_it_answered_is_kept(endpoint: Endpoint, tmp_path: P
     assert first
     calls = list(read_calls(tmp_path / FILE))
     assert [call.outcome for call in calls] == ["answered", "cached"]
-    assert calls[0].completion_tokens == 3
+    assert 0 < calls[0].completion_tokens < question.max_tokens
+
+
+def test_an_answer_that_is_cut_off_is_none(endpoint: Endpoint) -> None:
+    client = Client(endpoint)
+    reply = run_with(client.chat(_question("what is the capital of france ?", max_tokens=1)), [client])
+    assert reply.finish_reason == "length" and reply.text == "" and reply.usage.completion_tokens == 1
 
 
 def test_several_are_answered_together(endpoint: Endpoint) -> None:

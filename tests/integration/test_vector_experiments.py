@@ -70,7 +70,7 @@ def test_a_saved_vector_steers_what_is_generated(refusal: dict[str, float], runs
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("the king", "--vector", "FILE=1e38"), "overflow"),
+        (("the king", "--vector", "FILE=1e38"), "not finite in float32"),
         (("the king", "--vector", "FILE=much"), "no strength"),
         (("the king", "--vector", "nothing"), "no file nothing"),
         (("the king", "--vector", "FILE", "--positions", "first"), "names no positions"),

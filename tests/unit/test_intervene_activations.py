@@ -225,16 +225,26 @@ def test_rows_end_at_the_end_of_text_each_for_itself() -> None:
         return torch.nn.functional.one_hot(script[:, tokens.shape[1] - 2], 10).float()
 
     prompt, real = torch.zeros(3, 2, dtype=torch.long), torch.ones(3, 2, dtype=torch.long)
-    assert continuations(step, prompt, real, 9, 0.0, 0, 1) == [[5], [2, 3, 4], []]
+
+    def written(max_new_tokens: int, *end_ids: int) -> list[list[int]]:
+        return continuations(
+            step, torch.nn.Identity(), 10, prompt, real, max_new_tokens, 0.0, 0, frozenset(end_ids)
+        )
+
+    assert written(9, 1) == [[5], [2, 3, 4], []]
     assert [mask.shape[1] for mask in masks] == [2, 3, 4, 5]  # and stops when all have ended
-    assert continuations(step, prompt, real, 4, 0.0, 0, None) == script.tolist()
-    assert continuations(step, prompt, real, 0, 0.0, 0, 1) == [[], [], []]
+    assert written(4) == script.tolist()
+    assert written(0, 1) == [[], [], []]
 
 
 def test_samples_follow_the_distribution() -> None:
     logits = torch.tensor([0.1, 0.6, 0.3]).log()
     prompt = torch.zeros(4000, 1, dtype=torch.long)
-    drawn = continuations(lambda tokens, mask: logits.expand(4000, 3), prompt, prompt + 1, 1, 1.0, 7, None)
+
+    def step(tokens: Tensor, mask: Tensor) -> Tensor:
+        return logits.expand(4000, 3)
+
+    drawn = continuations(step, torch.nn.Identity(), 3, prompt, prompt + 1, 1, 1.0, 7, frozenset())
     shares = torch.tensor(drawn).flatten().bincount(minlength=3) / 4000
     torch.testing.assert_close(shares, logits.exp(), atol=0.03, rtol=0)
 

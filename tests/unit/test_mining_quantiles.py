@@ -53,6 +53,7 @@ def batch_of(number: int) -> Batch:
     shape = (ROWS, WIDTH)
     return Batch(
         np.zeros(shape, dtype=np.int64),
+        np.ones(shape, dtype=np.int64),
         np.ones(shape, dtype=bool),
         None,
         document,
