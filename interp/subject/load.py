@@ -13,6 +13,7 @@ from interp.subject.finite import not_finite
 from interp.subject.folder import SubjectInfo, read_config, subject_info
 from interp.subject.gap import Gap, Reference, measure
 from interp.subject.memory import keep_freed_memory
+from interp.subject.model import Loaded
 from interp.subject.probe import probe
 from interp.subject.quiet import first_line, quiet
 from interp.subject.subject import Subject
@@ -80,12 +81,12 @@ def load(
         model = BridgeBackend(weights, tokenizer, info, str(where), precision, fold)
     gap = measure(model, reference, info.n_layers, where, precision)
     if check and not bool(reference.logits.isfinite().all()):
-        Subject(model, text, info, where, precision).logits(reference.tokens)  # says where that begins
+        Subject(Loaded(model, info, where, precision), text).logits(reference.tokens)  # says where it begins
         raise not_finite("the logits of transformers' own model are", precision, info.name)
     if check and not gap.holds:
         raise _other_logits(gap, info, backend, dtype, fold)
     found = probe(model, info, reference.tokens.to(where), gap.tolerance) if check else None
-    return Subject(model, text, info, where, precision, processing, skip_first, gap, found)
+    return Subject(Loaded(model, info, where, precision, processing, gap, found), text, skip_first)
 
 
 def _other_logits(gap: Gap, info: SubjectInfo, backend: str, dtype: str, fold: bool) -> UserError:

@@ -1,6 +1,7 @@
 """A loaded model: its sizes, its sites, and the weights that write to the residual stream and read it out."""
 
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,24 +18,29 @@ from interp.subject.site import SITE_KINDS, Site
 from interp.subject.writer import Writer
 
 
-class Model:
-    """What is known of a model whatever text it reads; the first part of a `Subject`.
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model as a library has it, where it runs, and what was found when it was held to `transformers`.
 
-    `gap` says how far its logits are from those of `transformers`, `probe` what is wrong with its sites.
+    `gap` says how far its logits are off, `probe` what is wrong with its sites; None where nobody looked.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        info: SubjectInfo,
-        device: torch.device,
-        dtype: torch.dtype,
-        processing: str,
-        gap: Gap | None,
-        probe: Probe | None,
-    ) -> None:
-        self._backend = backend
-        self.backend = backend.name
+    backend: Backend
+    info: SubjectInfo
+    device: torch.device
+    dtype: torch.dtype
+    processing: str = "none"
+    gap: Gap | None = None
+    probe: Probe | None = None
+
+
+class Model:
+    """What is known of a model whatever text it reads; the first part of a `Subject`."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        info = loaded.info
+        self._backend = loaded.backend
+        self.backend = loaded.backend.name
         self.info = info
         self.name = info.name
         self.n_layers = info.n_layers
@@ -43,13 +49,13 @@ class Model:
         self.n_heads = info.n_heads
         self.d_head = info.d_head
         self.d_vocab = info.d_vocab
-        self.n_ctx = backend.n_ctx
-        self.device = device
-        self.dtype = dtype
-        self.processing = processing
-        self.gap = gap
-        self._faults = {} if probe is None else probe.faults
-        self._adds_up = probe is None or probe.adds_up
+        self.n_ctx = loaded.backend.n_ctx
+        self.device = loaded.device
+        self.dtype = loaded.dtype
+        self.processing = loaded.processing
+        self.gap = loaded.gap
+        self._faults = {} if loaded.probe is None else loaded.probe.faults
+        self._adds_up = loaded.probe is None or loaded.probe.adds_up
 
     @property
     def model(self) -> Any:

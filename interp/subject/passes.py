@@ -11,15 +11,11 @@ from torch import Tensor
 
 from interp.errors import UserError
 from interp.subject.attention import blocked_in, check_pattern
-from interp.subject.backend import Backend
 from interp.subject.check import check_bos, check_mask, check_tokens
 from interp.subject.finite import are_possible, first_not_finite, is_finite, not_finite
-from interp.subject.folder import SubjectInfo
 from interp.subject.forward import ForwardPass, Intervention, whole
-from interp.subject.gap import Gap
 from interp.subject.hooks import Hook, Watch
-from interp.subject.model import Model
-from interp.subject.probe import Probe
+from interp.subject.model import Loaded, Model
 from interp.subject.site import Site
 from interp.subject.unembedding import kept_back
 from interp.subject.visit import EverythingSeen, Visit, Visitor
@@ -34,24 +30,13 @@ class Passes(Model):
     `bos_id` and `padding_id` are the tokens that begin a row and that fill it up.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        info: SubjectInfo,
-        device: torch.device,
-        dtype: torch.dtype,
-        processing: str,
-        gap: Gap | None,
-        probe: Probe | None,
-        bos_id: int | None,
-        padding_id: int | None,
-    ) -> None:
-        super().__init__(backend, info, device, dtype, processing, gap, probe)
+    def __init__(self, loaded: Loaded, bos_id: int | None, padding_id: int | None) -> None:
+        super().__init__(loaded)
         self.bos_id = bos_id
         self._padding_id = padding_id
         self._interventions: list[Intervention] = []
         self._pass: ForwardPass | None = None
-        self._watch = Watch(info.name)
+        self._watch = Watch(self.name)
 
     def check(self, tokens: Int[Tensor, "batch pos"], attention_mask: Tensor | None = None) -> None:
         """Whether tokens can enter the model; every way in asks this.

@@ -9,16 +9,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.subject.backend import Backend
 from interp.subject.check import check_generation
 from interp.subject.continuation import Before, Continuation, continuation, single_token
-from interp.subject.folder import SubjectInfo
 from interp.subject.forward import followed, whole
 from interp.subject.frame import Frame
-from interp.subject.gap import Gap
 from interp.subject.generation import cached_step, continuations, whole_step
+from interp.subject.model import Loaded
 from interp.subject.passes import Passes
-from interp.subject.probe import Probe
 from interp.subject.reading import KeptLogits, Reading, RunOutput
 from interp.subject.scoring import (
     Scores,
@@ -42,24 +39,13 @@ class Subject(Passes):
     Activations are [batch, pos, width], at `head_out` [batch, pos, head, d_head].
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        text: Text,
-        info: SubjectInfo,
-        device: torch.device,
-        dtype: torch.dtype,
-        processing: str = "none",
-        skip_first: bool | None = None,
-        gap: Gap | None = None,
-        probe: Probe | None = None,
-    ) -> None:
-        super().__init__(backend, info, device, dtype, processing, gap, probe, text.bos_id, text.padding_id)
+    def __init__(self, loaded: Loaded, text: Text, skip_first: bool | None = None) -> None:
+        super().__init__(loaded, text.bos_id, text.padding_id)
         self._text = text
         self.special_ids = text.special_ids
         skips = text.bos_id is None if skip_first is None else skip_first
         self.frame = Frame(text.bos_id, text.special_ids, skips)
-        self.end_ids = info.end_ids | text.end_ids
+        self.end_ids = loaded.info.end_ids | text.end_ids
 
     @property
     def tokenizer(self) -> Any:

@@ -12,6 +12,7 @@ from interp.errors import UserError
 from interp.subject import Site, Subject
 from interp.subject.attention import Block
 from interp.subject.hooks import Hook, attached
+from interp.subject.model import Loaded
 from interp.subject.text import Text
 from interp.subject.writer import Writer
 
@@ -94,4 +95,4 @@ def linear_subject() -> Subject:
     """The world's tokenizer and sizes around a linear model."""
     world = interp.load("world", device="cpu")
     text = Text(world.info.folder, world.d_vocab)
-    return Subject(LinearBackend(world), text, world.info, torch.device("cpu"), torch.float32)
+    return Subject(Loaded(LinearBackend(world), world.info, torch.device("cpu"), torch.float32), text)
