@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -57,6 +58,9 @@ class FeatureStatistics:
         self, tail: float, feature_ids: Int[Tensor, " feature"], polarities: Sequence[Polarity]
     ) -> Float[Tensor, " feature"]:
         """What each exceeds on a share `tail` of the tokens, in its polarity: q(1 - tail) or q(tail)."""
-        upper, lower = self.quantile(1 - tail, feature_ids), self.quantile(tail, feature_ids)
-        positive = upper.new_tensor(polarities) > 0
-        return upper.where(positive, lower)
+        ids, positive = feature_ids.cpu(), torch.tensor(polarities) > 0
+        found = torch.empty(len(ids), dtype=self.quantile_values.dtype)
+        for level, side in ((1 - tail, positive), (tail, ~positive)):
+            if bool(side.any()):
+                found[side] = self.quantile(level, ids[side])
+        return found

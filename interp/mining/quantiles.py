@@ -47,6 +47,9 @@ def quantiles(
         rank_error(min(rank, top), n_tokens, kept if signed or top <= rank else 0, len(sampled)) / n_tokens
         for rank, top in zip(ranks, from_top, strict=True)
     ]
+    if not bool(n_negative.any()):  # what lies below the positive values is 0
+        most = int(n_positive.max())
+        error = [0.0 if most < top else one for one, top in zip(error, from_top, strict=True)]
     return found, np.array(error)
 
 

@@ -50,7 +50,7 @@ def test_every_config_is_valid(path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "tokens", "tflops", "gigabytes", "minutes"),
     [
-        ("gpt2_features", 2e6, 20, 4, 30),
+        ("gpt2_features", 2e6, 20, 4.1, 30),
         ("pythia_features", 1e6, 0.2, 2, 35),
         ("gemma2_gemmascope", 2e6, 100, 11, 20),
         ("llama31_llamascope", 2e6, 100, 24, 30),

@@ -10,8 +10,8 @@ import pytest
 
 from experiments._world_card.dictionary import Performers
 from experiments._world_card.gates import GATES, Gate
-from experiments._world_card.reading import entity_halves
 from experiments._world_card.recorded import recorded
+from interp.lens.halves import split_halves
 from interp.organism.corpus import WorldCorpus
 from interp.organism.facts import facts
 from interp.organism.vocabulary import vocabulary
@@ -178,7 +178,7 @@ def test_a_gate_holds_its_bounds(gate: Gate, holds: bool) -> None:
 
 def test_what_is_chosen_on_one_half_is_reported_of_other_entities() -> None:
     entities = [f"album {number // 3}" for number in range(60)]
-    first, second = entity_halves(entities, 0)
+    first, second = split_halves([""] * len(entities), 0, entities)
     assert sorted(first + second) == list(range(60))
     assert not {entities[p] for p in first} & {entities[p] for p in second}
 

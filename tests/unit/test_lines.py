@@ -132,7 +132,8 @@ def test_what_is_kept_comes_back_as_it_was(keep: Callable[[Path, str], str], tmp
 def test_documents_and_requests_are_the_lines_of_their_files(
     world: Subject, suffix: str, tmp_path: Path
 ) -> None:
-    texts = [f"the king{odd}of france" for odd in "\u2028\u2029\u0085\x0c\x0b\r"]
+    odd, countries = "\u2028\u2029\u0085\x0c\x0b\r", ("france", "italy", "spain", "japan", "egypt", "kenya")
+    texts = [f"the king{one}of {country}" for one, country in zip(odd, countries, strict=True)]
     path = tmp_path / f"a{suffix}"
     if suffix == ".jsonl":
         written(path, *texts)
@@ -144,7 +145,7 @@ def test_documents_and_requests_are_the_lines_of_their_files(
     source = RequestFiles(harmful=path, harmless=path, begins=("i",), chat=False, train=2, validate_on=2)
     parts = open_requests(source, world).harmful
     asked = [one.prompt for part in (parts.train, parts.validation, parts.report) for one in part]
-    assert asked == [tuple(world.encode("the king of france"))] * len(texts)
+    assert sorted(asked) == sorted(tuple(world.encode(f"the king of {country}")) for country in countries)
 
 
 def test_questions_are_the_lines_of_their_file(world: Subject, tmp_path: Path) -> None:
