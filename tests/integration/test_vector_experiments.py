@@ -135,7 +135,7 @@ def test_sums_of_vectors_are_held_against_their_parts(runs: Path) -> None:
     assert "part 3" in right["capital + last - first"].index
 
 
-# Honesty asks for one word, "no": a random push of its own best layer and strength may bring it as well, which
+# Honesty asks for one word, "no": a random push at its own best layer and strength may bring it, which
 # contrastive vectors (any layer, any strength) cannot be told from by this share alone.
 RANDOM_AT_MOST = {"in_context_vector": 0.4, "inference_time": 0.4, "truthful_space": 0.6}
 
