@@ -31,15 +31,13 @@ class BridgeBackend:
 
     name = "bridge"
 
-    def __init__(
-        self, hf_model: Any, tokenizer: Any, info: SubjectInfo, device: str, dtype: torch.dtype, fold: bool
-    ) -> None:
+    def __init__(self, hf_model: Any, info: SubjectInfo, device: str, dtype: torch.dtype, fold: bool) -> None:
         self._info = info
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self.model = TransformerBridge.boot_transformers(
-                    str(info.folder), hf_model=hf_model, tokenizer=tokenizer, device=device, dtype=dtype
+                    str(info.folder), hf_model=hf_model, tokenizer=_no_text(), device=device, dtype=dtype
                 )
                 if fold:
                     self.model.enable_compatibility_mode(disable_warnings=True)
@@ -250,6 +248,17 @@ def _slope_at_zero(function: Callable[[Tensor], Tensor]) -> float:
     zero = torch.zeros((), dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(function(zero), zero)
     return float(slope)
+
+
+def _no_text() -> Any:
+    """A tokenizer of one letter, for a library that insists on one: texts are `Text`'s.
+
+    The library would load the model's own again to have a BOS written, which takes seconds at 262,000 words.
+    """
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, unk_token="a")))
 
 
 def _inside(bridge: Any) -> Any:

@@ -77,8 +77,7 @@ def load(
     else:
         from interp.subject.bridge import BridgeBackend
 
-        tokenizer = Text(info.folder, info.d_vocab).tokenizer
-        model = BridgeBackend(weights, tokenizer, info, str(where), precision, fold)
+        model = BridgeBackend(weights, info, str(where), precision, fold)
     gap = measure(model, reference, info.n_layers, where, precision)
     if check and not bool(reference.logits.isfinite().all()):
         Subject(Loaded(model, info, where, precision), text).logits(reference.tokens)  # says where it begins

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, OPTConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, OPTConfig
 
 from interp import subject as subjects
 from interp.errors import UserError
@@ -199,3 +199,17 @@ def test_precision_is_an_option(backend: Any, dtype: Any) -> None:
     assert logits.dtype == subject.dtype == getattr(torch, dtype)
     close = {"float64": 1e-4, "bfloat16": 1.0, "float16": 0.2}[dtype]
     assert float((logits.double().log_softmax(-1) - exact).abs().max()) < close
+
+
+@pytest.mark.parametrize("backend", ["hooked", "bridge"])
+def test_a_tokenizer_is_read_once(folder: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of 262,144 words takes seconds."""
+    read, real = [], AutoTokenizer.from_pretrained
+
+    def from_pretrained(*arguments: Any, **options: Any) -> Any:
+        read.append(arguments)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", from_pretrained)
+    subjects.load(folder, backend, device="cpu")
+    assert len(read) == 1
