@@ -14,7 +14,7 @@ from interp.corpus.document import Corpus
 from interp.errors import UserError
 from interp.subject.site import Site
 from interp.subject.subject import Subject
-from interp.track.files import full_disk_explained, publish_folder
+from interp.track.files import publish_folder, writing_explained
 from interp.track.progress import Progress
 from saes import memory
 from saes.architecture import Transcoder
@@ -160,7 +160,7 @@ def save(trained: Trained, folder: Path) -> None:
     Raises:
         UserError: the disk is full.
     """
-    with full_disk_explained(folder.parent):
+    with writing_explained(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.track.files import full_disk_explained
+from interp.track.files import writing_explained
 
 
 class TokenFile:
@@ -35,7 +35,7 @@ class TokenFile:
     def write(self, document: int, tokens: NDArray[np.int32], masked: NDArray[np.bool_] | None) -> None:
         """Keep a document's tokens [pos] and which of them are masked [pos]."""
         stored = tokens if masked is None else np.where(masked, ~tokens, tokens)
-        with full_disk_explained(self._folder):
+        with writing_explained(self._folder):
             left = memoryview(stored.astype(np.int32).tobytes())
             place = 4 * self._end
             while left:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from interp.errors import UserError
-from interp.track.files import full_disk_explained
+from interp.track.files import writing_explained
 
 FORMAT = 1
 PATIENCE_SECONDS = 60.0
@@ -29,7 +29,7 @@ class Cache:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        with full_disk_explained(file.parent):
+        with writing_explained(file.parent):
             file.parent.mkdir(parents=True, exist_ok=True)
             deadline = time.monotonic() + PATIENCE_SECONDS
             while True:
@@ -52,7 +52,7 @@ class Cache:
 
     def put(self, key: str, answer: Any) -> None:
         """Keep an answer."""
-        with full_disk_explained(self.file.parent):
+        with writing_explained(self.file.parent):
             try:
                 self._database.execute(_PUT, (key, json.dumps(answer, ensure_ascii=True)))
             except sqlite3.DatabaseError as error:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from interp.json_text import to_json
 from interp.lines import lines
-from interp.track.files import full_disk_explained
+from interp.track.files import writing_explained
 
 FILE = "llm_ledger.jsonl"
 Outcome = Literal["answered", "cached", "unreadable", "failed"]
@@ -42,7 +42,7 @@ class Ledger:
     def record(self, call: Call) -> None:
         """Append one call; raises UserError where the disk is full."""
         line = to_json(asdict(call), ensure_ascii=True) + "\n"
-        with full_disk_explained(self.file.parent):
+        with writing_explained(self.file.parent):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(self._begin + line)

@@ -1,4 +1,4 @@
-"""Atomic files: a reader sees the old content or the new one, never half of it, and a full disk says so."""
+"""Atomic files: a reader sees the old content or the new one, never half of it; a refusal is explained."""
 
 import errno
 import os
@@ -17,31 +17,73 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_REFUSED = frozenset(
+    {
+        *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY),
+        *(
+            errno.ENAMETOOLONG,
+            errno.ELOOP,
+            errno.EXDEV,
+            errno.EMLINK,
+            errno.EBUSY,
+            errno.ETXTBSY,
+            errno.ENXIO,
+        ),
+        *(errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENODEV, errno.EOPNOTSUPP),
+    }
+)
+"""What a file system answers where nothing is wrong with the program."""
 
 
 @contextmanager
-def full_disk_explained(folder: Path) -> Iterator[None]:
-    """Turn "no space left" (also as reported by the Rust and C++ writers) into a `UserError` about `folder`.
+def writing_explained(folder: Path) -> Iterator[None]:
+    """Turn what a file system refuses into a `UserError` about `folder`.
+
+    It also knows the errors that the Rust and C++ writers report in words.
 
     Raises:
-        UserError: the disk is full, a quota is used up or a file-size limit is hit.
+        UserError: the disk is full, a quota is used up, a file-size limit is hit, the file system is
+            read-only, a permission is missing, a name is too long, a file stands where a folder should be
     """
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
-        number = error.errno if isinstance(error, OSError) else None
-        if number is None and (found := re.search(r"\(os error (\d+)\)", str(error))):
-            number = int(found[1])
-        if number not in _NO_ROOM:
+        if (refusal := refused_by_system(error, folder)) is None:
             raise
-        raise UserError(
+        raise refusal from error
+
+
+def refused_by_system(error: Exception, folder: Path | None = None) -> UserError | None:
+    """What to tell the user about an error of the file system; None for any other error.
+
+    Without `folder` it is about the file that the system names.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (found := re.search(r"\(os error (\d+)\)", str(error))):
+        number = int(found[1])
+    if number in _NO_ROOM:
+        place = folder or _named(error) or Path.cwd()
+        return UserError(
             "no room to write: " + os.strerror(number).lower(),
-            f"{folder} ({_free_space(folder)} free)",
+            f"{place} ({_free_space(place)} free)",
             "free some space or use another disk, then run the same command again; what was finished is kept",
-        ) from error
+        )
+    # a folder that is there and takes no file (/proc) says that it is not
+    if number in _REFUSED or (number == errno.ENOENT and folder is not None):
+        return UserError(
+            "the system refuses: " + os.strerror(number).lower(),
+            str(folder or _named(error) or Path.cwd()),
+            "use another folder (--runs-dir for runs), or change what this one allows, then run the same "
+            "command again; what was finished is kept",
+        )
+    return None
+
+
+def _named(error: Exception) -> Path | None:
+    """The file that the system names in an error."""
+    name = getattr(error, "filename", None)
+    return Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
 
 
 @contextmanager
@@ -51,10 +93,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
     On any exception the temporary file is removed and `path` is as it was.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the system refuses it (`writing_explained`).
     """
     path = Path(path)
-    with full_disk_explained(path.parent):
+    with writing_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(handle)
@@ -123,7 +165,7 @@ def write_parquet(path: str | Path, frame: "pd.DataFrame") -> None:
 
 def publish(source: Path, path: Path) -> None:
     """Make `path` the same file as `source` (a hard link; a copy where links are impossible), atomically."""
-    with full_disk_explained(path.parent):
+    with writing_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         temporary.unlink(missing_ok=True)
@@ -140,7 +182,7 @@ def publish(source: Path, path: Path) -> None:
 
 def publish_folder(source: Path, path: Path) -> None:
     """Flush every file below `source`, then rename `source` to `path`, which must not exist."""
-    with full_disk_explained(path.parent):
+    with writing_explained(path.parent):
         for file in source.rglob("*"):
             _flush(file)
         os.rename(source, path)
@@ -162,7 +204,7 @@ def _umask() -> int:
 
 
 def _free_space(folder: Path) -> str:
-    while not folder.exists():
+    while not os.path.exists(folder):
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     return f"{free / 2**20:,.1f} MiB"

@@ -7,7 +7,7 @@ from typing import Any
 
 from interp.json_text import to_json
 from interp.lines import lines
-from interp.track.files import full_disk_explained
+from interp.track.files import writing_explained
 
 
 class Journal:
@@ -39,7 +39,7 @@ class Journal:
             UserError: the disk is full.
         """
         line = to_json([key, value], ensure_ascii=True) + "\n"
-        with full_disk_explained(self.file.parent), self.file.open("a", encoding="utf-8") as file:
+        with writing_explained(self.file.parent), self.file.open("a", encoding="utf-8") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from interp.errors import UserError
-from interp.track.files import full_disk_explained, write_json
+from interp.track.files import write_json, writing_explained
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def locked(runs_dir: Path, name: str) -> Iterator[None]:
         UserError: another process holds it (says which and since when), or runs_dir cannot be written.
     """
     path = _lock_path(runs_dir, name)
-    with full_disk_explained(path.parent):
+    with writing_explained(runs_dir.absolute()):
         lock = FileLock(path, timeout=0)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,12 +31,6 @@ def locked(runs_dir: Path, name: str) -> Iterator[None]:
                 f"the run {name!r} is being written by another process{_holder(path)}",
                 str(runs_dir / name),
                 "wait for it, or give this run another name: name=...",
-            ) from None
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            raise UserError(
-                f"cannot write the folder of the runs: {error.strerror}",
-                str(runs_dir.absolute()),
-                "choose another with --runs-dir",
             ) from None
     try:
         now = datetime.now().astimezone().isoformat(timespec="seconds")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from interp.json_text import finite, to_json
 from interp.lines import lines
-from interp.track.files import full_disk_explained, write_parquet, write_text
+from interp.track.files import write_parquet, write_text, writing_explained
 from interp.track.progress import Progress
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Step:
                 self._first[key] = at
                 self._tell([Point(p.at, {key: p.values[key]}) for p in self._earlier() if key in p.values])
         point = Point(at, {key: finite(value) for key, value in values.items()})
-        with full_disk_explained(self.scratch), self._file.open("a") as file:
+        with writing_explained(self.scratch), self._file.open("a") as file:
             file.write(to_json({"at": point.at, **point.values}) + "\n")
         self._points.append(point)
         self._tell([point])

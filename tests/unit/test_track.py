@@ -22,13 +22,13 @@ from safetensors.torch import load_file
 from interp.errors import UserError
 from interp.track.files import (
     atomic,
-    full_disk_explained,
     publish,
     write_bytes,
     write_json,
     write_parquet,
     write_safetensors,
     write_text,
+    writing_explained,
 )
 from interp.track.progress import BarProgress, PlainProgress, clock, silent
 from interp.track.run import open_run
@@ -117,16 +117,31 @@ for write, content in (
     ],
 )
 def test_every_kind_of_full_disk_is_explained(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(UserError, match="no room to write"), full_disk_explained(tmp_path / "not" / "there"):
+    with pytest.raises(UserError, match="no room to write"), writing_explained(tmp_path / "not" / "there"):
         raise error
 
 
-def test_other_errors_pass_through(tmp_path: Path) -> None:
-    with pytest.raises(PermissionError), full_disk_explained(tmp_path):
-        raise PermissionError(errno.EACCES, "no")
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EMFILE])
+def test_what_the_system_refuses_is_explained(tmp_path: Path, number: int) -> None:
+    with pytest.raises(UserError, match="the system refuses: ") as caught, writing_explained(tmp_path):
+        raise OSError(number, os.strerror(number), str(tmp_path / "x"))
+    assert caught.value.place == str(tmp_path) and os.strerror(number).lower() in caught.value.thing
+
+
+def test_a_place_where_nothing_can_be_written_is_explained(tmp_path: Path) -> None:
+    """A file in the way, a name that is too long, a link to itself, a file system that takes nothing."""
     write_text(tmp_path / "file", "")
-    with pytest.raises(OSError, match="file"):
-        write_bytes(tmp_path / "file" / "below", b"")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in ("file/below", "a" * 300, "loop/below", "/proc/self/fdinfo/below"):
+        with pytest.raises(UserError, match="the system refuses: "):
+            write_bytes(tmp_path / path, b"")
+    assert sorted(os.listdir(tmp_path)) == ["file", "loop"]
+
+
+def test_other_errors_pass_through(tmp_path: Path) -> None:
+    for error in (ZeroDivisionError("x"), ConnectionRefusedError(errno.ECONNREFUSED, "no")):
+        with pytest.raises(type(error)), writing_explained(tmp_path):
+            raise error
 
 
 class Heard:
