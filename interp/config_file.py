@@ -6,7 +6,11 @@ from typing import Any
 
 import yaml
 
-from interp.errors import UserError, nearest
+from interp.errors import UserError, nearest, quoted
+from interp.outside import read_file, utf8
+from interp.yaml_text import LARGEST_YAML, from_yaml, yaml_nodes
+
+_FIX = "give a YAML text file"
 
 
 @dataclass
@@ -36,10 +40,7 @@ class Source:
             raise UserError(
                 f"`{text}` is not an override", "command line", "write key=value or key.sub=value"
             )
-        try:
-            value = yaml.safe_load(value_text)
-        except yaml.YAMLError:
-            raise UserError("the value is not YAML", place, "quote it: key='\"text\"'") from None
+        value = from_yaml(value_text, place, "quote it: key='\"text\"'")
         at: Any = self.values
         for depth, part in enumerate(parts):
             last = depth == len(parts) - 1
@@ -55,7 +56,7 @@ class Source:
                 step = int(part)
             elif not isinstance(at, dict):
                 raise UserError(
-                    f"`{before}` is {at!r} and has no part `{part}`", place, f"set `{before}` itself"
+                    f"`{before}` is {quoted(at)} and has no part `{part}`", place, f"set `{before}` itself"
                 )
             if last:
                 at[step] = value
@@ -78,12 +79,7 @@ def read_config_file(path: Path, readers: tuple[Path, ...] = ()) -> Source:
     if path.resolve() in [reader.resolve() for reader in readers]:
         chain = " -> ".join(map(str, (*readers, path)))
         raise UserError("config files extend each other in a circle", chain, "remove one of the `extends`")
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-        places = _places(node, path) if node is not None else {}
-    except FileNotFoundError:
+    if not path.exists():
         near = nearest(path.stem, [file.stem for file in path.parent.glob("*.yaml")])
         raise UserError(
             f"there is no config file {path}",
@@ -91,22 +87,12 @@ def read_config_file(path: Path, readers: tuple[Path, ...] = ()) -> Source:
             f"did you mean {' or '.join(str(path.with_stem(name)) for name in near)}?"
             if near
             else "write the path relative to the file that extends",
-        ) from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise UserError(f"cannot read the config: {error}", str(path), "give a YAML text file") from None
-    except RecursionError:
-        raise UserError(
-            "the YAML contains itself", str(path), "remove the alias that refers to its own anchor"
-        ) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
-        raise UserError(f"not valid YAML: {error.problem}", where, "correct the line") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"not valid YAML: {error}", str(path), "give a YAML text file") from None
+        )
+    text = utf8(read_file(path, _FIX, LARGEST_YAML), str(path))
+    values, node = from_yaml(text, str(path), _FIX), yaml_nodes(text, str(path), _FIX)
     if not isinstance(values, dict):
         raise UserError("a config is a mapping of keys to values", str(path), "begin with `experiment: NAME`")
-    own = Source(path, values, places)
+    own = Source(path, values, {} if node is None else _places(node, path))
     parent = values.pop("extends", None)
     if parent is None:
         return own

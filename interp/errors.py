@@ -1,22 +1,50 @@
-"""The one exception for everything that a user can cause and a user can fix."""
+"""The one exception for everything that a user can cause and a user can fix; text for a terminal."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+LONGEST_QUOTE = 200
+LONGEST_PART = 2000
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Controls but tab and line feed, what turns the direction of writing, and halves of characters."""
+_LONG_RUN = re.compile(rf"\S{{{LONGEST_QUOTE + 1},}}")
 
 
 class UserError(Exception):
     """Something the user can put right: says what is wrong, where, and how to fix it.
 
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with status 2. The parts may quote what comes
+    from outside: they are kept on a line, printable and of bounded length.
     """
 
     def __init__(self, thing: str, place: str, fix: str) -> None:
-        super().__init__(f"{thing}\n  where: {place}\n  fix:   {fix}")
-        self.thing = thing
-        self.place = place
-        self.fix = fix
+        self.thing, self.place, self.fix = map(_part, (thing, place, fix))
+        super().__init__(f"{self.thing}\n  where: {self.place}\n  fix:   {self.fix}")
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Return up to three of `known` that look like `name`."""
-    return difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return difflib.get_close_matches(name[:LONGEST_QUOTE], list(known), n=3, cutoff=0.5)
+
+
+def printable(text: str) -> str:
+    """The text with an escape (`\\x1b`) in the place of each character that a terminal would obey or refuse.
+
+    Tabs and line feeds stay.
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def quoted(value: object) -> str:
+    """The `repr` of a value from outside, printable and cut to 200 characters."""
+    # cutting first keeps the repr of a text of a gigabyte from being made
+    text = printable(repr(value[: LONGEST_QUOTE + 1] if isinstance(value, str | bytes) else value))
+    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
+
+
+def _part(text: str) -> str:
+    """Part of a message: one line, its long words and its end cut."""
+    line = printable(str(text)[: 10 * LONGEST_PART]).replace("\n", " ")
+    line = _LONG_RUN.sub(lambda found: f"{found[0][: LONGEST_QUOTE - 61]}…{found[0][-60:]}", line)
+    return line if len(line) <= LONGEST_PART else line[: LONGEST_PART - 1] + "…"

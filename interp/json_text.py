@@ -1,10 +1,29 @@
-"""JSON that every parser reads: the standard has no NaN and no infinity, Python's module writes them."""
+"""JSON that every parser reads: written without NaN and infinity, read within bounds."""
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, cast, overload
+
+import numpy as np
+
+from interp.errors import UserError, quoted
+from interp.outside import LARGEST_FILE, position, read_file, utf8
+
+DEEPEST = 100
+"""Levels of lists and objects in each other: more than files that we read have, less than Python walks."""
+LARGEST_WHOLE, SMALLEST_WHOLE = 2**64 - 1, -(2**63)
+Root = TypeVar("Root", dict[str, Any], list[Any])
+_STRING = r'"(?:[^"\\]++|\\.)*+(?:"|\Z)'
+_STRINGS = re.compile(_STRING, re.DOTALL)
+_NUMBER = r"-?\d[\d.eE+-]*+"
+_WORD = r"-?[A-Za-z]++"
+_TOKENS = re.compile(rf"(?P<string>{_STRING})|(?P<number>{_NUMBER})|(?P<word>{_WORD})|[\[{{\]}}]", re.DOTALL)
+_SUSPECT = re.compile(r"NaN|Infinity|\d{19}|[eE]\+?\d{3}|\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\[^u]")
+_HALF = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}|[\ud800-\udfff]")
 
 
 def to_json(content: Any, **options: Any) -> str:
@@ -25,3 +44,106 @@ def finite(content: Any) -> Any:
     if isinstance(content, Path):
         return str(content)
     return content
+
+
+def from_json(
+    content: str | bytes,
+    place: str,
+    fix: str,
+    *,
+    line: int = 1,
+    halves: bool = False,
+    most_bytes: int = LARGEST_FILE,
+) -> Any:
+    """The values that a JSON text from outside holds, all of which we can write again.
+
+    `place` and `fix` are for the message; `line` is the number of the text's first line there. `halves` lets
+    halves of characters (lone surrogates) through, for who replaces them.
+
+    Raises:
+        UserError: it is larger than `most_bytes`, deeper than 100 levels, not UTF-8, not JSON, or holds NaN,
+            an infinity, a whole number of more than 64 bits or half a character; says line and column.
+    """
+    if len(content) > most_bytes:
+        raise UserError(f"the JSON is larger than {most_bytes:,} bytes", place, fix)
+    text = utf8(content, place, line) if isinstance(content, bytes) else content
+    if _SUSPECT.search(text) or _too_deep(text):
+        _check_tokens(text, place, fix, line, halves)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = position(place, text[: error.pos], line)
+        raise UserError(f"not valid JSON ({error.msg})", where, fix) from None
+
+
+@overload
+def read_json(path: Path, fix: str, kind: Literal["object"] = ...) -> dict[str, Any]: ...
+@overload
+def read_json(path: Path, fix: str, kind: Literal["list"]) -> list[Any]: ...
+@overload
+def read_json(path: Path, fix: str, kind: Literal["any"]) -> Any: ...
+def read_json(path: Path, fix: str, kind: Literal["object", "list", "any"] = "object") -> Any:
+    """The values of a JSON file from outside, the outermost of which is of the `kind` given.
+
+    Raises:
+        UserError: as `read_file` and `from_json`, or it is of another kind.
+    """
+    found = from_json(read_file(path, fix), str(path), fix)
+    expected = {"object": dict, "list": list, "any": object}[kind]
+    if not isinstance(found, expected):
+        raise UserError(f"the file holds no JSON {kind}", str(path), fix)
+    return found
+
+
+def json_object(
+    content: str | bytes, place: str, fix: str, line: int | None = None, halves: bool = False
+) -> dict[str, Any]:
+    """The JSON object that a text is; `line` is its number where it is one line of a file.
+
+    Raises:
+        UserError: as `from_json`, or it is none.
+    """
+    found = from_json(content, place, fix, line=line or 1, halves=halves)
+    if not isinstance(found, dict):
+        whole = place if line is None else f"{place}, line {line}"
+        raise UserError("the line is no JSON object", whole, fix)
+    return cast(dict[str, Any], found)
+
+
+def _too_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return False
+    plain = np.frombuffer(_STRINGS.sub("", text).encode("utf-8", "surrogatepass"), dtype=np.uint8)
+    opening = (plain == ord("[")) | (plain == ord("{"))
+    closing = (plain == ord("]")) | (plain == ord("}"))
+    return bool((opening.astype(np.int64) - closing).cumsum().max(initial=0) > DEEPEST)
+
+
+def _check_tokens(text: str, place: str, fix: str, line: int, halves: bool) -> None:
+    """Refuse what `json.loads` takes and we do not, where it stands."""
+    depth = 0
+    for found in _TOKENS.finditer(text):
+        token, wrong = found[0], ""
+        if token in "[{":
+            depth += 1
+            wrong = f"the JSON is deeper than {DEEPEST} levels" if depth > DEEPEST else ""
+        elif token in "]}":
+            depth -= 1
+        elif found["word"]:
+            wrong = f"{token} is no number of JSON" if token.lstrip("-") in ("NaN", "Infinity") else ""
+        elif found["number"]:
+            wrong = "" if _can_be_kept(token) else f"the number {quoted(token)} is too large"
+        elif not halves and _HALF.search(_PAIR.sub("", token)):
+            wrong = "the text holds half a character (a lone surrogate)"
+        if wrong:
+            raise UserError(wrong, position(place, text[: found.start()], line), fix)
+
+
+def _can_be_kept(number: str) -> bool:
+    """Whether a number, if it is one, fits 64 bits."""
+    try:
+        if number.lstrip("-").isdecimal():
+            return len(number) <= 21 and SMALLEST_WHOLE <= int(number) <= LARGEST_WHOLE
+        return math.isfinite(float(number))
+    except ValueError:
+        return True

@@ -1,18 +1,15 @@
-"""Files of lines: a line feed ends a line, and nothing else does; JSON lines; characters that are none."""
+"""Files of lines: a line feed ends a line, and nothing else does; JSON lines."""
 
 import codecs
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from interp.errors import UserError
+from interp.json_text import json_object
+from interp.outside import MEBIBYTE, open_file, other_encoding, utf8
 
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_OTHER_BOMS = {
-    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
-    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
-}
+LONGEST_LINE = 64 * MEBIBYTE
 
 
 class Line(NamedTuple):
@@ -42,19 +39,23 @@ def lines(path: Path) -> Iterator[Line]:
     return before a line feed belongs to the line end.
 
     Raises:
-        UserError: there is no such file, or it begins as UTF-16 or UTF-32 text does.
+        UserError: there is no such plain file, it begins as UTF-16 or UTF-32 text does, or a line is longer
+            than 64 MiB.
     """
-    try:
-        file = path.open("rb")
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"no file {path}", "path", "give a text file") from None
-    with file:
-        begin = 0
-        for number, raw in enumerate(file, 1):
+    with open_file(path, "give a text file") as file:
+        begin = number = 0
+        while raw := file.readline(LONGEST_LINE + 1):
+            number += 1
+            if len(raw) > LONGEST_LINE:
+                raise UserError(
+                    f"the line is longer than {LONGEST_LINE // MEBIBYTE} MiB",
+                    f"{path}, line {number}",
+                    "give a file of lines, one document a line",
+                )
             start, begin = begin, begin + len(raw)
             if number == 1:
-                if other := next((n for n, boms in _OTHER_BOMS.items() if raw.startswith(boms)), None):
-                    raise UserError(f"{path} is {other} text", "path", "convert it to UTF-8")
+                if other := other_encoding(raw):
+                    raise UserError(f"{path} is {other} text", str(path), "convert it to UTF-8")
                 start += len(codecs.BOM_UTF8) if raw.startswith(codecs.BOM_UTF8) else 0
             whole = raw.endswith(b"\n")
             end = begin - (raw.endswith(b"\r\n") + 1 if whole else 0)
@@ -68,12 +69,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
         UserError: as `lines`, or a line is not UTF-8 (says which).
     """
     for line in lines(path):
-        try:
-            text = line.content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"the line is not UTF-8 text ({error.reason})", f"{path}, line {line.number}", "convert it"
-            ) from error
+        text = utf8(line.content, str(path), line.number)
         if text.strip():
             yield line.number, text
 
@@ -85,36 +81,7 @@ def json_lines(path: Path, fix: str, halves: bool = False) -> Iterator[JsonLine]
     for who replaces them.
 
     Raises:
-        UserError: as `text_lines`, or a line is no JSON object, or holds half a character.
+        UserError: as `text_lines`, or a line is no JSON object that `json_object` reads.
     """
     for number, text in text_lines(path):
-        place = f"{path}, line {number}"
-        values = json_object(text, place, fix)
-        if not halves and "\\u" in text and whole_characters(json.dumps(values, ensure_ascii=False))[1]:
-            raise UserError("the line holds half a character (a lone surrogate)", place, "take it out")
-        yield JsonLine(values, place)
-
-
-def json_object(text: str, place: str, fix: str) -> dict[str, Any]:
-    """The JSON object that a line is.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        raise UserError("the line is not JSON", place, fix) from None
-    if not isinstance(values, dict):
-        raise UserError("the line is no JSON object", place, fix)
-    return values
-
-
-def whole_characters(text: str) -> tuple[str, int]:
-    """The text with U+FFFD in the place of each half of a character, which no file holds, and how many."""
-    try:
-        text.encode()
-        return text, 0
-    except UnicodeEncodeError:
-        repaired = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return repaired, repaired.count(REPLACEMENT) - text.count(REPLACEMENT)
+        yield JsonLine(json_object(text, str(path), fix, number, halves), f"{path}, line {number}")

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from interp.errors import UserError
-from interp.lines import REPLACEMENT, json_object, lines, whole_characters
+from interp.json_text import json_object
+from interp.lines import lines
+from interp.outside import REPLACEMENT, whole_characters
 from interp.track.progress import Progress, silent
 
 FIX = 'write {"text": "..."} or {"messages": [{"role": "user", "content": "..."}]} on each line'
@@ -76,7 +78,7 @@ class TextFile:
 
     def _written(self, text: str, number: int) -> str | Messages:
         place = f"{self.path}, line {number}"
-        values = json_object(text, place, FIX)
+        values = json_object(text, str(self.path), FIX, number, halves=True)
         if isinstance(found := values.get("text"), str):
             return found
         messages = values.get("messages")

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from interp.errors import UserError
-from interp.lines import whole_characters
 from interp.llm.request import Reply, TokenLogprobs, Usage
+from interp.outside import whole_characters
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.lines import whole_characters
+from interp.outside import whole_characters
 from interp.subject.quiet import first_line, quiet
 
 

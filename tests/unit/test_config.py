@@ -77,7 +77,7 @@ def test_overrides_reach_nested_keys_and_list_items_and_win(tmp_path: Path) -> N
     assert config.wandb == WandbOptions(mode="disabled")
 
 
-@given(value=st.recursive(st.none() | st.integers() | st.text() | st.booleans(), st.lists))
+@given(value=st.recursive(st.none() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.booleans(), st.lists))
 def test_an_override_sets_exactly_the_yaml_value(value: object) -> None:
     source = Source(Path("x.yaml"), {"a": {"b": 1}, "c": 2})
     source.override(f"a.b={yaml.safe_dump(value, default_flow_style=True, width=10**6)}")
@@ -195,7 +195,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         ("a..b=1", "not an override"),
         ("training.rates.7=1", "no item `7`"),
         ("seed.deep=1", "`seed` is 1"),
-        ("seed=[", "not YAML"),
+        ("seed=[", "not valid YAML"),
     ],
 )
 def test_overrides_that_lead_nowhere_are_refused(tmp_path: Path, override: str, says: str) -> None:

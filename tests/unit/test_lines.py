@@ -12,8 +12,9 @@ import pytest
 from interp.corpus.questions import QuestionFile, open_questions
 from interp.corpus.text_file import TextFile
 from interp.errors import UserError
-from interp.lines import json_lines, lines, text_lines, whole_characters
+from interp.lines import json_lines, lines, text_lines
 from interp.llm.ledger import Ledger, read_calls
+from interp.outside import whole_characters
 from interp.store.neuronpedia import export_neuronpedia, import_neuronpedia
 from interp.store.rows import DescriptionRow, FeatureRow, SpaceRow
 from interp.store.store import Store
