@@ -18,6 +18,7 @@ from experiments._world_card.reading import read_bridges, read_pivot
 from experiments._world_card.recorded import recorded
 from experiments._world_card.vectors import function_heads, refusal, task_vectors_of
 from experiments.world_card import Config, Retrained, Trained
+from interp.csv_text import csv_text
 from interp.organism.export import export
 from interp.organism.train import train
 from interp.subject import Site, Subject, load
@@ -122,7 +123,10 @@ class WorldCard:
         own = self.config.models[0].name
         others = card[card["model"] != own]
         if len(others):
-            write_text(step.folder / "seeds.csv", others.to_csv(index=False, float_format="%.5g"))
+            digits = others.map(
+                lambda cell: f"{cell:.5g}" if isinstance(cell, float) and cell == cell else cell
+            )
+            write_text(step.folder / "seeds.csv", csv_text(list(others), digits.itertuples(index=False)))
         if self.config.recorded:
             card = pd.concat([card, recorded()], ignore_index=True)
         step.table("card", card)

@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
+from interp.csv_text import unmarked
 from interp.describe.score import Score
 from interp.describe.scorers.judged import YES, Interval, accuracy_and_auroc
 from interp.embed.embedder import Embedder
@@ -161,7 +162,7 @@ def read_labels(file: Path) -> tuple[list[str], Bool[np.ndarray, " example"]]:
         answer = (row["interesting"] or "").strip().lower()
         if answer not in _YES | _NO:
             raise UserError(f"{answer!r} is no answer", f"{file}, entry {number}", "write 1 or 0, yes or no")
-        descriptions.append(row["description"] or "")
+        descriptions.append(unmarked(row["description"] or ""))
         answers.append(answer in _YES)
     labels = np.array(answers, dtype=np.bool_)
     groups = _alike(descriptions)

@@ -11,7 +11,7 @@ from interp.render.data import Estimate, FeatureRow, Kind, Number, ReportData
 from interp.render.digits import count, interval, measured
 from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.figures import overview_figure, score_distributions
-from interp.render.html import LARGEST_PAGE, both_widths, csv_uri, environment
+from interp.render.html import LARGEST_PAGE, both_widths, csv_uri, rendered
 from interp.render.line_figure import training_curve
 from interp.render.report import LEANER, Group, ReportView
 from interp.render.scatter_figure import scatter
@@ -156,18 +156,16 @@ def render_comparison(page: CompareData, largest: int = LARGEST_PAGE) -> str:
     for titles, per_band, kept, rows in STEPS[first:]:
         view = _CompareView(page, titles, per_band, kept, rows)
         data = page.data
-        html = (
-            environment()
-            .get_template("compare.html")
-            .render(
-                page=page,
-                data=data,
-                view=view,
-                subject=data.subject,
-                run=data.run,
-                timing=data.timing,
-                limits=data.limits,
-            )
+        html = rendered(
+            "compare.html",
+            ["page.js", "report.js"],
+            page=page,
+            data=data,
+            view=view,
+            subject=data.subject,
+            run=data.run,
+            timing=data.timing,
+            limits=data.limits,
         )
         if len(html.encode()) < largest:
             break

@@ -1,9 +1,7 @@
 """What pages are made of: escaping templates, a style sheet, scripts, downloads, drawings for two widths."""
 
 import base64
-import csv
-import io
-import math
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
@@ -11,7 +9,9 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from interp.csv_text import csv_text
 from interp.render import digits
+from interp.render.characters import printable, shortened
 from interp.render.palette import css_variables
 from interp.render.svg import figure_css
 from interp.render.tokens import token_css
@@ -41,17 +41,14 @@ def environment() -> Environment:
         "approximately",
     ):
         env.filters[name] = getattr(digits, name)
-    env.globals.update(csv_uri=csv_uri, style=style, script=script)
+    env.filters["shortened"] = shortened
+    env.globals.update(csv_uri=csv_uri, style=style)
     return env
 
 
 def csv_uri(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
     """A table as a data URI, so that the download works offline and without scripts; no value is no text."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)  # with its line end, \r\n, both of these are quoted in cells
-    writer.writerow(head)
-    writer.writerows(["" if _missing(cell) else cell for cell in row] for row in rows)
-    encoded = base64.b64encode(buffer.getvalue().encode()).decode()
+    encoded = base64.b64encode(csv_text(head, rows).encode()).decode()
     return Markup("data:text/csv;charset=utf-8;base64,") + Markup(encoded)
 
 
@@ -60,9 +57,21 @@ def style() -> Markup:
     return Markup("\n".join((css_variables(), _template_text("page.css"), token_css(), figure_css())))
 
 
-def script(name: str) -> Markup:
-    """A script that lies beside the templates."""
-    return Markup(_template_text(name))
+def rendered(template: str, scripts: Sequence[str], **values: object) -> str:
+    """A page from a template, with scripts that lie beside it.
+
+    Its Content-Security-Policy lets a browser run these scripts and no other, load nothing from anywhere, and
+    send nothing. Characters that no page may hold become U+FFFD.
+    """
+    code = Markup("\n".join(map(_template_text, scripts)))
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    # the drawings carry styles of their own; the icon is an empty data URI
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    page = environment().get_template(template).render(code=code, policy=Markup(policy), **values)
+    return printable(page)
 
 
 def both_widths(draw: Callable[[int], str], width: int) -> list[Markup]:
@@ -72,7 +81,3 @@ def both_widths(draw: Callable[[int], str], width: int) -> list[Markup]:
 
 def _template_text(name: str) -> str:
     return (files("interp.render") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _missing(cell: object) -> bool:
-    return cell is None or (isinstance(cell, float) and math.isnan(cell))

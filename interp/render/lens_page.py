@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from interp.json_text import to_json
-from interp.render.html import environment
+from interp.render.characters import MOST_OF_A_TOKEN, shortened
+from interp.render.html import rendered
 
 Grid = Sequence[Sequence[float | int]]
 
@@ -46,18 +47,18 @@ def render_lens_page(title: str, texts: Sequence[LensText]) -> str:
     """
     data = [
         {
-            "tokens": list(one.tokens),
+            "tokens": _short(one.tokens),
             "grids": [
                 {
                     "lens": grid.lens,
                     "kind": grid.kind,
                     "rows": list(grid.rows),
-                    "tokens": grid.tokens,
-                    "probabilities": _rounded(grid.probabilities),
-                    "entropy": _rounded(grid.entropy),
-                    "kl": _rounded(grid.kl),
+                    "tokens": _short(grid.tokens),
+                    "probabilities": _short(grid.probabilities),
+                    "entropy": _short(grid.entropy),
+                    "kl": _short(grid.kl),
                     "targets": [
-                        {"word": word, "probability": _rounded(grid.target_probability[word]), "rank": ranks}
+                        {"word": word, "probability": _short(grid.target_probability[word]), "rank": ranks}
                         for word, ranks in grid.target_rank.items()
                     ],
                 }
@@ -68,13 +69,14 @@ def render_lens_page(title: str, texts: Sequence[LensText]) -> str:
     ]
     # the only character that could end a script element early
     embedded = to_json(data, separators=(",", ":")).replace("<", "\\u003c")
-    template = environment().get_template("lens.html")
-    return template.render(title=title, data=Markup(embedded), texts=texts)
+    return rendered("lens.html", ["lens.js"], title=title, data=Markup(embedded), texts=texts)
 
 
-def _rounded(values: object) -> object:
+def _short(values: object) -> object:
     if isinstance(values, float):
         return float(f"{values:.4g}")
+    if isinstance(values, str):
+        return shortened(values, MOST_OF_A_TOKEN)
     if isinstance(values, list | tuple):
-        return [_rounded(value) for value in values]
+        return [_short(value) for value in values]
     return values

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from interp.render.characters import shortened
 from interp.render.data import Estimate, Number, RunInfo, SubjectInfo
 from interp.render.digits import UNDEFINED, interval, measured, number, significant
-from interp.render.html import LARGEST_PAGE, both_widths, csv_uri, environment
+from interp.render.html import LARGEST_PAGE, both_widths, csv_uri, rendered
 
 Cell = str | int | float | Estimate | None
 OPENING = 3  # sentences: what was asked, what was done, the verdict
@@ -172,19 +173,17 @@ def render_page(page: Page, largest: int = LARGEST_PAGE) -> str:
     headline = page.headline.drawings()
     html = ""
     for most in SHOWN_ROWS:
-        html = (
-            environment()
-            .get_template("page.html")
-            .render(
-                page=page,
-                headline=headline,
-                sections=list(zip(page.sections, drawings, strict=True)),
-                most=most,
-                subject=page.subject,
-                run=page.run,
-                timing=page.timing,
-                limits=page.limits,
-            )
+        html = rendered(
+            "page.html",
+            ["page.js"],
+            page=page,
+            headline=headline,
+            sections=list(zip(page.sections, drawings, strict=True)),
+            most=most,
+            subject=page.subject,
+            run=page.run,
+            timing=page.timing,
+            limits=page.limits,
         )
         if len(html.encode()) < largest:
             break
@@ -193,7 +192,7 @@ def render_page(page: Page, largest: int = LARGEST_PAGE) -> str:
 
 def _shown(cell: Cell, places: int | None) -> ShownCell:
     if isinstance(cell, str):
-        return ShownCell(cell)
+        return ShownCell(cell if hasattr(cell, "__html__") else shortened(cell))
     if isinstance(cell, Estimate):
         key: Number | str = cell.point if cell.point is not None else ""
         return ShownCell(measured(cell), interval(cell), key)

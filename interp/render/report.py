@@ -8,7 +8,7 @@ from markupsafe import Markup
 from interp.render.concept_figure import concept_recovery
 from interp.render.data import ConceptScore, Exemplar, FeatureRow, Kind, ReportData
 from interp.render.figures import activation_profile, overview_figure, score_distributions
-from interp.render.html import LARGEST_PAGE, both_widths, csv_uri, environment
+from interp.render.html import LARGEST_PAGE, both_widths, csv_uri, rendered
 from interp.render.line_figure import quantity, training_curve
 from interp.render.tokens import HeatScale, Titles, TokenWindow, render_tokens
 from interp.render.wording import concept_duel, concept_title, concepts_found, opening, score_title
@@ -32,17 +32,15 @@ def render_report(data: ReportData, largest: int = LARGEST_PAGE) -> str:
     page = ""
     for titles, per_band in LEANER:
         view = ReportView(data, titles, per_band)
-        page = (
-            environment()
-            .get_template("report.html")
-            .render(
-                data=data,
-                view=view,
-                subject=data.subject,
-                run=data.run,
-                timing=data.timing,
-                limits=data.limits,
-            )
+        page = rendered(
+            "report.html",
+            ["page.js", "report.js"],
+            data=data,
+            view=view,
+            subject=data.subject,
+            run=data.run,
+            timing=data.timing,
+            limits=data.limits,
         )
         if len(page.encode()) < largest:
             break

@@ -1,7 +1,6 @@
 """Axes, marks and text of the figures, as inline SVG that takes its colours from the page's variables."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -9,6 +8,7 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
+from interp.render.characters import printable, shortened
 from interp.render.data import KINDS, Estimate, Kind, Number
 from interp.render.palette import css_variables
 
@@ -16,7 +16,6 @@ ROOMY = 500  # pixels from which there is room for whole phrases
 LETTER = 6.6  # pixels that a letter of a label takes on average
 LINE = 15  # pixels from one line of small text to the next
 NEAR_ZERO = 0.5  # zero is shown if it is no further from the values than this share of their span
-UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # no XML may hold them
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def tick_label(value: Number) -> str:
 def text(x: Number, y: Number, content: str, css: str = "", anchor: str = "start") -> Markup:
     """A line of text; `css` is a class such as "tick" or "name"."""
     return Markup('<text x="{:g}" y="{:g}" class="{}" text-anchor="{}">{}</text>').format(
-        x, y, css, anchor, content
+        x, y, css, anchor, shortened(content)
     )
 
 
@@ -187,7 +186,7 @@ def figure_svg(
             'aria-label="{}">{}{}</svg>'
         ).format(namespace, width, height, width, height, label, style, Markup().join(parts))
     )
-    return UNPRINTABLE.sub("\ufffd", drawing)
+    return printable(drawing)
 
 
 def empty_svg(says: str, width: Number, *, standalone: bool = False) -> str:
@@ -206,4 +205,4 @@ def _points(points: Iterable[tuple[Number, Number]]) -> str:
 
 
 def _title(content: str) -> Markup:
-    return Markup("<title>{}</title>").format(content) if content else Markup()
+    return Markup("<title>{}</title>").format(shortened(content)) if content else Markup()

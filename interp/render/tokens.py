@@ -11,6 +11,7 @@ from typing import Literal
 
 from markupsafe import Markup, escape
 
+from interp.render.characters import MOST_OF_A_TOKEN, shortened
 from interp.render.data import Number
 from interp.render.digits import significant
 from interp.render.palette import HEAT_LEVELS, css_variables
@@ -158,7 +159,8 @@ def _spans(
     """Each token as HTML. One loop over plain strings, since a report holds a hundred thousand tokens."""
     spans = []
     ids = window.token_ids if window.token_ids is not None else [None] * len(window.tokens)
-    rows = zip(window.tokens, ids, window.values, scale.css_classes(window.values), strict=True)
+    tokens = [shortened(token, MOST_OF_A_TOKEN) for token in window.tokens]
+    rows = zip(tokens, ids, window.values, scale.css_classes(window.values), strict=True)
     for index, (token, token_id, value, heat) in enumerate(rows):
         where = "" if token_id is None else f" · id {int(token_id)}"
         where += f" · position {window.start + index}"
