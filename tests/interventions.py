@@ -1,11 +1,14 @@
 """Subjects, spaces, statistics and interventions that the tests of `interp.intervene` share."""
 
+from collections.abc import Callable
 from functools import cache
 
+import pytest
 import torch
 from torch import Tensor
 
 import interp
+from interp.errors import UserError
 from interp.features.directions import random_directions
 from interp.features.space import FeatureSpace
 from interp.features.statistics import FeatureStatistics
@@ -80,3 +83,12 @@ def activation_edits(backend: str, positions: Positions = "all") -> dict[str, In
         "replace": Replace(subject, BEHIND, 2 * push, positions),
         "project": ProjectOut(subject, vector(24, subject.d_model), positions=positions),
     }
+
+
+def refused_before_running(make: Callable[[], Intervention], message: str) -> None:
+    """Holds that an intervention is refused with these words, and that the model has not run by then."""
+    ran: list[int] = []
+    watch = world().edited({Site("embed"): lambda x: ran.append(1) or x})
+    with watch, pytest.raises(UserError, match="(?s)" + message), world().intervene(make()):
+        world().logits(TOKENS)
+    assert not ran

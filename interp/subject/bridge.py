@@ -37,8 +37,9 @@ class BridgeBackend:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self.model = TransformerBridge.boot_transformers(
-                    str(info.folder), hf_model=hf_model, tokenizer=_no_text(), device=device, dtype=dtype
+                    str(info.folder), hf_model=hf_model, tokenizer=_one_letter(), device=device, dtype=dtype
                 )
+                self.model.tokenizer = None
                 if fold:
                     self.model.enable_compatibility_mode(disable_warnings=True)
                     self._compute_with_the_parameters()
@@ -250,10 +251,10 @@ def _slope_at_zero(function: Callable[[Tensor], Tensor]) -> float:
     return float(slope)
 
 
-def _no_text() -> Any:
-    """A tokenizer of one letter, for a library that insists on one: texts are `Text`'s.
+def _one_letter() -> Any:
+    """A tokenizer for a library that starts with none but its own: it would load the model's two times more.
 
-    The library would load the model's own again to have a BOS written, which takes seconds at 262,000 words.
+    That takes seconds at 262,000 words, and texts are read and written by `Text` alone.
     """
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast

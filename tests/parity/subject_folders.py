@@ -1,7 +1,10 @@
 """Small random models of each architecture, saved as ordinary Hugging Face folders with a tokenizer."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -36,33 +39,18 @@ from transformers import (
 )
 
 D_VOCAB = 260
-_SHAPE = {
+_STREAM = {
     "vocab_size": D_VOCAB,
     "hidden_size": 32,
-    "intermediate_size": 48,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "max_position_embeddings": 64,
 }
+_SHAPE = _STREAM | {"intermediate_size": 48}
 _IDS = {"bos_token_id": 0, "eos_token_id": 1}
 _GPT2 = {"vocab_size": D_VOCAB, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64}
-_OPT = {
-    "vocab_size": D_VOCAB,
-    "hidden_size": 32,
-    "ffn_dim": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-    "dropout": 0.0,
-    "pad_token_id": 1,
-}
-_FALCON = {
-    "vocab_size": D_VOCAB,
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-}
+_OPT = _STREAM | {"ffn_dim": 48, "dropout": 0.0, "pad_token_id": 1}
+_GEMMA = {"num_key_value_heads": 2, "head_dim": 16, "sliding_window": 5, "query_pre_attn_scalar": 24}
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 
 HOOKED: dict[str, PretrainedConfig] = {
@@ -83,14 +71,7 @@ HOOKED: dict[str, PretrainedConfig] = {
     "gpt-neox": GPTNeoXConfig(**_SHAPE, **_IDS, rotary_pct=0.25),
     "gpt-neox-sequential": GPTNeoXConfig(**_SHAPE, **_IDS, use_parallel_residual=False),
     "gemma2": Gemma2Config(
-        **_SHAPE,
-        **_IDS,
-        num_key_value_heads=2,
-        head_dim=16,
-        sliding_window=5,
-        attn_logit_softcapping=2.0,
-        final_logit_softcapping=3.0,
-        query_pre_attn_scalar=24,
+        **_SHAPE, **_IDS, **_GEMMA, attn_logit_softcapping=2.0, final_logit_softcapping=3.0
     ),
     "qwen3": Qwen3Config(**_SHAPE, num_key_value_heads=2, head_dim=16),
 }
@@ -100,11 +81,9 @@ OTHERS: dict[str, PretrainedConfig] = {
     "bloom": BloomConfig(vocab_size=D_VOCAB, hidden_size=32, n_layer=3, n_head=4, **_IDS),
     "cohere": CohereConfig(**_SHAPE, **_IDS, num_key_value_heads=2, logit_scale=0.5),
     "cohere2": Cohere2Config(**_SHAPE, **_IDS, num_key_value_heads=2, logit_scale=0.5, sliding_window=5),
-    "falcon": FalconConfig(**_FALCON, **_IDS),
-    "falcon-alibi": FalconConfig(**_FALCON, **_IDS, alibi=True, parallel_attn=False, multi_query=False),
-    "gemma3": Gemma3TextConfig(
-        **_SHAPE, **_IDS, num_key_value_heads=2, head_dim=16, sliding_window=5, query_pre_attn_scalar=24
-    ),
+    "falcon": FalconConfig(**_STREAM, **_IDS),
+    "falcon-alibi": FalconConfig(**_STREAM, **_IDS, alibi=True, parallel_attn=False, multi_query=False),
+    "gemma3": Gemma3TextConfig(**_SHAPE, **_IDS, **_GEMMA),
     "gpt1": OpenAIGPTConfig(**_GPT2, **_IDS),
     "gpt2-unscaled": GPT2Config(**_GPT2, **_IDS, scale_attn_weights=False),
     "gpt-bigcode": GPTBigCodeConfig(**_GPT2, **_IDS),
@@ -158,6 +137,16 @@ OTHERS: dict[str, PretrainedConfig] = {
 """Architectures that only the bridge may take, as their published models are configured."""
 
 CONFIGS = HOOKED | OTHERS
+
+
+def built(names: Iterable[str]) -> list[Any]:
+    """Every pair of a folder and a backend that builds it, as parameters of a test."""
+    return [
+        pytest.param((name, backend), id=f"{name}-{backend}")
+        for name in names
+        for backend in ("hooked", "bridge")
+        if backend == "bridge" or name in HOOKED
+    ]
 
 
 def save_tokenizer(folder: Path, bos: str | None, adds_bos: bool = False, **options: str) -> None:

@@ -14,7 +14,7 @@ from interp.errors import UserError
 from interp.lens.knockout import Knockout
 from interp.lens.runs import RowsInPlace
 from interp.subject import Subject
-from tests.parity.subject_folders import CONFIGS, HOOKED, save_model
+from tests.parity.subject_folders import CONFIGS, built, save_model
 
 TOKENS = torch.randint(2, 200, (2, 8), generator=torch.Generator().manual_seed(1))
 ROWS = RowsInPlace([0, 1], TOKENS, torch.ones_like(TOKENS), torch.tensor([7, 7]))
@@ -22,11 +22,6 @@ LAYERS = (1, 2)
 KNOCKOUT = Knockout(((-1, -2), (-3,)), ((-3,), (-5, -4)), LAYERS)
 BLOCKED = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
 BLOCKED[0, 0, 6:, 5] = BLOCKED[1, 0, 5, 3:5] = True
-
-
-@pytest.fixture(scope="module", params=CONFIGS)
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(request.param, tmp_path_factory.mktemp("models") / request.param)
 
 
 @contextmanager
@@ -63,10 +58,10 @@ def knocked_out(subject: Subject, knockout: Knockout) -> Tensor:
         return subject.logits(TOKENS).log_softmax(-1)
 
 
-@pytest.mark.parametrize("backend", ["hooked", "bridge"])
-def test_what_is_blocked_is_gone_as_in_transformers(folder: Path, backend: str) -> None:
-    if backend == "hooked" and folder.name not in HOOKED:
-        pytest.skip("hooked does not build it")
+@pytest.mark.parametrize("pair", built(CONFIGS))
+def test_what_is_blocked_is_gone_as_in_transformers(pair: tuple[str, str], tmp_path: Path) -> None:
+    name, backend = pair
+    folder = save_model(name, tmp_path)
     subject = subjects.load(folder, backend, device="cpu")
     expected, plain = reference(folder, BLOCKED), reference(folder, None)
     assert float((expected - plain).abs().max()) > 0.01

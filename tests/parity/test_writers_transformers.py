@@ -1,6 +1,5 @@
 """What heads, neurons and weights write to the residual stream, against `transformers` and against hooks."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from interp.lens.direct_attribution import direct_attribution
 from interp.lens.prompt import Prompt
 from interp.subject import Site, Subject
 from interp.vectors.function import function_vector, mean_head_outputs
-from tests.parity.subject_folders import save_model
+from tests.parity.subject_folders import built, save_model
 
 IDS = tuple(range(10, 22))
 TARGET, DISTRACTOR = 7, 5
@@ -25,15 +24,9 @@ NORMS_AFTER = ("gemma2", "gemma3", "olmo2")
 
 
 @pytest.fixture(scope="module")
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(request.param, tmp_path_factory.mktemp("models") / request.param)
-
-
-@pytest.fixture(scope="module", params=["bridge", "hooked"])
-def subject(folder: Path, request: pytest.FixtureRequest) -> Subject:
-    if request.param == "hooked" and folder.name != "gemma2":
-        pytest.skip("gemma2 stands for what hooked builds")
-    return subjects.load(folder, request.param, device="cpu")
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    name, backend = request.param
+    return subjects.load(save_model(name, tmp_path_factory.mktemp("models") / name), backend, device="cpu")
 
 
 class Reference:
@@ -78,7 +71,7 @@ def subject_has_norms(subject: Subject) -> bool:
     return subject.info.folder.name in NORMS_AFTER
 
 
-@pytest.mark.parametrize("folder", [*NORMS_AFTER, "granite", *EXPERTS], indirect=True)
+@pytest.mark.parametrize("subject", built([*NORMS_AFTER, "granite", *EXPERTS]), indirect=True)
 def test_heads_and_neurons_add_what_transformers_has_them_add(subject: Subject) -> None:
     reference = Reference(subject)
     found = direct_attribution(subject, [Prompt(IDS)], [TARGET], [DISTRACTOR])
@@ -102,7 +95,7 @@ def test_heads_and_neurons_add_what_transformers_has_them_add(subject: Subject) 
         assert torch.allclose(attributed, reference.difference(by_input), atol=1e-3)
 
 
-@pytest.mark.parametrize("folder", [*NORMS_AFTER, "granite"], indirect=True)
+@pytest.mark.parametrize("subject", built([*NORMS_AFTER, "granite"]), indirect=True)
 def test_a_unit_of_a_neuron_adds_its_row_before_the_norm_s_scale(subject: Subject) -> None:
     reference = Reference(subject)
     rows = MlpNeurons(subject, 1).decoder(torch.tensor([3, 8]))
@@ -120,7 +113,7 @@ def logits(subject: Subject, *interventions: Any) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "folder", [*EXPERTS, "opt", "granite", "gpt-neo", "mpt", "falcon", "bloom"], indirect=True
+    "subject", built([*EXPERTS, "opt", "granite", "gpt-neo", "mpt", "falcon", "bloom"]), indirect=True
 )
 def test_edited_weights_do_what_the_hooks_do(subject: Subject) -> None:
     plain, name = logits(subject), subject.info.folder.name
@@ -154,14 +147,14 @@ def test_edited_weights_do_what_the_hooks_do(subject: Subject) -> None:
     assert torch.equal(logits(subject), plain)
 
 
-@pytest.mark.parametrize("folder", [*NORMS_AFTER], indirect=True)
+@pytest.mark.parametrize("subject", built(NORMS_AFTER), indirect=True)
 def test_weights_before_a_norm_are_not_edited(subject: Subject) -> None:
     vectors = torch.randn(1, subject.d_model)
     with pytest.raises(UserError, match=r"attention and the MLP .* norms"), orthogonalised(subject, vectors):
         pass
 
 
-@pytest.mark.parametrize("folder", ["opt-350m"], indirect=True)
+@pytest.mark.parametrize("subject", built(["opt-350m"]), indirect=True)
 def test_a_stream_with_norms_of_its_own_is_no_sum(subject: Subject) -> None:
     with pytest.raises(UserError, match="is not the sum of what its layers write"):
         direct_attribution(subject, [Prompt(IDS)], [TARGET])
@@ -169,7 +162,7 @@ def test_a_stream_with_norms_of_its_own_is_no_sum(subject: Subject) -> None:
         pass
 
 
-@pytest.mark.parametrize("folder", ["qwen2"], indirect=True)
+@pytest.mark.parametrize("subject", built(["qwen2"]), indirect=True)
 def test_what_goes_on_writing_a_direction_is_no_silence(subject: Subject) -> None:
     vector = torch.randn(subject.d_model, generator=torch.Generator().manual_seed(0))
     layer = subject.model.original_model.model.layers[1]

@@ -13,7 +13,7 @@ from interp.subject import SITE_KINDS, Site
 from interp.subject.forward import Intervention
 from interp.subject.generation import continuations
 from saes.latents import SaeLatents
-from tests.interventions import BACKENDS, BEHIND, TOKENS, vector, world
+from tests.interventions import BACKENDS, BEHIND, TOKENS, refused_before_running, vector, world
 from tests.unit.test_saes_latents import random_sae
 from tests.unit.test_subject_hooks import hooks_left
 
@@ -208,12 +208,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_before_the_model_runs(case: str) -> None:
-    make, message = BAD[case]
-    ran: list[int] = []
-    watch = world().edited({Site("embed"): lambda x: ran.append(1) or x})
-    with watch, pytest.raises(UserError, match="(?s)" + message), world().intervene(make()):
-        world().logits(TOKENS)
-    assert not ran
+    refused_before_running(*BAD[case])
 
 
 def test_rows_end_at_the_end_of_text_each_for_itself() -> None:

@@ -19,9 +19,10 @@ from interp.mining.exemplars import Mined, exemplars
 from interp.mining.mine import MiningState, mine, mine_batches
 from interp.mining.quantiles import LEVELS
 from interp.mining.store import disk_bytes, load, save
-from interp.subject import Site, Subject
+from interp.subject import Subject
 from interp.subject import load as load_subject
 from tests.corpora import ListCorpus, random_corpus
+from tests.unit.embedding_coordinates import EmbeddingCoordinates
 
 CONFIG = MiningConfig(
     context_size=16,
@@ -31,30 +32,6 @@ CONFIG = MiningConfig(
     sampled_tokens=50,
     extreme_tokens=5,
 )
-
-
-class EmbeddingCoordinates:
-    """The embedding itself as features: activations that do not depend on how rows are batched."""
-
-    name = "embedding"
-    site = Site("embed")
-
-    def __init__(self, n_features: int, signed: bool) -> None:
-        self.n_features = n_features
-        self.signed = signed
-
-    def encode(self, activation: torch.Tensor) -> torch.Tensor:
-        cut = activation[..., : self.n_features]
-        return cut if self.signed else cut.relu()
-
-    def write(self, activation, feature_ids, values):
-        raise NotImplementedError
-
-    def decoder(self, feature_ids):
-        raise NotImplementedError
-
-    def pull_back(self, activation, gradient):
-        raise NotImplementedError
 
 
 @pytest.fixture(scope="module")

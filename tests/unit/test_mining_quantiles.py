@@ -16,35 +16,15 @@ from interp.mining.exemplars import Exemplars, Mined, exemplars
 from interp.mining.mine import MiningState
 from interp.mining.quantiles import LEVELS
 from interp.mining.store import load, save
-from interp.subject import Site
+from tests.unit.embedding_coordinates import EmbeddingCoordinates
 
 RATE = 2e-4
 ROWS, WIDTH, BATCHES = 512, 128, 40
 CONFIG = MiningConfig(context_size=WIDTH, sampled_rows=8, top_windows=dict.fromkeys(SPLITS, 1))
 
 
-class Given:
-    """Features whose activations are given directly: five dense ones, and three active on few tokens."""
-
-    name = "given"
-    site = Site("embed")
-    n_features = 8
-    signed = True
-
-    def encode(self, activation):
-        return activation
-
-    def write(self, activation, feature_ids, values):
-        raise NotImplementedError
-
-    def decoder(self, feature_ids):
-        raise NotImplementedError
-
-    def pull_back(self, activation, gradient):
-        raise NotImplementedError
-
-
-SPACE = Given()
+SPACE = EmbeddingCoordinates(8, signed=True, name="given")
+"""Its activations are given directly: five dense features, and three active on few tokens."""
 
 
 def batch_of(number: int) -> Batch:

@@ -211,5 +211,5 @@ def test_a_tokenizer_is_read_once(folder: Path, backend: str, monkeypatch: pytes
         return real(*arguments, **options)
 
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", from_pretrained)
-    subjects.load(folder, backend, device="cpu")
-    assert len(read) == 1
+    subject = subjects.load(folder, backend, device="cpu")
+    assert len(read) == 1 and subject.model.tokenizer is None
