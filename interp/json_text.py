@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, overload
 
-import numpy as np
-
 from interp.errors import UserError, quoted
 from interp.outside import LARGEST_FILE, position, read_file, utf8
 
@@ -18,10 +16,18 @@ LARGEST_WHOLE, SMALLEST_WHOLE = 2**64 - 1, -(2**63)
 Root = TypeVar("Root", dict[str, Any], list[Any])
 _STRING = r'"(?:[^"\\]++|\\.)*+(?:"|\Z)'
 _STRINGS = re.compile(_STRING, re.DOTALL)
+_NO_BRACKETS = re.compile(r"[^\[\]{}]++")
+_INNERMOST = re.compile(r"(?:\[\]|\{\})++")
 _NUMBER = r"-?\d[\d.eE+-]*+"
 _WORD = r"-?[A-Za-z]++"
 _TOKENS = re.compile(rf"(?P<string>{_STRING})|(?P<number>{_NUMBER})|(?P<word>{_WORD})|[\[{{\]}}]", re.DOTALL)
-_SUSPECT = re.compile(r"NaN|Infinity|\d{19}|[eE]\+?\d{3}|\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_SUSPECT = tuple(
+    map(
+        re.compile,
+        ("NaN|Infinity", r"(?<!\d)\d{19}", r"[eE]\+?\d{3}", r"\\u[dD][89a-fA-F]", "[\ud800-\udfff]"),
+    )
+)
+"""Five searches are faster than one with five alternatives."""
 _PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\[^u]")
 _HALF = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}|[\ud800-\udfff]")
 
@@ -67,7 +73,7 @@ def from_json(
     if len(content) > most_bytes:
         raise UserError(f"the JSON is larger than {most_bytes:,} bytes", place, fix)
     text = utf8(content, place, line) if isinstance(content, bytes) else content
-    if _SUSPECT.search(text) or _too_deep(text):
+    if any(pattern.search(text) for pattern in _SUSPECT) or _too_deep(text):
         _check_tokens(text, place, fix, line, halves)
     try:
         return json.loads(text)
@@ -111,12 +117,15 @@ def json_object(
 
 
 def _too_deep(text: str) -> bool:
+    """Whether brackets may stand deeper than is allowed; those that do not match are looked at, too."""
     if text.count("[") + text.count("{") <= DEEPEST:
         return False
-    plain = np.frombuffer(_STRINGS.sub("", text).encode("utf-8", "surrogatepass"), dtype=np.uint8)
-    opening = (plain == ord("[")) | (plain == ord("{"))
-    closing = (plain == ord("]")) | (plain == ord("}"))
-    return bool((opening.astype(np.int64) - closing).cumsum().max(initial=0) > DEEPEST)
+    brackets = _NO_BRACKETS.sub("", _STRINGS.sub("", text))
+    for _ in range(DEEPEST):
+        before, brackets = brackets, _INNERMOST.sub("", brackets)
+        if len(brackets) == len(before):
+            break
+    return bool(brackets)
 
 
 def _check_tokens(text: str, place: str, fix: str, line: int, halves: bool) -> None:
