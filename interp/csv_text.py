@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from interp.lines import whole_characters
+from interp.outside import whole_characters
 
 _FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 _MARKED = re.compile("'+[=+\\-@\t\r\n＝＋－＠]")

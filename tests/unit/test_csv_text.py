@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from interp.csv_text import csv_text, unmarked
-from interp.lines import whole_characters
+from interp.outside import whole_characters
 
 FORMULAS = (
     "=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\n=1", "＝1+1", "＋1", "－1+1", "＠x",
