@@ -1,7 +1,7 @@
 """ChatTemplate as a chat template writes them, and which of their tokens are text."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.errors import UserError
-from interp.subject.quiet import first_line
+from interp.subject.template import Messages, Refusal, rendered
 
-Messages = Sequence[Mapping[str, Any]]
 _MARK = "\ue000{}\ue001"
 _MARKS = re.compile("\ue000\\d+\ue001")
 
@@ -41,22 +40,23 @@ class ChatTemplate:
                 place,
                 'save it with a tokenizer.json (a fast tokenizer), or give {"text": "..."} on each line',
             )
-        self._tokenizer = tokenizer
+        self._tokenizer, self._place = tokenizer, place
 
     def written(self, messages: Messages) -> tuple[str, list[tuple[int, int]]]:
         """A conversation as text, and where in it the messages' contents begin and end.
 
         Raises:
             CannotRender: the template refuses the messages, or changes what they say.
+        UserError: it asks for more than any conversation needs.
         """
         text = self._written(messages)
         return text, self._contents(text, messages)
 
     def _written(self, messages: Messages) -> str:
         try:
-            return str(self._tokenizer.apply_chat_template([dict(one) for one in messages], tokenize=False))
-        except Exception as error:  # a template may raise anything, jinja2.TemplateError most of all
-            raise CannotRender(f"the chat template refuses it: {first_line(error)}") from error
+            return rendered(self._tokenizer, messages, self._place)
+        except Refusal as error:
+            raise CannotRender(error.thing) from error
 
     def _contents(self, text: str, messages: Messages) -> list[tuple[int, int]]:
         """Where the contents stand: between what the template writes around marks in their places."""

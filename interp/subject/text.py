@@ -13,6 +13,7 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.outside import whole_characters
 from interp.subject.quiet import first_line, quiet
+from interp.subject.template import rendered
 
 
 class Conversation(tuple[int, ...]):
@@ -122,16 +123,7 @@ class Text:
                 str(self._folder),
                 "use a chat model, or give plain text",
             )
-        try:
-            text = self.tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=True
-            )
-        except Exception as error:  # a template may raise anything, jinja2.TemplateError most of all
-            raise UserError(
-                f"the chat template refuses these messages ({error})",
-                str(self._folder),
-                "check roles and order",
-            ) from error
+        text = rendered(self.tokenizer, messages, str(self._folder), add_generation_prompt=True)
         return Conversation(self.encode(text, prepend_bos=False))
 
     def offsets(self, text: str) -> list[tuple[int, int]]:

@@ -20,6 +20,7 @@ from interp.describe.explainers.prompted import FEWEST, FROM_TOP, MOST, descript
 from interp.describe.local_model import LocalModel, beginning
 from interp.errors import UserError
 from interp.subject.load import Dtype
+from interp.subject.template import rendered
 from interp.track.files import write_json
 
 SYSTEM = (
@@ -99,7 +100,7 @@ class LocalExplainer:
             return [*beginning(model), *model.encode(text + ANSWER)]
         turns = [{"role": "system", "content": system}] if system else []
         turns.append({"role": "user", "content": excerpts})
-        text = model.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        text = rendered(model.tokenizer, turns, model.name, add_generation_prompt=True)
         return model.encode(text + ANSWER)
 
     @torch.no_grad()

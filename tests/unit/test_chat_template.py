@@ -1,0 +1,148 @@
+"""Chat templates: written as `transformers` writes them, and refused in seconds where they would not end."""
+
+import time
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from interp.errors import UserError
+from interp.organism import world_folder
+from interp.subject import template
+from interp.subject.template import Refusal, rendered
+
+TALK: list[dict[str, Any]] = [
+    {"role": "system", "content": "  be brief \n"},
+    {"role": "user", "content": 'what\'s 2 < 3 & "so" on? é'},
+    {"role": "assistant", "content": "yes", "thinking": "hm", "tool_calls": [{"name": "f", "arguments": {}}]},
+    {"role": "user", "content": "again", "empty": None},
+]
+WRITTEN = {
+    "loop": "{% for m in messages %}{{ loop.index }}/{{ loop.length }} {{ m['role'] }}: "
+    "{{ m.content | trim }}"
+    "{% if not loop.last %}, {% endif %}{% if loop.previtem %}^{% endif %}\n{% endfor %}",
+    "blocks and spaces": "  {% for m in messages %}\n    {{- m.content }}\n  {%- endfor %}\n"
+    "{% if true %}\n x\n{% endif %}",
+    "namespace": "{% set ns = namespace(n=0, text='') %}{% for m in messages %}{% set ns.n = ns.n + 1 %}"
+    "{% set ns.text = ns.text ~ m.role ~ ns.n %}{% endfor %}{{ ns.text }}",
+    "macro": "{% macro turn(m, end='.') %}<{{ m.role }}>{{ m.content }}{{ end }}{{ caller() }}"
+    "{% endmacro %}"
+    "{% for m in messages %}{% call turn(m) %}|{% endcall %}{% endfor %}",
+    "generation": "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}",
+    "slices": "{% for m in messages[1:][::-1] %}{{ m.role }}{% endfor %}{{ messages[-1]['content'][:3] }}",
+    "filters": "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='role') | list }}"
+    "{{ messages[2] | tojson(indent=4) }}{{ messages | length }}"
+    "{{ messages[0].content | upper | replace('B', 'b') }}"
+    "{{ nothing | default('-') }}{{ messages[0].items() | list | first | join(', ') }}"
+    "{{ 3.14159 | round(2) }}"
+    "{{ 'a\nb' | indent(2) }}{{ range(3) | sum }}{{ messages | groupby('role') | length }}"
+    "{{ 'x' | center(5) }}",
+    "methods": "{{ 'a-b'.split('-') }}{{ '%s and %d' % ('x', 3) }}{{ '{} {:>4}'.format(1, 2) }}"
+    "{{ 'x' * 3 }}"
+    "{{ ', '.join(['a', 'b']) }}{{ 'abc'.startswith('a') }}{{ 2 ** 5 }}{{ [1] + [2] }}{{ {'a': 1}['a'] }}",
+    "control": "{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}{{ m.role }}"
+    "{% if loop.index == 2 %}{% break %}{% endif %}{% else %}none{% endfor %}{{ bos_token }}"
+    "{{ eos_token }}",
+    "recursive": "{% for x in [[1, [2]], 3] recursive %}{{ loop(x) if x is iterable else x }};{% endfor %}",
+    "reasoning": "{% for m in messages %}{{ m.reasoning_content }}{{ m.thinking }}{{ m.empty }}"
+    "{% endfor %}",
+    "prompt": "{% if add_generation_prompt %}go{% endif %}{% if tools is none %}no tools{% endif %}",
+    "filtered loop": "{% for m in messages if m.role == 'user' %}{{ loop.index0 }}{{ m.content }}"
+    "{% endfor %}",
+    "block set": "{% set head %}{{ messages[0].content }}!{% endset %}{{ head | trim }}"
+    "{% filter upper %}a{% endfilter %}",
+    "date": "{{ strftime_now('%Y') }}{{ dict(a=1) }}",
+}  # fmt: skip
+BOMBS = {
+    "nested loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "a loop in a loop's own words": "{% for x in [1] recursive %}{% if loop.depth < 4 %}"
+    "{{ loop(range(9999)) }}"
+    "{% endif %}{% endfor %}",
+    "a range": "{% for i in range(10 ** 12) %}{% endfor %}",
+    "a macro that calls itself": "{% macro f(n) %}{{ f(n) }}{{ f(n) }}{% endmacro %}{{ f(1) }}",
+    "macros that double": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}"
+    "{% endmacro %}{{ f(40) }}",
+    "a text that doubles": "{% set ns = namespace(s='x') %}{% for i in range(60) %}"
+    "{% set ns.s = ns.s + ns.s %}"
+    "{% endfor %}",
+    "joined": "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}"
+    "{% endfor %}",
+    "a block": "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set t %}{{ ns.s }}"
+    "{{ ns.s }}{% endset %}"
+    "{% set ns.s = t %}{% endfor %}",
+    "a list of lists": "{% set a = ['x'] %}" + "{% set a = [a, a, a, a, a, a, a, a] %}" * 12 + "{{ a }}",
+    "mappings": "{% set a = {'a': 1} %}" + "{% set a = dict(a=a, b=a, c=a) %}" * 20 + "{{ a | tojson }}",
+    "namespaces": "{% set a = namespace() %}{% set b = namespace(a=a) %}{{ b }}",
+    "times": "{{ 'x' * 10 ** 10 }}",
+    "a list of many": "{{ ([1] * 10 ** 9) | length }}",
+    "a power": "{{ 9 ** (9 ** 9) }}",
+    "squares": "{% set ns = namespace(n=3) %}{% for i in range(60) %}{% set ns.n = ns.n * ns.n %}"
+    "{% endfor %}",
+    "padding": "{{ 'x' | center(10 ** 10) }}",
+    "a method's padding": "{{ 'x'.ljust(10 ** 10) }}",
+    "a format": "{{ '%10000000000d' % 1 }}",
+    "a format in braces": "{{ '{:{}}'.format(1, 10 ** 10) }}",
+    "a filter's format": "{{ '%10000000000d' | format(1) }}",
+    "replaced": "{% set s = 'a' * 10 ** 6 %}{{ s.replace('a', s) }}{{ s | replace('', s) }}",
+    "glued": "{% set s = 'a' * 10 ** 6 %}{{ range(99999) | map('string') | join(s) }}",
+    "indented": "{{ messages | tojson(indent=10 ** 10) }}",
+    "rounded": "{{ 5 | round(-(10 ** 9)) }}",
+    "added lists": "{{ ([[1]] * 99999) | sum(start=[]) }}",
+    "what is printed": "{% for i in range(99999) %}" + "x" * 1000 + "{% endfor %}",
+    "brackets": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
+    "blocks": "{% if 1 %}" * 2000 + "{% endif %}" * 2000,
+    "length": "x" * 10 ** 6,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return AutoTokenizer.from_pretrained(world_folder())
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("prompt", [False, True])
+def test_what_a_template_writes_is_what_transformers_gives(tokenizer: Any, name: str, prompt: bool) -> None:
+    tokenizer.chat_template = WRITTEN[name]
+    expected = tokenizer.apply_chat_template(TALK, tokenize=False, add_generation_prompt=prompt)
+    assert rendered(tokenizer, TALK, "here", prompt) == expected
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_template_that_would_not_end_is_refused(
+    tokenizer: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template, "STEPS", 10_000)
+    tokenizer.chat_template = BOMBS[name]
+    with pytest.raises(UserError, match="no template of a conversation"):
+        rendered(tokenizer, TALK, "here")
+
+
+def test_a_template_that_takes_long_is_stopped(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "SECONDS", 0.2)
+    tokenizer.chat_template = (
+        "{% set s = 'ab' * 10 ** 6 %}{% for i in range(99999) %}{% if s[::-1] == s %}{% endif %}{% endfor %}"
+    )
+    begin = time.monotonic()
+    with pytest.raises(UserError, match=r"more than 0\.2 seconds"):
+        rendered(tokenizer, TALK, "here")
+    assert time.monotonic() - begin < 20
+
+
+def test_long_conversations_are_written(tokenizer: Any) -> None:
+    tokenizer.chat_template = WRITTEN["loop"] + WRITTEN["macro"] + WRITTEN["filters"]
+    talk = TALK * 100
+    talk[7] = {"role": "user", "content": "many words " * 100_000}
+    expected = tokenizer.apply_chat_template(talk, tokenize=False)
+    assert rendered(tokenizer, talk, "here") == expected
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    ["{% for %}", "{{ nothing.at.all }}", "{{ raise_exception('no such role') }}", "{% include 'x' %}",
+     "{{ 1 / 0 }}", "{{ 'x' | no_such_filter }}"],
+)  # fmt: skip
+def test_a_template_that_is_damaged_or_refuses_is_one_message(tokenizer: Any, damaged: str) -> None:
+    tokenizer.chat_template = damaged
+    with pytest.raises(Refusal, match="refuses these messages"):
+        rendered(tokenizer, TALK, "here")
