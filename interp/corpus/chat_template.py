@@ -1,4 +1,4 @@
-"""ChatTemplate as a chat template writes them, and which of their tokens are text."""
+"""Conversations as a chat template writes them, and which of their tokens are text."""
 
 import re
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class ChatTemplate:
 
         Raises:
             CannotRender: the template refuses the messages, or changes what they say.
-        UserError: it asks for more than any conversation needs.
+            UserError: it asks for more than any conversation needs.
         """
         text = self._written(messages)
         return text, self._contents(text, messages)
