@@ -1,9 +1,9 @@
 """Describe features with any explainer, choose the best of several, score them, and keep them in a store."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from experiments._describe_config import (
     AnyJudgeSource,
@@ -18,10 +18,11 @@ from experiments._describe_config import (
 from experiments._dictionary_config import check_context
 from interp.config import ExperimentConfig, Section
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
-from interp.embed.source import EmbedderSource, TfidfSource
+from interp.embed.source import EmbedderSource, EndpointSource, TfidfSource
 from interp.errors import UserError
 from interp.llm.endpoint import Endpoint
 from interp.mining.config import MiningConfig
+from interp.secrets import keep_passwords_of
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
 from interp.subject.site import Site
@@ -39,11 +40,23 @@ class ScoringConfig(TextsConfig):
     """Other features' descriptions, scored on the same text."""
 
 
+def _without_password(where: str) -> str:
+    """Refuses a URL that holds a password, and does not repeat it."""
+    if "://" in where and keep_passwords_of(where):
+        raise UserError(
+            "a URL in a config may hold no password: it is written down with the run",
+            "store.where",
+            "leave the password out, and set PGPASSWORD, or put it in ~/.pgpass",
+        )
+    return where
+
+
 class StoreConfig(Section):
     """Where descriptions are kept and how they are found."""
 
-    where: str = ""
-    """A SQLite file or a PostgreSQL URL; store.sqlite in the run's folder if left out."""
+    where: Annotated[str, AfterValidator(_without_password)] = ""
+    """A SQLite file or a PostgreSQL URL; store.sqlite in the run's folder if left out. A password comes from
+    PGPASSWORD or ~/.pgpass, never from here."""
     embedder: EmbedderSource | None = TfidfSource()
     """What turns descriptions into vectors; null to leave search for later."""
     index: Literal["auto", "exact", "annoy"] = "auto"
@@ -125,6 +138,8 @@ def check(config: Config) -> None:
             "give the classifier/ folder of an interestingness run",
         )
     named = [] if not config.summarise_by else [_Named(endpoint=config.summarise_by)]
+    if isinstance(config.store.embedder, EndpointSource):
+        config.store.embedder.endpoint.check()
     check_endpoints(config.endpoints, *config.explainers, config.simulator, *config.judges, *named)
 
 

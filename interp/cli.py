@@ -228,13 +228,15 @@ def cost(
 ) -> None:
     """Say what a run asked of endpoints, and what it cost."""
     from interp.llm.costs import cost_table
-    from interp.llm.ledger import FILE
+    from interp.llm.ledger import FILE, damaged_lines
     from interp.track.listing import find_run
 
     with explained():
         summary = find_run(runs_dir, name)
         table = cost_table(summary.folder / FILE)
         typer.echo(f"{summary.name} asked nothing of an endpoint") if table is None else _print(table)
+        if damaged := damaged_lines(summary.folder / FILE):
+            typer.echo(f"{damaged:,} lines of {summary.folder / FILE} are damaged and not counted", err=True)
 
 
 app.command()(generate)

@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from interp.secrets import without_secrets
+
 LONGEST_QUOTE = 200
 LONGEST_PART = 2000
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -15,7 +17,7 @@ class UserError(Exception):
     """Something the user can put right: says what is wrong, where, and how to fix it.
 
     The command line prints it without a traceback and exits with status 2. The parts may quote what comes
-    from outside: they are kept on a line, printable and of bounded length.
+    from outside: they are kept on a line, printable, without secrets and of bounded length.
     """
 
     def __init__(self, thing: str, place: str, fix: str) -> None:
@@ -31,9 +33,9 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
 def printable(text: str) -> str:
     """The text with an escape (`\\x1b`) in the place of each character that a terminal would obey or refuse.
 
-    Tabs and line feeds stay.
+    Tabs and line feeds stay; secrets do not.
     """
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), without_secrets(text))
 
 
 def quoted(value: object) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from interp.errors import UserError
+from interp.errors import LONGEST_PART, UserError, printable
 
 if TYPE_CHECKING:
     from interp.track.run import Run
@@ -44,7 +44,8 @@ def explained() -> Iterator[dict[str, Any]]:
         log = opened.folder / "error.log" if opened is not None else None
         if log is None or not log.exists():
             raise
-        typer.echo(f"error: a bug in this program: {type(error).__name__}: {error}", err=True)
+        said = printable(str(error))[:LONGEST_PART]
+        typer.echo(f"error: a bug in this program: {type(error).__name__}: {said}", err=True)
         typer.echo(f"  where: {log} has the details", err=True)
         typer.echo("  fix:   please report it with that file; finished steps are kept", err=True)
         raise typer.Exit(BROKEN) from None

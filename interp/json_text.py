@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, overload
 
@@ -49,6 +49,17 @@ def finite(content: Any) -> Any:
         return None
     if isinstance(content, Path):
         return str(content)
+    return content
+
+
+def each_string(content: Any, change: Callable[[str], str]) -> Any:
+    """Plain JSON values with every string, names too, as `change` gives it."""
+    if isinstance(content, str):
+        return change(content)
+    if isinstance(content, dict):
+        return {change(name): each_string(value, change) for name, value in content.items()}
+    if isinstance(content, list):
+        return [each_string(value, change) for value in content]
     return content
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from interp.errors import UserError
+from interp.errors import UserError, printable
 from interp.explained import explained
 
 if TYPE_CHECKING:
@@ -121,4 +121,4 @@ def import_(
         if not folder.is_dir():
             raise UserError("there is no such folder", str(folder), "give what `interp store export` wrote")
         counts = read(Store(where), folder)
-        typer.echo(f"{where}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+        typer.echo(f"{printable(where)}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))

@@ -32,6 +32,7 @@ class Script:
     delay: float = 0.0
     refuse: tuple[str, ...] = ()
     top: Top | None = None
+    models: Any = (MODEL, "scripted-large")
     key: str | None = None
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     most_at_once: int = 0
@@ -59,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.script.seen.append((self.path, {}))
-        self.send(200, {"object": "list", "data": [{"id": MODEL}, {"id": "scripted-large"}]})
+        self.send(200, {"object": "list", "data": [{"id": one} for one in self.script.models]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -157,6 +158,53 @@ def dropped(handler: _Handler, body: dict[str, Any]) -> None:
     handler.wfile.flush()
     handler.connection.shutdown(socket.SHUT_RDWR)
     handler.close_connection = True
+
+
+def answers(**fields: Any) -> Act:
+    """Answer a conversation with these fields in the body, in the place of the proper ones."""
+    return lambda handler, body: handler.send(200, chat_answer("yes", body) | fields)
+
+
+def chooses(**fields: Any) -> Act:
+    """Answer a conversation with these fields in its only choice, in the place of the proper ones."""
+
+    def act(handler: _Handler, body: dict[str, Any]) -> None:
+        answer = chat_answer("yes", body)
+        answer["choices"][0] |= fields
+        handler.send(200, answer)
+
+    return act
+
+
+def encoded(content: bytes, *encodings: str) -> Act:
+    """Answer with bytes that are said to be packed so."""
+    headers = {"content-encoding": ", ".join(encodings)}
+    return lambda handler, body: handler.send_bytes(200, content, headers)
+
+
+def redirect(status: int, location: str) -> Act:
+    """Send elsewhere."""
+    return lambda handler, body: handler.send(status, {}, {"location": location})
+
+
+def drips(part: bytes, seconds: float, at: str = "body") -> Act:
+    """Send a small part of the `body` or the `headers` now and then, without an end."""
+
+    def act(handler: _Handler, body: dict[str, Any]) -> None:
+        handler.send_response(200)
+        if at == "body":
+            handler.send_header("content-type", "application/json")
+            handler.send_header("content-length", "1000000000")
+            handler.end_headers()
+        else:
+            handler.flush_headers()
+        handler.close_connection = True
+        while True:  # until nobody reads
+            handler.wfile.write(part)
+            handler.wfile.flush()
+            time.sleep(seconds)
+
+    return act
 
 
 def _embedding(text: str) -> list[float]:

@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.preprocessing import normalize
 
-from interp.errors import UserError
 from interp.llm.client import Client, run_with
 
 
@@ -28,12 +27,7 @@ class EndpointEmbedder:
         """One unit vector for each text."""
         if not texts:
             return np.zeros((0, self.width), dtype=np.float32)
-        found = np.array(run_with(self._client.embed(texts), [self._client]), dtype=np.float32)
-        if found.shape[1] != self.width:
-            raise UserError(
-                f"the vectors have {found.shape[1]} numbers, not {self.width}",
-                self.name,
-                "set the right width",
-            )
-        unit: Float[np.ndarray, "text width"] = normalize(found)
+        found = np.array(run_with(self._client.embed(texts, self.width), [self._client]))
+        # by their largest number first: squares of what a server may send overflow
+        unit: Float[np.ndarray, "text width"] = normalize(normalize(found, norm="max")).astype(np.float32)
         return unit

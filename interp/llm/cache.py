@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from interp.errors import UserError
+from interp.json_text import from_json
 from interp.track.files import writing_explained
 
 FORMAT = 1
 PATIENCE_SECONDS = 60.0
 """How long to wait for another process that writes."""
 _TABLE = "create table if not exists answers (key text primary key, answer text not null)"
+_GET = "select answer from answers where key = ?"
 _PUT = "insert or replace into answers values (?, ?)"
 
 
@@ -42,12 +44,26 @@ class Cache:
                         raise self._unreadable(error) from error
                 time.sleep(0.02)
 
-    def get(self, key: str) -> Any | None:
-        """The answer, as plain JSON values, or None."""
+    def __contains__(self, key: str) -> bool:
+        """Whether there is an answer, be it one that can be read or not."""
+        return self._row(key) is not None
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The answer, as plain JSON values; None where there is none, or none that can be read."""
+        row = self._row(key)
+        if row is None or not isinstance(row[0], str):
+            return None
         try:
-            row = self._database.execute("select answer from answers where key = ?", (key,)).fetchone()
-            return None if row is None else json.loads(row[0])
-        except (sqlite3.DatabaseError, ValueError) as error:
+            found = from_json(row[0], str(self.file), "")
+        except UserError:
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _row(self, key: str) -> tuple[Any] | None:
+        try:
+            found: tuple[Any] | None = self._database.execute(_GET, (key,)).fetchone()
+            return found
+        except sqlite3.DatabaseError as error:
             raise self._unreadable(error) from error
 
     def put(self, key: str, answer: Any) -> None:

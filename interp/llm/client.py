@@ -3,8 +3,7 @@
 import asyncio
 import copy
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -29,17 +28,20 @@ from interp.llm.parse import (
     value_of,
 )
 from interp.llm.request import Message, Reply, Request, TokenLogprobs, Usage
+from interp.llm.running import run_with
 from interp.llm.transport import Answered, GaveUp, Refused, Transport
+from interp.secrets import keep_secret
 
 __all__ = ["Client", "Unreadable", "run_with"]
 
 Model = TypeVar("Model", bound=BaseModel)
-Result = TypeVar("Result")
 TEXTS_PER_CALL = 256
 BYTES_PER_TOKEN = 2.5
 """Fewer than a token of plain text has: what is reserved of a budget is rather too much."""
 TOKENS_PER_TEXT = 8
 """What a chat template puts around a turn."""
+LONGEST_REPEATED = 20_000
+"""Characters of an answer that could not be read that are shown when it is asked for again."""
 PROMPT_WAYS = ("logprobs", "prompt_logprobs")
 """The parameter that asks for a prompt's log-probabilities: of the completions API (with echo), of vLLM."""
 
@@ -74,6 +76,7 @@ class Client:
         self._ledger = ledger
         self._budget = Budget(endpoint, *(ledger.spent(endpoint.model, endpoint.host) if ledger else (0, 0)))
         self._can = Capabilities(endpoint, transport)
+        self._secret = keep_secret(endpoint.key())
 
     @property
     def name(self) -> str:
@@ -91,26 +94,23 @@ class Client:
 
         Raises:
             BudgetSpent: the call does not fit the budget.
-            UserError: nobody answers, the key is refused, there is no such model, or it refuses the request.
+            UserError: nobody answers, the key is refused, there is no such model, it refuses the request, or
+                what it answers has not the form of an answer.
         """
         most = request.max_tokens + self.endpoint.thinking_tokens
         most = min(most, self.endpoint.max_tokens_per_call or most)
         # vars, not asdict: a schema need not be copied for each of many calls
         messages = [dict(vars(message)) for message in request.messages]
         question = {**vars(request), "messages": messages, "max_tokens": most}
+        might = (_size(message["content"] for message in messages), most)
 
         async def send() -> Answered:
             return await self._posted("/chat/completions", lambda: self._chat_body(request, messages, most))
 
         body, cached = await self._ask(
-            "chat",
-            question,
-            _size(message["content"] for message in messages),
-            most,
-            send,
-            lambda body: reply_of(body, False),
+            "chat", question, might, send, lambda body: reply_of(body, False, might)
         )
-        return reply_of(body, cached)
+        return reply_of(body, cached, might)
 
     async def structured(
         self,
@@ -135,7 +135,7 @@ class Client:
             try:
                 if reply.finish_reason in CUT_OFF:
                     raise Unreadable("the answer was cut off: it has to be shorter", reply.text)
-                value = value_of(reply.text, kind)
+                value = value_of(reply.text, kind, self._secret.hidden)
                 if wrong := amiss(value):
                     raise Unreadable(wrong, reply.text)
                 return value
@@ -144,7 +144,7 @@ class Client:
                     self._note("chat", Usage(0, 0), 0.0, 0, "unreadable")
                     raise
                 said = f"This could not be read: {error.reason}. {json_words(schema)}"
-                bad = Message("assistant", reply.text or "(nothing)")
+                bad = Message("assistant", reply.text[:LONGEST_REPEATED] or "(nothing)")
                 asked = replace(asked, messages=(*asked.messages, bad, Message("user", said)))
         raise AssertionError("unreachable")
 
@@ -163,7 +163,7 @@ class Client:
             body |= {PROMPT_WAYS[number]: top, **({"echo": True} if number == 0 else {})}
             try:
                 answer, _ = await self._ask(
-                    "completion", body, _size([prompt]), 1, self._sender("/completions", body),
+                    "completion", body, (_size([prompt]), 1), self._sender("/completions", body),
                     lambda given: prompt_logprobs_of(given, prompt),
                 )  # fmt: skip
             except Refused as error:
@@ -174,56 +174,65 @@ class Client:
                 return found
         raise self._no_prompt_logprobs(said)
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """A vector for each text, in the order given."""
+    async def embed(self, texts: Sequence[str], width: int = 0) -> list[list[float]]:
+        """A vector of `width` numbers for each text, in the order given; any width, but one, if it is 0.
+
+        Raises:
+            UserError: as `chat`; or the vectors have another width, or several.
+        """
         parts = [list(texts[i : i + TEXTS_PER_CALL]) for i in range(0, len(texts), TEXTS_PER_CALL)]
-        found = await asyncio.gather(*(self._embed(part) for part in parts))
+        if len(parts) > 1 and not width:
+            width = len((await self._embed(parts[0], 0))[0])
+        found = await asyncio.gather(*(self._embed(part, width) for part in parts))
         return [vector for part in found for vector in part]
 
-    async def _embed(self, texts: list[str]) -> list[list[float]]:
+    async def _embed(self, texts: list[str], width: int) -> list[list[float]]:
         body = {"model": self.endpoint.model, "input": texts, "encoding_format": "float"}
         try:
             answer, _ = await self._ask(
-                "embedding", body, _size(texts), 0, self._sender("/embeddings", body),
-                lambda given: embeddings_of(given, len(texts)),
+                "embedding", body, (_size(texts), 0), self._sender("/embeddings", body),
+                lambda given: embeddings_of(given, len(texts), width),
             )  # fmt: skip
         except Refused as error:
             raise self._refused(error) from None
-        return embeddings_of(answer, len(texts))
+        return embeddings_of(answer, len(texts), width)
 
     async def _ask(
         self,
         kind: str,
         question: Mapping[str, Any],
-        size: int,
-        most: int,
+        might: tuple[int, int],
         send: Callable[[], Awaitable[Answered]],
         read: Callable[[dict[str, Any]], object],
     ) -> tuple[dict[str, Any], bool]:
         """The body of an answer, and whether it was kept; what is in flight is not asked again.
 
-        What `read` finds nothing in, or raises for, is not kept.
+        What `read` finds nothing in, or raises for, is not kept; if it was, it is asked for again. `might`
+        are the most tokens, sent and answered, that the call may use.
         """
         whom = {"base_url": self.endpoint.base_url, "model": self.endpoint.model}
         key = cache_key({**whom, "kind": kind, "question": question})
-        if self._cache is not None and (kept := self._cache.get(key)) is not None:
-            self._note(kind, Usage(0, 0), 0.0, 0, "cached")
-            return kept, True
+        if self._cache is not None and key in self._cache:
+            kept = self._cache.get(key)
+            if kept is not None and _can_be_read(kept, read):
+                self._note(kind, Usage(0, 0), 0.0, 0, "cached")
+                return kept, True
+            self._note(kind, Usage(0, 0), 0.0, 0, "unreadable")
         connection = self._can.connection()
         if connection.closed:
             raise UserError("the client is closed", self.name, "make all calls before closing it")
         flights = connection.flights
         if (flight := flights.get(key)) is None:
-            flight = flights[key] = asyncio.ensure_future(self._fly(kind, key, size, most, send, read))
-            flight.add_done_callback(lambda done: flights.pop(key, None))
-        return await asyncio.shield(flight), False
+            flight = flights[key] = asyncio.ensure_future(self._fly(kind, key, might, send, read))
+            flight.add_done_callback(lambda done: _landed(flights, key, done))
+        await asyncio.wait([flight])  # who asked may be stopped, the call goes on
+        return flight.result(), False
 
     async def _fly(
         self,
         kind: str,
         key: str,
-        size: int,
-        most: int,
+        might: tuple[int, int],
         send: Callable[[], Awaitable[Answered]],
         read: Callable[[dict[str, Any]], object],
     ) -> dict[str, Any]:
@@ -231,22 +240,22 @@ class Client:
         async with connection.room:
             if connection.closing:
                 raise asyncio.CancelledError
-            await self._budget.reserve(size, most)
+            await self._budget.reserve(*might)
             if connection.closing:
-                self._budget.settle(size, most, (0, 0))
+                self._budget.settle(*might, (0, 0))
                 raise asyncio.CancelledError
             used, retries, started = (0, 0), 0, time.monotonic()
             outcome: Outcome = "failed"
             try:
                 answered = await send()
-                used, retries = used_by(answered.body), answered.retries
+                used, retries = used_by(answered.body, might), answered.retries
                 good = read(answered.body) is not None
                 outcome = "answered"
             except GaveUp as error:
                 retries = error.retries
                 raise
             finally:
-                self._budget.settle(size, most, used)
+                self._budget.settle(*might, used)
                 self._note(kind, Usage(*used), time.monotonic() - started, retries, outcome)
         if self._cache is not None and good:
             self._cache.put(key, answered.body)
@@ -314,25 +323,17 @@ class Client:
         await self._can.close()
 
 
-def run_with(work: Coroutine[Any, Any, Result], clients: Iterable[Client]) -> Result:
-    """Run `work` to its end, or until it raises; then close the clients, keeping what was in flight.
-
-    Where an event loop runs already, as in a notebook, it runs in a thread of its own.
-    """
-
-    async def until_closed() -> Result:
-        try:
-            return await work
-        finally:
-            for client in clients:
-                await client.close()
-
+def _can_be_read(body: dict[str, Any], read: Callable[[dict[str, Any]], object]) -> bool:
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(until_closed())
-    with ThreadPoolExecutor(1) as beside:
-        return beside.submit(asyncio.run, until_closed()).result()
+        return read(body) is not None
+    except UserError:
+        return False
+
+
+def _landed(flights: dict[str, asyncio.Task[dict[str, Any]]], key: str, flight: asyncio.Task[Any]) -> None:
+    flights.pop(key, None)
+    if not flight.cancelled():
+        flight.exception()  # who asked may have gone: nobody else needs to hear of it
 
 
 @cache

@@ -1,34 +1,82 @@
 """Where a language model answers, what it costs and what it can do."""
 
 import os
+import re
 from ipaddress import ip_address
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError
 
 from interp.errors import UserError
+from interp.secrets import keep_passwords_of, keep_secret
 
 Flag = bool | Literal["auto"]
 NO_KEY = "none"
 """What is sent as the key to a server on this machine that needs none."""
+LONGEST_KEY = 8192
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_BEGINS_LIKE_A_KEY = re.compile(
+    r"(sk|pk|rk|gsk|hf|xai|key|nvapi|pplx|r8|ghp|glpat)[-_]\w|AIza", re.IGNORECASE
+)
+_WRITTEN_DOWN = "it is written down with the run"
+_ADDRESS = TypeAdapter(HttpUrl)
+
+
+def _is_key(name: str) -> bool:
+    """Whether what should be the name of a variable is rather a key."""
+    if not _NAME.fullmatch(name):
+        return True
+    if name in os.environ:
+        return False
+    digits = sum(letter.isdigit() for letter in name)
+    return bool(_BEGINS_LIKE_A_KEY.match(name) and not name.isupper()) or (len(name) >= 16 and digits >= 4)
+
+
+def _name_of_a_variable(name: str) -> str:
+    """Refuses what is no name of an environment variable, such as a key, and does not repeat it."""
+    if not _is_key(name):
+        return name
+    keep_secret(name)
+    raise UserError(
+        "the name of an environment variable is wanted here, not the key: " + _WRITTEN_DOWN,
+        "endpoint api_key_env",
+        "put the key in a variable (export OPENAI_API_KEY=...), and give the variable's name",
+    )
+
+
+def _address_without_key(address: str) -> str:
+    """Refuses an address that holds a key or a password, and does not repeat it."""
+    begin, _, rest = address.rpartition("@")
+    path, *after = re.split(r"[?#]", rest)
+    pasted = [part for part in path.split("/") if len(part) >= 12 and _BEGINS_LIKE_A_KEY.match(part)]
+    if not (begin or after or pasted):
+        return address
+    keep_passwords_of(address)
+    for part in (begin.rpartition("//")[2], *re.split(r"[=&]", "&".join(after)), *pasted):
+        keep_secret(part)
+    raise UserError(
+        "an address may hold no key: " + _WRITTEN_DOWN,
+        "endpoint base_url",
+        "leave out what stands before @ or after ?, and put the key in the variable that api_key_env names",
+    )
 
 
 class Endpoint(BaseModel):
     """An OpenAI-compatible server and one of its models."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     model: str = Field(min_length=1)
     """The model's name, as the server knows it."""
-    base_url: str = "https://api.openai.com/v1"
+    base_url: Annotated[str, AfterValidator(_address_without_key)] = "https://api.openai.com/v1"
     """The server, up to and including /v1."""
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: Annotated[str, AfterValidator(_name_of_a_variable)] = "OPENAI_API_KEY"
     """The environment variable that holds the key; a server on this machine needs none."""
     concurrency: int = Field(16, ge=1)
     """Calls in flight at once."""
     timeout_seconds: float = Field(120.0, gt=0)
-    """How long one call may take."""
+    """How long one call may take as a whole: connecting, sending, and the answer to its last byte."""
     retries: int = Field(6, ge=0)
     """Further tries after a refusal for load, a server error, a timeout or a lost connection."""
     longest_wait_seconds: float = Field(60.0, ge=0)
@@ -38,7 +86,10 @@ class Endpoint(BaseModel):
     usd_per_million_completion_tokens: float | None = Field(None, ge=0)
     """The price of what is answered."""
     budget_tokens: int | None = Field(None, ge=1)
-    """The most tokens, sent and answered, that a run may use; what an earlier try of the run used counts."""
+    """The most tokens, sent and answered, that a run may use; what an earlier try of the run used counts.
+
+    Where a server does not say how many, or nothing plausible, as many count as the call might have used.
+    """
     budget_usd: float | None = Field(None, gt=0)
     """The most money that a run may cost; needs both prices."""
     max_tokens_per_call: int | None = Field(None, ge=1)
@@ -58,10 +109,17 @@ class Endpoint(BaseModel):
         """The key, read anew from the environment; a placeholder for a server on this machine.
 
         Raises:
-            UserError: the variable is not set.
+            UserError: the variable is not set, or holds what cannot be sent.
         """
         found = os.environ.get(self.api_key_env, "").strip()
         if found:
+            keep_secret(found)
+            if len(found) > LONGEST_KEY or not (found.isascii() and found.isprintable()):
+                raise UserError(
+                    "the key has a line break, a character that no key has, or no end",
+                    f"the environment variable {self.api_key_env}",
+                    "set it to the key alone, on one line",
+                )
             return found
         if self.local:
             return NO_KEY
@@ -75,15 +133,9 @@ class Endpoint(BaseModel):
         """Finds what can be known to be wrong before the first call.
 
         Raises:
-            UserError: the address is no http address or holds a key, there is no key, or a budget of money
+            UserError: the address is no http address or holds the key, there is no key, or a budget of money
                 has no prices.
         """
-        if "@" in self.base_url or "?" in self.base_url:
-            raise UserError(
-                "an address may hold no key: it is written down with the run",
-                "endpoint base_url",
-                f"leave out what stands before @ or behind ?, and put the key in {self.api_key_env}",
-            )
         if not self._is_address():
             raise UserError(
                 f"{self.base_url!r} is not an address",
@@ -96,13 +148,19 @@ class Endpoint(BaseModel):
                 "endpoint budget_usd",
                 "set usd_per_million_prompt_tokens and usd_per_million_completion_tokens, or budget_tokens",
             )
-        self.key()
+        key = self.key()
+        if keep_secret(key).hidden(self.base_url) != self.base_url:
+            raise UserError(
+                "an address may hold no key: " + _WRITTEN_DOWN, "endpoint base_url", "leave out the key"
+            )
 
     def _is_address(self) -> bool:
         try:
             parts = urlsplit(self.base_url)
-            return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
+            _ADDRESS.validate_python(self.base_url)
+            plain = self.base_url.isprintable() and " " not in self.base_url
+            return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except (ValueError, ValidationError):
             return False
 
     @property

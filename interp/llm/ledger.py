@@ -1,10 +1,11 @@
 """What was asked of endpoints and what it cost: one line a call, kept through a kill."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from interp.json_text import to_json
 from interp.lines import lines
@@ -12,6 +13,10 @@ from interp.track.files import writing_explained
 
 FILE = "llm_ledger.jsonl"
 Outcome = Literal["answered", "cached", "unreadable", "failed"]
+
+
+Count = Annotated[int, Field(ge=0, le=10**12, strict=True)]
+Amount = Annotated[float, Field(ge=0, le=1e12, strict=True, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,15 @@ class Call:
     model: str
     host: str
     kind: str
-    prompt_tokens: int
-    completion_tokens: int
-    usd: float | None
-    seconds: float
-    retries: int
+    prompt_tokens: Count
+    completion_tokens: Count
+    usd: Amount | None
+    seconds: Amount
+    retries: Count
     outcome: Outcome
+
+
+_CALL = TypeAdapter(Call)
 
 
 class Ledger:
@@ -36,8 +44,8 @@ class Ledger:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        cut_short = file.exists() and not file.read_bytes().endswith(b"\n")
-        self._begin = "\n" if cut_short else ""
+        whole = all(line.whole for line in lines(file)) if file.exists() else True
+        self._begin = "" if whole else "\n"
 
     def record(self, call: Call) -> None:
         """Append one call; raises UserError where the disk is full."""
@@ -56,11 +64,22 @@ class Ledger:
 
 
 def read_calls(file: Path) -> Iterator[Call]:
-    """The calls in a ledger; nothing where there is none. A line that a kill cut short is left out."""
+    """The calls in a ledger; nothing where there is none. A line that is damaged or cut short is left out."""
+    return (call for call in _lines(file) if call is not None)
+
+
+def damaged_lines(file: Path) -> int:
+    """How many lines of a ledger `read_calls` leaves out."""
+    return sum(call is None for call in _lines(file))
+
+
+def _lines(file: Path) -> Iterator[Call | None]:
+    """The call of each line that is not empty; None where it cannot be read."""
     if not file.exists():
         return
     for line in lines(file):
-        try:
-            yield Call(**json.loads(line.content))
-        except (ValueError, TypeError):
-            continue
+        if line.content.strip():
+            try:
+                yield _CALL.validate_json(line.content)
+            except ValidationError:
+                yield None

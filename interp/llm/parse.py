@@ -2,16 +2,21 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from interp.errors import UserError
+from interp.json_text import each_string, from_json
 from interp.llm.request import Reply, TokenLogprobs, Usage
-from interp.outside import whole_characters
 
 Model = TypeVar("Model", bound=BaseModel)
+LONGEST_TOKEN = 200
+"""Characters: an answer with more than this for each of its tokens is none."""
+MOST_TOKENS = 10_000_000
+"""More than a call can use: a server that says more is not believed."""
+LONGEST_NAME = 200
 
 
 CUT_OFF = ("length", "model_length")
@@ -31,20 +36,94 @@ class Unreadable(Exception):
         self.text = text
 
 
-def reply_of(body: Mapping[str, Any], cached: bool) -> Reply:
-    """The answer in the body of a chat completion, without thoughts; empty where it was cut off."""
+class _Form(BaseModel):
+    """A part of an answer: of the right types, its numbers finite; what is not read may be there, too."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+_Logprob = Annotated[float, Field(le=1.0)]  # rounding may bring a certain token above zero, but no further
+
+
+class _Part(_Form):
+    type: str
+    text: str | None = None
+
+
+class _Message(_Form):
+    content: str | list[_Part] | None = None  # in parts: Mistral's reasoning models
+
+
+class _Alternative(_Form):
+    token: str
+    logprob: _Logprob
+
+
+class _Token(_Alternative):
+    top_logprobs: list[_Alternative] | None = None
+
+
+class _Logprobs(_Form):
+    content: list[_Token] | None = None
+
+
+class _Choice(_Form):
+    message: _Message
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Entry(_Form):
+    decoded_token: str | None
+    logprob: _Logprob
+
+
+class _Echo(_Form):
+    tokens: list[str] = []
+    token_logprobs: list[_Logprob | None] = []
+    top_logprobs: list[dict[str, _Logprob] | None] | None = None
+
+
+class _Completion(_Form):
+    prompt_logprobs: list[dict[str, _Entry] | None] | None = None
+    logprobs: _Echo | None = None
+
+
+class _Choices(_Form):
+    choices: Annotated[list[Any], Field(min_length=1)]
+
+
+class _Vector(_Form):
+    index: int
+    embedding: Annotated[list[float], Field(min_length=1)]
+
+
+class _Vectors(_Form):
+    data: list[_Vector]
+
+
+def reply_of(body: Mapping[str, Any], cached: bool, might: tuple[int, int]) -> Reply:
+    """The answer in the body of a chat completion, without thoughts; empty where it was cut off.
+
+    `might` are the most tokens, sent and answered, that the call may have used.
+
+    Raises:
+        UserError: it has another form, or is longer than it can be.
+    """
     try:
-        choice = body["choices"][0]
-        content = choice["message"].get("content") or ""
-        if isinstance(content, list):  # in parts: Mistral's reasoning models
-            content = "".join(part["text"] for part in content if part["type"] == "text")
-        finish = str(choice.get("finish_reason") or "")
-        given = (choice.get("logprobs") or {}).get("content")
-        logprobs = None if not given else tuple(_token(one) for one in given)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise _no_answer(error) from error
-    text = "" if finish in CUT_OFF else without_thoughts(whole_characters(str(content))[0])
-    return Reply(text, finish, Usage(*used_by(body)), logprobs, cached)
+        choice = _Choice.model_validate(_Choices.model_validate(body).choices[0])
+    except ValidationError as error:
+        raise _no_answer(_first(error)) from None
+    content = choice.message.content or ""
+    if isinstance(content, list):
+        content = "".join(part.text or "" for part in content if part.type == "text")
+    if len(content) > LONGEST_TOKEN * (might[1] + 10):
+        raise _no_answer(f"{len(content):,} characters in {might[1]:,} tokens")
+    finish = choice.finish_reason or ""
+    given = None if choice.logprobs is None else choice.logprobs.content
+    logprobs = None if not given else tuple(_token(one) for one in given)
+    text = "" if finish in CUT_OFF else without_thoughts(content)
+    return Reply(text, finish, Usage(*used_by(body, might)), logprobs, cached)
 
 
 def without_thoughts(content: str) -> str:
@@ -59,17 +138,26 @@ def without_thoughts(content: str) -> str:
     return _THOUGHT_BEGUN_BEFORE.sub("", _THOUGHT.sub("", content))
 
 
-def used_by(body: Mapping[str, Any]) -> tuple[int, int]:
-    """Tokens of the prompt and of the answer, as the server counted them; zero where it does not say."""
-    try:
-        usage = body.get("usage") or {}
-        return int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise _no_answer(error) from error
+def used_by(body: Mapping[str, Any], might: tuple[int, int]) -> tuple[int, int]:
+    """Tokens of the prompt and of the answer, as the server counted them.
+
+    Where it says none, or what cannot be (less than one, no whole number, too many), what the call might
+    have used: nobody passes a budget by not counting.
+    """
+    usage = body.get("usage")
+    said = usage if isinstance(usage, Mapping) else {}
+    counts = (said.get("prompt_tokens"), said.get("completion_tokens"))
+    sent, answered = (
+        count if type(count) is int and 0 < count <= MOST_TOKENS else most
+        for count, most in zip(counts, might, strict=True)
+    )
+    return sent, answered
 
 
-def value_of(text: str, kind: type[Model]) -> Model:
+def value_of(text: str, kind: type[Model], hidden: Callable[[str], str] = lambda text: text) -> Model:
     """The model that an answer holds as JSON, alone or with words or a fence around it.
+
+    `hidden` takes out of each of its strings what may not be in it.
 
     Raises:
         Unreadable: there is no JSON, or it is not what was asked for.
@@ -78,23 +166,35 @@ def value_of(text: str, kind: type[Model]) -> Model:
     if start < 0 or end < start:
         raise Unreadable("there is no JSON object in it", text)
     try:
-        return kind.model_validate_json(text[start : end + 1])
+        found = from_json(text[start : end + 1], "the answer", "")
+        return kind.model_validate_json(json.dumps(each_string(found, hidden)))
+    except UserError as error:
+        raise Unreadable(error.thing, text) from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise Unreadable(f"{first['msg']}{f' at {place}' if place else ''}", text) from None
+        raise Unreadable(_first(error), text) from None
 
 
-def embeddings_of(body: Mapping[str, Any], n: int) -> list[list[float]]:
-    """The vectors in the body of an embedding call, by their index."""
+def embeddings_of(body: Mapping[str, Any], n: int, width: int = 0) -> list[list[float]]:
+    """The vectors in the body of an embedding call, by their index.
+
+    Raises:
+        UserError: it has another form, or there are not `n` vectors of one width, of `width` if given.
+    """
     try:
-        found = sorted(body["data"], key=lambda one: one["index"])
-        vectors = [[float(number) for number in one["embedding"]] for one in found]
-    except (KeyError, TypeError, ValueError) as error:
-        raise _no_answer(error) from error
-    if len(vectors) != n or len({len(vector) for vector in vectors}) > 1:
-        raise _no_answer(ValueError(f"{len(vectors)} vectors for {n} texts"))
-    return vectors
+        found = {one.index: one.embedding for one in _Vectors.model_validate(body).data}
+    except ValidationError as error:
+        raise _no_answer(_first(error)) from None
+    if sorted(found) != list(range(n)):
+        raise _no_answer(f"{len(found)} vectors for {n} texts")
+    widths = {len(vector) for vector in found.values()}
+    if len(widths) > 1 or (width and widths != {width}):
+        given = " and ".join(map(str, sorted(widths)[:3]))
+        raise UserError(
+            f"the vectors have {given} numbers, not {width or 'one width'}",
+            "the answer of the endpoint",
+            "set the right width, and see that the server has one model only",
+        )
+    return [found[place] for place in range(n)]
 
 
 def prompt_logprobs_of(body: Mapping[str, Any], prompt: str) -> tuple[TokenLogprobs, ...] | None:
@@ -104,42 +204,49 @@ def prompt_logprobs_of(body: Mapping[str, Any], prompt: str) -> tuple[TokenLogpr
     to end begin with the prompt.
     """
     try:
-        choice = body["choices"][0]
-        if choice.get("prompt_logprobs"):
-            return tuple(_vllm_token(one) for one in choice["prompt_logprobs"])
-        given = choice.get("logprobs") or {}
-        tokens: Sequence[str] = given.get("tokens") or ()
-        if not prompt.startswith("".join(tokens)[: len(prompt)]) or len("".join(tokens)) < len(prompt):
-            return None
-        tops = given.get("top_logprobs") or [None] * len(tokens)
-        found, length = [], 0
-        for token, logprob, top in zip(tokens, given["token_logprobs"], tops, strict=True):
-            if length >= len(prompt):
-                break
-            found.append(TokenLogprobs(token, logprob, dict(top or {})))
-            length += len(token)
-        return tuple(found)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        choice = _Completion.model_validate(_Choices.model_validate(body).choices[0])
+    except ValidationError:
         return None
+    if choice.prompt_logprobs:
+        return tuple(_vllm_token(one) for one in choice.prompt_logprobs)
+    given = choice.logprobs or _Echo()
+    spelled = "".join(given.tokens)
+    tops = given.top_logprobs or [None] * len(given.tokens)
+    if not spelled.startswith(prompt) or not len(given.tokens) == len(given.token_logprobs) == len(tops):
+        return None
+    found, length = [], 0
+    for token, logprob, top in zip(given.tokens, given.token_logprobs, tops, strict=True):
+        if length >= len(prompt):
+            break
+        found.append(TokenLogprobs(token, logprob, top or {}))
+        length += len(token)
+    return tuple(found)
 
 
-def _token(one: Mapping[str, Any]) -> TokenLogprobs:
-    top = {str(other["token"]): float(other["logprob"]) for other in one.get("top_logprobs") or ()}
-    return TokenLogprobs(str(one["token"]), float(one["logprob"]), top)
+def _token(one: _Token) -> TokenLogprobs:
+    top = {other.token: other.logprob for other in one.top_logprobs or ()}
+    return TokenLogprobs(one.token, one.logprob, top)
 
 
-def _vllm_token(one: Mapping[str, Any] | None) -> TokenLogprobs:
+def _vllm_token(one: Mapping[str, _Entry] | None) -> TokenLogprobs:
     """The prompt's own token has the smallest rank that is given for it: it comes first."""
     if not one:
         return TokenLogprobs("", None, {})
-    entries = list(one.values())
-    top = {str(entry["decoded_token"]): float(entry["logprob"]) for entry in entries}
-    return TokenLogprobs(str(entries[0]["decoded_token"]), float(entries[0]["logprob"]), top)
+    entries = [(entry.decoded_token or "", entry.logprob) for entry in one.values()]
+    return TokenLogprobs(*entries[0], dict(entries))
 
 
-def _no_answer(error: Exception) -> UserError:
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, and where, without what is there."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, first["loc"]))[:LONGEST_NAME]
+    wrong = first["msg"].partition(" or instance of ")[0]
+    return f"{wrong}{f' at {place}' if place else ''}"
+
+
+def _no_answer(wrong: str) -> UserError:
     return UserError(
-        f"the endpoint's answer has not the form of one ({type(error).__name__}: {error})",
+        f"the endpoint's answer has not the form of one ({wrong})",
         "the answer of the endpoint",
         "check that base_url is an OpenAI-compatible server",
     )

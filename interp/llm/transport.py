@@ -1,7 +1,6 @@
 """One call over HTTP, tried again where that may help; what a person can put right is a `UserError`."""
 
 import asyncio
-import json
 import random
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,8 +11,12 @@ import httpx2
 import openai
 
 from interp.errors import UserError, nearest
-from interp.llm.endpoint import NO_KEY, Endpoint
+from interp.json_text import each_string, from_json
+from interp.llm.endpoint import Endpoint
+from interp.llm.http import TooLong, open_client
 from interp.llm.retry import wait_seconds, worth_another_try
+from interp.outside import whole_characters
+from interp.secrets import keep_secret
 
 LONGEST_MESSAGE = 300
 
@@ -46,42 +49,54 @@ class Transport:
     """The connection to one server, for one event loop."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        """Connects to nothing yet.
+
+        Raises:
+            UserError: there is no key, or the environment names a proxy that is none.
+        """
         self._endpoint = endpoint
-        self._key = endpoint.key()
+        key = endpoint.key()
+        self._secret = keep_secret(key)
         self._random = random.Random()
         self.closing = asyncio.Event()
         self._sdk = openai.AsyncOpenAI(
-            api_key=self._key,
+            api_key=key,
             base_url=endpoint.base_url,
             timeout=endpoint.timeout_seconds,
             max_retries=0,
+            http_client=open_client(endpoint),
         )
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Answered:
-        """Sends a request until it is answered.
+        """Sends a request until it is answered; no string of the answer holds the key or half a character.
 
         Raises:
             Refused: the server finds fault with the request (400, 422).
             GaveUp: the last try failed, or one failed while the connection closes.
-            UserError: the key is refused, there is no credit, or there is no such model.
+            UserError: the key is refused, there is no credit, there is no such model, or the answer leads
+                elsewhere.
         """
+        sent = each_string(dict(body), _whole)
         attempt = 0
         while True:
             headers: Mapping[str, str] = {}
             try:
-                response = await self._sdk.post(path, cast_to=httpx2.Response, body=dict(body))
-                found = json.loads(response.content)
+                async with asyncio.timeout(self._endpoint.timeout_seconds):
+                    response = await self._sdk.post(path, cast_to=httpx2.Response, body=sent)
+                found = each_string(self._read(response.content), self._clean_string)
                 if isinstance(found, dict) and "error" not in found:
                     return Answered(found, attempt)
-                problem = f"an answer that is none: {self._clean(response.text)}"
-            except ValueError as error:
-                problem = f"an answer that is not JSON ({error})"
+                problem = f"an answer that is none: {self._clean(_words(response.content))}"
+            except UserError as error:
+                problem = f"an answer that cannot be read ({self._clean(error.thing)})"
+            except TooLong as error:
+                problem = str(error)
             except openai.APIStatusError as error:
                 headers = error.response.headers
-                problem = f"{error.status_code}: {self._clean(_message(error))}"
-                await self._say_if_final(error, str(body.get("model", "")))
-            except openai.APITimeoutError:
-                problem = f"no answer within {self._endpoint.timeout_seconds:g} s"
+                problem = f"{error.status_code}: {self._clean(_words(error.response.content))}"
+                await self._say_if_final(error.response, str(body.get("model", "")))
+            except (TimeoutError, openai.APITimeoutError):
+                problem = f"no whole answer within {self._endpoint.timeout_seconds:g} s"
             except openai.APIConnectionError as error:
                 problem = f"the connection failed ({self._clean(str(error.__cause__ or error))})"
             if attempt < self._endpoint.retries:
@@ -102,48 +117,83 @@ class Transport:
         """Close the connections."""
         await self._sdk.close()
 
-    async def _say_if_final(self, error: openai.APIStatusError, model: str) -> None:
+    async def _say_if_final(self, response: httpx2.Response, model: str) -> None:
         """Raises unless another try may help."""
-        if worth_another_try(error.status_code) and "insufficient_quota" not in str(error.body):
+        status, words = response.status_code, _words(response.content)
+        if worth_another_try(status) and "insufficient_quota" not in response.text:
             return
-        said = self._clean(_message(error))
+        said = self._clean(words)
         place = f"{self._endpoint.base_url} (key from {self._endpoint.api_key_env})"
-        if error.status_code in (401, 403):
+        if status < 400:
+            raise UserError(
+                f"the endpoint leads to another address ({status}), and nothing is sent there: "
+                f"{self._clean(_address(response))}",
+                place,
+                "if you trust that address, set base_url to it",
+            ) from None
+        if status in (401, 403):
             raise UserError(
                 f"the endpoint refuses the key: {said}", place, "set a key that it takes"
             ) from None
-        if error.status_code == 429:
+        if status == 429:
             raise UserError(
                 f"there is no credit left: {said}", place, "add credit, or use another key"
             ) from None
         known = await self._models()
-        if model not in known and (known or error.status_code == 404):
+        if model not in known and (known or status == 404):
             near = nearest(model, known) or known[:10]
             raise UserError(
                 f"the endpoint has no model {model!r} ({said})",
                 self._endpoint.base_url,
                 f"use {', '.join(near)}" if near else "check the model's name, and that base_url ends in /v1",
             ) from None
-        raise Refused(f"{error.status_code}: {said}") from None
+        raise Refused(f"{status}: {said}") from None
 
     async def _models(self) -> list[str]:
+        """The first thousand models that the server names; none where it does not say."""
         try:
-            response = await self._sdk.get("/models", cast_to=httpx2.Response)
-            return [str(one["id"]) for one in json.loads(response.content)["data"]]
-        except (openai.APIError, ValueError, KeyError, TypeError):
+            async with asyncio.timeout(self._endpoint.timeout_seconds):
+                response = await self._sdk.get("/models", cast_to=httpx2.Response)
+            listed = self._read(response.content)["data"]
+            return [self._clean(one["id"]) for one in listed[:1000] if isinstance(one["id"], str)]
+        except (openai.APIError, TooLong, UserError, TimeoutError, KeyError, TypeError):
             return []
+
+    def _read(self, content: bytes) -> Any:
+        return from_json(
+            content,
+            self._endpoint.base_url,
+            "check that base_url is an OpenAI-compatible server",
+            halves=True,
+        )
+
+    def _clean_string(self, text: str) -> str:
+        """A string of an answer as it may be kept: the key hidden, half characters replaced."""
+        return _whole(self._secret.hidden(text))
 
     def _clean(self, text: str) -> str:
         """What a server said, on one line, cut short, and never with the key in it."""
-        line = " ".join((text if self._key == NO_KEY else text.replace(self._key, "***")).split())
+        line = " ".join(self._clean_string(text).split())
         return line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + "…"
 
 
-def _message(error: openai.APIStatusError) -> str:
-    """The server's own words."""
-    body = error.body
-    if isinstance(body, dict):
-        said = body.get("message") or body.get("detail") or body.get("error")
-        if said:
+def _whole(text: str) -> str:
+    return whole_characters(text)[0]
+
+
+def _address(response: httpx2.Response) -> str:
+    """Where a redirect leads, without what it passes on in its query."""
+    return response.headers.get("location", "it does not say where").partition("?")[0]
+
+
+def _words(content: bytes) -> str:
+    """The server's own words in an answer that is an error."""
+    try:
+        body = from_json(content, "", "", halves=True)
+    except UserError:
+        return content[:100_000].decode("utf-8", "replace")
+    error = body.get("error") if isinstance(body, dict) else None
+    for of in (error, body):
+        if isinstance(of, dict) and (said := of.get("message") or of.get("detail")):
             return str(said)
-    return error.response.text or error.message
+    return str(error or body)

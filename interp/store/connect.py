@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, Operati
 
 from interp.errors import UserError
 from interp.json_text import to_json
+from interp.secrets import keep_passwords_of
 from interp.store.schema import VERSION, meta, metadata
 
 PATIENCE_SECONDS = 60
@@ -78,6 +79,7 @@ def _address(where: str | Path) -> tuple[str, Any]:
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         return str(path), f"sqlite:///{path}"
+    keep_passwords_of(where)
     with explained(where.split("@")[-1]):
         url = make_url(where)
     if url.drivername == "postgresql":

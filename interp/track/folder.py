@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from interp.errors import UserError
+from interp.errors import UserError, printable
 from interp.track.files import write_json, write_text
 from interp.track.manifest import surroundings
 
@@ -112,7 +112,7 @@ def note_failure(folder: Path, manifest: dict[str, Any], error: BaseException, s
     """Note what ended the session; the traceback of a bug goes to error.log."""
     stopped = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
     if not stopped and not isinstance(error, UserError):
-        write_text(folder / "error.log", "".join(traceback.format_exception(error)))
+        write_text(folder / "error.log", printable("".join(traceback.format_exception(error))))
     end(folder, manifest, "interrupted" if stopped else "failed", step=step)
 
 
