@@ -6,14 +6,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-
-def average_ranks(values: Float[Tensor, "token feature"]) -> Float[Tensor, "token feature"]:
-    """Ranks from 1 within each column, equal values sharing the mean of their ranks."""
-    columns = values.float().T.contiguous()
-    ordered = columns.sort(dim=1).values
-    below = torch.searchsorted(ordered, columns, side="left")
-    upto = torch.searchsorted(ordered, columns, side="right")
-    return ((below + upto + 1).double() / 2).T
+from interp.compare.ranks import average_ranks
 
 
 def auroc_table(

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.compare.clusters import ratio_interval
+from interp.compare.ranks import below_and_upto
 
 
 def best_f1_table(
@@ -25,10 +26,9 @@ def best_f1_table(
     thresholds = best.clone()
     for start in range(0, values.shape[1], columns_at_once):
         part = values[:, start : start + columns_at_once].float()
-        columns = part.T.contiguous()
-        ordered = columns.sort(dim=1).values
-        predicted = (len(values) - torch.searchsorted(ordered, columns, side="left")).T
-        inside = slice(start, start + columns.shape[0])
+        below, _ = below_and_upto(part.T.contiguous())
+        predicted = (len(values) - below).T
+        inside = slice(start, start + part.shape[1])
         for label, positive in enumerate(places):
             if len(positive) == 0:
                 continue

@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, rankdata
 
-from interp.compare.auroc import auroc_interval, auroc_table, average_ranks
+from interp.compare.auroc import auroc_interval, auroc_table
 from interp.compare.concepts import Candidates, found, labels_at, mean_difference, recover_concepts
 from interp.compare.difference import compare_scores
+from interp.compare.ranks import average_ranks
 from interp.corpus.document import Document
 from interp.describe.evidence import Window
 from interp.describe.score import Measured, statistics
