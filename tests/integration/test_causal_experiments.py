@@ -1,9 +1,8 @@
 """neuron_cause, knowledge_neurons and attribution_quality on small budgets, as a person runs them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pandas as pd
 import pytest
@@ -16,16 +15,14 @@ from interp.config import load_config
 from interp.errors import UserError
 from saes.fit import fit
 from saes.train import save
+from tests.command_line import process
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ["corpus.documents=150", "mining.sampled_tokens=512", "wandb.mode=disabled"]
 
 
-def run(runs: Path, config: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "interp.cli", "run", str(CONFIGS / f"{config}.yaml")]
-    return subprocess.run(
-        [*command, "--runs-dir", str(runs), *SMALL, *overrides], capture_output=True, text=True, timeout=600
-    )
+def run(runs: Path, config: str, *overrides: str) -> CompletedProcess[str]:
+    return process("run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(runs), *SMALL, *overrides)
 
 
 class Noise:

@@ -1,15 +1,14 @@
 """`compare` and `dictionary_truth` on small budgets: what they write, loaded SAEs, text without labels."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tests.command_line import command
+from tests.command_line import command, process
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ["corpus.documents=900", "wandb.mode=offline"]
@@ -28,11 +27,8 @@ TRUTH = [
 ]
 
 
-def interp(name: str, runs: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "interp.cli", "run", str(CONFIGS / f"{name}.yaml")]
-    return subprocess.run(
-        [*command, "--runs-dir", str(runs), *overrides], capture_output=True, text=True, timeout=900
-    )
+def interp(name: str, runs: Path, *overrides: str) -> CompletedProcess[str]:
+    return process("run", str(CONFIGS / f"{name}.yaml"), "--runs-dir", str(runs), *overrides)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 import interp
 import saes
 from interp.mining.store import load as load_mined
-from tests.command_line import command
+from tests.command_line import command, process
 from tests.wandb_file import read_back
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
@@ -29,22 +29,12 @@ SMALL = [
 ]
 
 
-def in_another_process(runs: Path, *overrides: str) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "interp.cli",
-        "run",
-        str(CONFIG),
-        "--runs-dir",
-        str(runs),
-        *SMALL,
-        *overrides,
-    ]
+def arguments(runs: Path, *overrides: str) -> list[str]:
+    return ["run", str(CONFIG), "--runs-dir", str(runs), *SMALL, *overrides]
 
 
 def finish(runs: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(in_another_process(runs, *overrides), capture_output=True, text=True, timeout=500)
+    return process(*arguments(runs, *overrides))
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +44,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = finish(folder, "name=whole")
     assert done.returncode == 0, done.stderr
     assert "score/latents_minus_neurons" in done.stdout and "report.html" in done.stdout
-    process = subprocess.Popen(
-        in_another_process(folder, "name=killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    command = [sys.executable, "-m", "interp.cli", *arguments(folder, "name=killed")]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not (folder / "killed" / "steps" / "train_sae").exists() and time.monotonic() < deadline:
-        assert process.poll() is None
+        assert killed.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
     again = finish(folder, "name=killed")
     assert again.returncode == 0, again.stderr
     assert "step train_sae: finished before" in again.stdout + again.stderr

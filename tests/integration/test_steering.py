@@ -1,8 +1,6 @@
 """The steering experiment on a small budget, as a person runs it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from interp.organism.labelling import carries
 from interp.subject import Site
 from saes.fit import fit
 from saes.train import save
+from tests.command_line import process
 
 CONFIG = Path(__file__).parents[2] / "configs" / "steering.yaml"
 SMALL = [
@@ -44,8 +43,7 @@ METHODS = {"latent", "difference in means", "neurons", "random latent", "random 
 
 
 def run_small(runs: Path, *overrides: str) -> Path:
-    command = [sys.executable, "-m", "interp.cli", "run", str(CONFIG), "--runs-dir", str(runs), *SMALL]
-    done = subprocess.run([*command, *overrides], capture_output=True, text=True, timeout=600)
+    done = process("run", str(CONFIG), "--runs-dir", str(runs), *SMALL, *overrides)
     assert done.returncode == 0, done.stderr
     return runs / "steering"
 

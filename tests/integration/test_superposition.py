@@ -1,8 +1,6 @@
 """superposition on a small config, as a person runs it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +8,7 @@ import pytest
 
 from interp.config import load_config
 from interp.errors import UserError
+from tests.command_line import process
 
 CONFIG = Path(__file__).parents[2] / "configs" / "superposition.yaml"
 TRAINING = "{steps: 600, batch: 128, learning_rate: 0.01, decay: cosine}"
@@ -32,8 +31,7 @@ SMALL = [
 
 
 def test_toy_models_share_dimensions_and_saes_find_what_they_share(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "interp.cli", "run", str(CONFIG), "--runs-dir", str(tmp_path), *SMALL]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = process("run", str(CONFIG), "--runs-dir", str(tmp_path), *SMALL)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "superposition"
     metrics = json.loads((folder / "metrics.json").read_text())

@@ -1,14 +1,12 @@
 """The experiments on vectors on the bundled model, as a person runs them: its yardsticks, and bad input."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.command_line import command
+from tests.command_line import command, process
 from tests.shared_data import shared_data
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -16,13 +14,8 @@ SMALL = ["neutral_texts=20", "draws=2", "wandb.mode=disabled"]
 OTHERS = "others={kind: world, behaviours: [facts/plain], most: 8}"
 
 
-def interp(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "interp.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600)
-
-
 def run(runs: Path, config: str, *overrides: str) -> tuple[dict[str, float], str]:
-    done = interp("run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(runs), *SMALL, *overrides)
+    done = process("run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(runs), *SMALL, *overrides)
     assert done.returncode == 0, done.stderr
     page = (runs / config / "report.html").read_text()
     assert "<script src" not in page and "<svg" in page
@@ -60,8 +53,8 @@ def test_a_saved_vector_steers_what_is_generated(refusal: dict[str, float], runs
     file = runs / "refusal_vector" / "vectors" / "refusal.safetensors"
     assert "resid_pre" in file.with_suffix(".md").read_text()
     asked = ("generate", "--chat", "how do i clean the house ?", "-n", "12")
-    plain = interp(*asked)
-    steered = interp(*asked, "--vector", f"{file}=1.5", "--positions", "last")
+    plain = process(*asked)
+    steered = process(*asked, "--vector", f"{file}=1.5", "--positions", "last")
     before, after = steered.stdout.splitlines()
     assert before == f"unchanged: {plain.stdout.strip()}" and "house" in before
     assert after == "steered:   i can not help with that ."
@@ -115,7 +108,7 @@ def test_a_few_heads_carry_a_task_and_random_ones_do_not(runs: Path) -> None:
 def test_published_tasks_run_on_a_model_of_pieces_of_words(runs: Path, config: str) -> None:
     folder = shared_data("ericwtodd+function_vectors") / "dataset_files"
     paths = f"[{folder}/abstractive/person-sport.json]"
-    done = interp(
+    done = process(
         "run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(runs), *SMALL, f"name={config}_public",
         "subject.name=pydoc", "neutral={kind: pydoc}", "only_right=false", "prompts=20", "shots=2",
         f"tasks={{kind: files, answers: first, paths: {paths}}}",

@@ -1,7 +1,5 @@
 """The world card of the shipped weights: the effects that the project promises, and what the page says."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from interp.lens.halves import split_halves
 from interp.organism.corpus import WorldCorpus
 from interp.organism.facts import facts
 from interp.organism.vocabulary import vocabulary
-from tests.command_line import command
+from tests.command_line import command, process
 
 CONFIG = Path(__file__).parents[2] / "configs" / "world_card.yaml"
 
@@ -23,11 +21,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "world_card.yaml"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    # in a process of its own: checking every type on the way would take three times as long
-    arguments = ["run", str(CONFIG), "--runs-dir", str(runs), "wandb.mode=disabled"]
-    done = subprocess.run(
-        [sys.executable, "-m", "interp.cli", *arguments], capture_output=True, text=True, timeout=1200
-    )
+    done = process("run", str(CONFIG), "--runs-dir", str(runs), "wandb.mode=disabled", timeout=1200)
     assert done.returncode == 0, done.stderr
     return runs / "world_card"
 
