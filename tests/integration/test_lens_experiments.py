@@ -92,7 +92,7 @@ def test_patchscopes_say_what_activations_hold(runs: Path, rotated: Path) -> Non
     run(
         runs,
         "patchscopes",
-        "entities={kind: world, groups: [country, album], most: 24}",
+        "entities.groups=[country, album]",
         "next_tokens.corpus.documents=2500",
         "next_tokens.fitted=400",
         "next_tokens.reported=60",
