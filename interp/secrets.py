@@ -36,7 +36,9 @@ class Secret:
     def hidden(self, text: str) -> str:
         """The text without it; one that is not `telling` is left, as it would be found everywhere."""
         for form in self._forms:
-            text = _without(text, form)
+            text = text.replace(form, HIDDEN)
+        for form in self._forms:
+            text = _without_beginning(text, form)
         return text
 
     def hidden_word(self, text: str) -> str:
@@ -92,11 +94,12 @@ def _secret(value: str) -> Secret:
     return Secret(value)
 
 
-def _without(text: str, form: str) -> str:
+def _without_beginning(text: str, form: str) -> str:
+    """Hide where a text was cut in the middle of a secret, as much of it as there is."""
     kept, end = [], 0
-    while (at := text.find(form[:_BEGINNING], end)) >= 0:
+    while len(form) > _BEGINNING and (at := text.find(form[:_BEGINNING], end)) >= 0:
         kept.append(text[end:at])
-        length = min(len(form), _BEGINNING)
+        length = _BEGINNING
         while length < len(form) and text[at + length : at + length + 1] == form[length]:
             length += 1
         end = at + length

@@ -65,7 +65,13 @@ def _address_without_key(address: str) -> str:
 class Endpoint(BaseModel):
     """An OpenAI-compatible server and one of its models."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
 
     model: str = Field(min_length=1)
     """The model's name, as the server knows it."""
