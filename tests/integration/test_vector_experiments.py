@@ -29,9 +29,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def refusal(runs: Path) -> dict[str, float]:
-    return run(
-        runs, "refusal_vector", OTHERS, "requests={kind: world, train: 64, validate_on: 16}", "new_tokens=6"
-    )[0]
+    fewer = ("requests={kind: world, train: 64, validate_on: 16}", "coefficients=[1, 1.5]")
+    return run(runs, "refusal_vector", OTHERS, *fewer, "positions=[last]", "new_tokens=6")[0]
 
 
 def test_one_direction_decides_whether_the_model_refuses(refusal: dict[str, float], runs: Path) -> None:
@@ -83,11 +82,11 @@ def test_what_cannot_be_generated_is_one_message(
 
 
 def test_task_vectors_do_their_task_from_the_middle_layers_on(runs: Path) -> None:
-    found, _ = run(runs, "task_vector", "tasks={kind: world, tasks: [plural, language, zorvic, tamric]}")
+    tasks = "tasks={kind: world, tasks: [antonym, capital, currency, zorvic]}"
+    found, _ = run(runs, "task_vector", tasks)
     assert found["right/added"] >= 0.9 and found["right/prompted"] >= 0.95
-    assert found["right/added_wrong_task"] < 0.5
-    # chosen by the same search as the vector, random ones add little to what the model does by itself
-    assert found["right/added_random"] < found["right/unchanged"] + 0.15
+    assert found["right/added_wrong_task"] <= 0.3 and found["right/added_random"] <= 0.35
+    assert found["right/added_random"] <= found["right/unchanged"] + 0.1
     assert found["right/replaced"] > found["right/unchanged"] > found["right/replaced_random"]
     assert found["conflict/after/as_put_in"] > found["conflict/before/as_put_in"]
     profile = pd.read_parquet(runs / "task_vector" / "tables" / "profile.parquet")
@@ -105,13 +104,14 @@ def test_a_few_heads_carry_a_task_and_random_ones_do_not(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("config", ["function_vector", "task_vector"])
-def test_published_tasks_run_on_a_model_of_pieces_of_words(runs: Path, config: str) -> None:
-    folder = shared_data("ericwtodd+function_vectors") / "dataset_files"
-    paths = f"[{folder}/abstractive/person-sport.json]"
+def test_published_tasks_run_on_a_model_of_pieces_of_words(runs: Path, tmp_path: Path, config: str) -> None:
+    published = shared_data("ericwtodd+function_vectors") / "dataset_files/abstractive/person-sport.json"
+    file = tmp_path / published.name
+    file.write_text(json.dumps(json.loads(published.read_text())[:60]))
     done = process(
         "run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(runs), *SMALL, f"name={config}_public",
         "subject.name=pydoc", "neutral={kind: pydoc}", "only_right=false", "prompts=20", "shots=2",
-        f"tasks={{kind: files, answers: first, paths: {paths}}}",
+        f"tasks={{kind: files, answers: first, paths: [{file}]}}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     page = (runs / f"{config}_public" / "report.html").read_text()
@@ -128,22 +128,23 @@ def test_sums_of_vectors_are_held_against_their_parts(runs: Path) -> None:
     assert "part 3" in right["capital + last - first"].index
 
 
-# Honesty asks for one word, "no": a random push at its own best layer and strength may bring it, which
-# contrastive vectors (any layer, any strength) cannot be told from by this share alone.
-RANDOM_AT_MOST = {"in_context_vector": 0.4, "inference_time": 0.4, "truthful_space": 0.6}
-
-
 @pytest.mark.parametrize(
-    "config", ["contrastive_vector", "in_context_vector", "inference_time", "truthful_space"]
+    ("config", "fewer"),
+    [
+        ("contrastive_vector", ["methods=[{kind: contrastive, strengths: [1, 4], positions: [last, all]}]"]),
+        ("in_context_vector", []),
+        ("inference_time", []),
+        ("truthful_space", []),
+    ],
 )
-def test_each_method_steers_beside_random_vectors_at_their_best(runs: Path, config: str) -> None:
-    found, page = run(runs, config, OTHERS, "behaviours=[honesty]", "new_tokens=6")
+def test_each_method_steers_where_random_vectors_do_not(runs: Path, config: str, fewer: list[str]) -> None:
+    """Random ones have a layer and a strength of their own: they may find one of two answers, not of many."""
+    found, page = run(runs, config, OTHERS, "behaviours=[tamric]", "new_tokens=6", *fewer)
     shares = {name: value for name, value in found.items() if name.startswith("right/")}
     methods = [name for name in shares if f"{name}_random" in shares]
     assert methods and shares["right/unchanged"] <= 0.05 and shares["right/prompted"] >= 0.95
     for method in methods:
-        assert shares[method] >= 0.9
-        assert shares[f"{method}_random"] <= RANDOM_AT_MOST.get(config, shares[method])
+        assert shares[method] >= 0.9 and shares[f"{method}_random"] <= 0.2
     files = list((runs / config / "vectors").glob("*.safetensors"))
     assert len(files) == len(methods) and "What is written" in page
 
