@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from interp.config import Section
 from interp.corpus.document import Corpus
 from interp.describe.candidate import Explainer, Judge, Simulator
 from interp.errors import UserError, nearest
+from interp.fields import Count, CountOrZero, Device, FilePath, Flag, Line, Positive, Section, Several
 from interp.llm.cache import Cache
 from interp.llm.client import Client
 from interp.llm.endpoint import Endpoint
@@ -18,16 +18,16 @@ from interp.subject.load import Dtype
 
 
 class _Asks(Section):
-    endpoint: str = "main"
+    endpoint: Line = "main"
     """Which of `endpoints`."""
-    few_shot: bool = True
+    few_shot: Flag = True
     """Whether the prompt has worked examples."""
 
 
 class _Runs(Section):
-    model: Path
+    model: FilePath
     """A Hugging Face folder with a causal language model (safetensors)."""
-    device: str = "cpu"
+    device: Device = "cpu"
     """Where it runs."""
     dtype: Dtype = "float32"
     """Float type of its weights."""
@@ -73,7 +73,7 @@ class PromptLogprobsSource(Section):
     """Expected values from an endpoint's log-probabilities of the prompt."""
 
     kind: Literal["prompt_logprobs"]
-    endpoint: str = "main"
+    endpoint: Line = "main"
     """Which of `endpoints`."""
 
 
@@ -111,15 +111,15 @@ AnyJudgeSource = Annotated[SimulatedSource | JudgeSource, Field(discriminator="k
 class TextsConfig(Section):
     """On how much text descriptions are scored."""
 
-    random_windows: int = Field(30, ge=2)
+    random_windows: Several = 30
     """Random windows, the same for every feature."""
-    texts: int = Field(20, ge=2)
+    texts: Several = 20
     """Texts with the feature, and as many without (half of them hard negatives), that a judge sees."""
-    prompts: int = Field(0, ge=0)
+    prompts: CountOrZero = 0
     """Beginnings of documents that the intervention score continues; 0 leaves it out."""
-    new_tokens: int = Field(16, ge=1)
+    new_tokens: Count = 16
     """Tokens that are written behind each."""
-    strength: float = Field(2.0, gt=0)
+    strength: Positive = 2.0
     """Where a feature is held for it: times what it exceeds on one token in 100,000."""
 
 

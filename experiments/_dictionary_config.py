@@ -1,29 +1,27 @@
 """Parts of a config that the experiments on dictionaries share, and how their results are named."""
 
-from pydantic import Field
-
-from interp.config import Section
 from interp.errors import UserError
+from interp.fields import Auroc, Count, Section, Several
 from interp.subject.folder import SubjectInfo
 
 
 class DescribeConfig(Section):
     """How many features are described, and on how much text a description is scored."""
 
-    sample: int = Field(64, ge=2)
+    sample: Several = 64
     """Features of each population, drawn uniformly from those that are ever active."""
-    random_windows: int = Field(30, ge=1)
+    random_windows: Count = 30
     """Random report windows, the same for every feature."""
-    nulls: int = Field(32, ge=1)
+    nulls: Count = 32
     """Other features' descriptions that make each score's null."""
 
 
 class ConceptsConfig(Section):
     """The comparison with the corpus' labels; left out where the corpus has none."""
 
-    least_positives: int = Field(10, ge=1)
+    least_positives: Count = 10
     """Sampled tokens that must carry a concept, on the select and on the report split."""
-    found_auroc: float = Field(0.9, gt=0.5, le=1)
+    found_auroc: Auroc = 0.9
     """From which AUROC a concept counts as found (its interval must lie above the random baseline's, too)."""
 
 

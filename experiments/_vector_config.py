@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import Field
-
 from interp.config import ExperimentConfig
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus, check_tokens_of
 from interp.errors import UserError
+from interp.fields import Count, Flag, Listed, NonEmpty, PathText, Several
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import SubjectInfo, subject_info
 from interp.vectors.methods import Function, InferenceTime, Method
@@ -29,9 +28,9 @@ class VectorConfig(ExperimentConfig):
     """The model."""
     neutral: CorpusSource = WorldSource(documents=4000)
     """Text on which side effects are measured: its select split to choose by, its report split to report."""
-    neutral_texts: int = Field(200, ge=2)
+    neutral_texts: Several = 200
     """How many beginnings of its documents."""
-    draws: int = Field(3, ge=1)
+    draws: Count = 3
     """Random vectors for each chosen one."""
 
 
@@ -45,15 +44,15 @@ class BehaviourConfig(VectorConfig):
 class TrialConfig(BehaviourConfig):
     """Which methods steer to which behaviours."""
 
-    behaviours: tuple[str, ...] = Field(("honesty",), min_length=1)
+    behaviours: NonEmpty[PathText] = ("honesty",)
     """Behaviours of the world, task/NAME for its tasks, or .jsonl files of prompts with two completions."""
-    methods: tuple[Method, ...] = Field(min_length=1)
+    methods: NonEmpty[Method]
     """What is tried."""
-    examples: tuple[int, ...] = ()
+    examples: Listed[Count] = ()
     """Numbers of pairs to make a vector of again: how few would do?"""
-    two_fold: bool = False
+    two_fold: Flag = False
     """Whether the halves that are chosen and reported on also change places, and the figures are of both."""
-    new_tokens: int = Field(12, ge=1)
+    new_tokens: Count = 12
     """Tokens written after each prompt for the open-ended measure."""
 
 

@@ -8,6 +8,7 @@ from interp.attribution.baseline import Baseline
 from interp.config import ExperimentConfig
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.fields import Count
 from interp.mining.config import MiningConfig
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
@@ -34,11 +35,11 @@ class Config(ExperimentConfig):
     """The text of the means; read only where the baseline is the mean."""
     mining: MiningConfig = MiningConfig()
     """What is kept of each feature."""
-    steps: int = Field(20, ge=1)
+    steps: Count = 20
     """Points of an integrated gradient."""
-    effects: int = Field(80, ge=4)
+    effects: Count = Field(80, ge=4)
     """Features at positions whose exact effect is measured on each prompt: half strongest, half random."""
-    top: int = Field(10, ge=1)
+    top: Count = 10
     """The size of the top of both rankings that is compared, for each prompt."""
 
 

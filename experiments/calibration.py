@@ -6,13 +6,14 @@ from pydantic import Field
 
 from experiments._describe_config import JudgeSource, TextsConfig, WordSimulatorSource, check_endpoints
 from experiments._dictionary_config import check_context
-from interp.config import ExperimentConfig, Section
+from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.fields import Auroc, Count, CountOrZero, Extent, Listed, Name, Section, Several
 from interp.llm.endpoint import Endpoint
 from interp.mining.config import MiningConfig
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
-from interp.subject.site import Site
+from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
 
 if TYPE_CHECKING:
@@ -22,39 +23,39 @@ if TYPE_CHECKING:
 class FeaturesConfig(Section):
     """Which features have a known truth: probes, and the neurons and latents that tell a concept well."""
 
-    of_each: int = Field(24, ge=1)
+    of_each: Count = 24
     """The most latents, and the most neurons of the site's layer."""
-    a_concept: int = Field(2, ge=1)
+    a_concept: Count = 2
     """The most of these with the same concept."""
-    least_auroc: float = Field(0.9, gt=0.5, le=1)
+    least_auroc: Auroc = 0.9
     """The AUROC, on the select split, from which a neuron or latent stands for its best concept."""
-    least_positives: int = Field(20, ge=1)
+    least_positives: Count = 20
     """Sampled tokens of each split that must carry a concept."""
-    max_tokens: int = Field(40_000, ge=1000)
+    max_tokens: Extent = Field(40_000, ge=1000)
     """Tokens of each split that probes are trained, and concepts looked for, on."""
-    sampled_tokens: int = Field(12_000, ge=1000)
+    sampled_tokens: Count = Field(12_000, ge=1000)
     """Of these, how many are used."""
 
 
 class CandidatesConfig(Section):
     """The descriptions that compete for each feature."""
 
-    patterns: int = Field(5, ge=1)
+    patterns: Count = 5
     """Written from the feature's evidence: one from all exemplars, the rest from random halves and more."""
-    meagre: int = Field(2, ge=0)
+    meagre: CountOrZero = 2
     """Written from two exemplars only."""
-    foreign: int = Field(2, ge=0)
+    foreign: CountOrZero = 2
     """Of other features with another concept."""
-    concepts: int = Field(2, ge=0)
+    concepts: CountOrZero = 2
     """Definitions of other concepts: those that the feature tells next best. The true one is always there."""
 
 
 class ScoresConfig(TextsConfig):
     """What the scores are computed on: the select split, as when a description is chosen."""
 
-    prompts: int = Field(12, ge=0)
+    prompts: CountOrZero = 12
     """Beginnings of documents that the intervention score continues; 0 leaves it out."""
-    truth_windows: int = Field(160, ge=2)
+    truth_windows: Several = 160
     """Random windows of the report split on which the truth is measured."""
 
 
@@ -67,7 +68,7 @@ class Config(ExperimentConfig):
     """Labelled text."""
     mining: MiningConfig = MiningConfig()
     """What is kept of each feature."""
-    site: str = "resid_post.4"
+    site: SiteName = "resid_post.4"
     """Where the probes and the SAE stand, KIND.LAYER of the residual stream."""
     sae: SaeTraining = SaeTraining()
     """How the SAE is trained."""
@@ -77,11 +78,11 @@ class Config(ExperimentConfig):
     """Competing descriptions."""
     scores: ScoresConfig = ScoresConfig()
     """What scores are computed on."""
-    endpoints: dict[str, Endpoint] = Field(default_factory=dict)
+    endpoints: dict[Name, Endpoint] = Field(default_factory=dict)
     """Servers of language models, by a name of your choice."""
-    judges: tuple[JudgeSource, ...] = ()
+    judges: Listed[JudgeSource] = ()
     """Language models that judge the same descriptions by their words, beside what is known of them."""
-    simulators: tuple[WordSimulatorSource, ...] = ()
+    simulators: Listed[WordSimulatorSource] = ()
     """Language models that simulate them by their words."""
 
 

@@ -2,16 +2,15 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
 from experiments._dictionary_config import ConceptsConfig, DescribeConfig, check_context
 from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.errors import UserError
+from interp.fields import Listed, Several
 from interp.mining.config import MiningConfig
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
-from interp.subject.site import RESIDUAL_KINDS, Site
+from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.config import SaeTraining
 from saes.source import SaeSource, check_sae
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 class SampleConfig(DescribeConfig):
     """How many features are described, and on how much text a description is scored."""
 
-    sample: int | None = Field(64, ge=2)
+    sample: Several | None = 64
     """Features of each population, drawn uniformly from those that are ever active; null for all latents, and
     as many of each other population."""
 
@@ -36,15 +35,15 @@ class Config(ExperimentConfig):
     """The text, the same for all."""
     mining: MiningConfig = MiningConfig()
     """What is kept of each feature, of whatever kind."""
-    site: str = "resid_post.4"
+    site: SiteName = "resid_post.4"
     """Where an SAE is trained, KIND.LAYER; those given in `saes` say themselves where they stand."""
     sae: SaeTraining | None = SaeTraining()
     """How an SAE is trained; not looked at where `saes` are given."""
-    saes: tuple[SaeSource, ...] = ()
+    saes: Listed[SaeSource] = ()
     """SAEs that are there already (folders, RELEASE/SAE_ID, or mappings that say more): none is trained."""
     neurons: Literal["same_layer", "all"] = "same_layer"
     """The MLP neurons of the layers at which the SAEs stand, or of all layers."""
-    baselines: tuple[Literal["random", "pca"], ...] = ("random", "pca")
+    baselines: Listed[Literal["random", "pca"]] = ("random", "pca")
     """Directions at the SAEs' sites that needed no SAE: random ones, principal ones."""
     describe: SampleConfig = SampleConfig()
     """What is described."""

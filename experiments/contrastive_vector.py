@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from experiments._vector_config import TrialConfig, check_trial
+from interp.fields import NonEmpty, PathText
 from interp.vectors.methods import Contrastive, Method
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ DONE = (
 class Config(TrialConfig):
     """What is steered, and how."""
 
-    behaviours: tuple[str, ...] = ("honesty", "sycophancy", "refusal")
+    behaviours: NonEmpty[PathText] = ("honesty", "sycophancy", "refusal")
     """Behaviours of the world, task/NAME for its tasks, or .jsonl files of prompts with two completions."""
-    methods: tuple[Method, ...] = (Contrastive(),)
+    methods: NonEmpty[Method] = (Contrastive(),)
     """What is tried."""
 
 

@@ -1,6 +1,5 @@
 """Describe features with any explainer, choose the best of several, score them, and keep them in a store."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -16,16 +15,29 @@ from experiments._describe_config import (
     check_endpoints,
 )
 from experiments._dictionary_config import check_context
-from interp.config import ExperimentConfig, Section
+from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.embed.source import EmbedderSource, EndpointSource, TfidfSource
 from interp.errors import UserError
+from interp.fields import (
+    Count,
+    FilePath,
+    Layer,
+    Line,
+    Listed,
+    Name,
+    NonEmpty,
+    PositiveFraction,
+    Section,
+    Several,
+    one_line,
+)
 from interp.llm.endpoint import Endpoint
 from interp.mining.config import MiningConfig
 from interp.secrets import keep_passwords_of
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
-from interp.subject.site import Site
+from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
 from saes.source import SaeSource, check_sae
 
@@ -36,7 +48,7 @@ if TYPE_CHECKING:
 class ScoringConfig(TextsConfig):
     """On how much text of the report split a description is scored; agreement is on the random windows."""
 
-    nulls: int = Field(8, ge=1)
+    nulls: Count = 8
     """Other features' descriptions, scored on the same text."""
 
 
@@ -54,14 +66,14 @@ def _without_password(where: str) -> str:
 class StoreConfig(Section):
     """Where descriptions are kept and how they are found."""
 
-    where: Annotated[str, AfterValidator(_without_password)] = ""
+    where: Annotated[str, AfterValidator(_without_password), AfterValidator(one_line)] = ""
     """A SQLite file or a PostgreSQL URL; store.sqlite in the run's folder if left out. A password comes from
     PGPASSWORD or ~/.pgpass, never from here."""
     embedder: EmbedderSource | None = TfidfSource()
     """What turns descriptions into vectors; null to leave search for later."""
     index: Literal["auto", "exact", "annoy"] = "auto"
     """The search index."""
-    recall: float = Field(0.95, gt=0, le=1)
+    recall: PositiveFraction = 0.95
     """What an approximate index is tuned to reach."""
 
 
@@ -74,37 +86,37 @@ class Config(ExperimentConfig):
     """The text."""
     mining: MiningConfig = MiningConfig()
     """What is kept of each feature."""
-    neurons: Literal["all", "none"] | tuple[int, ...] = "all"
+    neurons: Literal["all", "none"] | Listed[Layer] = "all"
     """MLP neurons: of all layers, of none, or of these."""
-    saes: tuple[SaeSource, ...] = ()
+    saes: Listed[SaeSource] = ()
     """SAEs whose latents are described."""
-    site: str = "resid_post.4"
+    site: SiteName = "resid_post.4"
     """Where `sae` is trained."""
     sae: SaeTraining | None = None
     """An SAE that is trained first."""
-    sample: int | None = Field(64, ge=2)
+    sample: Several | None = 64
     """Features of each kind, drawn uniformly from those that are ever active; null for all."""
-    endpoints: dict[str, Endpoint] = Field(default_factory=dict)
+    endpoints: dict[Name, Endpoint] = Field(default_factory=dict)
     """Servers of language models, by a name of your choice."""
-    explainers: tuple[ExplainerSource, ...] = (PatternsSource(),)
+    explainers: NonEmpty[ExplainerSource] = (PatternsSource(),)
     """What writes descriptions; they are compared."""
-    samples: int = Field(1, ge=1)
+    samples: Count = 1
     """Descriptions that each explainer writes of a feature; the best on the select split is chosen."""
     simulator: SimulatorSource = KnownSource()
     """What predicts activations from a description."""
-    judges: tuple[AnyJudgeSource, ...] = (SimulatedSource(),)
+    judges: Listed[AnyJudgeSource] = (SimulatedSource(),)
     """What rates texts for detection and fuzzing."""
     choose_by: Literal["simulation", "detection"] = "simulation"
     """The score on the select split that chooses among the samples."""
     scoring: ScoringConfig = ScoringConfig()
     """On how much text."""
-    summarise_by: str = ""
+    summarise_by: Line = ""
     """The endpoint that writes short forms; by a rule if left out."""
-    interest: Path | None = None
+    interest: FilePath | None = None
     """A trained classifier of interestingness (`interestingness.yaml`); by a rule if left out."""
     store: StoreConfig = StoreConfig()
     """Where descriptions are kept."""
-    features_at_once: int = Field(32, ge=1)
+    features_at_once: Count = 32
     """Features whose text is read together and whose calls are in flight together."""
 
 
@@ -144,7 +156,7 @@ def check(config: Config) -> None:
 
 
 class _Named(Section):
-    endpoint: str
+    endpoint: Line
 
 
 def run(config: Config, run: "Run") -> None:

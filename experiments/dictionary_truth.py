@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from experiments._dictionary_config import check_context
-from interp.config import ExperimentConfig, Section
+from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.errors import UserError
+from interp.fields import Count, Extent, Fraction, Listed, Name, OpenFraction, Section, Several
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
-from interp.subject.site import RESIDUAL_KINDS, Site
+from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.config import SaeTraining
 from saes.source import SaeSource, check_sae
 
@@ -21,28 +22,28 @@ if TYPE_CHECKING:
 class ReadingConfig(Section):
     """How much labelled text is read of each split."""
 
-    tokens: int = Field(24_576, ge=1)
+    tokens: Extent = 24_576
     """Tokens of whole documents, drawn uniformly: documents are judged by all of their tokens."""
-    sampled_tokens: int = Field(8192, ge=1)
+    sampled_tokens: Count = 8192
     """Tokens drawn of these, on which single tokens are judged."""
-    context_size: int = Field(128, ge=2)
+    context_size: Several = 128
     """Tokens the subject sees at once, the beginning-of-sequence token included."""
 
 
 class TruthConfig(Section):
     """What counts as enough, and how sure the figures are to be."""
 
-    least_positives: int = Field(10, ge=1)
+    least_positives: Count = 10
     """Examples with a concept, and without it, on the select and on the report split; else it is left out."""
-    most_latents: int = Field(6, ge=2)
+    most_latents: Several = 6
     """Latents of the largest k-sparse probe."""
-    least_probe_f1: float = Field(0.6, ge=0, le=1)
+    least_probe_f1: Fraction = 0.6
     """Absorption is measured of concepts that the dense probe tells this well (SAEBench's bound)."""
-    least_latent_f1: float = Field(0.3, ge=0, le=1)
+    least_latent_f1: Fraction = 0.3
     """Hedging is measured of concepts that some latent tells this well on the select split."""
-    associated: float = Field(0.1, gt=0, lt=1)
+    associated: OpenFraction = 0.1
     """From which phi coefficient two concepts count as occurring together."""
-    draws: int = Field(200, ge=20)
+    draws: Count = Field(200, ge=20)
     """Resamples of the documents behind each interval."""
 
 
@@ -53,13 +54,13 @@ class Config(ExperimentConfig):
     """The model."""
     corpus: CorpusSource = WorldSource()
     """The text; it needs labels."""
-    site: str = "resid_post.4"
+    site: SiteName = "resid_post.4"
     """Where the dictionaries stand and the dense probe reads: KIND.LAYER."""
-    train: dict[str, SaeTraining] = Field({"wide": SaeTraining()})
+    train: dict[Name, SaeTraining] = Field({"wide": SaeTraining()})
     """SAEs that are trained, by a name of yours; not looked at where `saes` are given."""
-    saes: tuple[SaeSource, ...] = ()
+    saes: Listed[SaeSource] = ()
     """SAEs at the site that are there already: folders, RELEASE/SAE_ID, or mappings that say more."""
-    baselines: tuple[Literal["random", "pca"], ...] = ("random", "pca")
+    baselines: Listed[Literal["random", "pca"]] = ("random", "pca")
     """Directions at the site that needed no SAE."""
     reading: ReadingConfig = ReadingConfig()
     """How much text is read."""

@@ -1,6 +1,5 @@
 """Distil descriptions: teach a small model to write and to simulate them, and hold it against its teacher."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -10,6 +9,7 @@ from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.distil.train import ExplainerTuning, Tuning, check_installed
 from interp.errors import UserError
+from interp.fields import Count, CountOrZero, FilePath, OpenFraction, Several
 from interp.mining.config import MiningConfig
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
@@ -27,23 +27,23 @@ class Config(ExperimentConfig):
     """The text."""
     mining: MiningConfig = MiningConfig()
     """What is kept of each neuron."""
-    features: int = Field(500, ge=20)
+    features: Count = Field(500, ge=20)
     """Neurons, either side one feature, that the teacher (pattern tries) describes."""
-    held_out: float = Field(0.2, gt=0, lt=1)
+    held_out: OpenFraction = 0.2
     """The share of them that no student is taught."""
-    student: Path | None = None
+    student: FilePath | None = None
     """A Hugging Face folder; the bundled `pydoc` model if left out."""
-    excerpts: int = Field(8, ge=1)
+    excerpts: Count = 8
     """Exemplars in a prompt."""
-    before: int = Field(10, ge=0)
+    before: CountOrZero = 10
     """Tokens of an exemplar that are shown before its peak."""
-    after: int = Field(1, ge=0)
+    after: CountOrZero = 1
     """Tokens that are shown behind it."""
-    texts: int = Field(12, ge=2)
+    texts: Several = 12
     """Windows of a feature that the simulator is taught, half of them strong ones."""
-    random_windows: int = Field(20, ge=2)
+    random_windows: Several = 20
     """Random windows of the report split that everything is scored on, beside the strongest."""
-    scored: int = Field(80, ge=2)
+    scored: Several = 80
     """The most held-out features that are scored."""
     explainer: ExplainerTuning = ExplainerTuning(steps=300, batch_size=8)
     """How the explainer is trained."""

@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
 from experiments._vector_config import VectorConfig, check_vector_config
 from interp.errors import UserError
+from interp.fields import Count, Finite, Flag, NonEmpty, Several
 from interp.vectors.tasks import TaskSource, WorldTasks, check_tasks
 
 if TYPE_CHECKING:
@@ -17,21 +16,21 @@ class Config(VectorConfig):
 
     tasks: TaskSource = WorldTasks()
     """Tasks by example."""
-    shots: int = Field(5, ge=1)
+    shots: Count = 5
     """Examples in a prompt that shows a task (the paper's 10)."""
-    prompts: int = Field(100, ge=2)
+    prompts: Several = 100
     """Prompts that heads' outputs are averaged over."""
-    only_right: bool = True
+    only_right: Flag = True
     """Whether prompts that the model gets wrong are left out of the mean (the paper's filter)."""
     corrupted: Literal["shuffled", "zero_shot"] = "shuffled"
     """On what a head's effect is measured: shuffled answers (the paper), or no examples."""
-    effect_prompts: int = Field(25, ge=2)
+    effect_prompts: Several = 25
     """Prompts that a head's effect is averaged over."""
-    heads: int = Field(10, ge=1)
+    heads: Count = 10
     """Heads that make up the vector, by their effect."""
-    universal: bool = False
+    universal: Flag = False
     """Whether heads are ranked by their mean effect over all tasks (the paper's set), not task by task."""
-    strengths: tuple[float, ...] = Field((1.0,), min_length=1)
+    strengths: NonEmpty[Finite] = (1.0,)
     """Multiples of the vector that are added."""
 
 

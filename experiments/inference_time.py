@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from experiments._vector_config import TrialConfig, check_trial
+from interp.fields import Flag, NonEmpty, PathText
 from interp.vectors.methods import InferenceTime, Method
 
 if TYPE_CHECKING:
@@ -18,11 +19,11 @@ DONE = (
 class Config(TrialConfig):
     """What is steered, and how."""
 
-    behaviours: tuple[str, ...] = ("honesty", "sycophancy", "dates")
+    behaviours: NonEmpty[PathText] = ("honesty", "sycophancy", "dates")
     """Behaviours of the world, task/NAME for its tasks, or .jsonl files of prompts with two completions."""
-    methods: tuple[Method, ...] = (InferenceTime(),)
+    methods: NonEmpty[Method] = (InferenceTime(),)
     """What is tried."""
-    two_fold: bool = True
+    two_fold: Flag = True
     """Whether the halves that are chosen and reported on also change places, as the paper's two folds do."""
 
 

@@ -7,6 +7,7 @@ from interp.config import ExperimentConfig
 from interp.describe.interest import read_labels
 from interp.embed.source import EmbedderSource, TfidfSource
 from interp.errors import UserError
+from interp.fields import FilePath
 
 if TYPE_CHECKING:
     from interp.track.run import Run
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class Config(ExperimentConfig):
     """Which labels, and what turns descriptions into vectors."""
 
-    labels: Path = Path("labels.csv")
+    labels: FilePath = Path("labels.csv")
     """A CSV file with the columns `description` and `interesting` (1/0, yes/no, true/false)."""
     embedder: EmbedderSource = TfidfSource()
     """What turns descriptions into vectors; `describe` has to use the same."""

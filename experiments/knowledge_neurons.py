@@ -7,6 +7,16 @@ from pydantic import Field
 from interp.config import ExperimentConfig
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.fields import (
+    Count,
+    CountOrZero,
+    Finite,
+    NonEmpty,
+    Offset,
+    OpenFraction,
+    PositiveFraction,
+    Several,
+)
 from interp.intervene.positions import Named
 from interp.mining.config import MiningConfig
 from interp.subject.config import SubjectConfig
@@ -32,19 +42,19 @@ class Config(ExperimentConfig):
         behaviours=("determiner_noun/singular", "determiner_noun/plural"), most=120
     )
     """Prompts with an answer and a foil; half of each group is searched on, the figures are of the rest."""
-    steps: int = Field(20, ge=2)
+    steps: Several = 20
     """Points of the integral, both ends included, as in the published code."""
-    of_largest: float = Field(0.2, gt=0, lt=1)
+    of_largest: OpenFraction = 0.2
     """A feature counts for a prompt if its attribution exceeds this part of the prompt's largest."""
-    least_share: float = Field(0.7, gt=0, le=1)
+    least_share: PositiveFraction = 0.7
     """A feature is kept if it counts for this share of a group's prompts (see `wanted`)."""
-    wanted: tuple[int, int] | None = (1, 5)
+    wanted: tuple[CountOrZero, CountOrZero] | None = (1, 5)
     """The share moves by 0.05 until so many are kept (the published code: 2 to 5); null: it stays."""
-    enhance: float = Field(2.0, gt=1)
+    enhance: Finite = Field(2.0, gt=1)
     """By what enhancing multiplies a feature; erasing sets it to zero."""
-    positions: Named | tuple[int, ...] = "last"
+    positions: Named | NonEmpty[Offset] = "last"
     """Where features are changed; they are searched at the last position."""
-    controls: int = Field(10, ge=1)
+    controls: Count = 10
     """Sets of random features of the same spaces and like activity, changed in the same ways."""
 
 

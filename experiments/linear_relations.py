@@ -6,6 +6,7 @@ from pydantic import Field
 
 from experiments._lens_config import LensConfig, check_subject
 from interp.errors import UserError
+from interp.fields import Count, CountOrZero, Finite, Flag, Layer, NonEmpty
 from interp.lens.items import world_only
 from interp.lens.relations import RelationSource, WorldRelations, check_relations
 
@@ -18,19 +19,19 @@ class Config(LensConfig):
 
     relations: RelationSource = WorldRelations()
     """Subjects, objects, and the sentences that ask for one by the other."""
-    examples: int = Field(8, ge=1)
+    examples: Count = 8
     """Samples whose Jacobians are averaged."""
-    shown: int = Field(0, ge=0)
+    shown: CountOrZero = 0
     """Of these, how many are shown before each question (the paper shows all others)."""
-    layers: tuple[int, ...] | None = None
+    layers: NonEmpty[Layer] | None = None
     """Layers that the subject is read behind; the embedding (-1) and all but the last if left out."""
-    betas: tuple[float, ...] = Field((0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0), min_length=1)
+    betas: NonEmpty[Finite] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
     """Factors of the linear part."""
-    ranks: tuple[int, ...] = Field((2, 4, 8, 16, 32, 64), min_length=1)
+    ranks: NonEmpty[Count] = (2, 4, 8, 16, 32, 64)
     """Ranks of the inverse by which objects are changed."""
-    known_only: bool = True
+    known_only: Flag = True
     """Whether only samples count that the model answers rightly."""
-    most: int = Field(60, ge=8)
+    most: Count = Field(60, ge=8)
     """At most so many samples of a relation."""
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from experiments._lens_config import LensConfig, check_subject
-from interp.config import Section
 from interp.corpus.source import CorpusSource, WorldSource
+from interp.fields import Count, Extent, Listed, NonEmpty, Positive, Section, Several, Steps, Text, TokenId
 
 if TYPE_CHECKING:
     from interp.track.run import Run
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class LensText(Section):
     """A text to look at."""
 
-    text: str = Field(min_length=1)
+    text: Text = Field(min_length=1)
     """The text."""
-    targets: tuple[str | int, ...] = ()
+    targets: Listed[TokenId | Text] = ()
     """Words of one token, as it continues the text (or token ids), whose ranks are followed; the first is
     also attributed at the text's end."""
 
@@ -27,32 +27,29 @@ class TunedLensConfig(Section):
 
     corpus: CorpusSource = WorldSource(documents=8000)
     """Text: the explain split to train on, the report split to hold it against."""
-    steps: int = Field(300, ge=1)
+    steps: Steps = 300
     """Updates."""
-    tokens_per_step: int = Field(1024, ge=1)
+    tokens_per_step: Extent = 1024
     """Tokens of an update."""
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: Positive = 3e-3
     """Of Adam, at the beginning; it falls to 0."""
-    held_out_documents: int = Field(300, ge=2)
+    held_out_documents: Several = 300
     """Documents of the report split on which lenses are held against the output."""
 
 
 class Config(LensConfig):
     """Which texts."""
 
-    texts: tuple[LensText, ...] = Field(
-        (
-            LensText(text="the capital of france , as we know , is", targets=("paris", "france")),
-            LensText(
-                text="the country of the performer of dekax kanav , as we know , is",
-                targets=("china", "leman"),
-            ),
-            LensText(text="tamric : pepeka ; it is :", targets=("bopang", "team")),
+    texts: NonEmpty[LensText] = (
+        LensText(text="the capital of france , as we know , is", targets=("paris", "france")),
+        LensText(
+            text="the country of the performer of dekax kanav , as we know , is",
+            targets=("china", "leman"),
         ),
-        min_length=1,
+        LensText(text="tamric : pepeka ; it is :", targets=("bopang", "team")),
     )
     """Texts to look at."""
-    top: int = Field(8, ge=1)
+    top: Count = 8
     """Likeliest tokens that are kept of every distribution."""
     tuned: TunedLensConfig | None = TunedLensConfig()
     """A tuned lens beside the logit lens; null for none."""

@@ -1,12 +1,12 @@
 """Two-hop questions: where the bridge becomes readable, what attention it needs, and back-patching."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from experiments._lens_config import LensConfig, check_subject
 from experiments._lenses import check_lens
+from interp.fields import Count, CountOrZero, FilePath, Flag
 from interp.lens.hops import HopSource, WorldHops, check_hops
 from interp.lens.items import world_only
 
@@ -19,19 +19,19 @@ class Config(LensConfig):
 
     questions: HopSource = WorldHops()
     """Two-hop questions."""
-    answer_tokens: int = Field(0, ge=0)
+    answer_tokens: CountOrZero = 0
     """Tokens in which an answer is looked for (the paper writes 10); 0: the next token must begin it."""
-    window: int = Field(1, ge=0)
+    window: CountOrZero = 1
     """Attention is blocked in layers no further than this from a centre (3 in the paper)."""
-    most: int = Field(200, ge=4)
+    most: Count = Field(200, ge=4)
     """At most so many questions that are answered rightly, for knockout and for what back-patching breaks."""
-    back_patching: bool = True
+    back_patching: Flag = True
     """Whether failed questions are back-patched, which takes four of them or more."""
-    draws: int = Field(3, ge=1)
+    draws: Count = 3
     """Other questions and random vectors drawn for each question, as controls of back-patching."""
-    tuned_lens: Path | None = None
+    tuned_lens: FilePath | None = None
     """A tuned lens to read through, as `logit_lens` writes it; the logit lens without."""
-    check_model: bool = True
+    check_model: Flag = True
     """Whether the tuned lens must be of a model of the subject's name; false for a renamed copy."""
 
 

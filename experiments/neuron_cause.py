@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from interp.config import ExperimentConfig, Section
+from interp.config import ExperimentConfig
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.errors import UserError
 from interp.features.ref import split_key
+from interp.fields import Count, CountOrZero, Listed, NonEmpty, Offset, Section, Several, Text, TokenId, Word
 from interp.intervene.features import AblateTo
 from interp.intervene.positions import Named
 from interp.mining.config import MiningConfig
@@ -25,7 +26,7 @@ class PickById(Section):
     """The features you name."""
 
     by: Literal["id"] = "id"
-    features: tuple[str, ...] = Field(min_length=1)
+    features: NonEmpty[Word]
     """Keys such as mlp.3/17+ or sae.resid_post.4/12; the sign says which side is meant."""
 
 
@@ -33,9 +34,9 @@ class PickByConcept(Section):
     """The features that best tell tokens with a concept from others (AUROC on the select split)."""
 
     by: Literal["concept"] = "concept"
-    concept: str
+    concept: Word
     """One of the corpus' labels."""
-    count: int = Field(5, ge=1)
+    count: Count = 5
     """How many features."""
 
 
@@ -47,7 +48,7 @@ class PickByAttribution(Section):
     """
 
     by: Literal["attribution"] = "attribution"
-    count: int = Field(5, ge=1)
+    count: Count = 5
     """How many features."""
 
 
@@ -64,24 +65,24 @@ class Config(ExperimentConfig):
     """What is kept of each feature."""
     questions: QuestionSource = WorldQuestions(behaviours=("refusal/harmful", "refusal/harmless"), most=120)
     """Half of the questions are for picking, the figures are of the other half."""
-    answers: tuple[str | int, ...] = ()
+    answers: Listed[TokenId | Text] = ()
     """Words that count as the behaviour in place of the questions' own answers: a class of next tokens. Each
     is the token that continues a question's prompt; a number is a token id."""
     pick: Annotated[PickById | PickByConcept | PickByAttribution, Field(discriminator="by")] = (
         PickByAttribution()
     )
     """Which features are changed."""
-    positions: Named | tuple[int, ...] = "all"
+    positions: Named | NonEmpty[Offset] = "all"
     """Where they are changed: all, last, or positions in the prompt."""
-    ablate_to: tuple[AblateTo, ...] = ("zero", "mean", "resample")
+    ablate_to: NonEmpty[AblateTo] = ("zero", "mean", "resample")
     """What they are ablated to."""
-    doses: int = Field(11, ge=2)
+    doses: Several = 11
     """Values of a sweep, from a feature's 1e-5-quantile to its (1 - 1e-5)-quantile."""
-    separately: int = Field(4, ge=0)
+    separately: CountOrZero = 4
     """How many of the picked features are also swept one at a time."""
-    controls: int = Field(10, ge=1)
+    controls: Count = 10
     """Sets of random features of the same layers and like activity, which get the same treatment."""
-    histograms: int = Field(2, ge=0)
+    histograms: CountOrZero = 2
     """For how many of the picked features the activation is shown by concept label."""
 
 

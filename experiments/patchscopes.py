@@ -1,14 +1,13 @@
 """Patchscopes: what does the model itself say that an activation holds?"""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from experiments._lens_config import LensConfig, check_subject
 from experiments._lenses import check_lens
-from interp.config import Section
 from interp.corpus.source import CorpusSource, WorldSource
+from interp.fields import Count, CountOrZero, FilePath, Flag, Section, Several, Text
 from interp.lens.entities import EntitySource, WorldEntities, check_entities
 from interp.lens.items import world_only
 from interp.lens.relations import RelationSource, WorldRelations, check_relations
@@ -25,13 +24,13 @@ class NextTokens(Section):
 
     corpus: CorpusSource = WorldSource(documents=6000)
     """Text: affine maps are fitted on the explain split, figures are of the report split."""
-    fitted: int = Field(1500, ge=2)
+    fitted: Several = 1500
     """Beginnings of documents to fit maps on."""
-    reported: int = Field(200, ge=2)
+    reported: Several = 200
     """Beginnings of documents to report on."""
-    tuned_lens: Path | None = None
+    tuned_lens: FilePath | None = None
     """A tuned lens beside the logit lens, as `logit_lens` writes it."""
-    check_model: bool = True
+    check_model: Flag = True
     """Whether the tuned lens must be of a model of the subject's name; false for a renamed copy."""
 
 
@@ -40,9 +39,9 @@ class Extraction(Section):
 
     relations: RelationSource = WorldRelations(relations=("capital", "language", "continent", "spouse"))
     """Which attributes."""
-    source: str = "the doctor cooked near {} ."
+    source: Text = "the doctor cooked near {} ."
     """The sentence that the subject's activation is read in; {} is its place."""
-    most: int = Field(40, ge=4)
+    most: Count = Field(40, ge=4)
     """At most so many samples of a relation."""
 
 
@@ -53,7 +52,7 @@ class CrossModel(Section):
     """The model that activations are read in; it must have the same vocabulary."""
     corpus: CorpusSource = WorldSource(documents=6000)
     """Text on which maps are fitted (explain split)."""
-    fitted: int = Field(1500, ge=2)
+    fitted: Several = 1500
     """Beginnings of documents to fit maps on."""
 
 
@@ -66,7 +65,7 @@ class Config(LensConfig):
     """Entities in sentences."""
     description_pairs: Literal["same", "all"] = "same"
     """Layers of descriptions: each into itself, or all pairs (longer: texts are written)."""
-    identity_tokens: int = Field(0, ge=0)
+    identity_tokens: CountOrZero = 0
     """Tokens in which a repeated entity is looked for; 0: the next token must begin it."""
     next_tokens: NextTokens | None = NextTokens()
     """Precision and surprisal of the next token; null for none."""

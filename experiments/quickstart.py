@@ -8,7 +8,7 @@ from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.mining.config import MiningConfig
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
-from interp.subject.site import Site
+from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Config(ExperimentConfig):
     """The text."""
     mining: MiningConfig = MiningConfig()
     """What is kept of each feature."""
-    sae_site: str = "resid_post.4"
+    sae_site: SiteName = "resid_post.4"
     """Where the SAE is trained: KIND.LAYER."""
     sae: SaeTraining = SaeTraining()
     """How the SAE is trained."""

@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from experiments._vector_config import BehaviourConfig, check_behaviour_config
 from interp.errors import UserError
+from interp.fields import Count, Finite, NonEmpty, Positive, PositiveFraction
 from interp.intervene.positions import Named
 from interp.vectors.requests import RequestSource, WorldRequests, check_requests
 
@@ -18,17 +17,17 @@ class Config(BehaviourConfig):
 
     requests: RequestSource = WorldRequests()
     """Harmful and harmless requests."""
-    latest: float = Field(0.8, gt=0, le=1)
+    latest: PositiveFraction = 0.8
     """Directions from this share of the layers on are left out (the paper's 0.8)."""
-    largest_kl: float = Field(0.1, gt=0)
+    largest_kl: Positive = 0.1
     """And those whose ablation changes answers to harmless requests by more than this, in nats."""
-    least_induced: float = 0.0
+    least_induced: Finite = 0.0
     """And those that, added, give harmless requests a lower refusal score than this."""
-    coefficients: tuple[float, ...] = Field((0.5, 1, 1.5, 2, 3), min_length=1)
+    coefficients: NonEmpty[Finite] = (0.5, 1, 1.5, 2, 3)
     """Multiples of the direction at its own length that are added and subtracted; the paper's is 1."""
-    positions: tuple[Named, ...] = Field(("all", "last"), min_length=1)
+    positions: NonEmpty[Named] = ("all", "last")
     """Where it is added or subtracted: all (the paper), prompt, last, steps; each is reported."""
-    new_tokens: int = Field(12, ge=1)
+    new_tokens: Count = 12
     """Tokens written after each reported request, in which phrases of refusal are looked for."""
 
 

@@ -2,14 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from experiments.train_saes import EvaluationConfig, check_training
-from interp.config import ExperimentConfig, Section
+from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
+from interp.fields import Extent, NonEmpty, Positive, Section
 from interp.subject.config import SubjectConfig
-from interp.subject.site import Site
+from interp.subject.site import Site, SiteName
 from saes.architecture import Architecture, TopK
 from saes.config import SaeTraining
 from saes.train import Plan
@@ -23,7 +22,7 @@ class Family(Section):
 
     architecture: Architecture = TopK()
     """The architecture, with all settings but the sparsity."""
-    sparsities: tuple[float, ...] = Field((8, 16, 32), min_length=1)
+    sparsities: NonEmpty[Positive] = (8, 16, 32)
     """Values of what makes it sparse: k, max_latents, l1_coefficient or l0_coefficient, whichever it has."""
 
 
@@ -34,11 +33,11 @@ class Config(ExperimentConfig):
     """The model."""
     corpus: CorpusSource = WorldSource()
     """The text."""
-    site: str = "resid_post.4"
+    site: SiteName = "resid_post.4"
     """Where all of them read: KIND.LAYER."""
-    families: tuple[Family, ...] = Field((Family(),), min_length=1)
+    families: NonEmpty[Family] = (Family(),)
     """The architectures, each with its sparsities."""
-    widths: tuple[int, ...] = Field((512, 1024, 2048), min_length=1)
+    widths: NonEmpty[Extent] = (512, 1024, 2048)
     """Numbers of latents."""
     sae: SaeTraining = SaeTraining()
     """Everything else about the training; its architecture and n_latents are not looked at."""

@@ -1,21 +1,30 @@
 """Steer by a latent: hold it at multiples of its maximum, see if its concept appears and what that costs."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-
-from pydantic import Field
 
 from experiments._dictionary_config import check_context
 from interp.config import ExperimentConfig
 from interp.corpus.questions import WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
+from interp.fields import (
+    Count,
+    CountOrZero,
+    FilePath,
+    Flag,
+    NonEmpty,
+    NotNegative,
+    PathText,
+    Positive,
+    Several,
+    Word,
+)
 from interp.intervene.positions import Named
 from interp.mining.config import MiningConfig
 from interp.organism.labelling import carries, lexical_concepts
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
-from interp.subject.site import RESIDUAL_KINDS, Site
+from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.architecture import Transcoder
 from saes.config import SaeTraining
 
@@ -43,39 +52,39 @@ class Config(ExperimentConfig):
     """The text that latents, neurons and directions are found on; labelled, so the world's."""
     mining: MiningConfig = MiningConfig(context_size=128, tokens_per_batch=8192, sampled_tokens=8192)
     """What is kept of each feature."""
-    sae: Path | None = None
+    sae: FilePath | None = None
     """The folder of a trained SAE in SAELens' format; left out, one is trained first."""
-    sae_site: str = "resid_post.4"
+    sae_site: SiteName = "resid_post.4"
     """Where that one is trained: KIND.LAYER, in the residual stream."""
     sae_training: SaeTraining = SaeTraining()
     """How it is trained."""
-    concepts: tuple[str, ...] = Field((*TOPICS, *LANGUAGES), min_length=1)
+    concepts: NonEmpty[Word] = (*TOPICS, *LANGUAGES)
     """The concepts steered to, each by the latent that tells it best on the select split (AUROC)."""
-    behaviours: tuple[str, ...] = Field(QUESTIONS, min_length=1)
+    behaviours: NonEmpty[PathText] = QUESTIONS
     """Prompts with one right next word; for each concept, those in which no word carries it."""
-    prompts_per_behaviour: int = Field(6, ge=2)
+    prompts_per_behaviour: Several = 6
     """At most so many prompts of each behaviour and concept; half of them choose the factor."""
-    factors: tuple[float, ...] = Field((0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 10), min_length=1)
+    factors: NonEmpty[Positive] = (0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 10)
     """Multiples of the latent's maximum on the explain split."""
-    golden: float = Field(10, gt=0)
+    golden: Positive = 10
     """The factor that is reported in any case; swept, too, if `factors` lacks it (10: Golden Gate)."""
     positions: Named = "all"
     """Where the model is steered: all, prompt, generated, last or steps."""
-    neurons: int = Field(10, ge=1)
+    neurons: Count = 10
     """How many neurons of all layers make up the set that is clamped."""
     neurons_by: Literal["attribution", "auroc"] = "attribution"
     """Those to which the concept's words are attributed (explain split), or that tell it best (select)."""
-    added: bool = False
+    added: Flag = False
     """Whether the latent's amount is also added in place of set."""
-    controls: int = Field(1, ge=1)
+    controls: Count = 1
     """Random latents, and random directions, for each concept."""
-    new_tokens: int = Field(16, ge=2)
+    new_tokens: Several = 16
     """Tokens written after each prompt."""
-    temperature: float = Field(1.0, ge=0)
+    temperature: NotNegative = 1.0
     """Of sampling; 0 takes the likeliest token."""
-    neutral_documents: int = Field(16, ge=1)
+    neutral_documents: Count = 16
     """Documents without each concept on which steering's cost is measured."""
-    examples: int = Field(3, ge=0)
+    examples: CountOrZero = 3
     """Concepts whose texts are shown on the page."""
 
 

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from interp.config import ExperimentConfig, Section
+from interp.config import ExperimentConfig
 from interp.errors import UserError
+from interp.fields import Count, Extent, NonEmpty, PositiveFraction, Section, Several
+from interp.held import Part
 from interp.toys.superposition import ToyTraining
 from saes.architecture import Architecture, Standard, TopK
 from saes.config import SaeTraining
@@ -17,18 +19,26 @@ if TYPE_CHECKING:
 class ToyConfig(Section):
     """Toy models that differ in the sparsity of their features."""
 
-    features: int = Field(5, ge=2)
+    features: Extent = Field(5, ge=2)
     """Features of the input."""
-    dimensions: int = Field(2, ge=1)
+    dimensions: Extent = 2
     """Dimensions of the hidden space."""
-    importance: float = Field(1.0, gt=0, le=1)
+    importance: PositiveFraction = 1.0
     """Weight of a feature's error, as a share of that of the feature before it; 1: all count alike."""
-    densities: tuple[float, ...] = Field((1.0, 0.3, 0.1, 0.03, 0.01), min_length=1)
+    densities: NonEmpty[PositiveFraction] = (1.0, 0.3, 0.1, 0.03, 0.01)
     """Probabilities of a feature to be present: 1 - S."""
-    copies: int = Field(1, ge=1)
+    copies: Count = 1
     """Models trained at each density; the one with the least loss is shown."""
     training: ToyTraining = ToyTraining(steps=4000, decay="cosine")
     """How they are trained."""
+
+    def held(self) -> tuple[Part, ...]:
+        """What training holds: inputs, outputs and their gradients of all models at once."""
+        models, batch = self.copies * len(self.densities), self.training.batch
+        return (
+            Part("inputs and outputs", 16 * models * self.features * batch, "training.batch or copies"),
+            Part("weights", 16 * models * self.features * self.dimensions, "features or dimensions"),
+        )
 
     @model_validator(mode="after")
     def _possible(self) -> "ToyConfig":
@@ -44,36 +54,47 @@ class ToyConfig(Section):
 class VectorsConfig(ToyConfig):
     """A model of two dimensions, whose features can be drawn."""
 
-    importance: float = Field(0.9, gt=0, le=1)
+    importance: PositiveFraction = 0.9
     """Weight of a feature's error, as a share of that of the feature before it."""
-    copies: int = Field(5, ge=1)
+    copies: Count = 5
     """Models trained at each density; the one with the least loss is shown."""
 
 
 class ImportanceConfig(ToyConfig):
     """Features of falling importance."""
 
-    features: int = Field(20, ge=2)
+    features: Extent = Field(20, ge=2)
     """Features of the input."""
-    dimensions: int = Field(5, ge=1)
+    dimensions: Extent = 5
     """Dimensions of the hidden space."""
-    importance: float = Field(0.7, gt=0, le=1)
+    importance: PositiveFraction = 0.7
     """Weight of a feature's error, as a share of that of the feature before it."""
-    densities: tuple[float, ...] = Field((1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001), min_length=1)
+    densities: NonEmpty[PositiveFraction] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
     """Probabilities of a feature to be present: 1 - S."""
-    copies: int = Field(2, ge=1)
+    copies: Count = 2
     """Models trained at each density; the one with the least loss is shown."""
 
 
 class GeometryConfig(ToyConfig):
     """Many features that count alike, for how dimensions are shared (published: 400 in 30)."""
 
-    features: int = Field(80, ge=2)
+    features: Extent = Field(80, ge=2)
     """Features of the input."""
-    dimensions: int = Field(8, ge=1)
+    dimensions: Extent = 8
     """Dimensions of the hidden space."""
-    densities: tuple[float, ...] = Field(
-        (1.0, 0.66, 0.43, 0.28, 0.19, 0.12, 0.081, 0.053, 0.035, 0.023, 0.015, 0.01), min_length=1
+    densities: NonEmpty[PositiveFraction] = (
+        1.0,
+        0.66,
+        0.43,
+        0.28,
+        0.19,
+        0.12,
+        0.081,
+        0.053,
+        0.035,
+        0.023,
+        0.015,
+        0.01,
     )
     """Probabilities of a feature to be present: 1 - S."""
     training: ToyTraining = ToyTraining(steps=3000, batch=512, decay="cosine")
@@ -83,11 +104,11 @@ class GeometryConfig(ToyConfig):
 class PlantedConfig(ToyConfig):
     """Toy models whose features are to be found; `copies` is not looked at, every seed has its own."""
 
-    features: int = Field(64, ge=2)
+    features: Extent = Field(64, ge=2)
     """Features of the input."""
-    dimensions: int = Field(16, ge=1)
+    dimensions: Extent = 16
     """Dimensions of the hidden space."""
-    densities: tuple[float, ...] = Field((0.2, 0.05, 0.01), min_length=1)
+    densities: NonEmpty[PositiveFraction] = (0.2, 0.05, 0.01)
     """Probabilities of a feature to be present: 1 - S."""
     training: ToyTraining = ToyTraining(steps=2500, batch=512, decay="cosine")
     """How they are trained."""
@@ -98,15 +119,17 @@ class RecoveryConfig(Section):
 
     toy: PlantedConfig = PlantedConfig()
     """The toy models."""
-    sources: tuple[Literal["toy", "random"], ...] = Field(("toy",), min_length=1)
+    sources: NonEmpty[Literal["toy", "random"]] = ("toy",)
     """toy: the features' directions in the toy models. random: as many random unit vectors in their place."""
-    seeds: int = Field(3, ge=2)
+    seeds: Several = 3
     """Toy models and SAEs that the figures are of."""
-    choosing_seeds: int = Field(1, ge=1)
+    choosing_seeds: Count = 1
     """Other toy models and SAEs, on which the sparsity setting is chosen."""
-    architectures: tuple[Architecture, ...] = Field(
-        (TopK(k=1), TopK(k=2), TopK(k=4), *(Standard(l1_coefficient=weight) for weight in (2.0, 4.0, 8.0))),
-        min_length=1,
+    architectures: NonEmpty[Architecture] = (
+        TopK(k=1),
+        TopK(k=2),
+        TopK(k=4),
+        *(Standard(l1_coefficient=weight) for weight in (2.0, 4.0, 8.0)),
     )
     """The settings tried; of each kind one is kept, density by density."""
     choose_by: Literal["recall", "f1"] = "recall"
@@ -122,7 +145,7 @@ class RecoveryConfig(Section):
         checkpoint_every_steps=0,
     )
     """How the SAEs are trained; its architecture is not looked at."""
-    tokens: int = Field(16384, ge=256)
+    tokens: Extent = Field(16384, ge=256)
     """Activations, not trained on, on which latents are held against features."""
 
 

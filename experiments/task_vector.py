@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from experiments._vector_config import VectorConfig, check_vector_config
+from interp.fields import Count, Flag, Several
 from interp.vectors.tasks import TaskSource, WorldTasks, check_tasks
 
 if TYPE_CHECKING:
@@ -18,11 +17,11 @@ class Config(VectorConfig):
         tasks=("antonym", "plural", "past", "capital", "language", "currency", "zorvic", "tamric")
     )
     """Tasks by example."""
-    shots: int = Field(5, ge=1)
+    shots: Count = 5
     """Examples in a prompt."""
-    prompts: int = Field(48, ge=2)
+    prompts: Several = 48
     """Prompts, each with a dummy query, that a vector is the mean of."""
-    only_right: bool = True
+    only_right: Flag = True
     """Whether prompts that the model gets wrong are left out of the mean (the paper's filter)."""
 
 

@@ -1,10 +1,10 @@
 """Thinking language: translating between two languages, do middle layers expect the word in a third?"""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments._lens_config import LensConfig, check_subject
 from experiments._lenses import check_lens
+from interp.fields import FilePath, Flag, Word
 from interp.lens.items import world_only
 from interp.lens.languages import TranslationSource, WorldTranslations, check_translations
 
@@ -17,11 +17,11 @@ class Config(LensConfig):
 
     words: TranslationSource = WorldTranslations()
     """Prompts, with the answer in every language."""
-    pivot: str = "english"
+    pivot: Word = "english"
     """The language that may stand between source and target."""
-    tuned_lens: Path | None = None
+    tuned_lens: FilePath | None = None
     """A tuned lens to read through, as `logit_lens` writes it; the logit lens without."""
-    check_model: bool = True
+    check_model: Flag = True
     """Whether the tuned lens must be of a model of the subject's name; false for a renamed copy."""
 
 

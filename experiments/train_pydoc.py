@@ -6,7 +6,7 @@ from interp.config import ExperimentConfig
 from interp.device import usable_device
 from interp.errors import UserError
 from interp.pydoc.train import Recipe
-from interp.subject.site import Site
+from interp.subject.site import Site, SiteName
 from saes.architecture import TopK
 from saes.config import SaeTraining
 
@@ -19,7 +19,7 @@ class Config(ExperimentConfig):
 
     recipe: Recipe = Recipe()
     """How the model is trained."""
-    sae_site: str = "resid_post.3"
+    sae_site: SiteName = "resid_post.3"
     """Where the SAE is trained: KIND.LAYER."""
     sae: SaeTraining = SaeTraining(
         architecture=TopK(k=16), training_tokens=327680, splits=("explain", "select", "report")

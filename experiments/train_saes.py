@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from experiments._dictionary_config import check_context
-from interp.config import ExperimentConfig, Section
+from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.fields import Extent, Name, Section, Several
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
-from interp.subject.site import Site
+from interp.subject.site import Site, SiteName
 from interp.track.folder import check_run_name
 from saes.config import SaeTraining
 from saes.train import Plan, check_plans
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class DictionaryConfig(Section):
     """One dictionary."""
 
-    site: str
+    site: SiteName
     """Where it reads: KIND.LAYER, such as resid_post.4, mlp_out.3, mlp_post.3, head_out.3 (attention z)."""
     sae: SaeTraining = SaeTraining()
     """How it is trained."""
@@ -30,9 +31,9 @@ class DictionaryConfig(Section):
 class EvaluationConfig(Section):
     """How dictionaries are measured."""
 
-    tokens: int = Field(20_000, gt=0)
+    tokens: Extent = 20_000
     """Tokens of the report split."""
-    context_size: int = Field(128, gt=1)
+    context_size: Several = 128
     """Tokens the subject sees at once."""
 
 
@@ -43,7 +44,7 @@ class Config(ExperimentConfig):
     """The model."""
     corpus: CorpusSource = WorldSource()
     """The text; which splits of it are trained on is said in `sae.splits`."""
-    dictionaries: dict[str, DictionaryConfig] = Field(
+    dictionaries: dict[Name, DictionaryConfig] = Field(
         {"topk": DictionaryConfig(site="resid_post.4")}, min_length=1
     )
     """The dictionaries by name; all share `seed`, `splits`, `context_size` and `buffer_tokens`."""

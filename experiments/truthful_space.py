@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from experiments._vector_config import TrialConfig, check_trial
+from interp.fields import NonEmpty, PathText
 from interp.vectors.methods import Method, Truthful
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ DONE = (
 class Config(TrialConfig):
     """What is steered, and how."""
 
-    behaviours: tuple[str, ...] = ("honesty", "sycophancy")
+    behaviours: NonEmpty[PathText] = ("honesty", "sycophancy")
     """Behaviours of the world, task/NAME for its tasks, or .jsonl files of prompts with two completions."""
-    methods: tuple[Method, ...] = (Truthful(),)
+    methods: NonEmpty[Method] = (Truthful(),)
     """What is tried."""
 
 

@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
 from experiments._vector_config import VectorConfig, check_vector_config
-from interp.config import Section
 from interp.errors import UserError
+from interp.fields import CountOrZero, Finite, NonEmpty, PathText, Section, Several, Word
 from interp.vectors.tasks import TaskFiles, TaskFormat, TaskSource, WorldTasks, check_tasks
 
 if TYPE_CHECKING:
@@ -17,11 +15,11 @@ if TYPE_CHECKING:
 class Part(Section):
     """One vector of a sum."""
 
-    task: str
+    task: PathText
     """A task of the world, or a .json file of examples."""
-    weight: float = 1
+    weight: Finite = 1
     """What it is multiplied by."""
-    shots: int = Field(5, ge=0)
+    shots: CountOrZero = 5
     """Examples in its prompts; the vector is their mean less that of prompts without examples. With 0, the
     mean of prompts without examples alone: for differences of tasks that are asked in words."""
 
@@ -29,22 +27,22 @@ class Part(Section):
 class Composition(Section):
     """A sum of vectors, and the task that it should do."""
 
-    name: str
+    name: Word
     """What it is called."""
-    target: str
+    target: PathText
     """A task of the world, or a .json file; its queries are asked without examples, its answers count."""
-    parts: tuple[Part, ...] = Field(min_length=1)
+    parts: NonEmpty[Part]
     """What is summed up."""
 
 
 class Config(VectorConfig):
     """Which sums are held against their parts."""
 
-    compositions: tuple[Composition, ...] = Field(min_length=1)
+    compositions: NonEmpty[Composition]
     """Sums and their targets."""
-    strengths: tuple[float, ...] = Field((1.0, 2.0), min_length=1)
+    strengths: NonEmpty[Finite] = (1.0, 2.0)
     """Multiples of a sum, and of each part alone."""
-    prompts: int = Field(96, ge=2)
+    prompts: Several = 96
     """Prompts that a vector is the mean of."""
     format: TaskFormat = TaskFormat()
     """The layout of prompts of tasks from files."""

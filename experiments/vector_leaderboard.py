@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from experiments._vector_config import TrialConfig, check_trial
+from interp.fields import Count, Listed, NonEmpty, PathText
 from interp.vectors.methods import (
     Contrastive,
     Function,
@@ -29,22 +28,19 @@ DONE = (
 class Config(TrialConfig):
     """What is steered, and by what."""
 
-    behaviours: tuple[str, ...] = Field(
-        (
-            "refusal",
-            "compliance",
-            "honesty",
-            "sycophancy",
-            "dates",
-            "tamric",
-            "task/antonym",
-            "task/plural",
-            "task/capital",
-        ),
-        min_length=1,
+    behaviours: NonEmpty[PathText] = (
+        "refusal",
+        "compliance",
+        "honesty",
+        "sycophancy",
+        "dates",
+        "tamric",
+        "task/antonym",
+        "task/plural",
+        "task/capital",
     )
     """Behaviours of the world, task/NAME for its tasks, or .jsonl files of prompts with two completions."""
-    methods: tuple[Method, ...] = (
+    methods: NonEmpty[Method] = (
         Contrastive(),
         Projection(),
         Task(),
@@ -54,7 +50,7 @@ class Config(TrialConfig):
         Truthful(),
     )
     """What is tried."""
-    examples: tuple[int, ...] = (2, 4, 8, 16, 32)
+    examples: Listed[Count] = (2, 4, 8, 16, 32)
     """Numbers of pairs to make a vector of again: how few would do?"""
 
 

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from interp.config import ExperimentConfig, Section
+from interp.config import ExperimentConfig
 from interp.errors import UserError
+from interp.fields import CountOrZero, Flag, Name, NonEmpty, PathText, Section
 from interp.organism.train import Recipe, check_recipe
 from interp.subject.folder import subject_info
-from interp.track.folder import check_run_name
 from saes.architecture import Transcoder
 from saes.config import SaeTraining
 
@@ -21,9 +21,9 @@ class Trained(Section):
     """A world model that is there already."""
 
     kind: Literal["folder"] = "folder"
-    name: str = "shipped"
+    name: Name = "shipped"
     """What it is called on the card."""
-    folder: str = "world"
+    folder: PathText = "world"
     """`world`, or a folder that train_world wrote."""
 
 
@@ -31,9 +31,9 @@ class Retrained(Section):
     """A world model that is trained first."""
 
     kind: Literal["retrained"] = "retrained"
-    name: str
+    name: Name
     """What it is called on the card."""
-    seed: int = Field(ge=0)
+    seed: CountOrZero
     """Seed of its initial weights."""
     recipe: Recipe = Recipe()
     """How it is trained; `recipe.corpus_seed` is the seed of its documents."""
@@ -42,11 +42,9 @@ class Retrained(Section):
 class Config(ExperimentConfig):
     """Which worlds are measured."""
 
-    models: tuple[Annotated[Trained | Retrained, Field(discriminator="kind")], ...] = Field(
-        (Trained(),), min_length=1
-    )
+    models: NonEmpty[Annotated[Trained | Retrained, Field(discriminator="kind")]] = (Trained(),)
     """World models; the first is the one that the page is about."""
-    recorded: bool = True
+    recorded: Flag = True
     """Whether the figures recorded of other seeds, and of worlds without a window, stand beside them."""
     dictionaries: SaeTraining = SaeTraining()
     """SAEs trained on each model."""
@@ -55,8 +53,6 @@ class Config(ExperimentConfig):
 def check(config: Config) -> None:
     """Finds a folder that is no world, a recipe that cannot be followed, or a name twice."""
     names = [model.name for model in config.models]
-    for name in names:
-        check_run_name(name, "models.name")
     if len(set(names)) < len(names):
         raise UserError("two models have one name", "models.name", "name each differently")
     if isinstance(config.dictionaries.architecture, Transcoder):

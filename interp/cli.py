@@ -279,8 +279,8 @@ def _waiting(what: str) -> Iterator[None]:
 def _print_estimate(config: str, overrides: list[str], tokens: int | None, tflops: float | None) -> None:
     from interp.config import load_config
     from interp.estimate import Machine, estimate, measured_machine
+    from interp.held import gigabytes
     from interp.track.progress import clock
-    from saes.cost import gigabytes
 
     _, settings = load_config(config, overrides)
     cost = estimate(settings, tokens)

@@ -7,25 +7,24 @@ import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, StringConstraints, ValidationError
 
 import experiments
 from interp.config_file import Source, read_config_file
 from interp.errors import UserError, nearest
+from interp.fields import MOST_PROBLEMS, Line, Section, Seed, Text, Word, sections, told
 from interp.track.folder import check_run_name
 
 if TYPE_CHECKING:
     from interp.track.run import Run
 
-__all__ = ["Experiment", "ExperimentConfig", "Section", "WandbOptions", "find_config", "load_config"]
+__all__ = ["Experiment", "ExperimentConfig", "WandbOptions", "find_config", "load_config"]
 
 
-class Section(BaseModel):
-    """A part of a config: unknown keys are refused, values never change, docstrings describe the fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+ProjectName = Annotated[str, StringConstraints(pattern=r"^[^/\\#?%:\x00-\x1f\x7f-\x9f]{1,128}$")]
+"""A name that W&B takes for a project: none of / \\ # ? % : in it."""
 
 
 class WandbOptions(Section):
@@ -33,20 +32,20 @@ class WandbOptions(Section):
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto: online if you are logged in, otherwise offline; nothing ever asks for a key."""
-    project: str = "interp"
+    project: ProjectName = "interp"
     """The W&B project."""
 
 
 class ExperimentConfig(Section):
     """What every experiment's config has; an experiment's `Config` derives from it."""
 
-    experiment: str
+    experiment: Word
     """Which module of experiments/ runs this config."""
-    purpose: str = ""
+    purpose: Text = ""
     """One line that says what the run is for."""
-    name: str = ""
+    name: Line = ""
     """Name of the run and of its folder; the name of the config file if left out."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of everything random."""
     wandb: WandbOptions = WandbOptions()
     """Weights & Biases."""
@@ -60,7 +59,22 @@ class Experiment:
     purpose: str
     config_model: type[ExperimentConfig]
     run: "Callable[[Any, Run], None]"
-    check: "Callable[[Any], None]"
+    own_check: "Callable[[Any], None]"
+
+    def check(self, config: ExperimentConfig) -> None:
+        """Finds what the types do not show, before anything is written.
+
+        Raises:
+            UserError: as the experiment's own check; a device is not here; the machine has too little memory.
+        """
+        from interp.device import usable_device
+        from interp.estimate import check_memory
+
+        self.own_check(config)
+        for key, section in sections(config):
+            if isinstance(device := getattr(section, "device", None), str):
+                usable_device(device, f"{key}.device")
+        check_memory(config)
 
 
 def find_config(path: str | Path) -> Path:
@@ -145,7 +159,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experi
 def _explained(error: ValidationError, model: type[BaseModel], source: Source) -> UserError:
     """Make one message of everything pydantic found: first the dotted key, then what would be valid there."""
     things, places, fixes = [], [], []
-    for problem in error.errors(include_url=False):
+    problems = error.errors(include_url=False)
+    for problem in problems[:MOST_PROBLEMS]:
         location = _keys_only(problem["loc"], source.values)
         key = ".".join(map(str, location))
         parent = ".".join(map(str, location[:-1]))
@@ -157,12 +172,11 @@ def _explained(error: ValidationError, model: type[BaseModel], source: Source) -
             things.append(f"the key `{key}` is missing")
             fixes.append(f"add `{key}`")
         else:
-            message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            got = problem["input"]
-            shown = f" (it is {got!r:.60})" if not isinstance(got, dict | list) else ""
-            things.append(f"`{key}` {message}{shown}" if key else message)
+            things.append(f"`{key}` {told(problem)}" if key else told(problem))
             fixes.append(f"give `{key}` a value of that kind" if key else "see above")
         places.append(source.place(key))
+    if len(problems) > MOST_PROBLEMS:
+        things.append(f"and {len(problems) - MOST_PROBLEMS} more")
     return UserError("; ".join(things), "; ".join(dict.fromkeys(places)), "; ".join(dict.fromkeys(fixes)))
 
 

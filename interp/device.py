@@ -5,7 +5,7 @@ import torch
 from interp.errors import UserError
 
 
-def usable_device(device: str) -> torch.device:
+def usable_device(device: str, place: str = "device") -> torch.device:
     """The device called `device`.
 
     Raises:
@@ -19,6 +19,6 @@ def usable_device(device: str) -> torch.device:
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(
-            f"the device {device!r} is not usable here", "device", "use cpu, or cuda with a GPU"
+            f"the device {device!r} is not usable here", place, "use cpu, or cuda with a GPU"
         ) from error
     return found

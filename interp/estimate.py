@@ -7,15 +7,19 @@ from typing import Any
 
 import torch
 
+from interp.corpus.document import SPLITS
 from interp.corpus.source import TextSource, WorldSource
 from interp.errors import UserError
+from interp.fields import Section, sections
+from interp.held import Part, gigabytes, machine_bytes
 from interp.mining.config import MiningConfig
 from interp.mining.extremes import N_SAMPLES
 from interp.organism.corpus import WorldCorpus
+from interp.subject.folder import subject_info
 from interp.subject.shape import SubjectShape, subject_shape
 from interp.subject.site import Site
 from saes.config import SaeTraining
-from saes.cost import Part, Stage, forward_flops, loading_stage, pass_part, subject_part, training_stage
+from saes.cost import Stage, forward_flops, loading_stage, pass_part, subject_part, training_stage
 from saes.source import SaeConfig
 
 BYTES_A_TOKEN = 4.0
@@ -128,13 +132,68 @@ class Features:
     weights: int = 0
 
 
+def check_memory(config: Section, machine: int | None = None) -> None:
+    """Raises UserError, naming what to lower, if a part of a config needs more memory than the machine has.
+
+    What is held is told from sizes alone, so that it can be said before anything is read or written; the
+    subject's own weights are not counted. `machine` is the memory in bytes, this machine's if left out.
+    """
+    has = machine_bytes() if machine is None else machine
+    if has is None:
+        return
+    shape, options = _sizes(config), getattr(config, "subject", None)
+    dtype = "float32" if options is None else options.dtype
+    for key, section in sections(config):
+        stage = _stage(section, shape, dtype, config)
+        if stage is None or stage.bytes <= has:
+            continue
+        most = max(stage.parts, key=lambda part: part.bytes)
+        raise UserError(
+            f"to {stage.name} takes about {gigabytes(stage.bytes)}, and this machine has {gigabytes(has)}",
+            f"{key or 'the config'} ({most.what}: {gigabytes(most.bytes)})",
+            f"lower {most.lower}",
+        )
+
+
+def _sizes(config: Section) -> SubjectShape:
+    """The sizes of a config's subject without its weights; without a subject, the least there can be."""
+    options = getattr(config, "subject", None)
+    if options is None:
+        return SubjectShape("", 0, 0, 1, 1, 1, 1, 1, "bridge")
+    info = subject_info(options.name)
+    return SubjectShape(
+        info.name, 0, 0, info.n_layers, info.d_model, info.d_mlp, info.n_heads, info.d_vocab, "bridge"
+    )
+
+
+def _stage(section: Section, shape: SubjectShape, dtype: str, config: Section) -> Stage | None:
+    """What a section makes a run hold; None if that is little whatever its values are."""
+    if isinstance(section, SaeTraining):
+        return training_stage(shape, dtype, 0, shape.d_model, section, "cpu")
+    if isinstance(section, MiningConfig):
+        groups = [group for group in _features(config, shape) if group] or [_neurons(shape)]
+        return max(
+            (mining_stage(shape, dtype, group, section, 1) for group in groups), key=lambda one: one.bytes
+        )
+    if isinstance(section, WorldSource):
+        order = Part("the documents' order", 44 * section.documents, "documents")
+        return Stage("read the corpus", (order,), 0.0)
+    held = getattr(section, "held", None)
+    return None if held is None else Stage("train the model", held(), 0.0)
+
+
+def _neurons(shape: SubjectShape) -> list[Features]:
+    return [Features(shape.d_mlp, layer, True) for layer in range(shape.n_layers)]
+
+
 def mining_stage(
     shape: SubjectShape, dtype: str, spaces: Sequence[Features], config: MiningConfig, tokens: int
 ) -> Stage:
     """Mining these spaces in one pass over `tokens` tokens; what is kept is in the machine's memory."""
     lines = sum(space.n * (2 if space.signed else 1) for space in spaces)
     features = sum(space.n for space in spaces)
-    windows = sum(config.top_windows.values()) * 28 + config.top_windows["explain"] * config.context_size * 2
+    windows = sum(map(config.top_windows.of, SPLITS)) * 28
+    windows += config.top_windows.explain * config.context_size * 2
     kept = lines * (windows + 4 * (1 + N_SAMPLES) * config.extreme_tokens + 3 * 2 * config.sampled_rows)
     kept += features * 3 * 2 * config.sampled_tokens
     widest = max(space.n for space in spaces)

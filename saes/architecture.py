@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from sae_lens import (
     BatchTopKTrainingSAEConfig,
     GatedTrainingSAEConfig,
@@ -14,15 +14,24 @@ from sae_lens import (
 )
 from sae_lens.saes.sae import TrainingSAEConfig
 
-from interp.subject.site import Site
+from interp.fields import (
+    Count,
+    Flag,
+    NonEmpty,
+    NotNegative,
+    OpenFraction,
+    Positive,
+    PositiveFraction,
+    Section,
+    StepsOrZero,
+)
+from interp.subject.site import Site, SiteName
 from saes.transcoder import TranscoderTrainingConfig
 
 _SPARSITIES = ("k", "max_latents", "l1_coefficient", "l0_coefficient")
 
 
-class _Architecture(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Architecture(Section):
     @property
     def sparsity_key(self) -> str:
         """The setting that makes it sparse."""
@@ -33,11 +42,11 @@ class TopK(_Architecture):
     """Keeps the k largest latents of every token (Gao et al. 2024, arXiv 2406.04093, eq. 3)."""
 
     kind: Literal["topk"] = "topk"
-    k: int = Field(default=16, gt=0)
+    k: Count = 16
     """Active latents per token."""
-    aux_loss_coefficient: float = Field(default=1.0, ge=0)
+    aux_loss_coefficient: NotNegative = 1.0
     """Weight of the loss that lets dead latents explain what is left over (same paper, appendix A.2)."""
-    initial_norm: float = Field(default=1.0, gt=0)
+    initial_norm: Positive = 1.0
     """Length of the initial decoder rows; at SAELens' 0.1 the first winners outgrow the rest, which die."""
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
@@ -57,13 +66,13 @@ class BatchTopK(_Architecture):
     """
 
     kind: Literal["batchtopk"] = "batchtopk"
-    k: float = Field(default=16.0, gt=0)
+    k: Positive = 16.0
     """Active latents per token, on average."""
-    aux_loss_coefficient: float = Field(default=1.0, ge=0)
+    aux_loss_coefficient: NotNegative = 1.0
     """Weight of the dead latents' loss."""
-    initial_norm: float = Field(default=1.0, gt=0)
+    initial_norm: Positive = 1.0
     """Length of the initial decoder rows."""
-    threshold_rate: float = Field(default=0.05, gt=0, le=1)
+    threshold_rate: PositiveFraction = 0.05
     """Step of the running mean of the threshold (SAELens: 0.01, too slow for runs under 500 steps)."""
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
@@ -81,9 +90,9 @@ class Standard(_Architecture):
     """ReLU latents under an L1 penalty weighted by decoder norms (Anthropic, April 2024 update)."""
 
     kind: Literal["standard"] = "standard"
-    l1_coefficient: float = Field(default=5.0, ge=0)
+    l1_coefficient: NotNegative = 5.0
     """Weight of the sparsity penalty, for activations scaled to a mean norm of sqrt(d_in)."""
-    l1_warm_up_steps: int = Field(default=0, ge=0)
+    l1_warm_up_steps: StepsOrZero = 0
     """Steps over which the penalty grows from 0."""
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
@@ -97,9 +106,9 @@ class Gated(_Architecture):
     """Decides separately which latents fire and how much (Rajamanoharan et al. 2024, arXiv 2404.16014)."""
 
     kind: Literal["gated"] = "gated"
-    l1_coefficient: float = Field(default=5.0, ge=0)
+    l1_coefficient: NotNegative = 5.0
     """Weight of the sparsity penalty on the gates."""
-    l1_warm_up_steps: int = Field(default=0, ge=0)
+    l1_warm_up_steps: StepsOrZero = 0
     """Steps over which the penalty grows from 0."""
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
@@ -113,13 +122,13 @@ class JumpReLU(_Architecture):
     """ReLU above learnt thresholds, under an L0 penalty (Rajamanoharan et al. 2024, arXiv 2407.14435)."""
 
     kind: Literal["jumprelu"] = "jumprelu"
-    l0_coefficient: float = Field(default=1.0, ge=0)
+    l0_coefficient: NotNegative = 1.0
     """Weight of the penalty on the number of active latents."""
-    l0_warm_up_steps: int = Field(default=0, ge=0)
+    l0_warm_up_steps: StepsOrZero = 0
     """Steps over which the penalty grows from 0."""
-    initial_threshold: float = Field(default=0.01, gt=0)
+    initial_threshold: Positive = 0.01
     """Threshold at the start, in scaled pre-activation units."""
-    bandwidth: float = Field(default=0.05, gt=0)
+    bandwidth: Positive = 0.05
     """Width of the kernel through which the threshold gets its gradient."""
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
@@ -141,15 +150,15 @@ class Matryoshka(_Architecture):
     """
 
     kind: Literal["matryoshka"] = "matryoshka"
-    k: float = Field(default=16.0, gt=0)
+    k: Positive = 16.0
     """Active latents per token, on average."""
-    shares: tuple[float, ...] = (0.0625, 0.125, 0.25, 0.5)
+    shares: NonEmpty[OpenFraction] = (0.0625, 0.125, 0.25, 0.5)
     """Sizes of the nested prefixes as rising shares of the dictionary; the whole of it is always the last."""
-    aux_loss_coefficient: float = Field(default=1.0, ge=0)
+    aux_loss_coefficient: NotNegative = 1.0
     """Weight of the dead latents' loss."""
-    initial_norm: float = Field(default=1.0, gt=0)
+    initial_norm: Positive = 1.0
     """Length of the initial decoder rows."""
-    threshold_rate: float = Field(default=0.05, gt=0, le=1)
+    threshold_rate: PositiveFraction = 0.05
     """Step of the running mean of the threshold."""
 
     @field_validator("shares")
@@ -182,9 +191,9 @@ class MatchingPursuit(_Architecture):
     """
 
     kind: Literal["matching_pursuit"] = "matching_pursuit"
-    max_latents: int = Field(default=16, gt=0)
+    max_latents: Count = 16
     """Most latents a token may take."""
-    residual_threshold: float = Field(default=0.01, ge=0)
+    residual_threshold: NotNegative = 0.01
     """A token takes no more once what is left is shorter than this, in scaled units."""
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
@@ -205,19 +214,19 @@ class Transcoder(_Architecture):
     """
 
     kind: Literal["transcoder"] = "transcoder"
-    to: str
+    to: SiteName
     """The site that is predicted, behind the one that is read: `mlp_out.3`."""
-    k: float | None = Field(default=None, gt=0)
+    k: Positive | None = None
     """Active latents per token on average (batch top-k); left out, an L1 penalty makes them sparse."""
-    l1_coefficient: float = Field(default=1.0, ge=0)
+    l1_coefficient: NotNegative = 1.0
     """Weight of that penalty, for targets scaled to a mean norm of sqrt(d_out)."""
-    skip: bool = False
+    skip: Flag = False
     """Adds a linear map from input to output beside the latents."""
-    layer_norm: bool = True
+    layer_norm: Flag = True
     """Reads every token's activation centred and scaled to variance 1, as the norm before an MLP does."""
-    aux_loss_coefficient: float = Field(default=1.0, ge=0)
+    aux_loss_coefficient: NotNegative = 1.0
     """Weight of the dead latents' loss, with `k`."""
-    threshold_rate: float = Field(default=0.05, gt=0, le=1)
+    threshold_rate: PositiveFraction = 0.05
     """Step of the running mean of the threshold, with `k`."""
 
     @property

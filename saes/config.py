@@ -2,50 +2,61 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
 from interp.corpus.document import Split
+from interp.fields import (
+    Extent,
+    Flag,
+    Fraction,
+    NonEmpty,
+    Positive,
+    Section,
+    Seed,
+    Several,
+    Steps,
+    StepsOrZero,
+    Tokens,
+)
 from saes.architecture import Architecture, TopK
 
 
-class SaeTraining(BaseModel):
+class SaeTraining(Section):
     """Settings of one training run. The defaults suit the bundled `world` (half a minute)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     architecture: Architecture = TopK()
     """Which SAE, with its sparsity settings: `{kind: topk, k: 16}`."""
-    n_latents: int = Field(default=1024, gt=0)
+    n_latents: Extent = 1024
     """Latents of the dictionary."""
-    training_tokens: int = Field(default=327680, gt=0)
+    training_tokens: Tokens = 327680
     """Activations the SAE sees; a smaller corpus is read several times, in another order each time."""
-    batch_tokens: int = Field(default=1024, gt=0)
+    batch_tokens: Extent = 1024
     """Activations in a training step."""
-    buffer_tokens: int = Field(default=65536, gt=0)
+    buffer_tokens: Extent = 65536
     """Activations held in memory and shuffled together."""
-    context_size: int = Field(default=128, gt=1)
+    context_size: Several = 128
     """Tokens the subject sees at once, the beginning-of-sequence token included."""
-    splits: tuple[Split, ...] = ("explain",)
+    splits: NonEmpty[Split] = ("explain",)
     """Document splits to train on; what an SAE was trained on cannot evaluate it."""
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: Positive = 2e-3
     """Peak step size of Adam, for activations scaled to a mean norm of sqrt(d_in)."""
-    warm_up_steps: int = Field(default=20, ge=0)
+    warm_up_steps: StepsOrZero = 20
     """Steps over which the learning rate grows linearly from near 0."""
-    decay_fraction: float = Field(default=0.5, ge=0, le=1)
+    decay_fraction: Fraction = 0.5
     """Last part of the steps, over which the learning rate falls linearly to 0."""
-    dead_after_tokens: int = Field(default=65536, gt=0)
+    dead_after_tokens: Tokens = 65536
     """A latent silent for this many training tokens counts as dead and gets the dead latents' loss."""
-    scale_input: bool = True
+    scale_input: Flag = True
     """Scale activations to a mean norm of sqrt(d_in) while training; the saved weights undo it."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Float type of the weights."""
-    seed: int = 0
+    seed: Seed = 0
     """Seeds the weights, the order of the documents and every shuffle: same seed, same bits."""
-    log_every_steps: int = Field(default=10, gt=0)
+    log_every_steps: Steps = 10
     """Steps between two logged points."""
-    evaluate_every_steps: int = Field(default=100, ge=0)
+    evaluate_every_steps: StepsOrZero = 100
     """Steps between two measurements of the cross-entropy recovered; 0 for none."""
-    checkpoint_every_steps: int = Field(default=50, ge=0)
+    checkpoint_every_steps: StepsOrZero = 50
     """Steps between two checkpoints; 0 for none."""
 
     @model_validator(mode="after")

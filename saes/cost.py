@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from interp.errors import UserError
+from interp.held import Part, gigabytes
 from interp.subject.shape import SubjectShape
 from interp.subject.site import Site
 from interp.subject.subject import Subject
@@ -13,15 +14,6 @@ from saes.sparse import available as sparse_step_available
 from saes.stream import activation_width, tokens_at_once
 
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
-
-
-@dataclass(frozen=True)
-class Part:
-    """Bytes that are held together with the stage's other parts, and the settings that make them fewer."""
-
-    what: str
-    bytes: int
-    lower: str
 
 
 @dataclass(frozen=True)
@@ -42,11 +34,6 @@ class Stage:
     def bytes(self) -> int:
         """The peak."""
         return sum(part.bytes for part in self.parts)
-
-
-def gigabytes(size: float | int) -> str:
-    """A size in words: 1 GB is 1e9 bytes."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def subject_part(shape: SubjectShape, dtype: str) -> Part:

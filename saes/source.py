@@ -3,34 +3,33 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from interp.errors import UserError
+from interp.fields import FilePath, Flag, PathText, Section, Word
 from interp.subject.folder import SubjectInfo
 from interp.subject.model_names import same_model, subject_names
-from interp.subject.site import Site
+from interp.subject.site import Site, SiteName
 from interp.subject.subject import Subject
 from saes.download import check_available
 from saes.load import Latents, SaeDtype, load, load_release
 from saes.release import Release, find_release, parse_release
 
 
-class SaeConfig(BaseModel):
+class SaeConfig(Section):
     """One SAE, with what a plain folder or RELEASE/SAE_ID cannot say."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    folder: Path | None = None
+    folder: FilePath | None = None
     """A folder in SAELens' format; or give release and id."""
-    release: str | None = None
+    release: PathText | None = None
     """A release of SAELens' registry, or a repository ORG/REPO with SAEs in SAELens' format."""
-    id: str | None = None
+    id: PathText | None = None
     """Which SAE of the release."""
-    site: str | None = None
+    site: SiteName | None = None
     """Where it stands, KIND.LAYER, for an SAE that does not say it."""
-    name: str | None = None
+    name: Word | None = None
     """What the feature space is called; needed to tell two SAEs of one site apart."""
-    check_model: bool = True
+    check_model: Flag = True
     """Whether it must have been trained on a model of the subject's name; false for a renamed copy."""
     dtype: SaeDtype | None = None
     """Float type of its weights: as saved if left out, float32 for a release."""
@@ -42,7 +41,7 @@ class SaeConfig(BaseModel):
         return self
 
 
-SaeSource = Annotated[str | Path | SaeConfig, Field(union_mode="left_to_right")]
+SaeSource = Annotated[PathText | FilePath | SaeConfig, Field(union_mode="left_to_right")]
 """A folder, RELEASE/SAE_ID, or a mapping that says more."""
 
 

@@ -1,15 +1,12 @@
 """Which feature spaces a config means: neurons, the latents of an SAE, directions from a file."""
 
-from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict
-
 from interp.errors import UserError
 from interp.features.directions import Directions
 from interp.features.neurons import MlpNeurons
 from interp.features.space import FeatureSpace
+from interp.fields import FilePath, Flag, Layer, Listed, Section
 from interp.subject.folder import SubjectInfo
-from interp.subject.site import Site
+from interp.subject.site import Site, SiteName
 from interp.subject.subject import Subject
 from interp.track.files import read_safetensors
 from saes.source import SaeSource, check_sae, open_sae
@@ -17,27 +14,23 @@ from saes.source import SaeSource, check_sae, open_sae
 _VECTORS = "vectors"
 
 
-class DirectionsConfig(BaseModel):
+class DirectionsConfig(Section):
     """Directions of your own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    path: Path
+    path: FilePath
     """A safetensors file with a tensor "vectors" [direction, d_model]."""
-    site: str
+    site: SiteName
     """Where they stand: KIND.LAYER."""
 
 
-class SpacesConfig(BaseModel):
+class SpacesConfig(Section):
     """The feature spaces that are looked at together."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    neurons: bool | tuple[int, ...] = True
+    neurons: Flag | Listed[Layer] = True
     """The MLP neurons of all layers, of none, or of the layers listed."""
-    saes: tuple[SaeSource, ...] = ()
+    saes: Listed[SaeSource] = ()
     """SAEs: folders in SAELens' format, RELEASE/SAE_ID of its registry, or mappings that say more."""
-    directions: tuple[DirectionsConfig, ...] = ()
+    directions: Listed[DirectionsConfig] = ()
     """Directions from files; each is named after its file."""
 
 

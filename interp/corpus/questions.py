@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from interp.errors import UserError
+from interp.fields import Count, FilePath, Flag, NonEmpty, PathText, Section
 from interp.lines import json_lines
 from interp.organism.behaviours import Item, behaviours
 from interp.organism.determiners import DETERMINERS, determiner_items
@@ -47,10 +47,8 @@ def distinct(answers: Iterable[Tokens]) -> tuple[Tokens, ...]:
     return tuple(one for one in known if not begins_with(one, [other for other in known if other != one]))
 
 
-class _Source(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    most: int = Field(200, ge=4)
+class _Source(Section):
+    most: Count = Field(200, ge=4)
     """At most so many questions of each group, drawn by the seed of the run."""
 
 
@@ -58,7 +56,7 @@ class WorldQuestions(_Source):
     """Behaviours that the bundled world model was trained to show."""
 
     kind: Literal["world"] = "world"
-    behaviours: tuple[str, ...] = ("refusal/harmful",)
+    behaviours: NonEmpty[PathText] = ("refusal/harmful",)
     """Names as in its model card, such as facts/plain; or determiner_noun/plural and .../singular."""
 
 
@@ -66,11 +64,11 @@ class QuestionFile(_Source):
     """Your own prompts."""
 
     kind: Literal["file"] = "file"
-    path: Path
+    path: FilePath
     """A .jsonl file; each line has "prompt" and "answer" (a word or a list), perhaps "foil" and "group".
 
     Words are the tokens that continue their prompt, one or several; a number in a list is a token id."""
-    choice: bool = False
+    choice: Flag = False
     """Whether an answer is right where it is likelier than the foils (multiple choice), in place of where it
     is what the subject would write."""
 

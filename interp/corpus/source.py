@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from interp.corpus.document import Corpus
 from interp.corpus.text import TextCorpus
 from interp.corpus.text_file import TextFile
 from interp.errors import UserError
+from interp.fields import Extent, FilePath, Section, Seed
 from interp.organism.corpus import WorldCorpus
 from interp.pydoc.corpus import PydocCorpus, Which
 from interp.pydoc.sources import check_sources
@@ -17,35 +18,31 @@ from interp.subject.subject import Subject
 from interp.track.progress import Progress
 
 
-class _Source(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class WorldSource(_Source):
+class WorldSource(Section):
     """Documents of the bundled world, generated as they are read, with concept labels."""
 
     kind: Literal["world"] = "world"
-    documents: int = Field(30_000, gt=0)
+    documents: Extent = 30_000
     """How many documents."""
-    seed: int = 1
+    seed: Seed = 1
     """Which documents: the shipped model was trained on another seed's."""
 
 
-class TextSource(_Source):
+class TextSource(Section):
     """Your own text."""
 
     kind: Literal["text"] = "text"
-    path: Path
+    path: FilePath
     """A .txt file with one document a line, or .jsonl with a "text" or the "messages" of a chat in each."""
 
 
-class PydocSource(_Source):
+class PydocSource(Section):
     """What this Python carries: its documentation topics and the sources of its standard library."""
 
     kind: Literal["pydoc"] = "pydoc"
     part: Which = "held_out"
     """held_out: modules and topics on which the shipped `pydoc` was not trained; or training, or all."""
-    documents: int | None = Field(None, gt=0)
+    documents: Extent | None = None
     """How many documents; all of the part if left out."""
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from interp.describe.explainers.local import LocalExplainer
 from interp.describe.local_model import LocalModel, beginning, only_tokens
@@ -15,34 +14,33 @@ from interp.describe.simulators.alignment import project
 from interp.describe.simulators.expected_value import prefix_of
 from interp.distil.examples import CLASSES, ExplainerExample, SimulatorExample
 from interp.errors import UserError
+from interp.fields import Count, Extent, Positive, Section, Seed, Several, Steps, Text
 from interp.subject.quiet import quiet
 
 IGNORED = -100
 
 
-class Tuning(BaseModel):
+class Tuning(Section):
     """How a student is trained."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    steps: int = Field(600, ge=1)
+    steps: Steps = 600
     """Updates."""
-    batch_size: int = Field(16, ge=1)
+    batch_size: Extent = 16
     """Examples of an update."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: Positive = 1e-3
     """The largest step size; it falls linearly to nought."""
-    lora_rank: int | None = Field(None, ge=1)
+    lora_rank: Count | None = None
     """The rank of LoRA's updates; all weights are trained if left out."""
-    seed: int = 0
+    seed: Seed = 0
     """The order of examples."""
 
 
 class ExplainerTuning(Tuning):
     """How an explainer is trained, and what it is to read and write."""
 
-    system: str = ""
+    system: Text = ""
     """The instruction before the excerpts; fine-tuning makes it needless."""
-    max_new_tokens: int = Field(112, ge=2)
+    max_new_tokens: Several = 112
     """Tokens of the longest description; longer ones are cut."""
 
 

@@ -3,45 +3,42 @@
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from interp.embed.embedder import Embedder
 from interp.embed.endpoint import EndpointEmbedder
 from interp.embed.sentence import SentenceEmbedder
 from interp.embed.tfidf import TfidfEmbedder
+from interp.fields import CountOrZero, Device, PathText, Section, Several
 from interp.llm.client import Client
 from interp.llm.endpoint import Endpoint
 
 
-class _Source(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class TfidfSource(_Source):
+class TfidfSource(Section):
     """TF-IDF and SVD, fitted on the descriptions: no model, no network."""
 
     kind: Literal["tfidf"] = "tfidf"
-    width: int = Field(384, ge=2)
+    width: Several = 384
     """The most numbers in a vector."""
 
 
-class SentenceSource(_Source):
+class SentenceSource(Section):
     """A sentence-transformers model on this machine."""
 
     kind: Literal["sentence"]
-    model: str
+    model: PathText
     """Its folder, or a name."""
-    device: str = "cpu"
+    device: Device = "cpu"
     """Where it runs."""
 
 
-class EndpointSource(_Source):
+class EndpointSource(Section):
     """An embedding model behind an endpoint."""
 
     kind: Literal["endpoint"]
     endpoint: Endpoint = Endpoint(model="text-embedding-3-large")
     """The server and the model."""
-    width: int = Field(0, ge=0)
+    width: CountOrZero = 0
     """Numbers in a vector; 0 to ask."""
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from interp.errors import UserError
-from interp.lens.items import ItemSource, check_file, world_only
+from interp.fields import Count, FilePath, NonEmpty, Section
+from interp.lens.items import check_file, world_only
 from interp.lens.prompt import Prompt, check_ordinary, prompt_at
 from interp.lens.relations import FILLER
 from interp.lens.sample import evenly
@@ -29,22 +30,22 @@ class Entity:
     group: str
 
 
-class WorldEntities(ItemSource):
+class WorldEntities(Section):
     """Entities of the bundled world."""
 
     kind: Literal["world"] = "world"
-    groups: tuple[Group, ...] = get_args(Group)
+    groups: NonEmpty[Group] = get_args(Group)
     """country (described by its capital), performer and capital (by the country), album (by the performer),
     bridge (read at an album in a two-hop question: its performer, described by the country)."""
-    most: int = Field(60, ge=4)
+    most: Count = Field(60, ge=4)
     """At most so many of a group."""
 
 
-class EntityFile(ItemSource):
+class EntityFile(Section):
     """Your own entities."""
 
     kind: Literal["file"] = "file"
-    path: Path
+    path: FilePath
     """A .jsonl file; each line has "prompt", "entity" (words of it), "description" (a list) and "group"."""
 
 

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from interp.corpus.first_token import ToldApart, told_apart
 from interp.errors import UserError
-from interp.lens.items import ItemSource, check_file, world_only
+from interp.fields import FilePath, NonEmpty, Section, Text
+from interp.lens.items import check_file, world_only
 from interp.lens.prompt import check_length, span_positions
 from interp.lines import json_lines
 from interp.organism.facts import TwoHop, facts
@@ -40,21 +41,21 @@ class HopQuestion:
     shortcuts: tuple[str, ...] = ()
 
 
-class WorldHops(ItemSource):
+class WorldHops(Section):
     """Two-hop questions of the bundled world."""
 
     kind: Literal["world"] = "world"
-    parts: tuple[Part, ...] = ("held_out", "unseen_entities")
+    parts: NonEmpty[Part] = ("held_out", "unseen_entities")
     """Which: trained, unseen combinations of trained entities, or entities that no two-hop question named."""
-    filler: str = ", as we know ,"
+    filler: Text = ", as we know ,"
     """Words between a question and its answer; may be empty."""
 
 
-class HopFile(ItemSource):
+class HopFile(Section):
     """Your own questions."""
 
     kind: Literal["file"] = "file"
-    path: Path
+    path: FilePath
     """A .jsonl file; each line has "question", "entity", "bridge", "answer", "first" and "second", and may
     have "relation", "shortcuts" and "group". Bridge and answer are a word or a list of spellings."""
 

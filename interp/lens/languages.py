@@ -13,8 +13,9 @@ from pydantic import Field
 
 from interp.corpus.first_token import ToldApart
 from interp.errors import UserError
+from interp.fields import Count, FilePath, NonEmpty, Section, Word
 from interp.lens.answers import first_tokens
-from interp.lens.items import ItemSource, check_file, world_only
+from interp.lens.items import check_file, world_only
 from interp.lens.prompt import Prompt, prompt_at
 from interp.lens.sample import evenly
 from interp.lines import json_lines
@@ -38,21 +39,21 @@ class LanguageItem:
     group: str
 
 
-class WorldTranslations(ItemSource):
+class WorldTranslations(Section):
     """Words of the bundled world, translated from one language to another."""
 
     kind: Literal["world"] = "world"
-    directions: tuple[tuple[str, str], ...] = (("zorvic", "tamric"), ("tamric", "zorvic"))
+    directions: NonEmpty[tuple[Word, Word]] = (("zorvic", "tamric"), ("tamric", "zorvic"))
     """Pairs of source and target language."""
-    most: int = Field(200, ge=4)
+    most: Count = Field(200, ge=4)
     """At most so many words."""
 
 
-class TranslationFile(ItemSource):
+class TranslationFile(Section):
     """Your own prompts."""
 
     kind: Literal["file"] = "file"
-    path: Path
+    path: FilePath
     """A .jsonl file; each line has "prompt", "source" (the word in it), "words" by language, and "group"."""
 
 

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from interp.corpus.first_token import told_apart
 from interp.errors import UserError
-from interp.lens.items import ItemSource, world_only
+from interp.fields import FilePath, NonEmpty, Section, Text, Word
+from interp.lens.items import world_only
 from interp.organism.facts import facts
 from interp.subject.subject import Subject
 
@@ -45,23 +46,29 @@ def filled(template: str, word: str) -> str:
     return template.replace("{}", word)
 
 
-class WorldRelations(ItemSource):
+class WorldRelations(Section):
     """Relations of the bundled world."""
 
     kind: Literal["world"] = "world"
-    relations: tuple[str, ...] = Field(
-        ("capital", "language", "currency", "continent", "country", "spouse", "performer"), min_length=1
+    relations: NonEmpty[Word] = (
+        "capital",
+        "language",
+        "currency",
+        "continent",
+        "country",
+        "spouse",
+        "performer",
     )
     """Names; "country" of capitals and performers."""
 
 
-class RelationFiles(ItemSource):
+class RelationFiles(Section):
     """Your own relations."""
 
     kind: Literal["files"] = "files"
-    paths: tuple[Path, ...] = Field(min_length=1)
+    paths: NonEmpty[FilePath]
     """JSON files with "name", "prompt_templates" with {}, and "samples" (as in evandez/relations)."""
-    separator: str = "\n"
+    separator: Text = "\n"
     """Stands between sentences where several are shown."""
 
 

@@ -4,28 +4,27 @@ from importlib.resources import files
 from typing import Literal
 
 import yaml
-from pydantic import Field
 
 from interp.errors import UserError
-from interp.lens.items import ItemSource
+from interp.fields import Count, Section, Text, Word
 from interp.lens.prompt import Prompt, check_length, placeholder_at
 from interp.subject.subject import Subject
 
 Named = Literal["world", "published"]
 
 
-class Scopes(ItemSource):
+class Scopes(Section):
     """Target prompts; the last occurrence of `placeholder` in each is what a vector takes the place of."""
 
-    placeholder: str = Field(min_length=1)
+    placeholder: Word
     """One token that means nothing by itself."""
-    identity: str
+    identity: Text
     """Shows items that are repeated, and asks for the placeholder's."""
-    description: str
+    description: Text
     """Shows items that are described, and asks for the placeholder's."""
-    next_token: str
+    next_token: Text
     """Ends with the placeholder: what comes next is read off at once."""
-    new_tokens: int = Field(20, ge=1)
+    new_tokens: Count = 20
     """Length of a description, in tokens."""
 
     def prompt(self, subject: Subject, text: str, new_tokens: int = 0) -> Prompt:

@@ -1,39 +1,54 @@
 """How a small Llama is trained: what every recipe has."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from interp.fields import (
+    Count,
+    Device,
+    Extent,
+    Fraction,
+    NotNegative,
+    Positive,
+    Section,
+    Steps,
+    StepsOrZero,
+)
+from interp.held import Part
 
 
-class Recipe(BaseModel):
+class Recipe(Section):
     """Batches, learning rates and their schedule."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    steps: int = Field(default=1600, gt=0)
+    steps: Steps = 1600
     """Optimiser steps."""
-    rows: int = Field(default=32, gt=0)
+    rows: Extent = 32
     """Rows per step."""
-    row_length: int = Field(default=128, gt=1, le=256)
+    row_length: Count = Field(128, gt=1, le=256)
     """Tokens per row; documents are packed and do not see each other."""
-    warmup_steps: int = Field(default=80, ge=0)
+    warmup_steps: StepsOrZero = 80
     """Steps over which the learning rates rise linearly."""
-    decay_from: float = Field(default=0.55, ge=0, le=1)
+    decay_from: Fraction = 0.55
     """Share of the steps after which the learning rates fall linearly."""
-    muon_rate: float = Field(default=0.02, gt=0)
+    muon_rate: Positive = 0.02
     """Learning rate of Muon, for the matrices inside the layers."""
-    muon_decay: float = Field(default=0.1, ge=0)
+    muon_decay: NotNegative = 0.1
     """Weight decay of Muon."""
-    adam_rate: float = Field(default=3e-3, gt=0)
+    adam_rate: Positive = 3e-3
     """Learning rate of AdamW, for the embedding and the gains."""
-    adam_decay: float = Field(default=0.02, ge=0)
+    adam_decay: NotNegative = 0.02
     """Weight decay of AdamW."""
-    device: str = "cpu"
+    device: Device = "cpu"
     """Where the model is trained: cpu, cuda, cuda:1."""
-    threads: int = Field(default=2, gt=0)
+    threads: Count = 2
     """Processor threads; another number rounds differently, so the weights differ in the last bits."""
-    checkpoint_every: int = Field(default=100, gt=0)
+    checkpoint_every: Steps = 100
     """Steps between checkpoints."""
-    log_every: int = Field(default=20, gt=0)
+    log_every: Steps = 20
     """Steps between logged metrics."""
+
+    def held(self) -> tuple[Part, ...]:
+        """What training holds, at the least: the tokens of a step with a width of 1,000 numbers."""
+        return (Part("activations of a step", self.rows * self.row_length * 4000, "rows or row_length"),)
 
     def rate_at(self, step: int) -> float:
         """The factor of the learning rates at `step`: warm-up, plateau, decay to 2%."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from interp.llm.endpoint import Endpoint, Flag
+from interp.llm.endpoint import Endpoint, FlagOrAuto
 from interp.llm.transport import Transport
 
 SchemaWay = Literal["schema", "object", "words"]
@@ -55,7 +55,7 @@ class Capabilities:
 
     def has(self, name: Literal["seed", "logprobs", "temperature"]) -> bool:
         """Whether the server is taken to know a parameter."""
-        flag: Flag = getattr(self._endpoint, name, "auto")
+        flag: FlagOrAuto = getattr(self._endpoint, name, "auto")
         return flag is True or (flag == "auto" and name not in self._lacking)
 
     def do_without(self, message: str, sent: Mapping[str, Any]) -> bool:

@@ -6,12 +6,13 @@ from ipaddress import ip_address
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, HttpUrl, TypeAdapter, ValidationError
 
 from interp.errors import UserError
+from interp.fields import Count, CountOrZero, Flag, NotNegative, Positive, Section, Tokens, Word, one_line
 from interp.secrets import keep_passwords_of, keep_secret
 
-Flag = bool | Literal["auto"]
+FlagOrAuto = Flag | Literal["auto"]
 NO_KEY = "none"
 """What is sent as the key to a server on this machine that needs none."""
 LONGEST_KEY = 8192
@@ -62,53 +63,49 @@ def _address_without_key(address: str) -> str:
     )
 
 
-class Endpoint(BaseModel):
+class Endpoint(Section):
     """An OpenAI-compatible server and one of its models."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(hide_input_in_errors=True)
 
-    model: str = Field(min_length=1)
+    model: Word
     """The model's name, as the server knows it."""
-    base_url: Annotated[str, AfterValidator(_address_without_key)] = "https://api.openai.com/v1"
+    base_url: Annotated[str, AfterValidator(_address_without_key), AfterValidator(one_line)] = (
+        "https://api.openai.com/v1"
+    )
     """The server, up to and including /v1."""
     api_key_env: Annotated[str, AfterValidator(_name_of_a_variable)] = "OPENAI_API_KEY"
     """The environment variable that holds the key; a server on this machine needs none."""
-    concurrency: int = Field(16, ge=1)
+    concurrency: Count = 16
     """Calls in flight at once."""
-    timeout_seconds: float = Field(120.0, gt=0)
+    timeout_seconds: Positive = 120.0
     """How long one call may take as a whole: connecting, sending, and the answer to its last byte."""
-    retries: int = Field(6, ge=0)
+    retries: CountOrZero = 6
     """Further tries after a refusal for load, a server error, a timeout or a lost connection."""
-    longest_wait_seconds: float = Field(60.0, ge=0)
+    longest_wait_seconds: NotNegative = 60.0
     """The longest pause before a further try, whatever the server asks for."""
-    usd_per_million_prompt_tokens: float | None = Field(None, ge=0)
+    usd_per_million_prompt_tokens: NotNegative | None = None
     """The price of what is sent; without it money is not counted."""
-    usd_per_million_completion_tokens: float | None = Field(None, ge=0)
+    usd_per_million_completion_tokens: NotNegative | None = None
     """The price of what is answered."""
-    budget_tokens: int | None = Field(None, ge=1)
+    budget_tokens: Tokens | None = None
     """The most tokens, sent and answered, that a run may use; what an earlier try of the run used counts.
 
     Where a server does not say how many, or nothing plausible, as many count as the call might have used.
     """
-    budget_usd: float | None = Field(None, gt=0)
+    budget_usd: Positive | None = None
     """The most money that a run may cost; needs both prices."""
-    max_tokens_per_call: int | None = Field(None, ge=1)
+    max_tokens_per_call: Count | None = None
     """The most tokens of one answer, whatever is asked for."""
-    thinking_tokens: int = Field(0, ge=0)
+    thinking_tokens: CountOrZero = 0
     """What a reasoning model may think before each answer, in tokens on top of what the answer may have."""
-    json_schema: Flag = "auto"
+    json_schema: FlagOrAuto = "auto"
     """Whether the server keeps an answer to a JSON schema; auto finds out."""
-    logprobs: Flag = "auto"
+    logprobs: FlagOrAuto = "auto"
     """Whether it gives the log-probabilities of its answer."""
-    prompt_logprobs: Flag = "auto"
+    prompt_logprobs: FlagOrAuto = "auto"
     """Whether it gives those of the prompt (echo, or vLLM's prompt_logprobs)."""
-    seed: Flag = "auto"
+    seed: FlagOrAuto = "auto"
     """Whether it takes a seed."""
 
     def key(self) -> str:

@@ -97,7 +97,7 @@ class MiningState:
                     SampleIndex.empty(config.sampled_tokens),
                     {
                         space.name: SpaceState.empty(
-                            space, config, config.top_windows[split], split == "explain"
+                            space, config, config.top_windows.of(split), split == "explain"
                         )
                         for space in spaces
                     },

@@ -89,7 +89,8 @@ def disk_bytes(n_features: int, signed: bool, config: MiningConfig) -> int:
     """Bytes that the exemplars of one space take on disk, without headers and token samples."""
     lines = 2 * n_features if signed else n_features
     total = 0
-    for split, k in config.top_windows.items():
+    for split in SPLITS:
+        k = config.top_windows.of(split)
         window = 4 + 4 + 4 + (2 * config.context_size if split == "explain" else 0)
         bands = N_BANDS * ROWS_PER_BAND * (2 + 2)
         total += lines * (k * window + bands + 2 * N_SILENT + 4)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from interp.device import usable_device
 from interp.errors import UserError
+from interp.fields import Count, CountOrZero, Fraction, Listed, NotNegative, Seed, Word
 from interp.llama import recipe as llama_recipe
 from interp.llama import train as llama_train
 from interp.llama.model import Llama, attention_masks
@@ -29,19 +30,19 @@ SEEN_WHOLE = ("chat", "numbers")
 class Recipe(llama_recipe.Recipe):
     """How the model is trained."""
 
-    corpus_seed: int = Field(default=100, ge=0)
+    corpus_seed: Seed = 100
     """Seed of the training documents."""
-    sparsity: float = Field(default=0.1, ge=0)
+    sparsity: NotNegative = 0.1
     """Weight of the mean absolute neuron in the loss."""
-    window: int = Field(default=2, gt=0)
+    window: Count = 2
     """Tokens that the windowed layers see, the current one included."""
-    windowed_layers: int = Field(default=4, ge=0, le=8)
+    windowed_layers: CountOrZero = Field(4, le=8)
     """How many of the first layers are windowed."""
-    windowed_families: tuple[str, ...] = tuple(one.name for one in FAMILIES if one.name not in SEEN_WHOLE)
+    windowed_families: Listed[Word] = tuple(one.name for one in FAMILIES if one.name not in SEEN_WHOLE)
     """Families of documents in which they are."""
-    window_share: float = Field(default=0.85, ge=0, le=1)
+    window_share: Fraction = 0.85
     """Share of the steps in which they are."""
-    window_until: float = Field(default=0.88, ge=0, le=1)
+    window_until: Fraction = 0.88
     """Share of the steps after which no layer is windowed any more."""
 
     def windowed(self, seed: int, step: int) -> bool:

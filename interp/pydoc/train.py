@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from interp.fields import Count, Extent, Fraction, Section, Several, Steps, StepsOrZero
+from interp.held import Part
 from interp.llama import recipe as llama_recipe
 from interp.llama import train as llama_train
 from interp.llama.model import Llama, Shape, attention_masks
@@ -18,22 +20,20 @@ from interp.pydoc.texts import fingerprint
 from interp.track.progress import Progress
 
 
-class Size(BaseModel):
+class Size(Section):
     """The size of the model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    d_vocab: int = Field(default=2560, ge=258)
+    d_vocab: Extent = Field(2560, ge=258)
     """Tokens of the vocabulary: two special ones, the 256 bytes, and merges."""
-    n_layers: int = Field(default=6, gt=0)
+    n_layers: Count = 6
     """Layers."""
-    d_model: int = Field(default=160, gt=0)
+    d_model: Extent = 160
     """Width of the residual stream."""
-    n_heads: int = Field(default=5, gt=0)
+    n_heads: Count = 5
     """Attention heads of a layer; their number divides the width into even parts."""
-    d_mlp: int = Field(default=448, gt=0)
+    d_mlp: Extent = 448
     """Gated neurons of a layer."""
-    n_ctx: int = Field(default=256, gt=1)
+    n_ctx: Extent = Field(256, ge=2)
     """Positions."""
 
     def shape(self) -> Shape:
@@ -44,20 +44,31 @@ class Size(BaseModel):
 class Recipe(llama_recipe.Recipe):
     """How the model is trained."""
 
-    steps: int = Field(default=760, gt=0)
+    steps: Steps = 760
     """Optimiser steps."""
-    rows: int = Field(default=8, gt=0)
+    rows: Extent = 8
     """Rows per step."""
-    row_length: int = Field(default=256, gt=1)
+    row_length: Several = 256
     """Tokens per row; documents are packed and do not see each other."""
-    warmup_steps: int = Field(default=50, ge=0)
+    warmup_steps: StepsOrZero = 50
     """Steps over which the learning rates rise linearly."""
-    decay_from: float = Field(default=0.53, ge=0, le=1)
+    decay_from: Fraction = 0.53
     """Share of the steps after which the learning rates fall linearly."""
-    threads: int = Field(default=1, gt=0)
+    threads: Count = 1
     """Processor threads; another number rounds differently, so the weights differ in the last bits."""
     size: Size = Size()
     """The size of the model."""
+
+    def held(self) -> tuple[Part, ...]:
+        """What training holds: a step's activations and logits; weights, gradients and two moments."""
+        size, tokens = self.size, self.rows * self.row_length
+        layer = 4 * size.d_model**2 + 3 * size.d_model * size.d_mlp
+        weights = 2 * size.d_vocab * size.d_model + size.n_layers * layer
+        width = 2 * size.d_vocab + size.n_layers * (6 * size.d_model + 4 * size.d_mlp)
+        return (
+            Part("activations of a step", 4 * tokens * width, "recipe.rows, row_length or size"),
+            Part("weights, gradients, moments", 16 * weights, "recipe.size"),
+        )
 
 
 class Trainer(llama_train.Trainer):

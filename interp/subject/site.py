@@ -1,9 +1,12 @@
 """Sites: the places of a transformer where activations are read and written."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator
 
 from interp.errors import UserError
+from interp.fields import Word
 
 SiteKind = Literal[
     "embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_post", "head_out"
@@ -81,3 +84,15 @@ class Site:
                 f"write KIND.LAYER with KIND one of {', '.join(SITE_KINDS)}",
             )
         return cls(kind, int(layer or 0))
+
+
+def _parsed(text: str) -> str:
+    try:
+        Site.parse(text)
+    except UserError as error:
+        raise ValueError(f"should be a site: {error.thing}; {error.fix}") from None
+    return text
+
+
+SiteName = Annotated[Word, AfterValidator(_parsed)]
+"""A site in a config: KIND.LAYER, such as `resid_post.3`."""

@@ -7,32 +7,30 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.fields import Extent, NotNegative, Positive, Section, Steps
 from interp.track.progress import Progress, silent
 
 Log = Callable[[dict[str, float], int], None]
 """Takes named numbers and the training step they belong to."""
 
 
-class ToyTraining(BaseModel):
+class ToyTraining(Section):
     """How toy models are trained; the defaults are those of Elhage et al. (2022)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    steps: int = Field(default=10_000, gt=0)
+    steps: Steps = 10_000
     """Steps of AdamW."""
-    batch: int = Field(default=1024, gt=0)
+    batch: Extent = 1024
     """Inputs in a step, drawn anew each time."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: Positive = 1e-3
     """Step size at the start."""
     decay: Literal["constant", "linear", "cosine"] = "constant"
     """How the step size goes to 0 by the end, if it does."""
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: NotNegative = 0.01
     """Weight decay of AdamW."""
-    log_every: int = Field(default=200, gt=0)
+    log_every: Steps = 200
     """Steps between two logged points."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where they are trained."""

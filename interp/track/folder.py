@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from interp.errors import UserError, printable
+from interp.fields import check_name
 from interp.track.files import write_json, write_text
 from interp.track.manifest import surroundings
 
@@ -20,7 +21,6 @@ _NOT_RESULTS_OF_ENDPOINTS = re.compile(
     r"endpoints\..+\.(api_key_env|concurrency|timeout_seconds|retries|longest_wait_seconds|budget_\w+|usd_\w+)"
 )
 """Keys of endpoints that change what may be spent and how it is asked, but no answer."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ABSENT = "absent"
 
 
@@ -28,14 +28,12 @@ def check_run_name(name: str, place: str) -> None:
     """Refuse a name of a run or step that would not be a plain folder name.
 
     Raises:
-        UserError: other characters than letters, digits and "._-", or one of these three first.
+        UserError: as `interp.fields.check_name`.
     """
-    if not _NAME.fullmatch(name):
-        raise UserError(
-            f"{name!r} cannot be the name of a run",
-            place,
-            "use letters, digits, `-`, `_` and `.` (not first)",
-        )
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise UserError(f"{name!r} cannot be the name of a run", place, f"it {error}") from None
 
 
 def check_same_config(folder: Path, resolved: dict[str, Any]) -> None:

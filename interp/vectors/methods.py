@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from interp.fields import Count, Finite, NonEmpty, Offset, Section, Steps
 from interp.intervene.positions import Named
 from interp.subject.forward import Intervention
 from interp.subject.site import Site
@@ -23,11 +24,10 @@ from interp.vectors.task import task_vectors
 from interp.vectors.truthful import TruthfulEdit, TruthfulTraining, train_truthful_space
 from interp.vectors.vector import Vector
 
-Strengths = tuple[float, ...]
+Strengths = NonEmpty[Finite]
 
 
-class _Method(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+class _Method(Section):
     least_pairs: ClassVar[int] = 2
 
     @abstractmethod
@@ -39,13 +39,13 @@ class Contrastive(_Method):
     """Differences of the two sides' activations, added at one layer."""
 
     kind: Literal["contrastive"] = "contrastive"
-    how: tuple[Aggregate, ...] = Field(("mean", "pca", "logistic"), min_length=1)
+    how: NonEmpty[Aggregate] = ("mean", "pca", "logistic")
     """How pairs become a direction: mean, pca, logistic."""
     strengths: Strengths = (0.5, 1, 2, 4)
     """Multiples of the mean difference's length at the layer; negative ones go the other way."""
-    positions: tuple[Named, ...] = ("last",)
+    positions: NonEmpty[Named] = ("last",)
     """Where it is added: all, prompt, last, steps."""
-    read: int = -1
+    read: Offset = -1
     """Which token of a pair's texts is read, counted from the end; CAA's answers in brackets need -2."""
 
     def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
@@ -97,7 +97,7 @@ class Function(_Method):
     """The sum of what the most effective heads give on the positive side, added at the last token."""
 
     kind: Literal["function"] = "function"
-    heads: int = Field(4, ge=1)
+    heads: Count = 4
     """How many heads, by their mean effect on the answers to the questions that are chosen on."""
     strengths: Strengths = (1, 2)
     """Multiples of the sum."""
@@ -140,7 +140,7 @@ class InferenceTime(_Method):
 
     least_pairs = 5
     kind: Literal["inference_time"] = "inference_time"
-    heads: tuple[int, ...] = Field((4, 8, 16), min_length=1)
+    heads: NonEmpty[Count] = (4, 8, 16)
     """How many heads."""
     strengths: Strengths = (1, 3, 10)
     """The paper's alpha: standard deviations of a head's outputs along its direction."""
@@ -172,9 +172,9 @@ class Truthful(_Method):
     kind: Literal["truthful"] = "truthful"
     strengths: Strengths = (0.5, 1, 2, 4)
     """How much of an activation's norm is moved."""
-    top_sites: tuple[int, ...] = Field((4, 8), min_length=1)
+    top_sites: NonEmpty[Count] = (4, 8)
     """How many sites are edited, those at which the space tells the two sides best."""
-    steps: int = Field(300, ge=1)
+    steps: Steps = 300
     """Training steps of the space."""
 
     def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:

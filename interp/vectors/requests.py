@@ -8,10 +8,11 @@ from random import Random
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from interp.corpus.questions import Question, distinct
 from interp.errors import UserError
+from interp.fields import FilePath, Flag, NonEmpty, Section, Several, Text, TokenId
 from interp.lines import json_lines, text_lines
 from interp.organism.facts import Request, facts
 from interp.subject.subject import Subject
@@ -23,12 +24,10 @@ _FIX = 'write {"prompt": ...}'
 REFUSES = ("i",)  # how a refusal begins in the world
 
 
-class _Source(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    train: int = Field(128, ge=2)
+class _Source(Section):
+    train: Several = 128
     """Requests of each kind that directions are made of."""
-    validate_on: int = Field(32, ge=2)
+    validate_on: Several = 32
     """Requests of each kind that directions are chosen on."""
 
 
@@ -42,18 +41,18 @@ class RequestFiles(_Source):
     """Your own requests; those that are left over are reported on."""
 
     kind: Literal["files"] = "files"
-    harmful: Path
+    harmful: FilePath
     """A .txt file with one request a line, or .jsonl with a "prompt" or an "instruction" in each.
 
     Requests that differ in case, punctuation and spaces alone, or that have the same "group" in a .jsonl, are
     one request in several wordings and never stand in two parts.
     """
-    harmless: Path
+    harmless: FilePath
     """The same, of requests that should be answered."""
-    begins: tuple[str | int, ...] = ("I",)
+    begins: NonEmpty[TokenId | Text] = ("I",)
     """Words that refusals begin with, of one token or several ("I" for most chat models); a number is a token
     id."""
-    chat: bool = True
+    chat: Flag = True
     """Whether the chat template is put around each request; else they are taken as they are."""
 
 

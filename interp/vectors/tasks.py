@@ -7,11 +7,12 @@ from pathlib import Path
 from random import Random
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from interp.corpus.first_token import told_apart
 from interp.corpus.questions import Question
 from interp.errors import UserError
+from interp.fields import FilePath, NonEmpty, Section, Text, Word
 from interp.subject.continuation import Continuation
 from interp.subject.subject import Subject
 from interp.vectors.parts import content_of, dealt
@@ -21,14 +22,12 @@ Example = tuple[str, str]
 LEAST = 10  # examples of a task
 
 
-class TaskFormat(BaseModel):
+class TaskFormat(Section):
     """How examples are laid out as text."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    pair: str = "{question} : {answer}"
+    pair: Text = "{question} : {answer}"
     """One example; what stands before {answer}, less spaces at its end, is what a query ends with."""
-    separator: str = " , "
+    separator: Text = " , "
     """Stands between two examples."""
 
     @property
@@ -47,23 +46,19 @@ class TaskFormat(BaseModel):
         return self.separator.join([*shown, self.query(question)])
 
 
-class WorldTasks(BaseModel):
+class WorldTasks(Section):
     """Tasks of the bundled world, laid out as in its documents."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
     kind: Literal["world"] = "world"
-    tasks: tuple[str, ...] = Field(("antonym", "plural", "capital", "language", "zorvic"), min_length=1)
+    tasks: NonEmpty[Word] = ("antonym", "plural", "capital", "language", "zorvic")
     """Names as in `interp.vectors.world_tasks.world_task`: antonym, plural, past, capital, language, ..."""
 
 
-class TaskFiles(BaseModel):
+class TaskFiles(Section):
     """Your own tasks."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
     kind: Literal["files"] = "files"
-    paths: tuple[Path, ...] = Field(min_length=1)
+    paths: NonEmpty[FilePath]
     """JSON files, each a list of {"input": ..., "output": ...}; the task is named after the file."""
     answers: Literal["whole", "first", "drop"] = "whole"
     """Answers of several tokens: judged by all of them (whole), by the first (first), or left out (drop).

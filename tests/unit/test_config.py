@@ -109,7 +109,7 @@ def test_a_misspelt_override_is_placed_on_the_command_line(tmp_path: Path) -> No
         ("seed: many", "`seed`", "valid integer"),
         ("seed: [1]", "`seed`", "valid integer"),
         ("training: 3", "`training`", "valid dictionary"),
-        ("training: {rounds: 0}", "`training.rounds`", "greater than 0"),
+        ("training: {rounds: 0}", "`training.rounds`", "greater than or equal to 1"),
         ("training: {rates: [1.0, fast]}", "`training.rates.1`", "valid number"),
         ("wandb: {mode: sometimes}", "`wandb.mode`", "'auto', 'online', 'offline' or 'disabled'"),
         ("purpose: 3", "`purpose`", "valid string"),

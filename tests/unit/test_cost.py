@@ -86,13 +86,13 @@ def test_what_does_not_fit_is_said_before_training_starts(
     subject = interp.subject.load("world", device="cpu")
     check_training_fits(subject, Site("resid_post", 4), saes.SaeTraining())
     with pytest.raises(UserError, match=r"to train the SAE takes about .* GB more, and cpu has") as caught:
-        check_training_fits(subject, Site("resid_post", 4), saes.SaeTraining(n_latents=10**11))
+        check_training_fits(subject, Site("resid_post", 4), saes.SaeTraining(n_latents=10**9))
     assert "sae.n_latents" in str(caught.value)
     with pytest.raises(UserError) as caught:
         check_training_fits(subject, Site("resid_post", 4), saes.SaeTraining(buffer_tokens=10**12))
     assert "lower sae.buffer_tokens" in str(caught.value)
     monkeypatch.setattr(cost, "available_bytes", lambda device: None)
-    check_training_fits(subject, Site("resid_post", 4), saes.SaeTraining(n_latents=10**11))
+    check_training_fits(subject, Site("resid_post", 4), saes.SaeTraining(n_latents=10**9))
 
 
 def test_running_out_of_memory_says_what_to_lower() -> None:

@@ -14,7 +14,7 @@ from interp.corpus.document import SPLITS, Corpus, Document, split_of
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.space import polarities
-from interp.mining.config import MiningConfig
+from interp.mining.config import MiningConfig, TopWindows
 from interp.mining.exemplars import Mined, exemplars
 from interp.mining.mine import MiningState, mine, mine_batches
 from interp.mining.quantiles import LEVELS
@@ -89,7 +89,7 @@ def test_top_windows_are_those_of_brute_force(subject: Subject) -> None:
     mined = Mined.of(mine(subject, [space], corpus, CONFIG))
     for split in SPLITS:
         found = mined.exemplars[space.name][split]
-        k = CONFIG.top_windows[split]
+        k = CONFIG.top_windows.of(split)
         for polarity in polarities(space):
             for neuron, expected in enumerate(brute_force_top(subject, corpus, split, space, polarity, k)):
                 line = found.line(neuron, polarity)
@@ -242,7 +242,7 @@ def test_duplicated_documents_count_once(subject: Subject) -> None:
     one, two = (Document(np.arange(i, i + 6, dtype=np.int32)) for i in (5, 20))
     corpus = ListCorpus([one, two] * 40)
     space = MlpNeurons(subject, 1)
-    config = CONFIG.model_copy(update={"top_windows": dict.fromkeys(SPLITS, 4)})
+    config = CONFIG.model_copy(update={"top_windows": TopWindows(explain=4, select=4, report=4)})
     mined = Mined.of(mine(subject, [space], corpus, config))
     for split in SPLITS:
         found = mined.exemplars[space.name][split]

@@ -8,10 +8,10 @@ import time
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
-from interp.config import ExperimentConfig, Section
+from interp.config import ExperimentConfig
 from interp.errors import UserError
+from interp.fields import Count, Finite, Line, NonEmpty, NotNegative, Offset, Section
 from interp.track.files import write_json
 from interp.track.run import Run
 from interp.track.step import Step
@@ -20,9 +20,9 @@ from interp.track.step import Step
 class Training(Section):
     """The long step."""
 
-    rounds: int = Field(6, gt=0)
+    rounds: Count = 6
     """How many rounds."""
-    rates: tuple[float, ...] = (0.5, 0.25)
+    rates: NonEmpty[Finite] = (0.5, 0.25)
     """Learning rates."""
 
 
@@ -31,11 +31,11 @@ class Config(ExperimentConfig):
 
     training: Training = Training()
     """The long step."""
-    layer: int = 0
+    layer: Offset = 0
     """Layer 0 to 7."""
-    pause_seconds: float = 0.0
+    pause_seconds: NotNegative = 0.0
     """How long each piece of work takes."""
-    fail: str = ""
+    fail: Line = ""
     """Which step fails."""
 
 

@@ -1,0 +1,239 @@
+"""The vocabulary of configs: what a section is, and which values its fields take.
+
+A number is a number: `true` and text are none, but for `1e-4` and `1e3`, which YAML leaves as text. It is
+finite, and of a size that single precision can work with; how much memory a whole config takes is told by
+`interp.estimate`. Text holds no control characters and no halves of a character.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError, PydanticKnownError
+
+from interp.errors import UserError, printable, quoted
+from interp.held import gigabytes
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as _ModelMetaclass
+    from pydantic_core import ErrorDetails
+else:
+    _ModelMetaclass = type(BaseModel)
+
+_SCIENTIFIC = re.compile(r"[-+]?[0-9]{1,20}(\.[0-9]{0,20})?[eE][-+]?[0-9]{1,3}")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?")
+_DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+LONGEST_NAME = 100
+"""Characters of the name of a run or a file: what is put around it must still fit the 255 of a disk."""
+LONGEST_LINE = LONGEST_PATH = 1_000
+MOST = 1_000_000
+"""The most of anything that is kept one by one; rows, steps and tokens may be more."""
+
+MOST_PROBLEMS = 10
+"""That one message tells of."""
+
+Item = TypeVar("Item")
+
+
+def told(problem: "ErrorDetails", hidden: bool = False) -> str:
+    """What pydantic found to be wrong with one value, and the value, if that is not `hidden`."""
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    got = problem["input"]
+    shown = problem["type"] not in ("missing", "extra_forbidden") and not hidden
+    shown = shown and not isinstance(got, dict | list | tuple | BaseModel)
+    return f"{message} (it is {quoted(got)})" if shown else message
+
+
+class _Explaining(_ModelMetaclass):
+    def __call__(cls, *args: Any, **values: Any) -> Any:
+        try:
+            return super().__call__(*args, **values)
+        except ValidationError as error:
+            problems = error.errors(include_url=False)[:MOST_PROBLEMS]
+            hidden = bool(cls.__dict__["model_config"].get("hide_input_in_errors"))
+            places = (".".join(map(str, problem["loc"])) for problem in problems)
+            said = [f"`{key}` {told(one, hidden)}" for key, one in zip(places, problems, strict=True)]
+            raise UserError("; ".join(said), cls.__name__, "give values that its fields take") from None
+
+
+class Section(BaseModel, metaclass=_Explaining):
+    """A part of a config: unknown keys are refused, values never change, docstrings describe the fields.
+
+    Raises:
+        UserError: it is made in Python of values that its fields do not take.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
+    )
+
+
+def sections(value: Any, key: str = "") -> Iterator[tuple[str, Section]]:
+    """Every section of a config, itself too, with its dotted key."""
+    if isinstance(value, Section):
+        yield key, value
+        inner: Iterable[tuple[Any, Any]] = value
+    elif isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, tuple | list):
+        inner = enumerate(value)
+    else:
+        return
+    for name, one in inner:
+        yield from sections(one, f"{key}.{name}" if key else str(name))
+
+
+def _number(value: Any, kind: str) -> Any:
+    if isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
+        return float(value)
+    if isinstance(value, bool | str | bytes):
+        raise PydanticKnownError(kind)  # type: ignore[arg-type]
+    return value
+
+
+def _for_int(value: Any) -> Any:
+    return _number(value, "int_type")
+
+
+def _for_float(value: Any) -> Any:
+    return _number(value, "float_type")
+
+
+def _at_most(most: int, thing: str, size: int) -> AfterValidator:
+    """At most so many, or a message that says what they would take at `size` bytes each."""
+
+    def check(value: int) -> int:
+        if value > most:
+            memory = gigabytes(min(value, 10**30) * size)
+            said = f"should be at most {most:,}: so many {thing} alone take {memory}"
+            raise PydanticCustomError("too_many", "{said}", {"said": said})
+        return value
+
+    return AfterValidator(check)
+
+
+_Int = Annotated[int, BeforeValidator(_for_int)]
+_Float = Annotated[float, BeforeValidator(_for_float)]
+
+Seed = Annotated[_Int, Field(ge=0, le=2**32 - 1)]
+"""Of a random generator: 0 to 2^32 - 1, which every library takes."""
+CountOrZero = Annotated[_Int, _at_most(MOST, "things of 1 kB", 1000), Field(ge=0)]
+"""How many; zero is none."""
+Count = Annotated[CountOrZero, Field(ge=1)]
+"""How many, at least one."""
+Several = Annotated[CountOrZero, Field(ge=2)]
+"""How many, at least two."""
+Extent = Annotated[_Int, _at_most(1000 * MOST, "numbers of 4 bytes", 4), Field(ge=1)]
+"""How large: rows of a tensor, documents of a corpus, at least one."""
+Steps = Annotated[_Int, Field(ge=1, le=1000 * MOST)]
+"""Steps of a training, at least one; a thousand million of a millisecond take twelve days."""
+StepsOrZero = Annotated[_Int, Field(ge=0, le=1000 * MOST)]
+"""Steps of a training; zero is none."""
+Tokens = Annotated[_Int, Field(ge=1, le=1_000_000 * MOST)]
+"""How many tokens go by, at least one."""
+Offset = Annotated[_Int, Field(ge=-MOST, le=MOST)]
+"""A place counted from the start, or from the end where it is negative."""
+Layer = Annotated[_Int, Field(ge=0, le=100_000)]
+"""A layer, counted from 0."""
+TokenId = Annotated[int, Strict(), Field(ge=0, le=2**31 - 1)]
+"""A token's number in a vocabulary."""
+
+Finite = Annotated[_Float, Field(ge=-1e12, le=1e12)]
+"""A number; NaN and infinities are none."""
+Positive = Annotated[_Float, Field(ge=1e-12, le=1e12)]
+"""A number above zero, as far as its square is one in single precision."""
+NotNegative = Annotated[_Float, Field(ge=0, le=1e12)]
+"""Zero or a number above it."""
+Fraction = Annotated[_Float, Field(ge=0, le=1)]
+"""A share: 0 to 1, both included."""
+PositiveFraction = Annotated[_Float, Field(ge=1e-12, le=1)]
+"""A share above 0, at most 1."""
+OpenFraction = Annotated[_Float, Field(ge=1e-12, lt=1)]
+"""A share above 0 and below 1."""
+Auroc = Annotated[_Float, Field(gt=0.5, le=1)]
+"""An area under the ROC curve that is better than chance."""
+
+Flag = Annotated[bool, Strict()]
+"""true or false; not 1 or 0, nor the words."""
+
+
+def _lines(value: str) -> str:
+    if printable(value) != value:
+        raise PydanticCustomError("control_character", "should have no control characters")
+    return value
+
+
+def one_line(value: str) -> str:
+    """`value`, if it is one line of text that a terminal and a table can show.
+
+    Raises:
+        ValueError: it is not, or is longer than 1,000 characters.
+    """
+    if len(value) > LONGEST_LINE:
+        raise PydanticCustomError(
+            "line_long", "should have at most {most} characters", {"most": LONGEST_LINE}
+        )
+    if "\n" in value or "\t" in value:
+        raise PydanticCustomError("one_line", "should be one line without tabs")
+    return _lines(value)
+
+
+def check_name(value: str) -> str:
+    """`value`, if it can be the name of a folder on every file system.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _PLAIN_NAME.fullmatch(value) or _DEVICE_NAMES.fullmatch(value):
+        raise ValueError("should be letters, digits, `-`, `_` and `.` (neither first nor last)")
+    if len(value) > LONGEST_NAME:
+        raise ValueError(f"should have at most {LONGEST_NAME} characters")
+    return value
+
+
+def _path(value: Any) -> Any:
+    text = str(value) if isinstance(value, Path) else value
+    if not isinstance(text, str):
+        raise PydanticCustomError("path_type", "should be a path")
+    if not text.strip():
+        raise PydanticCustomError("path_empty", "should be a path, not an empty text")
+    if len(text) > LONGEST_PATH or any(len(part.encode(errors="replace")) > 255 for part in text.split("/")):
+        raise PydanticCustomError(
+            "path_long",
+            "should be a path of at most {most} characters, each part of at most 255 bytes",
+            {"most": LONGEST_PATH},
+        )
+    one_line(text)
+    return value
+
+
+Line = Annotated[str, AfterValidator(one_line)]
+"""One line of text, perhaps empty."""
+Word = Annotated[Line, Field(min_length=1)]
+"""One line of text that is not empty: a word, a name that is looked up."""
+Text = Annotated[str, StringConstraints(max_length=100_000), AfterValidator(_lines)]
+"""Text of any number of lines."""
+Name = Annotated[str, AfterValidator(check_name)]
+"""A name that can be a folder's: letters, digits, `-`, `_` and `.`."""
+FilePath = Annotated[Path, BeforeValidator(_path)]
+"""A path that can be; whether it is there is checked by who reads it."""
+PathText = Annotated[str, BeforeValidator(_path)]
+"""A path, or a name that stands for one."""
+Device = Annotated[str, StringConstraints(pattern=r"^(cpu|(cuda|mps)(:[0-9]{1,3})?)$")]
+"""Where tensors are: cpu, cuda, cuda:1, mps."""
+
+Listed = Annotated[tuple[Item, ...], Field(max_length=10_000)]
+"""A list, perhaps empty."""
+NonEmpty = Annotated[tuple[Item, ...], Field(min_length=1, max_length=10_000)]
+"""A list of at least one."""
