@@ -28,7 +28,7 @@ from interp.describe.scorers.simulation import simulation
 from interp.describe.simulators.structured import StructuredSimulator
 from interp.llm.client import Client
 from interp.llm.endpoint import Endpoint
-from interp.llm.transport import Answered, Transport
+from interp.llm.transport import Answered, Lost, Transport
 
 FEATURES, TEXTS, TOKENS, WORDS = 40, 20, 64, 3000
 TARGET_MS = 3.0
@@ -40,7 +40,7 @@ class InstantTransport(Transport):
     now = most = calls = 0
     answering = 0.0
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Answered:
+    async def post(self, path: str, body: Mapping[str, Any], lost: Lost) -> Answered:
         """An answer of the right form."""
         kind = InstantTransport
         kind.calls += 1

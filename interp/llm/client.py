@@ -29,12 +29,13 @@ from interp.llm.parse import (
 )
 from interp.llm.request import Message, Reply, Request, TokenLogprobs, Usage
 from interp.llm.running import run_with
-from interp.llm.transport import Answered, GaveUp, Refused, Transport
+from interp.llm.transport import Answered, GaveUp, Lost, Refused, Transport
 from interp.secrets import keep_secret
 
 __all__ = ["Client", "Unreadable", "run_with"]
 
 Model = TypeVar("Model", bound=BaseModel)
+Send = Callable[[Lost], Awaitable[Answered]]
 TEXTS_PER_CALL = 256
 BYTES_PER_TOKEN = 2.5
 """Fewer than a token of plain text has: what is reserved of a budget is rather too much."""
@@ -104,8 +105,10 @@ class Client:
         question = {**vars(request), "messages": messages, "max_tokens": most}
         might = (_size(message["content"] for message in messages), most)
 
-        async def send() -> Answered:
-            return await self._posted("/chat/completions", lambda: self._chat_body(request, messages, most))
+        async def send(lost: Lost) -> Answered:
+            return await self._posted(
+                "/chat/completions", lambda: self._chat_body(request, messages, most), lost
+            )
 
         body, cached = await self._ask(
             "chat", question, might, send, lambda body: reply_of(body, False, might)
@@ -202,7 +205,7 @@ class Client:
         kind: str,
         question: Mapping[str, Any],
         might: tuple[int, int],
-        send: Callable[[], Awaitable[Answered]],
+        send: Send,
         read: Callable[[dict[str, Any]], object],
     ) -> tuple[dict[str, Any], bool]:
         """The body of an answer, and whether it was kept; what is in flight is not asked again.
@@ -233,7 +236,7 @@ class Client:
         kind: str,
         key: str,
         might: tuple[int, int],
-        send: Callable[[], Awaitable[Answered]],
+        send: Send,
         read: Callable[[dict[str, Any]], object],
     ) -> dict[str, Any]:
         connection = self._can.connection()
@@ -244,10 +247,20 @@ class Client:
             if connection.closing:
                 self._budget.settle(*might, (0, 0))
                 raise asyncio.CancelledError
+            held, unread = True, 0
+
+            async def lost() -> None:
+                """An answer that cannot be read is taken to have used all that it might."""
+                nonlocal held, unread
+                self._budget.settle(*might, might)
+                held, unread = False, unread + 1
+                await self._budget.reserve(*might)
+                held = True
+
             used, retries, started = (0, 0), 0, time.monotonic()
             outcome: Outcome = "failed"
             try:
-                answered = await send()
+                answered = await send(lost)
                 used, retries = used_by(answered.body, might), answered.retries
                 good = read(answered.body) is not None
                 outcome = "answered"
@@ -255,24 +268,26 @@ class Client:
                 retries = error.retries
                 raise
             finally:
-                self._budget.settle(*might, used)
+                if held:
+                    self._budget.settle(*might, used)
+                used = (used[0] + unread * might[0], used[1] + unread * might[1])
                 self._note(kind, Usage(*used), time.monotonic() - started, retries, outcome)
         if self._cache is not None and good:
             self._cache.put(key, answered.body)
         return answered.body
 
-    async def _posted(self, path: str, body: Callable[[], dict[str, Any]]) -> Answered:
+    async def _posted(self, path: str, body: Callable[[], dict[str, Any]], lost: Lost) -> Answered:
         """Sends a request, without what the server turns out not to know."""
         while True:
             sent = body()
             try:
-                return await self._can.connection().transport.post(path, sent)
+                return await self._can.connection().transport.post(path, sent, lost)
             except Refused as error:
                 if not self._can.do_without(error.message, sent):
                     raise self._refused(error) from None
 
-    def _sender(self, path: str, body: Mapping[str, Any]) -> Callable[[], Awaitable[Answered]]:
-        return lambda: self._can.connection().transport.post(path, body)
+    def _sender(self, path: str, body: Mapping[str, Any]) -> Send:
+        return lambda lost: self._can.connection().transport.post(path, body, lost)
 
     def _chat_body(self, request: Request, messages: list[dict[str, str]], most: int) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self.endpoint.model, "messages": messages}

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from interp.outside import whole_characters
 from interp.secrets import keep_secret
 
 LONGEST_MESSAGE = 300
+Lost = Callable[[], Awaitable[None]]
 
 
 class Refused(Exception):
@@ -67,8 +68,10 @@ class Transport:
             http_client=open_client(endpoint),
         )
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Answered:
+    async def post(self, path: str, body: Mapping[str, Any], lost: Lost) -> Answered:
         """Sends a request until it is answered; no string of the answer holds the key or half a character.
+
+        `lost` is called for every answer that came and cannot be read: it may have to be paid for.
 
         Raises:
             Refused: the server finds fault with the request (400, 422).
@@ -89,8 +92,10 @@ class Transport:
                 problem = f"an answer that is none: {self._clean(_words(response.content))}"
             except UserError as error:
                 problem = f"an answer that cannot be read ({self._clean(error.thing)})"
+                await lost()
             except TooLong as error:
                 problem = str(error)
+                await lost()
             except openai.APIStatusError as error:
                 headers = error.response.headers
                 problem = f"{error.status_code}: {self._clean(_words(error.response.content))}"

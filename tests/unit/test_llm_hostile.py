@@ -225,6 +225,16 @@ def test_a_server_that_counts_nothing_plausible_passes_no_budget(usage: Any, tmp
     assert spent == [98] * 5
 
 
+def test_an_answer_that_cannot_be_read_counts_and_the_budget_stops_the_tries(tmp_path: Path) -> None:
+    with serving(Script().then(*[raw(PROPER.replace(b"3", b"1e999"))] * 50)) as script:
+        client = client_of(script, tmp_path, budget_tokens=500, retries=50, longest_wait_seconds=0.0)
+        with pytest.raises(BudgetSpent, match="490 of 500 tokens"):
+            _ask(client, "0", max_tokens=90)
+        assert script.calls == 5
+    (call,) = read_calls(tmp_path / FILE)
+    assert (call.prompt_tokens + call.completion_tokens, call.outcome) == (490, "failed")
+
+
 def test_vectors_that_are_none_are_said_and_large_ones_do_not_overflow(tmp_path: Path) -> None:
     def vectors(*rows: Any) -> Act:
         return lambda handler, body: handler.send(
