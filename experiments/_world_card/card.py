@@ -21,14 +21,14 @@ from experiments.world_card import Config, Retrained, Trained
 from interp.csv_text import csv_text
 from interp.organism.export import export
 from interp.organism.train import train
-from interp.subject import Site, Subject, load
+from interp.subject import Subject, load
 from interp.subject.folder import find_folder
 from interp.track.files import write_text
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.latents import SaeLatents
 from saes.load import load as load_sae
-from saes.train import train as train_sae
+from saes.train import Plan, train_together
 
 Measure = Callable[[Subject, int], Measured]
 EFFECTS: dict[str, tuple[Measure, ...]] = {
@@ -101,22 +101,19 @@ class WorldCard:
         self.steps.step(f"{part}-{name}", measured)
 
     def _dictionaries(self, step: Step, subject: Subject) -> Measured:
-        seed, found = self.config.seed, Measured()
+        def log(name: str, values: dict[str, float], tokens: int) -> None:
+            step.log({f"{name}/{key}": value for key, value in values.items()}, tokens)
 
-        def trained(site: Site) -> SaeLatents:
-            folder = step.folder / "saes" / str(site)
-            file = step.scratch / f"{site}.safetensors"
-            if not folder.exists():
-                train_sae(
-                    subject, site, documents(), self.config.dictionaries, folder,
-                    checkpoint=file, log=step.log, progress=step.progress,
-                )  # fmt: skip
-            found = load_sae(subject, folder)
-            assert isinstance(found, SaeLatents)  # transcoders are refused by the config's check
-            return found
-
-        found += concepts(subject, trained(SITE), seed, step.progress)
-        found += entities(subject, trained(ENTITY_SITE), seed, step.progress)
+        plans = [Plan(str(site), site, self.config.dictionaries) for site in (SITE, ENTITY_SITE)]
+        folders = train_together(
+            subject, plans, documents(), step.folder / "saes",
+            checkpoints=step.scratch, log=log, progress=step.progress,
+        )  # fmt: skip
+        found = Measured()
+        for plan, measure in zip(plans, (concepts, entities), strict=True):
+            sae = load_sae(subject, folders[plan.name])
+            assert isinstance(sae, SaeLatents)  # transcoders are refused by the config's check
+            found += measure(subject, sae, self.config.seed, step.progress)
         return found
 
     def _card(self, step: Step, card: pd.DataFrame, profile: pd.DataFrame) -> None:
