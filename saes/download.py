@@ -4,12 +4,16 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import torch
+
 from interp.errors import UserError
 from interp.subject.quiet import first_line, quiet
+from interp.tensors import shapes
 from saes.release import Release
 
 _REACHED_WITHIN_SECONDS = 3.0
@@ -18,6 +22,12 @@ _REACHED_WITHIN_SECONDS = 3.0
 def missing_files(release: Release) -> list[str]:
     """The files of the release that are not in the hub's cache."""
     return [name for name in release.files if _cached(release.repo, name) is None]
+
+
+def cached_files(release: Release) -> dict[str, Path]:
+    """Where the cache has each of the release's files."""
+    found = {name: _cached(release.repo, name) for name in release.files}
+    return {name: path for name, path in found.items() if path is not None}
 
 
 def check_available(release: Release) -> None:
@@ -56,20 +66,24 @@ def from_cache() -> Iterator[None]:
     """SAELens asks the hub about every file, cached or not: inside, it finds what is there and asks nobody.
 
     Its Gemma-3 loader asks the hub even for the shapes of the weights, with no cache at all; they are read
-    from the cached file here.
+    from the cached file here. What is pickled is read as tensors only, whatever PyTorch's default is.
     """
     from huggingface_hub import constants
     from sae_lens.loading import pretrained_sae_loaders
 
-    offline, shapes = constants.HF_HUB_OFFLINE, pretrained_sae_loaders.get_safetensors_tensor_shapes
+    offline = constants.HF_HUB_OFFLINE
+    asked = pretrained_sae_loaders.get_safetensors_tensor_shapes
     constants.HF_HUB_OFFLINE = True
     pretrained_sae_loaders.get_safetensors_tensor_shapes = _cached_shapes
+    loads = torch.load
+    torch.load = partial(loads, weights_only=True)
     try:
         with quiet():
             yield
     finally:
+        torch.load = loads
         constants.HF_HUB_OFFLINE = offline
-        pretrained_sae_loaders.get_safetensors_tensor_shapes = shapes
+        pretrained_sae_loaders.get_safetensors_tensor_shapes = asked
 
 
 def _cached(repo: str, name: str) -> Path | None:
@@ -80,13 +94,10 @@ def _cached(repo: str, name: str) -> Path | None:
 
 
 def _cached_shapes(repo: str, name: str) -> dict[str, Any]:
-    from safetensors import safe_open
-
     path = _cached(repo, name)
     if path is None:
         raise FileNotFoundError(name)
-    with safe_open(path, framework="pt") as file:
-        return {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    return {key: list(shape) for key, shape in shapes(path, "download it again").items()}
 
 
 def _hub_reachable() -> bool:

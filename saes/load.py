@@ -1,6 +1,5 @@
 """Loading a trained SAE, from a folder or by release name, with every check a user needs."""
 
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,19 +8,21 @@ from pickle import UnpicklingError
 from typing import Any, Literal
 from zipfile import BadZipFile
 
-import torch
 from sae_lens import SAE
 from sae_lens.constants import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from sae_lens.saes.transcoder import Transcoder
 from safetensors import SafetensorError
 
 from interp.errors import UserError
+from interp.json_text import read_json
 from interp.subject.quiet import first_line
 from interp.subject.site import SITE_KINDS, Site
 from interp.subject.subject import Subject
+from interp.tensors import check_finite
 from saes import memory
-from saes.download import fetch, from_cache
+from saes.download import cached_files, fetch, from_cache
 from saes.latents import SaeLatents
+from saes.outside import check_cached, check_folder
 from saes.release import Release, find_release, parse_release
 from saes.trained_on import TrainedOn, check_model, check_training, site_of_hook, site_trained_at, trained_on
 from saes.transcoder_latents import TranscoderLatents
@@ -81,7 +82,8 @@ def load_release(
 
     A `release` ORG/REPO that is not in the registry is a repository with SAEs in SAELens' format. Pickled
     weights (`dictionary_learning`, Goodfire, Qwen Scope and others) are read as tensors only (PyTorch's
-    `weights_only`); what is more than tensors is refused. The other arguments are those of `load`.
+    `weights_only`, whatever its default); what is more than tensors is refused. The other arguments are those
+    of `load`.
 
     Raises:
         UserError: as `load`; or the release or the id does not exist (says the nearest), is of transcoders,
@@ -140,18 +142,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
                 str(folder),
                 f"an SAE folder holds {SAE_CFG_FILENAME} and {SAE_WEIGHTS_FILENAME}",
             )
-    try:
-        config = json.loads((folder / SAE_CFG_FILENAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"not JSON ({error})", str(folder / SAE_CFG_FILENAME), "copy the file again"
-        ) from error
-    if not isinstance(config, dict) or not {"d_in", "d_sae"} <= config.keys():
+    config = read_json(folder / SAE_CFG_FILENAME, "copy the file again")
+    if not {"d_in", "d_sae"} <= config.keys():
         raise UserError(
             "not an SAE's configuration: d_in and d_sae are missing",
             str(folder / SAE_CFG_FILENAME),
             "save the SAE with SAELens 6 or `saes.train`",
         )
+    check_folder(folder, (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME), config)
     return config
 
 
@@ -165,6 +163,7 @@ def _read_folder(folder: Path, device: str, dtype: SaeDtype | None) -> SAE[Any]:
 def _read_release(release: Release, device: str, dtype: SaeDtype) -> tuple[SAE[Any], dict[str, Any]]:
     place = str(release)
     again = f"download them again: hf download --force-download {release.repo} {' '.join(release.files)}"
+    check_cached(cached_files(release), place, again)
     with _damage_explained(place, place, again), from_cache(), _silent_options():
         sae, config, _ = SAE.from_pretrained_with_cfg_and_sparsity(
             release.release, release.sae_id, device=device, dtype=dtype
@@ -207,11 +206,7 @@ def _silent_options() -> Iterator[None]:
 
 
 def _checked(sae: SAE[Any], place: str) -> SAE[Any]:
-    for parameter, value in sae.state_dict().items():
-        if not bool(torch.isfinite(value).all()):
-            raise UserError(
-                f"{parameter} holds numbers that are not finite", place, "copy, download or train it again"
-            )
+    check_finite(sae.state_dict(), place, "copy, download or train it again")
     if sae.cfg.normalize_activations == "expected_average_only_in":
         raise UserError(
             "the SAE reads activations scaled by a factor of its training set, which it does not say",

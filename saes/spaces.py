@@ -8,6 +8,7 @@ from interp.fields import FilePath, Flag, Layer, Listed, Section
 from interp.subject.folder import SubjectInfo
 from interp.subject.site import Site, SiteName
 from interp.subject.subject import Subject
+from interp.tensors import check_finite
 from interp.track.files import read_safetensors
 from saes.source import SaeSource, check_sae, open_sae
 
@@ -81,4 +82,5 @@ def _directions(config: DirectionsConfig, subject: Subject) -> Directions:
         raise UserError(
             f"no tensor {_VECTORS!r} [direction, d_model]", str(config.path), "save the directions under it"
         )
+    check_finite(tensors, str(config.path), "save the directions again")
     return Directions(subject, config.path.stem, Site.parse(config.site), tensors[_VECTORS])

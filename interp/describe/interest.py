@@ -23,6 +23,7 @@ from interp.describe.scorers.judged import YES, Interval, accuracy_and_auroc
 from interp.embed.embedder import Embedder
 from interp.errors import UserError
 from interp.intervals import share_interval
+from interp.tensors import check_finite
 from interp.track.files import read_safetensors, write_json, write_safetensors
 
 FOLDS = 5
@@ -124,6 +125,7 @@ class InterestClassifier:
             UserError: a file is missing or damaged.
         """
         tensors, _ = read_safetensors(folder / "interest.safetensors")
+        check_finite(tensors, str(folder), "train it again")
         try:
             saved = json.loads((folder / "interest.json").read_text(encoding="utf-8"))
             report = TypeAdapter(InterestReport).validate_python(saved)

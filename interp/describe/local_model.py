@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interp.errors import UserError
 from interp.subject.load import Dtype
-from interp.subject.quiet import first_line, quiet
+from interp.subject.pretrained import read_tokenizer, read_weights
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,10 @@ class LocalModel:
         Raises:
             UserError: there is no such folder, or no model or tokenizer can be read from it.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
         if not (folder / "config.json").exists():
             raise UserError("there is no model", str(folder), "give a Hugging Face folder")
-        options = {"trust_remote_code": False, "local_files_only": True}
-        try:
-            with quiet():
-                tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
-                model = AutoModelForCausalLM.from_pretrained(
-                    str(folder), dtype=getattr(torch, dtype), use_safetensors=True, **options
-                )
-        except Exception as error:  # damaged, missing and unknown files end here alike
-            raise UserError(
-                f"the model cannot be loaded ({first_line(error)})",
-                str(folder),
-                "give a folder with config.json, model.safetensors and tokenizer.json",
-            ) from error
+        tokenizer = read_tokenizer(folder)
+        model = read_weights(folder, getattr(torch, dtype), attention=None)
         return cls(model.to(device).eval(), tokenizer, folder.name)
 
     @property

@@ -6,6 +6,7 @@ from interp.errors import UserError
 from interp.lens.tuned_lens import TunedLens
 from interp.subject.model_names import check_made_for
 from interp.subject.subject import Subject
+from interp.tensors import check_finite
 from interp.track.files import read_safetensors, write_safetensors
 
 FORMAT = "interp tuned lens 1"
@@ -32,6 +33,7 @@ def load_tuned_lens(path: str | Path, subject: Subject, check_model: bool = True
             f"the file holds no tuned lens that fits {subject.name}", str(path), "train one on this model"
         )
     if check_model:
-        check_made_for("the tuned lens was trained", [known["subject"]], subject.info, str(path))
+        check_made_for("the tuned lens was trained", [known.get("subject", "")], subject.info, str(path))
+    check_finite(found, str(path), "train it again")
     lens.load_state_dict(found)
     return lens.requires_grad_(False)

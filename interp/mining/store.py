@@ -4,23 +4,23 @@ Sizes per feature and polarity on the explain split: a top window takes 12 bytes
 its width; see `disk_bytes`. Token samples are files of their own, and optional.
 """
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from interp.corpus.document import SPLITS, Split
-from interp.errors import UserError
+from interp.errors import UserError, quoted
+from interp.json_text import read_json
 from interp.mining.config import MiningConfig
 from interp.mining.exemplars import N_BANDS, N_SILENT, ROWS_PER_BAND, Exemplars, Mined, TokenSample
 from interp.mining.quantiles import LEVELS
+from interp.tensors import read_tensors
 from interp.track.files import write_json, write_safetensors
 
 _FORMAT = 1
+_AGAIN = "delete the folder and mine again"
 
 
 def save(mined: Mined, folder: Path, token_samples: bool = True) -> None:
@@ -49,7 +49,7 @@ def load(folder: Path) -> Mined:
             kept as infinite.
     """
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = read_json(folder / "manifest.json", _AGAIN)
         if manifest["format"] != _FORMAT:
             raise UserError(
                 f"exemplars of format {manifest['format']}, not {_FORMAT}",
@@ -59,12 +59,14 @@ def load(folder: Path) -> Mined:
         exemplars: dict[str, dict[Split, Exemplars]] = {}
         samples: dict[str, dict[Split, TokenSample]] = {}
         for space, parts in manifest["spaces"].items():
+            if Path(space).name != space:
+                raise UserError(f"{quoted(space)} is no name of a space", str(folder), _AGAIN)
             exemplars[space], samples[space] = {}, {}
             for split in SPLITS:
-                tensors = load_file(folder / f"{space}.{split}.safetensors")
+                tensors, _ = read_tensors(folder / f"{space}.{split}.safetensors", _AGAIN)
                 exemplars[space][split] = Exemplars(**tensors, **parts[split])
                 if manifest["token_samples"]:
-                    tokens = load_file(folder / f"{space}.{split}.tokens.safetensors")
+                    tokens, _ = read_tensors(folder / f"{space}.{split}.tokens.safetensors", _AGAIN)
                     samples[space][split] = TokenSample(**tokens)
                     tensors["tokens"] = tokens["value"]
                 if any((values == torch.inf).any() for values in tensors.values()):
@@ -73,10 +75,8 @@ def load(folder: Path) -> Mined:
                         str(folder),
                         "mine the corpus again",
                     )
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, SafetensorError) as error:
-        raise UserError(
-            f"the exemplars cannot be read ({error})", str(folder), "delete the folder and mine again"
-        ) from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"the exemplars cannot be read ({error})", str(folder), _AGAIN) from error
     return Mined(exemplars, samples)
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel
 
 from interp.errors import UserError
 from interp.intervals import share_interval
 from interp.organism.behaviours import Behaviour, Item, behaviours
 from interp.organism.vocabulary import BOS_ID, vocabulary
+from interp.subject.pretrained import read_tokenizer, read_weights
 from interp.track.progress import Progress, silent
 
 PROMPTS_PER_BATCH = 256
@@ -80,9 +80,8 @@ def evaluate(
     Raises:
         UserError: the folder's tokenizer has another vocabulary than the world.
     """
-    transformers_logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = read_weights(folder, torch.float32, attention=None)
+    tokenizer = read_tokenizer(folder)
     if tuple(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))) != vocabulary():
         raise UserError(
             "the tokenizer does not have the world's vocabulary",

@@ -9,14 +9,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel
 
 from interp.intervals import share_interval
 from interp.pydoc.baselines import ORDERS, NGrams, compressed_bits
 from interp.pydoc.scoring import Predictions, predict
 from interp.pydoc.texts import PydocText, pydoc_texts
 from interp.pydoc.tokenizer import BOS_ID, PAD_ID
+from interp.subject.pretrained import read_tokenizer, read_weights
 from interp.track.progress import Progress
 
 TRAINING_SAMPLE = 600
@@ -65,9 +65,8 @@ class Evaluation:
 
 def load_folder(folder: Path) -> tuple[PreTrainedModel, Callable[[Sequence[str]], list[list[int]]]]:
     """The model in single precision, and its tokenizer as a function from texts to token ids."""
-    transformers_logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = read_weights(folder, torch.float32, attention=None)
+    tokenizer = read_tokenizer(folder)
 
     def encode(texts: Sequence[str]) -> list[list[int]]:
         found: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]

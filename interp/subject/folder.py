@@ -1,18 +1,21 @@
 """Model folders: where a name leads, and what can be known of a model before its weights are read."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
-from interp.errors import UserError
+from interp.errors import UserError, quoted
 from interp.organism.vocabulary import vocabulary
 from interp.subject.bundled import bundled
+from interp.subject.model_files import COPY, check_folder, read_object, weight_files
 from interp.subject.quiet import first_line, quiet
 from interp.subject.site import SITE_KINDS, Site
+from interp.subject.sizes import check_numbers
+from interp.tensors import shapes
+
+_LEAST_CONTEXT = 4
+"""Tokens that a model must be able to see."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,9 @@ class SubjectInfo:
         if self.d_vocab != len(vocabulary()):
             return False
         try:
-            words = json.loads((self.folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+            words = read_object(self.folder / "tokenizer.json")["model"]["vocab"]
             return tuple(sorted(words, key=words.get)) == vocabulary()
-        except (OSError, ValueError, KeyError, TypeError):
+        except (UserError, KeyError, TypeError, AttributeError):
             return False
 
     def site_width(self, site: Site) -> int:
@@ -107,6 +110,11 @@ def subject_info(name: str | Path) -> SubjectInfo:
     config = read_config(folder)
     n_heads = int(_field(config, folder, "num_attention_heads"))
     d_model = int(_field(config, folder, "hidden_size"))
+    n_ctx = int(getattr(config, "max_position_embeddings", None) or 2048)
+    if n_ctx < _LEAST_CONTEXT:
+        raise UserError(
+            f"max_position_embeddings is {n_ctx}: no text fits", str(folder), "correct config.json"
+        )
     return SubjectInfo(
         name=str(name) if str(name) in bundled() or not Path(name).is_dir() else folder.name,
         folder=folder,
@@ -117,7 +125,7 @@ def subject_info(name: str | Path) -> SubjectInfo:
         n_heads=n_heads,
         d_head=int(getattr(config, "head_dim", None) or d_model // n_heads),
         d_vocab=int(_field(config, folder, "vocab_size")),
-        n_ctx=int(getattr(config, "max_position_embeddings", None) or 2048),
+        n_ctx=n_ctx,
         parallel=_is_parallel(config),
         end_ids=_end_ids(folder),
     )
@@ -134,10 +142,14 @@ def read_config(folder: Path) -> Any:
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    _read_json(folder / "config.json")
+    values, place = read_object(folder / "config.json"), str(folder / "config.json")
+    check_numbers(values, place)
+    for key, kind in {"architectures": list, "text_config": dict, "model_type": str}.items():
+        if not isinstance(values.get(key), kind | None):
+            raise UserError(f"{key} is {quoted(values[key])}, no {kind.__name__}", place, COPY)
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+            config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except Exception as error:  # transformers raises many kinds for one cause: it cannot read this file
         raise UserError(
             f"transformers cannot read config.json: {first_line(error)}",
@@ -169,15 +181,6 @@ def mlp_width(config: Any) -> int:
     return next(known, 4 * int(config.hidden_size))
 
 
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{file.name} is not readable JSON ({error})", str(file.parent), "copy the model folder again"
-        ) from error
-
-
 def _end_ids(folder: Path) -> frozenset[int]:
     """Every `eos_token_id` that is written down, one or a list; a configuration's default is a guess.
 
@@ -185,10 +188,14 @@ def _end_ids(folder: Path) -> frozenset[int]:
     """
     found: set[int] = set()
     for file in (folder / "generation_config.json", folder / "config.json"):
-        values = _read_json(file) if file.is_file() else {}
-        for part in (values, values.get("text_config") or {}):
+        values = read_object(file) if file.is_file() else {}
+        inner = values.get("text_config")
+        for part in (values, inner if isinstance(inner, dict) else {}):
             ids = part.get("eos_token_id")
-            found.update(ids if isinstance(ids, list) else [] if ids is None else [ids])
+            ids = ids if isinstance(ids, list) else [] if ids is None else [ids]
+            if not all(type(one) is int for one in ids):
+                raise UserError(f"eos_token_id is {quoted(ids)}, no ids of tokens", str(file), COPY)
+            found.update(ids)
     return frozenset(found)
 
 
@@ -217,15 +224,7 @@ def _checked(folder: Path) -> Path:
             str(folder),
             "give a Hugging Face model folder: config.json, model.safetensors and a tokenizer",
         )
-    weights = list(folder.glob("*.safetensors"))
-    if not weights and (any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth"))):
-        raise UserError(
-            "the folder holds pickled weights only, which can run any code when they are read",
-            str(folder),
-            "convert them to model.safetensors where you trust them: model.save_pretrained(folder)",
-        )
-    if not weights:
-        raise UserError("the folder has no model.safetensors", str(folder), "copy the model folder again")
+    check_folder(folder)
     return folder
 
 
@@ -250,8 +249,4 @@ def _from_hub(name: str) -> Path:
 
 def count_parameters(folder: Path) -> int:
     """How many numbers the weight files hold; a model object may have more, untied or added by a library."""
-    total = 0
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="numpy") as weights:
-            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
-    return total
+    return sum(math.prod(shape) for file in weight_files(folder) for shape in shapes(file, COPY).values())

@@ -1,7 +1,7 @@
 """Loading a subject: names, devices, precision, weights, and an answer for whatever is wrong with them."""
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 
@@ -14,17 +14,12 @@ from interp.subject.folder import SubjectInfo, read_config, subject_info
 from interp.subject.gap import Gap, Reference, measure
 from interp.subject.memory import keep_freed_memory
 from interp.subject.model import Loaded
+from interp.subject.pretrained import read_weights
 from interp.subject.probe import probe
-from interp.subject.quiet import first_line, quiet
 from interp.subject.subject import Subject
 from interp.subject.text import Text
 
 BackendName = Literal["auto", "hooked", "bridge"]
-_LANGUAGE_MODEL = {
-    r"^language_model\.lm_head": "lm_head",
-    r"^(model\.)?language_model\.(model\.)?": "model.",
-}
-"""Where the tensors of a model that also sees stand in the language model alone."""
 Dtype = Literal["float32", "float64", "bfloat16", "float16"]
 Processing = Literal["none", "fold"]
 
@@ -50,7 +45,8 @@ def load(
 
     The subject's logits on ten tokens are held against those of `transformers` itself, and its sites against
     what the residual stream adds up to; `subject.gap` keeps the distance. With `check=False` a model that is
-    off is used all the same, and its sites are taken for what they are called.
+    off is used all the same, and its sites are taken for what they are called; weights that are not finite
+    are refused all the same.
 
     Raises:
         UserError: the model, tokenizer or an option is not usable, or the library computes something else
@@ -99,49 +95,6 @@ def _other_logits(gap: Gap, info: SubjectInfo, backend: str, dtype: str, fold: b
         f"model {info.name}",
         f"{instead}go on with the wrong logits: check: false (check=False in Python)",
     )
-
-
-def read_weights(folder: Path, dtype: torch.dtype) -> Any:
-    """The folder's language model as `transformers` loads it, on the CPU, with eager attention.
-
-    Raises:
-        UserError: the weights are damaged, incomplete, or of other shapes than `config.json` says.
-    """
-    from transformers import AutoModelForCausalLM
-
-    config = read_config(folder)
-    try:
-        with quiet():
-            model, report = AutoModelForCausalLM.from_pretrained(
-                str(folder),
-                config=config,
-                dtype=dtype,
-                attn_implementation="eager",
-                use_safetensors=True,
-                trust_remote_code=False,
-                key_mapping=_LANGUAGE_MODEL,
-                output_loading_info=True,
-            )
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise UserError(
-            f"the weights do not fit into memory ({first_line(error)})",
-            str(folder),
-            "use dtype bfloat16, a smaller model, or a machine with more memory",
-        ) from error
-    except Exception as error:  # safetensors, torch and transformers each have their own for one cause
-        raise UserError(
-            f"the weights cannot be read ({first_line(error)})",
-            str(folder),
-            "the file is damaged or does not belong to this config.json: copy the model folder again",
-        ) from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise UserError(
-            f"the weights lack {len(missing)} tensors, such as {missing[0]}",
-            str(folder),
-            "copy the model folder again; transformers would have filled them with random numbers",
-        )
-    return model.eval()
 
 
 def _choice(what: str, value: str, possible: tuple[str, ...]) -> None:

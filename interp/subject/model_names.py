@@ -3,12 +3,12 @@
 Names are hub names, TransformerLens' names and names of local folders.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from interp.errors import UserError
 from interp.subject.folder import SubjectInfo
+from interp.subject.model_files import read_object
 
 
 def subject_names(info: SubjectInfo) -> tuple[str, ...]:
@@ -68,8 +68,7 @@ def _base(name: str) -> str:
 
 def _saved_as(folder: Path) -> str:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        name = read_object(folder / "config.json").get("_name_or_path")
+    except UserError:
         return ""
-    name = config.get("_name_or_path") if isinstance(config, dict) else None
     return name if isinstance(name, str) else ""

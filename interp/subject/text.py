@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interp.errors import UserError
 from interp.outside import whole_characters
-from interp.subject.quiet import first_line, quiet
+from interp.subject.pretrained import read_tokenizer
 from interp.subject.template import rendered
 
 
@@ -27,27 +27,21 @@ class Text:
     models): texts that hold one are refused.
 
     Raises:
-        UserError: the folder has no tokenizer.
+        UserError: the folder has no tokenizer that can be used (`read_tokenizer`).
     """
 
     def __init__(self, folder: Path, d_vocab: int) -> None:
-        from transformers import AutoTokenizer
-
         self._folder = folder
         self._d_vocab = d_vocab
         self._spelled: dict[int, str] = {}
-        try:
-            with quiet():
-                self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-        except Exception as error:  # missing, damaged and unknown tokenizers all end here
-            raise UserError(
-                f"the tokenizer cannot be read ({first_line(error)})",
-                str(folder),
-                "put tokenizer.json and tokenizer_config.json of this model into the folder",
-            ) from error
-        if not self.tokenizer.get_vocab():
-            raise UserError("the tokenizer has no words", str(folder), "put the model's tokenizer.json there")
+        self.tokenizer: Any = read_tokenizer(folder)
         self.bos_id: int | None = self.tokenizer.bos_token_id
+        if self.bos_id is not None and self.bos_id >= d_vocab:
+            raise UserError(
+                f"the beginning-of-sequence token has id {self.bos_id}, and the embedding has {d_vocab} rows",
+                str(folder),
+                "put the tokenizer of this model into the folder",
+            )
         known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, self.bos_id)
         self.padding_id: int | None = next((i for i in known if i is not None and i < d_vocab), None)
         end = self.tokenizer.eos_token_id

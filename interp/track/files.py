@@ -145,16 +145,9 @@ def read_safetensors(
     Raises:
         UserError: the file is missing or damaged.
     """
-    from safetensors import SafetensorError, safe_open
+    from interp.tensors import read_tensors
 
-    try:
-        with safe_open(path, framework="pt", device=device) as file:
-            names = sorted(file.keys())
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"the file cannot be read ({error})", str(path), "delete it to start again"
-        ) from error
+    return read_tensors(Path(path), "delete it to start again", device)
 
 
 def write_parquet(path: str | Path, frame: "pd.DataFrame") -> None:

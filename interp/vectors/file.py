@@ -1,20 +1,19 @@
 """Vectors on disk: a safetensors file, and beside it a card that says what is in it."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from interp.errors import UserError
 from interp.intervene.positions import Named
-from interp.json_text import to_json
+from interp.json_text import from_json, to_json
 from interp.subject.site import Site
 from interp.subject.subject import Subject
+from interp.tensors import opened
 from interp.track.files import atomic, write_text
 from interp.vectors.vector import Use, Vector
 
@@ -59,11 +58,11 @@ def load_vectors(path: str | Path, subject: Subject | None = None, check_model: 
     """
     path = Path(path)
     try:
-        with safe_open(path, "pt") as file:
+        with opened(path, "give a .safetensors file of vectors") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise UserError("the file holds no vectors", str(path), "give a file that interp wrote")
-            described = json.loads(metadata["vectors"])
+            described = from_json(metadata["vectors"], str(path), "save the vectors again")
             for known in described:
                 if known["use"] not in get_args(Use) or known["positions"] not in get_args(Named):
                     raise UserError(
@@ -83,9 +82,7 @@ def load_vectors(path: str | Path, subject: Subject | None = None, check_model: 
                 )
                 for place, known in enumerate(described)
             ]
-    except FileNotFoundError:
-        raise UserError("there is no such file", str(path), "give a .safetensors file of vectors") from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"the file cannot be read ({error})", str(path), "save the vectors again") from error
     if subject is not None:
         if not check_model:

@@ -1,23 +1,23 @@
 """Edits in a truthful space on disk: one safetensors file with the space, its sites and its strength."""
 
-import json
 from pathlib import Path
 from typing import get_args
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from interp.errors import UserError
 from interp.intervene.positions import Named, Positions
-from interp.json_text import to_json
+from interp.json_text import from_json, to_json
 from interp.subject.model_names import check_made_for
 from interp.subject.site import Site
 from interp.subject.subject import Subject
+from interp.tensors import check_finite, opened
 from interp.track.files import atomic
 from interp.vectors.truthful import TruthfulEdit, TruthfulSpace
 
 FORMAT, OLDER = "interp truthful space 2", ("interp truthful space 1",)
 Number = float | int
+_AGAIN = "save the space again"
 
 
 def save_edit(path: str | Path, edit: TruthfulEdit, subject: str) -> Path:
@@ -61,7 +61,7 @@ def load_edit(
             sites do not fit the subject.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with opened(Path(path), "give the file of a truthful space") as file:
             known = file.metadata() or {}
             if known.get("format") in OLDER:
                 raise UserError(
@@ -72,17 +72,17 @@ def load_edit(
             if known.get("format") != FORMAT:
                 raise UserError("the file holds no truthful space", str(path), "give one that interp wrote")
             sites, edited = (
-                [Site.parse(text) for text in json.loads(known[name])] for name in ("sites", "edited")
+                [Site.parse(text) for text in from_json(known[name], str(path), _AGAIN)]
+                for name in ("sites", "edited")
             )
             trained_on = known["subject"]
             space = TruthfulSpace(sites, int(known["width"]), int(known["latent"]))
             space.load_state_dict({name: file.get_tensor(name) for name in space.state_dict()})
             strength = coefficient * float(known["strength"])
             own = next(name for name in get_args(Named) if name == known["positions"])
-    except FileNotFoundError:
-        raise UserError("there is no such file", str(path), "give the file of a truthful space") from None
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, StopIteration) as error:
-        raise UserError(f"the file cannot be read ({error})", str(path), "save the space again") from error
+    except (ValueError, KeyError, RuntimeError, StopIteration, TypeError, AttributeError) as error:
+        raise UserError(f"the file cannot be read ({error})", str(path), _AGAIN) from error
+    check_finite(space.state_dict(), str(path), _AGAIN)
     if check_model:
         check_made_for("the truthful space was trained", [trained_on], subject.info, str(path))
     where = own if positions is None else positions

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from interp.intervene.positions import Positions
 from interp.subject.forward import Intervention
 from interp.subject.subject import Subject
+from interp.tensors import opened
 from interp.vectors.file import load_vectors
 from interp.vectors.truthful_file import FORMAT, load_edit
 
@@ -36,8 +35,5 @@ def interventions_of(
 
 
 def _is_space(path: str | Path) -> bool:
-    try:
-        with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("format") == FORMAT
-    except (SafetensorError, OSError):
-        return False
+    with opened(Path(path), "give a .safetensors file of vectors") as file:
+        return (file.metadata() or {}).get("format") == FORMAT

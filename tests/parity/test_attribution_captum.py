@@ -12,7 +12,7 @@ from interp.attribution import Target, activation_times_gradient, integrated_gra
 from interp.features.neurons import MlpNeurons
 from interp.organism import world_folder
 from interp.subject import Subject
-from interp.subject.load import read_weights
+from interp.subject.pretrained import read_weights
 
 TEXT = "the capital of france is"
 

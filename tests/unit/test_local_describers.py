@@ -174,10 +174,10 @@ def test_what_is_no_model_is_said_in_one_line(tmp_path: Path):
         LocalModel.load(tmp_path / "nowhere")
     folder = save_model("llama", tmp_path / "broken")
     (folder / "tokenizer.json").write_text("{")
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(UserError, match="tokenizer cannot be read"):
         LocalModel.load(folder)
     pickled = save_model("llama", tmp_path / "pickled")
     (pickled / "model.safetensors").unlink()
     torch.save({}, pickled / "pytorch_model.bin")
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(UserError, match="pickled weights only"):
         LocalModel.load(pickled)

@@ -76,14 +76,14 @@ def test_missing_folder_and_files(subject: Subject, folder: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[1]", "\x00\xff", '{"d_in": 128}'])
 def test_unreadable_configuration(subject: Subject, folder: Path, content: str) -> None:
     (folder / "cfg.json").write_text(content, encoding="latin-1")
-    refused(subject, folder, "not JSON|not an SAE's configuration", "cfg.json")
+    refused(subject, folder, "not valid JSON|not UTF-8|no JSON object|not an SAE's configuration", "cfg.json")
 
 
 @pytest.mark.parametrize("keep", [0, 7, 200, -1])
 def test_truncated_weights(subject: Subject, folder: Path, keep: int) -> None:
     weights = folder / "sae_weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:keep])
-    refused(subject, folder, "damaged or cut off", "sae_weights.safetensors")
+    refused(subject, folder, "cannot be read", "sae_weights.safetensors")
 
 
 def test_weights_that_are_a_pickle_are_never_unpickled(
@@ -94,7 +94,7 @@ def test_weights_that_are_a_pickle_are_never_unpickled(
             return Path.touch, (tmp_path / "sprung",)
 
     (folder / "sae_weights.safetensors").write_bytes(pickle.dumps(Trap()))
-    refused(subject, folder, "damaged or cut off")
+    refused(subject, folder, "cannot be read", "sae_weights.safetensors")
     assert not (tmp_path / "sprung").exists()
 
 

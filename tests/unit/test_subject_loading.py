@@ -63,7 +63,7 @@ def test_a_folder_without_a_config(folder: Path) -> None:
 
 def test_a_config_that_is_not_json(folder: Path) -> None:
     (folder / "config.json").write_text("{")
-    with pytest.raises(UserError, match="not readable JSON"):
+    with pytest.raises(UserError, match="not valid JSON"):
         subjects.load(folder)
 
 
@@ -78,13 +78,13 @@ def test_a_config_of_an_unknown_architecture(folder: Path) -> None:
 def test_truncated_weights(folder: Path, backend: Any, keep: int) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match="weights cannot be read"):
+    with pytest.raises(UserError, match=r"cannot be read [^$]*model\.safetensors"):
         subjects.load(folder, backend)
 
 
 def test_weights_that_are_not_safetensors(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"\xff" * 4096)
-    with pytest.raises(UserError, match="weights cannot be read"):
+    with pytest.raises(UserError, match=r"cannot be read [^$]*model\.safetensors"):
         subjects.load(folder)
 
 

@@ -140,7 +140,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path, subject: Subject) -> No
     (tmp_path / "text").write_text("no tensors")
     save_file({"a": torch.ones(2)}, tmp_path / "other")
     wide = save_vectors(tmp_path / "wide", [Vector("v", SITE, torch.ones(64), "tiny")])
-    for path, why in (("nothing", "no such file"), ("text", "cannot be read"), ("other", "holds no vectors")):
+    for path, why in (("nothing", "no file"), ("text", "cannot be read"), ("other", "holds no vectors")):
         with pytest.raises(UserError, match=why):
             load_vectors(tmp_path / path)
     with pytest.raises(UserError, match="made on tiny, not on world"):

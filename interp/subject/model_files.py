@@ -1,0 +1,153 @@
+"""Which files of a model folder may be opened: plain ones of its own, of bounded size, and no pickles."""
+
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from interp.errors import UserError, quoted
+from interp.json_text import from_json
+from interp.outside import LARGEST_FILE, MEBIBYTE, read_file
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_OPENED = {".json", ".safetensors", ".txt", ".model", ".jinja", ".tiktoken", ".bpe", ".spm", ".vocab"}
+"""Endings of what `transformers` may open in a folder where it reads safetensors alone."""
+_TEMPLATES = "additional_chat_templates"
+_OBJECTS = (
+    "config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", INDEX,
+)  # fmt: skip
+"""What must be a JSON object."""
+_NAMES = {
+    "config.json": ("transformers_weights", "attn_implementation", "_attn_implementation"),
+    "tokenizer_config.json": ("init_inputs", "fast_tokenizer_files"),
+}
+"""Fields that name files, or code, which must not be anywhere else."""
+_LARGEST_JSON = 64 * MEBIBYTE
+_NO_LIMIT = re.compile(rb'("model_max_length"\s*:\s*)10{16}19884624838656(?=\s*[,}])')
+"""How `transformers` writes that a tokenizer knows no limit: `int(1e30)`, which is no number of 64 bits."""
+COPY = "copy the model folder again"
+
+
+def check_folder(folder: Path) -> None:
+    """Looks at every file of a model folder that loading it opens, before anything is loaded.
+
+    A file may be a link to another of the folder. A snapshot in the hub's cache is a folder of links into the
+    `blobs` of its repository, which are its files.
+
+    Raises:
+        UserError: a file leads outside, is no plain file, too large or damaged; weights are to be read from
+            something else than safetensors; or the folder is an adapter to another model.
+    """
+    if (folder / "adapter_config.json").exists():
+        raise UserError(
+            "the folder is an adapter to another model",
+            str(folder),
+            "merge it into its model (merge_and_unload in peft), and give the folder of the result",
+        )
+    _check_weights(folder)
+    for file in _opened(folder):
+        _check_file(file, folder)
+    read = {name: read_object(folder / name) for name in _OBJECTS if (folder / name).exists()}
+    if INDEX in read and not (folder / WEIGHTS).exists():
+        _check_index(read[INDEX], folder)
+    for name, keys in _NAMES.items():
+        for key in keys:
+            _check_names(read.get(name, {}), folder / name, key)
+    longest = read.get("tokenizer_config.json", {}).get("model_max_length", 0)
+    if not isinstance(longest, int | float) or longest < 0:
+        place = str(folder / "tokenizer_config.json")
+        raise UserError(f"model_max_length is {quoted(longest)}, no number of tokens", place, COPY)
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model folder.
+
+    Raises:
+        UserError: it is none, damaged, too deep or too large.
+    """
+    content = _NO_LIMIT.sub(rb"\g<1>0", read_file(file, COPY, _LARGEST_JSON))
+    found = from_json(content, str(file), COPY)
+    if not isinstance(found, dict):
+        raise UserError("the file holds no JSON object", str(file), COPY)
+    return found
+
+
+def is_inside(file: Path, folder: Path) -> bool:
+    """Whether a file, or what it links to, is in the folder, or a blob of the hub cache that it is in."""
+    root, target = folder.resolve(), file.resolve()
+    snapshots = (one for one in root.parents if one.name == "snapshots" and "--" in one.parent.name)
+    inside = (root, *(one.parent / "blobs" for one in snapshots))
+    return any(target.is_relative_to(one) for one in inside)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that the folder's weights are read from, in one piece or as the index has them."""
+    if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
+        return [folder / WEIGHTS]
+    return [folder / name for name in sorted(set(read_object(folder / INDEX)["weight_map"].values()))]
+
+
+def _check_weights(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")) or (folder / INDEX).exists():
+        return
+    if any(any(folder.glob(pickled)) for pickled in ("*.bin", "*.pt", "*.pth")):
+        raise UserError(
+            "the folder holds pickled weights only, which can run any code when they are read",
+            str(folder),
+            "convert them to model.safetensors where you trust them: model.save_pretrained(folder)",
+        )
+    raise UserError("the folder has no model.safetensors", str(folder), COPY)
+
+
+def _opened(folder: Path) -> Iterator[Path]:
+    for inner in (folder, folder / _TEMPLATES):
+        if inner.is_dir():
+            yield from (file for file in sorted(inner.iterdir()) if file.suffix in _OPENED)
+    if (folder / _TEMPLATES).exists():
+        yield folder / _TEMPLATES
+
+
+def _check_file(file: Path, folder: Path) -> None:
+    if not file.exists():
+        what = "leads nowhere" if file.is_symlink() else "does not exist"
+        raise UserError(f"{file.name} {what}", str(folder), COPY)
+    if not is_inside(file, folder):
+        raise UserError(
+            f"{file.name} is a link out of the model folder, to {file.resolve()}",
+            str(folder),
+            "copy the file into the folder, if it is the model's",
+        )
+    found = file.stat()
+    if file.name == _TEMPLATES and stat.S_ISDIR(found.st_mode):
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{file.name} is no plain file", str(folder), COPY)
+    largest = _LARGEST_JSON if file.name in _OBJECTS else LARGEST_FILE
+    if file.suffix != ".safetensors" and found.st_size > largest:
+        raise UserError(f"{file.name} is larger than {largest // MEBIBYTE} MiB", str(folder), COPY)
+
+
+def _check_index(index: dict[str, Any], folder: Path) -> None:
+    named = index.get("weight_map")
+    if not isinstance(named, dict) or not named or not all(isinstance(name, str) for name in named.values()):
+        raise UserError("weight_map does not say which file each tensor is in", str(folder / INDEX), COPY)
+    for name in sorted(set(named.values())):
+        if not name.endswith(".safetensors"):
+            raise UserError(
+                f"weights in {quoted(name)}: what is no safetensors file can run any code when it is read",
+                str(folder / INDEX),
+                "convert them to safetensors where you trust them: model.save_pretrained(folder)",
+            )
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise UserError(f"weights outside the folder, in {quoted(name)}", str(folder / INDEX), COPY)
+        _check_file(folder / name, folder)
+
+
+def _check_names(values: dict[str, Any], place: Path, key: str) -> None:
+    """Refuses a field that names files which are not simply names of files in the folder."""
+    given = values.get(key) or []
+    names = given if isinstance(given, list) else given.values() if isinstance(given, dict) else [given]
+    if not all(isinstance(name, str) and re.fullmatch(r"[\w.-]+", name) for name in names):
+        raise UserError(f"{key} names files elsewhere: {quoted(given)}", str(place), f"take {key} out")

@@ -1,0 +1,132 @@
+"""What `transformers` reads of a model folder: weights and tokenizers, from safetensors and JSON, no code."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from interp.errors import UserError
+from interp.subject.folder import read_config
+from interp.subject.model_files import COPY, check_folder, weight_files
+from interp.subject.quiet import first_line, quiet
+from interp.subject.sizes import check_size
+from interp.tensors import check_file_finite, not_finite
+
+_LANGUAGE_MODEL = {
+    r"^language_model\.lm_head": "lm_head",
+    r"^(model\.)?language_model\.(model\.)?": "model.",
+}
+"""Where the tensors of a model that also sees stand in the language model alone."""
+_PROBE = "".join(unit * 60 + "!" for unit in "aA1 \n-.é'")
+_PROBE_SECONDS = 15.0
+
+
+def read_weights(folder: Path, dtype: torch.dtype, attention: str | None = "eager") -> Any:
+    """The folder's language model as `transformers` loads it, on the CPU.
+
+    `attention` is its implementation, `transformers`' own choice for None.
+
+    Raises:
+        UserError: a file of the folder is not to be opened (`check_folder`); the weights are damaged,
+            incomplete, of other shapes than `config.json` says, or not finite.
+    """
+    from transformers import AutoModelForCausalLM
+
+    check_folder(folder)
+    config = read_config(folder)
+    with quiet():
+        check_size(config, folder)
+    try:
+        with quiet():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                config=config,
+                dtype=dtype,
+                attn_implementation=attention,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                key_mapping=_LANGUAGE_MODEL,
+                output_loading_info=True,
+            )
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise UserError(
+            f"the weights do not fit into memory ({first_line(error)})",
+            str(folder),
+            "use dtype bfloat16, a smaller model, or a machine with more memory",
+        ) from error
+    except Exception as error:  # safetensors, torch and transformers each have their own for one cause
+        raise UserError(
+            f"the weights cannot be read ({first_line(error)})",
+            str(folder),
+            "the file is damaged or does not belong to this config.json: copy the model folder again",
+        ) from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise UserError(
+            f"the weights lack {len(missing)} tensors, such as {missing[0]}",
+            str(folder),
+            "copy the model folder again; transformers would have filled them with random numbers",
+        )
+    if not_finite(model.named_parameters()):  # if it is in the files; half precision makes infinities, too
+        for file in weight_files(folder):
+            check_file_finite(file, COPY)
+    return model.eval()
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer as `transformers` loads it.
+
+    Raises:
+        UserError: a file of the folder is not to be opened (`check_folder`); the tokenizer is missing or
+            damaged, has no words, or does not come to an end with a short text.
+    """
+    from transformers import AutoTokenizer
+
+    check_folder(folder)
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(folder), trust_remote_code=False, local_files_only=True
+            )
+            words = tokenizer.get_vocab()
+    except Exception as error:  # missing, damaged and unknown tokenizers all end here
+        raise _unreadable(f"the tokenizer cannot be read ({first_line(error)})", folder) from error
+    except BaseException as error:
+        if not _is_panic(error):
+            raise
+        raise _unreadable(f"the tokenizer cannot be read ({first_line(error)})", folder) from error
+    if not words:
+        raise UserError("the tokenizer has no words", str(folder), "put the model's tokenizer.json there")
+    _try_out(tokenizer, folder)
+    return tokenizer
+
+
+def _try_out(tokenizer: Any, folder: Path) -> None:
+    """Splits a text of long runs, which a pattern that tries every way to split it does not get through."""
+    panics: list[BaseException] = []
+
+    def split() -> None:
+        try:
+            tokenizer(_PROBE, add_special_tokens=False)
+        except BaseException as error:  # a word that is not known is none of this check's
+            panics.extend([error] if _is_panic(error) else [])
+
+    thread = threading.Thread(target=split, daemon=True)
+    thread.start()
+    thread.join(_PROBE_SECONDS)
+    if thread.is_alive() or panics:
+        why = first_line(panics[0]) if panics else f"{len(_PROBE)} characters take over {_PROBE_SECONDS:g} s"
+        raise _unreadable(f"the tokenizer's patterns do not come to an end ({why})", folder)
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether the tokenizers library broke down; its exception is of no kind that Python knows."""
+    return type(error).__name__ == "PanicException"
+
+
+def _unreadable(what: str, folder: Path) -> UserError:
+    return UserError(
+        what, str(folder), "put tokenizer.json and tokenizer_config.json of this model into the folder"
+    )
