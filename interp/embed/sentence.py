@@ -28,7 +28,9 @@ class SentenceEmbedder:
                 "pip install 'interp[semantic]'",
             ) from None
         try:
-            self._model = SentenceTransformer(model, device=device, trust_remote_code=False)
+            self._model = SentenceTransformer(
+                model, device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+            )
         except Exception as error:  # a missing folder, an unreachable hub and damaged files end here alike
             raise UserError(
                 f"the sentence model cannot be loaded ({' '.join(str(error).split())[:200]})",

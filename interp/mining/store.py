@@ -63,12 +63,14 @@ def load(folder: Path) -> Mined:
                 raise UserError(f"{quoted(space)} is no name of a space", str(folder), _AGAIN)
             exemplars[space], samples[space] = {}, {}
             for split in SPLITS:
-                tensors, _ = read_tensors(folder / f"{space}.{split}.safetensors", _AGAIN)
+                tensors: dict[str, Any] = read_tensors(folder / f"{space}.{split}.safetensors", _AGAIN)[0]
                 exemplars[space][split] = Exemplars(**tensors, **parts[split])
                 if manifest["token_samples"]:
                     tokens, _ = read_tensors(folder / f"{space}.{split}.tokens.safetensors", _AGAIN)
                     samples[space][split] = TokenSample(**tokens)
                     tensors["tokens"] = tokens["value"]
+                if any(values.isnan().any() for values in tensors.values()):
+                    raise UserError(f"activations of {space} are no numbers (NaN)", str(folder), _AGAIN)
                 if any((values == torch.inf).any() for values in tensors.values()):
                     raise UserError(
                         f"activations of {space} were larger than half precision holds when they were kept",

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.nn.modules import module as torch_modules
 
-from interp import tensors
 from interp.errors import UserError, quoted
 from interp.subject.model_files import COPY, weight_files
+from interp.tensors import shapes
 
 _COUNTS = (
     "num_hidden_layers", "n_layer", "n_layers", "num_layers", "hidden_size", "n_embd", "d_model",
@@ -60,9 +60,7 @@ def check_size(config: Any, folder: Path) -> None:
     """
     from transformers import AutoModelForCausalLM
 
-    stored = {
-        name: shape for file in weight_files(folder) for name, shape in tensors.shapes(file, COPY).items()
-    }
+    stored = {name: shape for file in weight_files(folder) for name, shape in shapes(file, COPY).items()}
     held = sum(map(math.prod, stored.values()))
     packed = 16 if getattr(config, "quantization_config", None) else 1
     most = packed * 3 * held + 1_000_000  # an embedding may serve as unembedding, too

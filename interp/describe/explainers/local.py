@@ -5,7 +5,6 @@ The format of the published 8B explainer (Choi et al. 2024, Transluce): a short 
 chat template that stand in an excerpt are written with doubled bars, so that they end no turn.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from interp.describe.explainers.highlight import threshold
 from interp.describe.explainers.prompted import FEWEST, FROM_TOP, MOST, description_in, drawn, listed, marked
 from interp.describe.local_model import LocalModel, beginning
 from interp.errors import UserError
+from interp.json_text import read_json
 from interp.subject.load import Dtype
 from interp.subject.template import rendered
 from interp.track.files import write_json
@@ -31,6 +31,7 @@ ANSWER = "[DESCRIPTION]:"
 MAX_NEW_TOKENS = 80
 FORMAT = "interp_explainer.json"
 """In the folder of a model that was fine-tuned on another instruction or length of answer: which."""
+_FIX = "copy the model folder again, or delete the file"
 _SPECIAL = re.compile(r"<\|([^|<>]*)\|>")
 
 
@@ -55,7 +56,11 @@ class LocalExplainer:
     ) -> "LocalExplainer":
         """Open a folder, with the format that it was fine-tuned on; raises as `LocalModel.load`."""
         model, file = LocalModel.load(folder, device, dtype), folder / FORMAT
-        return cls(model, temperature, **(json.loads(file.read_text()) if file.exists() else {}))
+        known = read_json(file, _FIX) if file.exists() else {}
+        longest, system = known.get("max_new_tokens", MAX_NEW_TOKENS), known.get("system", SYSTEM)
+        if type(longest) is not int or longest < 1 or not isinstance(system, str):
+            raise UserError("system is no text, or max_new_tokens no whole number from 1", str(file), _FIX)
+        return cls(model, temperature, longest, system)
 
     def save_format(self, folder: Path) -> None:
         """Write the instruction and the length of answers to a model's folder, for `load`."""
