@@ -8,6 +8,7 @@ from pickle import UnpicklingError
 from typing import Any, Literal
 from zipfile import BadZipFile
 
+import torch
 from sae_lens import SAE
 from sae_lens.constants import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 from sae_lens.saes.transcoder import Transcoder
@@ -120,7 +121,14 @@ def _check_before(subject: Subject, known: TrainedOn, place: str, site: Site | N
 
 
 def _latents(subject: Subject, sae: SAE[Any], site: Site, name: str | None, place: str) -> Latents:
-    """The feature space; of a transcoder, the site that it predicts is in its metadata."""
+    """The feature space, tried out once; of a transcoder, the site that it predicts is in its metadata."""
+    found = _space(subject, sae, site, name, place)
+    with _damage_explained(place, place, "copy the files again"), torch.no_grad():
+        found.encode(torch.zeros(1, sae.cfg.d_in, dtype=subject.dtype, device=subject.device))
+    return found
+
+
+def _space(subject: Subject, sae: SAE[Any], site: Site, name: str | None, place: str) -> Latents:
     if not isinstance(sae, Transcoder):
         return SaeLatents(sae, site, name, subject=subject)
     hook = sae.cfg.metadata.hook_name_out

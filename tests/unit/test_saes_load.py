@@ -109,6 +109,29 @@ def test_weights_of_another_shape_or_not_finite(subject: Subject, folder: Path) 
     refused(subject, folder, "do not make an SAE")
 
 
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"d_sae": 10**12}, "and the weights hold"),
+        ({"d_in": 0}, "not a whole number from 1"),
+        ({"d_sae": "many"}, "not a whole number from 1"),
+        ({"apply_b_dec_to_input": "x"}, "do not make an SAE"),
+    ],
+)
+def test_a_configuration_of_other_weights(
+    subject: Subject, folder: Path, fields: dict[str, object], why: str
+) -> None:
+    edit(folder, **fields)
+    refused(subject, folder, why)
+
+
+@pytest.mark.parametrize("name", ["cfg.json", "sae_weights.safetensors"])
+def test_files_outside_the_folder(subject: Subject, folder: Path, tmp_path: Path, name: str) -> None:
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    refused(subject, folder, f"{name} is a link out of the folder")
+
+
 def test_trained_elsewhere(subject: Subject, folder: Path) -> None:
     with pytest.raises(UserError, match=r"trained at resid_post\.4, not at resid_post\.3"):
         saes.load(subject, folder, site=Site("resid_post", 3))
