@@ -8,7 +8,7 @@ from typing import Any
 from interp.errors import UserError, quoted
 from interp.organism.vocabulary import vocabulary
 from interp.subject.bundled import bundled
-from interp.subject.model_files import COPY, check_folder, read_object, weight_files
+from interp.subject.model_files import COPY, check_folder, check_weights, read_object, weight_files
 from interp.subject.quiet import first_line, quiet
 from interp.subject.site import SITE_KINDS, Site
 from interp.subject.sizes import check_numbers
@@ -224,6 +224,7 @@ def _checked(folder: Path) -> Path:
             str(folder),
             "give a Hugging Face model folder: config.json, model.safetensors and a tokenizer",
         )
+    check_weights(folder)
     check_folder(folder)
     return folder
 

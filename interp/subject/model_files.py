@@ -46,7 +46,6 @@ def check_folder(folder: Path) -> None:
             str(folder),
             "merge it into its model (merge_and_unload in peft), and give the folder of the result",
         )
-    _check_weights(folder)
     for file in _opened(folder):
         _check_file(file, folder)
     read = {name: read_object(folder / name) for name in _OBJECTS if (folder / name).exists()}
@@ -89,7 +88,8 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(set(read_object(folder / INDEX)["weight_map"].values()))]
 
 
-def _check_weights(folder: Path) -> None:
+def check_weights(folder: Path) -> None:
+    """Raises UserError where a folder has no weights, or pickled ones alone."""
     if any(folder.glob("*.safetensors")) or (folder / INDEX).exists():
         return
     if any(any(folder.glob(pickled)) for pickled in ("*.bin", "*.pt", "*.pth")):

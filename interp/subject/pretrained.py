@@ -8,7 +8,7 @@ import torch
 
 from interp.errors import UserError
 from interp.subject.folder import read_config
-from interp.subject.model_files import COPY, check_folder, weight_files
+from interp.subject.model_files import COPY, check_folder, check_weights, weight_files
 from interp.subject.quiet import first_line, quiet
 from interp.subject.sizes import check_size
 from interp.tensors import check_file_finite, not_finite
@@ -33,6 +33,7 @@ def read_weights(folder: Path, dtype: torch.dtype, attention: str | None = "eage
     """
     from transformers import AutoModelForCausalLM
 
+    check_weights(folder)
     check_folder(folder)
     config = read_config(folder)
     with quiet():
