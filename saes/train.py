@@ -1,20 +1,22 @@
 """Training dictionaries on a subject: activations streamed through SAELens' trainer, saved in its format."""
 
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sae_lens.constants import SPARSITY_FILENAME
+from sae_lens.constants import SAE_CFG_FILENAME, SPARSITY_FILENAME
 from safetensors.torch import save_file
 from torch import Tensor
 
 from interp.corpus.document import Corpus
 from interp.errors import UserError
+from interp.json_text import to_json
 from interp.subject.site import Site
 from interp.subject.subject import Subject
-from interp.track.files import publish_folder, writing_explained
+from interp.track.files import publish_folder, write_text, writing_explained
 from interp.track.progress import Progress
 from saes import memory
 from saes.architecture import Transcoder
@@ -167,6 +169,9 @@ def save(trained: Trained, folder: Path) -> None:
         ) as temporary:
             inside = Path(temporary) / folder.name
             trained.sae.save_inference_model(inside)
+            # SAELens writes the keys in the order of a set, which differs from process to process
+            config = json.loads((inside / SAE_CFG_FILENAME).read_text(encoding="utf-8"))
+            write_text(inside / SAE_CFG_FILENAME, to_json(config, sort_keys=True))
             save_file({"sparsity": trained.sparsity.cpu()}, inside / SPARSITY_FILENAME)
             publish_folder(inside, folder)
 

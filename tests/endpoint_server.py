@@ -25,6 +25,7 @@ class Script:
     `top` says what a completion gives as alternatives of a prompt's token (None: the token itself).
 
     `seen` are the requests (path, body) in the order of arrival, `most_at_once` the most that were open.
+    A proper answer has the place of its request in `seen` as its `id`.
     """
 
     answer: Answer = lambda body: "yes"
@@ -54,6 +55,7 @@ class Script:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     script: Script
+    number = -1
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -66,6 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         script = self.script
         with script._lock:
+            self.number = len(script.seen)
             script.seen.append((self.path, body))
             script._open += 1
             script.most_at_once = max(script.most_at_once, script._open)
@@ -92,10 +95,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return self.fail(400, f"Unsupported parameter: {name}")
         if self.path == "/v1/embeddings":
             rows = [{"index": i, "embedding": _embedding(text)} for i, text in enumerate(body["input"])]
-            return self.send(200, {"data": rows[::-1], "usage": {"prompt_tokens": 3, "total_tokens": 3}})
-        if self.path == "/v1/completions":
-            return self.send(200, _completion(body, script.top))
-        return self.send(200, chat_answer(script.answer(body), body))
+            content: dict[str, Any] = {"data": rows[::-1], "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+        elif self.path == "/v1/completions":
+            content = _completion(body, script.top)
+        else:
+            content = chat_answer(script.answer(body), body)
+        self.send(200, {"id": self.number, **content})
 
     def send(self, status: int, content: object, headers: dict[str, str] | None = None) -> None:
         """Send JSON."""

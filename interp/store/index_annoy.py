@@ -111,9 +111,9 @@ def build_annoy(
         len(vectors), vectors.shape[1], trees, effort, k, recall, reached(index, checking, truths[1], effort),
         chosen_on, len(checking),
     )  # fmt: skip
+    write_json(_notes(file), asdict(tuning))  # first: an index that is there is whole
     with atomic(file) as temporary:
         index.save(str(temporary))
-    write_json(_notes(file), asdict(tuning))
     return AnnoySearch(file)
 
 
@@ -122,7 +122,7 @@ def _built(vectors: Float[np.ndarray, "row width"], trees: int, seed: int) -> An
     index.set_seed(seed)
     for row, vector in enumerate(vectors):
         index.add_item(row, vector)
-    index.build(trees)
+    index.build(trees, n_jobs=1)  # several threads would leave the trees in the order they finished
     return index
 
 

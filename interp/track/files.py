@@ -1,6 +1,7 @@
 """Atomic files: a reader sees the old content or the new one, never half of it; a refusal is explained."""
 
 import errno
+import glob
 import os
 import re
 import shutil
@@ -109,6 +110,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
         _flush(path.parent)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed process left beside `path` of writing it; nobody may be writing it now."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

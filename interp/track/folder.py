@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import traceback
 from datetime import datetime
 from pathlib import Path
@@ -126,9 +127,11 @@ def move_aside(folder: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove temporary files that a killed process left; we hold the lock, so nobody is writing them."""
-    for pattern in (".*.tmp", "tables/.*.tmp", "figures/.*.tmp"):
-        for file in folder.glob(pattern):
-            file.unlink(missing_ok=True)
+    for left in list(folder.rglob(".*.tmp")):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def changes(manifest: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from interp.errors import UserError
-from interp.track.files import write_json, writing_explained
+from interp.track.files import remove_leftovers, write_json, writing_explained
 
 
 @contextmanager
@@ -34,6 +34,7 @@ def locked(runs_dir: Path, name: str) -> Iterator[None]:
             ) from None
     try:
         now = datetime.now().astimezone().isoformat(timespec="seconds")
+        remove_leftovers(path.with_suffix(".json"))
         write_json(path.with_suffix(".json"), {"pid": os.getpid(), "since": now})
         yield
     finally:

@@ -1,5 +1,6 @@
 """An SAE from nothing to figures on the bundled model: trained, saved, loaded, spliced in, measured."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,11 @@ def test_a_short_training_already_explains_held_out_text(
     assert figures.n_dead == figures.rate_histogram["never"]
     assert sum(figures.rate_histogram.values()) == 256
     assert figures.metrics()["sae/cross_entropy_recovered"] == figures.cross_entropy_recovered
+
+
+def test_the_configuration_is_written_in_one_order_whatever_the_process(folder: Path) -> None:
+    text = (folder / "cfg.json").read_text()
+    assert json.dumps(json.loads(text), sort_keys=True) == text.rstrip("\n")
 
 
 def test_saelens_reads_what_was_written(subject: Subject, folder: Path) -> None:

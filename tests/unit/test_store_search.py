@@ -1,6 +1,7 @@
 """Filters and search: the same on SQLite and on PostgreSQL."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,28 @@ def test_the_exact_index_is_a_full_scan() -> None:
             expected = np.argsort(-products, kind="stable")[:50]
             np.testing.assert_array_equal(rows, expected)
             np.testing.assert_allclose(likeness, products[expected], rtol=1e-5)
+
+
+def test_an_index_is_whole_or_not_there_whenever_its_building_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.ann"
+    whole = build_annoy(_clustered(50), tmp_path / "whole.ann", recall=0.9, k=5).tuning
+    rename = os.replace
+    for stops_at in (1, 2):
+        left = stops_at
+
+        def stop(source: str, target: Path) -> None:
+            nonlocal left
+            rename(source, target)
+            left -= 1
+            if not left:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build_annoy(_clustered(50), file, recall=0.9, k=5)
+        assert not file.exists() or AnnoySearch(file).tuning == whole
 
 
 def test_annoy_reaches_the_recall_that_it_was_asked_for_and_records_it(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from rich.console import Console
 from safetensors.torch import load_file
 
+from interp.config import ExperimentConfig, WandbOptions
 from interp.errors import UserError
 from interp.track.files import (
     atomic,
@@ -75,6 +76,26 @@ def test_publishing_again_replaces_and_leaves_no_trace(tmp_path: Path) -> None:
         publish(tmp_path / "a", tmp_path / "out" / "b")
         assert (tmp_path / "out" / "b").read_text() == content
         assert os.listdir(tmp_path / "out") == ["b"]
+
+
+def test_what_a_kill_left_in_any_folder_of_a_run_is_gone_when_it_goes_on(tmp_path: Path) -> None:
+    config = ExperimentConfig(experiment="toy", wandb=WandbOptions(mode="disabled"))
+    with pytest.raises(KeyboardInterrupt), open_run(config, "toy", tmp_path, progress=silent()) as run:
+        raise KeyboardInterrupt
+    left = [
+        run.folder / ".report.html.abcdefgh.tmp", run.folder / "sae" / ".cfg.json.7.tmp",
+        run.folder / "store.sqlite.annoy" / ".0.ann.abcdefgh.tmp",
+        run.folder / "steps" / ".train.scratch" / ".checkpoint.safetensors.abcdefgh.tmp",
+        tmp_path / ".locks" / ".toy.json.abcdefgh.tmp",
+    ]  # fmt: skip
+    for file in left:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("half")
+    (run.folder / "steps" / ".train.scratch" / ".sae.abcdefgh.tmp").mkdir()
+    other = tmp_path / ".locks" / ".toy.json.json.abcdefgh.tmp"  # of a run called toy.json
+    other.write_text("half")
+    with open_run(config, "toy", tmp_path, progress=silent()):
+        assert list(tmp_path.rglob("*.tmp")) == [other]
 
 
 def test_every_writer_explains_that_there_is_no_room(tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
 """Toy: three steps with randomness, a checkpoint and a history, for the tests of runs."""
 
 import json
-import os
 import random
-import signal
 import time
 
 import numpy as np
@@ -45,8 +43,6 @@ def check(config: Config) -> None:
 
 
 def run(config: Config, run: Run) -> None:
-    _die_at_nth_write()
-
     def draw(step: Step) -> None:
         time.sleep(config.pause_seconds)
         numbers = np.random.normal(size=50) + random.random()
@@ -82,25 +78,3 @@ def run(config: Config, run: Run) -> None:
     run.step("train", train)
     run.step("judge", judge)
     run.write_report(f"<!doctype html><p>{run.metrics['draw/mean']}")
-
-
-def _die_at_nth_write() -> None:
-    """Die by SIGKILL before (n even) or after (n odd) the n/2-th time something gets its name."""
-    moment = int(os.environ.get("TOY_DIES_AT", "-1"))
-    if moment < 0:
-        return
-    seen = 0
-
-    def wrapped(real):
-        def move(*arguments, **named):
-            nonlocal seen
-            for step in (0, 1):
-                if seen == moment:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                seen += 1
-                if not step:
-                    real(*arguments, **named)
-
-        return move
-
-    os.replace, os.rename = wrapped(os.replace), wrapped(os.rename)
