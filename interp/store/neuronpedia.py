@@ -15,7 +15,7 @@ from interp.json_text import to_json
 from interp.lines import json_lines
 from interp.store.rows import DescriptionRow, FeatureRow, ScoreRow, SpaceRow
 from interp.store.store import Store
-from interp.track.files import write_text
+from interp.track.files import remove_leftovers, write_text
 
 NEGATIVE = "-negative"
 _FIX = "give modelId, layer, index and description"
@@ -56,6 +56,7 @@ def export_neuronpedia(
             )  # fmt: skip
     for name, objects in lines.items():
         text = "".join(to_json(one, ensure_ascii=False) + "\n" for one in objects)
+        remove_leftovers(folder / name / "batch-0.jsonl")
         write_text(folder / name / "batch-0.jsonl", text)
     return {name: len(objects) for name, objects in lines.items()}
 

@@ -11,7 +11,7 @@ from interp.errors import UserError
 from interp.json_text import to_json
 from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow, SpaceRow
 from interp.store.store import Store
-from interp.track.files import write_parquet
+from interp.track.files import remove_leftovers, write_parquet
 
 FILES = ("spaces", "features", "descriptions", "scores", "exemplars")
 _OWN = ("descriptions", "exemplars", "scores")
@@ -43,6 +43,7 @@ def export_parquet(store: Store, folder: Path) -> dict[str, int]:
         "exemplars": [*_FEATURE, *(f.name for f in fields(ExemplarRow))],
     }
     for name, found in rows.items():
+        remove_leftovers(folder / f"{name}.parquet")
         write_parquet(folder / f"{name}.parquet", pd.DataFrame(found, columns=columns[name]))
     return {name: len(found) for name, found in rows.items()}
 

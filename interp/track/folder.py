@@ -109,7 +109,8 @@ def end(folder: Path, manifest: dict[str, Any], status: str, **more: Any) -> Non
 
 def note_failure(folder: Path, manifest: dict[str, Any], error: BaseException, step: str | None) -> None:
     """Note what ended the session; the traceback of a bug goes to error.log."""
-    stopped = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+    # a pipe breaks when whoever read the output has gone, as with `| head`
+    stopped = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit | BrokenPipeError)
     if not stopped and not isinstance(error, UserError):
         write_text(folder / "error.log", printable("".join(traceback.format_exception(error))))
     end(folder, manifest, "interrupted" if stopped else "failed", step=step)

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from interp.errors import UserError
-from interp.track.files import publish, publish_folder, write_json, write_text
+from interp.track.files import (
+    publish,
+    publish_folder,
+    refused_by_system,
+    write_json,
+    write_text,
+    writing_explained,
+)
 from interp.track.folder import (
     begin,
     changes,
@@ -210,7 +217,8 @@ def open_run(
 
     Raises:
         UserError: another process holds the folder, it was made with another config, it is no
-            run folder, or W&B is to be online without a key.
+            run folder, W&B is to be online without a key, or the system refuses to read or write a file,
+            whoever in the block asked for it (the disk is full, say).
     """
     check_run_name(name, "the name of the run")
     folder = Path(runs_dir) / name
@@ -222,12 +230,13 @@ def open_run(
 
         choose_mode(options.mode)
     with locked(Path(runs_dir), name):
-        if fresh and folder.exists():
-            move_aside(folder)
-        check_same_config(folder, resolved)
-        folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
-        manifest = begin(folder, name, resolved)
+        with writing_explained(folder.parent):
+            if fresh and folder.exists():
+                move_aside(folder)
+            check_same_config(folder, resolved)
+            folder.mkdir(parents=True, exist_ok=True)
+            sweep(folder)
+            manifest = begin(folder, name, resolved)
         run = Run(config, folder, progress or automatic(), manifest)
         if not run.finished_before and (changed := changes(manifest)):
             run.progress.say("continuing with other code than before: " + ", ".join(changed))
@@ -242,6 +251,8 @@ def open_run(
             if not run.finished_before:
                 with contextlib.suppress(UserError, OSError):
                     note_failure(folder, manifest, error, run.current_step)
+            if isinstance(error, Exception) and (refusal := refused_by_system(error)) is not None:
+                raise refusal from error
             raise
         if not run.finished_before:
             end(folder, manifest, "finished", headline=run.headline)

@@ -35,7 +35,8 @@ class Job:
 
     `dies_in` and `dies_at`: it is killed before this write, counted from 0 since that step began (since the
     process began if no step is named). `full_at`: from this write on, the disk is full. `name`: which of the
-    jobs in one folder it is.
+    jobs in one folder it is. `at_once`: the interpreter is not taken down at the end, which takes longer than
+    a toy.
     """
 
     arguments: list[str]
@@ -44,6 +45,7 @@ class Job:
     dies_in: str = ""
     full_at: int | None = None
     name: str = ""
+    at_once: bool = False
 
     @property
     def output(self) -> Path:
@@ -176,7 +178,13 @@ def _run(job: Job) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
     sys.argv = ["interp", *job.arguments]
     Writes(job).watch()
-    cli.main()
+    try:
+        cli.main()
+    except SystemExit as ended:
+        sys.stdout.flush()
+        if job.at_once:
+            os._exit(ended.code if isinstance(ended.code, int) else 0)
+        raise
 
 
 def _serve(modules: Sequence[str]) -> None:

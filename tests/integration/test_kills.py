@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.integration.kill_cases import CASES, answer
 from tests.integration.kill_everywhere import Kills
 from tests.integration.kill_forge import Forge, Job, forge
 from tests.integration.toy_runs import TOYS, write_config
-from tests.run_folders import differences, rows
+from tests.run_folders import differences
 
 KILLS = int(os.environ.get("INTERP_KILLS", "6"))
 STORES = ("interp.store.parquet", "interp.store.neuronpedia")
@@ -68,7 +68,7 @@ class Toy:
 
     def job(self, folder: Path, *more: str, dies_at: int | None = None, full_at: int | None = None) -> Job:
         arguments = ["run", self.config, "--runs-dir", str(folder), *more]
-        return Job(arguments, folder, dies_at=dies_at, full_at=full_at)
+        return Job(arguments, folder, dies_at=dies_at, full_at=full_at, at_once=True)
 
     def goes_on(self, folder: Path, *more: str) -> None:
         """The same command ends as the run that was left alone."""
@@ -82,6 +82,11 @@ class Toy:
 @pytest.fixture(scope="module")
 def toy(toys: list[Forge], tmp_path_factory: pytest.TempPathFactory) -> Toy:
     return Toy(toys, tmp_path_factory.mktemp("toy"))
+
+
+def _some(moments: Sequence[int], number: int) -> Sequence[int]:
+    """So many of them, drawn at random; all where the experiments, too, are killed often."""
+    return moments if KILLS >= 200 else sorted(random.Random(0).sample(moments, min(number, len(moments))))
 
 
 def test_killed_before_and_after_everything_that_gets_its_name_a_run_goes_on(toy: Toy) -> None:
@@ -99,7 +104,7 @@ def test_a_disk_that_fills_at_any_write_is_said_and_the_run_goes_on_when_there_i
     filling = [
         place for place, (_, what, _) in enumerate(toy.writes) if what in ("open", "fsync", "os.mkdir")
     ]
-    for moment in random.Random(0).sample(filling, 25):
+    for moment in _some(filling, 16):
         folder = toy.folder / f"full{moment}"
         job = toy.job(folder, full_at=moment)
         code, said = toy.forges[0].do(job), job.output.read_text()
@@ -109,7 +114,7 @@ def test_a_disk_that_fills_at_any_write_is_said_and_the_run_goes_on_when_there_i
 
 
 def test_killed_while_an_old_run_is_moved_aside_nothing_of_it_is_lost(toy: Toy) -> None:
-    for moment in range(14):
+    for moment in _some(range(14), 8):
         folder = toy.folder / f"fresh{moment}"
         shutil.copytree(toy.whole, folder)
         assert toy.forges[0].do(toy.job(folder, "--fresh", dies_at=moment)) == -signal.SIGKILL
@@ -151,33 +156,6 @@ def test_stopped_twice_in_a_row_it_says_no_traceback_and_goes_on(toy: Toy, ways:
         toy.goes_on(folder)
 
 
-def test_an_import_that_is_killed_leaves_nothing_or_everything_and_can_be_done_again(
-    toys: list[Forge], tmp_path: Path
-) -> None:
-    from interp.store.store import Store
-    from tests.stores import filled
-
-    filled(Store(tmp_path / "source.sqlite")).close()
-    exported = tmp_path / "exported"
-    assert toys[0].do(Job(["store", "export", str(tmp_path / "source.sqlite"), str(exported)], exported)) == 0
-
-    def job(folder: Path, dies_at: int | None = None) -> Job:
-        folder.mkdir(exist_ok=True)
-        return Job(["store", "import", str(folder / "store.sqlite"), str(exported)], folder, dies_at)
-
-    whole = job(tmp_path / "whole")
-    assert toys[0].do(whole) == 0, whole.output.read_text()
-    expected = rows(tmp_path / "whole" / "store.sqlite")
-    for moment in range(0, len(whole.writes()), 3):
-        folder = tmp_path / str(moment)
-        assert toys[0].do(job(folder, moment)) == -signal.SIGKILL
-        file = folder / "store.sqlite"
-        found = rows(file) if file.exists() else []
-        assert found == expected or not any("INSERT" in row and '"meta"' not in row for row in found)
-        assert toys[1].do(job(folder)) == 0
-        assert rows(file) == expected
-
-
 def test_an_export_that_is_killed_leaves_no_part_of_a_file_when_it_is_done_again(
     toys: list[Forge], tmp_path: Path
 ) -> None:
@@ -188,12 +166,13 @@ def test_an_export_that_is_killed_leaves_no_part_of_a_file_when_it_is_done_again
     filled(Store(source)).close()
 
     def job(folder: Path, way: str, dies_at: int | None = None) -> Job:
-        return Job(["store", "export", str(source), str(folder), "--format", way], folder, dies_at)
+        arguments = ["store", "export", str(source), str(folder), "--format", way]
+        return Job(arguments, folder, dies_at, at_once=True)
 
     for way in ("parquet", "neuronpedia"):
         whole = job(tmp_path / way, way)
         assert toys[0].do(whole) == 0, whole.output.read_text()
-        for moment in range(len(whole.writes())):
+        for moment in _some(range(len(whole.writes())), 12):
             folder = tmp_path / f"{way}{moment}"
             assert toys[0].do(job(folder, way, moment)) == -signal.SIGKILL
             assert toys[1].do(job(folder, way)) == 0

@@ -98,6 +98,24 @@ def test_what_a_kill_left_in_any_folder_of_a_run_is_gone_when_it_goes_on(tmp_pat
         assert list(tmp_path.rglob("*.tmp")) == [other]
 
 
+def test_who_reads_no_further_has_interrupted_the_run_and_a_full_disk_is_said_whoever_writes(
+    tmp_path: Path,
+) -> None:
+    config = ExperimentConfig(experiment="toy", wandb=WandbOptions(mode="disabled"))
+    for error, status in ((BrokenPipeError(errno.EPIPE, "gone"), "interrupted"), (_full(), "failed")):
+        with (
+            pytest.raises((BrokenPipeError, UserError), match=r"gone|no room to write"),
+            open_run(config, "toy", tmp_path, progress=silent()),
+        ):
+            raise error
+        manifest = json.loads((tmp_path / "toy" / "manifest.json").read_text())
+        assert manifest["status"] == status
+
+
+def _full() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "some/file")
+
+
 def test_every_writer_explains_that_there_is_no_room(tmp_path: Path) -> None:
     """In a process that may not write files of more than 50 kB."""
     write_text(tmp_path / "x", "old")
