@@ -31,11 +31,16 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
 
 
 def printable(text: str) -> str:
+    """The text as it may go to a terminal or a log: `escaped`, and without secrets."""
+    return escaped(without_secrets(text))
+
+
+def escaped(text: str) -> str:
     """The text with an escape (`\\x1b`) in the place of each character that a terminal would obey or refuse.
 
-    Tabs and line feeds stay; secrets do not.
+    Tabs and line feeds stay.
     """
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), without_secrets(text))
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def quoted(value: object) -> str:

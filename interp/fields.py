@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from interp.errors import UserError, printable, quoted
+from interp.errors import UserError, escaped, quoted
 from interp.held import gigabytes
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ Flag = Annotated[bool, Strict()]
 
 
 def _lines(value: str) -> str:
-    if printable(value) != value:
+    if escaped(value) != value:
         raise PydanticCustomError("control_character", "should have no control characters")
     return value
 

@@ -159,6 +159,13 @@ def test_a_secret_in_a_config_is_refused_before_anything_is_written_and_not_show
     assert list(tmp_path.iterdir()) == []
 
 
+def test_words_about_secrets_in_a_config_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "purpose-of-the-run")
+    purpose = "password: a purpose-of-the-run like another"
+    _, config = load_config("configs/quickstart.yaml", [f"purpose='{purpose}'"])
+    assert config.purpose == purpose
+
+
 def test_a_store_may_be_named_without_its_password() -> None:
     _, config = load_config("configs/describe.yaml", ["store.where=postgresql://me@host/db"])
     assert "me@host" in str(config)
