@@ -29,47 +29,28 @@ SMALL = [
 ]
 
 
-def arguments(runs: Path, *overrides: str) -> list[str]:
-    return ["run", str(CONFIG), "--runs-dir", str(runs), *SMALL, *overrides]
-
-
-def finish(runs: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return process(*arguments(runs, *overrides))
-
-
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One run from beginning to end, and one of the same config that is killed after the SAE was trained."""
-    folder = tmp_path_factory.mktemp("runs")
-    done = finish(folder, "name=whole")
-    assert done.returncode == 0, done.stderr
-    assert "score/latents_minus_neurons" in done.stdout and "report.html" in done.stdout
-    command = [sys.executable, "-m", "interp.cli", *arguments(folder, "name=killed")]
-    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that is killed after the SAE was trained, and continued; `test_kills` compares such runs."""
+    runs = tmp_path_factory.mktemp("runs")
+    arguments = ["run", str(CONFIG), "--runs-dir", str(runs), *SMALL]
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "interp.cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 300
-    while not (folder / "killed" / "steps" / "train_sae").exists() and time.monotonic() < deadline:
+    while not (runs / "quickstart" / "steps" / "train_sae").exists() and time.monotonic() < deadline:
         assert killed.poll() is None
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    again = finish(folder, "name=killed")
-    assert again.returncode == 0, again.stderr
-    assert "step train_sae: finished before" in again.stdout + again.stderr
-    return folder
+    done = process(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "step train_sae: finished before" in done.stdout + done.stderr
+    assert "score/latents_minus_neurons" in done.stdout and "report.html" in done.stdout
+    return runs / "quickstart"
 
 
-def test_a_killed_run_ends_with_the_same_numbers(runs: Path) -> None:
-    whole, killed = (json.loads((runs / name / "metrics.json").read_text()) for name in ("whole", "killed"))
-    assert whole == killed
-    for table in ("features", "concepts"):
-        one, two = (
-            pd.read_parquet(runs / name / "tables" / f"{table}.parquet") for name in ("whole", "killed")
-        )
-        pd.testing.assert_frame_equal(one, two)
-
-
-def test_the_folder_holds_what_was_promised(runs: Path) -> None:
-    folder = runs / "whole"
+def test_the_folder_holds_what_was_promised(folder: Path) -> None:
     for name in ("config.yaml", "manifest.json", "metrics.json", "report.html"):
         assert (folder / name).stat().st_size > 0
     assert (folder / "figures" / "scores.svg").exists()
@@ -84,17 +65,16 @@ def test_the_folder_holds_what_was_promised(runs: Path) -> None:
     assert sorted(mined.exemplars) == [f"mlp.{layer}" for layer in range(8)]
 
 
-def test_the_offline_wandb_run_holds_the_numbers(runs: Path) -> None:
-    folder = runs / "killed"
+def test_the_offline_wandb_run_holds_the_numbers(folder: Path) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     logged = read_back(folder)
     for name in ("sae/explained_variance", "score/latent/both", "concepts/latents/mean_auroc"):
         assert logged["summary"][name] == pytest.approx(metrics[name])
 
 
-def test_the_trained_latents_load_as_a_feature_space(runs: Path) -> None:
+def test_the_trained_latents_load_as_a_feature_space(folder: Path) -> None:
     subject = interp.load("world")
-    latents = saes.load(subject, runs / "whole" / "sae")
+    latents = saes.load(subject, folder / "sae")
     neurons = interp.MlpNeurons(subject, layer=3)
     out = subject.run("the capital of france is", read=[neurons, latents])
     assert out.features["mlp.3"].shape[-1] == 320
