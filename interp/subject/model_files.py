@@ -25,6 +25,7 @@ _NAMES = {
 }
 """Fields that name files, or code, which must not be anywhere else."""
 _LARGEST_JSON = 64 * MEBIBYTE
+_LARGEST_TEMPLATE = MEBIBYTE
 _NO_LIMIT = re.compile(rb'("model_max_length"\s*:\s*)10{16}19884624838656(?=\s*[,}])')
 """How `transformers` writes that a tokenizer knows no limit: `int(1e30)`, which is no number of 64 bits."""
 COPY = "copy the model folder again"
@@ -54,6 +55,10 @@ def check_folder(folder: Path) -> None:
     for name, keys in _NAMES.items():
         for key in keys:
             _check_names(read.get(name, {}), folder / name, key)
+    template = read.get("tokenizer_config.json", {}).get("chat_template")
+    if isinstance(template, str) and len(template) > _LARGEST_TEMPLATE:
+        place = str(folder / "tokenizer_config.json")
+        raise UserError("chat_template is larger than 1 MiB", place, COPY)
     longest = read.get("tokenizer_config.json", {}).get("model_max_length", 0)
     if not isinstance(longest, int | float) or longest < 0:
         place = str(folder / "tokenizer_config.json")
@@ -124,7 +129,8 @@ def _check_file(file: Path, folder: Path) -> None:
         return
     if not stat.S_ISREG(found.st_mode):
         raise UserError(f"{file.name} is no plain file", str(folder), COPY)
-    largest = _LARGEST_JSON if file.name in _OBJECTS else LARGEST_FILE
+    largest = _LARGEST_TEMPLATE if file.suffix == ".jinja" else LARGEST_FILE
+    largest = _LARGEST_JSON if file.name in _OBJECTS else largest
     if file.suffix != ".safetensors" and found.st_size > largest:
         raise UserError(f"{file.name} is larger than {largest // MEBIBYTE} MiB", str(folder), COPY)
 

@@ -135,6 +135,14 @@ FILES: dict[str, tuple[Change, str]] = {
         lambda f: os.truncate(f / "config.json", 2 * 10**9),
         "larger than 64 MiB",
     ),
+    "a large template": (
+        lambda f: (f / "chat_template.jinja").write_text("x" * 2**21),
+        "larger than 1 MiB",
+    ),
+    "a large template within": (
+        lambda f: edit(f / "tokenizer_config.json", chat_template="x" * 2**21),
+        "larger than 1 MiB",
+    ),
     "a deep file": (
         lambda f: (f / "config.json").write_text('{"a": ' + "[" * 10**4 + "]" * 10**4 + "}"),
         "deeper than 100 levels",
