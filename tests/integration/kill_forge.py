@@ -97,7 +97,7 @@ class Forge:
 
 @contextmanager
 def forge(*modules: str, hash_seed: int = 1, **environment: str) -> Iterator[Forge]:
-    """A forge that has imported some modules; what they mean by "world" is loaded once if torch is there."""
+    """A forge that has imported some modules; the world is loaded once if they open subjects."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.integration.kill_forge", *modules],
         cwd=ROOT,
@@ -193,9 +193,10 @@ def _serve(modules: Sequence[str]) -> None:
     if "torch" in sys.modules:
         import torch
 
+        torch.set_num_threads(1)  # a fork has only the thread that forked
+    if "experiments._subject" in sys.modules:
         import interp
 
-        torch.set_num_threads(1)  # a fork has only the thread that forked
         interp.load("world")  # nothing goes backward here: autograd's threads would not be in a fork
     gc.collect()
     gc.freeze()
