@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -12,6 +13,7 @@ from interp.outside import open_file
 
 LARGEST_TABLE = 4 * 2**30
 """Bytes of a table after unpacking."""
+MOST_ROWS = 20_000_000
 
 
 def read_parquet(path: Path, fix: str, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -21,6 +23,27 @@ def read_parquet(path: Path, fix: str, columns: Sequence[str] = ()) -> pd.DataFr
         UserError: as `open_file`, or it is no Parquet file, damaged, larger than 4 GiB when it is
             unpacked, or lacks a column.
     """
+    table: pd.DataFrame = _table(path, fix, columns).to_pandas()
+    return table
+
+
+def parquet_rows(path: Path, fix: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a Parquet file that has just these columns, as plain values; None where there is none.
+
+    Raises:
+        UserError: as `read_parquet`, or it has another column, or more than 20 million rows.
+    """
+    table = _table(path, fix, columns)
+    others = [name for name in table.column_names if name not in columns]
+    if others:
+        raise UserError(f"the table has the column {', '.join(others)}, which is not known", str(path), fix)
+    if table.num_rows > MOST_ROWS:
+        raise UserError(f"the table has more than {MOST_ROWS:,} rows", str(path), fix)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def _table(path: Path, fix: str, columns: Sequence[str]) -> pa.Table:
     with open_file(path, fix) as raw:
         try:
             file = pq.ParquetFile(raw)
@@ -30,7 +53,6 @@ def read_parquet(path: Path, fix: str, columns: Sequence[str] = ()) -> pd.DataFr
             missing = [name for name in columns if name not in file.schema_arrow.names]
             if missing:
                 raise UserError(f"the table has no column {', '.join(missing)}", str(path), fix)
-            table: pd.DataFrame = file.read().to_pandas()
-            return table
+            return file.read()
         except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
             raise UserError(f"the file cannot be read as Parquet ({error})", str(path), fix) from None

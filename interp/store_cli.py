@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from interp.errors import UserError, printable
+from interp.errors import UserError, nearest, printable, quoted
 from interp.explained import explained
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ app = typer.Typer(help="What a store holds; export and import.", no_args_is_help
 Where = Annotated[
     str, typer.Argument(metavar="STORE", help="A SQLite file, a PostgreSQL URL, or a run's folder.")
 ]
+MOST_LETTERS = 500
+"""Of a description or a name on a terminal."""
 FORMATS = ("parquet", "neuronpedia")
 
 
@@ -65,7 +67,7 @@ def search(
         table.add_column(heading, overflow="fold")
     for hit in hits:
         score = "" if hit.score is None else f"{hit.score:.2f}"
-        table.add_row(*map(Text, (f"{hit.similarity:.2f}", hit.key, score, hit.text)))
+        table.add_row(*map(Text, (f"{hit.similarity:.2f}", _shown(hit.key), score, _shown(hit.text))))
     console = Console()
     Console(width=console.width if console.is_terminal else 200, highlight=False).print(table)
 
@@ -79,7 +81,9 @@ def info(where: Where) -> None:
             typer.echo(f"{name:<13} {count:,}")
         for space in store.spaces():
             typer.echo(
-                f"  {space.subject} {space.name}: {space.n_features:,} features at {space.site or '?'}"
+                _shown(
+                    f"  {space.subject} {space.name}: {space.n_features:,} features at {space.site or '?'}"
+                )
             )
 
 
@@ -102,8 +106,13 @@ def export(
             counts = export_parquet(store, folder)
         else:
             subjects = [space.subject for space in store.spaces()] or [""]
+            if subject and subject not in subjects:
+                near = nearest(subject, subjects) or subjects[:5]
+                raise UserError(
+                    f"the store has no subject {quoted(subject)}", "--subject", f"use {', '.join(near)}"
+                )
             counts = export_neuronpedia(store, subject or subjects[0], folder)
-        typer.echo(f"{folder}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+        typer.echo(_shown(f"{folder}: ") + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
 
 @app.command("import")
@@ -112,13 +121,21 @@ def import_(
     folder: Annotated[Path, typer.Argument(help="What export wrote, or Neuronpedia's own files.")],
 ) -> None:
     """Read Parquet files or Neuronpedia's JSON lines into a store, which is made if there is none."""
-    from interp.store.neuronpedia import import_neuronpedia
-    from interp.store.parquet import import_parquet
-    from interp.store.store import Store
+    from interp.store.neuronpedia import read_neuronpedia
+    from interp.store.parquet import COLUMNS, read_export
+    from interp.store.store import opened
 
     with explained():
-        read = import_parquet if (folder / "features.parquet").exists() else import_neuronpedia
         if not folder.is_dir():
             raise UserError("there is no such folder", str(folder), "give what `interp store export` wrote")
-        counts = read(Store(where), folder)
-        typer.echo(f"{printable(where)}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+        tables = any((folder / f"{name}.parquet").exists() for name in COLUMNS)
+        contents, counts = (read_export if tables else read_neuronpedia)(folder)
+        with opened(where) as store:
+            store.put_all(contents, replaced=tables)
+            said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+            typer.echo(_shown(f"{store.where}: {said}"))
+
+
+def _shown(text: str) -> str:
+    """A text on one line of a terminal, cut, without what a terminal obeys."""
+    return printable(text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…").replace("\n", " ")

@@ -1,8 +1,16 @@
 """Stores with known content."""
 
+from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
+
+from interp.cli import app
+from interp.embed.tfidf import TfidfEmbedder
+from interp.store.neuronpedia import export_neuronpedia
+from interp.store.parquet import export_parquet
 from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow, SpaceRow
+from interp.store.search import Searcher
 from interp.store.store import Store
 
 WORDS = (
@@ -40,3 +48,28 @@ def filled(store: Store, n: int = 4) -> Store:
         "world", [FeatureRow("sae.resid_post.4", 7, 1, descriptions=(DescriptionRow("rain", "prompted"),))]
     )
     return store
+
+
+def exported_store(folder: Path) -> Path:
+    """The folder, with a store that was searched (store.sqlite) and its exports (parquet, neuronpedia)."""
+    store = filled(Store(folder / "store.sqlite"))
+    export_parquet(store, folder / "parquet")
+    export_neuronpedia(store, "world", folder / "neuronpedia")
+    Searcher(store, TfidfEmbedder.fit(list(WORDS)))
+    store.close()
+    return folder
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Run `interp` with arguments; its exit code and what it says. A traceback fails."""
+    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def refused(*arguments: object) -> str:
+    """Run what must be refused with one message, which is returned."""
+    code, said = run(*arguments)
+    assert code == 2, said
+    assert said.count("error: ") == 1
+    return said

@@ -18,6 +18,8 @@ from interp.track.files import read_safetensors, write_json, write_safetensors
 WORDS = r"(?u)\b\w+\b"
 PIECES = (3, 5)
 MOST_TERMS = 30_000
+LONGEST_TEXT = 20_000
+"""Letters of a text that are looked at; a description has a few hundred."""
 
 
 class TfidfEmbedder:
@@ -111,9 +113,9 @@ def _vectorizer(vocabulary: Sequence[str] | None) -> TfidfVectorizer:
 
 
 def _terms(text: str) -> list[str]:
-    """The words of a text, and their pieces with the word's ends marked."""
+    """The words of a text, up to its `LONGEST_TEXT`, and their pieces with the word's ends marked."""
     terms: list[str] = []
-    for word in _split(text):
+    for word in _split(text[:LONGEST_TEXT]):
         terms.append(word)
         framed = f"<{word}>"
         for size in range(PIECES[0], PIECES[1] + 1):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from interp.errors import UserError, nearest
+from interp.errors import UserError, nearest, quoted
 from interp.store.store import Store
 
 Mask = Bool[np.ndarray, " description"]
@@ -207,6 +207,13 @@ class BeyondQuantile(Filter):
                 given = self.activations.get(row.space)
                 if given is None or self.level not in row.quantiles:
                     continue
+                if row.feature_id >= given.shape[1]:
+                    raise UserError(
+                        f"the space {row.space} has {given.shape[1]:,} features here, and the store "
+                        f"describes number {row.feature_id:,} of it",
+                        store.where,
+                        "use the store of this model",
+                    )
                 peak = float((row.polarity * given[:, row.feature_id]).max(initial=-np.inf))
                 if peak > row.quantiles[self.level]:
                     found.add((row.space, row.feature_id, row.polarity))
@@ -277,7 +284,7 @@ def parse_filter(given: Mapping[str, Any]) -> Filter:
             except TypeError:
                 pass
     raise UserError(
-        f"{given!r} is no filter",
+        f"{quoted(given)} is no filter",
         "filter",
         f"write {{NAME: values}} with one of and, or, not, {', '.join(_NAMED)}",
     )

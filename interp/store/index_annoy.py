@@ -1,20 +1,25 @@
 """Approximate nearest neighbours in a file that processes share: annoy, tuned to a wanted recall."""
 
-import json
+import hashlib
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from annoy import AnnoyIndex
 from jaxtyping import Bool, Float, Int
+from pydantic import TypeAdapter
 
 from interp.errors import UserError
+from interp.json_text import read_json
+from interp.outside import MEBIBYTE, open_file
 from interp.store.index_exact import ExactIndex
 from interp.track.files import atomic, write_json
 
 TREES = (10, 50, 200)
 QUERIES = 40
 SEED = 7
+_AGAIN = "delete it; it is built again"
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Tuning:
 
     `recall` is the share of the true `k` nearest that are found, the mean over `queries` vectors near ones of
     the index that the choice was not made on; `chosen_on` is the same on those that it was made on.
+    `digest` is the SHA-256 of the index, which annoy would walk through without a look.
     """
 
     n: int
@@ -34,24 +40,25 @@ class Tuning:
     recall: float
     chosen_on: float
     queries: int
+    digest: str
 
 
 class AnnoySearch:
     """An index on disk, mapped into memory.
 
     Raises:
-        UserError: the files are missing or do not fit together.
+        UserError: the files are missing, damaged or do not fit together.
     """
 
     def __init__(self, file: Path) -> None:
         try:
-            self.tuning = Tuning(**json.loads(_notes(file).read_text()))
+            self.tuning = TypeAdapter(Tuning).validate_python(read_json(_notes(file), _AGAIN))
+            if _digest(file) != self.tuning.digest:
+                raise ValueError("it is not the one that was built")
             self._index = AnnoyIndex(self.tuning.width, "dot")
             self._index.load(str(file))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"the search index cannot be read ({error})", str(file), "delete it; it is built again"
-            ) from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"the search index cannot be read ({error})", str(file), _AGAIN) from error
 
     def search(
         self, query: Float[np.ndarray, " width"], k: int, allowed: Bool[np.ndarray, " row"] | None = None
@@ -107,14 +114,26 @@ def build_annoy(
             or (chosen_on >= recall and effort < len(vectors))
         ):
             break
-    tuning = Tuning(
-        len(vectors), vectors.shape[1], trees, effort, k, recall, reached(index, checking, truths[1], effort),
-        chosen_on, len(checking),
-    )  # fmt: skip
-    write_json(_notes(file), asdict(tuning))  # first: an index that is there is whole
+    recalled = reached(index, checking, truths[1], effort)
     with atomic(file) as temporary:
         index.save(str(temporary))
+        tuning = Tuning(
+            len(vectors), vectors.shape[1], trees, effort, k, recall, recalled, chosen_on, len(checking),
+            _digest(temporary),
+        )  # fmt: skip
+        write_json(_notes(file), asdict(tuning))  # first: an index that is there is whole
     return AnnoySearch(file)
+
+
+def read_annoy(file: Path) -> AnnoySearch | None:
+    """The index of a file; None if there is none, or it is damaged and has to be built again."""
+    try:
+        return AnnoySearch(file) if file.exists() or _notes(file).exists() else None
+    except UserError:
+        for damaged in (file, _notes(file)):
+            if damaged.is_dir():
+                shutil.rmtree(damaged)
+        return None
 
 
 def _built(vectors: Float[np.ndarray, "row width"], trees: int, seed: int) -> AnnoyIndex:
@@ -134,6 +153,14 @@ def _queries(vectors: Float[np.ndarray, "row width"], seed: int) -> tuple[np.nda
     near = vectors[rows] + noise
     unit = (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
     return unit[::2], unit[1::2] if len(unit) > 1 else unit
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    with open_file(file, _AGAIN) as content:
+        while part := content.read(MEBIBYTE):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _notes(file: Path) -> Path:

@@ -2,25 +2,82 @@
 
 Its "layer" is a source within the model: here the name of the space, with `-negative` for the other side.
 The files of its public export lie in folders of these names, a line an object (`modelId`, `layer`, `index`
-as text, `description`, `explanationModelName`, `typeName`; `tokens`, `values`, `maxValue`).
+as text, `description`, `explanationModelName`, `typeName`; `tokens`, `values`, `maxValue`), each
+compressed: `gunzip` them first. What we add to a line (`polarity`, `sample`, `chosen`, `summary`,
+`scores`) lets it be read again as it was.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
-from interp.errors import UserError
+from pydantic import BeforeValidator
+
+from interp.errors import UserError, quoted
 from interp.json_text import to_json
 from interp.lines import json_lines
-from interp.store.rows import DescriptionRow, FeatureRow, ScoreRow, SpaceRow
+from interp.outside import whole_characters
+from interp.store.folder import export_folder
+from interp.store.rows import (
+    Contents,
+    Count,
+    DescriptionRow,
+    FeatureRow,
+    Flag,
+    Number,
+    Polarity,
+    ScoreRow,
+    SpaceRow,
+    Text,
+    checked,
+)
 from interp.store.store import Store
-from interp.track.files import remove_leftovers, write_text
+from interp.track.files import write_text
 
 NEGATIVE = "-negative"
 _FIX = "give modelId, layer, index and description"
+Key = tuple[str, str, int, Literal[1, -1]]
 Shown = tuple[Sequence[str], Sequence[float]]
 """The texts of a window's tokens and the activation of each."""
+
+
+def _number(text: Any) -> Any:
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Feature:
+    """What a line of features says that we read."""
+
+    modelId: Text
+    layer: Text
+    index: Annotated[Count, BeforeValidator(_number)]
+    polarity: Polarity | None = None
+    frac_nonzero: Number | None = None
+
+    @property
+    def key(self) -> Key:
+        """Subject, space, feature and side."""
+        negative = self.layer.endswith(NEGATIVE) if self.polarity is None else self.polarity < 0
+        space = self.layer.removesuffix(NEGATIVE) if negative else self.layer
+        return self.modelId, space, self.index, -1 if negative else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Explanation(_Feature):
+    """What a line of explanations says that we read; `scores` of Neuronpedia's own kinds have no `kind`."""
+
+    description: Text
+    typeName: Text | None = None
+    explanationModelName: Text | None = None
+    sample: Count | None = None
+    chosen: Flag | None = None
+    summary: Text | None = None
+    scores: tuple[Mapping[str, Any], ...] | None = None
+
+
+Line = TypeVar("Line", _Feature, _Explanation)
 
 
 def export_neuronpedia(
@@ -29,11 +86,17 @@ def export_neuronpedia(
     """Write features, explanations and, for the features whose `windows` are given, activations.
 
     Returns how many lines each file has.
+
+    Raises:
+        UserError: as `export_folder`.
     """
     lines: dict[str, list[dict[str, Any]]] = {"features": [], "explanations": [], "activations": []}
     for feature in store.features(subject):
         source = feature.space + (NEGATIVE if feature.polarity < 0 else "")
-        at = {"modelId": subject, "layer": source, "index": str(feature.feature_id)}
+        at = {
+            "modelId": subject, "layer": source, "index": str(feature.feature_id),
+            "polarity": feature.polarity,
+        }  # fmt: skip
         largest = max((one.value for one in feature.exemplars), default=None)
         lines["features"].append({**at, "frac_nonzero": feature.rate, "maxActApprox": largest})
         for one in feature.descriptions:
@@ -54,76 +117,100 @@ def export_neuronpedia(
                     "maxValueTokenIndex": peak,
                 }
             )  # fmt: skip
-    for name, objects in lines.items():
-        text = "".join(to_json(one, ensure_ascii=False) + "\n" for one in objects)
-        remove_leftovers(folder / name / "batch-0.jsonl")
-        write_text(folder / name / "batch-0.jsonl", text)
+    with export_folder(folder) as temporary:
+        for name, objects in lines.items():
+            text = "".join(whole_characters(to_json(one, ensure_ascii=False))[0] + "\n" for one in objects)
+            write_text(temporary / name / "batch-0.jsonl", text)
     return {name: len(objects) for name, objects in lines.items()}
 
 
 def import_neuronpedia(store: Store, folder: Path) -> dict[str, int]:
-    """Read features and explanations, also of Neuronpedia's own export; activations are left out.
+    """Read features and explanations into a store, all or nothing, also of Neuronpedia's own export.
 
-    Spaces that the store does not know are added; what an explanation's line does not say is left empty.
+    Activations are left out. Spaces that the store does not know are added.
 
     Raises:
-        UserError: there are no explanations, or a line is no JSON or lacks what it needs.
+        UserError: as `read_neuronpedia`.
     """
-    features: dict[tuple[str, str, int, int], FeatureRow] = {}
-    counts = {"features": 0, "explanations": 0}
-    for line in _lines(folder / "features", required=False):
-        key = _key(line)
-        features[key] = FeatureRow(*key[1:], line.get("frac_nonzero"))
-        counts["features"] += 1
-    numbers: dict[tuple[Any, ...], int] = {}
-    for line in _lines(folder / "explanations"):
-        key = _key(line)
-        feature = features.setdefault(key, FeatureRow(*key[1:]))
-        explainer = str(line.get("typeName") or "neuronpedia")
-        sample = line.get("sample")
-        if sample is None:
-            sample = numbers.setdefault((*key, explainer), 0)
-            numbers[*key, explainer] += 1
-        model = line.get("explanationModelName")
-        described = DescriptionRow(
-            str(line["description"]), explainer, int(sample), str(line.get("summary") or ""),
-            bool(line.get("chosen", not feature.descriptions)), provenance={"model": model} if model else {},
-            scores=tuple(ScoreRow(**score) for score in line.get("scores") or () if "kind" in score),
-        )  # fmt: skip
-        features[key] = replace(feature, descriptions=(*feature.descriptions, described))
-        counts["explanations"] += 1
-    known = {(space.subject, space.name) for space in store.spaces()}
-    by_space: dict[tuple[str, str], list[FeatureRow]] = {}
-    for (subject, *_), feature in features.items():
-        by_space.setdefault((subject, feature.space), []).append(feature)
-    for (subject, name), rows in by_space.items():
-        if (subject, name) not in known:
-            size = 1 + max(row.feature_id for row in rows)
-            signed = any(row.polarity < 0 for row in rows)
-            store.put_space(SpaceRow(subject, name, "", None, size, signed, {"from": "neuronpedia"}))
-        store.put(subject, rows)
+    contents, counts = read_neuronpedia(folder)
+    store.put_all(contents, replaced=False)
     return counts
 
 
-def _key(line: Mapping[str, Any]) -> tuple[str, str, int, int]:
-    source = str(line["layer"])
-    negative = source.endswith(NEGATIVE)
-    name = source.removesuffix(NEGATIVE) if negative else source
-    return str(line["modelId"]), name, int(line["index"]), -1 if negative else 1
+def read_neuronpedia(folder: Path) -> tuple[Contents, dict[str, int]]:
+    """The features and explanations of a folder, and how many of each; what no line says is left empty.
+
+    Raises:
+        UserError: there are no explanations, a line is no JSON, lacks what it needs, holds what is none of
+            its field's, or says something twice; says which line.
+    """
+    features: dict[Key, FeatureRow] = {}
+    counts = {"features": 0, "explanations": 0}
+    for feature_line, place in _lines(folder / "features", _Feature):
+        if feature_line.key in features:
+            raise UserError(f"{quoted(feature_line.key)} is there twice", place, "take one of the lines out")
+        features[feature_line.key] = FeatureRow(*feature_line.key[1:], feature_line.frac_nonzero)
+        counts["features"] += 1
+    described: dict[Key, dict[tuple[str, int], DescriptionRow]] = {}
+    for line, place in _lines(folder / "explanations", _Explanation):
+        features.setdefault(line.key, FeatureRow(*line.key[1:]))
+        of = described.setdefault(line.key, {})
+        explainer = "neuronpedia" if line.typeName is None else line.typeName
+        sample = _next(of, explainer) if line.sample is None else line.sample
+        if (explainer, sample) in of:
+            raise UserError(f"sample {sample} of {explainer} is there twice", place, "take one line out")
+        of[explainer, sample] = DescriptionRow(
+            line.description, explainer, sample, line.summary or "",
+            not of if line.chosen is None else line.chosen,
+            provenance={"model": line.explanationModelName} if line.explanationModelName else {},
+            scores=_scores(line, place),
+        )  # fmt: skip
+        counts["explanations"] += 1
+    whole: dict[str, list[FeatureRow]] = {}
+    for key, feature in features.items():
+        descriptions = tuple(described.get(key, {}).values())
+        whole.setdefault(key[0], []).append(replace(feature, descriptions=descriptions))
+    spaces = [_space(subject, rows) for subject, every in whole.items() for rows in _by_space(every)]
+    return Contents(spaces, whole), counts
 
 
-def _lines(folder: Path, required: bool = True) -> Iterator[dict[str, Any]]:
+def _scores(line: _Explanation, place: str) -> tuple[ScoreRow, ...]:
+    found: dict[tuple[str, str, str], ScoreRow] = {}
+    for number, score in enumerate(line.scores or ()):
+        if "kind" in score:
+            row = checked(ScoreRow, score, f"{place}, score {number}", _FIX)
+            if found.setdefault((row.kind, row.scorer, row.split), row) is not row:
+                raise UserError("a score is there twice", f"{place}, score {number}", "take one of them out")
+    return tuple(found.values())
+
+
+def _next(of: Mapping[tuple[str, int], Any], explainer: str) -> int:
+    """The first number that no description of an explainer has."""
+    number = sum(name == explainer for name, _ in of)
+    while (explainer, number) in of:
+        number += 1
+    return number
+
+
+def _by_space(rows: Sequence[FeatureRow]) -> list[list[FeatureRow]]:
+    found: dict[str, list[FeatureRow]] = {}
+    for row in rows:
+        found.setdefault(row.space, []).append(row)
+    return list(found.values())
+
+
+def _space(subject: str, rows: Sequence[FeatureRow]) -> SpaceRow:
+    size = min(1 + max(row.feature_id for row in rows), 2**31 - 1)
+    signed = any(row.polarity < 0 for row in rows)
+    return SpaceRow(subject, rows[0].space, "", None, size, signed, {"from": "neuronpedia"})
+
+
+def _lines(folder: Path, kind: type[Line]) -> Iterator[tuple[Line, str]]:
     files = sorted(folder.glob("*.jsonl"))
-    if required and not files:
-        raise UserError("there are no .jsonl files", str(folder), "give a folder with explanations/*.jsonl")
+    if kind is _Explanation and not files:
+        packed = any(folder.glob("*.gz"))
+        fix = f"gunzip {folder}/*.gz" if packed else "give a folder with explanations/*.jsonl"
+        raise UserError("there are no .jsonl files", str(folder), fix)
     for file in files:
         for line, place in json_lines(file, _FIX, halves=True):
-            try:
-                _key(line)
-                if required:
-                    line["description"] + ""
-            except (ValueError, KeyError, TypeError) as error:
-                raise UserError(
-                    f"the line is no explanation or feature ({type(error).__name__}: {error})", place, _FIX
-                ) from error
-            yield line
+            yield checked(kind, line, place, _FIX), place

@@ -1,16 +1,52 @@
-"""Read whole features, and the catalogue that filters look at."""
+"""Read rows whose cells are what they should be, whole features, and the catalogue that filters look at."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from sqlalchemy import Connection, select
+from sqlalchemy import JSON, Boolean, Connection, Float, Integer, Select, String, Text, select
 
 from interp.store import schema
 from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow
 from interp.store.write import parts
 
-_SCORE = tuple(ScoreRow.__annotations__)
+_SCORE = [field.name for field in fields(ScoreRow)]
+_EXEMPLAR = [field.name for field in fields(ExemplarRow)]
+_HELD: dict[type, set[type]] = {
+    Boolean: {bool}, Integer: {int}, Float: {int, float}, String: {str}, Text: {str}, schema.Name: {str},
+    schema.Text: {str}, JSON: {dict}, schema.Vector: {np.ndarray},
+}  # fmt: skip
+
+
+def fetched(connection: Connection, query: Select[Any]) -> list[Any]:
+    """The rows of a query: SQLite keeps in a column whatever is written to it, so every cell is looked at.
+
+    Raises:
+        DamagedCell: a cell holds what its column cannot hold.
+    """
+    rows = list(connection.execute(query))
+    for place, column in enumerate(query.selected_columns):
+        plain = getattr(column, "element", column)  # of a label
+        found = set(map(type, map(itemgetter(place), rows)))
+        odd = found - _HELD.get(type(column.type), found) - ({type(None)} if plain.nullable else set())
+        if odd:
+            kinds = ", ".join(sorted(one.__name__ for one in odd))
+            raise schema.DamagedCell(f"the column {plain.table.name}.{plain.name} holds {kinds}")
+    return rows
+
+
+def numbers(quantiles: Mapping[str, Any]) -> dict[str, float]:
+    """Quantiles by their probabilities, without those that are not known.
+
+    Raises:
+        DamagedCell: one is no number.
+    """
+    if not all(type(value) in (int, float, type(None)) for value in quantiles.values()):
+        raise schema.DamagedCell("a quantile is no number")
+    return {level: float(value) for level, value in quantiles.items() if value is not None}
 
 
 def catalogue(connection: Connection, subject: str | None, chosen_only: bool) -> pd.DataFrame:
@@ -25,8 +61,8 @@ def catalogue(connection: Connection, subject: str | None, chosen_only: bool) ->
     if chosen_only:
         query = query.where(d.c.chosen)
     names = [column.name for column in query.selected_columns]
-    table = pd.DataFrame(connection.execute(query).all(), columns=names)
-    scored = connection.execute(select(c.c.description, c.c.kind, c.c.split, c.c.value)).all()
+    table = pd.DataFrame(fetched(connection, query), columns=names)
+    scored = fetched(connection, select(c.c.description, c.c.kind, c.c.split, c.c.value))
     given = pd.DataFrame(scored, columns=["description", "kind", "split", "value"])
     if len(given):
         given["score"] = given["kind"] + " " + given["split"]
@@ -39,11 +75,11 @@ def whole(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Iterator
     """Features with everything that belongs to them."""
     ids = [row["id"] for row in rows]
     d, c, e = schema.descriptions, schema.scores, schema.exemplars
-    described = list(connection.execute(select(d).where(d.c.feature.in_(ids)).order_by(d.c.id)).mappings())
+    described = _mappings(connection, select(d).where(d.c.feature.in_(ids)).order_by(d.c.id))
     of = [one["id"] for one in described]
     scored: dict[int, list[ScoreRow]] = {}
     for part in parts(of):
-        for one in connection.execute(select(c).where(c.c.description.in_(part)).order_by(c.c.id)).mappings():
+        for one in _mappings(connection, select(c).where(c.c.description.in_(part)).order_by(c.c.id)):
             scored.setdefault(one["description"], []).append(ScoreRow(*(one[name] for name in _SCORE)))
     words: dict[int, list[DescriptionRow]] = {}
     for one in described:
@@ -54,12 +90,14 @@ def whole(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Iterator
             )
         )  # fmt: skip
     shown: dict[int, list[ExemplarRow]] = {}
-    for one in connection.execute(select(e).where(e.c.feature.in_(ids)).order_by(e.c.id)).mappings():
-        shown.setdefault(one["feature"], []).append(
-            ExemplarRow(*(one[name] for name in ExemplarRow.__annotations__))
-        )
+    for one in _mappings(connection, select(e).where(e.c.feature.in_(ids)).order_by(e.c.id)):
+        shown.setdefault(one["feature"], []).append(ExemplarRow(*(one[name] for name in _EXEMPLAR)))
     for row in rows:
         yield FeatureRow(
-            row["name"], row["feature_id"], row["polarity"], row["rate"], row["quantiles"],
+            row["name"], row["feature_id"], row["polarity"], row["rate"], numbers(row["quantiles"]),
             tuple(words.get(row["id"], ())), tuple(shown.get(row["id"], ())),
         )  # fmt: skip
+
+
+def _mappings(connection: Connection, query: Select[Any]) -> list[Mapping[str, Any]]:
+    return [dict(row._mapping) for row in fetched(connection, query)]

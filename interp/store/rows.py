@@ -1,22 +1,64 @@
-"""What is written to a store and read from it, as plain values."""
+"""What is written to a store and read from it, as plain values, and what each of them may be."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-Provenance = Mapping[str, Any]
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from interp.errors import UserError, quoted
+from interp.json_text import from_json, to_json
+from interp.outside import whole_characters
+
+Row = TypeVar("Row")
+
+
+def kept(text: Any) -> Any:
+    """A text as a store keeps it: NUL, which PostgreSQL does not take, becomes ␀, half a character �."""
+    if not isinstance(text, str):
+        return text
+    return whole_characters(text)[0].replace("\0", "\N{SYMBOL FOR NULL}")
+
+
+def _plain(values: Any) -> Any:
+    """Values as JSON that can be read again gives them, with texts as `kept`, but for NUL."""
+    try:
+        return from_json(whole_characters(to_json(values, ensure_ascii=False))[0], "", "")
+    except UserError as error:
+        raise ValueError(error.thing) from None
+    except TypeError:
+        raise ValueError("should be JSON") from None
+
+
+def _whole(number: Any) -> Any:
+    """A whole number, also one that a table kept as 3.0 because others in its column are missing."""
+    if isinstance(number, bool):
+        raise ValueError("should be a whole number")
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Text = Annotated[str, BeforeValidator(kept), Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=-(2**31), lt=2**31)]
+Count = Annotated[Whole, Field(ge=0)]
+Provenance = Annotated[Mapping[str, Any], AfterValidator(_plain)]
+Polarity = Annotated[Literal[1, -1], BeforeValidator(_whole)]
+EXACTLY = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
 class SpaceRow:
     """A feature space of one subject; `provenance`: where it comes from (an SAE's folder, a mining run)."""
 
-    subject: str
-    name: str
-    site: str
-    layer: int | None
-    n_features: int
-    signed: bool
+    __pydantic_config__: ClassVar[ConfigDict] = EXACTLY
+
+    subject: Text
+    name: Text
+    site: Text
+    layer: Whole | None
+    n_features: Count
+    signed: Flag
     provenance: Provenance = field(default_factory=dict)
 
 
@@ -24,30 +66,34 @@ class SpaceRow:
 class ScoreRow:
     """One score of a description: what kind, by what, on which split; with its interval and its null."""
 
-    kind: str
-    scorer: str
-    split: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    null_mean: float | None = None
-    null_low: float | None = None
-    null_high: float | None = None
-    n: int = 0
-    failures: int = 0
+    __pydantic_config__: ClassVar[ConfigDict] = EXACTLY
+
+    kind: Text
+    scorer: Text
+    split: Text
+    value: Number | None
+    low: Number | None = None
+    high: Number | None = None
+    null_mean: Number | None = None
+    null_low: Number | None = None
+    null_high: Number | None = None
+    n: Count = 0
+    failures: Count = 0
 
 
 @dataclass(frozen=True)
 class DescriptionRow:
     """A description; `chosen` marks the best of its feature and explainer, `interesting` None is unknown."""
 
-    text: str
-    explainer: str
-    sample: int = 0
-    summary: str = ""
-    chosen: bool = True
-    interesting: bool | None = None
-    reason: str = ""
+    __pydantic_config__: ClassVar[ConfigDict] = EXACTLY
+
+    text: Text
+    explainer: Text
+    sample: Count = 0
+    summary: Text = ""
+    chosen: Flag = True
+    interesting: Flag | None = None
+    reason: Text = ""
     provenance: Provenance = field(default_factory=dict)
     scores: tuple[ScoreRow, ...] = ()
 
@@ -56,13 +102,15 @@ class DescriptionRow:
 class ExemplarRow:
     """A pointer to a window: of which corpus and split, where, how high the feature peaks, in which band."""
 
-    corpus: str
-    split: str
-    document: int
-    start: int
-    value: float
-    band: str
-    quantile: float | None = None
+    __pydantic_config__: ClassVar[ConfigDict] = EXACTLY
+
+    corpus: Text
+    split: Text
+    document: Count
+    start: Count
+    value: Number
+    band: Text
+    quantile: Number | None = None
 
 
 @dataclass(frozen=True)
@@ -72,11 +120,13 @@ class FeatureRow:
     `quantiles` maps probabilities, written as text, to quantiles of the activation in the polarity.
     """
 
-    space: str
-    feature_id: int
-    polarity: int
-    rate: float | None = None
-    quantiles: Mapping[str, float] = field(default_factory=dict)
+    __pydantic_config__: ClassVar[ConfigDict] = EXACTLY
+
+    space: Text
+    feature_id: Count
+    polarity: Polarity
+    rate: Number | None = None
+    quantiles: Mapping[Text, Number] = field(default_factory=dict)
     descriptions: tuple[DescriptionRow, ...] = ()
     exemplars: tuple[ExemplarRow, ...] = ()
 
@@ -84,3 +134,44 @@ class FeatureRow:
     def key(self) -> str:
         """As `FeatureRef.key` writes it."""
         return f"{self.space}/{self.feature_id}{'+' if self.polarity > 0 else '-'}"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a store holds or is to hold: spaces, and the features of each subject."""
+
+    spaces: Sequence[SpaceRow]
+    features: Mapping[str, Sequence[FeatureRow]]
+
+
+def checked(kind: type[Row], values: Mapping[str, Any], place: str, fix: str) -> Row:
+    """The row that plain values make.
+
+    Raises:
+        UserError: a value is missing, of another type, out of range or of no field; says which.
+    """
+    try:
+        row: Row = _validator(kind)(values)
+        return row
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = ".".join(map(str, problem["loc"]))
+        said = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        if problem["type"] == "unexpected_keyword_argument":
+            said = "is not known"
+        elif problem["type"] == "missing":
+            said = "is missing"
+        else:
+            said += f", and is {quoted(problem['input'])}"
+        raise UserError(f"`{name}` {said[0].lower()}{said[1:]}", place, fix) from None
+    except RecursionError:
+        raise UserError("lists or objects are nested too deeply", place, fix) from None
+
+
+def _validator(kind: type[Any]) -> Callable[[Any], Any]:
+    if kind not in _VALIDATORS:
+        _VALIDATORS[kind] = TypeAdapter(kind).validate_python
+    return _VALIDATORS[kind]
+
+
+_VALIDATORS: dict[type[Any], Callable[[Any], Any]] = {}

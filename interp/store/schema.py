@@ -16,14 +16,38 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    Text,
     UniqueConstraint,
 )
+from sqlalchemy import Text as SqlText
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from interp.store.rows import kept
 
 VERSION = 1
 
 metadata = MetaData()
+
+
+class DamagedCell(ValueError):
+    """A cell of a table that holds what its column cannot hold."""
+
+
+class Text(TypeDecorator[str]):
+    """Text as a store keeps it, written or asked for."""
+
+    impl: Any = SqlText
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        """Before it is written."""
+        return kept(value)
+
+
+class Name(Text):
+    """A short text."""
+
+    impl = String
+    cache_ok = True
 
 
 class Vector(TypeDecorator[np.ndarray]):
@@ -50,20 +74,20 @@ class Vector(TypeDecorator[np.ndarray]):
         """After it is read."""
         if value is None:
             return None
-        if isinstance(value, bytes):
+        if isinstance(value, bytes) and len(value) % 4 == 0:
             return np.frombuffer(value, dtype="<f4")
+        if isinstance(value, bytes | str | int | float):
+            raise DamagedCell("a vector is none")
         return np.asarray(value, dtype=np.float32)
 
 
-meta = Table(
-    "meta", metadata, Column("name", String, primary_key=True), Column("value", Text, nullable=False)
-)
+meta = Table("meta", metadata, Column("name", Name, primary_key=True), Column("value", Text, nullable=False))
 spaces = Table(
     "spaces", metadata,
     Column("id", Integer, primary_key=True),
-    Column("subject", String, nullable=False),
-    Column("name", String, nullable=False),
-    Column("site", String, nullable=False),
+    Column("subject", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("site", Name, nullable=False),
     Column("layer", Integer),
     Column("n_features", Integer, nullable=False),
     Column("signed", Boolean, nullable=False),
@@ -84,7 +108,7 @@ descriptions = Table(
     "descriptions", metadata,
     Column("id", Integer, primary_key=True),
     Column("feature", ForeignKey("features.id", ondelete="CASCADE"), nullable=False),
-    Column("explainer", String, nullable=False),
+    Column("explainer", Name, nullable=False),
     Column("sample", Integer, nullable=False),
     Column("text", Text, nullable=False),
     Column("summary", Text, nullable=False),
@@ -98,9 +122,9 @@ scores = Table(
     "scores", metadata,
     Column("id", Integer, primary_key=True),
     Column("description", ForeignKey("descriptions.id", ondelete="CASCADE"), nullable=False),
-    Column("kind", String, nullable=False),
-    Column("scorer", String, nullable=False),
-    Column("split", String, nullable=False),
+    Column("kind", Name, nullable=False),
+    Column("scorer", Name, nullable=False),
+    Column("split", Name, nullable=False),
     *(Column(name, Float) for name in ("value", "low", "high", "null_mean", "null_low", "null_high")),
     Column("n", Integer, nullable=False),
     Column("failures", Integer, nullable=False),
@@ -110,18 +134,18 @@ exemplars = Table(
     "exemplars", metadata,
     Column("id", Integer, primary_key=True),
     Column("feature", ForeignKey("features.id", ondelete="CASCADE"), nullable=False),
-    Column("corpus", String, nullable=False),
-    Column("split", String, nullable=False),
+    Column("corpus", Name, nullable=False),
+    Column("split", Name, nullable=False),
     Column("document", Integer, nullable=False),
     Column("start", Integer, nullable=False),
     Column("value", Float, nullable=False),
-    Column("band", String, nullable=False),
+    Column("band", Name, nullable=False),
     Column("quantile", Float),
     Index("exemplars_of_feature", "feature"),
 )  # fmt: skip
 embeddings = Table(
     "embeddings", metadata,
     Column("description", ForeignKey("descriptions.id", ondelete="CASCADE"), primary_key=True),
-    Column("embedder", String, primary_key=True),
+    Column("embedder", Name, primary_key=True),
     Column("vector", Vector, nullable=False),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Find features by what their descriptions mean."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -9,15 +10,16 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 from sqlalchemy import Float as SqlFloat
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from interp.embed.embedder import Embedder
 from interp.errors import UserError
 from interp.store import schema
 from interp.store.connect import explained
 from interp.store.filters import Filter
-from interp.store.index_annoy import AnnoySearch, build_annoy
+from interp.store.index_annoy import AnnoySearch, build_annoy, read_annoy
 from interp.store.index_exact import ExactIndex
+from interp.store.read import fetched
 from interp.store.store import Store
 
 IndexKind = Literal["auto", "exact", "annoy"]
@@ -79,10 +81,10 @@ class Searcher:
         self._catalogue = store.catalogue()
         if self._catalogue.empty:
             raise UserError("there are no descriptions", store.where, "describe features first")
-        self._embed_missing()
         self._postgres = store.engine.dialect.name == "postgresql"
+        self._embed_missing()
         self.index: Index | None = None
-        ids, vectors = store.vectors(embedder.name)
+        ids, vectors = self._vectors()
         self._catalogue = self._catalogue.set_index("description").loc[ids].reset_index()
         if index == "annoy" or (index == "auto" and len(ids) > EXACT_UP_TO and not self._postgres):
             self.index = self._annoy(ids, vectors, recall, folder)
@@ -117,16 +119,32 @@ class Searcher:
         )  # fmt: skip
 
     def _embed_missing(self) -> None:
-        """Vectors for what has none of this embedder."""
+        """Vectors for what has none of this embedder, or one of another length."""
         e, d = schema.embeddings, schema.descriptions
+        if self._postgres:
+            fits = func.vector_dims(e.c.vector) == self._embedder.width
+        else:
+            fits = func.length(e.c.vector) == 4 * self._embedder.width
         with explained(self._store.where), self._store.engine.connect() as connection:
-            there = select(e.c.description).where(e.c.embedder == self._embedder.name)
-            query = select(d.c.id, d.c.text).where(d.c.chosen, d.c.id.not_in(there)).order_by(d.c.id)
-            missing = connection.execute(query).all()
-        for start in range(0, len(missing), AT_ONCE):
-            part = missing[start : start + AT_ONCE]
-            vectors = self._embedder.embed([row.text for row in part])
-            self._store.put_vectors(self._embedder.name, [row.id for row in part], vectors)
+            there = select(e.c.description).where(e.c.embedder == self._embedder.name, fits)
+            query = select(d.c.id).where(d.c.chosen, d.c.id.not_in(there)).order_by(d.c.id)
+            missing = [row.id for row in fetched(connection, query)]
+        self._embed(missing)
+
+    def _vectors(self) -> tuple[Int[np.ndarray, " row"], Float[np.ndarray, "row width"]]:
+        """Ids and vectors of what is searched; those with numbers that are not finite are made again."""
+        ids, vectors = self._store.vectors(self._embedder.name)
+        damaged = ids[~np.isfinite(vectors).all(axis=1)]
+        if not len(damaged):
+            return ids, vectors
+        self._embed(damaged.tolist())
+        return self._store.vectors(self._embedder.name)
+
+    def _embed(self, ids: Sequence[int]) -> None:
+        for start in range(0, len(ids), AT_ONCE):
+            part = self._store.texts(ids[start : start + AT_ONCE])
+            vectors = self._embedder.embed([text for text, _ in part.values()])
+            self._store.put_vectors(self._embedder.name, list(part), vectors)
 
     def _in_database(
         self, vector: Float[np.ndarray, " width"], k: int, allowed: Bool[np.ndarray, " row"] | None
@@ -156,12 +174,12 @@ class Searcher:
     ) -> AnnoySearch:
         """The index of just these vectors, built where there is none."""
         if folder is None:
-            if self._postgres:
+            if self._store.file is None:
                 raise UserError(
                     "an annoy index needs a folder", self._store.where, "name one, or use index exact"
                 )
-            folder = Path(f"{self._store.where}.annoy")
+            folder = Path(f"{self._store.file}.annoy")
         digest = hashlib.sha256(ids.astype("<i8").tobytes() + vectors.tobytes())
         digest.update(f"{self._embedder.name} {recall}".encode())
         file = folder / f"{digest.hexdigest()[:16]}.ann"
-        return AnnoySearch(file) if file.exists() else build_annoy(vectors, file, recall)
+        return read_annoy(file) or build_annoy(vectors, file, recall)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from sqlalchemy import Connection, select
 
 from interp.errors import UserError, nearest
 from interp.store import schema
-from interp.store.connect import connect, count_rows, explained
-from interp.store.read import catalogue, whole
-from interp.store.rows import FeatureRow, SpaceRow
-from interp.store.write import parts, put_features, upsert
+from interp.store.connect import connect, count_rows, database_file, explained, removed_if_new, sqlite_file
+from interp.store.read import catalogue, fetched, numbers, whole
+from interp.store.rows import Contents, FeatureRow, SpaceRow
+from interp.store.write import held, parts, put_features, put_spaces, upsert
 
 
 class Store:
@@ -32,6 +32,7 @@ class Store:
     def __init__(self, where: str | Path) -> None:
         self.engine = connect(where)
         self.where = self.engine.url.render_as_string(hide_password=True).removeprefix("sqlite:///")
+        self.file = sqlite_file(self.engine.url)
 
     def close(self) -> None:
         """Close the connections."""
@@ -39,8 +40,7 @@ class Store:
 
     def put_space(self, space: SpaceRow) -> None:
         """Add a space, or replace what is known of it; its features stay."""
-        with self._writing() as connection:
-            upsert(connection, schema.spaces, [asdict(space)], ("subject", "name"))
+        self.put_all(Contents([space], {}))
 
     def put(self, subject: str, rows: Iterable[FeatureRow]) -> None:
         """Add features of one subject with their descriptions, scores and exemplars, in one transaction.
@@ -49,26 +49,31 @@ class Store:
         explainer and sample with all of their scores, and the exemplars if any are given.
 
         Raises:
-            UserError: a feature's space has not been put.
+            UserError: a feature's space has not been put, or a value is none of its field's.
         """
         with self._writing() as connection:
-            known = self._spaces(connection, subject)
-            for part in parts(rows):
-                missing = {row.space for row in part} - known.keys()
-                if missing:
-                    raise UserError(
-                        f"the store does not know the space {', '.join(sorted(missing))}",
-                        self.where,
-                        "put the space first",
-                    )
-                put_features(connection, known, part)
+            self._put(connection, subject, rows)
+
+    def put_all(self, contents: Contents, replaced: bool = True) -> None:
+        """Add spaces and features of any subjects, all of them or nothing; as `put_space` and `put`.
+
+        Without `replaced` what is known of a space stays.
+
+        Raises:
+            UserError: as `put`.
+        """
+        with self._writing() as connection:
+            put_spaces(connection, contents.spaces, self.where, replaced)
+            for subject, rows in contents.features.items():
+                self._put(connection, subject, rows)
 
     def spaces(self) -> list[SpaceRow]:
         """All spaces, by subject and name."""
         table = schema.spaces
         with explained(self.where), self.engine.connect() as connection:
-            found = connection.execute(select(table).order_by(table.c.subject, table.c.name)).mappings()
-            return [SpaceRow(**{name: row[name] for name in SpaceRow.__annotations__}) for row in found]
+            columns = [table.c[field.name] for field in fields(SpaceRow)]
+            query = select(*columns).order_by(table.c.subject, table.c.name)
+            return [SpaceRow(*row) for row in fetched(connection, query)]
 
     def described(self, subject: str, explainer: str | None = None) -> set[str]:
         """Keys of the features that have a description (by one explainer)."""
@@ -80,7 +85,7 @@ class Store:
         if explainer is not None:
             query = query.where(d.c.explainer == explainer)
         with explained(self.where), self.engine.connect() as connection:
-            return {FeatureRow(*row).key for row in connection.execute(query)}
+            return {FeatureRow(*row).key for row in fetched(connection, query)}
 
     def feature(self, subject: str, key: str) -> FeatureRow:
         """All that is known of one feature.
@@ -107,7 +112,7 @@ class Store:
             .order_by(s.c.name, f.c.feature_id, f.c.polarity.desc())
         )  # fmt: skip
         with explained(self.where), self.engine.connect() as connection:
-            rows: list[Mapping[str, Any]] = [dict(row) for row in connection.execute(query).mappings()]
+            rows: list[Mapping[str, Any]] = [dict(row._mapping) for row in fetched(connection, query)]
             if keys is not None:
                 wanted = set(keys)
                 rows = [
@@ -124,8 +129,8 @@ class Store:
             .join_from(f, s).where(s.c.subject == subject)
         )  # fmt: skip
         with explained(self.where), self.engine.connect() as connection:
-            for row in connection.execute(query):
-                yield FeatureRow(*row)
+            for space, number, polarity, rate, quantiles in fetched(connection, query):
+                yield FeatureRow(space, number, polarity, rate, numbers(quantiles))
 
     def catalogue(self, subject: str | None = None, chosen_only: bool = True) -> pd.DataFrame:
         """A row for each description: its id, its feature and what filters ask for, but not its words.
@@ -142,14 +147,11 @@ class Store:
         query = select(d.c.id, d.c.text, d.c.summary)
         with explained(self.where), self.engine.connect() as connection:
             if ids is None:
-                return {
-                    row.id: (row.text, row.summary) for row in connection.execute(query.where(d.c.chosen))
-                }
-            found = {}
-            for part in parts(ids):
-                for row in connection.execute(query.where(d.c.id.in_(list(map(int, part))))):
-                    found[row.id] = (row.text, row.summary)
-            return found
+                rows = list(fetched(connection, query.where(d.c.chosen)))
+            else:
+                asked = (query.where(d.c.id.in_(list(map(int, part)))) for part in parts(ids))
+                rows = [row for one in asked for row in fetched(connection, one)]
+            return {row.id: (row.text, row.summary) for row in rows}
 
     def containing(self, words: str) -> set[int]:
         """Ids of the descriptions whose text or summary contains these words, in any case."""
@@ -182,7 +184,9 @@ class Store:
             .where(e.c.embedder == embedder, d.c.chosen).order_by(e.c.description)
         )  # fmt: skip
         with explained(self.where), self.engine.connect() as connection:
-            found = connection.execute(query).all()
+            found = fetched(connection, query)
+            if len({len(row[1]) for row in found}) > 1:
+                raise schema.DamagedCell(f"the vectors of {embedder} are not equally long")
         if not found:
             return np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.float32)
         return np.array([row[0] for row in found]), np.stack([row[1] for row in found])
@@ -199,7 +203,35 @@ class Store:
         with explained(self.where), self.engine.begin() as connection:
             yield connection
 
+    def _put(self, connection: Connection, subject: str, rows: Iterable[FeatureRow]) -> None:
+        known = self._spaces(connection, subject)
+        for given in parts(rows):
+            part = [held(row, f"{self.where}, feature {row.space}/{row.feature_id}") for row in given]
+            missing = {row.space for row in part} - known.keys()
+            if missing:
+                raise UserError(
+                    f"the store does not know the space {', '.join(sorted(missing))}",
+                    self.where,
+                    "put the space first",
+                )
+            put_features(connection, known, part)
+
     def _spaces(self, connection: Connection, subject: str) -> dict[str, int]:
         table = schema.spaces
         found = connection.execute(select(table.c.name, table.c.id).where(table.c.subject == subject))
         return {name: number for name, number in found}
+
+
+@contextmanager
+def opened(where: str | Path) -> Iterator[Store]:
+    """A store for the body; a file that was not there before is removed again when the body fails.
+
+    Raises:
+        UserError: as `Store`.
+    """
+    with removed_if_new(database_file(where)):
+        store = Store(where)
+        try:
+            yield store
+        finally:
+            store.close()

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from interp.errors import UserError
 from interp.json_text import finite
 from interp.store import schema
-from interp.store.rows import DescriptionRow, FeatureRow
+from interp.store.rows import DescriptionRow, FeatureRow, SpaceRow, checked
 
 ROWS_AT_ONCE = 500
-_NOT_TEXT = {0: "\N{SYMBOL FOR NULL}"} | dict.fromkeys(range(0xD800, 0xE000), "\N{REPLACEMENT CHARACTER}")
 Row = TypeVar("Row")
 
 
@@ -24,8 +24,18 @@ def parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield part
 
 
+def put_spaces(connection: Connection, rows: Sequence[SpaceRow], where: str, replaced: bool = True) -> None:
+    """Write spaces; with `replaced` what is known of them is, else it stays.
+
+    Raises:
+        UserError: a value is none of its field's; `where` is the store that is named.
+    """
+    values = [asdict(held(row, f"{where}, space {row.name}")) for row in rows]
+    upsert(connection, schema.spaces, values, ("subject", "name"), replaced)
+
+
 def put_features(connection: Connection, known: Mapping[str, int], rows: Sequence[FeatureRow]) -> None:
-    """Write features with all that belongs to them; `known` are the ids of their spaces by name."""
+    """Write features (as `held`) with all that belongs to them; `known` are the ids of spaces by name."""
     f, d = schema.features, schema.descriptions
     values = [
         {"space": known[row.space], "feature_id": row.feature_id, "polarity": row.polarity, "rate": row.rate,
@@ -46,7 +56,7 @@ def put_features(connection: Connection, known: Mapping[str, int], rows: Sequenc
         connection.execute(delete(schema.scores).where(schema.scores.c.description.in_(part)))
         connection.execute(delete(schema.embeddings).where(schema.embeddings.c.description.in_(part)))
     scored = [
-        {"description": number, **finite(asdict(score))}
+        {"description": number, **asdict(score)}
         for number, one in zip(numbers, given, strict=True)
         for score in one.scores
     ]
@@ -62,21 +72,45 @@ def put_features(connection: Connection, known: Mapping[str, int], rows: Sequenc
     _insert(connection, schema.exemplars, shown)
 
 
+def held(row: Row, place: str) -> Row:
+    """The row as a store holds it: no number that is not finite, no quantile that is not known.
+
+    Raises:
+        UserError: a value is none of its field's.
+    """
+    fix = "give a value of that kind"
+    try:
+        values = finite(asdict(row))  # type: ignore[call-overload]
+    except RecursionError:
+        raise UserError("lists or objects are nested too deeply", place, fix) from None
+    if "quantiles" in values:
+        values["quantiles"] = {p: value for p, value in values["quantiles"].items() if value is not None}
+    return checked(type(row), values, place, fix)
+
+
 def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
         connection.execute(table.insert(), list(rows))
 
 
 def upsert(
-    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: tuple[str, ...]
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    key: tuple[str, ...],
+    replaced: bool = True,
 ) -> dict[tuple[Any, ...], int]:
-    """Insert or replace rows; their ids by their keys, where the table has ids."""
+    """Insert rows, or (with `replaced`) replace them; their ids by their keys, where the table has ids."""
     if not rows:
         return {}
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     insert = dialect.insert(table)
     changed = {name: insert.excluded[name] for name in rows[0] if name not in key}
-    connection.execute(insert.on_conflict_do_update(index_elements=list(key), set_=changed), list(rows))
+    if replaced:
+        statement = insert.on_conflict_do_update(index_elements=list(key), set_=changed)
+    else:
+        statement = insert.on_conflict_do_nothing(index_elements=list(key))
+    connection.execute(statement, list(rows))
     if "id" not in table.c:
         return {}
     columns = [table.c[name] for name in key]
@@ -91,12 +125,5 @@ def upsert(
 
 
 def _description(one: DescriptionRow) -> dict[str, Any]:
-    return {
-        "explainer": _text(one.explainer), "sample": one.sample, "text": _text(one.text),
-        "summary": _text(one.summary), "chosen": one.chosen, "interesting": one.interesting,
-        "reason": _text(one.reason), "provenance": dict(one.provenance),
-    }  # fmt: skip
-
-
-def _text(text: str) -> str:
-    return text.translate(_NOT_TEXT)
+    values = {name: value for name, value in vars(one).items() if name != "scores"}
+    return {**values, "provenance": dict(one.provenance)}

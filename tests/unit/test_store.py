@@ -97,7 +97,7 @@ def test_parquet_goes_round_exactly(store: Store, tmp_path: Path) -> None:
     assert other.spaces() == store.spaces()
     assert list(other.features("world")) == list(store.features("world"))
     (tmp_path / "out" / "scores.parquet").unlink()
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="no file"):
         import_parquet(other, tmp_path / "out")
 
 
@@ -130,7 +130,7 @@ def test_neuronpedias_json_goes_round_and_its_own_export_is_read(store: Store, t
     import_neuronpedia(other, tmp_path / "theirs")
     assert [d.text for d in other.feature("gpt2-small", "6-res-jb/650+").descriptions] == ["months", "May"]
     (theirs / "batch-1.jsonl").write_text('{"modelId": "x"}\n')
-    with pytest.raises(UserError, match=r"(?s)no explanation or feature.*line 1"):
+    with pytest.raises(UserError, match=r"(?s)`layer` is missing.*batch-1.jsonl, line 1"):
         import_neuronpedia(other, tmp_path / "theirs")
 
 
