@@ -1,5 +1,6 @@
 """`interp search` and `interp store`: look into stores of descriptions from the command line."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
@@ -31,8 +32,8 @@ def open_store(where: str) -> "Store":
 
     if "://" not in where:
         path = Path(where)
-        path = path / "store.sqlite" if path.is_dir() else path
-        if not path.exists():
+        path = path / "store.sqlite" if os.path.isdir(path) else path
+        if not os.path.exists(path):
             raise UserError("there is no store", str(path), "run configs/describe.yaml, or import one")
         where = str(path)
     return Store(where)
@@ -126,7 +127,7 @@ def import_(
     from interp.store.store import opened
 
     with explained():
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # which says no to names that the system refuses
             raise UserError("there is no such folder", str(folder), "give what `interp store export` wrote")
         tables = any((folder / f"{name}.parquet").exists() for name in COLUMNS)
         contents, counts = (read_export if tables else read_neuronpedia)(folder)

@@ -121,7 +121,10 @@ def test_what_is_no_plain_file_is_not_opened(exported: Path, tmp_path: Path) -> 
     for path in (tmp_path / "pipe", "/dev/zero", tmp_path / "half", exported / "parquet", tmp_path / "loop"):
         for command in (("store", "info", path), ("search", path, "rain")):
             refused(*command)
-    beyond = (exported / "store.sqlite" / "s", tmp_path / "a\0b", tmp_path / ("n" * 300))
+    long = tmp_path / ("n" * 300)
+    for command in (("store", "info", long), ("search", long, "rain"), ("store", "import", "s.sqlite", long)):
+        refused(*command)
+    beyond = (exported / "store.sqlite" / "s", tmp_path / "a\0b", long)
     for path in ("/proc/none/s.sqlite", "/dev/null", *beyond):
         with pytest.raises(UserError):
             Store(Path(path))
