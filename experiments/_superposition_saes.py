@@ -9,6 +9,7 @@ from torch import Tensor
 
 from experiments.superposition import RecoveryConfig, sae_training
 from interp.compare.recovery import Recovery, recovery
+from interp.fields import seed_after
 from interp.toys.geometry import represented
 from interp.track.progress import Progress
 from saes.architecture import Architecture
@@ -53,7 +54,7 @@ def measure_report(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The chosen settings and the nulls: a row a dictionary, a row a feature, a row a latent."""
     dictionaries, features, latents = [], [], []
-    cases = list(_cases(config, W, seed + config.choosing_seeds))
+    cases = list(_cases(config, W, seed_after(seed, config.choosing_seeds)))
     kinds = chosen["dictionary"].nunique()
     with progress.task("recovering features", total=len(cases) * (kinds + 2), unit="SAEs") as advance:
         for case in cases:
@@ -151,6 +152,6 @@ def _cases(config: RecoveryConfig, W: Tensor, seed: int) -> Iterator[Case]:
     for source in config.sources:
         for density, models in zip(config.toy.densities, W, strict=True):
             for place, learnt in enumerate(models):
-                own = seed + place
+                own = seed_after(seed, place)
                 planted = learnt if source == "toy" else random_directions(*learnt.shape, HELD_OUT + own)
                 yield Case(source, density, own, planted, config)

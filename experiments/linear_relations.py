@@ -6,7 +6,7 @@ from pydantic import Field
 
 from experiments._lens_config import LensConfig, check_subject
 from interp.errors import UserError
-from interp.fields import Count, CountOrZero, Finite, Flag, Layer, NonEmpty
+from interp.fields import Count, CountOrZero, Finite, Flag, LayerOrEmbedding, NonEmpty
 from interp.lens.items import world_only
 from interp.lens.relations import RelationSource, WorldRelations, check_relations
 
@@ -23,7 +23,7 @@ class Config(LensConfig):
     """Samples whose Jacobians are averaged."""
     shown: CountOrZero = 0
     """Of these, how many are shown before each question (the paper shows all others)."""
-    layers: NonEmpty[Layer] | None = None
+    layers: NonEmpty[LayerOrEmbedding] | None = None
     """Layers that the subject is read behind; the embedding (-1) and all but the last if left out."""
     betas: NonEmpty[Finite] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
     """Factors of the linear part."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -205,10 +205,15 @@ def search(
     recall: Annotated[float, typer.Option(help="What an annoy index is tuned to reach.")] = 0.95,
 ) -> None:
     """Find features by what their descriptions mean."""
+    from interp.fields import Count, Finite, PositiveFraction, taken
     from interp.store import filters
     from interp.store_cli import search as find
 
     with explained():
+        taken(Count, k, "-k")
+        taken(PositiveFraction, recall, "--recall")
+        taken(Finite | None, min_score, "--min-score")
+        taken(Literal[-1, 0, 1], polarity, "--polarity")
         parts: list[filters.Filter] = []
         if space:
             parts.append(filters.InSpace(tuple(space)))
@@ -279,9 +284,12 @@ def _waiting(what: str) -> Iterator[None]:
 def _print_estimate(config: str, overrides: list[str], tokens: int | None, tflops: float | None) -> None:
     from interp.config import load_config
     from interp.estimate import Machine, estimate, measured_machine
+    from interp.fields import Positive, Tokens, taken
     from interp.held import gigabytes
     from interp.track.progress import clock
 
+    taken(Tokens | None, tokens, "--tokens")
+    taken(Positive | None, tflops, "--tflops")
     _, settings = load_config(config, overrides)
     cost = estimate(settings, tokens)
     machine = measured_machine()

@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     Strict,
     StringConstraints,
+    TypeAdapter,
     ValidationError,
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
@@ -48,7 +49,7 @@ Item = TypeVar("Item")
 
 def told(problem: "ErrorDetails", hidden: bool = False) -> str:
     """What pydantic found to be wrong with one value, and the value, if that is not `hidden`."""
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("Tuple ")
     got = problem["input"]
     shown = problem["type"] not in ("missing", "extra_forbidden") and not hidden
     shown = shown and not isinstance(got, dict | list | tuple | BaseModel)
@@ -124,15 +125,16 @@ def _at_most(most: int, thing: str, size: int) -> AfterValidator:
 
 
 _Int = Annotated[int, BeforeValidator(_for_int)]
+_Kept = Annotated[_Int, _at_most(MOST, "things of 1 kB", 1000)]
 _Float = Annotated[float, BeforeValidator(_for_float)]
 
 Seed = Annotated[_Int, Field(ge=0, le=2**32 - 1)]
 """Of a random generator: 0 to 2^32 - 1, which every library takes."""
-CountOrZero = Annotated[_Int, _at_most(MOST, "things of 1 kB", 1000), Field(ge=0)]
+CountOrZero = Annotated[_Kept, Field(ge=0)]
 """How many; zero is none."""
-Count = Annotated[CountOrZero, Field(ge=1)]
+Count = Annotated[_Kept, Field(ge=1)]
 """How many, at least one."""
-Several = Annotated[CountOrZero, Field(ge=2)]
+Several = Annotated[_Kept, Field(ge=2)]
 """How many, at least two."""
 Extent = Annotated[_Int, _at_most(1000 * MOST, "numbers of 4 bytes", 4), Field(ge=1)]
 """How large: rows of a tensor, documents of a corpus, at least one."""
@@ -146,6 +148,8 @@ Offset = Annotated[_Int, Field(ge=-MOST, le=MOST)]
 """A place counted from the start, or from the end where it is negative."""
 Layer = Annotated[_Int, Field(ge=0, le=100_000)]
 """A layer, counted from 0."""
+LayerOrEmbedding = Annotated[_Int, Field(ge=-1, le=100_000)]
+"""A layer, counted from 0; -1 is the embedding."""
 TokenId = Annotated[int, Strict(), Field(ge=0, le=2**31 - 1)]
 """A token's number in a vocabulary."""
 
@@ -232,6 +236,26 @@ PathText = Annotated[str, BeforeValidator(_path)]
 """A path, or a name that stands for one."""
 Device = Annotated[str, StringConstraints(pattern=r"^(cpu|(cuda|mps)(:[0-9]{1,3})?)$")]
 """Where tensors are: cpu, cuda, cuda:1, mps."""
+
+
+def seed_after(seed: int, places: int) -> int:
+    """The seed so many places after another; after the last comes 0, so that it is a `Seed`, too."""
+    return (seed + places) % 2**32
+
+
+def taken(kind: Any, value: Any, place: str) -> Any:
+    """A value that was given to a function or on the command line, if it is of a kind of this vocabulary.
+
+    Raises:
+        UserError: it is not; `place` says what was given.
+    """
+    plain = value.item() if hasattr(value, "item") else value  # numpy's and torch's numbers
+    try:
+        return TypeAdapter(kind).validate_python(plain)
+    except ValidationError as error:
+        said = told(error.errors(include_url=False)[0])
+        raise UserError(f"{place} {said}", place, "give a value of that kind") from None
+
 
 Listed = Annotated[tuple[Item, ...], Field(max_length=10_000)]
 """A list, perhaps empty."""

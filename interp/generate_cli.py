@@ -40,6 +40,7 @@ def generate(
 ) -> None:
     """Continue a prompt, as the model is and as vectors make it."""
     with explained():
+        from interp.fields import Count, NotNegative, Seed, taken
         from interp.intervene.positions import Named
         from interp.subject import load
         from interp.subject.load import BackendName
@@ -50,6 +51,9 @@ def generate(
         if positions is not None and where is None:
             known = ", ".join(get_args(Named))
             raise UserError(f"{positions!r} names no positions", "--positions", f"use {known}")
+        taken(NotNegative, temperature, "--temperature")
+        taken(Seed, seed, "--seed")
+        taken(Count, tokens, "--tokens")
         _check_files(vector or [])
         subject = load(model, backend=backend, check=check)
         messages = [{"role": "user", "content": prompt}]

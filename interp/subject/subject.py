@@ -9,6 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.fields import Count, NotNegative, Seed, taken
 from interp.subject.check import check_generation
 from interp.subject.continuation import Before, Continuation, continuation, single_token
 from interp.subject.forward import followed, whole
@@ -268,8 +269,10 @@ class Subject(Passes):
     ) -> list[list[int]]:
         """The new tokens of each prompt, without the one that ends them; arguments as for `generate`.
 
-        Padding stands on the left.
+        Padding stands on the left. The seed is 0 to 2^32 - 1, the temperature a finite number.
         """
+        temperature = taken(NotNegative, temperature, "temperature")
+        seed, max_new_tokens = taken(Seed, seed, "seed"), taken(Count, max_new_tokens, "max_new_tokens")
         start = tokens.shape[1]
         check_generation(start, max_new_tokens, self.n_ctx)
         if attention_mask.shape == tokens.shape and not bool(attention_mask[:, -1].all()):

@@ -171,3 +171,8 @@ def test_what_was_given_to_an_endpoint_is_not_repeated() -> None:
     with pytest.raises(UserError, match="`model` should be a valid string") as caught:
         Endpoint(model=["sk-secret"], concurrency="sk-secret")
     assert "`concurrency`" in caught.value.thing and "secret" not in str(caught.value)
+
+
+def test_seeds_that_follow_the_last_are_seeds() -> None:
+    assert fields.seed_after(7, 2) == 9
+    assert takes(fields.Seed, fields.seed_after(2**32 - 1, 1)) == 0

@@ -1,0 +1,43 @@
+"""Options and arguments take the same values as configs: what cannot be is a message."""
+
+import math
+from typing import Any
+
+import pytest
+
+import interp
+from interp.errors import UserError
+from tests.command_line import command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["search", "no store", "x", "-k", "-1"], "-k should be greater"),
+        (["search", "no store", "x", "--recall", "nan"], "--recall should be"),
+        (["search", "no store", "x", "--min-score", "inf"], "--min-score should be"),
+        (["search", "no store", "x", "--polarity", "7"], "--polarity should be"),
+        (["configs", "--estimate", "quickstart", "--tokens", "-1"], "--tokens should be"),
+        (["configs", "--estimate", "quickstart", "--tokens", str(10**30)], "--tokens should be"),
+        (["configs", "--estimate", "quickstart", "--tflops", "nan"], "--tflops should be"),
+        (["configs", "--estimate", "quickstart", "--tflops", "0"], "--tflops should be"),
+        (["generate", "the", "--seed", "-1"], "--seed should be"),
+        (["generate", "the", "--temperature", "nan"], "--temperature should be"),
+        (["generate", "the", "--tokens", str(10**12)], "--tokens should be"),
+    ],
+)
+def test_an_option_that_cannot_be_is_a_message(arguments: list[str], says: str) -> None:
+    result = command(*arguments)
+    assert result.exit_code == 2 and says in result.stderr and "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"temperature": math.nan}, {"temperature": -1.0}, {"temperature": math.inf}, {"seed": -1},
+     {"temperature": 1.0, "seed": 2**32}, {"max_new_tokens": 0}, {"max_new_tokens": -3}],
+)  # fmt: skip
+def test_generating_with_what_cannot_be_is_a_user_error(given: dict[str, Any]) -> None:
+    subject = interp.load("world")
+    with pytest.raises(UserError, match="should be"):
+        subject.generate("the", **{"max_new_tokens": 2} | given)
+    assert subject.generate("the", 2, 1.0, seed=2**32 - 1)
