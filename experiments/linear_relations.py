@@ -42,6 +42,12 @@ def check(config: Config) -> None:
         world_only(info, "relations.kind")
     check_relations(config.relations)
     check_layers(config.layers, info.n_layers)
+    if min(config.ranks) > info.d_model:
+        raise UserError(
+            f"no rank is possible: activations have {info.d_model} numbers",
+            "ranks",
+            f"use 1 to {info.d_model}",
+        )
     if config.shown > config.examples:
         raise UserError(
             f"{config.shown} samples cannot be shown of {config.examples}",

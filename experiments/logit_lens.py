@@ -6,6 +6,7 @@ from pydantic import Field
 
 from experiments._lens_config import LensConfig, check_subject
 from interp.corpus.source import CorpusSource, WorldSource
+from interp.errors import UserError
 from interp.fields import Count, Extent, Listed, NonEmpty, Positive, Section, Several, Steps, Text, TokenId
 
 if TYPE_CHECKING:
@@ -57,7 +58,12 @@ class Config(LensConfig):
 
 def check(config: Config) -> None:
     """Finds a missing model or corpus before anything is written."""
-    check_subject(config, config.tuned.corpus if config.tuned else None)
+    info = check_subject(config, config.tuned.corpus if config.tuned else None)
+    targets = [target for text in config.texts for target in text.targets if isinstance(target, int)]
+    if max(targets, default=0) >= info.d_vocab:
+        raise UserError(
+            f"{info.name} has no token {max(targets)}", "texts.targets", f"use ids below {info.d_vocab}"
+        )
 
 
 def run(config: Config, run: "Run") -> None:

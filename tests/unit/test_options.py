@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import interp
+from interp.config import load_config
 from interp.errors import UserError
 from tests.command_line import command
 
@@ -41,3 +42,26 @@ def test_generating_with_what_cannot_be_is_a_user_error(given: dict[str, Any]) -
     with pytest.raises(UserError, match="should be"):
         subject.generate("the", **{"max_new_tokens": 2} | given)
     assert subject.generate("the", 2, 1.0, seed=2**32 - 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "override", "says"),
+    [
+        ("linear_relations", "ranks=[1000000]", "no rank is possible"),
+        ("logit_lens", "texts=[{text: the, targets: [99999999]}]", "has no token 99999999"),
+        ("quickstart", "sae.n_latents=1000000000", "and this machine has"),
+        ("quickstart", "corpus.documents=1000000000000000", "TB"),
+    ],
+)
+def test_what_a_model_or_a_machine_cannot_have_is_said_by_the_check(
+    config: str, override: str, says: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        experiment, settings = load_config(config, [override])
+        experiment.check(settings)
+    assert says in caught.value.thing
+
+
+def test_an_override_of_one_split_keeps_the_others() -> None:
+    _, settings = load_config("quickstart", ["mining.top_windows.report=20"])
+    assert settings.mining.top_windows.model_dump() == {"explain": 20, "select": 10, "report": 20}
