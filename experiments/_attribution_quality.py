@@ -56,7 +56,7 @@ class AttributionQuality:
         self.steps.step("patch", self.patch)
         self.steps.step("agree", self.agree)
         self.steps.step("report", self.report)
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.steps.publish_report(self.steps.folder / "steps" / "report" / "report.html")
 
     def ablate(self, step: Step) -> None:
         """Exact effects of features at positions, beside their attributions."""
@@ -146,10 +146,7 @@ class AttributionQuality:
 
     def agree(self, step: Step) -> None:
         """Rank correlation, sign agreement and shared top of every approximation, beside a random ranking."""
-        ablation, patching = (
-            pd.read_parquet(self.steps.folder / "tables" / f"{name}.parquet")
-            for name in ("ablation", "patching")
-        )
+        ablation, patching = (self.steps.table(name) for name in ("ablation", "patching"))
         found = quality(ablation, patching, self.config.top, self.config.seed)
         step.table("agreement", found)
         for row in found.to_dict("records"):

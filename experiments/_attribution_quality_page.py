@@ -49,8 +49,7 @@ class QualityPage:
     def __init__(self, run: Run, subject: Subject, config: Config) -> None:
         self.run, self.subject, self.config = run, subject, config
         self.agreement, self.ablation, self.patching = (
-            pd.read_parquet(run.folder / "tables" / f"{name}.parquet")
-            for name in ("agreement", "ablation", "patching")
+            run.table(name) for name in ("agreement", "ablation", "patching")
         )
         self.rows: list[Mapping[str, Any]] = self.agreement.to_dict("records")
         prompts, pairs = self.ablation["prompt"].nunique(), self.patching["pair"].nunique()

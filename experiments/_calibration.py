@@ -1,6 +1,5 @@
 """The steps of `calibration`."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from interp.render.page import render_page
 from interp.subject import Site, Subject
 from interp.track.files import read_safetensors, write_json, write_safetensors, write_text
 from interp.track.journal import Journal
+from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.load import load as load_sae
@@ -56,7 +56,7 @@ class CalibrationJob:
             "neuron": MlpNeurons(self.subject, layer),
         }
         truth = self.steps.step("features", lambda step: self.features(step, spaces))
-        known = [Known(**one) for one in json.loads((truth / "features.json").read_text())]
+        known = [Known(**one) for one in read_written(truth / "features.json", "list")]
         vectors, _ = read_safetensors(truth / "probes.safetensors")
         spaces[PROBE] = Directions(self.subject, SPACE.split(".")[1], self.site, vectors["vectors"])
         mined = self.steps.step("mine", lambda step: self.mine(step, spaces))
@@ -64,7 +64,7 @@ class CalibrationJob:
         scored = self.steps.step("score", lambda step: self.score(step, known, spaces, mined, written))
         self.steps.step("rank", lambda step: self.rank(step, known, scored))
         self.steps.step("report", self.report)
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.steps.publish_report(self.steps.folder / "steps" / "report" / "report.html")
 
     def train_sae(self, step: Step) -> None:
         """An SAE at the site."""
@@ -110,7 +110,7 @@ class CalibrationJob:
         """Every score of every candidate on the select split, and its truth on the report split."""
         candidates = [
             [Candidate.from_json(one) for one in of]
-            for of in json.loads((written / "candidates.json").read_text())
+            for of in read_written(written / "candidates.json", "list")
         ]
         features = refs(known, spaces)
         clients = connect(self.config.endpoints, self.steps.folder)
@@ -139,7 +139,7 @@ class CalibrationJob:
 
     def rank(self, step: Step, known: list[Known], scored: Path) -> None:
         """How each score ranks the candidates of a feature against their truth."""
-        table = pd.read_parquet(scored / "tables" / "candidates.parquet")
+        table = self.steps.table("candidates")
         scores = [name for name in table if str(name).startswith("score: ")]
         rows = []
         for among, explainer in CHOSEN_AMONG.items():

@@ -41,8 +41,8 @@ class CalibrationPage:
 
     def __init__(self, run: Run, subject: Subject, config: Config) -> None:
         self.run, self.subject, self.config = run, subject, config
-        self.ranks = pd.read_parquet(run.folder / "tables" / "calibration.parquet")
-        self.candidates = pd.read_parquet(run.folder / "tables" / "candidates.parquet")
+        self.ranks = run.table("calibration")
+        self.candidates = run.table("candidates")
 
     def measured_on(self, among: str) -> str:
         """On what the figures are measured."""

@@ -41,6 +41,7 @@ from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.intervals import mean_interval
 from interp.mining.exemplars import Mined
+from interp.parquet import read_parquet
 from interp.render.compare_report import render_comparison
 from interp.subject import Site
 from interp.track.files import (
@@ -51,7 +52,7 @@ from interp.track.files import (
     write_safetensors,
     write_text,
 )
-from interp.track.folder import read_json
+from interp.track.records import read_written, redo
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.load import Latents
@@ -93,7 +94,7 @@ class Compare:
         if self.corpus.label_names:
             self.steps.step("concepts", lambda step: self.concepts(step, mined))
         self.steps.step("report", lambda step: self.report(step, mined))
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.steps.publish_report(self.steps.folder / "steps" / "report" / "report.html")
 
     def train_sae(self, step: Step) -> None:
         """An SAE at the configured site, with its figures on the report split."""
@@ -193,7 +194,7 @@ class Compare:
         step.table("features", table)
         self._population_metrics(step, names, scores)
         by_key = {feature.key: scored for feature, scored in zip(features, scores, strict=True)}
-        self._pair_metrics(step, pd.read_parquet(chosen / "matches.parquet"), by_key)
+        self._pair_metrics(step, read_parquet(chosen / "matches.parquet", redo(chosen)), by_key)
 
     def _population_metrics(self, step: Step, names: list[str], scores: list[DescriptionScores]) -> None:
         of = {
@@ -300,7 +301,7 @@ class Compare:
         spaces = list(self._spaces().values())
         return [
             (FeatureRef.parse(key, spaces), name)
-            for name, keys in read_json(folder / "chosen.json").items()
+            for name, keys in read_written(folder / "chosen.json").items()
             for key in keys
         ]
 

@@ -1,6 +1,5 @@
 """What the page of `compare` shows, read from what its steps wrote."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from interp.render.comparison import (
 from interp.render.data import Difference, Estimate, FeatureRow, ReportData
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.subject import Subject
+from interp.track.records import read_written
 from interp.track.run import Run
 
 USES = {
@@ -54,9 +54,9 @@ def compare_page(
 ) -> CompareData:
     """Everything on the page, from the finished steps of a run."""
     steps = run.folder / "steps"
-    table = pd.read_parquet(run.folder / "tables" / "features.parquet")
-    records = json.loads((steps / "describe" / "described.json").read_text())
-    concepts = concept_scores(steps / "concepts" / "tables" / "concepts.parquet")
+    table = run.table("features")
+    records = read_written(steps / "describe" / "described.json", "list")
+    concepts = concept_scores(run)
     best = best_concept(concepts)
     rows = [
         feature_row(row, record, mined, subject, best)
@@ -92,14 +92,14 @@ def compare_page(
         found_auroc=config.concepts.found_auroc,
         question=f"Are the latents of a dictionary easier to describe than the neurons of {subject.name}?",
     )
-    differences = pd.read_parquet(run.folder / "tables" / "differences.parquet")
+    differences = run.table("differences")
     return CompareData(
         data,
         [
             (row["first"], row["second"], Estimate.of(row, "difference"))
             for row in differences.to_dict("records")
         ],
-        _pairs(pd.read_parquet(run.folder / "tables" / "pairs.parquet"), rows),
+        _pairs(run.table("pairs"), rows),
         [_summary(one.name, metrics) for one in latents],
         {one.name: int(metrics[f"concepts/{slug(one.name)}/found"]) for one in populations if concepts},
     )

@@ -1,7 +1,6 @@
 """The steps of `describe`."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -50,6 +49,7 @@ from interp.store.store import Store
 from interp.subject import Site, Subject
 from interp.track.files import write_json, write_text
 from interp.track.journal import Journal
+from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.load import load as load_sae
@@ -80,7 +80,7 @@ class DescribeJob:
         scored = self.steps.step("score", lambda step: self.score(step, features, scorers, chosen))
         self.steps.step("store", lambda step: self.store(step, features, mined, chosen, scored))
         self.steps.step("report", self.report)
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.steps.publish_report(self.steps.folder / "steps" / "report" / "report.html")
 
     def mine(self, step: Step) -> None:
         """Windows, quantiles and samples of every space, in one pass."""
@@ -207,7 +207,7 @@ class DescribeJob:
     ) -> None:
         """Everything into the store, with short forms and verdicts, and the vectors for search."""
         config, choices = self.config, read_choices(chosen)
-        results = json.loads((scored / "scored.json").read_text())
+        results = read_written(scored / "scored.json", "list")
         texts = sorted({c.text for of in choices for candidates, _, _ in of for c in candidates})
         short = dict(zip(texts, self._short(step, texts), strict=True))
         opened = Store(config.store.where or self.steps.folder / "store.sqlite")
@@ -325,7 +325,7 @@ class DescribeJob:
         by_explainer = [
             [
                 [Candidate.from_json(one) for one in of["candidates"]]
-                for of in json.loads((explained / f"explained.{number}.json").read_text())
+                for of in read_written(explained / f"explained.{number}.json", "list")
             ]
             for number in range(len(self.config.explainers))
         ]

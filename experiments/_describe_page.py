@@ -39,7 +39,7 @@ class DescribePage:
 
     def __init__(self, run: Run, subject: Subject, corpus: Corpus, config: Config) -> None:
         self.run, self.subject, self.config = run, subject, config
-        self.table = pd.read_parquet(run.folder / "tables" / "descriptions.parquet")
+        self.table = run.table("descriptions")
         self.explainers = list(dict.fromkeys(self.table["explainer"]))
         self.kinds = [kind for kind in KINDS if kind in self.table]
         n = self.table["feature"].nunique()

@@ -1,6 +1,5 @@
 """What came of describing: one row for each feature and explainer, and the means of them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pandas as pd
 from interp.describe.candidate import Candidate
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
+from interp.track.records import read_written
 from interp.track.step import Step
 
 Choice = tuple[list[Candidate], int, list[float]]
@@ -28,7 +28,7 @@ def read_choices(chosen: Path) -> list[list[Choice]]:
             )
             for of in per_feature
         ]
-        for per_feature in json.loads((chosen / "chosen.json").read_text())
+        for per_feature in read_written(chosen / "chosen.json", "list")
     ]
 
 

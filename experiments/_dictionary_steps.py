@@ -1,6 +1,5 @@
 """Steps that experiments on dictionaries share: train an SAE, mine spaces, describe features, score them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from interp.mining.store import load as load_mined
 from interp.mining.store import save as save_mined
 from interp.subject import Site, Subject
 from interp.track.files import write_json
+from interp.track.records import read_written
 from interp.track.step import Step
 from saes.config import SaeTraining
 from saes.evaluate import evaluate, training_probe
@@ -99,7 +99,7 @@ def described_in(
     folder: Path, spaces: Mapping[str, FeatureSpace]
 ) -> tuple[list[FeatureRef], list[Description]]:
     """What `describe_chosen` wrote; `folder` is the step's."""
-    records = json.loads((folder / "described.json").read_text())
+    records = read_written(folder / "described.json", "list")
     return [feature_of(saved, spaces) for saved in records], [description_of(saved) for saved in records]
 
 

@@ -61,7 +61,7 @@ class DictionaryTruth:
         self.steps.step("detect", self.detect)
         self.steps.step("dictionaries", self.dictionaries)
         self.steps.step("report", self.report)
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.steps.publish_report(self.steps.folder / "steps" / "report" / "report.html")
 
     def principal(self, step: Step) -> None:
         """The principal directions of the site's activations on the explain split."""

@@ -57,9 +57,8 @@ class TruthPage:
 
     def __init__(self, run: Run, subject: Subject, config: Config) -> None:
         self.run, self.subject, self.config = run, subject, config
-        tables = run.folder / "tables"
         self.detections, self.splits, self.hedges = (
-            pd.read_parquet(tables / f"{name}.parquet") for name in ("detections", "splitting", "hedging")
+            run.table(name) for name in ("detections", "splitting", "hedging")
         )
         self.methods = list(dict.fromkeys(self.detections["method"]))
         self.latents = [method for method in self.methods if method.startswith("latents")]

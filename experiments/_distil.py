@@ -1,7 +1,6 @@
 """The steps of `distil`."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +43,7 @@ from interp.pydoc import pydoc_folder
 from interp.render.page import render_page
 from interp.subject import Subject
 from interp.track.files import write_json, write_text
+from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
 
@@ -75,7 +75,7 @@ class DistilJob:
         simulator = self.steps.step("train_simulator", lambda step: self.train_simulator(step, taught))
         self.steps.step("score", lambda step: self.score(step, mined, taught, explainer, simulator))
         self.steps.step("report", self.report)
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.steps.publish_report(self.steps.folder / "steps" / "report" / "report.html")
 
     def mine(self, step: Step) -> None:
         """Windows of every neuron."""
@@ -151,7 +151,7 @@ class DistilJob:
                 Candidate.from_json(one["candidate"]),
                 one["prompt"],
             )
-            for one in json.loads((taught / "taught.json").read_text())
+            for one in read_written(taught / "taught.json", "list")
             if held_out(one["feature"], config.held_out, config.seed)
         ][: config.scored]
         features = [feature for feature, _, _ in rows]

@@ -41,7 +41,7 @@ class DistilPage:
 
     def __init__(self, run: Run, subject: Subject, corpus: Corpus, config: Config, student: str) -> None:
         self.run, self.subject, self.config, self.student = run, subject, config, student
-        self.table = pd.read_parquet(run.folder / "tables" / "held_out.parquet")
+        self.table = run.table("held_out")
         self.measured_on = (
             f"{len(self.table)} held-out features; report split of {corpus.name}; seed {config.seed}; "
             "whiskers: 95% intervals over features"

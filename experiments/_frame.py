@@ -33,7 +33,7 @@ def write_report(run: Run, made: Callable[[], ReportPage]) -> None:
         write_text(step.folder / "report.html", render_page(page.page()))
 
     written = run.step("report", write) / "report.html"
-    run.write_report(written.read_text())
+    run.publish_report(written)
 
 
 def framed(

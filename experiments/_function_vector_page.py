@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from experiments._frame import framed
 from experiments._task_page import TaskTables
 from experiments._vector_figures import Draw, overflow_note
@@ -42,7 +40,7 @@ class FunctionPage:
     def __init__(self, run: Run, subject: Subject, config: Config, tasks: Sequence[str]) -> None:
         self.run, self.subject, self.config, self.tasks = run, subject, config, tasks
         self.tables = TaskTables(run, config.seed)
-        self.heads = pd.read_parquet(run.folder / "tables" / "heads.parquet")
+        self.heads = run.table("heads")
         self.measured_on = (
             f"Means over {len(tasks)} tasks of held-out queries; {config.draws} draws of random vectors "
             f"and heads; seed {config.seed}; whiskers: 95% intervals over tasks"

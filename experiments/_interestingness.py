@@ -40,7 +40,7 @@ class InterestingnessJob:
         """All steps in order; those that have finished are skipped."""
         trained = self.steps.step("train", self.train)
         self.steps.step("report", lambda step: self.report(step, trained))
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.steps.publish_report(self.steps.folder / "steps" / "report" / "report.html")
 
     def train(self, step: Step) -> None:
         """The classifier, its cross-validated figures, and the embedder if it was fitted here."""

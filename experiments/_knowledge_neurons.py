@@ -63,7 +63,7 @@ class KnowledgeNeurons:
         self.steps.step("search", self.search)
         self.steps.step("change", lambda step: self.change(step, mined))
         self.steps.step("report", self.report)
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.steps.publish_report(self.steps.folder / "steps" / "report" / "report.html")
 
     def mine(self, step: Step) -> None:
         """How active every feature is, by which random ones are matched."""
@@ -94,7 +94,7 @@ class KnowledgeNeurons:
 
     def change(self, step: Step, mined: Mined) -> None:
         """Each group's features, and random ones, erased and enhanced; all questions asked each time."""
-        found = pd.read_parquet(self.steps.folder / "tables" / "knowledge_neurons.parquet")
+        found = self.steps.table("knowledge_neurons")
         statistics = {space.name: mined.statistics(space.name) for space in self.spaces}
         rows = [self._asked([], of="", how=CLEAN, set=CLEAN)]
         ways = {"erase": 0.0, "enhance": self.config.enhance}

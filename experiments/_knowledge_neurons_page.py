@@ -4,8 +4,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from experiments.knowledge_neurons import Config
 from interp.causal.effects import TOGETHER
 from interp.causal.flips import RANDOM
@@ -39,10 +37,7 @@ class KnowledgePage:
 
     def __init__(self, run: Run, subject: Subject, config: Config, groups: Sequence[str]) -> None:
         self.run, self.subject, self.config, self.groups = run, subject, config, groups
-        self.found, self.flips = (
-            pd.read_parquet(run.folder / "tables" / f"{name}.parquet")
-            for name in ("knowledge_neurons", "flips")
-        )
+        self.found, self.flips = (run.table(name) for name in ("knowledge_neurons", "flips"))
         n = "not measured" if self.flips.empty else f"{int(self.flips['questions'].max())} prompts a group"
         self.measured_on = f"{n}, on which nothing was searched; seed {config.seed}; whiskers: 95% intervals."
 

@@ -44,8 +44,7 @@ class LinearRelationsPage:
     def __init__(self, run: Run, subject: Subject, config: Config) -> None:
         self.run, self.subject, self.config = run, subject, config
         self.faithful, self.layers, self.edits = (
-            pd.read_parquet(run.folder / "tables" / f"{name}.parquet")
-            for name in ("faithfulness", "faithfulness_by_layer", "edits")
+            run.table(name) for name in ("faithfulness", "faithfulness_by_layer", "edits")
         )
         self.relations = list(dict.fromkeys(self.faithful["relation"]))
 

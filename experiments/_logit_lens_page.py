@@ -41,9 +41,9 @@ class LogitLensPage:
     @cached_property
     def divergence(self) -> pd.DataFrame:
         """KL by lens and layer; empty without a tuned lens."""
-        file = self.run.folder / "tables" / "divergence.parquet"
         columns = ["lens", "layer", "kl", "kl_low", "kl_high", "documents"]
-        return pd.read_parquet(file) if file.exists() else pd.DataFrame(columns=columns)
+        known = self.run.has_table("divergence")
+        return self.run.table("divergence") if known else pd.DataFrame(columns=columns)
 
     @cached_property
     def views(self) -> list[Draw]:
@@ -120,10 +120,9 @@ class LogitLensPage:
         return Table("divergence", caption, columns, rows)
 
     def _direct(self) -> list[Section]:
-        file = self.run.folder / "tables" / "direct_layers.parquet"
-        if not file.exists():
+        if not self.run.has_table("direct_layers"):
             return []
-        layers, parts = pd.read_parquet(file), pd.read_parquet(file.with_name("direct_parts.parquet"))
+        layers, parts = self.run.table("direct_layers"), self.run.table("direct_parts")
         texts = [text.text for text in self.config.texts]
         targets = [self._target(text) for text in self.config.texts]
         by_part: list[list[Cell]] = [

@@ -75,7 +75,7 @@ class MainJob:
         if self.corpus.label_names:
             self.steps.step("concepts", lambda step: self.concepts(step, mined))
         self.steps.step("report", lambda step: self.report(step, mined))
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.steps.publish_report(self.steps.folder / "steps" / "report" / "report.html")
 
     def mine_neurons(self, step: Step) -> None:
         """All neurons of all layers, both polarities, in one pass."""

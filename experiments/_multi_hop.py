@@ -53,7 +53,7 @@ class MultiHop:
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""
         self.steps.step("ask", self.ask)
-        asked = pd.read_parquet(self.steps.folder / "tables" / "questions.parquet")
+        asked = self.steps.table("questions")
         right = self._drawn(np.flatnonzero(asked["right"]).tolist())
         wrong = np.flatnonzero(asked["failed"]).tolist()
         if self.config.back_patching and len(wrong) < LEAST:

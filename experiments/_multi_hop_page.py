@@ -1,7 +1,5 @@
 """The page of `multi_hop`, filled from what its steps wrote."""
 
-import pandas as pd
-
 from experiments._frame import framed
 from experiments._lens_figures import (
     Draw,
@@ -54,15 +52,12 @@ class MultiHopPage:
 
     def __init__(self, run: Run, subject: Subject, config: Config) -> None:
         self.run, self.subject, self.config = run, subject, config
-        tables = run.folder / "tables"
         self.questions, self.readable, self.chosen, self.knocked = (
-            pd.read_parquet(tables / f"{name}.parquet")
-            for name in ("questions", "readable", "readable_chosen", "knockout")
+            run.table(name) for name in ("questions", "readable", "readable_chosen", "knockout")
         )
         if config.back_patching:
             self.patched, self.pairs, self.stays = (
-                pd.read_parquet(tables / f"{name}.parquet")
-                for name in ("back_patching", "back_patching_pairs", "right_stays")
+                run.table(name) for name in ("back_patching", "back_patching_pairs", "right_stays")
             )
 
     def page(self) -> Page:

@@ -24,7 +24,7 @@ from interp.mining.store import save as save_mined
 from interp.render.page import render_page
 from interp.subject.forward import Intervention
 from interp.track.files import write_json, write_text
-from interp.track.folder import read_json
+from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.spaces import open_spaces
@@ -55,7 +55,7 @@ class NeuronCause:
         self.steps.step("ablate", lambda step: self.ablate(step, mined, picked))
         self.steps.step("sweep", lambda step: self.sweep(step, mined, picked))
         self.steps.step("report", lambda step: self.report(step, mined, picked))
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.steps.publish_report(self.steps.folder / "steps" / "report" / "report.html")
 
     def mine(self, step: Step) -> None:
         """Means, quantiles and samples of every feature of every space."""
@@ -127,8 +127,8 @@ class NeuronCause:
 
     def report(self, step: Step, mined: Mined, picked: Path) -> None:
         """The page and its figures."""
-        features = [FeatureRef.parse(key, self.spaces) for key in read_json(picked)]
-        values = list(read_json(picked).values())
+        features = [FeatureRef.parse(key, self.spaces) for key in read_written(picked)]
+        values = list(read_written(picked).values())
         page = CausePage(self.steps, self.subject, self.corpus, mined, features, values, self.config)
         for name, svg in page.files().items():
             step.figure(name, svg)
@@ -136,7 +136,7 @@ class NeuronCause:
 
     def _sets(self, mined: Mined, picked: Path) -> list[tuple[str, list[FeatureRef]]]:
         """The picked features together, some of them alone, and the controls of all and of each."""
-        features = [FeatureRef.parse(key, self.spaces) for key in read_json(picked)]
+        features = [FeatureRef.parse(key, self.spaces) for key in read_written(picked)]
         alone = features[: self.config.separately] if len(features) > 1 else []
         controls = matched_controls(features, self._statistics(mined), self.config.controls, self.config.seed)
         return [

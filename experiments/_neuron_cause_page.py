@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import pandas as pd
-
 from experiments.neuron_cause import Config, PickByAttribution, PickByConcept
 from interp.causal.drivers import drivers
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER
@@ -63,8 +61,7 @@ class CausePage:
         self.run, self.subject, self.corpus, self.mined = run, subject, corpus, mined
         self.features, self.values, self.config = features, values, config
         self.sweep, self.outcomes, self.effects = (
-            pd.read_parquet(run.folder / "tables" / f"{name}.parquet")
-            for name in ("sweep", "ablations", "ablation_effects")
+            run.table(name) for name in ("sweep", "ablations", "ablation_effects")
         )
         self.groups = list(dict.fromkeys(self.outcomes["group"]))
         self.kind = kind_of(features[0])

@@ -61,7 +61,6 @@ class PatchscopesPage:
 
     def __init__(self, run: Run, subject: Subject, config: Config) -> None:
         self.run, self.subject, self.config = run, subject, config
-        self.tables = run.folder / "tables"
         self.identity, self.description = self._read("identity"), self._read("description")
 
     def page(self) -> Page:
@@ -111,8 +110,7 @@ class PatchscopesPage:
         return found
 
     def _read(self, name: str) -> pd.DataFrame:
-        file = self.tables / f"{name}.parquet"
-        return pd.read_parquet(file) if file.exists() else pd.DataFrame()
+        return self.run.table(name) if self.run.has_table(name) else pd.DataFrame()
 
     def _groups(self) -> list[str]:
         return list(dict.fromkeys(self.identity["group"]))

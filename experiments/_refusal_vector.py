@@ -20,7 +20,7 @@ from interp.intervene import orthogonalised
 from interp.intervene.weights import editable_writers
 from interp.subject.forward import Intervention
 from interp.track.files import atomic, write_json
-from interp.track.folder import read_json
+from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.control import random_like
@@ -58,7 +58,7 @@ class RefusalVector(VectorExperiment):
         found = self.steps.step("select", self.select)
         candidates = self._candidates(found)
         (vector,) = load_vectors(found / "vectors" / "refusal.safetensors", self.subject)
-        chosen = read_json(found / "chosen.json")
+        chosen = read_written(found / "chosen.json")
         self.publish_vectors(found / "vectors")
         self.steps.step("profile", lambda step: self.profile(step, candidates, chosen["position"]))
         self.steps.step("held_out", lambda step: self.held_out(step, candidates, vector, chosen["position"]))
@@ -142,7 +142,7 @@ class RefusalVector(VectorExperiment):
     def held_out(self, step: Step, candidates: Candidates, vector: Vector, position: int) -> None:
         """The chosen direction on requests that nothing was made of or chosen on."""
         layer = vector.site.layer
-        profile = pd.read_parquet(self.steps.folder / "tables" / "profile.parquet")
+        profile = self.steps.table("profile")
         own = profile[profile["layer"] == layer]
         stronger = {}
         for how, where in product(("add", "subtract"), self.config.positions):
@@ -245,7 +245,10 @@ class RefusalVector(VectorExperiment):
         )
 
     def _candidates(self, folder: Path) -> Candidates:
-        means, chosen = load_file(folder / "means.safetensors"), read_json(folder / "chosen.json")
+        means, chosen = (
+            load_file(folder / "means.safetensors"),
+            read_written(folder / "chosen.json"),
+        )
         positions = tuple(chosen["positions"])
         return Candidates(positions, means["harmful"], means["harmless"], self.subject.name, chosen["n"])
 

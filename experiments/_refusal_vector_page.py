@@ -49,8 +49,7 @@ class RefusalPage:
     ) -> None:
         self.run, self.subject, self.config, self.vector, self.chosen = run, subject, config, vector, chosen
         self.profile, self.results, self.candidates, self.costs, self.texts = (
-            pd.read_parquet(run.folder / "tables" / f"{name}.parquet")
-            for name in ("profile", "results", "candidates", "costs", "texts")
+            run.table(name) for name in ("profile", "results", "candidates", "costs", "texts")
         )
         n = {str(row.kind): int(row.questions) for row in self.results.iloc[:2].itertuples()}
         self.measured_on = (

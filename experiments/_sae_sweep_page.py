@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import pandas as pd
-
 from experiments._train_saes_page import HALF, LIMITS, WORDS, dictionary_table, measured_on
 from experiments.sae_sweep import Config
 from interp.corpus.document import Corpus
@@ -29,7 +27,7 @@ class SweepPage:
         self.run = run
         self.subject = subject
         self.site = config.site
-        self.frame = pd.read_parquet(run.folder / "tables" / "dictionaries.parquet")
+        self.frame = run.table("dictionaries")
         self.measured_on = measured_on(self.frame, corpus)
         self.kinds: list[str] = list(self.frame.architecture.unique())
 

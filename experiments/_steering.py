@@ -43,7 +43,7 @@ from interp.subject import Site
 from interp.subject.forward import Intervention
 from interp.subject.site import RESIDUAL_KINDS
 from interp.track.files import write_json, write_text
-from interp.track.folder import read_json
+from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.latents import SaeLatents
@@ -102,7 +102,7 @@ class Steering:
         self.steps.step("cost", lambda step: self.cost(step, aims))
         self.steps.step("score", self.score)
         self.steps.step("report", lambda step: self.report(step, picked, spaces))
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.steps.publish_report(self.steps.folder / "steps" / "report" / "report.html")
 
     def train_sae(self, step: Step) -> None:
         """An SAE at the configured site, with its figures on the report split."""
@@ -189,14 +189,14 @@ class Steering:
     def score(self, step: Step) -> None:
         """Scores, the factor chosen on one half, and the figures on the other."""
         config = self.config
-        references = read_json(self.steps.folder / "steps" / "write" / "references.json")
-        texts = pd.read_parquet(self.steps.folder / "tables" / "texts.parquet")
+        references = read_written(self.steps.folder / "steps" / "write" / "references.json")
+        texts = self.steps.table("texts")
         frame = scored(texts, references["unsteered"], references["genuine"], references["fluency"])
         step.table("scores", frame.drop(columns="text"))
         prompts = choose.by_prompt(frame)
         best = choose.chosen_factors(prompts)
         golden = {key: config.golden if key[0] in METHODS else factor for key, factor in best.items()}
-        spent = pd.read_parquet(self.steps.folder / "tables" / "costs.parquet")
+        spent = self.steps.table("costs")
         report = prompts[~prompts["choosing"]]
         step.table("curves", choose.curves(report, choose.MEASURES, config.seed))
         step.table("cost_curves", choose.curves(spent, COSTS, config.seed))

@@ -20,8 +20,8 @@ from interp.features.space import FeatureSpace
 from interp.mining.exemplars import Mined
 from interp.subject.subject import Subject
 from interp.track.files import read_safetensors, write_json, write_safetensors
-from interp.track.folder import read_json
 from interp.track.progress import Progress
+from interp.track.records import read_written
 
 SAMPLE_TOKENS = 512
 ATTRIBUTED = 32  # places at which a concept's words are attributed to neurons
@@ -111,7 +111,7 @@ def save_aims(folder: Path, aims: Sequence[Aim], values: dict[str, dict[str, flo
 
 def read_aims(folder: Path, spaces: Sequence[FeatureSpace]) -> tuple[list[Aim], dict[str, dict[str, float]]]:
     """Reads what `save_aims` wrote."""
-    records, (tensors, _) = read_json(folder / "aims.json"), read_safetensors(folder / "aims.safetensors")
+    records, (tensors, _) = read_written(folder / "aims.json"), read_safetensors(folder / "aims.safetensors")
     aims = [
         Aim(
             concept,

@@ -29,7 +29,7 @@ from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.page import Cell, Column, Figure, Page, Section, Table
 from interp.subject import Subject
-from interp.track.folder import read_json
+from interp.track.records import read_written
 from interp.track.run import Run
 
 Draw = Callable[[int], str]
@@ -93,7 +93,7 @@ class SteeringPage:
     ) -> None:
         self.run, self.subject, self.config = run, subject, config
         self.aims, self.aurocs, self.prompts = aims, aurocs, prompts
-        self.references = read_json(run.folder / "steps" / "write" / "references.json")
+        self.references = read_written(run.folder / "steps" / "write" / "references.json")
         self.curves = self._table("curves").merge(
             self._table("cost_curves").drop(columns="concepts"), on=["method", "factor"], how="left"
         )
@@ -357,4 +357,4 @@ class SteeringPage:
         return sorted(rows, key=lambda row: ORDER.index(row["method"]))
 
     def _table(self, name: str) -> pd.DataFrame:
-        return pd.read_parquet(self.run.folder / "tables" / f"{name}.parquet")
+        return self.run.table(name)

@@ -40,7 +40,7 @@ class Superposition:
         self.steps.step("choose", lambda step: self.choose(step, planted))
         self.steps.step("recover", lambda step: self.recover(step, planted))
         self.steps.step("report", self.report)
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.steps.publish_report(self.steps.folder / "steps" / "report" / "report.html")
 
     def vectors(self, step: Step) -> None:
         """Features in a plane."""
@@ -109,7 +109,7 @@ class Superposition:
     def recover(self, step: Step, planted: Path) -> None:
         """The chosen settings on the other seeds, beside the nulls."""
         recovery = self.config.recovery
-        grid = pd.read_parquet(self.steps.folder / "tables" / "settings.parquet")
+        grid = self.steps.table("settings")
         chosen = best_settings(grid, recovery.choose_by)
         W = load_file(planted)["W"][:, recovery.choosing_seeds :]
         dictionaries, features, latents = measure_report(recovery, W, chosen, self.config.seed, step.progress)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 
-import pandas as pd
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -33,7 +32,7 @@ class SuperpositionFigures:
         settings = ("vectors", "sparsity", "geometry")
         names = [f"{name}_{kind}" for name in settings for kind in ("models", "features")]
         names += ["settings", "recovery", "recovery_features", "recovery_latents"]
-        self.tables = {name: pd.read_parquet(run.folder / "tables" / f"{name}.parquet") for name in names}
+        self.tables = {name: run.table(name) for name in names}
         self.sources = list(config.recovery.sources)
 
     def files(self) -> dict[str, str]:

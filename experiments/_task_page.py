@@ -23,9 +23,7 @@ class TaskTables:
     """The tables of a run on tasks, and what is drawn of them."""
 
     def __init__(self, run: Run, seed: int) -> None:
-        self.results, self.profile = (
-            pd.read_parquet(run.folder / "tables" / f"{name}.parquet") for name in ("results", "profile")
-        )
+        self.results, self.profile = (run.table(name) for name in ("results", "profile"))
         self.seed = seed
 
     def mean(self, condition: str) -> Estimate:

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from experiments._frame import framed
 from experiments._task_page import TaskTables
 from experiments._vector_figures import overflow_note
@@ -36,7 +34,7 @@ class TaskPage:
     def __init__(self, run: Run, subject: Subject, config: Config, tasks: Sequence[str]) -> None:
         self.run, self.subject, self.config, self.tasks = run, subject, config, tasks
         self.tables = TaskTables(run, config.seed)
-        self.conflicts = pd.read_parquet(run.folder / "tables" / "conflict.parquet")
+        self.conflicts = run.table("conflict")
         self.measured_on = (
             f"Means over {len(tasks)} tasks of held-out queries; {config.draws} draws of random "
             f"vectors; seed {config.seed}; whiskers: 95% intervals over tasks"

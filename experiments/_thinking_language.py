@@ -62,7 +62,7 @@ class ThinkingLanguage:
 
     def chosen(self, step: Step) -> None:
         """On one half of the words, the layer where the pivot's is likeliest on the other half."""
-        read = pd.read_parquet(self.steps.folder / "tables" / "words.parquet")
+        read = self.steps.table("words")
         halves = split_halves(self.groups, self.config.seed)
         to_choose, to_report = (read[read["item"].isin(half)] for half in halves)
         rows = []

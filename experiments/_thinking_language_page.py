@@ -32,8 +32,8 @@ class ThinkingPage:
 
     def __init__(self, run: Run, subject: Subject, config: Config) -> None:
         self.run, self.subject, self.config = run, subject, config
-        self.layers = pd.read_parquet(run.folder / "tables" / "by_layer.parquet")
-        self.chosen = pd.read_parquet(run.folder / "tables" / "chosen.parquet")
+        self.layers = run.table("by_layer")
+        self.chosen = run.table("chosen")
         self.groups = list(dict.fromkeys(self.layers["group"]))
         self.items = int(self.layers["items"].max())
 

@@ -45,7 +45,7 @@ class TrainSaes:
             lambda step: measure_all(step, subject, corpus, plans, trained, rows, self.config.evaluation),
         )
         self.steps.step("report", self.report)
-        self.steps.write_report((self.steps.folder / "steps" / "report" / "report.html").read_text())
+        self.steps.publish_report(self.steps.folder / "steps" / "report" / "report.html")
 
     def rows(self) -> list[dict[str, Any]]:
         """What stands before the figures in each dictionary's line of the table."""

@@ -70,7 +70,7 @@ class TrainingPage:
         self.run = run
         self.subject = subject
         self.plans = plans
-        self.frame = pd.read_parquet(run.folder / "tables" / "dictionaries.parquet")
+        self.frame = run.table("dictionaries")
         self.measured_on = measured_on(self.frame, corpus)
 
     def page(self) -> Page:

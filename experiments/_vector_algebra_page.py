@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from experiments._frame import framed
 from experiments._task_page import TaskTables
 from experiments._vector_figures import Draw, overflow_note, profile, shares
@@ -42,7 +40,7 @@ class AlgebraPage:
     def __init__(self, run: Run, subject: Subject, config: Config) -> None:
         self.run, self.subject, self.config = run, subject, config
         self.tables = TaskTables(run, config.seed)
-        self.cosines = pd.read_parquet(run.folder / "tables" / "cosines.parquet")
+        self.cosines = run.table("cosines")
         self.measured_on = (
             f"Held-out queries of {len(config.compositions)} compositions; {config.draws} draws of "
             f"random vectors; seed {config.seed}; whiskers: 95% intervals over queries"

@@ -17,8 +17,10 @@ from interp.causal.steering.texts import cross_entropy
 from interp.corpus.questions import Question, begins_with, notes_on_questions, open_questions
 from interp.errors import UserError
 from interp.intervals import mean_interval
+from interp.parquet import read_parquet
 from interp.subject.forward import Intervention
 from interp.track.files import write_parquet
+from interp.track.records import redo
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.contrast import Contrast, read_contrast
@@ -178,7 +180,9 @@ class VectorTrial(VectorExperiment):
         steps = self.steps.folder / "steps"
         folders = [steps / f"behaviour-{slug(contrast.name)}" for contrast in self.contrasts]
         tables = {
-            name: pd.concat([pd.read_parquet(f / f"{name}.parquet") for f in folders], ignore_index=True)
+            name: pd.concat(
+                [read_parquet(f / f"{name}.parquet", redo(f)) for f in folders], ignore_index=True
+            )
             for name in ("profile", "outcomes", "costs", "texts", "chosen")
         }
         for name, frame in tables.items():

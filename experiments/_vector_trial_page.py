@@ -55,8 +55,7 @@ class TrialPage:
         self.run, self.subject, self.config = run, subject, config
         self.question, self.done = question, done
         self.profile, self.results, self.chosen, self.texts = (
-            pd.read_parquet(run.folder / "tables" / f"{name}.parquet")
-            for name in ("profile", "results", "chosen", "texts")
+            run.table(name) for name in ("profile", "results", "chosen", "texts")
         )
         self.methods = list(dict.fromkeys(self.chosen["method"]))
         self.behaviours = list(dict.fromkeys(self.results["behaviour"]))

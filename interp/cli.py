@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,17 +15,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
-from interp.errors import UserError
+from interp.errors import UserError, printable, quoted
 from interp.explained import BROKEN, explained
 from interp.generate_cli import generate
 from interp.store_cli import app as store_app
+from interp.terminal import check_arguments, guard_streams, say, show_table, table
 
 if TYPE_CHECKING:
     from interp.track.listing import RunSummary
     from interp.track.run import Run
 
+
+class _Commands(TyperGroup):
+    """The commands; what they are called with can be printed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with explained():
+            check_arguments([*args, os.environ.get("INTERP_RUNS_DIR", "")])
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Describe, score and compare what the insides of a language model respond to.",
     add_completion=False,
     no_args_is_help=True,
@@ -39,11 +53,15 @@ RunsDir = Annotated[
 
 def main() -> None:
     """Run the command line; the entry point of the `interp` script."""
+    guard_streams()
     try:
         app()
     except BrokenPipeError:
         # the reader (head, less) has gone; leave quietly and keep the interpreter from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(BROKEN) from None
+    except Exception as error:
+        say("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
         raise SystemExit(BROKEN) from None
 
 
@@ -77,33 +95,26 @@ def run(
 @app.command()
 def runs(runs_dir: RunsDir = Path("runs")) -> None:
     """List the runs, the latest first."""
-    from rich.table import Table
-    from rich.text import Text
-
     from interp.track.listing import list_runs
     from interp.track.progress import clock
 
     with explained():
         found = list_runs(runs_dir)
         if not found:
-            typer.echo(f"no runs in {runs_dir.absolute()}; `interp configs` lists what can be run")
+            say(f"no runs in {runs_dir.absolute()}; `interp configs` lists what can be run")
             return
-        table = Table(box=None, pad_edge=False)
-        for heading in ("run", "experiment", "status", "started", "work", "headline"):
-            table.add_column(heading, overflow="fold")
-        for summary in found:
-            headline = "\n".join(f"{name} {_shown(value)}" for name, value in summary.headline.items())
-            started = summary.started[:16].replace("T", " ")
-            cells = (
+        rows = [
+            (
                 summary.name,
                 summary.experiment,
                 summary.status,
-                started,
+                summary.started[:16].replace("T", " "),
                 clock(summary.seconds),
-                headline,
+                "\n".join(f"{name} {_shown(value)}" for name, value in summary.headline.items()),
             )
-            table.add_row(*(Text(cell) for cell in cells))
-        _print(table)
+            for summary in found
+        ]
+        show_table(table(("run", "experiment", "status", "started", "work", "headline"), rows))
 
 
 @app.command()
@@ -112,24 +123,27 @@ def show(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Show a run: its config, status, metrics, tables, and where the report is."""
+    from interp.outside import read_file, utf8
     from interp.track.listing import find_run
     from interp.track.progress import clock
+    from interp.track.records import BEGIN_ANEW
 
     with explained():
         summary = find_run(runs_dir, name)
-        typer.echo(f"run        {summary.name} ({summary.folder})")
-        typer.echo(f"experiment {summary.experiment}")
-        typer.echo(
-            f"status     {summary.status}, started {summary.started}, {clock(summary.seconds)} of work"
-        )
-        typer.echo(f"steps      {', '.join(summary.steps) or 'none finished'}")
+        if summary.damage is not None:
+            raise summary.damage
+        say(f"run        {summary.name} ({summary.folder})")
+        say(f"experiment {summary.experiment}")
+        say(f"status     {summary.status}, started {summary.started}, {clock(summary.seconds)} of work")
+        say(f"steps      {', '.join(summary.steps) or 'none finished'}")
         if summary.status == "failed" and (log := summary.folder / "error.log").exists():
-            typer.echo(f"error      {log}")
-        typer.echo("\nconfig")
-        for line in (summary.folder / "config.yaml").read_text(encoding="utf-8").rstrip("\n").split("\n"):
-            typer.echo(f"  {line}")
+            say(f"error      {log}")
+        say("\nconfig")
+        config = summary.folder / "config.yaml"
+        for line in utf8(read_file(config, BEGIN_ANEW), str(config)).rstrip("\n").split("\n"):
+            say(f"  {line}")
         if summary.metrics:
-            typer.echo("\nmetrics")
+            say("\nmetrics")
             _print_metrics(summary.metrics)
         _print_files(summary)
 
@@ -159,28 +173,24 @@ def configs(
         with explained():
             _print_estimate(estimate, overrides or [], tokens, tflops)
         return
-    from rich.table import Table
-    from rich.text import Text
-
     from interp.config import config_folders
     from interp.config_file import read_config_file
 
     with explained():
-        table = Table(box=None, pad_edge=False)
-        for heading in ("config", "experiment", "purpose"):
-            table.add_column(heading, overflow="fold")
+        rows = []
         for folder in config_folders():
             for file in sorted(folder.glob("*.yaml")):
                 try:
                     values = read_config_file(file).values
-                    cells = [str(file), str(values.get("experiment", "")), str(values.get("purpose", ""))]
+                    rows.append(
+                        (str(file), str(values.get("experiment", "")), str(values.get("purpose", "")))
+                    )
                 except UserError as error:
-                    cells = [str(file), "", f"cannot be read: {error.thing}"]
-                table.add_row(*map(Text, cells))
-        if table.row_count:
-            _print(table)
+                    rows.append((str(file), "", f"cannot be read: {error.thing}"))
+        if rows:
+            show_table(table(("config", "experiment", "purpose"), rows))
         else:
-            typer.echo("no configs/ folder here")
+            say("no configs/ folder here")
 
 
 @app.command()
@@ -238,10 +248,10 @@ def cost(
 
     with explained():
         summary = find_run(runs_dir, name)
-        table = cost_table(summary.folder / FILE)
-        typer.echo(f"{summary.name} asked nothing of an endpoint") if table is None else _print(table)
+        found = cost_table(summary.folder / FILE)
+        say(f"{summary.name} asked nothing of an endpoint") if found is None else show_table(found)
         if damaged := damaged_lines(summary.folder / FILE):
-            typer.echo(f"{damaged:,} lines of {summary.folder / FILE} are damaged and not counted", err=True)
+            say(f"{damaged:,} lines of {summary.folder / FILE} are damaged and not counted", err=True)
 
 
 app.command()(generate)
@@ -256,9 +266,9 @@ def bench(name: Annotated[str, typer.Argument(help="Which benchmark; without it,
         if name not in known:
             listed = ", ".join(known) or "none"
             if not name:
-                typer.echo(f"benchmarks: {listed}")
+                say(f"benchmarks: {listed}")
                 return
-            raise UserError(f"there is no benchmark {name!r}", str(folder), f"one of: {listed}")
+            raise UserError(f"there is no benchmark {quoted(name)}", str(folder), f"one of: {listed}")
         specification = importlib.util.spec_from_file_location(f"benchmarks.{name}", known[name])
         assert specification is not None and specification.loader is not None
         module = importlib.util.module_from_spec(specification)
@@ -275,7 +285,7 @@ def _waiting(what: str) -> Iterator[None]:
 
     console = Console(stderr=True)
     if console.is_terminal:
-        with console.status(Text(what)):
+        with console.status(Text(printable(what))):
             yield
     else:
         yield
@@ -295,16 +305,16 @@ def _print_estimate(config: str, overrides: list[str], tokens: int | None, tflop
     machine = measured_machine()
     if tflops is not None:
         machine = Machine.of(tflops * 1e12, machine.bandwidth)
-    typer.echo(f"{settings.name}: about {gigabytes(cost.bytes)} and {clock(cost.seconds(machine))}")
-    typer.echo(
+    say(f"{settings.name}: about {gigabytes(cost.bytes)} and {clock(cost.seconds(machine))}")
+    say(
         f"for a corpus of {cost.tokens:,} tokens, at {machine.flops / 1e12:.3g} TFLOP/s of a matrix product "
         f"({'as given' if tflops is not None else 'measured here'}) and {gigabytes(machine.bandwidth)}/s "
         "of copying; describing and scoring come on top"
     )
     for stage in cost.stages:
-        typer.echo(f"\n{stage.name}: {gigabytes(stage.bytes)}, {clock(cost.seconds(machine, stage))}")
+        say(f"\n{stage.name}: {gigabytes(stage.bytes)}, {clock(cost.seconds(machine, stage))}")
         for part in stage.parts:
-            typer.echo(f"  {gigabytes(part.bytes):>8}  {part.what} (lower {part.lower})")
+            say(f"  {gigabytes(part.bytes):>8}  {part.what} (lower {part.lower})")
 
 
 def _print_result(opened: "Run", seconds: float) -> None:
@@ -314,9 +324,9 @@ def _print_result(opened: "Run", seconds: float) -> None:
     summary = read_run(opened.folder)
     if opened.finished_before:
         finished = datetime.fromisoformat(opened.manifest["finished"])
-        typer.echo(f"{opened.name} had finished on {finished:%Y-%m-%d at %H:%M}; its result:")
+        say(f"{opened.name} had finished on {finished:%Y-%m-%d at %H:%M}; its result:")
     else:
-        typer.echo(f"{opened.name} finished in {clock(seconds)}:")
+        say(f"{opened.name} finished in {clock(seconds)}:")
     _print_metrics(summary.headline)
     _print_files(summary)
 
@@ -324,17 +334,17 @@ def _print_result(opened: "Run", seconds: float) -> None:
 def _print_metrics(metrics: dict[str, Any]) -> None:
     width = max((len(name) for name in metrics), default=0)
     for name, value in metrics.items():
-        typer.echo(f"  {name:<{width}}  {_shown(value)}")
+        say(f"  {name:<{width}}  {_shown(value)}")
 
 
 def _print_files(summary: "RunSummary") -> None:
     files = [(file.parent.name, file) for file in (*summary.tables, *summary.figures)]
     if files:
-        typer.echo("")
+        say()
     for kind, file in files:
-        typer.echo(f"  {kind[:-1]:<6}  {file}")
+        say(f"  {kind[:-1]:<6}  {file}")
     if summary.report is not None:
-        typer.echo(f"\nreport: {summary.report}")
+        say(f"\nreport: {summary.report}")
 
 
 def _shown(value: Any) -> str:
@@ -345,13 +355,6 @@ def _shown(value: Any) -> str:
     return (
         f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
     )
-
-
-def _print(what: object) -> None:
-    from rich.console import Console
-
-    console = Console()
-    Console(width=console.width if console.is_terminal else 200, highlight=False).print(what)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -84,14 +85,14 @@ def find_config(path: str | Path) -> Path:
         UserError: there is no such file; names the nearest ones.
     """
     path = Path(path)
-    if path.is_file():
+    if os.path.isfile(path):  # unlike `Path.is_file`, it takes names that are too long
         return path
     candidates = [folder / f"{path}.yaml" for folder in config_folders()]
     if path.suffix in {".yaml", ".yml"}:
         candidates += [folder.parent / path for folder in config_folders()]
         candidates += [folder / path for folder in config_folders()]
     for candidate in candidates:
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             return candidate
     known = {file.stem: file for folder in (path.parent, *config_folders()) for file in folder.glob("*.yaml")}
     near = nearest(path.stem, known)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from interp.errors import LONGEST_PART, UserError, printable
+from interp.errors import LONGEST_PART, UserError
+from interp.terminal import say
 
 if TYPE_CHECKING:
     from interp.track.run import Run
@@ -27,27 +28,32 @@ def explained() -> Iterator[dict[str, Any]]:
     try:
         yield state
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         raise typer.Exit(WRONG_USE) from None
     except KeyboardInterrupt:
         opened: Run | None = state.get("run")
         if opened is None:
-            typer.echo("interrupted; nothing was begun", err=True)
+            say("interrupted; nothing was begun", err=True)
         else:
             step = f" from step {opened.current_step}" if opened.current_step else ""
-            typer.echo(f"interrupted; run the same command again to continue{step}", err=True)
+            say(f"interrupted; run the same command again to continue{step}", err=True)
         raise typer.Exit(STOPPED) from None
     except (typer.Exit, BrokenPipeError):
         raise
     except Exception as error:
+        from interp.track.files import refused_by_system
+
+        if (refusal := refused_by_system(error)) is not None:
+            say(f"error: {refusal}", err=True)
+            raise typer.Exit(WRONG_USE) from None
         opened = state.get("run")
         log = opened.folder / "error.log" if opened is not None else None
         if log is None or not log.exists():
             raise
-        said = printable(str(error))[:LONGEST_PART]
-        typer.echo(f"error: a bug in this program: {type(error).__name__}: {said}", err=True)
-        typer.echo(f"  where: {log} has the details", err=True)
-        typer.echo("  fix:   please report it with that file; finished steps are kept", err=True)
+        said = str(error)[:LONGEST_PART]
+        say(f"error: a bug in this program: {type(error).__name__}: {said}", err=True)
+        say(f"  where: {log} has the details", err=True)
+        say("  fix:   please report it with that file; finished steps are kept", err=True)
         raise typer.Exit(BROKEN) from None
     finally:
         signal.signal(signal.SIGTERM, before)

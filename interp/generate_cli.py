@@ -1,12 +1,14 @@
 """`interp generate`: what a model writes, and what it writes when it is steered."""
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from interp.errors import UserError
+from interp.errors import UserError, quoted
 from interp.explained import explained
+from interp.terminal import say
 
 if TYPE_CHECKING:
     from interp.intervene.positions import Named
@@ -46,11 +48,13 @@ def generate(
         from interp.subject.load import BackendName
 
         if backend not in get_args(BackendName):
-            raise UserError(f"there is no backend {backend!r}", "--backend", "use auto, hooked or bridge")
+            raise UserError(
+                f"there is no backend {quoted(backend)}", "--backend", "use auto, hooked or bridge"
+            )
         where: Named | None = next((name for name in get_args(Named) if name == positions), None)
         if positions is not None and where is None:
             known = ", ".join(get_args(Named))
-            raise UserError(f"{positions!r} names no positions", "--positions", f"use {known}")
+            raise UserError(f"{quoted(positions)} names no positions", "--positions", f"use {known}")
         taken(NotNegative, temperature, "--temperature")
         taken(Seed, seed, "--seed")
         taken(Count, tokens, "--tokens")
@@ -63,12 +67,12 @@ def generate(
             return subject.generate(asked, tokens, temperature, seed)
 
         if not vector:
-            typer.echo(written())
+            say(written())
             return
         with subject.intervene(*_edits(subject, vector, where, check_model)):
             steered = written()
-        typer.echo(f"unchanged: {written()}")
-        typer.echo(f"steered:   {steered}")
+        say(f"unchanged: {written()}")
+        say(f"steered:   {steered}")
 
 
 def _check_files(vectors: Sequence[str]) -> None:
@@ -76,7 +80,7 @@ def _check_files(vectors: Sequence[str]) -> None:
 
     for text in vectors:
         path, _ = parse_use(text)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise UserError(f"no file {path}", "--vector", "give a .safetensors file of vectors")
 
 

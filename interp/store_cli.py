@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from interp.errors import UserError, nearest, printable, quoted
+from interp.errors import UserError, nearest, quoted
 from interp.explained import explained
+from interp.terminal import say, show_table, table
 
 if TYPE_CHECKING:
     from interp.store.filters import Filter
@@ -43,10 +44,6 @@ def search(
     where: str, query: str, k: int, only: "Filter | None", embedder: str, index: str, recall: float
 ) -> None:
     """Print the features whose descriptions are most like a query."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from interp.embed.sentence import SentenceEmbedder
     from interp.embed.tfidf import TfidfEmbedder
     from interp.store.search import IndexKind, Searcher
@@ -58,19 +55,23 @@ def search(
     else:
         opened = SentenceEmbedder(embedder)
     if index not in get_args(IndexKind):
-        raise UserError(f"there is no index {index!r}", "--index", f"use {', '.join(get_args(IndexKind))}")
+        raise UserError(
+            f"there is no index {quoted(index)}", "--index", f"use {', '.join(get_args(IndexKind))}"
+        )
     hits = Searcher(store, opened, cast(IndexKind, index), recall).search(query, k, only)
     if not hits:
-        typer.echo("nothing found; other words or fewer conditions may help")
+        say("nothing found; other words or fewer conditions may help")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("likeness", "feature", "score", "description"):
-        table.add_column(heading, overflow="fold")
-    for hit in hits:
-        score = "" if hit.score is None else f"{hit.score:.2f}"
-        table.add_row(*map(Text, (f"{hit.similarity:.2f}", _shown(hit.key), score, _shown(hit.text))))
-    console = Console()
-    Console(width=console.width if console.is_terminal else 200, highlight=False).print(table)
+    rows = [
+        (
+            f"{hit.similarity:.2f}",
+            _cut(hit.key),
+            "" if hit.score is None else f"{hit.score:.2f}",
+            _cut(hit.text),
+        )
+        for hit in hits
+    ]
+    show_table(table(("likeness", "feature", "score", "description"), rows))
 
 
 @app.command()
@@ -79,13 +80,10 @@ def info(where: Where) -> None:
     with explained():
         store = open_store(where)
         for name, count in store.counts().items():
-            typer.echo(f"{name:<13} {count:,}")
+            say(f"{name:<13} {count:,}")
         for space in store.spaces():
-            typer.echo(
-                _shown(
-                    f"  {space.subject} {space.name}: {space.n_features:,} features at {space.site or '?'}"
-                )
-            )
+            features = f"{space.n_features:,} features at {space.site or '?'}"
+            say(_cut(f"  {space.subject} {space.name}: {features}"))
 
 
 @app.command()
@@ -102,7 +100,7 @@ def export(
     with explained():
         store = open_store(where)
         if format not in FORMATS:
-            raise UserError(f"there is no format {format!r}", "--format", f"use {' or '.join(FORMATS)}")
+            raise UserError(f"there is no format {quoted(format)}", "--format", f"use {' or '.join(FORMATS)}")
         if format == "parquet":
             counts = export_parquet(store, folder)
         else:
@@ -113,7 +111,7 @@ def export(
                     f"the store has no subject {quoted(subject)}", "--subject", f"use {', '.join(near)}"
                 )
             counts = export_neuronpedia(store, subject or subjects[0], folder)
-        typer.echo(_shown(f"{folder}: ") + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+        say(f"{folder}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
 
 @app.command("import")
@@ -134,9 +132,9 @@ def import_(
         with opened(where) as store:
             store.put_all(contents, replaced=tables)
             said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-            typer.echo(_shown(f"{store.where}: {said}"))
+            say(f"{store.where}: {said}")
 
 
-def _shown(text: str) -> str:
-    """A text on one line of a terminal, cut, without what a terminal obeys."""
-    return printable(text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…").replace("\n", " ")
+def _cut(text: str) -> str:
+    """A text on one line of a terminal, and not too long for it."""
+    return (text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…").replace("\n", " ")

@@ -82,13 +82,11 @@ class WorldCard:
             self._step(name, part, effects)
         self._step(name, "sae", lambda step: self._dictionaries(step, subject))
         parts = ["behaviour", *EFFECTS, "sae"]
-        tables = self.steps.folder / "tables"
         found = []
         for kind in ("effects", "profile"):
-            files = [tables / f"{kind}-{name}-{part}.parquet" for part in parts]
-            found.append(
-                pd.concat([pd.read_parquet(file) for file in files if file.exists()]).assign(model=name)
-            )
+            names = [f"{kind}-{name}-{part}" for part in parts]
+            tables = [self.steps.table(table) for table in names if self.steps.has_table(table)]
+            found.append(pd.concat(tables).assign(model=name))
         return found[0], found[1]
 
     def _step(self, name: str, part: str, work: Callable[[Step], Measured]) -> None:

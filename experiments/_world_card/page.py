@@ -94,10 +94,7 @@ class CardPage:
 
     def __init__(self, run: Run, subject: Subject, config: Config) -> None:
         self.run, self.subject, self.config = run, subject, config
-        tables = run.folder / "tables"
-        self.card, self.profile, self.gates = (
-            pd.read_parquet(tables / f"{name}.parquet") for name in ("card", "profile", "gates")
-        )
+        self.card, self.profile, self.gates = (run.table(name) for name in ("card", "profile", "gates"))
         self.own = config.models[0].name
         self.models = list(dict.fromkeys(self.card["model"]))
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 from rich.table import Table
-from rich.text import Text
 
 from interp.llm.ledger import read_calls
+from interp.terminal import table
 
 COLUMNS = ("model", "purpose", "calls", "kept", "retries", "failed", "sent", "answered", "USD", "seconds")
 
@@ -25,13 +25,13 @@ def costs(ledger: Path) -> pd.DataFrame:
     calls["sent"] = ~calls["kept"] & (calls["outcome"] != "unreadable")
     calls["usd"] = calls["usd"].astype(float).where(calls["sent"], 0.0)
     grouped = calls.groupby(["model", "host", "purpose"], sort=True)
-    table = grouped.agg(
+    summed = grouped.agg(
         calls=("sent", "sum"), kept=("kept", "sum"), retries=("retries", "sum"), failed=("failed", "sum"),
         prompt_tokens=("prompt_tokens", "sum"), completion_tokens=("completion_tokens", "sum"),
         seconds=("seconds", "sum"),
     )  # fmt: skip
-    table["usd"] = grouped["usd"].sum(min_count=1).where(~grouped["usd"].apply(lambda v: v.isna().any()))
-    return table.reset_index()
+    summed["usd"] = grouped["usd"].sum(min_count=1).where(~grouped["usd"].apply(lambda v: v.isna().any()))
+    return summed.reset_index()
 
 
 def cost_table(ledger: Path) -> Table | None:
@@ -39,19 +39,17 @@ def cost_table(ledger: Path) -> Table | None:
     rows = costs(ledger)
     if rows.empty:
         return None
-    table = Table(box=None, pad_edge=False)
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name in ("model", "purpose") else "right")
     numbers = ["calls", "kept", "retries", "failed", "prompt_tokens", "completion_tokens"]
+    lines = []
     for row in rows.to_dict("records"):
         counts = [f"{int(row[name]):,}" for name in numbers]
         shown = [f"{row['model']} at {row['host']}", str(row["purpose"]), *counts, _money(row["usd"])]
-        table.add_row(*map(Text, [*shown, f"{row['seconds']:,.1f}"]))
+        lines.append([*shown, f"{row['seconds']:,.1f}"])
     total = rows[[*numbers, "seconds"]].sum()
     money = _money(rows["usd"].sum() if rows["usd"].notna().all() else float("nan"))
     counts = [f"{int(total[name]):,}" for name in numbers]
-    table.add_row(*map(Text, ["all", "", *counts, money, f"{total['seconds']:,.1f}"]))
-    return table
+    lines.append(["all", "", *counts, money, f"{total['seconds']:,.1f}"])
+    return table(COLUMNS, lines, numbers=COLUMNS[2:])
 
 
 def _money(usd: float) -> str:

@@ -1,6 +1,5 @@
 """The report of a comparison of neurons and latents, filled from what the steps of a run wrote."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from interp.render.data import (
 )
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.subject import Site, Subject
+from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import read_points
 
@@ -56,9 +56,9 @@ def comparison_data(
     `notes` are sentences about the limits of the study that its reader must know.
     """  # fmt: skip
     steps = run.folder / "steps"
-    table = pd.read_parquet(steps / "score" / "tables" / "features.parquet")
-    described = json.loads((steps / "describe" / "described.json").read_text())
-    concepts = concept_scores(steps / "concepts" / "tables" / "concepts.parquet")
+    table = run.table("features")
+    described = read_written(steps / "describe" / "described.json", "list")
+    concepts = concept_scores(run)
     best = best_concept(concepts)
     features = [
         feature_row(row, record, mined, subject, best)
@@ -219,9 +219,9 @@ def _exemplars(windows: list[dict[str, Any]], subject: Subject) -> list[Exemplar
     return shown
 
 
-def concept_scores(path: Path) -> list[ConceptScore]:
+def concept_scores(run: Run) -> list[ConceptScore]:
     """The concept table of a run; empty where there is none."""
-    if not path.exists():
+    if not run.has_table("concepts"):
         return []
     return [
         ConceptScore(
@@ -233,7 +233,7 @@ def concept_scores(path: Path) -> list[ConceptScore]:
             feature=f"{row['space']}/{row['feature_id']}{'+' if row['polarity'] > 0 else '-'}",
             positives=row["positives"],
         )
-        for row in pd.read_parquet(path).to_dict("records")
+        for row in run.table("concepts").to_dict("records")
     ]
 
 

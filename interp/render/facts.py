@@ -1,6 +1,5 @@
 """What every page says about the model that was studied and the run that studied it."""
 
-import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from interp.render.data import RunInfo, SubjectInfo
 from interp.subject import Subject
 from interp.subject.bundled import bundled
 from interp.subject.folder import count_parameters
+from interp.track.records import read_steps
 from interp.track.run import Run
 
 
@@ -45,10 +45,7 @@ def run_facts(run: Run) -> RunInfo:
 
 def step_seconds(run: Run) -> dict[str, float]:
     """Seconds that each finished step took, by its name, in the order of the steps."""
-    records = [json.loads(file.read_text()) for file in (run.folder / "steps").glob("*/step.json")]
-    return {
-        record["step"]: record["seconds"] for record in sorted(records, key=lambda record: record["order"])
-    }
+    return {record.step: record.seconds for record in read_steps(run.folder)}
 
 
 def _plain(value: Any) -> str:

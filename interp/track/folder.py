@@ -1,6 +1,5 @@
 """The run folder itself: whose it is, and what it says about the sessions that worked on it."""
 
-import json
 import os
 import re
 import shutil
@@ -11,10 +10,12 @@ from typing import Any
 
 import yaml
 
-from interp.errors import UserError, printable
+from interp.errors import UserError, printable, quoted
 from interp.fields import check_name
-from interp.track.files import write_json, write_text
+from interp.track.files import write_json, write_text, writing_explained
 from interp.track.manifest import surroundings
+from interp.track.records import BEGIN_ANEW, VERSION, read_manifest
+from interp.yaml_text import read_yaml
 
 NOT_RESULTS = frozenset({"name", "purpose", "wandb"})
 """Top keys of a config that change no number: a run may be continued with others."""
@@ -22,7 +23,6 @@ _NOT_RESULTS_OF_ENDPOINTS = re.compile(
     r"endpoints\..+\.(api_key_env|concurrency|timeout_seconds|retries|longest_wait_seconds|budget_\w+|usd_\w+)"
 )
 """Keys of endpoints that change what may be spent and how it is asked, but no answer."""
-_ABSENT = "absent"
 
 
 def check_run_name(name: str, place: str) -> None:
@@ -34,7 +34,7 @@ def check_run_name(name: str, place: str) -> None:
     try:
         check_name(name)
     except ValueError as error:
-        raise UserError(f"{name!r} cannot be the name of a run", place, f"it {error}") from None
+        raise UserError(f"{quoted(name)} cannot be the name of a run", place, f"it {error}") from None
 
 
 def check_same_config(folder: Path, resolved: dict[str, Any]) -> None:
@@ -43,8 +43,8 @@ def check_same_config(folder: Path, resolved: dict[str, Any]) -> None:
     Raises:
         UserError: says which keys differ and what to do.
     """
-    if not (folder / "config.yaml").exists():
-        if folder.exists() and (
+    if not os.path.lexists(folder / "config.yaml"):
+        if os.path.lexists(folder) and (
             not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())
         ):
             raise UserError(
@@ -53,16 +53,20 @@ def check_same_config(folder: Path, resolved: dict[str, Any]) -> None:
                 "give the run another name: name=...",
             )
         return
-    old, new = _results(read_yaml(folder / "config.yaml")), _results(resolved)
-    differing = [key for key in (old | new) if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
+    old, new = _results(read_yaml(folder / "config.yaml", BEGIN_ANEW)), _results(resolved)
+    differing = [key for key in (old | new) if key not in old or key not in new or old[key] != new[key]]
     if differing:
-        shown = [f"{key}: {old.get(key, _ABSENT)} then, {new.get(key, _ABSENT)} now" for key in differing]
+        shown = [f"{key}: {_said(old, key)} then, {_said(new, key)} now" for key in differing]
         raise UserError(
             "the run folder was made with another config: " + "; ".join(shown),
             str(folder),
             "give this run another name (name=...), or add --fresh to move the old folder to "
             f"{folder.parent / '.old'} and begin anew",
         )
+
+
+def _said(config: dict[str, Any], key: str) -> str:
+    return quoted(config[key]) if key in config else "absent"
 
 
 def _results(config: dict[str, Any]) -> dict[str, Any]:
@@ -82,12 +86,13 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 def begin(folder: Path, name: str, resolved: dict[str, Any]) -> dict[str, Any]:
     """Write config and manifest; a finished run keeps the ones it has."""
     path = folder / "manifest.json"
-    manifest = read_json(path) if path.exists() else {}
+    manifest = read_manifest(folder) if os.path.lexists(path) else {}
     if manifest.get("status") == "finished":
         return manifest
     write_text(folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True))
     began = {"started": now(), "pid": os.getpid()} | surroundings()
     manifest = {
+        "version": VERSION,
         "run": name,
         "experiment": resolved.get("experiment"),
         "status": "running",
@@ -120,10 +125,11 @@ def move_aside(folder: Path) -> None:
     """Move a run folder to .old/<name>-<time> beside it."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     target = folder.parent / ".old" / f"{folder.name}-{stamp}"
-    while target.exists():
+    while os.path.lexists(target):
         target = target.with_name(target.name + "-again")
-    target.parent.mkdir(exist_ok=True)
-    os.rename(folder, target)
+    with writing_explained(target.parent):
+        target.parent.mkdir(exist_ok=True)
+        os.rename(folder, target)
 
 
 def sweep(folder: Path) -> None:
@@ -141,35 +147,6 @@ def changes(manifest: dict[str, Any]) -> list[str]:
         return []
     before, after = ({**_flat(s["versions"]), **_code(s)} for s in manifest["sessions"][-2:])
     return [f"{key} {before.get(key)} -> {after[key]}" for key in after if after[key] != before.get(key)]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON mapping that this package wrote.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"not readable: {error}", str(path), "begin anew with --fresh") from None
-    assert isinstance(content, dict)
-    return content
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping that this package wrote.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        content = None
-    if not isinstance(content, dict):
-        raise UserError("not readable", str(path), "begin anew with --fresh")
-    return content
 
 
 def now() -> str:

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from interp.json_text import to_json
+from interp.errors import UserError
+from interp.json_text import from_json, to_json
 from interp.lines import lines
 from interp.track.files import writing_explained
 
@@ -14,29 +15,35 @@ class Journal:
     """A file of JSON lines, one for each finished piece, by its key.
 
     A line that a kill cut short is dropped when the file is opened again, so that piece is done again.
+
+    Raises:
+        UserError: a line that is whole is damaged; nothing is dropped.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.done: dict[str, Any] = {}
-        whole = 0
-        if file.exists():
-            for line in lines(file):
-                try:
-                    key, value = json.loads(line.content)
-                except ValueError:
-                    break
-                if not line.whole:
-                    break
-                self.done[key] = value
-                whole = line.end + 1  # JSON holds no carriage return that is not escaped
-            os.truncate(file, whole)
+        if not os.path.lexists(file):
+            return
+        end = 0
+        fix = "delete that line to have its piece done again, or the file to have all of them"
+        for line in lines(file):
+            if not line.whole:
+                break
+            place = f"{file}, line {line.number}"
+            piece = from_json(line.content, str(file), fix, line=line.number)
+            if not isinstance(piece, list) or len(piece) != 2 or not isinstance(piece[0], str):
+                raise UserError("the line is no key with its result", place, fix)
+            self.done[piece[0]] = piece[1]
+            end = line.end + 1  # JSON holds no carriage return that is not escaped
+        with writing_explained(file.parent):
+            os.truncate(file, end)
 
     def add(self, key: str, value: Any) -> None:
         """Keep the result of one piece, as plain JSON values; it is on the disk when this returns.
 
         Raises:
-            UserError: the disk is full.
+            UserError: the system refuses it.
         """
         line = to_json([key, value], ensure_ascii=True) + "\n"
         with writing_explained(self.file.parent), self.file.open("a", encoding="utf-8") as file:

@@ -1,6 +1,6 @@
 """One process at a time in a run folder; the system lets go when a process dies, however it dies."""
 
-import json
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from interp.errors import UserError
+from interp.json_text import read_json
 from interp.track.files import remove_leftovers, write_json, writing_explained
 
 
@@ -45,13 +46,15 @@ def locked(runs_dir: Path, name: str) -> Iterator[None]:
 def is_locked(runs_dir: Path, name: str) -> bool:
     """Say whether some process is writing the run `name`."""
     path = _lock_path(runs_dir, name)
-    if not path.exists():
+    if not os.path.exists(path):
         return False
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError as error:
+        return error.errno != errno.EROFS  # where nobody can write
     lock.release()
     return False
 
@@ -62,7 +65,7 @@ def _lock_path(runs_dir: Path, name: str) -> Path:
 
 def _holder(path: Path) -> str:
     try:
-        holder = json.loads(path.with_suffix(".json").read_text())
-    except (OSError, ValueError):
+        holder = read_json(path.with_suffix(".json"), "delete it")
+    except UserError:
         return ""
-    return f" (pid {holder['pid']}, since {holder['since']})"
+    return f" (pid {holder.get('pid')}, since {holder.get('since')})"

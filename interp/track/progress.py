@@ -11,6 +11,8 @@ from rich import progress as bars
 from rich.console import Console
 from rich.text import Text
 
+from interp.errors import printable
+
 PLAIN_LINE_EVERY_SECONDS = 10.0
 WORTH_A_LAST_LINE_SECONDS = 2.0
 
@@ -52,7 +54,7 @@ class Advance:
     @property
     def label(self) -> str:
         """The description with its note."""
-        return f"{self.description} ({self.note})" if self.note else self.description
+        return printable(f"{self.description} ({self.note})" if self.note else self.description)
 
     @property
     def amount(self) -> str:
@@ -110,7 +112,8 @@ class PlainProgress(Progress):
 
     def say(self, line: str) -> None:
         """Print one line."""
-        print(line, file=self.stream or sys.stderr, flush=True)
+        if (stream := self.stream or sys.stderr) is not None:
+            print(printable(line), file=stream, flush=True)
 
 
 class _BarAdvance(Advance):
@@ -176,7 +179,7 @@ class BarProgress(Progress):
 
     def say(self, line: str) -> None:
         """Print one line above the bars."""
-        self.console.print(Text(line))
+        self.console.print(Text(printable(line)))
 
     def _new_display(self) -> bars.Progress:
         return bars.Progress(

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import random
 import shutil
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from interp.errors import UserError
+from interp.outside import read_file, utf8
 from interp.track.files import (
     publish,
     publish_folder,
@@ -32,14 +34,16 @@ from interp.track.folder import (
     move_aside,
     note_failure,
     now,
-    read_json,
     sweep,
 )
 from interp.track.lock import locked
 from interp.track.progress import Progress, automatic
+from interp.track.records import BEGIN_ANEW, check_inside, check_whole, inventory, read_step, read_steps, redo
 from interp.track.step import Listener, Step, Value, read_points
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from interp.track.wandb_log import WandbLog
 
 
@@ -80,7 +84,8 @@ class Run:
         final = self.folder / "steps" / name
         scratch = self.folder / "steps" / f".{name}.scratch"
         tracker = self._open_tracker()
-        if final.exists():
+        if os.path.lexists(final):
+            check_whole(final, read_step(final))
             if not self.finished_before:
                 self.progress.say(f"step {name}: finished before")
             if tracker is not None:
@@ -132,13 +137,37 @@ class Run:
         write_text(path, html)
         return path
 
+    def publish_report(self, file: Path) -> Path:
+        """Make the page that a finished step wrote the report of the run."""
+        return self.write_report(utf8(read_file(file, redo(file.parent)), str(file)))
+
+    def table(self, name: str) -> "pd.DataFrame":
+        """Read a table that a finished step wrote, by its name.
+
+        Raises:
+            UserError: it is missing or damaged; says which step writes it.
+        """
+        from interp.parquet import read_parquet
+
+        file = self._table_file(name)
+        step = next((self.folder / "steps").glob(f"[!.]*/tables/{file.name}"), None)
+        return read_parquet(file, BEGIN_ANEW if step is None else redo(step.parents[1]))
+
+    def has_table(self, name: str) -> bool:
+        """Say whether a finished step wrote a table of this name."""
+        return self._table_file(name).exists()
+
+    def _table_file(self, name: str) -> Path:
+        return self.folder / "tables" / f"{name}.parquet"
+
     def _do(
         self, name: str, work: Callable[[Step], object], final: Path, scratch: Path, listener: Listener | None
     ) -> None:
         partial = final.with_name(f".{name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        scratch.mkdir(exist_ok=True)
+        with writing_explained(final.parent):
+            partial.mkdir(parents=True)
+            scratch.mkdir(exist_ok=True)
         step = Step(name, partial, scratch, self.progress, listener)
         seed_everything(getattr(self.config, "seed", 0), name)
         started, clock = now(), time.monotonic()
@@ -156,6 +185,7 @@ class Run:
             "seconds": round(time.monotonic() - clock, 3),
             "metrics": step.metrics,
             "headline": step.headline,
+            "files": inventory(partial),
         }
         write_json(partial / "step.json", record)
         publish_folder(partial, final)
@@ -169,9 +199,9 @@ class Run:
 
     def _collect(self, step_folder: Path) -> None:
         """Bring a finished step's metrics, tables and figures to the top of the run folder."""
-        record = read_json(step_folder / "step.json")
-        self.metrics |= record["metrics"]
-        self.headline += record["headline"]
+        record = read_step(step_folder)
+        self.metrics |= record.metrics
+        self.headline += record.headline
         for kind in ("tables", "figures"):
             for file in sorted((step_folder / kind).glob("*")):
                 publish(file, self.folder / kind / file.name)
@@ -217,8 +247,8 @@ def open_run(
 
     Raises:
         UserError: another process holds the folder, it was made with another config, it is no
-            run folder, W&B is to be online without a key, or the system refuses to read or write a file,
-            whoever in the block asked for it (the disk is full, say).
+            run folder or a damaged one, W&B is to be online without a key, or the system refuses to read or
+            write a file, whoever in the block asked for it (the disk is full, say).
     """
     check_run_name(name, "the name of the run")
     folder = Path(runs_dir) / name
@@ -231,9 +261,11 @@ def open_run(
         choose_mode(options.mode)
     with locked(Path(runs_dir), name):
         with writing_explained(folder.parent):
-            if fresh and folder.exists():
+            if fresh and os.path.lexists(folder):
                 move_aside(folder)
             check_same_config(folder, resolved)
+            check_inside(folder)
+            read_steps(folder)
             folder.mkdir(parents=True, exist_ok=True)
             sweep(folder)
             manifest = begin(folder, name, resolved)

@@ -1,14 +1,16 @@
 """One step of a run: writes into a folder of its own that appears, whole, when the step has finished."""
 
-import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from interp.json_text import finite, to_json
+from interp.errors import UserError
+from interp.json_text import finite, json_object, to_json
 from interp.lines import lines
+from interp.shape import Shape
 from interp.track.files import write_parquet, write_text, writing_explained
 from interp.track.progress import Progress
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Value = float | int | str | bool | None
+_VALUES = Shape[dict[str, Value]](dict[str, Value], strict=True)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Step:
         self._attempts = [read_points(file) for file in sorted(self.scratch.glob("history.*.jsonl"))]
         self._points: list[Point] = []
         self._file = self.scratch / f"history.{len(self._attempts):05d}.jsonl"
-        self._file.touch()
+        with writing_explained(self.scratch):
+            self._file.touch()
 
     def log(self, values: Mapping[str, Any], at: int) -> None:
         """Add one point to the history, and to W&B: `values` at `at` on the step's own axis, such as tokens.
@@ -138,14 +142,22 @@ class Step:
 
 
 def read_points(file: Path) -> list[Point]:
-    """Read a history; a last line that a kill cut short is left out."""
+    """Read a history; a last line that a kill cut short is left out.
+
+    Raises:
+        UserError: a line that is whole is no point.
+    """
     points: list[Point] = []
-    if not file.exists():
+    if not os.path.lexists(file):
         return points
+    fix = f"delete the folder {file.parent} to have that step done again"
     for line in lines(file):
-        try:
-            values = json.loads(line.content)
-        except ValueError:
+        if not line.whole:
             break
-        points.append(Point(values.pop("at"), values))
+        place = f"{file}, line {line.number}"
+        values = _VALUES.of(json_object(line.content, str(file), fix, line.number), place, fix)
+        at = values.pop("at", None)
+        if not isinstance(at, int):
+            raise UserError("the point does not say, as a whole number, where it stands (`at`)", place, fix)
+        points.append(Point(at, values))
     return points

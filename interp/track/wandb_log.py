@@ -12,11 +12,11 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
 from interp.errors import UserError
 from interp.json_text import to_json
+from interp.track.records import BEGIN_ANEW
 from interp.track.step import Point, Value
+from interp.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,7 @@ def open_log(mode: Mode, project: str, folder: Path) -> WandbLog | None:
 
     for old in (folder / "wandb").glob("offline-run-*"):
         shutil.rmtree(old, ignore_errors=True)
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config = read_yaml(folder / "config.yaml", BEGIN_ANEW)
 
     def start(mode: Literal["online", "offline"]) -> "wandb.Run":
         return wandb.init(
