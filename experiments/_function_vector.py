@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from experiments._frame import write_report
@@ -14,7 +14,7 @@ from experiments._function_vector_page import FunctionPage
 from experiments._task_steps import Reported, best_layer, drawn, random_nulls, shown, write_results
 from experiments._vector_steps import VectorExperiment
 from experiments.function_vector import Config
-from interp.track.files import atomic
+from interp.track.files import atomic, read_safetensors
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.control import random_like
@@ -49,7 +49,7 @@ class FunctionVectors(VectorExperiment):
     def run(self) -> None:
         """All steps in order; those that have finished are skipped."""
         found = self.steps.step("heads", self.heads)
-        tensors = load_file(found / "heads.safetensors")
+        tensors = read_safetensors(found / "heads.safetensors")[0]
         self.means = {task.name: tensors[f"means/{task.name}"] for task in self.tasks}
         self.effects = {task.name: tensors[f"effects/{task.name}"] for task in self.tasks}
         added = self.steps.step("layers", self.layers)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from experiments._frame import write_report
 from experiments._refusal_vector_page import RefusalPage
@@ -19,7 +19,7 @@ from interp.errors import UserError
 from interp.intervene import orthogonalised
 from interp.intervene.weights import editable_writers
 from interp.subject.forward import Intervention
-from interp.track.files import atomic, write_json
+from interp.track.files import atomic, read_safetensors, write_json
 from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
@@ -246,7 +246,7 @@ class RefusalVector(VectorExperiment):
 
     def _candidates(self, folder: Path) -> Candidates:
         means, chosen = (
-            load_file(folder / "means.safetensors"),
+            read_safetensors(folder / "means.safetensors")[0],
             read_written(folder / "chosen.json"),
         )
         positions = tuple(chosen["positions"])

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from experiments._superposition_figures import SuperpositionFigures
@@ -16,7 +16,7 @@ from experiments.superposition import Config, ToyConfig
 from interp.render.page import render_page
 from interp.toys import geometry
 from interp.toys.superposition import ToyModels, held_out_loss, linear_optimum, train
-from interp.track.files import write_text
+from interp.track.files import read_safetensors, write_text
 from interp.track.run import Run
 from interp.track.step import Step
 
@@ -102,7 +102,7 @@ class Superposition:
 
     def choose(self, step: Step, planted: Path) -> None:
         """Every setting of every architecture on the seeds for choosing."""
-        directions = load_file(planted)["W"][:, : self.config.recovery.choosing_seeds]
+        directions = read_safetensors(planted)[0]["W"][:, : self.config.recovery.choosing_seeds]
         grid = measure_grid(self.config.recovery, directions, self.config.seed, step.progress)
         step.table("settings", grid)
 
@@ -111,7 +111,7 @@ class Superposition:
         recovery = self.config.recovery
         grid = self.steps.table("settings")
         chosen = best_settings(grid, recovery.choose_by)
-        W = load_file(planted)["W"][:, recovery.choosing_seeds :]
+        W = read_safetensors(planted)[0]["W"][:, recovery.choosing_seeds :]
         dictionaries, features, latents = measure_report(recovery, W, chosen, self.config.seed, step.progress)
         step.table("recovery", dictionaries)
         step.table("recovery_features", features)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from experiments._superposition_saes import RANDOM, UNTRAINED
@@ -16,6 +15,7 @@ from interp.render.dose_figure import Curve, dose_response
 from interp.render.gram_figure import GramPanel, grams
 from interp.render.vectors_figure import Panel, vectors
 from interp.toys import geometry
+from interp.track.files import read_safetensors
 from interp.track.run import Run
 
 Draw = Callable[[int], str]
@@ -130,7 +130,7 @@ class SuperpositionFigures:
         )
 
     def _weights(self, step: str, model: str = "relu") -> Tensor:
-        return load_file(self.run.folder / "steps" / step / f"{model}.safetensors")["W"]
+        return read_safetensors(self.run.folder / "steps" / step / f"{model}.safetensors")[0]["W"]
 
     @staticmethod
     def _denser_first(toy: ToyConfig, W: Tensor) -> list[tuple[float, Tensor]]:

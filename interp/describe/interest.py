@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import TypeAdapter
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -21,8 +19,11 @@ from interp.csv_text import unmarked
 from interp.describe.score import Score
 from interp.describe.scorers.judged import YES, Interval, accuracy_and_auroc
 from interp.embed.embedder import Embedder
-from interp.errors import UserError
+from interp.errors import UserError, quoted
 from interp.intervals import share_interval
+from interp.json_text import read_json
+from interp.outside import read_file, utf8
+from interp.shape import Shape
 from interp.tensors import check_finite
 from interp.track.files import read_safetensors, write_json, write_safetensors
 
@@ -87,6 +88,9 @@ class InterestReport:
     embedder: str
 
 
+_REPORT = Shape[InterestReport](InterestReport)
+
+
 @dataclass(frozen=True)
 class InterestClassifier:
     """Logistic regression on the embedding of a description."""
@@ -125,15 +129,13 @@ class InterestClassifier:
             UserError: a file is missing or damaged.
         """
         tensors, _ = read_safetensors(folder / "interest.safetensors")
-        check_finite(tensors, str(folder), "train it again")
+        file, fix = folder / "interest.json", "train it again"
+        check_finite(tensors, str(folder), fix)
+        report = _REPORT.of(read_json(file, fix), str(file), fix)
         try:
-            saved = json.loads((folder / "interest.json").read_text(encoding="utf-8"))
-            report = TypeAdapter(InterestReport).validate_python(saved)
             return cls(tensors["weight"].numpy(), float(tensors["bias"]), report)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(
-                f"the classifier cannot be read ({error})", str(folder), "train it again"
-            ) from error
+        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+            raise UserError(f"the classifier cannot be read ({error})", str(folder), fix) from error
 
 
 def read_labels(file: Path) -> tuple[list[str], Bool[np.ndarray, " example"]]:
@@ -145,13 +147,12 @@ def read_labels(file: Path) -> tuple[list[str], Bool[np.ndarray, " example"]]:
         UserError: there is no file, a column is missing, an answer is none, or either answer has fewer than
             `FEWEST` different descriptions.
     """
+    fix = "give a CSV file in UTF-8"
     try:
-        rows = csv.DictReader(io.StringIO(file.read_bytes().decode("utf-8-sig"), newline=""))
+        rows = csv.DictReader(io.StringIO(utf8(read_file(file, fix), str(file)), newline=""))
         names, entries = set(rows.fieldnames or ()), list(rows)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"the labels cannot be read ({error})", str(file), "give a CSV file in UTF-8"
-        ) from error
+    except csv.Error as error:
+        raise UserError(f"the labels cannot be read ({error})", str(file), fix) from error
     missing = {"description", "interesting"} - names
     if missing:
         raise UserError(
@@ -163,7 +164,9 @@ def read_labels(file: Path) -> tuple[list[str], Bool[np.ndarray, " example"]]:
     for number, row in enumerate(entries, start=2):
         answer = (row["interesting"] or "").strip().lower()
         if answer not in _YES | _NO:
-            raise UserError(f"{answer!r} is no answer", f"{file}, entry {number}", "write 1 or 0, yes or no")
+            raise UserError(
+                f"{quoted(answer)} is no answer", f"{file}, entry {number}", "write 1 or 0, yes or no"
+            )
         descriptions.append(unmarked(row["description"] or ""))
         answers.append(answer in _YES)
     labels = np.array(answers, dtype=np.bool_)

@@ -1,19 +1,20 @@
 """Relations (as in Hernandez et al. 2024): subjects, objects, and the sentences that ask for the object."""
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from interp.corpus.first_token import told_apart
-from interp.errors import UserError
+from interp.errors import UserError, quoted
 from interp.fields import FilePath, NonEmpty, Section, Text, Word
+from interp.json_text import read_json
 from interp.lens.items import world_only
 from interp.organism.facts import facts
+from interp.shape import Shape
 from interp.subject.subject import Subject
 
 FILLER = " , as we know ,"
@@ -39,6 +40,26 @@ class Relation:
         template = self.templates[0]
         lines = [f"{filled(template, other)} {answer}" for other, answer in shown if other != subject]
         return self.separator.join([*lines, filled(template, subject)])
+
+
+@dataclass(frozen=True)
+class _Sample:
+    subject: str
+    object: str
+
+
+@dataclass(frozen=True)
+class _File:
+    """What a relation's file holds."""
+
+    name: str
+    prompt_templates: list[str]
+    samples: list[_Sample]
+    properties: dict[str, Any] = field(default_factory=dict)
+
+
+_SHAPE = Shape[_File](_File)
+_FIX = 'write {"name": ..., "prompt_templates": [...], "samples": [{"subject": ..., "object": ...}]}'
 
 
 def filled(template: str, word: str) -> str:
@@ -125,21 +146,17 @@ def read_relation(path: Path, separator: str = "\n") -> Relation:
     Raises:
         UserError: there is no such file, or it is none.
     """
+    found = _SHAPE.of(read_json(path, _FIX), str(path), _FIX)
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-        samples = [(_unescaped(row["subject"]), _unescaped(row["object"])) for row in values["samples"]]
-        templates = [_unescaped(template) for template in values["prompt_templates"]]
-        name, kind = str(values["name"]), str(values.get("properties", {}).get("relation_type", ""))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        raise UserError(
-            "the file holds no relation",
-            str(path),
-            'write {"name": ..., "prompt_templates": [...], "samples": [{"subject": ..., "object": ...}]}',
-        ) from None
+        samples = [(_unescaped(row.subject), _unescaped(row.object)) for row in found.samples]
+        templates = [_unescaped(template) for template in found.prompt_templates]
+    except UnicodeDecodeError:
+        raise UserError("half a character (a lone surrogate)", str(path), "take it out") from None
+    name, kind = found.name, str(found.properties.get("relation_type", ""))
     for template in templates:
         if template.count("{}") != 1:
             raise UserError(
-                f"the template {template!r} has not one {{}}", str(path), "mark the subject's place"
+                f"the template {quoted(template)} has not one {{}}", str(path), "mark the subject's place"
             )
     if not templates or not samples:
         raise UserError("the relation has no template or no sample", str(path), "write some")
@@ -147,4 +164,5 @@ def read_relation(path: Path, separator: str = "\n") -> Relation:
 
 
 def _unescaped(text: str) -> str:
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
+    halves = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
+    return halves.encode("utf-16", "surrogatepass").decode("utf-16") if halves != text else text

@@ -1,6 +1,5 @@
 """Tasks by example: pairs that share a mapping, and the prompts that show it or only ask."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,8 @@ from interp.corpus.first_token import told_apart
 from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.fields import FilePath, NonEmpty, Section, Text, Word
+from interp.json_text import read_json
+from interp.shape import Shape
 from interp.subject.continuation import Continuation
 from interp.subject.subject import Subject
 from interp.vectors.parts import content_of, dealt
@@ -20,6 +21,17 @@ from interp.vectors.world_tasks import world_task
 
 Example = tuple[str, str]
 LEAST = 10  # examples of a task
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An example in a file; others may call it a number."""
+
+    input: str | int | float
+    output: str | int | float
+
+
+_ROWS = Shape[list[_Row]](list[_Row])
 
 
 class TaskFormat(Section):
@@ -222,11 +234,7 @@ def check_tasks(source: WorldTasks | TaskFiles) -> None:
 
 
 def _read(path: Path) -> list[Example]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-        examples = [(str(row["input"]), str(row["output"])) for row in rows]
-        return list({content_of(example[0]): example for example in examples}.values())
-    except (OSError, ValueError, TypeError, KeyError):
-        raise UserError(
-            "the file is not a list of examples", str(path), 'write [{"input": ..., "output": ...}, ...]'
-        ) from None
+    fix = 'write [{"input": ..., "output": ...}, ...]'
+    rows = _ROWS.of(read_json(path, fix, "list"), str(path), fix)
+    examples = [(str(row.input), str(row.output)) for row in rows]
+    return list({content_of(example[0]): example for example in examples}.values())

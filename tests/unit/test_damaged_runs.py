@@ -12,6 +12,7 @@ import pytest
 
 from interp.config import ExperimentConfig, WandbOptions
 from interp.errors import UserError
+from interp.fields import LONGEST_NAME
 from interp.track.journal import Journal
 from interp.track.progress import silent
 from interp.track.run import Run, open_run
@@ -222,13 +223,13 @@ def test_a_damaged_line_of_a_journal_is_named_and_nothing_is_dropped(tmp_path: P
 
 
 def test_names_of_runs_leave_room_for_what_is_put_around_them(tmp_path: Path) -> None:
-    _work(tmp_path, "a" * 150)
-    _work(tmp_path, "a" * 150, fresh=True)
-    for name in ("a" * 151, "a" * 5000, "a\0b", "a\x1b[31m", "a\udcff", "a/b", "..", ""):
+    _work(tmp_path, "a" * LONGEST_NAME)
+    _work(tmp_path, "a" * LONGEST_NAME, fresh=True)
+    for name in ("a" * (LONGEST_NAME + 1), "a" * 5000, "a\0b", "a\x1b[31m", "a\udcff", "a/b", "..", ""):
         with pytest.raises(UserError, match="cannot be the name of a run") as caught:
             _work(tmp_path, name)
         assert len(str(caught.value)) < 600 and str(caught.value).replace("\n", "").isprintable()
-    assert sorted(os.listdir(tmp_path)) == [".locks", ".old", "a" * 150]
+    assert sorted(os.listdir(tmp_path)) == [".locks", ".old", "a" * LONGEST_NAME]
 
 
 def test_a_runs_folder_in_which_nothing_can_be_written_is_named(tmp_path: Path) -> None:

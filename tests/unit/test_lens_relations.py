@@ -175,14 +175,18 @@ class TestRelationFiles:
     def test_what_is_no_relation(self, tmp_path: Path, plain: Subject) -> None:
         file = tmp_path / "r.json"
         for content, says in (
-            ("nothing", "holds no relation"),
+            ("nothing", "not valid JSON"),
+            ("[]", "no JSON object"),
+            ('{"name": "a", "prompt_templates": "is {}", "samples": []}', "`prompt_templates` should be"),
+            ('{"name": "a", "prompt_templates": [], "samples": [{"subject": 1}]}', "`samples.0.object` is"),
+            ('{"name": "a", "prompt_templates": ["{} \\\\ud800"], "samples": []}', "half a character"),
             ('{"name": "a", "prompt_templates": ["is"], "samples": []}', "not one"),
             ('{"name": "a", "prompt_templates": [], "samples": []}', "no template or no sample"),
         ):
             file.write_text(content)
             with pytest.raises(UserError, match=says):
                 read_relation(file)
-        with pytest.raises(UserError, match="holds no relation"):
+        with pytest.raises(UserError, match="no file"):
             check_relations(RelationFiles(paths=(tmp_path / "none.json",)))
         with pytest.raises(UserError, match="no relation 'mayor'"):
             check_relations(WorldRelations(relations=("mayor",)))

@@ -128,10 +128,20 @@ def test_own_tasks_on_a_model_with_pieces_of_words(tmp_path: Path) -> None:
         open_tasks(source.model_copy(update={"answers": "first"}), subject)
     with pytest.raises(UserError, match="0 examples can be used"):
         open_tasks(source.model_copy(update={"answers": "drop"}), subject)
-    for wrong in ("[1, 2]", "{}", "no json", '[{"input": "a"}]'):
+    for wrong, said in (
+        ("[1, 2]", "not of the shape"),
+        ("{}", "no JSON list"),
+        ("no json", "not valid JSON"),
+        ('[{"input": "a"}]', "`0.output` is missing"),
+        ('[{"input": ["a"], "output": "b"}]', "`0.input"),
+        ("[" * 5000, "deeper than 100 levels"),
+        ('[{"input": "\\ud800", "output": "b"}]', "half a character"),
+        ("[]", "0 examples"),
+    ):
         path.write_text(wrong)
-        with pytest.raises(UserError, match=r"not a list of examples|0 examples"):
+        with pytest.raises(UserError, match=said) as caught:
             open_tasks(source, subject)
+        assert said == "0 examples" or str(path) in caught.value.place
     with pytest.raises(UserError, match="no file"):
         check_tasks(TaskFiles(paths=(tmp_path / "none.json",)))
     with pytest.raises(UserError, match=r"no \{answer\}"):
