@@ -39,11 +39,12 @@ def _held(text: str) -> None:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    config = ExperimentConfig(experiment="toy", purpose=HOSTILE, wandb=WandbOptions(mode="disabled"))
+    config = ExperimentConfig(experiment="toy", wandb=WandbOptions(mode="disabled"))
     with open_run(config, "hostile", tmp_path / "runs", progress=silent()) as run:
         run.step("draw", lambda step: step.metric(f"name {HOSTILE}", HOSTILE, headline=True))
         ledger = Ledger(run.folder / FILE)
         ledger.record(Call("now", HOSTILE, HOSTILE, HOSTILE, "chat", 1, 1, 0.0, 1.0, 0, "answered"))
+    (run.folder / "config.yaml").write_text(json.dumps({"experiment": "toy", "purpose": HOSTILE}))
     return tmp_path / "runs"
 
 
