@@ -30,9 +30,9 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(name[:LONGEST_QUOTE], list(known), n=3, cutoff=0.5)
 
 
-def printable(text: str) -> str:
-    """The text as it may go to a terminal or a log: `escaped`, and without secrets."""
-    return escaped(without_secrets(text))
+def printable(text: str, guessed: bool = False) -> str:
+    """The text as it may go to a terminal: `escaped`, and without secrets (`without_secrets`)."""
+    return escaped(without_secrets(text, guessed))
 
 
 def escaped(text: str) -> str:
@@ -46,12 +46,13 @@ def escaped(text: str) -> str:
 def quoted(value: object) -> str:
     """The `repr` of a value from outside, printable and cut to 200 characters."""
     # cutting first keeps the repr of a text of a gigabyte from being made
-    text = printable(repr(value[: LONGEST_QUOTE + 1] if isinstance(value, str | bytes) else value))
+    cut = value[: LONGEST_QUOTE + 1] if isinstance(value, str | bytes) else value
+    text = printable(repr(cut), guessed=True)
     return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
 
 
 def _part(text: str) -> str:
     """Part of a message: one line, its long words and its end cut."""
-    line = printable(str(text)[: 10 * LONGEST_PART]).replace("\n", " ")
+    line = printable(str(text)[: 10 * LONGEST_PART], guessed=True).replace("\n", " ")
     line = _LONG_RUN.sub(lambda found: f"{found[0][: LONGEST_QUOTE - 61]}…{found[0][-60:]}", line)
     return line if len(line) <= LONGEST_PART else line[: LONGEST_PART - 1] + "…"

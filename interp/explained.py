@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from interp.errors import LONGEST_PART, UserError
+from interp.errors import LONGEST_PART, UserError, printable
 from interp.terminal import say
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def explained() -> Iterator[dict[str, Any]]:
         log = opened.folder / "error.log" if opened is not None else None
         if log is None or not log.exists():
             raise
-        said = str(error)[:LONGEST_PART]
+        said = printable(str(error), guessed=True)[:LONGEST_PART]
         say(f"error: a bug in this program: {type(error).__name__}: {said}", err=True)
         say(f"  where: {log} has the details", err=True)
         say("  fix:   please report it with that file; finished steps are kept", err=True)

@@ -68,13 +68,14 @@ def keep_passwords_of(url: str) -> bool:
     return bool(found)
 
 
-def without_secrets(text: str) -> str:
-    """A message or a traceback without what is secret in it.
+def without_secrets(text: str, guessed: bool = False) -> str:
+    """A text without what is secret in it.
 
     That is: what `keep_secret` was given, the environment's variables that are named as keys, tokens and
-    passwords are, and what stands in a URL or an assignment where a password would.
+    passwords are, and what stands in a URL where a password does. With `guessed`, for messages and
+    tracebacks, also what an assignment gives to such a name: what a model writes may look so and be none.
     """
-    for pattern in (_IN_URL, _IN_QUERY, _GIVEN):
+    for pattern in (_IN_URL, _IN_QUERY, _GIVEN) if guessed else (_IN_URL, _IN_QUERY):
         text = pattern.sub(rf"\1{HIDDEN}", text)
     for secret in _known.values():
         text = secret.hidden_word(text)

@@ -1,7 +1,6 @@
 """Approximate nearest neighbours in a file that processes share: annoy, tuned to a wanted recall."""
 
 import hashlib
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -130,9 +129,6 @@ def read_annoy(file: Path) -> AnnoySearch | None:
     try:
         return AnnoySearch(file) if file.exists() or _notes(file).exists() else None
     except UserError:
-        for damaged in (file, _notes(file)):
-            if damaged.is_dir():
-                shutil.rmtree(damaged)
         return None
 
 

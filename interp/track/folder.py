@@ -117,7 +117,7 @@ def note_failure(folder: Path, manifest: dict[str, Any], error: BaseException, s
     # a pipe breaks when whoever read the output has gone, as with `| head`
     stopped = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit | BrokenPipeError)
     if not stopped and not isinstance(error, UserError):
-        write_text(folder / "error.log", printable("".join(traceback.format_exception(error))))
+        write_text(folder / "error.log", printable("".join(traceback.format_exception(error)), guessed=True))
     end(folder, manifest, "interrupted" if stopped else "failed", step=step)
 
 

@@ -79,7 +79,7 @@ def test_a_text_that_is_full_of_a_key_is_cleaned_at_once() -> None:
     ],
 )
 def test_a_password_in_a_url_is_hidden_however_short(text: str) -> None:
-    for shown in (printable(text), str(UserError(text, text, text)), quoted(text)):
+    for shown in (printable(text, guessed=True), str(UserError(text, text, text)), quoted(text)):
         assert "pw1" not in shown
         assert "a:b" not in shown
         assert HIDDEN in shown
@@ -232,3 +232,8 @@ def test_what_pydantic_says_of_an_endpoint_has_no_values_in_it() -> None:
     with pytest.raises(ValidationError) as error:
         Endpoint.model_validate({"model": "m", "api_key": PLAIN})
     assert PLAIN not in str(error.value)
+
+
+def test_what_a_model_writes_is_shown_though_it_looks_like_a_password() -> None:
+    assert printable("the password: hunter2") == "the password: hunter2"
+    assert "hunter2" not in UserError("password: hunter2", "here", "mend it").thing
