@@ -103,8 +103,6 @@ def check(config: Config) -> None:
     if len(set(config.concepts)) < len(config.concepts):
         raise UserError("a concept is named twice", "concepts", "name each once")
     check_questions(WorldQuestions(behaviours=config.behaviours))
-    if min(config.factors) <= 0:
-        raise UserError(f"{min(config.factors)} is no factor", "factors", "use numbers above 0")
     site = Site.parse(config.sae_site)
     info.site_width(site)
     if config.sae is None and site.kind not in RESIDUAL_KINDS:

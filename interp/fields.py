@@ -41,6 +41,8 @@ LONGEST_LINE = LONGEST_PATH = 1_000
 MOST = 1_000_000
 """The most of anything that is kept one by one; rows, steps and tokens may be more."""
 
+SMALLEST = 1e-12
+"""Of numbers above zero: their squares are still numbers in single precision."""
 MOST_PROBLEMS = 10
 """That one message tells of."""
 
@@ -124,6 +126,12 @@ def _at_most(most: int, thing: str, size: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _not_vanishing(value: float | int) -> float | int:
+    if value < SMALLEST:
+        raise PydanticCustomError("vanishing", "should be at least {least}", {"least": f"{SMALLEST:g}"})
+    return value
+
+
 _Int = Annotated[int, BeforeValidator(_for_int)]
 _Kept = Annotated[_Int, _at_most(MOST, "things of 1 kB", 1000)]
 _Float = Annotated[float, BeforeValidator(_for_float)]
@@ -155,15 +163,15 @@ TokenId = Annotated[int, Strict(), Field(ge=0, le=2**31 - 1)]
 
 Finite = Annotated[_Float, Field(ge=-1e12, le=1e12)]
 """A number; NaN and infinities are none."""
-Positive = Annotated[_Float, Field(ge=1e-12, le=1e12)]
-"""A number above zero, as far as its square is one in single precision."""
+Positive = Annotated[_Float, Field(gt=0, le=1e12), AfterValidator(_not_vanishing)]
+"""A number above zero, and not below 1e-12."""
 NotNegative = Annotated[_Float, Field(ge=0, le=1e12)]
 """Zero or a number above it."""
 Fraction = Annotated[_Float, Field(ge=0, le=1)]
 """A share: 0 to 1, both included."""
-PositiveFraction = Annotated[_Float, Field(ge=1e-12, le=1)]
+PositiveFraction = Annotated[_Float, Field(gt=0, le=1), AfterValidator(_not_vanishing)]
 """A share above 0, at most 1."""
-OpenFraction = Annotated[_Float, Field(ge=1e-12, lt=1)]
+OpenFraction = Annotated[_Float, Field(gt=0, lt=1), AfterValidator(_not_vanishing)]
 """A share above 0 and below 1."""
 Auroc = Annotated[_Float, Field(gt=0.5, le=1)]
 """An area under the ROC curve that is better than chance."""

@@ -129,13 +129,13 @@ def test_a_planted_latent_is_found_and_shows_its_concept_at_the_cost_of_the_answ
         ("concepts=[cheese]", "no concept"),
         ("concepts=[topic_law, topic_law]", "twice"),
         ("behaviours=[facts/nothing]", "no behaviour"),
-        ("factors=[0, 2]", "no factor"),
+        ("factors=[0, 2]", "`factors.0` should be greater than 0"),
         ("sae=/nowhere", "no folder"),
         ("sae_site=mlp_post.3", "residual"),
         ("sae_training.architecture={kind: transcoder, to: mlp_out.4}", "transcoder"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_written(override: str, what: str) -> None:
-    experiment, config = load_config(CONFIG, [override])
     with pytest.raises(UserError, match=what):
+        experiment, config = load_config(CONFIG, [override])
         experiment.check(config)

@@ -222,7 +222,12 @@ class TestItems:
         file.write_text(json.dumps(row) + "\n\n")
         (entity,) = open_entities(EntityFile(path=file), plain, scopes)
         assert entity.prompt.position == -4 and entity.described == ("france",) and entity.group == "city"
-        for line, says in (("{", "not valid JSON"), ("[]", "no JSON object"), ("{}", "missing"), ("", "no entity")):
+        for line, says in (
+            ("{", "not valid JSON"),
+            ("[]", "no JSON object"),
+            ("{}", "missing"),
+            ("", "no entity"),
+        ):
             file.write_text(line)
             with pytest.raises(UserError, match=says):
                 open_entities(EntityFile(path=file), plain, scopes)
