@@ -20,7 +20,7 @@ from tests.integration.kill_cases import CASES, answer
 from tests.integration.kill_everywhere import Kills
 from tests.integration.kill_forge import Forge, Job, forge
 from tests.integration.toy_runs import TOYS, write_config
-from tests.run_folders import differences
+from tests.run_folders import differences, rows
 
 KILLS = int(os.environ.get("INTERP_KILLS", "6"))
 STORES = ("interp.store.parquet", "interp.store.neuronpedia")
@@ -177,3 +177,31 @@ def test_an_export_that_is_killed_leaves_no_part_of_a_file_when_it_is_done_again
             assert toys[0].do(job(folder, way, moment)) == -signal.SIGKILL
             assert toys[1].do(job(folder, way)) == 0
             assert differences(tmp_path / way, folder) == []
+
+
+def test_an_import_that_is_killed_leaves_nothing_or_everything_and_can_be_done_again(
+    toys: list[Forge], tmp_path: Path
+) -> None:
+    from interp.store.store import Store
+    from tests.stores import filled
+
+    filled(Store(tmp_path / "source.sqlite")).close()
+    exported = tmp_path / "exported"
+    assert toys[0].do(Job(["store", "export", str(tmp_path / "source.sqlite"), str(exported)], exported)) == 0
+
+    def job(folder: Path, dies_at: int | None = None) -> Job:
+        folder.mkdir(exist_ok=True)
+        arguments = ["store", "import", str(folder / "store.sqlite"), str(exported)]
+        return Job(arguments, folder, dies_at, at_once=True)
+
+    whole = job(tmp_path / "whole")
+    assert toys[0].do(whole) == 0, whole.output.read_text()
+    expected = rows(tmp_path / "whole" / "store.sqlite")
+    for moment in _some(range(len(whole.writes())), 6):
+        folder = tmp_path / str(moment)
+        assert toys[0].do(job(folder, moment)) == -signal.SIGKILL
+        file = folder / "store.sqlite"
+        found = rows(file) if file.exists() else []
+        assert found == expected or not any("INSERT" in row and '"meta"' not in row for row in found)
+        assert toys[1].do(job(folder)) == 0
+        assert rows(file) == expected
