@@ -1,6 +1,6 @@
 """The toy model of superposition: more features than dimensions, and SAEs that take them apart again."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 class ToyConfig(Section):
     """Toy models that differ in the sparsity of their features."""
+
+    takes_memory: ClassVar[bool] = True
 
     features: Extent = Field(5, ge=2)
     """Features of the input."""

@@ -68,14 +68,17 @@ class Experiment:
         Raises:
             UserError: as the experiment's own check; a device is not here; the machine has too little memory.
         """
-        from interp.device import usable_device
-        from interp.estimate import check_memory
-
         self.own_check(config)
-        for key, section in sections(config):
+        parts = list(sections(config))
+        for key, section in parts:
             if isinstance(device := getattr(section, "device", None), str):
+                from interp.device import usable_device  # here: torch takes seconds to import
+
                 usable_device(device, f"{key}.device")
-        check_memory(config)
+        if any(section.takes_memory for _, section in parts):
+            from interp.estimate import check_memory
+
+            check_memory(config)
 
 
 def find_config(path: str | Path) -> Path:

@@ -8,7 +8,7 @@ finite, and of a size that single precision can work with; how much memory a who
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -80,6 +80,8 @@ class Section(BaseModel, metaclass=_Explaining):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
     )
+    takes_memory: ClassVar[bool] = False
+    """Whether its values decide how much memory a run takes: `interp.estimate` says how much."""
 
 
 def sections(value: Any, key: str = "") -> Iterator[tuple[str, Section]]:

@@ -1,7 +1,7 @@
 """Which corpus a config means."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ from interp.track.progress import Progress
 
 class WorldSource(Section):
     """Documents of the bundled world, generated as they are read, with concept labels."""
+
+    takes_memory: ClassVar[bool] = True
 
     kind: Literal["world"] = "world"
     documents: Extent = 30_000

@@ -1,5 +1,7 @@
 """How a small Llama is trained: what every recipe has."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from interp.fields import (
@@ -18,6 +20,8 @@ from interp.held import Part
 
 class Recipe(Section):
     """Batches, learning rates and their schedule."""
+
+    takes_memory: ClassVar[bool] = True
 
     steps: Steps = 1600
     """Optimiser steps."""

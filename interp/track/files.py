@@ -154,7 +154,9 @@ def read_safetensors(
     """
     from interp.tensors import read_tensors
 
-    return read_tensors(Path(path), "delete it to start again", device)
+    return read_tensors(
+        Path(path), "give a file that interp wrote; where it is damaged, delete it to start again", device
+    )
 
 
 def write_parquet(path: str | Path, frame: "pd.DataFrame") -> None:

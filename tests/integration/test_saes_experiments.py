@@ -79,13 +79,13 @@ def test_dictionaries_at_several_sites_and_a_transcoder(tmp_path: Path) -> None:
             "dictionaries={a: {site: resid_post.3}, b: {site: resid_post.4, sae: {seed: 1}}}",
             "share a stream differ in seed",
         ),
-        ("dictionaries={../a: {site: resid_post.3}}", "name"),
+        ("dictionaries={../a: {site: resid_post.3}}", "letters, digits"),
         ("evaluation.context_size=4096", "do not fit"),
     ],
 )
 def test_what_cannot_be_trained_is_said_before_anything_is_written(override: str, message: str) -> None:
-    experiment, config = load_config(CONFIGS / "train_saes.yaml", [override])
     with pytest.raises(UserError, match=message):
+        experiment, config = load_config(CONFIGS / "train_saes.yaml", [override])
         experiment.check(config)
 
 

@@ -57,7 +57,7 @@ def test_toy_models_share_dimensions_and_saes_find_what_they_share(tmp_path: Pat
     [
         ("vectors.dimensions=3", "cannot be drawn"),
         ("geometry={features: 4, dimensions: 8}", "must exceed"),
-        ("sparsity.densities=[0.0]", "above 0"),
+        ("sparsity.densities=[0.0]", "greater than 0"),
         ("sparsity.densities=[0.5, 0.5]", "differ"),
         ("recovery.architectures=[{kind: topk, k: 100}]", "must not exceed n_latents"),
         ("recovery.architectures=[{kind: transcoder}]", "transcoder"),

@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_said_before_training_starts(
         check_training_fits(subject, Site("resid_post", 4), saes.SaeTraining(n_latents=10**9))
     assert "sae.n_latents" in str(caught.value)
     with pytest.raises(UserError) as caught:
-        check_training_fits(subject, Site("resid_post", 4), saes.SaeTraining(buffer_tokens=10**12))
+        check_training_fits(subject, Site("resid_post", 4), saes.SaeTraining(buffer_tokens=10**9))
     assert "lower sae.buffer_tokens" in str(caught.value)
     monkeypatch.setattr(cost, "available_bytes", lambda device: None)
     check_training_fits(subject, Site("resid_post", 4), saes.SaeTraining(n_latents=10**9))

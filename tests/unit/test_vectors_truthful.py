@@ -153,7 +153,7 @@ def test_what_is_no_edit_cannot_be_kept_or_read(
     save_file({"x": torch.zeros(1)}, tmp_path / "older", metadata={"format": "interp truthful space 1"})
     with pytest.raises(UserError, match="older version"):
         load_edit(tmp_path / "older", subject)
-    for name, why in (("text", "cannot be read"), ("nothing", "no such file")):
+    for name, why in (("text", "cannot be read"), ("nothing", "no file")):
         with pytest.raises(UserError, match=why):
             load_edit(tmp_path / name, subject)
     for edit in (TruthfulEdit(subject, space, 1, [0]), TruthfulEdit(subject, space, null_seed=0)):
