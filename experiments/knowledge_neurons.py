@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from experiments._dictionary_config import check_context
 from interp.config import ExperimentConfig
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
@@ -60,7 +61,9 @@ class Config(ExperimentConfig):
 
 def check(config: Config) -> None:
     """Finds a layer, behaviour, corpus or file that does not exist before anything is written."""
-    check_spaces(config.spaces, subject_info(config.subject.name))
+    info = subject_info(config.subject.name)
+    check_spaces(config.spaces, info)
+    check_context(info, {"mining": config.mining.context_size})
     check_corpus(config.corpus)
     check_questions(config.questions)
 

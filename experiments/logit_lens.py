@@ -59,6 +59,8 @@ class Config(LensConfig):
 def check(config: Config) -> None:
     """Finds a missing model or corpus before anything is written."""
     info = check_subject(config, config.tuned.corpus if config.tuned else None)
+    if config.top > info.d_vocab:
+        raise UserError(f"{info.name} has {info.d_vocab} tokens", "top", f"use at most {info.d_vocab}")
     targets = [target for text in config.texts for target in text.targets if isinstance(target, int)]
     if max(targets, default=0) >= info.d_vocab:
         raise UserError(

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from experiments._dictionary_config import check_context
 from interp.config import ExperimentConfig
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
@@ -90,6 +91,7 @@ def check(config: Config) -> None:
     """Finds a layer, feature, concept, corpus or file that does not exist before anything is written."""
     info = subject_info(config.subject.name)
     check_spaces(config.spaces, info)
+    check_context(info, {"mining": config.mining.context_size})
     check_corpus(config.corpus)
     check_questions(config.questions)
     if isinstance(config.pick, PickByConcept):

@@ -122,8 +122,9 @@ def json_object(
     """
     found = from_json(content, place, fix, line=line or 1, halves=halves)
     if not isinstance(found, dict):
-        whole = place if line is None else f"{place}, line {line}"
-        raise UserError("the line is no JSON object", whole, fix)
+        if line is None:
+            raise UserError("this is no JSON object", place, fix)
+        raise UserError("the line is no JSON object", f"{place}, line {line}", fix)
     return cast(dict[str, Any], found)
 
 

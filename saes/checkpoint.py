@@ -8,8 +8,12 @@ import torch
 from sae_lens.training.sae_trainer import SAETrainer
 
 from interp.errors import UserError
+from interp.json_text import json_object
+from interp.tensors import check_finite
 from interp.track.files import read_safetensors, write_safetensors
 from saes.stream import Place
+
+_AGAIN = "delete it; training starts again"
 
 
 def save_checkpoint(path: Path, trainer: SAETrainer[Any, Any], place: Place, identity: str) -> None:
@@ -46,18 +50,23 @@ def load_checkpoint(path: Path, trainer: SAETrainer[Any, Any], identity: str) ->
         UserError: the file is damaged, or belongs to another configuration, subject, site or corpus.
     """
     tensors, metadata = read_safetensors(path, str(trainer.cfg.device))
-    try:
-        state = json.loads(metadata["state"])
-    except (KeyError, ValueError) as error:
-        raise UserError(
-            f"the SAE checkpoint cannot be read ({error})", str(path), "delete it; training starts again"
-        ) from error
-    if state["identity"] != identity:
+    state = json_object(metadata.get("state", ""), str(path), _AGAIN)
+    if state.get("identity") != identity:
         raise UserError(
             "the SAE checkpoint was made with other settings, or on another subject, site or corpus",
             str(path),
             "restore the settings to continue it, or delete it to start again",
         )
+    check_finite(tensors, str(path), _AGAIN)
+    try:
+        return _restored(trainer, tensors, state)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(f"the SAE checkpoint cannot be read ({error})", str(path), _AGAIN) from error
+
+
+def _restored(
+    trainer: SAETrainer[Any, Any], tensors: dict[str, torch.Tensor], state: dict[str, Any]
+) -> Place:
     trainer.sae.load_state_dict(_under("sae.", tensors))
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in _under("adam.", tensors).items():
@@ -73,7 +82,7 @@ def load_checkpoint(path: Path, trainer: SAETrainer[Any, Any], identity: str) ->
     trainer.n_training_samples = state["n_training_samples"]
     trainer.n_frac_active_samples = state["n_frac_active_samples"]
     trainer.activation_scaler.scaling_factor = state["scaling_factor"]
-    return Place(state["cursor"], state["used"])
+    return Place(int(state["cursor"]), int(state["used"]))
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -13,11 +13,16 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
 from interp.errors import UserError
+from interp.json_text import read_json
+from interp.shape import Shape
+from interp.tensors import check_finite
 from interp.track.files import read_safetensors, write_json, write_safetensors
 
 WORDS = r"(?u)\b\w+\b"
 PIECES = (3, 5)
 MOST_TERMS = 30_000
+_AGAIN = "delete the folder, and fit it again"
+_TERMS = Shape[list[str]](list[str], strict=True)
 LONGEST_TEXT = 20_000
 """Letters of a text that are looked at; a description has a few hundred."""
 
@@ -94,12 +99,13 @@ class TfidfEmbedder:
             UserError: a file is missing or damaged.
         """
         tensors, _ = read_safetensors(folder / "tfidf.safetensors")
-        try:
-            terms = json.loads((folder / "terms.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"the terms cannot be read ({error})", str(folder), "delete the folder"
-            ) from error
+        file = folder / "terms.json"
+        terms = _TERMS.of(read_json(file, _AGAIN, "list"), str(file), _AGAIN)
+        check_finite(tensors, str(folder), _AGAIN)
+        fits = {name: (tensor.ndim, tensor.shape[-1:]) for name, tensor in tensors.items()}
+        known = (len(set(terms)),)
+        if fits != {"weight": (1, known), "basis": (2, known)}:
+            raise UserError(f"the weights do not fit {len(terms):,} terms", str(folder), _AGAIN)
         return cls(terms, tensors["weight"].numpy(), tensors["basis"].numpy())
 
 

@@ -1,5 +1,6 @@
 """Tasks by example: pairs that share a mapping, and the prompts that show it or only ask."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,13 @@ class _Row:
     output: str | int | float
 
 
+_SLOT = re.compile(r"\{(question|answer)\}")
 _ROWS = Shape[list[_Row]](list[_Row])
+
+
+def _filled(layout: str, **values: str) -> str:
+    """A layout with values in its slots; other braces stand as they are."""
+    return _SLOT.sub(lambda slot: values[slot[1]], layout)
 
 
 class TaskFormat(Section):
@@ -49,12 +56,11 @@ class TaskFormat(Section):
 
     def query(self, question: str) -> str:
         """An example up to its answer."""
-        before, _, _ = self.pair.partition("{answer}")
-        return before.format(question=question).rstrip(" ")
+        return _filled(self.pair.partition("{answer}")[0], question=question).rstrip(" ")
 
     def prompt(self, shots: Sequence[Example], question: str) -> str:
         """Examples, and a query behind them."""
-        shown = [self.pair.format(question=asked, answer=answer) for asked, answer in shots]
+        shown = [_filled(self.pair, question=asked, answer=answer) for asked, answer in shots]
         return self.separator.join([*shown, self.query(question)])
 
 

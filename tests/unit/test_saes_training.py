@@ -1,5 +1,6 @@
 """Training an SAE: seeds hold, a killed run continues to the same bits, any thread will do."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import torch
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.track.files import read_safetensors, write_safetensors
+from saes.architecture import Standard
 from saes.config import SaeTraining
 from saes.fit import fit, learn_together
 from saes.fitting import Fitting, Trained
@@ -173,6 +176,20 @@ def test_cut_off_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match="cannot be read"):
         fit(settings(), Planted(), checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"param_groups": 3}, {"lr_scheduler": []}, {"coefficients": {}}, {"cursor": {}}, {"used": None}],
+)
+def test_a_checkpoint_of_another_shape_is_a_clear_error(tmp_path: Path, changes: dict[str, object]) -> None:
+    path = tmp_path / "c.safetensors"
+    fit(settings(architecture=Standard()), Planted(), checkpoint=path)
+    tensors, metadata = read_safetensors(path)
+    state = json.loads(metadata["state"])
+    write_safetensors(path, tensors, {"state": json.dumps(state | changes)})
+    with pytest.raises(UserError, match="cannot be read"):
+        fit(settings(architecture=Standard()), Planted(), checkpoint=path)
 
 
 class Watched(Planted):

@@ -213,3 +213,11 @@ def test_an_annoy_index_lies_beside_the_store_and_follows_its_content(tmp_path: 
     store.put("world", [FeatureRow("mlp.3", 100, 1, descriptions=(DescriptionRow("cities of France", "x"),))])
     Searcher(store, embedder, index="annoy")
     assert len(list((tmp_path / "store.sqlite.annoy").glob("*.ann"))) == 2
+
+
+@pytest.mark.parametrize("terms", ["{", "[1, 2]", '["a"]', "null"])
+def test_terms_that_do_not_fit_are_a_message(tmp_path: Path, terms: str) -> None:
+    TfidfEmbedder.fit(["a cat", "a dog"]).save(tmp_path)
+    (tmp_path / "terms.json").write_text(terms)
+    with pytest.raises(UserError, match="fit it again"):
+        TfidfEmbedder.load(tmp_path)

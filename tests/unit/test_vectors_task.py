@@ -167,3 +167,8 @@ def test_published_task_files_can_be_read() -> None:
         kept = (*task.extract, *task.choose, *task.report)
         firsts = {question.answers[0][0] for question in task.questions(subject, kept)}
         assert len(firsts) == len({answer for _, answer in kept})
+
+
+def test_a_layout_is_text_but_for_its_two_slots() -> None:
+    layout = TaskFormat(pair="{x} {question} { -> {answer} {0}", separator=" | ")
+    assert layout.prompt([("{answer}", "b")], "c") == "{x} {answer} { -> b {0} | {x} c { ->"
