@@ -10,7 +10,7 @@ from experiments.calibration import CandidatesConfig
 from interp.corpus.document import Corpus
 from interp.describe.candidate import Candidate
 from interp.describe.evidence import Evidence
-from interp.describe.explainers.patterns import PatternExplainer, feature_seed
+from interp.describe.explainers.patterns import PatternExplainer
 from interp.describe.labels import definition
 from interp.features.ref import FeatureRef
 from interp.track.progress import Progress
@@ -33,7 +33,7 @@ def write_candidates(
     """The candidates of each feature, in the order given."""
     good = explainer.explain_all(features, evidence, options.patterns, seed, progress)
     thin = [
-        meagre(one, [seed, *feature_seed(feature), number])
+        meagre(one, [seed, *feature.seed, number])
         for feature, one in zip(features, evidence, strict=True)
         for number in range(options.meagre)
     ]
@@ -41,7 +41,7 @@ def write_candidates(
     poor = explainer.explain_all(repeated, thin, 1, seed, progress)
     found = []
     for place, one in enumerate(known):
-        rng = np.random.default_rng([seed, *feature_seed(features[place])])
+        rng = np.random.default_rng([seed, *features[place].seed])
         strangers = [other for other, its in enumerate(known) if its.concept != one.concept]
         drawn = rng.choice(strangers, size=min(options.foreign, len(strangers)), replace=False).tolist()
         mine = poor[place * options.meagre : (place + 1) * options.meagre]

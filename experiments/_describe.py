@@ -27,7 +27,7 @@ from interp.corpus.document import Split
 from interp.describe.candidate import Candidate, Explained, Explainer
 from interp.describe.evidence import Evidence
 from interp.describe.excerpt import text_evidence
-from interp.describe.explainers.patterns import PatternExplainer, feature_seed
+from interp.describe.explainers.patterns import PatternExplainer
 from interp.describe.interest import InterestClassifier, Verdict
 from interp.describe.levels import outer_levels
 from interp.describe.sample import sample_active
@@ -124,9 +124,7 @@ class DescribeJob:
         async def one(place: int) -> None:
             feature = part[place]
             levels = outer_levels(explain[feature.space.name], feature)
-            seed = int(
-                np.random.SeedSequence([self.config.seed, *feature_seed(feature)]).generate_state(1)[0]
-            )
+            seed = int(np.random.SeedSequence([self.config.seed, *feature.seed]).generate_state(1)[0])
             text = text_evidence(self.subject, evidence[place], levels)
             found = await explainer.explain(text, self.config.samples, seed)
             journal.add(feature.key, _explained(found))

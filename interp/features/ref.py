@@ -22,6 +22,11 @@ class FeatureRef:
         """A name that is unique in a run, e.g. `mlp.3/17+`."""
         return f"{self.space.name}/{self.feature_id}{'+' if self.polarity > 0 else '-'}"
 
+    @property
+    def seed(self) -> tuple[int, ...]:
+        """Numbers that tell it from every other feature, for seeding what is drawn for it."""
+        return (*self.space.name.encode(), self.feature_id, self.polarity + 1)
+
     @classmethod
     def parse(cls, key: str, spaces: Sequence[FeatureSpace]) -> "FeatureRef":
         """Reads what `key` wrote; without a sign, the positive side is meant.

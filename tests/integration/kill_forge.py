@@ -190,10 +190,7 @@ def _run(job: Job) -> None:
 def _serve(modules: Sequence[str]) -> None:
     for module in ("interp.cli", *modules):
         importlib.import_module(module)
-    if "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(1)  # a fork has only the thread that forked
+    _one_thread()
     if "experiments._subject" in sys.modules:
         import interp
 
@@ -203,11 +200,20 @@ def _serve(modules: Sequence[str]) -> None:
     while line := sys.stdin.readline():
         child = os.fork()
         if not child:
+            _one_thread()  # torch makes its pool of threads anew; two threads at once would fail at it
             given = json.loads(line)
             _run(Job(**given | {"folder": Path(given["folder"])}))
             return
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def _one_thread() -> None:
+    """A fork has only the thread that forked."""
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(1)
 
 
 if __name__ == "__main__":

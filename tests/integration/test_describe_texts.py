@@ -128,6 +128,19 @@ def test_marks_are_on_the_tokens_that_fire_and_mismarks_on_as_many_that_do_not(
             assert (window.values[wrong.marked] == 0).all() and window.counts[wrong.marked].all()
 
 
+def test_a_feature_has_the_same_texts_whichever_others_are_gathered_with_it(
+    texts: list[JudgedTexts], world: Subject, space: OnTokens, mined: Mined
+) -> None:
+    last = len(texts) - 1
+    (alone,) = gather_texts(
+        world, CORPUS, [FeatureRef(space, last)], {space.name: mined}, "report", 12, 64, 0
+    )
+    for ours, theirs in ((alone.silent, texts[last].silent), (alone.mismarked, texts[last].mismarked)):
+        assert [one.excerpt.text for one in ours] == [one.excerpt.text for one in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one.marked, other.marked)
+
+
 def test_equal_seeds_gather_equal_texts(
     texts: list[JudgedTexts], world: Subject, space: OnTokens, mined: Mined
 ) -> None:

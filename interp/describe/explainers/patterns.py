@@ -37,7 +37,7 @@ class PatternExplainer:
     ) -> list[Explained]:
         """`samples` descriptions of each feature, in the order given."""
         parts = [
-            part(one, sample, [seed, *feature_seed(feature)])
+            part(one, sample, [seed, *feature.seed])
             for feature, one in zip(features, evidence, strict=True)
             for sample in range(samples)
         ]
@@ -61,8 +61,3 @@ def part(evidence: Evidence, sample: int, seed: Sequence[int]) -> Evidence:
     rng = np.random.default_rng([*seed, sample])
     kept = np.sort(rng.choice(n, size=int(rng.integers((n + 1) // 2, n + 1)), replace=False))
     return replace(evidence, exemplars=[evidence.exemplars[i] for i in kept])
-
-
-def feature_seed(feature: FeatureRef) -> tuple[int, ...]:
-    """Numbers that tell a feature from every other, for seeding what is drawn for it."""
-    return (*feature.space.name.encode(), feature.feature_id, feature.polarity + 1)

@@ -72,9 +72,9 @@ def gather_texts(
     ]
     windows = iter(read_windows(subject, corpus, places, context_size, progress=progress))
     gathered = []
-    for number, rows in enumerate(wanted):
+    for feature, rows in zip(features, wanted, strict=True):
         top, bands, hard, random = ([next(windows) for _ in part] for part in rows.parts)
-        rng = np.random.default_rng([seed, number])
+        rng = np.random.default_rng([seed, *feature.seed])
         active = excerpts(subject, _alternating(_positive(top), _positive(bands), n))
         largest = max((one.peak for one in active), default=0.0)
         (hard_ones, weak_hard), (easy_ones, weak_easy) = (
