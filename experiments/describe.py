@@ -56,7 +56,7 @@ def _without_password(where: str) -> str:
     """Refuses a URL that holds a password, and does not repeat it."""
     if "://" in where and keep_passwords_of(where):
         raise UserError(
-            "a URL in a config may hold no password: it is written down with the run",
+            "a URL in a config may hold no password, as it is written down with the run",
             "store.where",
             "leave the password out, and set PGPASSWORD, or put it in ~/.pgpass",
         )

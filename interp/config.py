@@ -15,7 +15,7 @@ from pydantic import BaseModel, StringConstraints, ValidationError
 import experiments
 from interp.config_file import Source, read_config_file
 from interp.errors import UserError, nearest
-from interp.fields import MOST_PROBLEMS, Line, Section, Seed, Text, Word, sections, told
+from interp.fields import MOST_PROBLEMS, Line, Section, Seed, Text, Word, problems_of, sections, told
 from interp.track.folder import check_run_name
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experi
 def _explained(error: ValidationError, model: type[BaseModel], source: Source) -> UserError:
     """Make one message of everything pydantic found: first the dotted key, then what would be valid there."""
     things, places, fixes = [], [], []
-    problems = error.errors(include_url=False)
+    problems = problems_of(error)
     for problem in problems[:MOST_PROBLEMS]:
         location = _keys_only(problem["loc"], source.values)
         key = ".".join(map(str, location))

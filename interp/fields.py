@@ -58,12 +58,19 @@ def told(problem: "ErrorDetails", hidden: bool = False) -> str:
     return f"{message} (it is {quoted(got)})" if shown else message
 
 
+def problems_of(error: ValidationError) -> "list[ErrorDetails]":
+    """What pydantic found to be wrong; a list whose items are wrong is not called too short as well."""
+    found = error.errors(include_url=False)
+    inside = {one["loc"][:end] for one in found for end in range(len(one["loc"]))}
+    return [one for one in found if one["type"] != "too_short" or one["loc"] not in inside]
+
+
 class _Explaining(_ModelMetaclass):
     def __call__(cls, *args: Any, **values: Any) -> Any:
         try:
             return super().__call__(*args, **values)
         except ValidationError as error:
-            problems = error.errors(include_url=False)[:MOST_PROBLEMS]
+            problems = problems_of(error)[:MOST_PROBLEMS]
             hidden = bool(cls.__dict__["model_config"].get("hide_input_in_errors"))
             places = (".".join(map(str, problem["loc"])) for problem in problems)
             said = [f"`{key}` {told(one, hidden)}" for key, one in zip(places, problems, strict=True)]

@@ -176,3 +176,14 @@ def test_what_was_given_to_an_endpoint_is_not_repeated() -> None:
 def test_seeds_that_follow_the_last_are_seeds() -> None:
     assert fields.seed_after(7, 2) == 9
     assert takes(fields.Seed, fields.seed_after(2**32 - 1, 1)) == 0
+
+
+def test_a_list_of_wrong_items_is_not_called_too_short_as_well() -> None:
+    class Ranks(Section):
+        ranks: fields.NonEmpty[fields.Count]
+
+    with pytest.raises(UserError) as caught:
+        Ranks(ranks=(-1, 2))
+    assert "ranks.0" in caught.value.thing and "item" not in caught.value.thing
+    with pytest.raises(UserError, match="at least 1 item"):
+        Ranks(ranks=())
