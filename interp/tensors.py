@@ -37,7 +37,7 @@ def shapes(path: Path, fix: str) -> dict[str, tuple[int, ...]]:
         UserError: as `opened`.
     """
     with opened(path, fix) as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
 
 
 def read_tensors(path: Path, fix: str, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -69,5 +69,5 @@ def check_finite(tensors: Mapping[str, Tensor], place: str, fix: str) -> None:
 def check_file_finite(path: Path, fix: str) -> None:
     """Raises UserError where a tensor in a file holds NaN or an infinity; one after another is read."""
     with opened(path, fix) as file:
-        if (name := not_finite((name, file.get_tensor(name)) for name in file.keys())) is not None:  # noqa: SIM118
+        if (name := not_finite((name, file.get_tensor(name)) for name in file.keys())) is not None:  # noqa: SIM118 (it is no mapping)
             raise UserError(f"{name} holds numbers that are not finite", str(path), fix)

@@ -4,6 +4,7 @@ import atexit
 import multiprocessing
 import os
 import sys
+from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 
@@ -44,7 +45,7 @@ def process(*arguments: str, timeout: float = 600) -> CompletedProcess[str]:
         if started.exitcode is None:
             started.kill()
             started.join()
-        out, err = (open(text, encoding="utf-8").read() for text in texts)  # noqa: SIM115
+        out, err = (Path(text).read_text(encoding="utf-8") for text in texts)
     assert started.exitcode is not None
     return CompletedProcess(arguments, started.exitcode, out, err)
 

@@ -8,7 +8,7 @@ MOST_LETTERS = 2_000
 MOST_OF_A_TOKEN = 200
 
 
-def printable(markup: str) -> str:
+def permitted(markup: str) -> str:
     """The page or the drawing with U+FFFD in the place of each character that it may not hold."""
     return UNPRINTABLE.sub("\ufffd", markup)
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from interp.csv_text import csv_text
 from interp.render import digits
-from interp.render.characters import printable, shortened
+from interp.render.characters import permitted, shortened
 from interp.render.palette import css_variables
 from interp.render.svg import figure_css
 from interp.render.tokens import token_css
@@ -71,7 +71,7 @@ def rendered(template: str, scripts: Sequence[str], **values: object) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     page = environment().get_template(template).render(code=code, policy=Markup(policy), **values)
-    return printable(page)
+    return permitted(page)
 
 
 def both_widths(draw: Callable[[int], str], width: int) -> list[Markup]:

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
-from interp.render.characters import printable, shortened
+from interp.render.characters import permitted, shortened
 from interp.render.data import KINDS, Estimate, Kind, Number
 from interp.render.palette import css_variables
 
@@ -186,7 +186,7 @@ def figure_svg(
             'aria-label="{}">{}{}</svg>'
         ).format(namespace, width, height, width, height, label, style, Markup().join(parts))
     )
-    return printable(drawing)
+    return permitted(drawing)
 
 
 def empty_svg(says: str, width: Number, *, standalone: bool = False) -> str:

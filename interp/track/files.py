@@ -49,7 +49,7 @@ def writing_explained(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # the writers of Rust and C++ have exceptions of their own
         if (refusal := refused_by_system(error, folder)) is None:
             raise
         raise refusal from error

@@ -1,10 +1,8 @@
 """Experiments cut down to seconds, to be killed everywhere; a language model's part is played by a script."""
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from tests.endpoint_server import MODEL, Script
 
@@ -55,17 +53,3 @@ CASES = {
     "quickstart": Case("quickstart", quickstart, ("experiments._main_job", "pyarrow.parquet", "annoy")),
     "describe": Case("describe", describe, ("experiments._describe", "pyarrow.parquet", "annoy", "openai")),
 }
-
-
-def answer(body: dict[str, Any]) -> str:
-    """An answer of the right form to whatever `describe` asks: that "e" matters, wherever it is."""
-    system, question = body["messages"][0]["content"], body["messages"][-1]["content"]
-    if "[DESCRIPTION]" in system:
-        return f"[DESCRIPTION]: words with e <b>{body.get('seed', 0)}</b>"
-    if '"activations"' in system:
-        texts = [json.loads(text) for text in re.findall(r"tokens\): (\[.*\])", question)]
-        return json.dumps({"activations": [[5 * ("e" in piece) for piece in text] for text in texts]})
-    if '"summaries"' in system:
-        return json.dumps({"summaries": ["words with e"] * len(question.splitlines())})
-    texts = re.findall(r"^Text \d+: (.*)$", question, re.MULTILINE)
-    return json.dumps({"ratings": [10 * ("e" in text) for text in texts]})

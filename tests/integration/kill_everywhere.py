@@ -20,11 +20,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from interp.llm.ledger import read_calls
+from tests.describer import answer
 from tests.endpoint_server import Script, serving
-from tests.integration.kill_cases import CASES, Case, answer
+from tests.integration.kill_cases import CASES, Case
 from tests.integration.kill_forge import BEGINS, Forge, Job, Write, forge
 from tests.run_folders import LEDGER, answers, differences
 
@@ -242,7 +244,7 @@ def main() -> None:
     with ExitStack() as stack:
         server = stack.enter_context(serving(Script(answer=answer, delay=0.01)))
         forges = [stack.enter_context(forge(*case.modules, hash_seed=seed)) for seed in (1, 2)]
-        say = lambda line: print(line, flush=True)  # noqa: E731
+        say = partial(print, flush=True)
         found = Kills(case, folder, server, forges, given.seed, say).kill(given.kills)
     print(found.table())
     raise SystemExit(bool(found.wrong or found.kept_again))

@@ -1,10 +1,8 @@
 """`describe` and what stands on it, on the world: offline, and with a model behind a real HTTP server."""
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,6 +15,7 @@ from interp.llm.budget import BudgetSpent
 from interp.llm.ledger import FILE, read_calls
 from interp.store.store import Store
 from interp.track.run import open_run
+from tests.describer import answer
 from tests.endpoint_server import Script, serving
 
 SMALL = (
@@ -38,23 +37,9 @@ def _run(folder: Path, *overrides: str, config: str = "configs/describe.yaml") -
     return folder / settings.name
 
 
-def _answer(body: dict[str, Any]) -> str:
-    """Answers of the right form: that "e" matters, wherever it is."""
-    system, question = body["messages"][0]["content"], body["messages"][-1]["content"]
-    if "[DESCRIPTION]" in system:
-        return f"[DESCRIPTION]: words with e <b>{body.get('seed', 0)}</b>"
-    if '"activations"' in system:
-        texts = [json.loads(text) for text in re.findall(r"tokens\): (\[.*\])", question)]
-        return json.dumps({"activations": [[5 * ("e" in piece) for piece in text] for text in texts]})
-    if '"summaries"' in system:
-        return json.dumps({"summaries": ["words with e"] * len(question.splitlines())})
-    texts = re.findall(r"^Text \d+: (.*)$", question, re.MULTILINE)
-    return json.dumps({"ratings": [10 * ("e" in text) for text in texts]})
-
-
 @pytest.fixture
 def server() -> Iterator[Script]:
-    with serving(Script(answer=_answer)) as script:
+    with serving(Script(answer=answer)) as script:
         yield script
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.describer import answer
 from tests.endpoint_server import Script, serving
-from tests.integration.kill_cases import CASES, answer
+from tests.integration.kill_cases import CASES
 from tests.integration.kill_everywhere import Kills
 from tests.integration.kill_forge import Forge, Job, forge
 from tests.integration.toy_runs import TOYS, write_config
