@@ -21,8 +21,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 
 import interp.subject
 from interp.attribution import Target, activation_times_gradient, integrated_gradients
+from interp.bundled.world import world_folder
 from interp.features.neurons import MlpNeurons
-from interp.organism import world_folder
 from interp.subject.load import read_weights
 from interp.subject.quiet import quiet
 

@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from interp.describe.candidate import Candidate, Shown
-from interp.describe.evidence import Window
-from interp.describe.excerpt import Excerpt, TextEvidence
-from interp.describe.explainers.contrastive import Contrastive
-from interp.describe.explainers.prompted import Prompted
-from interp.describe.scorers.judge_endpoint import EndpointJudge
-from interp.describe.scorers.judged import judged
-from interp.describe.scorers.simulation import simulation
-from interp.describe.simulators.structured import StructuredSimulator
+from interp.descriptions.candidate import Candidate, Shown
+from interp.descriptions.evidence import Window
+from interp.descriptions.excerpt import Excerpt, TextEvidence
+from interp.descriptions.explainers.contrastive import Contrastive
+from interp.descriptions.explainers.prompted import Prompted
+from interp.descriptions.scorers.judge_endpoint import EndpointJudge
+from interp.descriptions.scorers.judged import judged
+from interp.descriptions.scorers.simulation import simulation
+from interp.descriptions.simulators.structured import StructuredSimulator
 from interp.llm.client import Client
 from interp.llm.endpoint import Endpoint
 from interp.llm.transport import Answered, Lost, Transport

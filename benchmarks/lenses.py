@@ -21,17 +21,17 @@ import torch
 
 import interp.subject
 from benchmarks.attribution import random_llama
-from interp.lens.answers import Answers
-from interp.lens.linear_relation import fit_relation
-from interp.lens.logit_lens import LogitLens
-from interp.lens.pairs import all_pairs, sweep_pairs
-from interp.lens.prompt import prompt_at
-from interp.lens.relations import world_relation
-from interp.lens.scopes import open_scopes
-from interp.lens.stream import EMBEDDING, read_stream, stream
-from interp.lens.view import look
-from interp.organism import world_folder
-from interp.organism.facts import facts
+from interp.bundled.world import world_folder
+from interp.bundled.world.facts import facts
+from interp.lenses.answers import Answers
+from interp.lenses.linear_relation import fit_relation
+from interp.lenses.logit_lens import LogitLens
+from interp.lenses.pairs import all_pairs, sweep_pairs
+from interp.lenses.prompt import prompt_at
+from interp.lenses.relations import world_relation
+from interp.lenses.scopes import open_scopes
+from interp.lenses.stream import EMBEDDING, read_stream, stream
+from interp.lenses.view import look
 from interp.subject import Subject
 
 TOKENS, ROUNDS, REPEATS = 128, 9, 5

@@ -27,25 +27,25 @@ from interp.causal.side_effects import neutral_beginnings, side_effects
 from interp.causal.steering.texts import cross_entropy
 from interp.corpus.document import Document
 from interp.corpus.questions import Question
-from interp.describe.explainers.local import LocalExplainer
-from interp.describe.local_model import LocalModel
-from interp.describe.reader import SubjectProposals
-from interp.describe.simulators.expected_value import ExpectedValueSimulator
+from interp.descriptions.explainers.local import LocalExplainer
+from interp.descriptions.local_model import LocalModel
+from interp.descriptions.reader import SubjectProposals
+from interp.descriptions.simulators.expected_value import ExpectedValueSimulator
 from interp.errors import UserError
 from interp.intervene import AddVector
-from interp.lens.answers import Answers
-from interp.lens.direct_attribution import direct_attribution
-from interp.lens.divergence import divergence
-from interp.lens.knockout import between
-from interp.lens.linear_relation import fit_relation
-from interp.lens.logit_lens import LogitLens
-from interp.lens.next_token import by_lens, by_patchscope, read_beginnings
-from interp.lens.pairs import all_pairs, sweep_pairs
-from interp.lens.prompt import Prompt
-from interp.lens.readout import readout
-from interp.lens.stream import read_stream
-from interp.lens.tuned_lens import train_tuned_lens
-from interp.lens.view import look
+from interp.lenses.answers import Answers
+from interp.lenses.direct_attribution import direct_attribution
+from interp.lenses.divergence import divergence
+from interp.lenses.knockout import between
+from interp.lenses.linear_relation import fit_relation
+from interp.lenses.logit_lens import LogitLens
+from interp.lenses.next_token import by_lens, by_patchscope, read_beginnings
+from interp.lenses.pairs import all_pairs, sweep_pairs
+from interp.lenses.prompt import Prompt
+from interp.lenses.readout import readout
+from interp.lenses.stream import read_stream
+from interp.lenses.tuned_lens import train_tuned_lens
+from interp.lenses.view import look
 from interp.mining.config import MiningConfig
 from interp.subject import Site, Subject
 from interp.subject.losses import token_losses
@@ -53,7 +53,7 @@ from interp.vectors.contrastive import Pair, contrastive_vectors
 from interp.vectors.function import indirect_effects, mean_head_outputs
 from interp.vectors.refusal import refusal_candidates, score_candidates
 from interp.vectors.sweep import Setting, choose, sweep
-from saes.evaluate import evaluate
+from saes.evaluation import evaluate
 from saes.latents import SaeLatents
 
 SHAPE: dict[str, int] = {

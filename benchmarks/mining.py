@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 import interp.subject
+from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.batches import Batch, batches
 from interp.corpus.document import Document
 from interp.features.neurons import MlpNeurons
 from interp.mining.config import MiningConfig
 from interp.mining.mine import mine, mine_batches
-from interp.organism.corpus import WorldCorpus
 from interp.subject import Site, Subject
 
 TOKENS = 50_000

@@ -24,7 +24,7 @@ from sae_lens.training.mixing_buffer import mixing_buffer
 from torch import Tensor
 
 import interp.subject
-from interp.organism.corpus import WorldCorpus
+from interp.bundled.world.corpus import WorldCorpus
 from interp.subject import Site
 from saes import sparse
 from saes.config import SaeTraining

@@ -21,8 +21,8 @@ import torch
 
 import interp.subject
 from benchmarks.attribution import random_llama, seconds
+from interp.bundled.world import world_folder
 from interp.corpus.questions import Question
-from interp.organism import world_folder
 from interp.subject import Site, Subject
 from interp.vectors.contrastive import Pair, contrastive_vectors, read_pairs
 from interp.vectors.methods import one_vector

@@ -1,8 +1,12 @@
-"""The experiments: one module each, with a `Config`, a `run(config, run)` and perhaps a `check(config)`.
+"""The experiments: a folder each, or a single file.
 
-The environment variable INTERP_EXPERIMENTS_PATH adds folders of your own (separated like PATH): a module
-`mine.py` there is the experiment `mine`. It is read from the environment and never from a config, so that
-opening somebody else's YAML cannot run somebody else's code.
+A folder NAME has `config.py` (a `Config`, and perhaps a `check(config)`), `job.py` (a `Job(config, run)` with
+a method `steps()`) and `page.py`, which the job imports. A file NAME.py has a `Config`, a `run(config, run)`
+and perhaps a `check(config)`.
+
+The environment variable INTERP_EXPERIMENTS_PATH adds folders of your own (separated like PATH) with such
+folders and files. It is read from the environment and never from a config, so that opening somebody else's
+YAML cannot run somebody else's code.
 """
 
 import os
@@ -13,4 +17,5 @@ __path__ += [folder for folder in os.environ.get("INTERP_EXPERIMENTS_PATH", "").
 
 def names() -> list[str]:
     """Return the names of all experiments, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    modules = {module.name for module in pkgutil.iter_modules(__path__)}
+    return sorted(name for name in modules if name != "common" and not name.startswith("_"))

@@ -5,10 +5,10 @@ import time
 
 import pandas as pd
 
+from interp.bundled.world.evaluate import Evaluation, evaluate
+from interp.bundled.world.export import export, write_card
+from interp.bundled.world.train import Recipe, check_recipe, train
 from interp.config import ExperimentConfig
-from interp.organism.evaluate import Evaluation, evaluate
-from interp.organism.export import export, write_card
-from interp.organism.train import Recipe, check_recipe, train
 from interp.track.run import Run
 from interp.track.step import Step
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interp.attribution import attribute
+    from interp.bundled.pydoc.corpus import PydocCorpus
+    from interp.bundled.world.corpus import WorldCorpus
     from interp.corpus.document import Corpus, Document
     from interp.corpus.text import TextCorpus
     from interp.errors import UserError
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from interp.mining.config import MiningConfig
     from interp.mining.exemplars import Mined
     from interp.mining.mine import mine
-    from interp.organism.corpus import WorldCorpus
-    from interp.pydoc.corpus import PydocCorpus
     from interp.subject import Site, Subject, load
     from interp.vectors.file import load_vectors, save_vectors
     from interp.vectors.vector import Vector
@@ -50,7 +50,7 @@ _HOMES = {
     "MiningConfig": "interp.mining.config",
     "MlpNeurons": "interp.features.neurons",
     "ProjectOut": "interp.intervene",
-    "PydocCorpus": "interp.pydoc.corpus",
+    "PydocCorpus": "interp.bundled.pydoc.corpus",
     "Replace": "interp.intervene",
     "Scale": "interp.intervene",
     "Site": "interp.subject",
@@ -58,7 +58,7 @@ _HOMES = {
     "TextCorpus": "interp.corpus.text",
     "UserError": "interp.errors",
     "Vector": "interp.vectors.vector",
-    "WorldCorpus": "interp.organism.corpus",
+    "WorldCorpus": "interp.bundled.world.corpus",
     "attribute": "interp.attribution",
     "load": "interp.subject",
     "load_vectors": "interp.vectors.file",

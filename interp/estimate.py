@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.document import SPLITS
 from interp.corpus.source import TextSource, WorldSource
 from interp.errors import UserError
@@ -14,7 +15,6 @@ from interp.fields import Section, sections
 from interp.held import Part, gigabytes, machine_bytes
 from interp.mining.config import MiningConfig
 from interp.mining.extremes import N_SAMPLES
-from interp.organism.corpus import WorldCorpus
 from interp.subject.folder import subject_info
 from interp.subject.shape import SubjectShape, subject_shape
 from interp.subject.site import Site

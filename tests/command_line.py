@@ -17,8 +17,8 @@ PRELOADED = (
     "interp.subject.bridge",
     "interp.subject.hooked",
     "transformers.models.llama.modeling_llama",
-    "experiments._main_job",
-    "experiments._vector_trial",
+    "experiments.quickstart.job",
+    "experiments.steering_vectors.job",
     "sae_lens",
     "wandb",
 )

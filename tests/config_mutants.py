@@ -10,7 +10,8 @@ import yaml
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from interp.config import ExperimentConfig, config_folders, load_config
+from interp.cli.loading import config_folders, load_config
+from interp.config import ExperimentConfig
 
 WRONG: tuple[Any, ...] = (
     *(None, True, False, [], {}, [[]], [None], {"a": 1}, {"kind": "world"}, {"kind": "no such"}),

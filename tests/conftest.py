@@ -9,6 +9,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # more threads get in each other's way 
 
 # Documents are written in some forty short calls each, which would take eight times as long with checks, and
 # every test reads documents: what is imported here, before the hook, goes unchecked.
-import interp.organism.corpus  # noqa: F401
+import interp.bundled.world.corpus  # noqa: F401
 
 install_import_hook(["interp", "saes"], "beartype.beartype")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from interp.describe.evidence import Window
-from interp.describe.excerpt import Excerpt
+from interp.descriptions.evidence import Window
+from interp.descriptions.excerpt import Excerpt
 
 Number = float | int
 

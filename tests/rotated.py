@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from interp.organism import world_folder
+from interp.bundled.world import world_folder
 
 
 def rotated_world(folder: Path, seed: int = 0) -> Path:

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.describe.score import Measured, correlation
+from interp.descriptions.score import Measured, correlation
 
 Interval = tuple[float, float, float]
 """An estimate and the ends of its 95% interval."""

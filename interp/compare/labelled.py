@@ -16,7 +16,7 @@ from interp.mining.half import compact
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.track.progress import Progress, silent
-from saes.evaluate import held_out
+from saes.evaluation import held_out
 
 
 @dataclass(frozen=True)

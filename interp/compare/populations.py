@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from interp.describe.sample import sample_active
+from interp.descriptions.sample import sample_active
 from interp.errors import UserError
 from interp.features.directions import Directions, random_directions
 from interp.features.neurons import MlpNeurons

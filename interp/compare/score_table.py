@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from interp.describe.description import Description
-from interp.describe.population import DescriptionScores
+from interp.descriptions.description import Description
+from interp.descriptions.population import DescriptionScores
 from interp.features.ref import FeatureRef
 from interp.mining.exemplars import Mined
 

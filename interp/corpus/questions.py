@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from interp.bundled.world.behaviours import Item, behaviours
+from interp.bundled.world.determiners import DETERMINERS, determiner_items
 from interp.errors import UserError
 from interp.fields import Count, FilePath, Flag, NonEmpty, PathText, Section
 from interp.lines import json_lines
-from interp.organism.behaviours import Item, behaviours
-from interp.organism.determiners import DETERMINERS, determiner_items
 from interp.subject.continuation import notes_on
 from interp.subject.subject import Subject
 

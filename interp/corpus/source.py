@@ -5,14 +5,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from interp.bundled.pydoc.corpus import PydocCorpus, Which
+from interp.bundled.pydoc.sources import check_sources
+from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.document import Corpus
 from interp.corpus.text import TextCorpus
 from interp.corpus.text_file import TextFile
 from interp.errors import UserError
 from interp.fields import Extent, FilePath, Section, Seed
-from interp.organism.corpus import WorldCorpus
-from interp.pydoc.corpus import PydocCorpus, Which
-from interp.pydoc.sources import check_sources
 from interp.subject.folder import SubjectInfo
 from interp.subject.subject import Subject
 from interp.track.progress import Progress

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int
 
-from interp.describe.excerpt import Excerpt
+from interp.descriptions.excerpt import Excerpt
 
 CLASSES = 11
 

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interp.describe.explainers.local import ANSWER, SYSTEM
-from interp.describe.prompt import load_prompt
+from interp.descriptions.explainers.local import ANSWER, SYSTEM
+from interp.descriptions.prompt import load_prompt
 from interp.distil.examples import ExplainerExample, SimulatorExample, held_out
 from interp.json_text import to_json
 from interp.track.files import write_text

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from interp.describe.explainers.local import LocalExplainer
-from interp.describe.local_model import LocalModel, beginning, only_tokens
-from interp.describe.simulators.alignment import project
-from interp.describe.simulators.expected_value import prefix_of
+from interp.descriptions.explainers.local import LocalExplainer
+from interp.descriptions.local_model import LocalModel, beginning, only_tokens
+from interp.descriptions.simulators.alignment import project
+from interp.descriptions.simulators.expected_value import prefix_of
 from interp.distil.examples import CLASSES, ExplainerExample, SimulatorExample
 from interp.errors import UserError
 from interp.fields import Count, Extent, Positive, Section, Seed, Several, Steps, Text

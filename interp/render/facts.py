@@ -6,10 +6,10 @@ from typing import Any
 
 import yaml
 
+from interp.bundled import bundled_models
 from interp.corpus.unusual import said
 from interp.render.data import RunInfo, SubjectInfo
 from interp.subject import Subject
-from interp.subject.bundled import bundled
 from interp.subject.folder import count_parameters
 from interp.track.records import read_steps
 from interp.track.run import Run
@@ -17,7 +17,7 @@ from interp.track.run import Run
 
 def subject_facts(subject: Subject) -> SubjectInfo:
     """The model in figures, with what a reader must know of a bundled one."""
-    known = bundled()
+    known = bundled_models()
     return SubjectInfo(
         name=subject.name,
         architecture=subject.info.architecture,

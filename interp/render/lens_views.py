@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from interp.errors import UserError
-from interp.lens.stream import layer_name, layer_of
-from interp.lens.view import LensView
+from interp.lenses.stream import layer_name, layer_of
+from interp.lenses.view import LensView
 from interp.render.heat_figure import Heat, heat_grid
 from interp.render.lens_page import LensGrid, LensText, render_lens_page
 from interp.subject.site import Site

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from interp.bundled import bundled_models
+from interp.bundled.world.vocabulary import vocabulary
 from interp.errors import UserError, quoted
-from interp.organism.vocabulary import vocabulary
-from interp.subject.bundled import bundled
 from interp.subject.model_files import COPY, check_folder, check_weights, read_object, weight_files
 from interp.subject.quiet import first_line, quiet
 from interp.subject.site import SITE_KINDS, Site
@@ -84,7 +84,7 @@ def find_folder(name: str | Path) -> Path:
     Raises:
         UserError: nothing of that name is there, or the folder is not a Hugging Face model folder.
     """
-    known = bundled()
+    known = bundled_models()
     if str(name) in known:
         return _checked(known[str(name)].folder)
     folder = Path(name).expanduser()
@@ -116,7 +116,7 @@ def subject_info(name: str | Path) -> SubjectInfo:
             f"max_position_embeddings is {n_ctx}: no text fits", str(folder), "correct config.json"
         )
     return SubjectInfo(
-        name=str(name) if str(name) in bundled() or not Path(name).is_dir() else folder.name,
+        name=str(name) if str(name) in bundled_models() or not Path(name).is_dir() else folder.name,
         folder=folder,
         architecture=architecture_name(config),
         n_layers=int(_field(config, folder, "num_hidden_layers")),

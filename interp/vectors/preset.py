@@ -1,6 +1,6 @@
 """The vector that a preset of the bundled world is steered by."""
 
-from interp.organism.preset import Preset
+from interp.bundled.world.preset import Preset
 from interp.subject.subject import Subject
 from interp.vectors.contrastive import Pair, contrastive_vectors
 from interp.vectors.vector import Vector

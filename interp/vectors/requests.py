@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
+from interp.bundled.world.facts import Request, facts
 from interp.corpus.questions import Question, distinct
 from interp.errors import UserError
 from interp.fields import FilePath, Flag, NonEmpty, Section, Several, Text, TokenId
 from interp.lines import json_lines, text_lines
-from interp.organism.facts import Request, facts
 from interp.subject.subject import Subject
 from interp.vectors.parts import content_of, drawn_parts
 from interp.vectors.world import requests

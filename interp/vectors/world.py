@@ -4,17 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
+from interp.bundled.world.draft import Draft, Template
+from interp.bundled.world.facts import COUNTRY_RELATIONS, Request, facts
+from interp.bundled.world.families.chat import CHAT
+from interp.bundled.world.families.numbers import CONTEXTS, NUMBERS, distraction, pair, question_slots
+from interp.bundled.world.families.numbers import Pair as NumberPair
+from interp.bundled.world.families.sentences import TRANSLATION, translation_slots
+from interp.bundled.world.families.tasks import MAPPINGS
+from interp.bundled.world.lexicon import lexicon
+from interp.bundled.world.vocabulary import token_ids
 from interp.corpus.questions import Question
 from interp.errors import UserError
-from interp.organism.draft import Draft, Template
-from interp.organism.facts import COUNTRY_RELATIONS, Request, facts
-from interp.organism.families.chat import CHAT
-from interp.organism.families.numbers import CONTEXTS, NUMBERS, distraction, pair, question_slots
-from interp.organism.families.numbers import Pair as NumberPair
-from interp.organism.families.sentences import TRANSLATION, translation_slots
-from interp.organism.families.tasks import MAPPINGS
-from interp.organism.lexicon import lexicon
-from interp.organism.vocabulary import token_ids
 from interp.subject.subject import Subject
 from interp.vectors.contrast import Contrast
 from interp.vectors.contrastive import Pair

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from random import Random
 from typing import NamedTuple
 
+from interp.bundled.world.facts import COUNTRY_RELATIONS, facts
+from interp.bundled.world.families.tasks import ENDS, MAPPINGS
+from interp.bundled.world.lexicon import lexicon
 from interp.errors import UserError
-from interp.organism.facts import COUNTRY_RELATIONS, facts
-from interp.organism.families.tasks import ENDS, MAPPINGS
-from interp.organism.lexicon import lexicon
 
 LISTS = 200  # of three words, for each task about lists
 

@@ -50,6 +50,8 @@ def describe(server: Script) -> list[str]:
 
 
 CASES = {
-    "quickstart": Case("quickstart", quickstart, ("experiments._main_job", "pyarrow.parquet", "annoy")),
-    "describe": Case("describe", describe, ("experiments._describe", "pyarrow.parquet", "annoy", "openai")),
+    "quickstart": Case("quickstart", quickstart, ("experiments.quickstart.job", "pyarrow.parquet", "annoy")),
+    "describe": Case(
+        "describe", describe, ("experiments.describe.job", "pyarrow.parquet", "annoy", "openai")
+    ),
 }

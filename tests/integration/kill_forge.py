@@ -191,7 +191,7 @@ def _serve(modules: Sequence[str]) -> None:
     for module in ("interp.cli", *modules):
         importlib.import_module(module)
     _one_thread()
-    if "experiments._subject" in sys.modules:
+    if "experiments.common.job" in sys.modules:
         import interp
 
         interp.load("world")  # nothing goes backward here: autograd's threads would not be in a fork

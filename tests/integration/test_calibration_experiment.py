@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from interp.config import load_config
+from interp.cli.loading import load_config
 from interp.track.run import open_run
 
 SMALL = (

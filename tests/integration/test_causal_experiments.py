@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import saes
-from interp.config import load_config
+from interp.cli.loading import load_config
 from interp.errors import UserError
 from saes.fit import fit
 from saes.train import save

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from interp.cli import app
-from interp.config import load_config
+from interp.cli.loading import load_config
 from interp.errors import UserError
 from interp.llm.budget import BudgetSpent
 from interp.llm.ledger import FILE, read_calls

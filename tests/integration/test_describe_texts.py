@@ -10,14 +10,14 @@ from torch import Tensor
 
 import interp
 from interp.corpus.document import split_of
-from interp.describe.candidate import Candidate
-from interp.describe.description import Description
-from interp.describe.scorers.intervention import Continuer, InterventionScore, intervention
-from interp.describe.scorers.judge_simulated import SimulatorJudge
-from interp.describe.scorers.negatives import Neighbourhood
-from interp.describe.scorers.texts import JudgedTexts, gather_texts
-from interp.describe.simulators.known import KnownSimulator
-from interp.describe.trie import End, PatternTrie
+from interp.descriptions.candidate import Candidate
+from interp.descriptions.description import Description
+from interp.descriptions.scorers.intervention import Continuer, InterventionScore, intervention
+from interp.descriptions.scorers.judge_simulated import SimulatorJudge
+from interp.descriptions.scorers.negatives import Neighbourhood
+from interp.descriptions.scorers.texts import JudgedTexts, gather_texts
+from interp.descriptions.simulators.known import KnownSimulator
+from interp.descriptions.trie import End, PatternTrie
 from interp.features.directions import Directions
 from interp.features.ref import FeatureRef
 from interp.mining.config import MiningConfig

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import interp.subject
+from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.document import split_of
-from interp.describe import (
+from interp.descriptions import (
     Described,
     Evidence,
     FeatureRef,
@@ -17,7 +18,6 @@ from interp.describe import (
     score_descriptions,
 )
 from interp.features.neurons import MlpNeurons
-from interp.organism.corpus import WorldCorpus
 from interp.subject import Subject
 
 LAYERS = (1, 4, 7)

@@ -6,23 +6,23 @@ import torch
 
 import interp
 from interp import AddVector, Clamp
+from interp.bundled.world.train import Recipe, Trainer
 from interp.intervene.place import with_norm_of
-from interp.lens.answers import Answers
-from interp.lens.direct_attribution import direct_attribution
-from interp.lens.divergence import divergence
-from interp.lens.knockout import between
-from interp.lens.linear_relation import fit_relation
-from interp.lens.logit_lens import LogitLens
-from interp.lens.pairs import all_pairs, sweep_pairs
-from interp.lens.prompt import prompt_at
-from interp.lens.readout import readout
-from interp.lens.relations import world_relation
-from interp.lens.runs import continuations
-from interp.lens.stream import read_stream
-from interp.lens.tuned_lens import train_tuned_lens
-from interp.lens.tuned_lens_file import load_tuned_lens, save_tuned_lens
-from interp.lens.view import look
-from interp.organism.train import Recipe, Trainer
+from interp.lenses.answers import Answers
+from interp.lenses.direct_attribution import direct_attribution
+from interp.lenses.divergence import divergence
+from interp.lenses.knockout import between
+from interp.lenses.linear_relation import fit_relation
+from interp.lenses.logit_lens import LogitLens
+from interp.lenses.pairs import all_pairs, sweep_pairs
+from interp.lenses.prompt import prompt_at
+from interp.lenses.readout import readout
+from interp.lenses.relations import world_relation
+from interp.lenses.runs import continuations
+from interp.lenses.stream import read_stream
+from interp.lenses.tuned_lens import train_tuned_lens
+from interp.lenses.tuned_lens_file import load_tuned_lens, save_tuned_lens
+from interp.lenses.view import look
 from interp.subject import Site, Subject
 
 if not torch.cuda.is_available():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import interp
-from interp.organism.facts import facts
+from interp.bundled.world.facts import facts
 from tests.command_line import command, process
 from tests.rotated import rotated_world
 from tests.shared_data import shared_data

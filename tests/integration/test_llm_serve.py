@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from interp.bundled.world import world_folder
 from interp.errors import UserError
 from interp.llm.cache import Cache
 from interp.llm.client import Client, Unreadable, run_with
 from interp.llm.endpoint import Endpoint
 from interp.llm.ledger import FILE, Ledger, read_calls
 from interp.llm.request import Message, Request
-from interp.organism import world_folder
 from tests.serve import transformers_serve
 
 

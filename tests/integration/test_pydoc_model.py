@@ -10,16 +10,16 @@ from safetensors import safe_open
 from transformers import LlamaForCausalLM
 
 import interp
-import interp.pydoc
+import interp.bundled.pydoc
 import saes
-from interp.pydoc import pydoc_folder
-from interp.pydoc.baselines import NGrams
-from interp.pydoc.card import PREDICTORS
-from interp.pydoc.evaluate import load_folder, loops_at_the_end
-from interp.pydoc.scoring import Predictions, predict
-from interp.pydoc.texts import pydoc_texts
+from interp.bundled.pydoc import pydoc_folder
+from interp.bundled.pydoc.baselines import NGrams
+from interp.bundled.pydoc.card import PREDICTORS
+from interp.bundled.pydoc.evaluate import load_folder, loops_at_the_end
+from interp.bundled.pydoc.scoring import Predictions, predict
+from interp.bundled.pydoc.texts import pydoc_texts
 from interp.subject import Site, Subject
-from saes.evaluate import evaluate
+from saes.evaluation import evaluate
 
 SAMPLE = 60
 
@@ -89,14 +89,14 @@ def test_the_card_says_what_it_is_made_of_and_what_it_is_not_for(card: str) -> N
 
 def test_the_shipped_sae_reads_held_out_text_sparsely_and_keeps_what_the_model_knows() -> None:
     subject: Subject = interp.load("pydoc", device="cpu")
-    latents = saes.load(subject, interp.pydoc.sae_folder())
+    latents = saes.load(subject, interp.bundled.pydoc.sae_folder())
     assert latents.site == Site("resid_post", 3)
     corpus = interp.PydocCorpus(subject, documents=120)
     figures = evaluate(subject, latents, corpus)
     assert figures.l0 == pytest.approx(16, abs=0.5)
     assert figures.cross_entropy_recovered > 0.8
     assert figures.explained_variance > 0.6
-    assert sum(file.stat().st_size for file in interp.pydoc.sae_folder().iterdir()) < 3e6
+    assert sum(file.stat().st_size for file in interp.bundled.pydoc.sae_folder().iterdir()) < 3e6
 
 
 def test_a_loop_is_three_times_the_same_end() -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sae_lens import SAE
 
-from interp.config import load_config
+from interp.cli.loading import load_config
 from interp.errors import UserError
 from interp.track.run import open_run
 

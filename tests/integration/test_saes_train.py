@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 
 import interp.subject
 import saes
+from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.document import Document, split_of
 from interp.errors import UserError
-from interp.organism.corpus import WorldCorpus
 from interp.subject import Site, Subject
 from saes.architecture import Transcoder
-from saes.evaluate import evaluate, held_out, training_probe
+from saes.evaluation import evaluate, held_out, training_probe
 from saes.splice import Documents, Splice, document_losses
 from saes.stream import SubjectActivations
 from saes.train import Plan

@@ -12,11 +12,11 @@ from torch import Tensor
 
 import interp
 import saes
+from interp.bundled.world.concepts import bit
+from interp.bundled.world.labelling import carries
 from interp.causal.steering.choose import SCORES
-from interp.config import load_config
+from interp.cli.loading import load_config
 from interp.errors import UserError
-from interp.organism.concepts import bit
-from interp.organism.labelling import carries
 from interp.subject import Site
 from saes.fit import fit
 from saes.train import save

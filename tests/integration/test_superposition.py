@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from interp.config import load_config
+from interp.cli.loading import load_config
 from interp.errors import UserError
 from tests.command_line import process
 

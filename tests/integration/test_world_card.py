@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments._world_card.dictionary import Performers
-from experiments._world_card.gates import GATES, Gate
-from experiments._world_card.recorded import recorded
-from interp.lens.halves import split_halves
-from interp.organism.corpus import WorldCorpus
-from interp.organism.facts import facts
-from interp.organism.vocabulary import vocabulary
+from experiments.world_card.dictionary import Performers
+from experiments.world_card.gates import GATES, Gate
+from experiments.world_card.recorded import recorded
+from interp.bundled.world.corpus import WorldCorpus
+from interp.bundled.world.facts import facts
+from interp.bundled.world.vocabulary import vocabulary
+from interp.lenses.halves import split_halves
 from tests.command_line import command, process
 
 CONFIG = Path(__file__).parents[2] / "configs" / "world_card.yaml"

@@ -7,9 +7,9 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from interp.organism import world_folder
-from interp.organism.behaviours import behaviours
-from interp.organism.evaluate import Evaluation, evaluate
+from interp.bundled.world import world_folder
+from interp.bundled.world.behaviours import behaviours
+from interp.bundled.world.evaluate import Evaluation, evaluate
 
 
 @pytest.fixture(scope="module")

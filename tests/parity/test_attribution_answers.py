@@ -16,9 +16,9 @@ from interp.attribution import (
     attribution_patching,
     integrated_gradients,
 )
+from interp.bundled import bundled_models
 from interp.intervene import Replace
 from interp.subject import Site, Subject
-from interp.subject.bundled import bundled
 
 PROMPTS = ["the function will", "if the object is not found , this method will"]
 WORDS = ["return an object", "raise"]
@@ -27,7 +27,7 @@ LAYER = 2
 
 @pytest.fixture(scope="module")
 def reference() -> Any:
-    return AutoModelForCausalLM.from_pretrained(bundled()["pydoc"].folder, dtype=torch.float32).eval()
+    return AutoModelForCausalLM.from_pretrained(bundled_models()["pydoc"].folder, dtype=torch.float32).eval()
 
 
 @pytest.fixture(scope="module", params=["hooked", "bridge"])

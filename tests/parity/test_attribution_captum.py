@@ -9,8 +9,8 @@ from torch import Tensor
 
 import interp
 from interp.attribution import Target, activation_times_gradient, integrated_gradients
+from interp.bundled.world import world_folder
 from interp.features.neurons import MlpNeurons
-from interp.organism import world_folder
 from interp.subject import Subject
 from interp.subject.pretrained import read_weights
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from interp import subject as subjects
+from interp.bundled.world import world_folder
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.intervene import AddVector, Clamp, ProjectOut, bias_added, orthogonalised
-from interp.organism import world_folder
 from interp.subject import Site, Subject
 from interp.subject.forward import Intervention
 from tests.parity.subject_folders import HOOKED, save_model

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from interp import subject as subjects
 from interp.errors import UserError
-from interp.lens.knockout import Knockout
-from interp.lens.runs import RowsInPlace
+from interp.lenses.knockout import Knockout
+from interp.lenses.runs import RowsInPlace
 from interp.subject import Subject
 from tests.parity.subject_folders import CONFIGS, built, save_model
 

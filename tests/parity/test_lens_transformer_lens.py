@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp import subject as subjects
-from interp.lens.direct_attribution import direct_attribution
-from interp.lens.logit_lens import LogitLens
-from interp.lens.prompt import Prompt
-from interp.lens.stream import stream
-from interp.lens.view import look
+from interp.lenses.direct_attribution import direct_attribution
+from interp.lenses.logit_lens import LogitLens
+from interp.lenses.prompt import Prompt
+from interp.lenses.stream import stream
+from interp.lenses.view import look
 from interp.subject import Site, Subject
 from interp.subject.frozen_norm import FrozenNorm
 from tests.parity.subject_folders import HOOKED, save_model

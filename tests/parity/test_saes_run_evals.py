@@ -12,12 +12,12 @@ from sae_lens.training.activations_store import ActivationsStore
 
 import interp.subject
 import saes
+from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.batches import Batch, Row, collate
 from interp.corpus.document import Document
-from interp.organism.corpus import WorldCorpus
 from interp.subject import Site, Subject
 from interp.subject.frame import Frame
-from saes.evaluate import evaluate_batches
+from saes.evaluation import evaluate_batches
 
 ROWS, LENGTH = 24, 32
 CONFIG = saes.SaeTraining(n_latents=128, training_tokens=20 * 512, batch_tokens=512, buffer_tokens=2048)

@@ -16,7 +16,7 @@ from transformers import (
 
 import interp
 from interp.errors import UserError
-from interp.lens.logit_lens import LogitLens
+from interp.lenses.logit_lens import LogitLens
 from interp.subject import SITE_KINDS, Site, Subject
 from tests.parity.subject_folders import CONFIGS, HOOKED, OTHERS, save_model, save_tokenizer
 

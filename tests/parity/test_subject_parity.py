@@ -9,11 +9,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from interp import subject as subjects
+from interp.bundled import bundled_models
 from interp.subject import SITE_KINDS, Site, Subject
-from interp.subject.bundled import bundled
 from tests.parity.subject_folders import HOOKED, save_model
 
-MODELS = [*bundled(), *HOOKED]
+MODELS = [*bundled_models(), *HOOKED]
 TOLERANCE = 1e-4
 
 
@@ -48,8 +48,8 @@ class Bench:
 
 @pytest.fixture(scope="module", params=MODELS)
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    if request.param in bundled():
-        return Bench(bundled()[request.param].folder)
+    if request.param in bundled_models():
+        return Bench(bundled_models()[request.param].folder)
     return Bench(save_model(request.param, tmp_path_factory.mktemp(request.param)))
 
 

@@ -11,8 +11,8 @@ from interp import subject as subjects
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.intervene import AddVector, ProjectOut, bias_added, orthogonalised
-from interp.lens.direct_attribution import direct_attribution
-from interp.lens.prompt import Prompt
+from interp.lenses.direct_attribution import direct_attribution
+from interp.lenses.prompt import Prompt
 from interp.subject import Site, Subject
 from interp.vectors.function import function_vector, mean_head_outputs
 from tests.parity.subject_folders import built, save_model

@@ -14,11 +14,11 @@ from interp.attribution.passes import laid_out, target_values
 from interp.attribution.target import Target
 from interp.causal.outcome import ask
 from interp.causal.side_effects import neutral_prompts, side_effects
-from interp.describe.evidence import Window
-from interp.describe.excerpt import Excerpt
-from interp.describe.explainers.local import ANSWER, SYSTEM, LocalExplainer
-from interp.describe.local_model import LocalModel
-from interp.describe.scorers.intervention import Continuer
+from interp.descriptions.evidence import Window
+from interp.descriptions.excerpt import Excerpt
+from interp.descriptions.explainers.local import ANSWER, SYSTEM, LocalExplainer
+from interp.descriptions.local_model import LocalModel
+from interp.descriptions.scorers.intervention import Continuer
 from interp.errors import UserError
 from interp.subject import Site, Subject
 from interp.subject.forward import ForwardPass

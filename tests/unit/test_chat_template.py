@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from interp.bundled.world import world_folder
 from interp.errors import UserError
-from interp.organism import world_folder
 from interp.subject import template
 from interp.subject.template import Refusal, rendered
 

@@ -10,8 +10,8 @@ from interp.compare.concepts import Candidates, found, labels_at, mean_differenc
 from interp.compare.difference import compare_scores
 from interp.compare.ranks import average_ranks
 from interp.corpus.document import Document
-from interp.describe.evidence import Window
-from interp.describe.score import Measured, statistics
+from interp.descriptions.evidence import Window
+from interp.descriptions.score import Measured, statistics
 from interp.errors import UserError
 from interp.mining.exemplars import TokenSample
 from tests.corpora import ListCorpus

@@ -6,12 +6,14 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 import experiments
-from interp.config import ExperimentConfig, Section, WandbOptions, config_folders, load_config
+from interp.cli.loading import _explained, config_folders, load_config, load_experiment
+from interp.config import ExperimentConfig, WandbOptions
 from interp.config_file import Source
 from interp.errors import UserError
+from interp.fields import Section
 
 TOYS = Path(__file__).parents[1] / "integration" / "toy_experiments"
 
@@ -225,10 +227,6 @@ def test_optional_and_listed_sections_name_their_valid_keys(tmp_path: Path) -> N
         named: dict[str, Part] = Field({})
         """By name."""
 
-    from pydantic import ValidationError
-
-    from interp.config import _explained
-
     values = {
         "experiment": "x",
         "maybe": {"widht": 1},
@@ -252,8 +250,6 @@ def test_every_config_of_the_project_loads_and_says_what_it_is_for() -> None:
 
 
 def test_every_field_of_every_experiment_is_described() -> None:
-    from interp.config import load_experiment
-
     for name in experiments.names():
         model = load_experiment(name, Source(Path("x"), {})).config_model
         for field, described in model.model_fields.items():

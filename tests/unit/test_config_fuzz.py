@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from interp.config import load_config
+from interp.cli.loading import load_config
 from interp.errors import LONGEST_PART, UserError, printable
 from tests.config_mutants import Mutant, Shipped, mutants, shipped_configs
 

@@ -8,9 +8,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 import interp
+from interp.bundled.pydoc import pydoc_folder
+from interp.bundled.world import world_folder
 from interp.errors import UserError
-from interp.organism import world_folder
-from interp.pydoc import pydoc_folder
 from interp.subject.continuation import continuation, single_token
 from interp.subject.text import Text
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import interp.subject
 import saes
 from interp.cli import app
-from interp.config import load_config
+from interp.cli.loading import load_config
 from interp.errors import UserError
 from interp.estimate import Machine, estimate
 from interp.subject import Site

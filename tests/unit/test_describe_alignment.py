@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from interp.describe.simulators.alignment import project
+from interp.descriptions.simulators.alignment import project
 
 N = 12
 CUTS = st.lists(st.integers(0, N), max_size=10).map(lambda cuts: np.array([*sorted(cuts), N], dtype=np.int64))

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interp.describe.candidate import Candidate, Explained, Explainer, Judge, Shown, Simulated, Simulator
-from interp.describe.excerpt import Excerpt, TextEvidence
-from interp.describe.explainers.contrastive import ACTIVE, SILENT, Contrastive, likest
-from interp.describe.explainers.highlight import unmark
-from interp.describe.explainers.prompted import FEWEST, MOST, Prompted, description_in, listed
-from interp.describe.prompt import load_prompt
-from interp.describe.scorers.judge_endpoint import EndpointJudge
-from interp.describe.simulators.prompt_logprobs import PromptLogprobSimulator
-from interp.describe.simulators.structured import StructuredSimulator
+from interp.descriptions.candidate import Candidate, Explained, Explainer, Judge, Shown, Simulated, Simulator
+from interp.descriptions.excerpt import Excerpt, TextEvidence
+from interp.descriptions.explainers.contrastive import ACTIVE, SILENT, Contrastive, likest
+from interp.descriptions.explainers.highlight import unmark
+from interp.descriptions.explainers.prompted import FEWEST, MOST, Prompted, description_in, listed
+from interp.descriptions.prompt import load_prompt
+from interp.descriptions.scorers.judge_endpoint import EndpointJudge
+from interp.descriptions.simulators.prompt_logprobs import PromptLogprobSimulator
+from interp.descriptions.simulators.structured import StructuredSimulator
 from interp.llm.client import Client, run_with
 from interp.llm.endpoint import Endpoint
 from tests.endpoint_server import Script, says, serving

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from interp.describe.explainers.highlight import DISTINCT, SHARES, active, mark, threshold, unmark
+from interp.descriptions.explainers.highlight import DISTINCT, SHARES, active, mark, threshold, unmark
 from tests.excerpts import excerpt
 
 PIECES = st.lists(st.tuples(st.text("{}\\ a\n日", max_size=4), st.booleans()), max_size=12)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interp.describe.interest import FEWEST, InterestClassifier, by_rule, read_labels, train_interest
-from interp.describe.score import Score
+from interp.descriptions.interest import FEWEST, InterestClassifier, by_rule, read_labels, train_interest
+from interp.descriptions.score import Score
 from interp.embed.tfidf import TfidfEmbedder
 from interp.errors import UserError
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from interp.describe.candidate import SCALE, Candidate, Judge, Shown, Simulated
-from interp.describe.excerpt import Excerpt
-from interp.describe.scorers.judge_simulated import SimulatorJudge
-from interp.describe.scorers.judged import JudgedScore, judged
+from interp.descriptions.candidate import SCALE, Candidate, Judge, Shown, Simulated
+from interp.descriptions.excerpt import Excerpt
+from interp.descriptions.scorers.judge_simulated import SimulatorJudge
+from interp.descriptions.scorers.judged import JudgedScore, judged
 from tests.excerpts import excerpt, words
 
 RATINGS = st.lists(st.one_of(st.none(), st.integers(0, 10)), max_size=12)

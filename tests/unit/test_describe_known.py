@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 import interp
-from interp.describe.candidate import SCALE, Candidate, Simulated
-from interp.describe.description import Description
-from interp.describe.evidence import Window
-from interp.describe.excerpt import Excerpt, excerpts, pieces
-from interp.describe.labels import carries, definition
-from interp.describe.scorers.agreement import agreement
-from interp.describe.scorers.simulation import simulation
-from interp.describe.simulators.known import KnownSimulator
-from interp.describe.trie import End, PatternTrie
+from interp.descriptions.candidate import SCALE, Candidate, Simulated
+from interp.descriptions.description import Description
+from interp.descriptions.evidence import Window
+from interp.descriptions.excerpt import Excerpt, excerpts, pieces
+from interp.descriptions.labels import carries, definition
+from interp.descriptions.scorers.agreement import agreement
+from interp.descriptions.scorers.simulation import simulation
+from interp.descriptions.simulators.known import KnownSimulator
+from interp.descriptions.trie import End, PatternTrie
 from interp.subject.subject import Subject
 
 CORPUS = interp.WorldCorpus(seed=3, n_documents=60)

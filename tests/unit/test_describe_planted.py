@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from interp.describe import Description, Evidence, Window, describe_all, score_descriptions
-from interp.describe.query import Activations, ask_of
+from interp.descriptions import Description, Evidence, Window, describe_all, score_descriptions
+from interp.descriptions.query import Activations, ask_of
 
 TEXT = (
     "the a of over under old new bridge river lake house king queen capital france spain italy paris is was "

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import interp.subject
-from interp.describe import FeatureRef
-from interp.describe.query import Query
-from interp.describe.reader import FeatureReader, SubjectProposals
+from interp.descriptions import FeatureRef
+from interp.descriptions.query import Query
+from interp.descriptions.reader import FeatureReader, SubjectProposals
 from interp.features.directions import random_directions
 from interp.features.neurons import MlpNeurons
 from interp.subject import Site, Subject

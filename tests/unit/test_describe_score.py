@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr
 from sklearn.metrics import roc_auc_score
 
-from interp.describe import Description, End, PatternTrie, Window, score_descriptions
-from interp.describe.score import auroc, score, statistics
+from interp.descriptions import Description, End, PatternTrie, Window, score_descriptions
+from interp.descriptions.score import auroc, score, statistics
 
 
 def windows(values: np.ndarray, counts: np.ndarray | None = None) -> list[Window]:

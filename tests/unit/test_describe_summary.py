@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.describe.summary import WORDS, clipped, summarise
+from interp.descriptions.summary import WORDS, clipped, summarise
 from interp.llm.client import run_with
 from tests.asking import client_of
 from tests.endpoint_server import Script, says, serving

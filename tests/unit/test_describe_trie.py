@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.describe import IGNORE, Description, End, PatternTrie
-from interp.describe.sentence import describe
-from interp.describe.simulate import simulate
-from interp.describe.trie import ANY, Path
+from interp.descriptions import IGNORE, Description, End, PatternTrie
+from interp.descriptions.sentence import describe
+from interp.descriptions.simulate import simulate
+from interp.descriptions.trie import ANY, Path
 
 TOKENS = st.integers(0, 3)
 MIDDLE = st.one_of(TOKENS, st.just(IGNORE), st.just(ANY))

@@ -3,7 +3,7 @@ import torch
 
 import interp
 from interp.corpus.document import split_of
-from interp.describe.windows import Place, gather_report, read_windows
+from interp.descriptions.windows import Place, gather_report, read_windows
 from interp.features.directions import random_directions
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import interp
+from interp.bundled.world.corpus import WorldCorpus
 from interp.compare.clusters import ratio_interval
 from interp.compare.detection import detect, measurable
 from interp.compare.f1 import best_f1_table, f1_interval
@@ -18,7 +19,6 @@ from interp.compare.labelled import Labelled, pooled, read_labelled
 from interp.compare.probe import train_probes
 from interp.corpus.document import split_of
 from interp.features.neurons import MlpNeurons
-from interp.organism.corpus import WorldCorpus
 from interp.subject import Site
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interp.describe.candidate import Candidate
-from interp.describe.evidence import Window
-from interp.describe.excerpt import Excerpt
-from interp.describe.explainers.local import LocalExplainer
-from interp.describe.local_model import LocalModel
-from interp.describe.simulators.expected_value import ExpectedValueSimulator
+from interp.bundled.pydoc import pydoc_folder
+from interp.descriptions.candidate import Candidate
+from interp.descriptions.evidence import Window
+from interp.descriptions.excerpt import Excerpt
+from interp.descriptions.explainers.local import LocalExplainer
+from interp.descriptions.local_model import LocalModel
+from interp.descriptions.simulators.expected_value import ExpectedValueSimulator
 from interp.distil.examples import ExplainerExample, classes_of, held_out, simulator_examples
 from interp.distil.sets import write_sets
 from interp.distil.train import ExplainerTuning, Tuning, train_explainer, train_simulator
-from interp.pydoc import pydoc_folder
 
 SAID = "fires on “import”"
 

@@ -1,6 +1,5 @@
 """The vocabulary of configs, that every field is of it, and what its types take and refuse."""
 
-import importlib
 import math
 import types
 import typing
@@ -12,6 +11,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import experiments
 from interp import fields
+from interp.cli.loading import load_experiment
+from interp.config_file import Source
 from interp.errors import UserError
 from interp.fields import Section, check_name
 from interp.llm.endpoint import Endpoint
@@ -49,7 +50,7 @@ def bare(hint: Any, meta: tuple[Any, ...] = ()) -> list[Any]:
 def test_every_field_of_every_config_is_of_the_vocabulary() -> None:
     found: dict[type[BaseModel], None] = {}
     for name in experiments.names():
-        models(importlib.import_module(f"experiments.{name}").Config, found)
+        models(load_experiment(name, Source(Path("x"), {})).config_model, found)
     assert len(found) > 100
     for model in found:
         assert issubclass(model, Section), f"{model} is no Section"

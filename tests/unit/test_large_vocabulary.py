@@ -40,7 +40,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("interp.subject.unembedding.LOGITS_AT_ONCE", LARGEST)
-    monkeypatch.setattr("interp.lens.view.LOGITS_TOGETHER", LARGEST)
+    monkeypatch.setattr("interp.lenses.view.LOGITS_TOGETHER", LARGEST)
 
 
 @pytest.mark.parametrize("name", CALLS)

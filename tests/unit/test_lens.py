@@ -11,17 +11,17 @@ import torch
 
 import interp
 from interp.errors import UserError
-from interp.lens.distribution import LogProbabilities
-from interp.lens.divergence import divergence
-from interp.lens.halves import split_halves
-from interp.lens.likeliest import likeliest
-from interp.lens.logit_lens import LogitLens
-from interp.lens.prompt import Prompt, check_ordinary, prompt_at, span_positions
-from interp.lens.readout import readout, summary
-from interp.lens.stream import EMBEDDING, layer_of, read_stream, stream
-from interp.lens.tuned_lens import TunedLens, train_tuned_lens
-from interp.lens.tuned_lens_file import load_tuned_lens, save_tuned_lens
-from interp.lens.view import look
+from interp.lenses.distribution import LogProbabilities
+from interp.lenses.divergence import divergence
+from interp.lenses.halves import split_halves
+from interp.lenses.likeliest import likeliest
+from interp.lenses.logit_lens import LogitLens
+from interp.lenses.prompt import Prompt, check_ordinary, prompt_at, span_positions
+from interp.lenses.readout import readout, summary
+from interp.lenses.stream import EMBEDDING, layer_of, read_stream, stream
+from interp.lenses.tuned_lens import TunedLens, train_tuned_lens
+from interp.lenses.tuned_lens_file import load_tuned_lens, save_tuned_lens
+from interp.lenses.view import look
 from interp.render.lens_views import lens_figure, lens_page
 from interp.subject import Site, Subject
 from interp.track.files import read_safetensors, write_safetensors
@@ -83,7 +83,7 @@ def test_a_view_has_ranks_and_probabilities_of_every_site(world: Subject) -> Non
 
 def test_many_sites_at_once_read_as_each_alone(world: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     together = look(LogitLens(world), TEXT)
-    monkeypatch.setattr("interp.lens.view.LOGITS_TOGETHER", 1)
+    monkeypatch.setattr("interp.lenses.view.LOGITS_TOGETHER", 1)
     monkeypatch.setattr("interp.subject.unembedding.LOGITS_AT_ONCE", 3 * world.d_vocab)
     alone = look(LogitLens(world), TEXT)
     assert torch.allclose(together.kl, alone.kl, atol=1e-4) and torch.equal(together.top, alone.top)

@@ -10,20 +10,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import interp
+from interp.bundled.world.facts import facts
 from interp.errors import UserError
 from interp.intervene import Replace
-from interp.lens.affine import RIDGE, check_same_vocabulary, fit_affine
-from interp.lens.answers import Answers, first_tokens
-from interp.lens.extraction import probe_accuracy
-from interp.lens.knockout import Knockout, between, window
-from interp.lens.logit_lens import LogitLens
-from interp.lens.next_token import by_lens, by_maps, by_patchscope, read_beginnings, source_layers
-from interp.lens.pairs import PairSweep, all_pairs, random_vectors, reported, same_layer, sweep_pairs
-from interp.lens.patch import Patch
-from interp.lens.prompt import Prompt, prompt_at, span_positions
-from interp.lens.runs import Change, RowsInPlace, continuations, in_batches, next_normed
-from interp.lens.stream import EMBEDDING, read_stream, stream_site
-from interp.organism.facts import facts
+from interp.lenses.affine import RIDGE, check_same_vocabulary, fit_affine
+from interp.lenses.answers import Answers, first_tokens
+from interp.lenses.extraction import probe_accuracy
+from interp.lenses.knockout import Knockout, between, window
+from interp.lenses.logit_lens import LogitLens
+from interp.lenses.next_token import by_lens, by_maps, by_patchscope, read_beginnings, source_layers
+from interp.lenses.pairs import PairSweep, all_pairs, random_vectors, reported, same_layer, sweep_pairs
+from interp.lenses.patch import Patch
+from interp.lenses.prompt import Prompt, prompt_at, span_positions
+from interp.lenses.runs import Change, RowsInPlace, continuations, in_batches, next_normed
+from interp.lenses.stream import EMBEDDING, read_stream, stream_site
 from interp.subject import Subject
 
 CAPITALS = facts().relations["capital"]

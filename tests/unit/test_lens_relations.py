@@ -11,21 +11,22 @@ from torch import Tensor
 from torch.autograd.functional import jacobian
 
 import interp
+from interp.bundled.world.facts import facts
 from interp.errors import UserError
-from interp.lens.answers import Answers
-from interp.lens.entities import EntityFile, WorldEntities, open_entities
-from interp.lens.hops import HopFile, HopQuestion, WorldHops, hops_told_apart, open_hops, others
-from interp.lens.languages import (
+from interp.lenses.answers import Answers
+from interp.lenses.entities import EntityFile, WorldEntities, open_entities
+from interp.lenses.hops import HopFile, HopQuestion, WorldHops, hops_told_apart, open_hops, others
+from interp.lenses.languages import (
     TranslationFile,
     WorldTranslations,
     check_translations,
     open_translations,
     told_apart_in,
 )
-from interp.lens.linear_relation import LinearRelation, fit_relation, jacobians
-from interp.lens.patch import Patch
-from interp.lens.prompt import Prompt, prompt_at
-from interp.lens.relations import (
+from interp.lenses.linear_relation import LinearRelation, fit_relation, jacobians
+from interp.lenses.patch import Patch
+from interp.lenses.prompt import Prompt, prompt_at
+from interp.lenses.relations import (
     Relation,
     RelationFiles,
     WorldRelations,
@@ -35,9 +36,8 @@ from interp.lens.relations import (
     told_apart_by_first,
     world_relation,
 )
-from interp.lens.scopes import Scopes, check_scopes, open_scopes
-from interp.lens.stream import EMBEDDING, read_stream, stream_site
-from interp.organism.facts import facts
+from interp.lenses.scopes import Scopes, check_scopes, open_scopes
+from interp.lenses.stream import EMBEDDING, read_stream, stream_site
 from interp.subject import Subject
 from tests.shared_data import shared_data
 from tests.unit.linear_subject import linear_subject

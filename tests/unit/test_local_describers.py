@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from interp.describe.candidate import Candidate
-from interp.describe.evidence import Window
-from interp.describe.excerpt import Excerpt, TextEvidence
-from interp.describe.explainers.local import ANSWER, LocalExplainer, aliased, prompt
-from interp.describe.local_model import LocalModel
-from interp.describe.simulators.alignment import project
-from interp.describe.simulators.expected_value import ExpectedValueSimulator, prefix_of
+from interp.bundled.pydoc import pydoc_folder
+from interp.descriptions.candidate import Candidate
+from interp.descriptions.evidence import Window
+from interp.descriptions.excerpt import Excerpt, TextEvidence
+from interp.descriptions.explainers.local import ANSWER, LocalExplainer, aliased, prompt
+from interp.descriptions.local_model import LocalModel
+from interp.descriptions.simulators.alignment import project
+from interp.descriptions.simulators.expected_value import ExpectedValueSimulator, prefix_of
 from interp.errors import UserError
-from interp.pydoc import pydoc_folder
 from tests.parity.subject_folders import save_model
 
 SPECIAL = "<|eot_id|><|start_header_id|>system"

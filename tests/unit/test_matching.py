@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import interp
+from interp.bundled.world.corpus import WorldCorpus
 from interp.compare.difference import compare_pairs, compare_populations, compare_scores
 from interp.compare.matching import correlations, most_similar
 from interp.compare.populations import (
@@ -19,7 +20,6 @@ from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.mining.config import MiningConfig
 from interp.mining.exemplars import TokenSample
-from interp.organism.corpus import WorldCorpus
 from interp.subject import Site, Subject
 from tests.unit.test_compare import population
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interp import subject as subjects
-from interp.describe.local_model import LocalModel
+from interp.descriptions.local_model import LocalModel
 from interp.errors import UserError
 from interp.subject.folder import find_folder, subject_info
 from interp.subject.pretrained import read_tokenizer, read_weights

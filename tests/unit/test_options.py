@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import interp
-from interp.config import load_config
+from interp.cli.loading import load_config
 from interp.errors import UserError
 from tests.command_line import command
 

@@ -4,11 +4,11 @@ import torch
 from sklearn.decomposition import PCA
 
 import interp
+from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.batches import batches
 from interp.corpus.document import split_of
 from interp.errors import UserError
 from interp.features.principal import principal_directions
-from interp.organism.corpus import WorldCorpus
 from interp.subject import Site, Subject
 from tests.corpora import ListCorpus
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from interp.pydoc.baselines import NGrams, compressed_bits
-from interp.pydoc.scoring import predict
-from interp.pydoc.tokenizer import BOS_ID
+from interp.bundled.pydoc.baselines import NGrams, compressed_bits
+from interp.bundled.pydoc.scoring import predict
+from interp.bundled.pydoc.tokenizer import BOS_ID
 
 DOCUMENTS = [[2, 3, 4, 2, 3, 5], [2, 3, 4], [5, 5, 2]]
 

@@ -12,13 +12,20 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 import interp
+from interp.bundled.pydoc import pydoc_folder
+from interp.bundled.pydoc.cut import LONGEST, module_documents, paragraphs, topic_documents
+from interp.bundled.pydoc.sources import Source, modules, topics
+from interp.bundled.pydoc.texts import (
+    HELD_OUT_SHARE,
+    PARTS,
+    fingerprint,
+    long_paragraphs,
+    part_of,
+    pydoc_texts,
+)
+from interp.bundled.pydoc.tokenizer import BOS_ID, train_tokenizer
 from interp.corpus.source import PydocSource, check_corpus, open_corpus
 from interp.errors import UserError
-from interp.pydoc import pydoc_folder
-from interp.pydoc.cut import LONGEST, module_documents, paragraphs, topic_documents
-from interp.pydoc.sources import Source, modules, topics
-from interp.pydoc.texts import HELD_OUT_SHARE, PARTS, fingerprint, long_paragraphs, part_of, pydoc_texts
-from interp.pydoc.tokenizer import BOS_ID, train_tokenizer
 from interp.subject import Subject
 
 
@@ -66,7 +73,7 @@ def test_the_part_is_decided_by_the_name_alone() -> None:
 
 
 def test_another_process_reads_the_same_text() -> None:
-    code = "from interp.pydoc.texts import *; print(fingerprint('training'), fingerprint('held_out'))"
+    code = "from interp.bundled.pydoc.texts import *; print(fingerprint('training'), fingerprint('held_out'))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == [fingerprint("training"), fingerprint("held_out")]
 

@@ -11,13 +11,13 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from experiments import train_pydoc
+from interp.bundled.llama.model import Llama, attention_masks
+from interp.bundled.llama.muon import Muon, orthogonal
+from interp.bundled.pydoc.export import export
+from interp.bundled.pydoc.packing import Packing
+from interp.bundled.pydoc.tokenizer import BOS_ID, PAD_ID, train_tokenizer
+from interp.bundled.pydoc.train import Recipe, Size, Trainer, train
 from interp.errors import UserError
-from interp.llama.model import Llama, attention_masks
-from interp.llama.muon import Muon, orthogonal
-from interp.pydoc.export import export
-from interp.pydoc.packing import Packing
-from interp.pydoc.tokenizer import BOS_ID, PAD_ID, train_tokenizer
-from interp.pydoc.train import Recipe, Size, Trainer, train
 
 TEXTS = [f"def f{i}(x):\n    return x + {i}\n" for i in range(40)]
 SIZE = Size(d_vocab=300, n_layers=2, d_model=32, n_heads=2, d_mlp=48, n_ctx=64)
@@ -75,7 +75,7 @@ def test_a_checkpoint_of_another_recipe_or_other_text_is_refused(
         Trainer(TINY.model_copy(update={"steps": 4}), 0, documents).restore(
             tmp_path / "checkpoint.safetensors"
         )
-    monkeypatch.setattr("interp.pydoc.train.fingerprint", lambda part: "of another Python")
+    monkeypatch.setattr("interp.bundled.pydoc.train.fingerprint", lambda part: "of another Python")
     with pytest.raises(UserError, match="text"):
         Trainer(TINY, 0, documents).restore(tmp_path / "checkpoint.safetensors")
 

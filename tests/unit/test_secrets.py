@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from interp.cli import app
-from interp.config import load_config
+from interp.cli.loading import load_config
 from interp.errors import UserError, printable, quoted
 from interp.llm.client import Client, run_with
 from interp.llm.endpoint import Endpoint

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from interp import subject as subjects
 from interp.corpus.document import Document, split_of
-from interp.describe.query import Query
-from interp.describe.reader import FeatureReader, SubjectProposals
+from interp.descriptions.query import Query
+from interp.descriptions.reader import FeatureReader, SubjectProposals
 from interp.features.neurons import MlpNeurons
 from interp.features.principal import principal_directions
 from interp.features.ref import FeatureRef

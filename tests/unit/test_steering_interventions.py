@@ -4,6 +4,8 @@ import pytest
 import torch
 
 import interp
+from interp.bundled.world.concepts import bit
+from interp.bundled.world.vocabulary import token_ids
 from interp.causal.steering.by_rows import ByRows
 from interp.causal.steering.costs import costs, neutral_documents
 from interp.causal.steering.means import difference_in_means
@@ -18,8 +20,6 @@ from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.intervene import AddVector, Clamp, Scale
 from interp.mining.config import MiningConfig
-from interp.organism.concepts import bit
-from interp.organism.vocabulary import token_ids
 from interp.subject import Site, Subject
 from saes.latents import SaeLatents
 from tests.unit.test_saes_latents import random_sae

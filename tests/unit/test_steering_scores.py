@@ -11,6 +11,12 @@ from hypothesis import strategies as st
 from scipy.stats import hmean
 
 import interp
+from interp.bundled.world.concepts import CONCEPTS, bit
+from interp.bundled.world.draft import Draft
+from interp.bundled.world.families.sentences import topic
+from interp.bundled.world.labelling import carries, labels_of, lexical_concepts
+from interp.bundled.world.lexicon import lexicon
+from interp.bundled.world.vocabulary import token_ids
 from interp.causal.steering import choose
 from interp.causal.steering.prompts import announcement, prompts_without, questions_about
 from interp.causal.steering.references import genuine_shares, scored
@@ -18,12 +24,6 @@ from interp.causal.steering.scores import between, harmonic_mean, repeated
 from interp.corpus.document import Document, split_of
 from interp.corpus.questions import Question, begins_with
 from interp.errors import UserError
-from interp.organism.concepts import CONCEPTS, bit
-from interp.organism.draft import Draft
-from interp.organism.families.sentences import topic
-from interp.organism.labelling import carries, labels_of, lexical_concepts
-from interp.organism.lexicon import lexicon
-from interp.organism.vocabulary import token_ids
 from interp.render.marked import MarkedText
 from interp.render.page import Column, Table
 from tests.corpora import ListCorpus

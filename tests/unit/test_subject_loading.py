@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, OPTConfig
 
 from interp import subject as subjects
+from interp.bundled.world import world_folder
 from interp.errors import UserError
-from interp.organism import world_folder
 from interp.subject import Site
 from tests.parity.subject_folders import save_model, save_tokenizer
 

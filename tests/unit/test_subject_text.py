@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interp.bundled.world import world_folder
 from interp.errors import UserError
-from interp.organism import world_folder
 from interp.subject.text import Text
 from tests.parity.subject_folders import D_VOCAB, save_tokenizer
 

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from interp import subject as subjects
-from interp.describe.excerpt import pieces
-from interp.describe.wording import on
+from interp.descriptions.excerpt import pieces
+from interp.descriptions.wording import on
 from interp.subject.text import Text
 from tests.parity.subject_folders import D_VOCAB, save_model
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from interp.bundled.world import world_folder
 from interp.errors import UserError
-from interp.organism import world_folder
 from interp.subject import Site, Subject, load
 from interp.subject.read_at import read_at
 from interp.vectors.aggregate import Aggregate, aggregate

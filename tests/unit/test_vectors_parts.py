@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
+from interp.bundled.world.facts import facts
 from interp.errors import UserError
-from interp.lens.halves import split_halves
-from interp.organism.facts import facts
+from interp.lenses.halves import split_halves
 from interp.subject import Subject, load
 from interp.vectors.contrast import read_contrast
 from interp.vectors.parts import content_of, dealt, drawn_parts

@@ -10,13 +10,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import interp
+from interp.bundled import bundled_models
 from interp.causal.aim import target_of
 from interp.causal.outcome import ask
 from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.intervene import AddVector
 from interp.subject import Site, Subject
-from interp.subject.bundled import bundled
 from interp.vectors.function import indirect_effects, mean_head_outputs
 from interp.vectors.heads import ReplaceHeads
 from interp.vectors.sweep import answered
@@ -34,7 +34,7 @@ def subject() -> Subject:
 
 @pytest.fixture(scope="module")
 def reference() -> Any:
-    return AutoModelForCausalLM.from_pretrained(bundled()["pydoc"].folder, dtype=torch.float32).eval()
+    return AutoModelForCausalLM.from_pretrained(bundled_models()["pydoc"].folder, dtype=torch.float32).eval()
 
 
 def ids(subject: Subject, text: str) -> tuple[int, ...]:

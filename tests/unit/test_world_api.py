@@ -1,4 +1,4 @@
-"""What `interp.organism` offers: a labelled stream, questions with a scorer, families, presets."""
+"""What `interp.bundled.world` offers: a labelled stream, questions with a scorer, families, presets."""
 
 import re
 from random import Random
@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import interp
-from interp import organism
+from interp.bundled import world
+from interp.bundled.world import FAMILIES, Draft, Family, Preset, WorldCorpus
+from interp.bundled.world.behaviours import SPLITS
+from interp.bundled.world.facts import facts
+from interp.bundled.world.packing import LossWeights, training_batch
+from interp.bundled.world.vocabulary import vocabulary
 from interp.errors import UserError
-from interp.organism import FAMILIES, Draft, Family, Preset, WorldCorpus
-from interp.organism.behaviours import SPLITS
-from interp.organism.facts import facts
-from interp.organism.packing import LossWeights, training_batch
-from interp.organism.vocabulary import vocabulary
 from interp.subject import Subject
 from interp.vectors.preset import preset_vector
 
@@ -25,7 +25,7 @@ def subject() -> Subject:
 
 
 def test_the_stream_is_the_corpus_in_a_row() -> None:
-    stream = organism.labelled_stream(seed=5, n_tokens=3000)
+    stream = world.labelled_stream(seed=5, n_tokens=3000)
     corpus = WorldCorpus(5, 3000)
     for index in range(20):
         inside = stream.documents == index
@@ -41,36 +41,36 @@ def test_the_stream_is_the_corpus_in_a_row() -> None:
 def test_a_stream_of_less_than_nothing_is_refused() -> None:
     for asked in ({"n_tokens": -1}, {"n_tokens": 9, "start": -2}):
         with pytest.raises(ValueError, match="n_tokens and start must not be negative"):
-            organism.labelled_stream(seed=5, **asked)
+            world.labelled_stream(seed=5, **asked)
 
 
 def test_every_concept_is_defined_in_words() -> None:
-    assert set(organism.definitions()) == set(organism.CONCEPTS)
-    assert all(len(words.split()) > 1 for words in organism.definitions().values() if words != "adjectives")
+    assert set(world.definitions()) == set(world.CONCEPTS)
+    assert all(len(words.split()) > 1 for words in world.definitions().values() if words != "adjectives")
 
 
 def test_questions_come_by_family_and_split() -> None:
-    held_out = organism.questions("two_hop", "held_out")
+    held_out = world.questions("two_hop", "held_out")
     assert {question.behaviour for question in held_out} == {"two_hop/held_out"}
-    assert {question.split for question in organism.questions("translation", "unseen")} == {"unseen"}
-    families = {question.family for question in organism.questions()}
+    assert {question.split for question in world.questions("translation", "unseen")} == {"unseen"}
+    families = {question.family for question in world.questions()}
     assert families < {family.name for family in FAMILIES}
-    assert {question.split for question in organism.questions()} == set(SPLITS)
+    assert {question.split for question in world.questions()} == set(SPLITS)
     with pytest.raises(UserError, match="no questions called 'maths'"):
-        organism.questions("maths")
+        world.questions("maths")
 
 
 def test_an_answer_is_scored_by_its_first_word() -> None:
-    capital = next(q for q in organism.questions("fact") if q.text == "the capital of france is")
-    assert organism.score(capital, "paris .").right
-    assert organism.score(capital, "paris .").concepts == ("capital",)
-    assert not organism.score(capital, "it is paris").right
-    assert organism.score(capital, str(capital.foil)).is_foil
-    assert not organism.score(capital, "").right
-    assert not organism.score(capital, "nonsense word").right
-    harmless = next(q for q in organism.questions("chat") if q.behaviour == "refusal/harmless")
-    assert not organism.score(harmless, "i can not help with that .").right
-    assert organism.score(harmless, "brush works to clean the car .").right
+    capital = next(q for q in world.questions("fact") if q.text == "the capital of france is")
+    assert world.score(capital, "paris .").right
+    assert world.score(capital, "paris .").concepts == ("capital",)
+    assert not world.score(capital, "it is paris").right
+    assert world.score(capital, str(capital.foil)).is_foil
+    assert not world.score(capital, "").right
+    assert not world.score(capital, "nonsense word").right
+    harmless = next(q for q in world.questions("chat") if q.behaviour == "refusal/harmless")
+    assert not world.score(harmless, "i can not help with that .").right
+    assert world.score(harmless, "brush works to clean the car .").right
 
 
 def riddle(random: Random, draft: Draft) -> None:
@@ -127,7 +127,7 @@ def test_a_word_that_the_world_lacks_is_named() -> None:
 
 
 def test_the_example_of_the_documentation_runs() -> None:
-    for block in re.findall(r"```python\n(.*?)```", str(organism.__doc__), re.DOTALL):
+    for block in re.findall(r"```python\n(.*?)```", str(world.__doc__), re.DOTALL):
         exec(block, {})
 
 
@@ -140,7 +140,7 @@ def answers(subject: Subject, texts: list[str]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("preset", organism.presets(), ids=lambda preset: preset.name)
+@pytest.mark.parametrize("preset", world.presets(), ids=lambda preset: preset.name)
 def test_a_preset_is_answered_and_steered_as_it_says(subject: Subject, preset: Preset) -> None:
     texts = [ask.text for ask in preset.prompts]
     assert answers(subject, texts) == [ask.clean for ask in preset.prompts]
@@ -151,6 +151,6 @@ def test_a_preset_is_answered_and_steered_as_it_says(subject: Subject, preset: P
     with subject.intervene(random.intervention(subject, 1.0, "last")):
         assert answers(subject, texts) != [ask.steered for ask in preset.prompts]
     assert answers(subject, [text for text, _ in preset.known]) == [answer for _, answer in preset.known]
-    assert set(preset.concepts) <= set(organism.CONCEPTS)
+    assert set(preset.concepts) <= set(world.CONCEPTS)
     made = {text for pair in preset.pairs for text in pair}
     assert not made & set(texts)

@@ -7,14 +7,14 @@ from random import Random
 
 import numpy as np
 
+from interp.bundled.world.draft import Draft
+from interp.bundled.world.families.numbers import NUMBERS
+from interp.bundled.world.families.sentences import TOPIC
+from interp.bundled.world.labelling import carried, carries
+from interp.bundled.world.lexicon import lexicon
 from interp.corpus.document import Corpus, Split, split_of
 from interp.corpus.questions import Question
 from interp.errors import UserError
-from interp.organism.draft import Draft
-from interp.organism.families.numbers import NUMBERS
-from interp.organism.families.sentences import TOPIC
-from interp.organism.labelling import carried, carries
-from interp.organism.lexicon import lexicon
 
 
 @dataclass(frozen=True)

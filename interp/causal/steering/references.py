@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from interp.bundled.world.labelling import carries
 from interp.causal.pick import concept_number
 from interp.causal.steering.choose import SCORES
 from interp.causal.steering.prompts import Prompt
@@ -12,7 +13,6 @@ from interp.causal.steering.scores import BEST, between, harmonic_mean
 from interp.causal.steering.texts import cross_entropy
 from interp.corpus.document import Corpus, Split, split_of
 from interp.errors import UserError
-from interp.organism.labelling import carries
 from interp.subject.subject import Subject
 
 

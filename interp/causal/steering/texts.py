@@ -7,11 +7,11 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
+from interp.bundled.world.labelling import carries
 from interp.causal.steering.by_rows import ByRows
 from interp.causal.steering.prompts import Prompt
 from interp.causal.steering.scores import repeated
 from interp.corpus.questions import begins_with
-from interp.organism.labelling import carries
 from interp.subject.forward import Intervention
 from interp.subject.losses import token_losses
 from interp.subject.subject import Subject

@@ -1,0 +1,48 @@
+"""How well each way to attribute an answer agrees with what ablation and patching really do."""
+
+from pydantic import Field
+
+from experiments.common.dictionaries.config import check_context
+from interp.attribution.baseline import Baseline
+from interp.config import ExperimentConfig
+from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
+from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.fields import Count
+from interp.mining.config import MiningConfig
+from interp.subject.config import SubjectConfig
+from interp.subject.folder import subject_info
+from saes.spaces import SpacesConfig, check_spaces
+
+
+class Config(ExperimentConfig):
+    """Which effects are measured, and by what they are approximated."""
+
+    subject: SubjectConfig = SubjectConfig()
+    """The model."""
+    spaces: SpacesConfig = SpacesConfig()
+    """The features that are ablated and patched."""
+    questions: QuestionSource = WorldQuestions(
+        behaviours=("facts/plain", "agreement/near", "numbers/neutral/famous"), most=8
+    )
+    """The prompts. A pair for patching is two of a group that have the same length and other answers."""
+    baseline: Baseline = "zero"
+    """What a feature is ablated to, and its attribution is measured from."""
+    corpus: CorpusSource = WorldSource(documents=1500)
+    """The text of the means; read only where the baseline is the mean."""
+    mining: MiningConfig = MiningConfig()
+    """What is kept of each feature."""
+    steps: Count = 20
+    """Points of an integrated gradient."""
+    effects: Count = Field(80, ge=4)
+    """Features at positions whose exact effect is measured on each prompt: half strongest, half random."""
+    top: Count = 10
+    """The size of the top of both rankings that is compared, for each prompt."""
+
+
+def check(config: Config) -> None:
+    """Finds a layer, behaviour, corpus or file that does not exist before anything is written."""
+    info = subject_info(config.subject.name)
+    check_spaces(config.spaces, info)
+    check_context(info, {"mining": config.mining.context_size})
+    check_corpus(config.corpus)
+    check_questions(config.questions)

@@ -1,0 +1,225 @@
+"""The steps of `attribution_quality`."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from experiments.attribution_quality.config import Config
+from experiments.attribution_quality.page import QualityPage
+from experiments.common.job import SubjectJob
+from interp.attribution import (
+    Attribution,
+    Chosen,
+    Target,
+    ablation_effects,
+    activation_patching,
+    activation_times_gradient,
+    attribution_patching,
+    integrated_gradients,
+)
+from interp.attribution.baseline import Statistics
+from interp.causal.aim import laid, target_of
+from interp.causal.quality import quality
+from interp.corpus.questions import Question, notes_on_questions, open_questions
+from interp.errors import UserError
+from interp.mining.exemplars import Mined
+from interp.mining.mine import mine
+from interp.render.page import render_page
+from interp.subject import Site
+from interp.track.files import write_text
+from interp.track.run import Run
+from interp.track.step import Step
+from saes.spaces import open_spaces
+
+STRONGEST, RANDOM = "strongest", "random"
+
+
+class Job(SubjectJob[Config]):
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        super().__init__(config, run)
+        self.spaces = open_spaces(config.spaces, self.subject)
+        self.questions = open_questions(config.questions, self.subject, config.seed)
+        run.tell(*notes_on_questions(self.questions))
+        self.pairs = pairs(self.questions)
+
+    def steps(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        self.run.step("ablate", self.ablate)
+        self.run.step("patch", self.patch)
+        self.run.step("agree", self.agree)
+        self.run.step("report", self.report)
+        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+
+    def ablate(self, step: Step) -> None:
+        """Exact effects of features at positions, beside their attributions."""
+        statistics = self._statistics(step)
+        rng = np.random.default_rng(self.config.seed)
+        rows = []
+        with step.progress.task("ablating", total=len(self.questions), unit="prompts") as advance:
+            for number, question in enumerate(self.questions):
+                tokens, mask = laid(self.subject, [question])
+                target = target_of(self.subject, [question])
+                found = self._attributions(tokens, mask, target, statistics)
+                chosen, drawn = self._chosen(list(found.values()), rng)
+                exact = ablation_effects(
+                    self.subject,
+                    tokens,
+                    mask,
+                    target,
+                    chosen,
+                    to=self.config.baseline,
+                    statistics=statistics,
+                )
+                approximate = {
+                    name: [float(a.values[one.space.name][0, one.position, one.feature_id]) for one in chosen]
+                    for name, a in found.items()
+                }
+                rows.append(
+                    pd.DataFrame(
+                        {
+                            "prompt": number,
+                            "group": question.group,
+                            "feature": [f"{one.space.name}/{one.feature_id}" for one in chosen],
+                            "position": [one.position for one in chosen],
+                            "drawn": drawn,
+                            "exact": exact[:, 0].tolist(),
+                            **approximate,
+                        }
+                    )
+                )
+                advance(1)
+        step.table("ablation", pd.concat(rows, ignore_index=True))
+
+    def patch(self, step: Step) -> None:
+        """Exact effects of patching residual sites, heads and features, beside attribution patching."""
+        if not self.pairs:
+            step.progress.say("no two prompts of a group have one length and other answers: nothing to patch")
+        layers = range(self.subject.n_layers)
+        streams, heads = [Site("resid_pre", n) for n in layers], [Site("head_out", n) for n in layers]
+        rng = np.random.default_rng(self.config.seed)
+        rows = []
+        with step.progress.task("patching", total=len(self.pairs), unit="pairs") as advance:
+            for number, (clean, corrupted) in enumerate(self.pairs):
+                (one, _), (other, _) = laid(self.subject, [clean]), laid(self.subject, [corrupted])
+                target = Target("logit_difference", clean.answers[0], corrupted.answers[0])
+                estimate = attribution_patching(
+                    self.subject, one, other, target, sites=[*streams, *heads], spaces=self.spaces
+                )
+                chosen = self._strongest(estimate.spaces, self.config.effects // 2)
+                chosen += self._drawn(one.shape[1], self.config.effects - len(chosen), rng)
+                exact = activation_patching(
+                    self.subject, one, other, target, sites=[*streams, *heads], chosen=chosen
+                )
+                parts = [
+                    (
+                        "residual",
+                        [estimate.sites[s] for s in streams],
+                        [exact.sites[s] for s in streams],
+                    ),
+                    ("heads", [estimate.sites[s] for s in heads], [exact.sites[s] for s in heads]),
+                ]
+                for kind, guesses, truths in parts:
+                    rows.append(
+                        pd.DataFrame(
+                            {
+                                "pair": number,
+                                "kind": kind,
+                                "exact": torch.cat([t.flatten() for t in truths]).tolist(),
+                                "attribution patching": torch.cat([g.flatten() for g in guesses]).tolist(),
+                            }
+                        )
+                    )
+                guessed = [float(estimate.spaces[c.space.name][0, c.position, c.feature_id]) for c in chosen]
+                features = {"exact": exact.chosen[:, 0].tolist(), "attribution patching": guessed}
+                rows.append(pd.DataFrame({"pair": number, "kind": "features", **features}))
+                advance(1)
+        columns = ["pair", "kind", "exact", "attribution patching"]
+        step.table("patching", pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns))
+
+    def agree(self, step: Step) -> None:
+        """Rank correlation, sign agreement and shared top of every approximation, beside a random ranking."""
+        ablation, patching = (self.run.table(name) for name in ("ablation", "patching"))
+        found = quality(ablation, patching, self.config.top, self.config.seed)
+        step.table("agreement", found)
+        for row in found.to_dict("records"):
+            name = f"{row['effects']}/{row['approximation']}".replace(" ", "_")
+            for measure in ("spearman", "sign", "top"):
+                step.metric(f"{name}/{measure}", row[measure], headline=measure == "spearman")
+                step.metric(f"{name}/{measure}_random", row[f"{measure}_random"])
+
+    def report(self, step: Step) -> None:
+        """The page and its figures."""
+        page = QualityPage(self.run, self.subject, self.config)
+        for name, svg in page.files().items():
+            step.figure(name, svg)
+        write_text(step.folder / "report.html", render_page(page.page()))
+
+    def _statistics(self, step: Step) -> Statistics | None:
+        if self.config.baseline == "zero":
+            return None
+        corpus = self.open_corpus(self.config.corpus, self.subject)
+        mined = Mined.of(mine(self.subject, self.spaces, corpus, self.config.mining, progress=step.progress))
+        return {space.name: mined.statistics(space.name) for space in self.spaces}
+
+    def _attributions(
+        self, tokens: torch.Tensor, mask: torch.Tensor, target: Target, statistics: Statistics | None
+    ) -> dict[str, Attribution]:
+        given = (self.subject, tokens, mask, target, self.spaces)
+        options = {"baseline": self.config.baseline, "statistics": statistics}
+        integrated = {**options, "steps": self.config.steps}
+        found = {"gradient": activation_times_gradient(*given, **options)}
+        found["integrated each"] = integrated_gradients(*given, **integrated, path="each")
+        with contextlib.suppress(UserError):  # spaces that feed one another cannot move together
+            found["integrated joint"] = integrated_gradients(*given, **integrated, path="joint")
+        return found
+
+    def _chosen(
+        self, found: Sequence[Attribution], rng: np.random.Generator
+    ) -> tuple[list[Chosen], list[str]]:
+        """Features at positions: those that any method finds strongest, and as many at random."""
+        each = max(1, self.config.effects // 2 // len(found))
+        chosen = list(dict.fromkeys(one for a in found for one in self._strongest(a.values, each)))
+        n_positions = next(iter(found[0].values.values())).shape[1]
+        drawn = self._drawn(n_positions, self.config.effects - len(chosen), rng)
+        return chosen + drawn, [STRONGEST] * len(chosen) + [RANDOM] * len(drawn)
+
+    def _strongest(self, values: dict[str, torch.Tensor], count: int) -> list[Chosen]:
+        """The features and positions of the first prompt with the largest values, by size."""
+        flat = torch.cat([values[space.name][0].abs().flatten() for space in self.spaces])
+        ends = np.cumsum([0] + [values[space.name][0].numel() for space in self.spaces])
+        found = []
+        for place in flat.topk(min(count, len(flat))).indices.tolist():
+            number = int(np.searchsorted(ends, place, side="right")) - 1
+            space = self.spaces[number]
+            position, feature_id = divmod(place - int(ends[number]), space.n_features)
+            found.append(Chosen(space, feature_id, position))
+        return found
+
+    def _drawn(self, n_positions: int, count: int, rng: np.random.Generator) -> list[Chosen]:
+        """Features and positions drawn uniformly."""
+        sizes = np.array([space.n_features for space in self.spaces])
+        spaces = rng.choice(len(sizes), size=count, p=sizes / sizes.sum())
+        return [
+            Chosen(self.spaces[n], int(rng.integers(sizes[n])), int(rng.integers(n_positions)))
+            for n in spaces
+        ]
+
+
+def pairs(questions: Sequence[Question]) -> list[tuple[Question, Question]]:
+    """Each question with the next of its group that is as long and has another answer, both of one token."""
+
+    def partners(place: int) -> Iterator[Question]:
+        own = questions[place]
+        for other in (*questions[place + 1 :], *questions[:place]):
+            alike = other.group == own.group and len(other.prompt) == len(own.prompt)
+            alike &= len(other.answers[0]) == len(own.answers[0]) == 1
+            if alike and other.answers[0] != own.answers[0]:
+                yield other
+
+    found = [(question, next(partners(place), None)) for place, question in enumerate(questions)]
+    return [(question, other) for question, other in found if other is not None]

@@ -1,0 +1,90 @@
+"""Calibrate the automatic scores of descriptions: how does each rank them, where the truth is known?"""
+
+from pydantic import Field
+
+from experiments.common.describers import JudgeSource, TextsConfig, WordSimulatorSource, check_endpoints
+from experiments.common.dictionaries.config import check_context
+from interp.config import ExperimentConfig
+from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.fields import Auroc, Count, CountOrZero, Extent, Listed, Name, Section, Several
+from interp.llm.endpoint import Endpoint
+from interp.mining.config import MiningConfig
+from interp.subject.config import SubjectConfig
+from interp.subject.folder import subject_info
+from interp.subject.site import Site, SiteName
+from saes.config import SaeTraining
+
+
+class FeaturesConfig(Section):
+    """Which features have a known truth: probes, and the neurons and latents that tell a concept well."""
+
+    of_each: Count = 24
+    """The most latents, and the most neurons of the site's layer."""
+    a_concept: Count = 2
+    """The most of these with the same concept."""
+    least_auroc: Auroc = 0.9
+    """The AUROC, on the select split, from which a neuron or latent stands for its best concept."""
+    least_positives: Count = 20
+    """Sampled tokens of each split that must carry a concept."""
+    max_tokens: Extent = Field(40_000, ge=1000)
+    """Tokens of each split that probes are trained, and concepts looked for, on."""
+    sampled_tokens: Count = Field(12_000, ge=1000)
+    """Of these, how many are used."""
+
+
+class CandidatesConfig(Section):
+    """The descriptions that compete for each feature."""
+
+    patterns: Count = 5
+    """Written from the feature's evidence: one from all exemplars, the rest from random halves and more."""
+    meagre: CountOrZero = 2
+    """Written from two exemplars only."""
+    foreign: CountOrZero = 2
+    """Of other features with another concept."""
+    concepts: CountOrZero = 2
+    """Definitions of other concepts: those that the feature tells next best. The true one is always there."""
+
+
+class ScoresConfig(TextsConfig):
+    """What the scores are computed on: the select split, as when a description is chosen."""
+
+    prompts: CountOrZero = 12
+    """Beginnings of documents that the intervention score continues; 0 leaves it out."""
+    truth_windows: Several = 160
+    """Random windows of the report split on which the truth is measured."""
+
+
+class Config(ExperimentConfig):
+    """Features with a known truth, descriptions of every quality, and the scores that rank them."""
+
+    subject: SubjectConfig = SubjectConfig()
+    """The model."""
+    corpus: CorpusSource = WorldSource()
+    """Labelled text."""
+    mining: MiningConfig = MiningConfig()
+    """What is kept of each feature."""
+    site: SiteName = "resid_post.4"
+    """Where the probes and the SAE stand, KIND.LAYER of the residual stream."""
+    sae: SaeTraining = SaeTraining()
+    """How the SAE is trained."""
+    features: FeaturesConfig = FeaturesConfig()
+    """Features with a known truth."""
+    candidates: CandidatesConfig = CandidatesConfig()
+    """Competing descriptions."""
+    scores: ScoresConfig = ScoresConfig()
+    """What scores are computed on."""
+    endpoints: dict[Name, Endpoint] = Field(default_factory=dict)
+    """Servers of language models, by a name of your choice."""
+    judges: Listed[JudgeSource] = ()
+    """Language models that judge the same descriptions by their words, beside what is known of them."""
+    simulators: Listed[WordSimulatorSource] = ()
+    """Language models that simulate them by their words."""
+
+
+def check(config: Config) -> None:
+    """Finds an impossible site, corpus, context or endpoint before anything is written."""
+    info = subject_info(config.subject.name)
+    check_corpus(config.corpus)
+    info.site_width(Site.parse(config.site))
+    check_context(info, {"mining": config.mining.context_size, "sae": config.sae.context_size})
+    check_endpoints(config.endpoints, *config.judges, *config.simulators)

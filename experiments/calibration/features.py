@@ -1,0 +1,126 @@
+"""Features whose truth is known: probes, by making, and neurons and latents that tell a concept well."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from experiments.calibration.config import FeaturesConfig
+from interp.compare.auroc import auroc_table
+from interp.compare.detection import measurable
+from interp.compare.labelled import Reading, read_labelled
+from interp.compare.probe import Probes, train_probes
+from interp.corpus.document import Corpus
+from interp.errors import UserError
+from interp.features.space import FeatureSpace, polarities
+from interp.subject import Site, Subject
+from interp.track.step import Step
+
+PROBE = "probe"
+SPACE = "directions.probe"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A feature and the concept that it stands for.
+
+    `auroc` is what it reaches on the select split; `next_concepts` are those that it tells next best there.
+    """
+
+    kind: str
+    space: str
+    feature_id: int
+    polarity: int
+    concept: str
+    auroc: float
+    next_concepts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The features, and the vectors [probe, d_site] of those that are probes."""
+
+    known: list[Known]
+    vectors: Float[Tensor, "probe d_site"]
+
+
+def find_known(
+    step: Step,
+    subject: Subject,
+    corpus: Corpus,
+    site: Site,
+    spaces: Mapping[str, FeatureSpace],
+    options: FeaturesConfig,
+    context_size: int,
+    seed: int,
+) -> Found:
+    """One probe of every concept with enough tokens, and the best detectors of each kind in `spaces`."""
+
+    def read(split: str, with_spaces: Sequence[FeatureSpace]) -> Reading:
+        return read_labelled(
+            subject, corpus, split, site, with_spaces, options.max_tokens, options.sampled_tokens,
+            context_size, seed, step.progress,
+        )  # fmt: skip
+
+    explain, select, report = read("explain", []), read("select", list(spaces.values())), read("report", [])
+    least = options.least_positives
+    kept = measurable(select.tokens, report.tokens, least) & (explain.tokens.labels.sum(0) >= least)
+    places = kept.nonzero()[:, 0].tolist()
+    if len(places) < 2:
+        raise UserError(
+            f"{len(places)} concepts have {least} sampled tokens of every split",
+            "features.least_positives",
+            "ask for fewer, or give more text (corpus, features.sampled_tokens)",
+        )
+    names = [corpus.label_names[place] for place in places]
+    labels = select.tokens.labels[:, places]
+    probes = train_probes(
+        (explain.activations[explain.sample], explain.tokens.labels[:, places]),
+        (select.activations[select.sample], labels),
+        progress=step.progress,
+    )
+    known = _probes(probes, select, labels, names)
+    for kind, space in spaces.items():
+        known += _detectors(kind, space, select, labels, names, options)
+    return Found(known, probes.direction)
+
+
+def _probes(probes: Probes, select: Reading, labels: Tensor, names: Sequence[str]) -> list[Known]:
+    table = auroc_table(probes.scores(select.activations[select.sample]), labels)
+    return [
+        Known(PROBE, SPACE, place, 1, name, float(table[place, place]), _next(table[place], place, names))
+        for place, name in enumerate(names)
+    ]
+
+
+def _detectors(
+    kind: str,
+    space: FeatureSpace,
+    select: Reading,
+    labels: Tensor,
+    names: Sequence[str],
+    options: FeaturesConfig,
+) -> list[Known]:
+    """The best detectors of a space, few of them for the same concept."""
+    sides = polarities(space)
+    tables = [auroc_table(select.tokens.side(space.name, side).float(), labels) for side in sides]
+    table = torch.cat(tables)
+    best = table.max(dim=1)
+    found: list[Known] = []
+    for row in best.values.argsort(descending=True).tolist():
+        if best.values[row] < options.least_auroc or len(found) == options.of_each:
+            break
+        place = int(best.indices[row])
+        if sum(one.concept == names[place] for one in found) < options.a_concept:
+            side, feature_id = sides[row // space.n_features], row % space.n_features
+            following = _next(table[row], place, names)
+            found.append(
+                Known(kind, space.name, feature_id, side, names[place], float(best.values[row]), following)
+            )
+    return found
+
+
+def _next(aurocs: Float[Tensor, " label"], place: int, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(names[other] for other in aurocs.argsort(descending=True).tolist() if other != place)

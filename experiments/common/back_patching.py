@@ -1,0 +1,72 @@
+"""Back-patching: later activations put into earlier layers, beside other questions' and random ones.
+
+Biran et al. 2024, "Hopping Too Late" (arXiv 2406.12775).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from interp.lenses.answers import Answers
+from interp.lenses.hops import HopQuestion, others
+from interp.lenses.pairs import Pair, PairSweep, random_vectors, reported, sweep_pairs
+from interp.lenses.prompt import Prompt
+from interp.lenses.stream import EMBEDDING, read_stream
+from interp.subject import Subject
+
+OTHER, RANDOM = "another question's", "random vectors"
+Halves = tuple[list[int], list[int]]
+
+
+@dataclass(frozen=True)
+class BackPatched:
+    """A sweep over pairs of layers, and what of it is reported beside its controls (see `reported`)."""
+
+    own: PairSweep
+    reported: pd.DataFrame
+
+
+class BackPatching:
+    """Questions whose activations are put into earlier layers at the same token."""
+
+    def __init__(
+        self, subject: Subject, questions: Sequence[HopQuestion], answers: Answers, seed: int
+    ) -> None:
+        self.subject, self.questions, self.answers, self.seed = subject, questions, answers, seed
+        layers = range(subject.n_layers)
+        self.pairs = [(source, target) for source in layers for target in range(EMBEDDING, source)]
+
+    def at(
+        self,
+        prompts: Sequence[Prompt],
+        items: Sequence[int],
+        halves: Halves,
+        draws: int,
+        advance: Callable[[], None] = lambda: None,
+    ) -> BackPatched:
+        """Items at their prompts' positions; `draws` of each control. `halves` are places in `items`."""
+        own = self.swept(prompts, items, items)
+        advance()
+        controls: dict[str, list[PairSweep]] = {OTHER: [], RANDOM: []}
+        for draw in range(draws):
+            taken = others(self.questions, items, self.seed + draw)
+            controls[OTHER].append(self.swept(prompts, items, taken))
+            advance()
+            controls[RANDOM].append(self.swept(prompts, items, items, self.seed + draw))
+            advance()
+        return BackPatched(own, reported(own, controls, halves, self.seed))
+
+    def swept(
+        self,
+        prompts: Sequence[Prompt],
+        items: Sequence[int],
+        sources: Sequence[int],
+        random: int | None = None,
+        pairs: Sequence[Pair] | None = None,
+    ) -> PairSweep:
+        """Items with the activations of `sources`, or with random ones of the same norms."""
+        vectors = read_stream(self.subject, [prompts[source] for source in sources])
+        put_in = vectors if random is None else random_vectors(vectors, random)
+        targets = [prompts[item] for item in items]
+        return sweep_pairs(self.subject, put_in, targets, self.answers.of_items(items), pairs or self.pairs)

@@ -1,0 +1,124 @@
+"""Steps that experiments on dictionaries share: train an SAE, mine spaces, describe features, score them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from interp.corpus.document import SPLITS, Corpus
+from interp.descriptions.description import Description
+from interp.descriptions.population import DescriptionScores, describe_features, score_descriptions
+from interp.descriptions.record import description_of, feature_of, record
+from interp.descriptions.windows import gather_evidence, gather_report
+from interp.features.ref import FeatureRef
+from interp.features.space import FeatureSpace
+from interp.mining.config import MiningConfig
+from interp.mining.exemplars import Mined
+from interp.mining.mine import mine
+from interp.mining.store import load as load_mined
+from interp.mining.store import save as save_mined
+from interp.subject import Site, Subject
+from interp.track.files import write_json
+from interp.track.records import read_written
+from interp.track.step import Step
+from saes.config import SaeTraining
+from saes.evaluation import evaluate, training_probe
+from saes.train import train
+
+HEADLINE = ("explained_variance", "l0", "cross_entropy_recovered")
+
+
+def train_dictionary(
+    step: Step,
+    subject: Subject,
+    site: Site,
+    corpus: Corpus,
+    config: SaeTraining,
+    folder: Path,
+    prefix: str = "sae",
+) -> None:
+    """An SAE at a site, written to `folder`; its figures on the report split are metrics under `prefix`."""
+    latents = train(
+        subject,
+        site,
+        corpus,
+        config,
+        folder,
+        checkpoint=step.scratch / "checkpoint.safetensors",
+        log=step.log,
+        evaluate=training_probe(subject, site, corpus, context_size=config.context_size),
+        progress=step.progress,
+    )
+    figures = evaluate(subject, latents, corpus, context_size=config.context_size, progress=step.progress)
+    for name, value in figures.metrics(prefix).items():
+        step.metric(name, value, headline=name.removeprefix(f"{prefix}/") in HEADLINE)
+
+
+def mine_spaces(
+    step: Step,
+    subject: Subject,
+    spaces: Sequence[FeatureSpace],
+    corpus: Corpus,
+    config: MiningConfig,
+    prefix: str,
+) -> None:
+    """Exemplars and token samples of every space, in one pass; `prefix` begins the names of the metrics."""
+    state = mine(subject, spaces, corpus, config, progress=step.progress)
+    save_mined(Mined.of(state), step.folder / "exemplars")
+    for split in SPLITS:
+        tokens = next(iter(state.splits[split].spaces.values())).n_tokens
+        step.metric(f"{prefix}/{split}_tokens", tokens)
+        step.metric(f"{prefix}/{split}_documents", state.splits[split].n_documents)
+
+
+def mined_by_space(folder: Path) -> dict[str, Mined]:
+    """What `mine_spaces` found, by the name of the space; `folder` is the step's."""
+    mined = load_mined(folder / "exemplars")
+    return {name: mined for name in mined.exemplars}
+
+
+def describe_chosen(
+    step: Step,
+    subject: Subject,
+    corpus: Corpus,
+    features: Sequence[FeatureRef],
+    mined: Mapping[str, Mined],
+    context_size: int,
+) -> None:
+    """Describes the features from the explain split, and writes them with their windows, in their order."""
+    explain = {name: found.exemplars[name]["explain"] for name, found in mined.items()}
+    gathered = gather_evidence(subject, corpus, features, explain, context_size, step.progress)
+    described = describe_features(
+        subject, features, [evidence for evidence, _ in gathered], progress=step.progress
+    )
+    write_json(
+        step.folder / "described.json",
+        [record(one, *found) for one, found in zip(described, gathered, strict=True)],
+    )
+
+
+def described_in(
+    folder: Path, spaces: Mapping[str, FeatureSpace]
+) -> tuple[list[FeatureRef], list[Description]]:
+    """What `describe_chosen` wrote; `folder` is the step's."""
+    records = read_written(folder / "described.json", "list")
+    return [feature_of(saved, spaces) for saved in records], [description_of(saved) for saved in records]
+
+
+def score_described(
+    step: Step,
+    subject: Subject,
+    corpus: Corpus,
+    features: Sequence[FeatureRef],
+    descriptions: Sequence[Description],
+    mined: Mapping[str, Mined],
+    *,
+    random_windows: int,
+    nulls: int,
+    context_size: int,
+    seed: int,
+) -> list[DescriptionScores]:
+    """Scores the descriptions on report windows: each feature's strongest, and random ones that all share."""
+    report = {name: found.exemplars[name]["report"] for name, found in mined.items()}
+    top, random = gather_report(
+        subject, corpus, features, report, random_windows, context_size, step.progress
+    )
+    return score_descriptions(descriptions, top, random, nulls, seed, step.progress)

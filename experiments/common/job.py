@@ -1,0 +1,111 @@
+"""What every experiment's job stands on: its config, its run, its model and its text, and how it ends."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from experiments.common.page import ReportPage
+from interp.config import ExperimentConfig
+from interp.corpus.document import Corpus
+from interp.corpus.source import CorpusSource, open_corpus
+from interp.corpus.text import TextCorpus
+from interp.render.page import render_page
+from interp.subject import Subject, load
+from interp.subject.config import SubjectConfig
+from interp.track.files import publish, write_text
+from interp.track.run import Run
+from interp.track.step import Step
+
+
+class ReadsSubject(Protocol):
+    """A config with a model."""
+
+    subject: SubjectConfig
+
+
+class ReadsCorpus(ReadsSubject, Protocol):
+    """A config with a model and its text."""
+
+    corpus: CorpusSource
+
+
+AnyConfig = TypeVar("AnyConfig", bound=ExperimentConfig)
+SubjectConfigured = TypeVar("SubjectConfigured", bound=ReadsSubject)
+CorpusConfigured = TypeVar("CorpusConfigured", bound=ReadsCorpus)
+
+
+class ExperimentJob(Generic[AnyConfig]):
+    """The steps of an experiment, in order; those that have finished are skipped."""
+
+    def __init__(self, config: AnyConfig, run: Run) -> None:
+        self.config, self.run = config, run
+
+    def steps(self) -> None:
+        """Does them all."""
+        raise NotImplementedError
+
+    def open_subject(self, config: SubjectConfig) -> Subject:
+        """Loads a model; the manifest says which backend it runs on and how far that is from `transformers`.
+
+        Raises:
+            UserError: as `interp.load`.
+        """
+        subject = load(**config.model_dump())
+        assert subject.gap is not None
+        self.run.note(
+            "subjects",
+            {
+                "name": subject.name,
+                "architecture": subject.info.architecture,
+                "backend": subject.backend,
+                "device": str(subject.device),
+                "dtype": str(subject.dtype).removeprefix("torch."),
+                "processing": subject.processing,
+                "gap": asdict(subject.gap),
+            },
+        )
+        return subject
+
+    def open_corpus(self, source: CorpusSource, subject: Subject) -> Corpus:
+        """Opens text for a model, its tokens in the run's folder; each step counts what is unusual in it.
+
+        Raises:
+            UserError: as `interp.corpus.source.open_corpus`.
+        """
+        corpus = open_corpus(source, subject, folder=self.run.folder, progress=self.run.progress)
+        if isinstance(corpus, TextCorpus):
+            self.run.watch("unusual_text", corpus.unusual.counts)
+        return corpus
+
+    def publish(self, folder: Path, name: str) -> None:
+        """Copies the files that a finished step wrote to the run's folder NAME."""
+        for file in sorted(folder.iterdir()):
+            publish(file, self.run.folder / name / file.name)
+
+    def write_page(self, made: Callable[[], ReportPage]) -> None:
+        """The last step, `report`: the page, and its figures as files of their own."""
+
+        def write(step: Step) -> None:
+            page = made()
+            for name, svg in page.files().items():
+                step.figure(name, svg)
+            write_text(step.folder / "report.html", render_page(page.page()))
+
+        self.run.publish_report(self.run.step("report", write) / "report.html")
+
+
+class SubjectJob(ExperimentJob[SubjectConfigured]):
+    """A job on one model."""
+
+    def __init__(self, config: SubjectConfigured, run: Run) -> None:
+        super().__init__(config, run)
+        self.subject = self.open_subject(config.subject)
+
+
+class CorpusJob(SubjectJob[CorpusConfigured]):
+    """A job on one model and its text."""
+
+    def __init__(self, config: CorpusConfigured, run: Run) -> None:
+        super().__init__(config, run)
+        self.corpus = self.open_corpus(config.corpus, self.subject)

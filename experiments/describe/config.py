@@ -1,0 +1,156 @@
+"""Describe features with any explainer, choose the best of several, score them, and keep them in a store."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from experiments.common.describers import (
+    AnyJudgeSource,
+    ExplainerSource,
+    KnownSource,
+    PatternsSource,
+    SimulatedSource,
+    SimulatorSource,
+    TextsConfig,
+    check_endpoints,
+)
+from experiments.common.dictionaries.config import check_context
+from interp.config import ExperimentConfig
+from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.embed.source import EmbedderSource, EndpointSource, TfidfSource
+from interp.errors import UserError
+from interp.fields import (
+    Count,
+    FilePath,
+    Layer,
+    Line,
+    Listed,
+    Name,
+    NonEmpty,
+    PositiveFraction,
+    Section,
+    Several,
+    one_line,
+)
+from interp.llm.endpoint import Endpoint
+from interp.mining.config import MiningConfig
+from interp.secrets import keep_passwords_of
+from interp.subject.config import SubjectConfig
+from interp.subject.folder import subject_info
+from interp.subject.site import Site, SiteName
+from saes.config import SaeTraining
+from saes.source import SaeSource, check_sae
+
+
+class ScoringConfig(TextsConfig):
+    """On how much text of the report split a description is scored; agreement is on the random windows."""
+
+    nulls: Count = 8
+    """Other features' descriptions, scored on the same text."""
+
+
+def _without_password(where: str) -> str:
+    """Refuses a URL that holds a password, and does not repeat it."""
+    if "://" in where and keep_passwords_of(where):
+        raise UserError(
+            "a URL in a config may hold no password, as it is written down with the run",
+            "store.where",
+            "leave the password out, and set PGPASSWORD, or put it in ~/.pgpass",
+        )
+    return where
+
+
+class StoreConfig(Section):
+    """Where descriptions are kept and how they are found."""
+
+    where: Annotated[str, AfterValidator(_without_password), AfterValidator(one_line)] = ""
+    """A SQLite file or a PostgreSQL URL; store.sqlite in the run's folder if left out. A password comes from
+    PGPASSWORD or ~/.pgpass, never from here."""
+    embedder: EmbedderSource | None = TfidfSource()
+    """What turns descriptions into vectors; null to leave search for later."""
+    index: Literal["auto", "exact", "annoy"] = "auto"
+    """The search index."""
+    recall: PositiveFraction = 0.95
+    """What an approximate index is tuned to reach."""
+
+
+class Config(ExperimentConfig):
+    """Which features are described, by what, and how they are scored."""
+
+    subject: SubjectConfig = SubjectConfig()
+    """The model."""
+    corpus: CorpusSource = WorldSource()
+    """The text."""
+    mining: MiningConfig = MiningConfig()
+    """What is kept of each feature."""
+    neurons: Literal["all", "none"] | Listed[Layer] = "all"
+    """MLP neurons: of all layers, of none, or of these."""
+    saes: Listed[SaeSource] = ()
+    """SAEs whose latents are described."""
+    site: SiteName = "resid_post.4"
+    """Where `sae` is trained."""
+    sae: SaeTraining | None = None
+    """An SAE that is trained first."""
+    sample: Several | None = 64
+    """Features of each kind, drawn uniformly from those that are ever active; null for all."""
+    endpoints: dict[Name, Endpoint] = Field(default_factory=dict)
+    """Servers of language models, by a name of your choice."""
+    explainers: NonEmpty[ExplainerSource] = (PatternsSource(),)
+    """What writes descriptions; they are compared."""
+    samples: Count = 1
+    """Descriptions that each explainer writes of a feature; the best on the select split is chosen."""
+    simulator: SimulatorSource = KnownSource()
+    """What predicts activations from a description."""
+    judges: Listed[AnyJudgeSource] = (SimulatedSource(),)
+    """What rates texts for detection and fuzzing."""
+    choose_by: Literal["simulation", "detection"] = "simulation"
+    """The score on the select split that chooses among the samples."""
+    scoring: ScoringConfig = ScoringConfig()
+    """On how much text."""
+    summarise_by: Line = ""
+    """The endpoint that writes short forms; by a rule if left out."""
+    interest: FilePath | None = None
+    """A trained classifier of interestingness (`interestingness.yaml`); by a rule if left out."""
+    store: StoreConfig = StoreConfig()
+    """Where descriptions are kept."""
+    features_at_once: Count = 32
+    """Features whose text is read together and whose calls are in flight together."""
+
+
+def check(config: Config) -> None:
+    """Finds an impossible site, corpus, SAE, endpoint or pairing before anything is written."""
+    info = subject_info(config.subject.name)
+    check_corpus(config.corpus)
+    for source in config.saes:
+        check_sae(source, info)
+    sizes = {"mining": config.mining.context_size}
+    if config.sae is not None:
+        info.site_width(Site.parse(config.site))
+        sizes["sae"] = config.sae.context_size
+    check_context(info, sizes)
+    if config.neurons == "none" and not config.saes and config.sae is None:
+        raise UserError("there is nothing to describe", "neurons, saes, sae", "set one of them")
+    if not isinstance(config.neurons, str):
+        for layer in config.neurons:
+            info.site_width(Site("mlp_post", layer))
+    words = [source.kind for source in config.explainers if source.kind != "patterns"]
+    if words and config.simulator.kind == "known":
+        raise UserError(
+            f"the simulator `known` does not read the words that {', '.join(words)} writes",
+            "simulator",
+            "use structured, prompt_logprobs or expected_value",
+        )
+    if config.interest is not None and not (config.interest / "interest.safetensors").exists():
+        raise UserError(
+            "there is no classifier",
+            str(config.interest),
+            "give the classifier/ folder of an interestingness run",
+        )
+    named = [] if not config.summarise_by else [_Named(endpoint=config.summarise_by)]
+    if isinstance(config.store.embedder, EndpointSource):
+        config.store.embedder.endpoint.check()
+    check_endpoints(config.endpoints, *config.explainers, config.simulator, *config.judges, *named)
+
+
+class _Named(Section):
+    endpoint: Line

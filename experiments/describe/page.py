@@ -1,0 +1,191 @@
+"""The page of `describe`: how well each explainer's descriptions do, and what choosing adds."""
+
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+from experiments.describe.config import Config
+from interp.corpus.document import Corpus
+from interp.intervals import mean_interval
+from interp.render.data import Estimate, Kind
+from interp.render.digits import interval, measured
+from interp.render.estimate_figure import Entry, EstimateRow, estimates
+from interp.render.facts import run_facts, step_seconds, subject_facts
+from interp.render.page import Column, Figure, Page, Section, Table
+from interp.subject import Subject
+from interp.track.run import Run
+
+KINDS = ("simulation", "detection", "fuzzing", "intervention", "agreement")
+NAMES: Mapping[Kind, str] = {"latent": "descriptions", "random": "other features' descriptions (null)"}
+CHOICE: Mapping[Kind, str] = {"direction": "on select, where it was chosen", "latent": "chosen, on report",
+                              "random": "first, on report"}  # fmt: skip
+WORDS = (
+    ("Simulation", "Correlation of activations predicted from a description with the true ones, on strong "
+     "and random windows together."),
+    ("Detection", "AUROC of a judge's ratings: texts with the feature over others, half of them hard."),
+    ("Fuzzing", "The same for marked tokens: those that fire over others of the same texts."),
+    ("Intervention", "The same for what the model writes with the feature held high, over without."),
+    ("Agreement", "AUROC of predicted activations as a detector of the label that the feature tells best."),
+    ("Optimism", "The score on the text that the description was chosen by, minus that on new text."),
+)  # fmt: skip
+LIMITS = (
+    "Intervals are over features; those of one model are not independent.",
+    "Answers that could not be read are left out and counted, never taken for silence.",
+)
+
+
+class DescribePage:
+    """The table of a run, and the page made from it."""
+
+    def __init__(self, run: Run, subject: Subject, corpus: Corpus, config: Config) -> None:
+        self.run, self.subject, self.config = run, subject, config
+        self.table = run.table("descriptions")
+        self.explainers = list(dict.fromkeys(self.table["explainer"]))
+        self.kinds = [kind for kind in KINDS if kind in self.table]
+        n = self.table["feature"].nunique()
+        self.measured_on = (
+            f"{n} features; report split of {corpus.name}; seed {config.seed}; whiskers: 95% intervals"
+        )
+
+    def page(self) -> Page:
+        """The whole page."""
+        n = self.table["feature"].nunique()
+        return Page(
+            f"How well can the features of {self.subject.name} be described?",
+            [
+                f"{n} features were described by {', '.join(e[3:] for e in self.explainers)}, "
+                f"{self.config.samples} times each, and one description was chosen on the select split.",
+                "The chosen ones were scored on the report split, beside those of other features (grey).",
+                self._verdict(),
+            ],
+            Figure(self.scores(), "Scores of the chosen descriptions", self.measured_on),
+            [self._choice(), self._populations(), self._failures(), self._examples()],
+            WORDS,
+            LIMITS,
+            subject_facts(self.subject),
+            run_facts(self.run),
+            step_seconds(self.run),
+        )
+
+    def files(self) -> dict[str, str]:
+        """The figures as files of their own, by name."""
+        return {"scores": self.scores(True)(620), "best_of_n": self.choice(True)(620)}
+
+    def scores(self, standalone: bool = False) -> Callable[[int], str]:
+        """The mean of each score by explainer, beside its null."""
+        rows = []
+        for kind in self.kinds:
+            for explainer in self.explainers:
+                part = self.table[self.table["explainer"] == explainer]
+                entries = [
+                    Entry("latent", self._mean(part[kind])),
+                    Entry("random", self._mean(part[f"{kind} null"])),
+                ]
+                label = kind if len(self.explainers) == 1 else f"{kind}, {explainer[3:]}"
+                rows.append(EstimateRow(label, entries))
+        return lambda width: estimates(
+            rows,
+            x_name="mean score (correlation, or AUROC)",
+            names=NAMES,
+            null=None,
+            width=width,
+            standalone=standalone,
+        )
+
+    def choice(self, standalone: bool = False) -> Callable[[int], str]:
+        """What the chosen description scored where it was chosen, and on new text, beside the first one."""
+        rows = []
+        for explainer in self.explainers:
+            part = self.table[self.table["explainer"] == explainer]
+            entries = [
+                Entry("direction", self._mean(part["selected"])),
+                Entry("latent", self._mean(part["chosen"])),
+                Entry("random", self._mean(part["first"])),
+            ]
+            rows.append(EstimateRow(explainer[3:], entries))
+        return lambda width: estimates(
+            rows,
+            x_name=f"mean {self.config.choose_by} score",
+            names=CHOICE,
+            null=None,
+            width=width,
+            standalone=standalone,
+        )
+
+    def _verdict(self) -> str:
+        said = []
+        for explainer in self.explainers:
+            part = self.table[self.table["explainer"] == explainer]
+            own, null = self._mean(part["simulation"]), self._mean(part["simulation null"])
+            said.append(
+                f"{explainer[3:]} reaches a mean simulation score of {measured(own)} ({interval(own)}; "
+                f"null {measured(null)})"
+            )
+        text = "; ".join(said)
+        return f"{text[:1].upper()}{text[1:]}."
+
+    def _choice(self) -> Section:
+        rows = []
+        for explainer in self.explainers:
+            part = self.table[self.table["explainer"] == explainer]
+            optimism, gain = part["selected"] - part["chosen"], part["chosen"] - part["first"]
+            rows.append([explainer[3:], self._mean(optimism), self._mean(gain)])
+        table = Table(
+            "best of n", "Differences of the choosing score, means over features",
+            [Column("explainer"), Column("optimism"), Column("gain over the first")], rows,
+        )  # fmt: skip
+        text = f"Best of {self.config.samples}: what select promises, report may not keep."
+        return Section(
+            "What choosing adds", [text], [Figure(self.choice(), "Best of n", self.measured_on)], [table]
+        )
+
+    def _populations(self) -> Section:
+        columns = [
+            Column("features"),
+            Column("explainer"),
+            Column("n", places=0),
+            *(Column(kind) for kind in self.kinds),
+        ]
+        rows = [
+            [population, explainer[3:], len(part), *(self._mean(part[kind]) for kind in self.kinds)]
+            for (population, explainer), part in self.table.groupby(["population", "explainer"], sort=False)
+        ]
+        return Section("By kind of feature", (), (), [Table("populations", "Mean scores", columns, rows)])
+
+    def _failures(self) -> Section:
+        columns = [Column("explainer"), Column("no description", places=0),
+                   *(Column(f"{kind}: unreadable", places=0) for kind in self.kinds),
+                   *(Column(f"{kind}: undefined", places=0) for kind in self.kinds)]  # fmt: skip
+        rows = []
+        for explainer in self.explainers:
+            part = self.table[self.table["explainer"] == explainer]
+            unreadable = [int(part[f"{kind} failures"].fillna(0).sum()) for kind in self.kinds]
+            undefined = [int(part[kind].isna().sum()) for kind in self.kinds]
+            rows.append([explainer[3:], int((part["candidates"] == 0).sum()), *unreadable, *undefined])
+        table = Table(
+            "failures", "Texts without a readable answer, and features without a score", columns, rows
+        )
+        return Section("What could not be read or scored", (), (), [table])
+
+    def _examples(self) -> Section:
+        columns = [
+            Column("feature"),
+            Column("explainer"),
+            Column("description"),
+            *(Column(k) for k in self.kinds),
+        ]
+        ordered = self.table.sort_values("simulation", ascending=False, na_position="last")
+        rows = [
+            [
+                row["feature"],
+                row["explainer"][3:],
+                row["text"] or "(none)",
+                *(row[kind] for kind in self.kinds),
+            ]
+            for row in ordered.to_dict("records")
+        ]
+        return Section("Every description", (), (), [Table("descriptions", "The best first", columns, rows)])
+
+    def _mean(self, values: "pd.Series[float]") -> Estimate:
+        known = values.astype(float).dropna().to_numpy()
+        return Estimate(*mean_interval(known, self.config.seed))

@@ -1,0 +1,72 @@
+"""Write what was described, with short forms and verdicts, into a store, and make it searchable."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.describe.results import Choice
+from interp.corpus.document import Corpus
+from interp.descriptions.interest import Verdict, by_rule
+from interp.descriptions.levels import quantiles_of
+from interp.descriptions.score import Score
+from interp.features.ref import FeatureRef
+from interp.mining.exemplars import Mined
+from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow
+
+
+class RowWriter:
+    """Makes rows of a store; what all rows share.
+
+    `short` are the short forms by text, `verdicts` those of a trained classifier by text, if there is one.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        seed: int,
+        corpus: Corpus,
+        mined: Mapping[str, Mined],
+        short: Mapping[str, str],
+        verdicts: Mapping[str, Verdict] | None,
+    ) -> None:
+        self._run, self._seed, self._corpus, self._mined = run, seed, corpus, mined
+        self._short, self._verdicts = short, verdicts
+
+    def row(self, feature: FeatureRef, choices: Sequence[Choice], results: Sequence[Any]) -> FeatureRow:
+        """One feature with everything that is known of it; `results` are its scores by explainer."""
+        found = self._mined[feature.space.name].exemplars[feature.space.name]
+        explain = found["explain"]
+        rate = float(explain.rate[explain.line(feature.feature_id, 1 if feature.polarity > 0 else -1)])
+        exemplars = [
+            ExemplarRow(self._corpus.name, split, ref.document, ref.start, ref.value, ref.band, ref.quantile)
+            for split in ("explain", "select", "report")
+            for ref in found[split].windows(feature.feature_id, 1 if feature.polarity > 0 else -1)
+        ]
+        described = []
+        for (candidates, best, values), scored in zip(choices, results, strict=True):
+            scores = tuple(ScoreRow(**row) for row in scored["scores"]) if scored else ()
+            for place, one in enumerate(candidates):
+                own = scores if place == best else ()
+                verdict = self._verdict(one.text, own) if own else None
+                provenance = {"run": self._run, "seed": self._seed, "select": values[place]}
+                described.append(
+                    DescriptionRow(
+                        one.text, one.explainer, one.sample, self._short[one.text], place == best,
+                        verdict.interesting if verdict else None, verdict.reason if verdict else "",
+                        provenance, own,
+                    )
+                )  # fmt: skip
+        quantiles = {f"{level:.6g}": value for level, value in quantiles_of(explain, feature).items()}
+        return FeatureRow(
+            feature.space.name, feature.feature_id, feature.polarity, rate, quantiles, tuple(described),
+            tuple(exemplars),
+        )  # fmt: skip
+
+    def _verdict(self, text: str, scores: Sequence[ScoreRow]) -> Verdict:
+        if self._verdicts is not None:
+            return self._verdicts[text]
+        main = next(row for row in scores if row.kind == "simulation")
+        nan = float("nan")
+        value = nan if main.value is None else main.value
+        high = nan if main.null_high is None else main.null_high
+        undefined = None if main.value is not None else "its score is not defined"
+        return by_rule(text, Score(value, nan, nan, nan, nan, high, 0, 0, 0, 0, undefined))

@@ -1,0 +1,296 @@
+"""The steps of `dictionary_truth`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import pandas as pd
+import torch
+
+from experiments.common.dictionaries.config import slug
+from experiments.common.dictionaries.job import train_dictionary
+from experiments.common.job import CorpusJob
+from experiments.dictionary_truth.config import Config
+from experiments.dictionary_truth.measures import DictionaryMeasures
+from experiments.dictionary_truth.page import TruthPage
+from interp.compare.detection import Detection, Measure, detect, measurable, measure_one
+from interp.compare.f1 import best_f1_table
+from interp.compare.labelled import Labelled, Reading, read_labelled
+from interp.compare.probe import Probes, train_probes
+from interp.errors import UserError
+from interp.features.directions import Directions, random_directions
+from interp.features.neurons import MlpNeurons
+from interp.features.principal import principal_directions
+from interp.features.space import FeatureSpace
+from interp.intervals import mean_interval
+from interp.render.page import render_page
+from interp.subject import Site
+from interp.track.files import publish, read_safetensors, write_safetensors, write_text
+from interp.track.run import Run
+from interp.track.step import Step
+from saes.latents import SaeLatents
+from saes.load import Latents
+from saes.load import load as load_sae
+from saes.source import open_sae
+
+PROBE = "dense probe"
+LEVELS = ("token", "document")
+MEASURES: tuple[Measure, ...] = ("auroc", "f1")
+
+
+class Job(CorpusJob[Config]):
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        super().__init__(config, run)
+        self.site = Site.parse(config.site)
+        self.saes: dict[str, SaeLatents] = {}
+        for source in config.saes:
+            self._add(open_sae(source, self.subject))
+
+    def steps(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        if not self.saes:
+            for name in self.config.train:
+                self._trained(name)
+        if "pca" in self.config.baselines:
+            self.run.step("principal", self.principal)
+        self.run.step("probe", self.probe)
+        self.run.step("detect", self.detect)
+        self.run.step("dictionaries", self.dictionaries)
+        self.run.step("report", self.report)
+        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+
+    def principal(self, step: Step) -> None:
+        """The principal directions of the site's activations on the explain split."""
+        found = principal_directions(
+            self.subject,
+            self.site,
+            self.corpus,
+            context_size=self.config.reading.context_size,
+            progress=step.progress,
+        )
+        write_safetensors(step.folder / "vectors.safetensors", {"vectors": found.vectors.cpu()})
+
+    def probe(self, step: Step) -> None:
+        """A dense probe of every concept with enough examples: trained on explain, C chosen on select."""
+        explain, select = (self._read(step, split, []) for split in ("explain", "select"))
+        report = self._read(step, "report", [])
+        least = self.config.truth.least_positives
+        kept = measurable(select.tokens, report.tokens, least) & (explain.tokens.labels.sum(0) >= least)
+        places = kept.nonzero()[:, 0].tolist()
+        step.metric("concepts/tested", len(places), headline=True)
+        step.metric("concepts/left_out", len(self.corpus.label_names) - len(places))
+        probes = train_probes(
+            (explain.activations[explain.sample], explain.tokens.labels[:, places]),
+            (select.activations[select.sample], select.tokens.labels[:, places]),
+            progress=step.progress,
+        )
+        write_safetensors(
+            step.folder / "probes.safetensors",
+            {
+                "direction": probes.direction,
+                "bias": probes.bias,
+                "strength": torch.tensor(probes.strength),
+                "place": torch.tensor(places),
+            },
+        )
+
+    def detect(self, step: Step) -> None:
+        """The best feature of every kind for every concept, on tokens and on documents."""
+        methods = self._methods()
+        spaces = {space.name: space for part in methods.values() for space in part}
+        probes, places = self._probes()
+        readings = {}
+        for split in ("select", "report"):
+            reading = self._read(step, split, list(spaces.values()))
+            readings[split] = reading.with_scores(PROBE, probes.scores(reading.activations))
+        rows = []
+        total = len(LEVELS) * len(MEASURES) * (len(methods) + 1)
+        with step.progress.task("looking for concepts", total=total, unit="comparisons") as advance:
+            for level in LEVELS:
+                select, report = (getattr(readings[s], f"{level}s") for s in ("select", "report"))
+                kept = measurable(select, report, self.config.truth.least_positives)
+                names = {p: self.corpus.label_names[p] for p in places if bool(kept[p])}
+                step.metric(f"concepts/{level}s_tested", len(names))
+                for measure in MEASURES:
+                    for method, part in methods.items():
+                        found = detect(
+                            method, [space.name for space in part], select, report, names, measure,
+                            self.config.truth.draws, self.config.seed,
+                        )  # fmt: skip
+                        rows += [{"level": level, **asdict(one)} for one in found]
+                        advance(1)
+                    probed = self._probe_rows(select, report, names, places, measure)
+                    rows += [{"level": level, **asdict(one)} for one in probed]
+                    advance(1)
+        table = pd.DataFrame(rows)
+        step.table("detections", table)
+        self._detection_metrics(step, table)
+
+    def _probe_rows(
+        self,
+        select: Labelled,
+        report: Labelled,
+        names: dict[int, str],
+        places: Sequence[int],
+        measure: Measure,
+    ) -> list[Detection]:
+        """The dense probe of each concept, its threshold chosen on the select split as for features."""
+        rows = []
+        for place, name in names.items():
+            column = list(places).index(place)
+            held, score = (part.positive[PROBE][:, column] for part in (select, report))
+            mine = select.labels[:, place]
+            best, cut = best_f1_table(held[:, None], mine[:, None])
+            threshold = float(cut) if measure == "f1" else float("nan")
+            of = (report.labels[:, place], report, measure, threshold)
+            value = measure_one(score, *of, self.config.truth.draws, self.config.seed)
+            there = (mine, select, measure, threshold)
+            selected = float(best) if measure == "f1" else measure_one(held, *there, 20, 0)[0]
+            n = int(report.labels[:, place].sum())
+            rows.append(
+                Detection(
+                    name, PROBE, measure, PROBE, column, 1, *value, selected, threshold, n,
+                    len(report.labels) - n, 1,
+                )
+            )  # fmt: skip
+        return rows
+
+    def _detection_metrics(self, step: Step, table: pd.DataFrame) -> None:
+        for (level, measure), part in table.groupby(["level", "measure"], sort=False):
+            wide = part.pivot(index="concept", columns="method", values="value")
+            for method in wide:
+                key = f"{level}_{measure}/{slug(str(method))}"
+                values = mean_interval(wide[method].to_numpy(dtype=float), self.config.seed)
+                headline = level == "token"
+                for end, value in zip(("", "_low", "_high"), values, strict=True):
+                    step.metric(f"{key}{end}", value, headline=headline and not end)
+                if str(method).startswith("latents"):
+                    for other in ("neurons, same layer", "neurons, all layers"):
+                        gaps = (wide[method] - wide[other]).to_numpy(dtype=float)
+                        found = mean_interval(gaps, self.config.seed)
+                        for end, value in zip(("", "_low", "_high"), found, strict=True):
+                            step.metric(f"{key}_minus_{slug(other)}{end}", value)
+
+    def dictionaries(self, step: Step) -> None:
+        """What each dictionary makes of the concepts: splitting, absorption, hedging."""
+        probes, places = self._probes()
+        explain, select, report = (
+            self._read(step, split, list(self.saes.values())) for split in ("explain", "select", "report")
+        )
+        names = {place: self.corpus.label_names[place] for place in places}
+        measures = DictionaryMeasures(
+            explain, select, report, probes, names, self.config.truth, self.config.seed
+        )
+        split_rows, hedge_rows = [], []
+        total = len(self.saes) * len(places)
+        with step.progress.task("splitting, absorption, hedging", total=total, unit="concepts") as advance:
+            for name, sae in self.saes.items():
+                for column in range(len(places)):
+                    split_rows.append({"sae": name, **measures.split_and_absorbed(sae, column)})
+                    advance(1)
+                hedge_rows += [{"sae": name, **row} for row in measures.hedged(sae)]
+        splits, hedges = pd.DataFrame(split_rows), pd.DataFrame(hedge_rows)
+        step.table("splitting", splits)
+        step.table("hedging", hedges)
+        self._dictionary_metrics(step, splits, hedges)
+
+    def _dictionary_metrics(self, step: Step, splits: pd.DataFrame, hedges: pd.DataFrame) -> None:
+        for name, part in splits.groupby("sae", sort=False):
+            key = slug(str(name))
+            step.metric(f"splitting/{key}/mean_latents", float(part["n_splits"].mean()), headline=True)
+            step.metric(f"splitting/{key}/split_concepts", int((part["n_splits"] > 1).sum()))
+            step.metric(f"absorption/{key}/concepts", int(part["full"].notna().sum()))
+            for what in ("full", "fraction"):
+                values = mean_interval(part[what].dropna().to_numpy(dtype=float), self.config.seed)
+                for end, value in zip(("", "_low", "_high"), values, strict=True):
+                    step.metric(f"absorption/{key}/{what}{end}", value, headline=not end)
+        bound = self.config.truth.associated
+        for name in splits["sae"].unique():
+            key = slug(str(name))
+            part = hedges[hedges["sae"] == name] if len(hedges) else hedges
+            step.metric(f"hedging/{key}/concepts", int(part["concept"].nunique()) if len(part) else 0)
+            groups = {
+                "together": part["association"] >= bound,
+                "apart": part["association"] <= -bound,
+                "unrelated": part["association"].abs() < bound / 5,
+            } if len(part) else {}  # fmt: skip
+            for group, chosen in groups.items():
+                shares = part[chosen]["share"].dropna().to_numpy(dtype=float)
+                step.metric(f"hedging/{key}/{group}_pairs", len(shares))
+                for end, value in zip(
+                    ("", "_low", "_high"), mean_interval(shares, self.config.seed), strict=True
+                ):
+                    step.metric(f"hedging/{key}/{group}{end}", value, headline=not end)
+
+    def report(self, step: Step) -> None:
+        """The page and its figures."""
+        page = TruthPage(self.run, self.subject, self.config)
+        for name, svg in page.files().items():
+            step.figure(name, svg)
+        write_text(step.folder / "report.html", render_page(page.page()))
+
+    def _trained(self, name: str) -> None:
+        def train(step: Step) -> None:
+            train_dictionary(
+                step, self.subject, self.site, self.corpus, self.config.train[name], step.folder / "sae",
+                f"sae/{slug(name)}",
+            )  # fmt: skip
+
+        folder = self.run.step(f"train_{slug(name)}", train) / "sae"
+        for file in folder.iterdir():
+            publish(file, self.run.folder / "saes" / slug(name) / file.name)
+        self._add(load_sae(self.subject, folder, name=f"sae.{slug(name)}"))
+
+    def _add(self, sae: Latents) -> None:
+        """Takes an SAE in, by its name without the prefix.
+
+        Raises:
+            UserError: it is a transcoder, stands at another site, or one of its name is there already.
+        """
+        name = sae.name.removeprefix("sae.")
+        if not isinstance(sae, SaeLatents):
+            raise UserError(
+                f"{sae.name} writes to another site than it reads",
+                "saes",
+                "use an SAE: a transcoder's latents have no direction in what the probe reads",
+            )
+        if sae.site != self.site:
+            raise UserError(f"{sae.name} stands at {sae.site}", "saes", f"set site: {sae.site}")
+        if name in self.saes:
+            raise UserError(f"two SAEs are called {name}", "saes", "give each a name")
+        self.saes[name] = sae
+
+    def _methods(self) -> dict[str, list[FeatureSpace]]:
+        """The kinds of feature that compete, each with its spaces."""
+        methods: dict[str, list[FeatureSpace]] = {
+            f"latents, {name}": [sae] for name, sae in self.saes.items()
+        }
+        layers = range(self.subject.n_layers)
+        neurons: list[FeatureSpace] = [MlpNeurons(self.subject, layer) for layer in layers]
+        methods["neurons, same layer"] = [neurons[self.site.layer]]
+        methods["neurons, all layers"] = neurons
+        if "pca" in self.config.baselines:
+            file = self.run.folder / "steps" / "principal" / "vectors.safetensors"
+            vectors = read_safetensors(file)[0]["vectors"]
+            methods["principal directions"] = [
+                Directions(self.subject, f"pca.{self.site}", self.site, vectors)
+            ]
+        if "random" in self.config.baselines:
+            widest = max(sae.n_features for sae in self.saes.values())
+            methods["random directions"] = [
+                random_directions(self.subject, self.site, widest, self.config.seed)
+            ]
+        return methods
+
+    def _probes(self) -> tuple[Probes, list[int]]:
+        tensors, _ = read_safetensors(self.run.folder / "steps" / "probe" / "probes.safetensors")
+        probes = Probes(tensors["direction"], tensors["bias"], tuple(tensors["strength"].tolist()))
+        return probes, tensors["place"].tolist()
+
+    def _read(self, step: Step, split: str, spaces: list[FeatureSpace]) -> Reading:
+        options = self.config.reading
+        return read_labelled(
+            self.subject, self.corpus, split, self.site, spaces, options.tokens, options.sampled_tokens,
+            options.context_size, self.config.seed, step.progress,
+        )  # fmt: skip

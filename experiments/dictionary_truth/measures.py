@@ -1,0 +1,120 @@
+"""What one dictionary makes of each concept: splitting, absorption and hedging, as rows of a table."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from experiments.dictionary_truth.config import TruthConfig
+from interp.compare.absorption import absorption
+from interp.compare.clusters import ratio_interval
+from interp.compare.detection import measure_one
+from interp.compare.f1 import best_f1_table
+from interp.compare.hedging import associations, hedging, own_directions
+from interp.compare.labelled import Reading
+from interp.compare.probe import Probes
+from interp.compare.splitting import splitting
+from saes.latents import SaeLatents
+
+Row = dict[str, float | int | str]
+
+
+class DictionaryMeasures:
+    """The readings and the probes that all concepts and dictionaries share.
+
+    `names` are the concepts by their place among the labels, in the order of the probes.
+    """
+
+    def __init__(
+        self,
+        explain: Reading,
+        select: Reading,
+        report: Reading,
+        probes: Probes,
+        names: Mapping[int, str],
+        options: TruthConfig,
+        seed: int,
+    ) -> None:
+        self.readings = (explain, select, report)
+        self.select, self.report = select, report
+        self.probes, self.options, self.seed = probes, options, seed
+        self.places, self.names = list(names), list(names.values())
+        labels = explain.tokens.labels[:, self.places]
+        self._own = own_directions(explain.activations[explain.sample], labels)
+        self._together = associations(labels)
+        self._mean = explain.activations.mean(0)
+        self._document = report.tokens.document.numpy()
+
+    def split_and_absorbed(self, sae: SaeLatents, column: int) -> Row:
+        """One concept: its k-sparse probes, and where its latents are silent though the probe finds it."""
+        place, options = self.places[column], self.options
+        parts = [(r.tokens.positive[sae.name], r.tokens.labels[:, place]) for r in self.readings]
+        found = splitting(*parts, self._document, options.most_latents, draws=options.draws, seed=self.seed)
+        last = found.n_splits - 1
+        row: Row = {
+            "concept": self.names[column],
+            "n_splits": found.n_splits,
+            "latents": " ".join(map(str, found.latents)),
+            "f1_one": found.f1[0], "f1_one_low": found.low[0], "f1_one_high": found.high[0],
+            "f1_split": found.f1[last], "f1_split_low": found.low[last], "f1_split_high": found.high[last],
+            "f1_most": found.f1[-1],
+        }  # fmt: skip
+        return row | self._absorbed(sae, column, found.latents)
+
+    def _absorbed(self, sae: SaeLatents, column: int, main: tuple[int, ...]) -> Row:
+        """The dense probe's F1, and what of its true positives is absorbed (NaN if the probe is weak)."""
+        options = self.options
+        label = self.report.tokens.labels[:, self.places[column]]
+        held, scores = (
+            self.probes.scores(r.activations[r.sample])[:, column] for r in (self.select, self.report)
+        )
+        _, cut = best_f1_table(held[:, None], self.select.tokens.labels[:, self.places[column]][:, None])
+        value = measure_one(scores, label, self.report.tokens, "f1", float(cut), options.draws, self.seed)
+        row: Row = dict(zip(("f1_probe", "f1_probe_low", "f1_probe_high"), value, strict=True))
+        found = (scores >= float(cut)) & label
+        row["tokens"] = int(found.sum())
+        if value[0] < options.least_probe_f1 or not bool(found.any()):
+            ends = [f"{what}{end}" for what in ("full", "fraction") for end in ("", "_low", "_high")]
+            return row | {"absorbing": ""} | dict.fromkeys(ends, float("nan"))
+        direction = self.probes.direction[column]
+        unit = torch.nn.functional.normalize(direction, dim=0)
+        projection = (self.report.activations[self.report.sample][found] - self._mean) @ unit
+        latents = self.report.tokens.positive[sae.name][found]
+        lost = absorption(projection, latents, _decoder(sae), direction, main)
+        inside = self._document[found.numpy()]
+        for what, tokens in (("full", lost.full), ("fraction", lost.fraction)):
+            interval = ratio_interval(
+                tokens.double().numpy(), np.ones(len(inside)), inside, options.draws, self.seed
+            )
+            row |= dict(zip((what, f"{what}_low", f"{what}_high"), interval, strict=True))
+        whole = torch.tensor(lost.absorbing)[lost.full].unique()
+        return row | {"absorbing": " ".join(map(str, whole.tolist()))}
+
+    def hedged(self, sae: SaeLatents) -> list[Row]:
+        """The best latent of each concept that has one, looked at for every other concept."""
+        labels = self.report.tokens.labels[:, self.places]
+        values = self.report.tokens.positive[sae.name]
+        best, _ = best_f1_table(
+            self.select.tokens.positive[sae.name], self.select.tokens.labels[:, self.places]
+        )
+        decoder = _decoder(sae)
+        rows: list[Row] = []
+        for column, name in enumerate(self.names):
+            latent = int(best[:, column].argmax())
+            if float(best[latent, column]) < self.options.least_latent_f1:
+                continue
+            others = [other for other in range(len(self.names)) if other != column]
+            found = hedging(
+                values[:, latent], decoder[latent], column, others, labels, self._own, self._together
+            )
+            for other, one in zip(others, found, strict=True):
+                names: Row = {"concept": name, "other": self.names[other], "latent": latent}
+                rows.append({**names, "f1_select": float(best[latent, column]), **asdict(one)})
+        return rows
+
+
+def _decoder(sae: SaeLatents) -> Float[Tensor, "latent d_model"]:
+    return sae.decoder(torch.arange(sae.n_features)).float().cpu()

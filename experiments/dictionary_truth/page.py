@@ -1,0 +1,379 @@
+"""The page of `dictionary_truth`, filled from what its steps wrote."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from experiments.common.dictionaries.config import slug
+from experiments.dictionary_truth.config import Config
+from interp.intervals import mean_interval
+from interp.render.concept_figure import concept_recovery
+from interp.render.data import ConceptScore, Estimate, Kind
+from interp.render.digits import count, interval, measured, number
+from interp.render.estimate_figure import Entry, EstimateRow, estimates
+from interp.render.facts import run_facts, step_seconds, subject_facts
+from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.subject import Subject
+from interp.track.run import Run
+
+Draw = Callable[[int], str]
+HALF = 540
+MOST_DRAWN = 12  # concepts in the figure of absorption
+PROBE, SAME, ALL = "dense probe", "neurons, same layer", "neurons, all layers"
+MEASURES = {"auroc": "AUROC", "f1": "F1"}
+WORDS = (
+    ("Best feature", "Of all features of a kind, the one that tells a concept best on the select split; what "
+     "is shown is measured on the report split."),
+    ("AUROC", "The chance that an example with the concept gets a higher activation than one without it: 0.5 "
+     "is guessing."),
+    ("F1", "Harmonic mean of precision and recall where the feature counts as on from a threshold, which is "
+     "chosen on the select split."),
+    ("Token, document", "A document's activation is the largest over all its counted tokens, and it carries "
+     "what any of them carries; the probe's score is pooled alike."),
+    ("Dense probe", "Logistic regression with an L2 penalty on the whole activation, trained with labels on "
+     "the explain split: the ceiling."),
+    ("Split", "A further latent raises the F1 of a probe on a concept's latents by more than 0.03 (Chanin et "
+     "al. 2024)."),
+    ("Absorbed", "The probe finds the concept in a token, the concept's latents are silent, and another "
+     "latent makes up at least 0.4 of the probe's projection (SAEBench)."),
+    ("Hedged", "The latent's decoder direction also holds the direction of another concept that occurs with "
+     "it: its signed share of both, directions by regression on all labels at once."),
+)  # fmt: skip
+LIMITS = (
+    "The labels are those of the generator; a feature may follow something that has no label, and is then no "
+    "worse for it.",
+    "AUROC ranks every example: a sparse latent, silent on most, ranks them all alike, where a neuron or a "
+    "direction never is. F1 does not care for the order of what is off.",
+    "Kinds compete with different numbers of candidates; choosing and measuring on different text takes the "
+    "optimism out, not the better chance of the larger kind.",
+    "Hedging needs additive concepts: where the model does not add them up, their directions are averages. "
+    "The published measure compares SAEs of two widths instead.",
+    "One subject, one seed.",
+)
+
+
+class TruthPage:
+    """The tables of a run, and the pieces of the page made from them."""
+
+    def __init__(self, run: Run, subject: Subject, config: Config) -> None:
+        self.run, self.subject, self.config = run, subject, config
+        self.detections, self.splits, self.hedges = (
+            run.table(name) for name in ("detections", "splitting", "hedging")
+        )
+        self.methods = list(dict.fromkeys(self.detections["method"]))
+        self.latents = [method for method in self.methods if method.startswith("latents")]
+        self.saes = list(dict.fromkeys(self.splits["sae"]))
+        self.measured_on = f"Report split, seed {config.seed}; whiskers: 95% intervals."
+
+    def page(self) -> Page:
+        """The whole page."""
+        tested, left = (int(self.run.metrics[f"concepts/{key}"]) for key in ("tested", "left_out"))
+        return Page(
+            f"Does a dictionary find what {self.subject.name} really represents?",
+            [
+                f"Every token of the text carries the concepts that made it, so what the latents of "
+                f"{len(self.saes)} sparse autoencoder{'s' * (len(self.saes) > 1)} respond to can be held "
+                f"against the truth: {count(tested)} concepts ({count(left)} are too rare to be tested).",
+                "For each, the best latent was held against the best neuron, the best direction that needed "
+                "no training (random: grey), and a probe that was trained with the labels.",
+                self._verdict(),
+            ],
+            Figure(self._means("token"), "Mean over concepts, tokens", self.measured_on),
+            [
+                self._recovery("token"),
+                self._recovery("document"),
+                self._splitting(),
+                self._absorption(),
+                self._hedging(),
+            ],
+            WORDS,
+            LIMITS,
+            subject_facts(self.subject),
+            run_facts(self.run),
+            step_seconds(self.run),
+        )
+
+    def files(self) -> dict[str, str]:
+        """The figures as files of their own, by name."""
+        drawn: dict[str, Draw] = {
+            f"{level}_{measure}": self._concepts(level, measure, standalone=True)
+            for level in ("token", "document")
+            for measure in MEASURES
+        }
+        drawn |= {f"means_{level}": self._means(level, standalone=True) for level in ("token", "document")}
+        drawn["absorption"] = self._absorbed(standalone=True)
+        drawn["hedging"] = self._hedged(standalone=True)
+        return {name: draw(620) for name, draw in drawn.items()}
+
+    def _verdict(self) -> str:
+        said = []
+        for method in self.latents:
+            gap = self._gap("token", "f1", method, SAME)
+            better, worse = self._ahead("token", "f1", method, SAME)
+            said.append(
+                f"{method.partition(', ')[2]} {measured(gap, sign=True)} ({interval(gap, sign=True)}; "
+                f"clearly ahead for {better} concepts, behind for {worse})"
+            )
+        neuron, probe = (self._mean("token", "f1", method) for method in (SAME, PROBE))
+        return (
+            f"The best latent's F1 on tokens, less that of the best neuron of the same layer: "
+            f"{', '.join(said)}; the neuron's mean is {measured(neuron)}, the probe's {measured(probe)}."
+        )
+
+    def _recovery(self, level: str) -> Section:
+        figures = [
+            Figure(self._concepts(level, measure), f"{name} on {level}s", self.measured_on, HALF)
+            for measure, name in MEASURES.items()
+        ]
+        rows: list[list[Cell]] = []
+        table = self.detections[self.detections["level"] == level]
+        for (concept, measure), part in table.groupby(["concept", "measure"], sort=False):
+            by = {row["method"]: row for row in part.to_dict("records")}
+            first = next(iter(by.values()))
+            cells: list[Cell] = [concept, MEASURES[measure], first["positives"], first["negatives"]]
+            for method in self.methods:
+                row = by[method]
+                cells.append(Estimate(row["value"], row["low"], row["high"]))
+            rows.append(cells)
+        columns = [
+            Column("concept"),
+            Column("measure"),
+            Column("with", places=0),
+            Column("without", places=0),
+        ]
+        columns += [Column(method) for method in self.methods]
+        best = [
+            [row["concept"], MEASURES[row["measure"]], row["method"],
+             f"{row['space']}/{row['feature_id']}{'+' if row['polarity'] > 0 else '-'}",
+             Estimate(row["value"], row["low"], row["high"]), row["selected"], row["threshold"],
+             row["n_candidates"]]
+            for row in table.to_dict("records")
+        ]  # fmt: skip
+        named = ("concept", "measure", "kind", "feature", "value", "where chosen", "threshold", "candidates")
+        return Section(
+            self._recovery_title(level),
+            [self._loses(level)],
+            figures,
+            [
+                Table(f"{level}s", f"Best feature of each kind, {level}s", columns, rows),
+                Table(f"{level} features", "Which features they are", [Column(n) for n in named], best),
+            ],
+        )
+
+    def _recovery_title(self, level: str) -> str:
+        means = [f"{method} {number(self._mean(level, 'f1', method).value)}" for method in (*self.methods,)]
+        return f"On {level}s the best single features reach a mean F1 of: {', '.join(means)}"
+
+    def _loses(self, level: str) -> str:
+        """Where the latents lose to neurons, by name."""
+        said = []
+        for method in self.latents:
+            for other in (SAME, ALL):
+                worse = self._ahead_names(level, "f1", other, method)
+                better = self._ahead_names(level, "f1", method, other)
+                said.append(
+                    f"{method.capitalize()} against {other}, F1 with intervals apart: better for "
+                    f"{len(better)} concepts, worse for {len(worse)}"
+                    + (f" ({', '.join(worse)})" if worse else "")
+                    + "."
+                )
+        return " ".join(said)
+
+    def _splitting(self) -> Section:
+        columns = [
+            Column("dictionary"), Column("concept"), Column("latents", places=0), Column("which"),
+            Column("F1, one latent"), Column("F1, split latents"), Column("F1, most tried", places=2),
+            Column("F1, dense probe"),
+        ]  # fmt: skip
+        rows: list[list[Cell]] = [
+            [row["sae"], row["concept"], row["n_splits"], row["latents"], *(
+                Estimate.of(row, name) for name in ("f1_one", "f1_split")), row["f1_most"],
+             Estimate.of(row, "f1_probe")]
+            for row in self.splits.to_dict("records")
+        ]  # fmt: skip
+        said = [
+            f"{sae}: {int((part['n_splits'] > 1).sum())} of {len(part)} concepts take more than one latent, "
+            f"{number(float(part['n_splits'].mean()))} on average"
+            for sae, part in self.splits.groupby("sae", sort=False)
+        ]
+        return Section(
+            f"Splitting: {'; '.join(said)}",
+            [
+                "Latents are ranked by an L1 probe on the explain split, and added one by one. Splits are "
+                "counted on the select split, F1 is of the report split."
+            ],
+            (),
+            [Table("splitting", "k-sparse probes of each concept", columns, rows)],
+        )
+
+    def _absorption(self) -> Section:
+        known = self.splits[self.splits["full"].notna()]
+        said = []
+        for sae in self.saes:
+            full = self._metric(f"absorption/{slug(sae)}/full")
+            part = self._metric(f"absorption/{slug(sae)}/fraction")
+            n = int((known["sae"] == sae).sum())
+            said.append(f"{sae} {measured(full)} in full, {measured(part)} in part (n {n})")
+        columns = [
+            Column("dictionary"), Column("concept"), Column("tokens", places=0), Column("fully absorbed"),
+            Column("mean fraction absorbed"), Column("absorbing latents"),
+        ]  # fmt: skip
+        rows: list[list[Cell]] = [
+            [row["sae"], row["concept"], row["tokens"], Estimate.of(row, "full"),
+             Estimate.of(row, "fraction"), row["absorbing"]]
+            for row in known.to_dict("records")
+        ]  # fmt: skip
+        return Section(
+            f"Absorption, mean over concepts: {'; '.join(said)}",
+            [
+                "Of the tokens that carry a concept and in which the probe finds it: the share on which the "
+                "concept's own (split) latents are silent and another one speaks for them, and the mean "
+                "share of the probe's projection that others took over. Only concepts whose probe has an "
+                f"F1 of at least {number(self.config.truth.least_probe_f1)}. An own latent that is a poor "
+                "detector is silent often, so both figures are high where splitting found no good latent."
+            ],
+            [Figure(self._absorbed(), "Share of tokens fully absorbed, most first", self.measured_on)],
+            [Table("absorption", "Absorption of each concept", columns, rows)],
+        )
+
+    def _hedging(self) -> Section:
+        bound = self.config.truth.associated
+        said = []
+        for sae in self.saes:
+            together, null = (self._metric(f"hedging/{slug(sae)}/{g}") for g in ("together", "unrelated"))
+            said.append(
+                f"{sae} {measured(together, sign=True)} ({interval(together, sign=True)}), unrelated "
+                f"concepts {measured(null, sign=True)}"
+            )
+        near = self.hedges[self.hedges["association"].abs() >= bound] if len(self.hedges) else self.hedges
+        near = near.sort_values("share", key=abs, ascending=False) if len(near) else near
+        names = (
+            "dictionary", "concept", "other concept", "latent", "share of the other", "association (phi)",
+            "response, other alone",
+        )  # fmt: skip
+        rows: list[list[Cell]] = [
+            [row["sae"], row["concept"], row["other"], row["latent"], row["share"], row["association"],
+             row["response"]]
+            for row in near.to_dict("records")
+        ]  # fmt: skip
+        return Section(
+            f"Hedging, mean share of concepts that occur together: {'; '.join(said)}",
+            [
+                "The best latent of each concept, and what its decoder direction holds of the others: 0 is "
+                "nothing. The response is the latent's mean activation on tokens with the other concept "
+                "alone, over that on tokens with its own alone; where both are large, the latent is rather "
+                "the other concept's. Only concepts that some latent tells with an "
+                f"F1 of at least {number(self.config.truth.least_latent_f1)}; together means a phi of "
+                f"{number(bound)} or more, apart one of {number(-bound)} or less, unrelated one under "
+                f"{number(bound / 5)}. The intervals take pairs as independent."
+            ],
+            [Figure(self._hedged(), "Share of other concepts in a latent's direction", self.measured_on)],
+            [
+                Table(
+                    "hedging",
+                    "Pairs of concepts that occur together, or apart",
+                    [Column(n) for n in names],
+                    rows,
+                )
+            ],
+        )
+
+    def _concepts(self, level: str, measure: str, standalone: bool = False) -> Draw:
+        table = self.detections[(self.detections["level"] == level) & (self.detections["measure"] == measure)]
+        scores = [
+            ConceptScore(
+                row["concept"], row["method"], row["value"], row["low"], row["high"],
+                f"{row['space']}/{row['feature_id']}", row["positives"],
+            )
+            for row in table.to_dict("records")
+        ]  # fmt: skip
+        drawn: dict[str, Kind] = {self.latents[-1]: "latent", SAME: "neuron", PROBE: "direction"}
+        if "random directions" in self.methods:
+            drawn["random directions"] = "random"
+        name, chance = MEASURES[measure], 0.5 if measure == "auroc" else 0.0
+        return lambda width: concept_recovery(
+            scores, found_auroc=None, drawn=drawn, measure=name, chance=chance, width=width,
+            standalone=standalone,
+        )  # fmt: skip
+
+    def _means(self, level: str, standalone: bool = False) -> Draw:
+        rows = [
+            EstimateRow(f"{method}, {name}", [Entry(_kind(method), self._mean(level, measure, method))])
+            for measure, name in MEASURES.items()
+            for method in self.methods
+        ]
+        names: Mapping[Kind, str] = {
+            "neuron": "neurons", "latent": "latents", "direction": "principal directions, dense probe",
+            "random": "random directions",
+        }  # fmt: skip
+        return lambda width: estimates(
+            rows, x_name="mean over concepts", names=names, null=None, width=width, standalone=standalone
+        )
+
+    def _absorbed(self, standalone: bool = False) -> Draw:
+        known = self.splits[self.splits["full"].notna()]
+        order = known.groupby("concept")["full"].max().sort_values(ascending=False, kind="stable")
+        rows = [
+            EstimateRow(
+                str(concept),
+                [
+                    Entry("latent", Estimate.of(row, "full"), f"{row['sae']}, n {row['tokens']}")
+                    for row in known[known["concept"] == concept].to_dict("records")
+                ],
+            )
+            for concept in order.index[:MOST_DRAWN]
+        ]
+        return lambda width: estimates(
+            rows, x_name="share of tokens", null=None, width=width, standalone=standalone
+        )
+
+    def _hedged(self, standalone: bool = False) -> Draw:
+        rows = []
+        for sae in self.saes:
+            for group in ("together", "apart", "unrelated"):
+                key = f"hedging/{slug(sae)}/{group}"
+                if f"{key}_pairs" in self.run.metrics:
+                    kind: Kind = "random" if group == "unrelated" else "latent"
+                    n = f"n {self.run.metrics[f'{key}_pairs']}"
+                    rows.append(EstimateRow(f"{sae}, {group}", [Entry(kind, self._metric(key), n)]))
+        names: Mapping[Kind, str] = {
+            "latent": "concepts that occur together, or apart",
+            "random": "unrelated",
+        }
+        return lambda width: estimates(
+            rows, x_name="mean signed share of the other concept", names=names, width=width,
+            standalone=standalone,
+        )  # fmt: skip
+
+    def _metric(self, name: str) -> Estimate:
+        values = (self.run.metrics.get(name + end) for end in ("", "_low", "_high"))
+        return Estimate(*(float(v) if isinstance(v, int | float) else None for v in values))
+
+    def _mean(self, level: str, measure: str, method: str) -> Estimate:
+        return self._metric(f"{level}_{measure}/{slug(method)}")
+
+    def _gap(self, level: str, measure: str, one: str, other: str) -> Estimate:
+        wide = self._wide(level, measure, "value")
+        return Estimate(*mean_interval((wide[one] - wide[other]).to_numpy(dtype=float), self.config.seed))
+
+    def _ahead(self, level: str, measure: str, one: str, other: str) -> tuple[int, int]:
+        return len(self._ahead_names(level, measure, one, other)), len(
+            self._ahead_names(level, measure, other, one)
+        )
+
+    def _ahead_names(self, level: str, measure: str, one: str, other: str) -> Sequence[str]:
+        """Concepts for which the interval of one method lies above that of another."""
+        low, high = (self._wide(level, measure, end) for end in ("low", "high"))
+        return [str(concept) for concept in low.index[low[one] > high[other]]]
+
+    def _wide(self, level: str, measure: str, column: str) -> pd.DataFrame:
+        chosen = (self.detections["level"] == level) & (self.detections["measure"] == measure)
+        return self.detections[chosen].pivot(index="concept", columns="method", values=column)
+
+
+def _kind(method: str) -> Kind:
+    if method.startswith("latents"):
+        return "latent"
+    if method.startswith("neurons"):
+        return "neuron"
+    return "random" if method.startswith("random") else "direction"

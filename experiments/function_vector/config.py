@@ -1,0 +1,43 @@
+"""Function vectors: is a task carried by a few attention heads, and does their sum do the task anywhere?"""
+
+from typing import Literal
+
+from experiments.common.vectors.config import VectorConfig, check_vector_config
+from interp.errors import UserError
+from interp.fields import Count, Finite, Flag, NonEmpty, Several
+from interp.vectors.tasks import TaskSource, WorldTasks, check_tasks
+
+
+class Config(VectorConfig):
+    """Which tasks, and how heads are found."""
+
+    tasks: TaskSource = WorldTasks()
+    """Tasks by example."""
+    shots: Count = 5
+    """Examples in a prompt that shows a task (the paper's 10)."""
+    prompts: Several = 100
+    """Prompts that heads' outputs are averaged over."""
+    only_right: Flag = True
+    """Whether prompts that the model gets wrong are left out of the mean (the paper's filter)."""
+    corrupted: Literal["shuffled", "zero_shot"] = "shuffled"
+    """On what a head's effect is measured: shuffled answers (the paper), or no examples."""
+    effect_prompts: Several = 25
+    """Prompts that a head's effect is averaged over."""
+    heads: Count = 10
+    """Heads that make up the vector, by their effect."""
+    universal: Flag = False
+    """Whether heads are ranked by their mean effect over all tasks (the paper's set), not task by task."""
+    strengths: NonEmpty[Finite] = (1.0,)
+    """Multiples of the vector that are added."""
+
+
+def check(config: Config) -> None:
+    """Finds missing files, unknown tasks or heads that do not exist before anything is written."""
+    info = check_vector_config(config)
+    check_tasks(config.tasks)
+    if config.heads > info.n_layers * info.n_heads:
+        raise UserError(
+            f"the model has {info.n_layers * info.n_heads} heads, not {config.heads}",
+            "heads",
+            "ask for fewer",
+        )

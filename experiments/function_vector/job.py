@@ -1,0 +1,181 @@
+"""The steps of `function_vector`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from safetensors.torch import save_file
+from torch import Tensor
+
+from experiments.common.tasks.job import Reported, best_layer, drawn, random_nulls, shown, write_results
+from experiments.common.vectors.job import VectorJob
+from experiments.function_vector.config import Config
+from experiments.function_vector.page import FunctionPage
+from interp.track.files import atomic, read_safetensors
+from interp.track.run import Run
+from interp.track.step import Step
+from interp.vectors.control import random_like
+from interp.vectors.file import load_vectors, save_vectors
+from interp.vectors.function import (
+    function_vector,
+    indirect_effects,
+    layer_average,
+    mean_head_outputs,
+    set_heads,
+    top_heads,
+)
+from interp.vectors.heads import Head
+from interp.vectors.sweep import KEYS, Setting, rates, sweep
+from interp.vectors.tasks import Task, open_tasks
+from interp.vectors.vector import Vector
+
+VECTOR, AVERAGE = "function vector", "layer average"
+ZERO_SHOT, SHUFFLED = "zero-shot", "shuffled"
+
+
+class Job(VectorJob[Config]):
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        super().__init__(config, run)
+        self.subject.writers()  # says at once if heads' outputs cannot be summed up
+        self.tasks = open_tasks(config.tasks, self.subject, config.seed)
+        run.tell(*(note for task in self.tasks for note in task.notes))
+
+    def steps(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        found = self.run.step("heads", self.heads)
+        tensors = read_safetensors(found / "heads.safetensors")[0]
+        self.means = {task.name: tensors[f"means/{task.name}"] for task in self.tasks}
+        self.effects = {task.name: tensors[f"effects/{task.name}"] for task in self.tasks}
+        added = self.run.step("layers", self.layers)
+        self.publish(added / "vectors", "vectors")
+        self.run.step("held_out", self.held_out)
+        names = [task.name for task in self.tasks]
+        self.write_page(lambda: FunctionPage(self.run, self.subject, self.config, names))
+
+    def heads(self, step: Step) -> None:
+        """Every head's mean output on prompts that show a task, and its effect where they mislead."""
+        config, tensors, rows = self.config, {}, []
+        with step.progress.task("heads", total=len(self.tasks), unit="tasks") as advance:
+            for task in self.tasks:
+                prompts = shown(self.subject, task, config)
+                means = mean_head_outputs(self.subject, prompts)
+                misled = config.corrupted == SHUFFLED
+                corrupted = task.questions(
+                    self.subject,
+                    drawn(task, config.effect_prompts, config.seed + 1),
+                    config.shots if misled else 0,
+                    shuffled=misled,
+                    seed=config.seed,
+                )
+                effects = indirect_effects(self.subject, corrupted, means)
+                tensors |= {f"means/{task.name}": means, f"effects/{task.name}": effects}
+                step.metric(f"shown/{task.name}", len(prompts))
+                for layer, head in np.ndindex(*effects.shape):
+                    rows.append([task.name, layer, head, float(effects[layer, head])])
+                advance(1)
+        step.table("heads", pd.DataFrame(rows, columns=["task", "layer", "head", "effect"]))
+        with atomic(step.folder / "heads.safetensors") as file:
+            save_file(tensors, file)
+
+    def layers(self, step: Step) -> None:
+        """The vector, the layer average and a random vector, behind every layer, on chosen-on prompts."""
+        rows = []
+        for task in self.tasks:
+            vectors, averages = self._vectors(task), self._averages(task)
+            settings = self._settings(vectors, averages)
+            by_asked = {}
+            for asked, misled in ((ZERO_SHOT, False), (SHUFFLED, True)):
+                shots = self.config.shots if misled else 0
+                questions = task.questions(
+                    self.subject, task.choose, shots, shuffled=misled, seed=self.config.seed
+                )
+                frame = sweep(self.subject, questions, settings, step.progress, f"{task.name}, {asked}")
+                by_asked[asked] = frame.assign(task=task.name, asked=asked)
+            rows += by_asked.values()
+            own = by_asked[ZERO_SHOT]
+            layer, strength = best_layer(own[own["method"] == VECTOR])
+            chosen = (strength * vectors[layer]).named(task.name)
+            save_vectors(step.folder / "vectors" / f"{task.name}.safetensors", [chosen])
+            layer, _ = best_layer(own[own["method"] == AVERAGE])
+            save_vectors(step.folder / f"{task.name}-average.safetensors", [averages[layer]])
+        frame = pd.concat(rows, ignore_index=True)
+        step.table("profile", rates(frame, ["task", "asked", *KEYS], self.config.seed))
+
+    def _settings(self, vectors: Sequence[Vector], averages: Sequence[Vector]) -> list[Setting]:
+        nulls = [random_like(vector, self.config.seed) for vector in vectors]
+        found = []
+        for name, added, strengths in (
+            (VECTOR, vectors, self.config.strengths),
+            (f"{VECTOR}, random", nulls, self.config.strengths),
+            (AVERAGE, averages, (1.0,)),
+        ):
+            for layer, vector in enumerate(added):
+                for strength in strengths:
+                    edit = vector.intervention(self.subject, strength)
+                    found.append(Setting(name, f"layer {layer}", layer, strength, (edit,)))
+        return found
+
+    def held_out(self, step: Step) -> None:
+        """Every condition on the reported queries: vectors at the chosen layers, heads set, and controls."""
+        folder, outcomes, costs = self.run.folder / "steps" / "layers", [], []
+        vectors = {
+            task.name: load_vectors(folder / "vectors" / f"{task.name}.safetensors", self.subject)[0]
+            for task in self.tasks
+        }
+        with step.progress.task("held-out queries", total=len(self.tasks), unit="tasks") as advance:
+            for task, other in zip(self.tasks, [*self.tasks[1:], self.tasks[0]], strict=True):
+                average = load_vectors(folder / f"{task.name}-average.safetensors", self.subject)
+                rows = self._conditions(task, vectors[task.name], average[0], vectors[other.name])
+                outcomes += rows.outcomes
+                costs += rows.costs
+                advance(1)
+        together = pd.concat(costs, ignore_index=True)
+        write_results(step, pd.concat(outcomes, ignore_index=True), together, self.config.seed)
+
+    def _conditions(self, task: Task, vector: Vector, average: Vector, wrong: Vector) -> Reported:
+        subject, config, rows = self.subject, self.config, Reported(self.subject, self.neutral, task.name)
+        plain = task.questions(subject, task.report)
+        misled = task.questions(subject, task.report, config.shots, shuffled=True, seed=config.seed)
+        rows.add("unchanged", plain)
+        rows.add("prompted", task.questions(subject, task.report, config.shots, seed=config.seed))
+        rows.add("shuffled", misled)
+        rows.add(VECTOR, plain, [vector.intervention(subject)])
+        rows.add("shuffled, function vector", misled, [vector.intervention(subject)])
+        rows.add(AVERAGE, plain, [average.intervention(subject)])
+        if len(self.tasks) > 1:
+            rows.add("wrong task's vector", plain, [wrong.intervention(subject)])
+        means, heads = self.means[task.name], self._heads(task)
+        rows.add("heads set", plain, set_heads(subject, heads, means))
+        rng = np.random.default_rng(config.seed)
+        others = [head for head in np.ndindex(subject.n_layers, subject.n_heads) if head not in heads]
+        to_choose = task.questions(subject, task.choose, seed=config.seed)
+        nulls = random_nulls(
+            subject, to_choose, self._vectors(task), config.strengths, config.seed, config.draws
+        )
+        for draw, null in enumerate(nulls):
+            rows.add(f"{VECTOR}, random", plain, [null.intervention(subject)], draw)
+            count = min(len(heads), len(others))
+            if count:
+                chosen = [others[place] for place in rng.choice(len(others), count, replace=False)]
+                rows.add("heads set, random", plain, set_heads(subject, chosen, means), draw)
+        return rows
+
+    def _heads(self, task: Task) -> list[Head]:
+        ranked: Float[Tensor, "layer head"] = self.effects[task.name]
+        if self.config.universal:
+            ranked = torch.stack(list(self.effects.values())).mean(0)
+        return top_heads(ranked, self.config.heads)
+
+    def _vectors(self, task: Task) -> list[Vector]:
+        heads, means = self._heads(task), self.means[task.name]
+        return [
+            function_vector(self.subject, heads, means, task.name, layer)
+            for layer in range(self.subject.n_layers)
+        ]
+
+    def _averages(self, task: Task) -> list[Vector]:
+        return layer_average(self.subject, shown(self.subject, task, self.config), task.name)

@@ -1,0 +1,63 @@
+"""Find the neurons that carry a kind of answer by integrated gradients; erase and enhance them."""
+
+from pydantic import Field
+
+from experiments.common.dictionaries.config import check_context
+from interp.config import ExperimentConfig
+from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
+from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.fields import (
+    Count,
+    CountOrZero,
+    Finite,
+    NonEmpty,
+    Offset,
+    OpenFraction,
+    PositiveFraction,
+    Several,
+)
+from interp.intervene.positions import Named
+from interp.mining.config import MiningConfig
+from interp.subject.config import SubjectConfig
+from interp.subject.folder import subject_info
+from saes.spaces import SpacesConfig, check_spaces
+
+
+class Config(ExperimentConfig):
+    """How features are searched, and how they are changed."""
+
+    subject: SubjectConfig = SubjectConfig()
+    """The model."""
+    spaces: SpacesConfig = SpacesConfig()
+    """Which features are searched."""
+    corpus: CorpusSource = WorldSource(documents=1500)
+    """The text by which random features of like activity are found."""
+    mining: MiningConfig = MiningConfig()
+    """What is kept of each feature."""
+    questions: QuestionSource = WorldQuestions(
+        behaviours=("determiner_noun/singular", "determiner_noun/plural"), most=120
+    )
+    """Prompts with an answer and a foil; half of each group is searched on, the figures are of the rest."""
+    steps: Several = 20
+    """Points of the integral, both ends included, as in the published code."""
+    of_largest: OpenFraction = 0.2
+    """A feature counts for a prompt if its attribution exceeds this part of the prompt's largest."""
+    least_share: PositiveFraction = 0.7
+    """A feature is kept if it counts for this share of a group's prompts (see `wanted`)."""
+    wanted: tuple[CountOrZero, CountOrZero] | None = (1, 5)
+    """The share moves by 0.05 until so many are kept (the published code: 2 to 5); null: it stays."""
+    enhance: Finite = Field(2.0, gt=1)
+    """By what enhancing multiplies a feature; erasing sets it to zero."""
+    positions: Named | NonEmpty[Offset] = "last"
+    """Where features are changed; they are searched at the last position."""
+    controls: Count = 10
+    """Sets of random features of the same spaces and like activity, changed in the same ways."""
+
+
+def check(config: Config) -> None:
+    """Finds a layer, behaviour, corpus or file that does not exist before anything is written."""
+    info = subject_info(config.subject.name)
+    check_spaces(config.spaces, info)
+    check_context(info, {"mining": config.mining.context_size})
+    check_corpus(config.corpus)
+    check_questions(config.questions)

@@ -1,0 +1,62 @@
+"""Linear relations: is the way from a subject to its object an affine map, and can it be walked backwards?"""
+
+from pydantic import Field
+
+from experiments.common.lenses.config import LensConfig, check_subject
+from interp.errors import UserError
+from interp.fields import Count, CountOrZero, Finite, Flag, LayerOrEmbedding, NonEmpty
+from interp.lenses.items import world_only
+from interp.lenses.relations import RelationSource, WorldRelations, check_relations
+
+
+class Config(LensConfig):
+    """Which relations, and what is tried."""
+
+    relations: RelationSource = WorldRelations()
+    """Subjects, objects, and the sentences that ask for one by the other."""
+    examples: Count = 8
+    """Samples whose Jacobians are averaged."""
+    shown: CountOrZero = 0
+    """Of these, how many are shown before each question (the paper shows all others)."""
+    layers: NonEmpty[LayerOrEmbedding] | None = None
+    """Layers that the subject is read behind; the embedding (-1) and all but the last if left out."""
+    betas: NonEmpty[Finite] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+    """Factors of the linear part."""
+    ranks: NonEmpty[Count] = (2, 4, 8, 16, 32, 64)
+    """Ranks of the inverse by which objects are changed."""
+    known_only: Flag = True
+    """Whether only samples count that the model answers rightly."""
+    most: Count = Field(60, ge=8)
+    """At most so many samples of a relation."""
+
+
+def check(config: Config) -> None:
+    """Finds a missing model, file, relation or layer before anything is written."""
+    info = check_subject(config)
+    if isinstance(config.relations, WorldRelations):
+        world_only(info, "relations.kind")
+    check_relations(config.relations)
+    check_layers(config.layers, info.n_layers)
+    if min(config.ranks) > info.d_model:
+        raise UserError(
+            f"no rank is possible: activations have {info.d_model} numbers",
+            "ranks",
+            f"use 1 to {info.d_model}",
+        )
+    if config.shown > config.examples:
+        raise UserError(
+            f"{config.shown} samples cannot be shown of {config.examples}",
+            "shown",
+            "show no more than examples",
+        )
+
+
+def check_layers(layers: tuple[int, ...] | None, n_layers: int) -> None:
+    """Raises UserError for a layer that does not exist, or the last, behind which nothing is left."""
+    wrong = [layer for layer in layers or () if not -1 <= layer < n_layers - 1]
+    if wrong or layers == ():
+        raise UserError(
+            f"layer {wrong[0]} cannot be a subject's" if wrong else "there is no layer",
+            "layers",
+            f"use -1 (the embedding) to {n_layers - 2}",
+        )

@@ -1,0 +1,150 @@
+"""The steps of `neuron_cause`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.common.job import CorpusJob
+from experiments.neuron_cause.config import Config, PickByConcept, PickById
+from experiments.neuron_cause.page import CausePage
+from interp.attribution.baseline import Statistics
+from interp.causal.change import ablations, clamps, dose_values
+from interp.causal.controls import matched_controls
+from interp.causal.effects import CLEAN, CONTROL, TOGETHER, effects
+from interp.causal.outcome import ask, halves
+from interp.causal.pick import by_attribution, by_concept
+from interp.corpus.questions import counted_as, notes_on_questions, open_questions
+from interp.features.ref import FeatureRef
+from interp.mining.exemplars import Mined
+from interp.mining.mine import mine
+from interp.mining.store import load as load_mined
+from interp.mining.store import save as save_mined
+from interp.render.page import render_page
+from interp.subject.forward import Intervention
+from interp.track.files import write_json, write_text
+from interp.track.records import read_written
+from interp.track.run import Run
+from interp.track.step import Step
+from saes.spaces import open_spaces
+
+
+class Job(CorpusJob[Config]):
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        super().__init__(config, run)
+        self.spaces = open_spaces(config.spaces, self.subject)
+        if isinstance(config.pick, PickById):
+            for key in config.pick.features:
+                FeatureRef.parse(key, self.spaces)
+        asked = open_questions(config.questions, self.subject, config.seed)
+        if config.answers:
+            asked = counted_as(asked, config.answers, self.subject)
+        run.tell(*notes_on_questions(asked))
+        self.to_pick_on, self.questions = halves(asked, config.seed)
+
+    def steps(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        mined = load_mined(self.run.step("mine", self.mine) / "exemplars")
+        picked = self.run.step("pick", lambda step: self.pick(step, mined)) / "picked.json"
+        self.run.step("ablate", lambda step: self.ablate(step, mined, picked))
+        self.run.step("sweep", lambda step: self.sweep(step, mined, picked))
+        self.run.step("report", lambda step: self.report(step, mined, picked))
+        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+
+    def mine(self, step: Step) -> None:
+        """Means, quantiles and samples of every feature of every space."""
+        state = mine(self.subject, self.spaces, self.corpus, self.config.mining, progress=step.progress)
+        mined = Mined.of(state)
+        save_mined(mined, step.folder / "exemplars")
+        first = mined.exemplars[self.spaces[0].name]["explain"]
+        step.metric("mining/tokens", first.n_tokens)
+
+    def pick(self, step: Step, mined: Mined) -> None:
+        """The features that are changed, strongest first."""
+        pick = self.config.pick
+        if isinstance(pick, PickById):
+            found = [(FeatureRef.parse(key, self.spaces), float("nan")) for key in pick.features]
+        elif isinstance(pick, PickByConcept):
+            found = by_concept(self.spaces, mined, self.corpus, pick.concept, pick.count)
+        else:
+            group = self.to_pick_on[0].group
+            asked = [question for question in self.to_pick_on if question.group == group]
+            found = by_attribution(self.subject, self.spaces, asked, self._statistics(mined), pick.count)
+        write_json(step.folder / "picked.json", {f.key: value for f, value in found})
+
+    def ablate(self, step: Step, mined: Mined, picked: Path) -> None:
+        """The picked features, each of them alone, and every set of controls, ablated in each way."""
+        statistics = self._statistics(mined)
+        sets = self._sets(mined, picked)
+        rows = [self._asked([], set=CLEAN, to=CLEAN)]
+        changes = [(name, features, to) for to in self.config.ablate_to for name, features in sets]
+        with step.progress.task("ablating", total=len(changes), unit="changes") as advance:
+            for name, features, to in changes:
+                edits = ablations(features, to, statistics, self.config.positions, self.config.seed)
+                rows.append(self._asked(edits, set=name, to=to))
+                advance(1)
+        outcomes = pd.concat(rows, ignore_index=True)
+        step.table("ablations", outcomes)
+        summary = effects(outcomes, "to", self.config.seed)
+        step.table("ablation_effects", summary)
+        for group, of_group in summary.groupby("group", sort=False):
+            clean = outcomes[(outcomes["set"] == CLEAN) & (outcomes["group"] == group)]
+            step.metric(f"clean/{group}/rate", float(clean.right.mean()))
+            for row in of_group.itertuples():
+                name = f"ablate/{group}/{row.to}"
+                step.metric(f"{name}/{row.measure}", row.value, headline=row.measure == "rate")
+                step.metric(f"{name}/{row.measure}_low", row.low)
+                step.metric(f"{name}/{row.measure}_high", row.high)
+                step.metric(f"{name}/{row.measure}_control", row.control, headline=row.measure == "rate")
+
+    def sweep(self, step: Step, mined: Mined, picked: Path) -> None:
+        """Every set clamped to one dose after another."""
+        statistics = self._statistics(mined)
+        sets = self._sets(mined, picked)
+        rows = []
+        with step.progress.task("sweeping", total=len(sets) * self.config.doses, unit="doses") as advance:
+            for name, features in sets:
+                values = dose_values(features, statistics, self.config.doses)
+                for number, dose in enumerate(values):
+                    edits = clamps(features, dose, self.config.positions)
+                    share = number / (self.config.doses - 1)
+                    rows.append(self._asked(edits, set=name, share=share, value=float(dose[0])))
+                    advance(1)
+        outcomes = pd.concat(rows, ignore_index=True)
+        step.table("sweep", outcomes)
+        for end, share in (("lowest", 0.0), ("highest", 1.0)):
+            for group, part in outcomes[outcomes["share"] == share].groupby("group", sort=False):
+                random = part["set"].str.startswith(CONTROL)
+                name = f"sweep/{group}/rate_at_{end}_dose"
+                step.metric(name, float(part[part["set"] == TOGETHER]["right"].mean()), headline=True)
+                step.metric(f"{name}_control", float(part[random]["right"].mean()))
+
+    def report(self, step: Step, mined: Mined, picked: Path) -> None:
+        """The page and its figures."""
+        features = [FeatureRef.parse(key, self.spaces) for key in read_written(picked)]
+        values = list(read_written(picked).values())
+        page = CausePage(self.run, self.subject, self.corpus, mined, features, values, self.config)
+        for name, svg in page.files().items():
+            step.figure(name, svg)
+        write_text(step.folder / "report.html", render_page(page.page()))
+
+    def _sets(self, mined: Mined, picked: Path) -> list[tuple[str, list[FeatureRef]]]:
+        """The picked features together, some of them alone, and the controls of all and of each."""
+        features = [FeatureRef.parse(key, self.spaces) for key in read_written(picked)]
+        alone = features[: self.config.separately] if len(features) > 1 else []
+        controls = matched_controls(features, self._statistics(mined), self.config.controls, self.config.seed)
+        return [
+            (TOGETHER, features),
+            *((feature.key, [feature]) for feature in alone),
+            *((f"{CONTROL} {number}", control) for number, control in enumerate(controls)),
+        ]
+
+    def _asked(self, edits: Sequence[Intervention], **names: str | float) -> pd.DataFrame:
+        """The outcome of every question under some interventions."""
+        with self.subject.intervene(*edits):
+            return ask(self.subject, self.questions).frame(self.questions, **names)
+
+    def _statistics(self, mined: Mined) -> Statistics:
+        return {space.name: mined.statistics(space.name) for space in self.spaces}

@@ -1,0 +1,208 @@
+"""The steps of the quickstart, on any subject and corpus."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from experiments.common.dictionaries.job import (
+    describe_chosen,
+    described_in,
+    mine_spaces,
+    mined_by_space,
+    score_described,
+    train_dictionary,
+)
+from experiments.common.job import CorpusJob
+from experiments.quickstart.config import Config
+from interp.compare.concepts import Candidates, ConceptRecovery, found, mean_difference, recover_concepts
+from interp.compare.difference import MeanScores, compare_scores
+from interp.compare.score_table import score_table
+from interp.descriptions.population import DescriptionScores
+from interp.descriptions.sample import sample_active
+from interp.features.directions import random_directions
+from interp.features.neurons import MlpNeurons
+from interp.features.space import FeatureSpace
+from interp.mining.exemplars import Mined
+from interp.render.comparison import comparison_data
+from interp.render.concept_figure import concept_recovery
+from interp.render.figures import overview_figure, score_distributions
+from interp.render.line_figure import training_curve
+from interp.render.report import render_report
+from interp.subject import Site
+from interp.track.files import publish, write_text
+from interp.track.run import Run
+from interp.track.step import Step
+from saes.latents import SaeLatents
+from saes.load import load as load_sae
+
+NOTES = (
+    "Descriptions are written without a language model, from patterns of tokens: what cannot be said in "
+    "tokens is not described. The score is of all the patterns found, of which the sentence names the "
+    "strongest.",
+    "AUROC ranks every token: a sparse latent, silent on most tokens, ranks them all alike, while a neuron "
+    "or a random direction never is, and where several latents share a concept each misses a part of it.",
+    "One subject, one SAE, one seed: the intervals say how sure the figures are for this model and this "
+    "dictionary, not for others.",
+)
+
+
+class Job(CorpusJob[Config]):
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        super().__init__(config, run)
+        self.site = Site.parse(config.sae_site)
+        self.neurons = [MlpNeurons(self.subject, layer) for layer in range(self.subject.n_layers)]
+
+    def steps(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        neurons = self.run.step("mine_neurons", self.mine_neurons)
+        sae = self.run.step("train_sae", self.train_sae)
+        for file in (sae / "sae").iterdir():
+            publish(file, self.run.folder / "sae" / file.name)
+        latents = self.run.step("mine_latents", lambda step: self.mine_latents(step, sae / "sae"))
+        mined = {**mined_by_space(neurons), **mined_by_space(latents)}
+        described = self.run.step("describe", lambda step: self.describe(step, mined, sae / "sae"))
+        self.run.step("score", lambda step: self.score(step, mined, described, sae / "sae"))
+        if self.corpus.label_names:
+            self.run.step("concepts", lambda step: self.concepts(step, mined))
+        self.run.step("report", lambda step: self.report(step, mined))
+        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+
+    def mine_neurons(self, step: Step) -> None:
+        """All neurons of all layers, both polarities, in one pass."""
+        self._mine(step, self.neurons, "neurons")
+
+    def train_sae(self, step: Step) -> None:
+        """An SAE at the configured site, with its figures on the report split."""
+        train_dictionary(step, self.subject, self.site, self.corpus, self.config.sae, step.folder / "sae")
+
+    def mine_latents(self, step: Step, sae: Path) -> None:
+        """The SAE's latents, and as many random directions at the same site."""
+        latents = load_sae(self.subject, sae)
+        random = random_directions(self.subject, self.site, latents.n_features, self.config.seed)
+        self._mine(step, [latents, random], "latents")
+
+    def _mine(self, step: Step, spaces: Sequence[FeatureSpace], kind: str) -> None:
+        mine_spaces(step, self.subject, spaces, self.corpus, self.config.mining, f"mining/{kind}")
+
+    def spaces(self, sae: Path) -> dict[str, FeatureSpace]:
+        """The spaces whose features are described."""
+        latents: SaeLatents = load_sae(self.subject, sae)
+        return {space.name: space for space in (*self.neurons, latents)}
+
+    def describe(self, step: Step, mined: dict[str, Mined], sae: Path) -> None:
+        """A uniform sample of the neurons and of the latents that are ever active."""
+        explain = {name: found.exemplars[name]["explain"] for name, found in mined.items()}
+        spaces = self.spaces(sae)
+        latents = [space for space in spaces.values() if isinstance(space, SaeLatents)]
+        features = [
+            feature
+            for salt, population in enumerate((self.neurons, latents))
+            for feature in sample_active(
+                population, explain, self.config.describe.sample, [self.config.seed, salt]
+            )
+        ]
+        describe_chosen(step, self.subject, self.corpus, features, mined, self.config.mining.context_size)
+
+    def score(self, step: Step, mined: dict[str, Mined], described: Path, sae: Path) -> None:
+        """Every description on report windows, and the difference between the populations."""
+        features, descriptions = described_in(described, self.spaces(sae))
+        kinds = ["latent" if isinstance(f.space, SaeLatents) else "neuron" for f in features]
+        options = self.config.describe
+        scores = score_described(
+            step,
+            self.subject,
+            self.corpus,
+            features,
+            descriptions,
+            mined,
+            random_windows=options.random_windows,
+            nulls=options.nulls,
+            context_size=self.config.mining.context_size,
+            seed=self.config.seed,
+        )
+        both = compare_scores(
+            [s.measured for s, kind in zip(scores, kinds, strict=True) if kind == "neuron"],
+            [s.measured for s, kind in zip(scores, kinds, strict=True) if kind == "latent"],
+            seed=self.config.seed,
+        )
+        self._score_metrics(step, kinds, scores, both)
+        step.table("features", score_table(features, kinds, descriptions, scores, mined))
+
+    def _score_metrics(
+        self, step: Step, kinds: list[str], scores: list[DescriptionScores], means: MeanScores
+    ) -> None:
+        for kind, mean in (("neuron", means.first), ("latent", means.second)):
+            mine = [s for s, of in zip(scores, kinds, strict=True) if of == kind]
+            step.metric(f"score/{kind}/both", mean[0], headline=True)
+            step.metric(f"score/{kind}/both_low", mean[1])
+            step.metric(f"score/{kind}/both_high", mean[2])
+            for part in ("top", "random"):
+                step.metric(f"score/{kind}/{part}", float(np.nanmean([getattr(s, part).value for s in mine])))
+            step.metric(
+                f"score/{kind}/null", float(np.nanmean([s.both.null_mean for s in mine])), headline=True
+            )
+            step.metric(f"score/{kind}/undefined", sum(s.both.undefined is not None for s in mine))
+            step.metric(f"score/{kind}/undefined_random", sum(s.random.undefined is not None for s in mine))
+            step.metric(f"score/{kind}/described", len(mine))
+        step.metric("score/latents_minus_neurons", means.difference[0], headline=True)
+        step.metric("score/latents_minus_neurons_low", means.difference[1], headline=True)
+        step.metric("score/latents_minus_neurons_high", means.difference[2], headline=True)
+
+    def concepts(self, step: Step, mined: dict[str, Mined]) -> None:
+        """How well the best neuron, latent and random direction tell each labelled concept."""
+        neurons = [space.name for space in self.neurons]
+        latents = f"sae.{self.site}"
+        random = f"directions.random.{self.site}"
+        methods = {
+            "neurons": Candidates.of(mined, neurons, signed=True),
+            "neurons, same layer": Candidates.of(mined, [f"mlp.{self.site.layer}"], signed=True),
+            "latents": Candidates.of(mined, [latents], signed=False),
+            "random": Candidates.of(mined, [random], signed=True),
+        }
+        options = self.config.concepts
+        results: list[ConceptRecovery] = recover_concepts(
+            self.corpus, methods, options.least_positives, seed=self.config.seed, progress=step.progress
+        )
+        step.table("concepts", pd.DataFrame([asdict(result) for result in results]))
+        step.metric("concepts/tested", len({r.concept for r in results}), headline=True)
+        for method in methods:
+            name = method.replace(", ", "_").replace(" ", "_")
+            mean = float(np.mean([r.auroc for r in results if r.method == method]))
+            step.metric(f"concepts/{name}/mean_auroc", mean, headline=True)
+            if method != "random":
+                step.metric(
+                    f"concepts/{name}/found",
+                    len(found(results, method, "random", options.found_auroc)),
+                    headline=method in ("neurons", "latents"),
+                )
+        difference = mean_difference(results, "latents", "neurons", seed=self.config.seed)
+        for key, value in zip(("", "_low", "_high"), difference, strict=True):
+            step.metric(f"concepts/latents_minus_neurons{key}", value)
+
+    def report(self, step: Step, mined: dict[str, Mined]) -> None:
+        """The page and its figures."""
+        data = comparison_data(
+            self.run,
+            self.subject,
+            self.corpus,
+            mined,
+            self.site,
+            found_auroc=self.config.concepts.found_auroc,
+            notes=NOTES,
+        )
+        step.figure("scores", overview_figure(data.populations, data.features, standalone=True))
+        step.figure(
+            "score_distributions", score_distributions(data.populations, data.features, standalone=True)
+        )
+        if data.concepts:
+            figure = concept_recovery(data.concepts, found_auroc=data.found_auroc, standalone=True)
+            step.figure("concepts", figure)
+        if data.sae:
+            for name, points in data.sae.history.items():
+                step.figure(name.replace("/", "_"), training_curve(points, name, standalone=True))
+        write_text(step.folder / "report.html", render_report(data))

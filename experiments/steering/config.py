@@ -1,0 +1,119 @@
+"""Steer by a latent: hold it at multiples of its maximum, see if its concept appears and what that costs."""
+
+from typing import Literal
+
+from experiments.common.dictionaries.config import check_context
+from interp.bundled.world.labelling import carries, lexical_concepts
+from interp.config import ExperimentConfig
+from interp.corpus.questions import WorldQuestions, check_questions
+from interp.corpus.source import CorpusSource, WorldSource
+from interp.errors import UserError
+from interp.fields import (
+    Count,
+    CountOrZero,
+    FilePath,
+    Flag,
+    NonEmpty,
+    NotNegative,
+    PathText,
+    Positive,
+    Several,
+    Word,
+)
+from interp.intervene.positions import Named
+from interp.mining.config import MiningConfig
+from interp.subject.config import SubjectConfig
+from interp.subject.folder import subject_info
+from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
+from saes.architecture import Transcoder
+from saes.config import SaeTraining
+
+TOPICS = tuple(name for name in lexical_concepts() if name.startswith("topic_"))
+LANGUAGES = tuple(name for name in lexical_concepts() if name.startswith("lang_"))
+QUESTIONS = (
+    "facts/question",
+    "agreement/near",
+    "in_context/4_shots/plural",
+    "translation/zorvic_to_english",
+    "translation/tamric_to_english",
+    "refusal/harmful",
+)
+
+
+class Config(ExperimentConfig):
+    """What is steered to what, how far, and on which prompts."""
+
+    subject: SubjectConfig = SubjectConfig()
+    """The model: the bundled world, whose words say which concepts they carry."""
+    corpus: CorpusSource = WorldSource(documents=8000)
+    """The text that latents, neurons and directions are found on; labelled, so the world's."""
+    mining: MiningConfig = MiningConfig(context_size=128, tokens_per_batch=8192, sampled_tokens=8192)
+    """What is kept of each feature."""
+    sae: FilePath | None = None
+    """The folder of a trained SAE in SAELens' format; left out, one is trained first."""
+    sae_site: SiteName = "resid_post.4"
+    """Where that one is trained: KIND.LAYER, in the residual stream."""
+    sae_training: SaeTraining = SaeTraining()
+    """How it is trained."""
+    concepts: NonEmpty[Word] = (*TOPICS, *LANGUAGES)
+    """The concepts steered to, each by the latent that tells it best on the select split (AUROC)."""
+    behaviours: NonEmpty[PathText] = QUESTIONS
+    """Prompts with one right next word; for each concept, those in which no word carries it."""
+    prompts_per_behaviour: Several = 6
+    """At most so many prompts of each behaviour and concept; half of them choose the factor."""
+    factors: NonEmpty[Positive] = (0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 10)
+    """Multiples of the latent's maximum on the explain split."""
+    golden: Positive = 10
+    """The factor that is reported in any case; swept, too, if `factors` lacks it (10: Golden Gate)."""
+    positions: Named = "all"
+    """Where the model is steered: all, prompt, generated, last or steps."""
+    neurons: Count = 10
+    """How many neurons of all layers make up the set that is clamped."""
+    neurons_by: Literal["attribution", "auroc"] = "attribution"
+    """Those to which the concept's words are attributed (explain split), or that tell it best (select)."""
+    added: Flag = False
+    """Whether the latent's amount is also added in place of set."""
+    controls: Count = 1
+    """Random latents, and random directions, for each concept."""
+    new_tokens: Several = 16
+    """Tokens written after each prompt."""
+    temperature: NotNegative = 1.0
+    """Of sampling; 0 takes the likeliest token."""
+    neutral_documents: Count = 16
+    """Documents without each concept on which steering's cost is measured."""
+    examples: CountOrZero = 3
+    """Concepts whose texts are shown on the page."""
+
+
+def check(config: Config) -> None:
+    """Finds an impossible subject, site, concept, factor or SAE folder before anything is written."""
+    info = subject_info(config.subject.name)
+    if not info.speaks_world or not isinstance(config.corpus, WorldSource):
+        raise UserError(
+            "steered text is judged by the labels of the bundled world's words; there are none for "
+            + ("your text" if info.speaks_world else info.name),
+            "corpus.kind" if info.speaks_world else "subject.name",
+            "use subject world and corpus.kind world, or interp.Clamp(latents, id, 10 * maximum) from Python",
+        )
+    for concept in config.concepts:
+        carries((), concept)
+    if len(set(config.concepts)) < len(config.concepts):
+        raise UserError("a concept is named twice", "concepts", "name each once")
+    check_questions(WorldQuestions(behaviours=config.behaviours))
+    site = Site.parse(config.sae_site)
+    info.site_width(site)
+    if config.sae is None and site.kind not in RESIDUAL_KINDS:
+        raise UserError(
+            f"{site} is not in the residual stream's space", "sae_site", f"use {', '.join(RESIDUAL_KINDS)}"
+        )
+    if config.sae is None and isinstance(config.sae_training.architecture, Transcoder):
+        raise UserError(
+            "a transcoder does not write where it reads",
+            "sae_training.architecture",
+            "train an autoencoder",
+        )
+    if config.sae is not None and not config.sae.is_dir():
+        raise UserError(f"no folder {config.sae}", "sae", "give the folder of a trained SAE, or leave it out")
+    check_context(
+        info, {"mining": config.mining.context_size, "sae_training": config.sae_training.context_size}
+    )

@@ -1,0 +1,57 @@
+"""What the model wrote, side by side: prompts in rows, ways to steer in columns."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from interp.bundled.world.labelling import carries
+from interp.bundled.world.vocabulary import token_ids
+from interp.causal.steering.methods import DIFFERENCE, LATENT, NONE, RANDOM_LATENT
+from interp.causal.steering.prompts import Prompt
+from interp.render.marked import MarkedText
+from interp.render.page import Column, Table
+from interp.subject import Subject
+
+PROMPTS = 4  # of each concept
+
+
+def example_tables(
+    subject: Subject,
+    texts: pd.DataFrame,
+    prompts: Sequence[Prompt],
+    concepts: Sequence[str],
+    chosen: Mapping[tuple[str, str], float],
+    golden: float,
+) -> list[Table]:
+    """For each concept, texts of the reporting half; words that carry the concept are marked."""
+    tables = []
+    first = texts[texts["draw"] == 0].set_index(["method", "factor", "prompt"])["text"]
+    for concept in concepts:
+        kept = [(NONE, 0.0), (LATENT, chosen[LATENT, concept]), (LATENT, golden)]
+        kept += [(method, chosen[method, concept]) for method in (DIFFERENCE, RANDOM_LATENT)]
+        shown = [p for p, prompt in enumerate(prompts) if prompt.concept == concept and not prompt.choosing]
+        groups = list(dict.fromkeys(prompts[place].question.group for place in shown))
+        places = [next(p for p in shown if prompts[p].question.group == group) for group in groups[:PROMPTS]]
+        rows = [
+            [
+                _plain(subject, prompts[place].question.prompt),
+                *(_marked(first[method, factor, place], concept) for method, factor in kept),
+            ]
+            for place in places
+        ]
+        columns = [
+            Column("prompt"),
+            *(Column(method if method == NONE else f"{method}, {factor:g}x") for method, factor in kept),
+        ]
+        caption = f"{concept}: a prompt of each behaviour, reporting half; words that carry it are marked"
+        tables.append(Table(concept, caption, columns, rows))
+    return tables
+
+
+def _plain(subject: Subject, tokens: Sequence[int]) -> MarkedText:
+    return MarkedText(subject.token_strings(tokens), [False] * len(tokens))
+
+
+def _marked(text: str, concept: str) -> MarkedText:
+    words = text.split()
+    return MarkedText(words, carries([token_ids()[word] for word in words], concept).tolist())

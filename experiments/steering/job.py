@@ -1,0 +1,276 @@
+"""The steps of `steering`."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.common.dictionaries.job import train_dictionary
+from experiments.common.job import CorpusJob
+from experiments.steering.aims import find_aims, read_aims, save_aims
+from experiments.steering.config import Config
+from experiments.steering.page import SteeringPage
+from interp.causal.steering import choose
+from interp.causal.steering.costs import COSTS, costs, neutral_documents
+from interp.causal.steering.methods import (
+    ADDED,
+    CONTROLS,
+    DIFFERENCE,
+    LATENT,
+    METHODS,
+    NONE,
+    PROMPT,
+    RANDOM_LATENT,
+    Aim,
+    steering,
+)
+from interp.causal.steering.prompts import Prompt, announcement, prompts_without
+from interp.causal.steering.references import fluency_references, genuine_shares, scored
+from interp.causal.steering.texts import measured, written
+from interp.corpus.questions import WorldQuestions, open_questions
+from interp.errors import UserError
+from interp.features.neurons import MlpNeurons
+from interp.features.space import FeatureSpace
+from interp.intervene import Positions
+from interp.mining.exemplars import Mined
+from interp.mining.mine import mine
+from interp.mining.store import load as load_mined
+from interp.mining.store import save as save_mined
+from interp.render.page import render_page
+from interp.subject import Site
+from interp.subject.forward import Intervention
+from interp.subject.site import RESIDUAL_KINDS
+from interp.track.files import write_json, write_text
+from interp.track.records import read_written
+from interp.track.run import Run
+from interp.track.step import Step
+from saes.latents import SaeLatents
+from saes.load import load as load_sae
+
+POOL = 200  # questions of each behaviour to draw from
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One method at one factor; of a random method, one draw."""
+
+    method: str
+    factor: float
+    draw: int = 0
+
+
+class Job(CorpusJob[Config]):
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        super().__init__(config, run)
+        self.latents = None if config.sae is None else load_sae(self.subject, config.sae)
+        if self.latents is not None and not _steerable(self.latents):
+            raise UserError(
+                f"{self.latents.name} is no autoencoder of the residual stream",
+                str(config.sae),
+                f"use an SAE trained at {', '.join(RESIDUAL_KINDS)}",
+            )
+        asked = WorldQuestions(behaviours=config.behaviours, most=POOL)
+        questions = open_questions(asked, self.subject, config.seed)
+        most = config.prompts_per_behaviour
+        self.prompts: list[Prompt] = [
+            prompt
+            for concept in config.concepts
+            for prompt in prompts_without(concept, questions, most, config.seed)
+        ]
+        self.factors = sorted({*config.factors, config.golden})
+
+    def steps(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        latents = self.latents
+        if latents is None:
+            latents = load_sae(self.subject, self.run.step("train_sae", self.train_sae) / "sae")
+        neurons: list[FeatureSpace] = [
+            MlpNeurons(self.subject, layer) for layer in range(self.subject.n_layers)
+        ]
+        spaces = [*neurons, latents]
+        mined = self.run.step("mine", lambda step: self.mine(step, spaces))
+        picked = self.run.step("pick", lambda step: self.pick(step, load_mined(mined), latents, neurons))
+        aims, _ = read_aims(picked, spaces)
+        self.run.step("write", lambda step: self.write(step, aims))
+        self.run.step("cost", lambda step: self.cost(step, aims))
+        self.run.step("score", self.score)
+        self.run.step("report", lambda step: self.report(step, picked, spaces))
+        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+
+    def train_sae(self, step: Step) -> None:
+        """An SAE at the configured site, with its figures on the report split."""
+        site = Site.parse(self.config.sae_site)
+        train_dictionary(step, self.subject, site, self.corpus, self.config.sae_training, step.folder / "sae")
+
+    def mine(self, step: Step, spaces: Sequence[FeatureSpace]) -> None:
+        """Every feature's maximum and its activation on sampled tokens."""
+        state = mine(self.subject, spaces, self.corpus, self.config.mining, progress=step.progress)
+        save_mined(Mined.of(state), step.folder)
+
+    def pick(self, step: Step, mined: Mined, latents: FeatureSpace, neurons: Sequence[FeatureSpace]) -> None:
+        """What each concept is steered with."""
+        aims, values = find_aims(
+            self.config, self.subject, self.corpus, mined, latents, neurons, step.progress
+        )
+        save_aims(step.folder, aims, values)
+        for aim in aims:
+            step.metric(f"pick/{aim.concept}/latent", aim.latent.key)
+            step.metric(f"pick/{aim.concept}/auroc", values[aim.concept][aim.latent.key])
+
+    def write(self, step: Step, aims: Sequence[Aim]) -> None:
+        """What follows every prompt, under each method at each factor; and what scores are fixed by."""
+        plain = [prompt.question.prompt for prompt in self.prompts]
+        nothing: list[Intervention] = []
+        clean = self._written(plain, dict.fromkeys(self.config.concepts, nothing))
+        rows = [measured(self.subject, self.prompts, clean, method=NONE, factor=0.0, draw=0)]
+        announced = [announcement(prompt.concept) for prompt in self.prompts]
+        told = [place for place, tokens in enumerate(announced) if tokens is not None]
+        trials = self._trials()
+        with step.progress.task("steering", total=len(trials) + 1, unit="settings") as advance:
+            if told:
+                prefixed = [(*(announced[place] or ()), *plain[place]) for place in told]
+                texts = self._written(prefixed, dict.fromkeys(self.config.concepts, nothing), told)
+                own = [self.prompts[place] for place in told]
+                rows.append(
+                    measured(self.subject, own, texts, method=PROMPT, factor=0.0, draw=0).assign(prompt=told)
+                )
+            advance(1)
+            for trial in trials:
+                texts = self._written(plain, self._edits(aims, trial, self.config.positions))
+                rows.append(measured(self.subject, self.prompts, texts, **asdict(trial)))
+                advance(1)
+        frame = pd.concat(rows, ignore_index=True)
+        step.table("texts", frame)
+        self._references(step, frame, clean)
+
+    def _references(self, step: Step, frame: pd.DataFrame, clean: Sequence[Sequence[int]]) -> None:
+        """Rates and cross-entropies that scores are fixed by, from the choosing half."""
+        unsteered = frame[(frame["method"] == NONE) & frame["choosing"]]
+        choosing = [place for place, prompt in enumerate(self.prompts) if prompt.choosing]
+        write_json(
+            step.folder / "references.json",
+            {
+                "unsteered": unsteered.groupby("concept", sort=False)["share"].mean().to_dict(),
+                "genuine": genuine_shares(self.corpus, self.config.concepts),
+                "fluency": fluency_references(
+                    self.subject,
+                    [self.prompts[place] for place in choosing],
+                    [clean[place] for place in choosing],
+                    self.config.seed,
+                ),
+            },
+        )
+
+    def cost(self, step: Step, aims: Sequence[Aim]) -> None:
+        """Every method at every factor on documents without the concept.
+
+        The change of the residual stream is measured behind the last layer, which all methods reach.
+        """
+        site = Site("resid_post", self.subject.n_layers - 1)
+        neutral = neutral_documents(
+            self.subject, self.corpus, site, self.config.concepts, self.config.neutral_documents
+        )
+        rows = []
+        trials = self._trials()
+        with step.progress.task("costs", total=len(trials), unit="settings") as advance:
+            for trial in trials:
+                edits = self._edits(aims, trial, "all")
+                rows.append(costs(self.subject, neutral, site, edits, **asdict(trial)))
+                advance(1)
+        step.table("costs", pd.concat(rows, ignore_index=True))
+
+    def score(self, step: Step) -> None:
+        """Scores, the factor chosen on one half, and the figures on the other."""
+        config = self.config
+        references = read_written(self.run.folder / "steps" / "write" / "references.json")
+        texts = self.run.table("texts")
+        frame = scored(texts, references["unsteered"], references["genuine"], references["fluency"])
+        step.table("scores", frame.drop(columns="text"))
+        prompts = choose.by_prompt(frame)
+        best = choose.chosen_factors(prompts)
+        golden = {key: config.golden if key[0] in METHODS else factor for key, factor in best.items()}
+        spent = self.run.table("costs")
+        report = prompts[~prompts["choosing"]]
+        step.table("curves", choose.curves(report, choose.MEASURES, config.seed))
+        step.table("cost_curves", choose.curves(spent, COSTS, config.seed))
+        for name, factors in (("chosen", best), ("golden", golden)):
+            rows = choose.reported(prompts, factors)
+            step.table(f"{name}_concepts", choose.per_concept(rows, config.seed))
+            total = choose.overall(rows, choose.MEASURES, config.seed)
+            step.table(f"{name}_overall", total)
+            paid = choose.overall(choose.at_factors(spent, factors), COSTS, config.seed)
+            step.table(f"{name}_costs", paid)
+            gaps = pd.concat(
+                [choose.differences(rows, against, config.seed) for against in (DIFFERENCE, RANDOM_LATENT)],
+                ignore_index=True,
+            )
+            step.table(f"{name}_differences", gaps)
+            for row in total.to_dict("records"):
+                for measure in choose.SCORES:
+                    headline = measure == "harmonic" and row["method"] in (LATENT, DIFFERENCE, RANDOM_LATENT)
+                    self._metric(step, f"{name}/{row['method']}/{measure}", row, measure, headline)
+            for row in paid.to_dict("records"):
+                self._metric(step, f"{name}/{row['method']}/kl", row, "kl", False)
+            own = gaps[(gaps["concept"] == choose.ALL) & (gaps["method"] == LATENT)]
+            for row in own.to_dict("records"):
+                self._metric(step, f"{name}/latent minus {row['against']}", row, "value", True)
+
+    def _metric(
+        self, step: Step, name: str, row: Mapping[Hashable, float], column: str, headline: bool
+    ) -> None:
+        plain = name.replace(" ", "_")
+        low, high = ("low", "high") if column == "value" else (f"{column}_low", f"{column}_high")
+        step.metric(plain, row[column], headline=headline)
+        step.metric(f"{plain}_low", row[low])
+        step.metric(f"{plain}_high", row[high])
+
+    def report(self, step: Step, picked: Path, spaces: Sequence[FeatureSpace]) -> None:
+        """The page and its figures."""
+        aims, aurocs = read_aims(picked, spaces)
+        page = SteeringPage(self.run, self.subject, self.config, aims, aurocs, self.prompts)
+        for name, svg in page.files().items():
+            step.figure(name, svg)
+        write_text(step.folder / "report.html", render_page(page.page()))
+
+    def _written(
+        self,
+        prompts: Sequence[Sequence[int]],
+        edits: Mapping[str, Sequence[Intervention]],
+        places: Sequence[int] | None = None,
+    ) -> list[list[int]]:
+        """What follows the prompts, each steered to its concept (`places` says which prompts they are)."""
+        of = range(len(self.prompts)) if places is None else places
+        config = self.config
+        return written(
+            self.subject,
+            prompts,
+            [edits[self.prompts[place].concept] for place in of],
+            config.new_tokens,
+            config.temperature,
+            config.seed,
+        )
+
+    def _edits(
+        self, aims: Sequence[Aim], trial: Trial, positions: Positions
+    ) -> dict[str, list[Intervention]]:
+        return {
+            aim.concept: steering(self.subject, aim, trial.method, trial.factor, positions, trial.draw)
+            for aim in aims
+        }
+
+    def _trials(self) -> list[Trial]:
+        methods = [method for method in METHODS if method != ADDED or self.config.added]
+        return [
+            Trial(method, factor, draw)
+            for method in methods
+            for factor in self.factors
+            for draw in range(self.config.controls if method in CONTROLS else 1)
+        ]
+
+
+def _steerable(space: FeatureSpace) -> bool:
+    """Whether writing a space's features writes to the residual stream at the site where they are read."""
+    return isinstance(space, SaeLatents) and space.site.kind in RESIDUAL_KINDS

@@ -1,0 +1,204 @@
+"""The toy model of superposition: more features than dimensions, and SAEs that take them apart again."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from interp.config import ExperimentConfig
+from interp.errors import UserError
+from interp.fields import Count, Extent, NonEmpty, PositiveFraction, Section, Several
+from interp.held import Part
+from interp.toys.superposition import ToyTraining
+from saes.architecture import Architecture, Standard, TopK
+from saes.config import SaeTraining
+
+
+class ToyConfig(Section):
+    """Toy models that differ in the sparsity of their features."""
+
+    takes_memory: ClassVar[bool] = True
+
+    features: Extent = Field(5, ge=2)
+    """Features of the input."""
+    dimensions: Extent = 2
+    """Dimensions of the hidden space."""
+    importance: PositiveFraction = 1.0
+    """Weight of a feature's error, as a share of that of the feature before it; 1: all count alike."""
+    densities: NonEmpty[PositiveFraction] = (1.0, 0.3, 0.1, 0.03, 0.01)
+    """Probabilities of a feature to be present: 1 - S."""
+    copies: Count = 1
+    """Models trained at each density; the one with the least loss is shown."""
+    training: ToyTraining = ToyTraining(steps=4000, decay="cosine")
+    """How they are trained."""
+
+    def held(self) -> tuple[Part, ...]:
+        """What training holds: inputs, outputs and their gradients of all models at once."""
+        models, batch = self.copies * len(self.densities), self.training.batch
+        return (
+            Part("inputs and outputs", 16 * models * self.features * batch, "training.batch or copies"),
+            Part("weights", 16 * models * self.features * self.dimensions, "features or dimensions"),
+        )
+
+    @model_validator(mode="after")
+    def _possible(self) -> "ToyConfig":
+        if self.features <= self.dimensions:
+            raise ValueError(f"features ({self.features}) must exceed dimensions ({self.dimensions})")
+        if not all(0 < density <= 1 for density in self.densities):
+            raise ValueError("densities must be above 0 and at most 1")
+        if len(set(self.densities)) < len(self.densities):
+            raise ValueError("densities must differ")
+        return self
+
+
+class VectorsConfig(ToyConfig):
+    """A model of two dimensions, whose features can be drawn."""
+
+    importance: PositiveFraction = 0.9
+    """Weight of a feature's error, as a share of that of the feature before it."""
+    copies: Count = 5
+    """Models trained at each density; the one with the least loss is shown."""
+
+
+class ImportanceConfig(ToyConfig):
+    """Features of falling importance."""
+
+    features: Extent = Field(20, ge=2)
+    """Features of the input."""
+    dimensions: Extent = 5
+    """Dimensions of the hidden space."""
+    importance: PositiveFraction = 0.7
+    """Weight of a feature's error, as a share of that of the feature before it."""
+    densities: NonEmpty[PositiveFraction] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+    """Probabilities of a feature to be present: 1 - S."""
+    copies: Count = 2
+    """Models trained at each density; the one with the least loss is shown."""
+
+
+class GeometryConfig(ToyConfig):
+    """Many features that count alike, for how dimensions are shared (published: 400 in 30)."""
+
+    features: Extent = Field(80, ge=2)
+    """Features of the input."""
+    dimensions: Extent = 8
+    """Dimensions of the hidden space."""
+    densities: NonEmpty[PositiveFraction] = (
+        1.0,
+        0.66,
+        0.43,
+        0.28,
+        0.19,
+        0.12,
+        0.081,
+        0.053,
+        0.035,
+        0.023,
+        0.015,
+        0.01,
+    )
+    """Probabilities of a feature to be present: 1 - S."""
+    training: ToyTraining = ToyTraining(steps=3000, batch=512, decay="cosine")
+    """How they are trained."""
+
+
+class PlantedConfig(ToyConfig):
+    """Toy models whose features are to be found; `copies` is not looked at, every seed has its own."""
+
+    features: Extent = Field(64, ge=2)
+    """Features of the input."""
+    dimensions: Extent = 16
+    """Dimensions of the hidden space."""
+    densities: NonEmpty[PositiveFraction] = (0.2, 0.05, 0.01)
+    """Probabilities of a feature to be present: 1 - S."""
+    training: ToyTraining = ToyTraining(steps=2500, batch=512, decay="cosine")
+    """How they are trained."""
+
+
+class RecoveryConfig(Section):
+    """What SAEs are held against. Their activations are the hidden activations of toy models."""
+
+    toy: PlantedConfig = PlantedConfig()
+    """The toy models."""
+    sources: NonEmpty[Literal["toy", "random"]] = ("toy",)
+    """toy: the features' directions in the toy models. random: as many random unit vectors in their place."""
+    seeds: Several = 3
+    """Toy models and SAEs that the figures are of."""
+    choosing_seeds: Count = 1
+    """Other toy models and SAEs, on which the sparsity setting is chosen."""
+    architectures: NonEmpty[Architecture] = (
+        TopK(k=1),
+        TopK(k=2),
+        TopK(k=4),
+        *(Standard(l1_coefficient=weight) for weight in (2.0, 4.0, 8.0)),
+    )
+    """The settings tried; of each kind one is kept, density by density."""
+    choose_by: Literal["recall", "f1"] = "recall"
+    """Which setting is kept: that whose directions are best, or whose latents best tell presence."""
+    sae: SaeTraining = SaeTraining(
+        n_latents=64,
+        training_tokens=600 * 512,
+        batch_tokens=512,
+        buffer_tokens=32768,
+        learning_rate=3e-3,
+        log_every_steps=100,
+        evaluate_every_steps=0,
+        checkpoint_every_steps=0,
+    )
+    """How the SAEs are trained; its architecture is not looked at."""
+    tokens: Extent = Field(16384, ge=256)
+    """Activations, not trained on, on which latents are held against features."""
+
+
+class Config(ExperimentConfig):
+    """The settings of Elhage et al. (2022), and the SAEs."""
+
+    vectors: VectorsConfig = VectorsConfig()
+    """A model of two dimensions, whose features can be drawn."""
+    sparsity: ImportanceConfig = ImportanceConfig()
+    """Features of falling importance, and the linear model beside."""
+    geometry: GeometryConfig = GeometryConfig()
+    """Many features that count alike, for how dimensions are shared."""
+    recovery: RecoveryConfig = RecoveryConfig()
+    """Planted features and SAEs."""
+
+
+def check(config: Config) -> None:
+    """Finds settings that cannot be before anything is written."""
+    if config.vectors.dimensions != 2:
+        raise UserError(
+            f"features in {config.vectors.dimensions} dimensions cannot be drawn",
+            "vectors.dimensions",
+            "use 2; the other settings take any number",
+        )
+    for place in ("vectors", "sparsity", "geometry"):
+        _check_device(getattr(config, place).training, f"{place}.training.device")
+    _check_device(config.recovery.toy.training, "recovery.toy.training.device")
+    for architecture in config.recovery.architectures:
+        if architecture.kind == "transcoder":
+            raise UserError(
+                "a transcoder predicts other activations than it reads, and here are no others",
+                "recovery.architectures",
+                "use SAEs",
+            )
+        try:
+            sae_training(config.recovery, architecture, 0)
+        except ValueError as error:
+            message = str(error).splitlines()
+            raise UserError(
+                f"{architecture.kind}: {message[-2].strip() if message[1:] else message[0]}",
+                "recovery.architectures, recovery.sae",
+                "change one of the two",
+            ) from None
+
+
+def sae_training(config: RecoveryConfig, architecture: Architecture, seed: int) -> SaeTraining:
+    """The settings of one SAE."""
+    changed = {"architecture": architecture.model_dump(), "seed": seed}
+    return SaeTraining.model_validate(config.sae.model_dump() | changed)
+
+
+def _check_device(training: ToyTraining, place: str) -> None:
+    if training.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError("there is no CUDA device", place, "use device: cpu")

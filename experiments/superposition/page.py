@@ -1,0 +1,305 @@
+"""The page of `superposition`, filled from what its steps wrote."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.superposition.config import Config, ToyConfig
+from experiments.superposition.figures import MEASURES, NULLS, SuperpositionFigures
+from experiments.superposition.saes import RANDOM, RECALL
+from interp.render.data import Estimate, SubjectInfo
+from interp.render.digits import interval, measured, number, percent
+from interp.render.facts import run_facts, step_seconds
+from interp.render.page import Column, Figure, Page, Section, Table
+from interp.track.run import Run
+
+HALF = 540  # pixels of a figure that stands beside another
+WORDS = (
+    ("Toy model", "x' = ReLU(WᵀW x + b): features x are squeezed through fewer dimensions, h = W x, and read "
+     "out again; the loss is the squared error, weighted by each feature's importance."),
+    ("Density, 1 − S", "The probability that a feature is present; its value is then uniform from 0 to 1."),
+    ("Represented", "A feature whose column of W has a length of at least 0.5."),
+    ("Superposition", "How much of the other features lies on a feature's direction: the sum of "
+     "(Ŵᵢ · Wⱼ)² over the others."),
+    ("D", "Dimensions of a feature: its squared length over the sum of (Ŵᵢ · Wⱼ)², itself included. Corners "
+     "of a regular arrangement share its dimensions evenly: two on a line have 1/2 each (a digon)."),
+    ("Mean max cosine", "For each planted feature the cosine with the nearest latent's decoder row, averaged "
+     "(recall); for each active latent that with the nearest planted feature (precision)."),
+    ("F1", "How well the nearest latent tells when the feature is present, above a threshold chosen on other "
+     "activations."),
+    ("Interval", "95%, by bootstrap over the planted features (or latents) of all seeds; of a null, the "
+     "range of seeds."),
+)  # fmt: skip
+LIMITS = (
+    "Features are independent and uniform, and importance and sparsity are known: real features are neither.",
+    "Sparsity settings are chosen by the planted truth (of other seeds), which no language model gives.",
+    "Features of one seed share a model and an SAE; the intervals take them as independent. The tables have "
+    "every seed.",
+    "The published arrangements are of 400 features in 30 dimensions; with fewer, fewer kinds appear.",
+)
+
+
+class SuperpositionPage:
+    """The pieces of the page."""
+
+    def __init__(self, run: Run, config: Config, figures: SuperpositionFigures) -> None:
+        self.run, self.config, self.figures = run, config, figures
+
+    def page(self) -> Page:
+        """The whole page."""
+        vectors, recovery = self.config.vectors, self.config.recovery
+        return Page(
+            "Can a model hold more features than it has dimensions, and can an SAE take them apart?",
+            [
+                f"Small models squeeze {vectors.features} features through {vectors.dimensions} dimensions; "
+                "when features are rarely present at once, sharing a dimension costs little.",
+                f"How many features they then represent: {self._counts()}.",
+                self._verdict(),
+            ],
+            Figure(
+                self.figures.vectors(),
+                f"{vectors.features} features in {vectors.dimensions} dimensions, denser to sparser",
+                f"Directions of the features, the most important darkest; the best of {vectors.copies} "
+                f"models at each density; seed {self.config.seed}. Circle: length 1.",
+                760,
+            ),
+            [self._recovery(source) for source in self.figures.sources]
+            + [self._settings(), self._falling(), self._shared(), self._figures()],
+            WORDS,
+            LIMITS,
+            _toy_facts(recovery.toy),
+            run_facts(self.run),
+            step_seconds(self.run),
+        )
+
+    def _recovery(self, source: str) -> Section:
+        toy = self.config.recovery.toy
+        what = (
+            f"the features of toy models ({toy.features} in {toy.dimensions} dimensions)"
+            if source == "toy"
+            else f"{toy.features} random directions in {toy.dimensions} dimensions"
+        )
+        seeds = self.config.recovery.seeds
+        caption = f"{seeds} seeds, activations no SAE was trained on. Bands: 95%; nulls in grey."
+        table = self.figures.tables["recovery"]
+        mine = table[table["source"] == source]
+        columns = [
+            Column("density", places=3), Column("dictionary"), Column("setting"), Column("recall"),
+            Column("precision"), Column("found", "cosine ≥ .9", 2), Column("F1"), Column("AUROC"),
+            Column("L0", places=1), Column("features present", places=1), Column("active latents", places=0),
+            Column("planted", places=0),
+        ]  # fmt: skip
+        rows = [
+            [density, name, ", ".join(dict.fromkeys(part["sparsity"])),
+             self.figures.estimate(source, name, density, "cosine"),
+             self.figures.estimate(source, name, density, "cosine", "recovery_latents"), part["found"].mean(),
+             self.figures.estimate(source, name, density, "f1"),
+             self.figures.estimate(source, name, density, "auroc"),
+             part["l0"].mean(), part["true_l0"].mean(), part["active"].mean(), part["planted"].mean()]
+            for (density, name), part in mine.groupby(["density", "dictionary"], sort=False)
+        ]  # fmt: skip
+        return Section(
+            f"SAEs on {what}: {self._said(source)}",
+            [
+                "Only represented features count as planted. Many directions in few dimensions lie near one "
+                "another by chance, so the mean max cosine of the nulls is far from 0.",
+                self._presence(source),
+            ],
+            [
+                Figure(self.figures.recovered(source, column), said[:1].upper() + said[1:], caption, HALF)
+                for column, said in MEASURES.items()
+            ],
+            [Table(f"recovery {source}", "Means over the seeds", columns, rows)],
+        )
+
+    def _presence(self, source: str) -> str:
+        """Whether latents tell when a feature is present, which is not the same as its direction."""
+        said = []
+        for column in ("f1", "auroc"):
+            pairs = [
+                f"{number(self._best(source, self.figures.kinds(source), density, column))} (nulls "
+                f"{number(self._best(source, NULLS, density, column))}) at density {density:g}"
+                for density in self.figures.densities(source)
+            ]
+            said.append(", ".join(pairs))
+        return (
+            "To find a direction is not yet to tell when its feature is present. The best SAE's latents do "
+            f"so with an F1 of {said[0]}; by AUROC, {said[1]}. AUROC ranks all activations, and a latent "
+            "that is mostly 0 leaves most of them tied, where a random direction does not."
+        )
+
+    def _best(self, source: str, names: Sequence[str], density: float, column: str) -> float:
+        return max(self.figures.estimate(source, name, density, column).point or 0.0 for name in names)
+
+    def _settings(self) -> Section:
+        table = self.figures.tables["settings"]
+        by = "F1" if self.config.recovery.choose_by == "f1" else "recall"
+        columns = [
+            Column("source"), Column("density", places=3), Column("dictionary"), Column("setting"),
+            Column("recall", places=3), Column("precision", places=3), Column("found", places=2),
+            Column("F1", places=2), Column("L0", places=1), Column("features present", places=1),
+        ]  # fmt: skip
+        keys = ["source", "density", "dictionary", "sparsity"]
+        means = table.groupby(keys, sort=False)[[RECALL, "precision", "found", "f1", "l0", "true_l0"]].mean()
+        rows = [
+            [*map(_plain, names), *map(float, row)]
+            for names, row in zip(means.index, means.to_numpy(), strict=True)
+        ]
+        text = (
+            f"Each kind of SAE was tried in several settings on other seeds, and that of the highest {by} "
+            "kept; a wrong setting can cost most of what is recovered."
+        )
+        spread = means[RECALL].groupby(level=[0, 1, 2]).agg(lambda values: values.max() - values.min())
+        return Section(
+            f"The sparsity setting moves the recall by up to {number(float(spread.max()))}",
+            [text],
+            (),
+            [Table("settings", f"{self.config.recovery.choosing_seeds} seed(s) for choosing", columns, rows)],
+        )
+
+    def _falling(self) -> Section:
+        toy = self.config.sparsity
+        models = self.figures.tables["sparsity_models"]
+        plain, relu = (models[models["model"] == name] for name in ("linear", "relu"))
+        off = float(plain["off_projection"].median())
+        ratio = (plain["loss"] / plain["linear_optimum"] - 1).abs().max()
+        columns = [
+            Column("density", places=3), Column("model"), Column("represented", places=0),
+            Column("loss"),
+            Column("least linear loss"), Column("loss over least linear", places=3),
+        ]  # fmt: skip
+        rows = [
+            [row.density, "linear" if row.model == "linear" else "ReLU", row.represented, row.loss,
+             row.linear_optimum, row.loss / row.linear_optimum]
+            for row in models.itertuples()
+        ]  # fmt: skip
+        sparse = relu.loc[relu["density"].idxmin()]
+        return Section(
+            f"With the ReLU, {sparse.represented} of {toy.features} features share {toy.dimensions} "
+            "dimensions when sparsest; without it, only the most important have one",
+            [
+                f"The linear model is principal component analysis: at best, WᵀW projects on the "
+                f"{toy.dimensions} most important features whatever the sparsity. The trained one's loss is "
+                f"within {percent(float(ratio))} of that at every density, and its WᵀW within "
+                f"{number(off, 3)} at the median one (where features hardly occur, training has not turned "
+                "it all the way).",
+                "Each map shows WᵀW, most important feature first: a lone diagonal is a feature to itself, "
+                "marks off the diagonal are features that share dimensions.",
+            ],
+            [
+                Figure(
+                    self.figures.grams(),
+                    "WᵀW, length and superposition of every feature",
+                    f"{toy.features} features in {toy.dimensions} dimensions, importance "
+                    f"{toy.importance:g} to the power of i; seed {self.config.seed}.",
+                    760,
+                )
+            ],
+            [Table("loss", "Loss on inputs not trained on, beside the closed form", columns, rows)],
+        )
+
+    def _shared(self) -> Section:
+        toy = self.config.geometry
+        models = self.figures.tables["geometry_models"]
+        most = models.loc[models["near_digon"].fillna(-1).idxmax()]
+        near, even = (self.run.metrics[f"geometry/{name}"] for name in ("near_any", "near_any_if_even"))
+        sticky = (
+            f"While D* is at least 3/8, {percent(float(near or 0))} of the represented features lie within "
+            "0.02 of the share of a regular arrangement; of shares spread evenly from 0 to 1, "
+            f"{percent(float(even or 0))} would. Sparser still, features take less than any of these."
+        )
+        columns = [
+            Column("density", places=3), Column("D*", places=3), Column("represented", places=0),
+            Column("near 1/2", "share", 2), Column("near any", "share", 2),
+        ]  # fmt: skip
+        rows = [
+            [row.density, row.dimensions_per_feature, row.represented, row.near_digon, row.near_any]
+            for row in models.itertuples()
+        ]  # fmt: skip
+        return Section(
+            f"At density {most.density:g}, {percent(float(most.near_digon))} of the represented features "
+            "share a dimension by twos",
+            [sticky],
+            [
+                Figure(
+                    self.figures.dimensionality(),
+                    "Dimensions that each feature takes",
+                    f"{toy.features} features that count alike in {toy.dimensions} dimensions; represented "
+                    f"ones only; seed {self.config.seed}.",
+                )
+            ],
+            [Table("geometry", "A model at each density", columns, rows)],
+        )
+
+    def _figures(self) -> Section:
+        columns = [
+            Column("source"), Column("density", places=3), Column("dictionary"), Column("seed", places=0),
+            Column("setting"), Column("recall", places=3), Column("precision", places=3),
+            Column("found", places=2), Column("F1", places=2), Column("AUROC", places=2),
+        ]  # fmt: skip
+        rows = [
+            [
+                r.source,
+                r.density,
+                r.dictionary,
+                r.seed,
+                r.sparsity,
+                r.recall,
+                r.precision,
+                r.found,
+                r.f1,
+                r.auroc,
+            ]
+            for r in self.figures.tables["recovery"].itertuples()
+        ]  # fmt: skip
+        return Section("Every seed", (), (), [Table("seeds", "A row a dictionary", columns, rows)])
+
+    def _counts(self) -> str:
+        models = self.figures.tables["vectors_models"].sort_values("density", ascending=False)
+        return ", ".join(f"{row.represented} at density {row.density:g}" for row in models.itertuples())
+
+    def _verdict(self) -> str:
+        source = self.figures.sources[0]
+        what = "them" if source == "toy" else "random directions"
+        best: dict[float, tuple[Estimate, str]] = {}
+        for density in self.figures.densities(source):
+            named = [
+                (self.figures.estimate(source, name, density, "cosine"), name)
+                for name in self.figures.kinds(source)
+            ]
+            best[density] = max(named, key=lambda pair: pair[0].point or -1)
+        top = max(best, key=lambda density: best[density][0].point or -1)
+        low = min(best, key=lambda density: best[density][0].point or -1)
+        null = self.figures.estimate(source, RANDOM, top, "cosine")
+        found, name = best[top]
+        said = (
+            f"In the larger models, SAEs find {what} with a mean max cosine of {measured(found)} "
+            f"({interval(found)}; {name}) at density {top:g}, where random directions reach {measured(null)}"
+        )
+        if low != top:
+            said += f", and {measured(best[low][0])} at density {low:g}"
+        return said + "."
+
+    def _said(self, source: str) -> str:
+        clear = []
+        for density in self.figures.densities(source):
+            found = self._best(source, self.figures.kinds(source), density, "cosine")
+            clear.append(f"{number(found)} at density {density:g}")
+        return "recall " + ", ".join(clear)
+
+
+def _toy_facts(toy: ToyConfig) -> SubjectInfo:
+    return SubjectInfo(
+        name="toy models",
+        architecture="ReLU(WᵀW x + b)",
+        parameters=toy.features * (toy.dimensions + 1),
+        layers=1,
+        d_model=toy.dimensions,
+        vocabulary=0,
+        context_size=1,
+        backend="torch",
+        note="Figures of the models that SAEs were trained on; they read numbers, not tokens.",
+    )
+
+
+def _plain(value: Any) -> str | float:
+    return value if isinstance(value, str) else float(value)

@@ -1,0 +1,130 @@
+"""The steps of `task_vector`."""
+
+from itertools import permutations
+
+import pandas as pd
+
+from experiments.common.tasks.job import Reported, best_layer, drawn, random_nulls, shown, write_results
+from experiments.common.vectors.job import VectorJob
+from experiments.task_vector.config import Config
+from experiments.task_vector.page import TaskPage
+from interp.causal.outcome import ask
+from interp.corpus.questions import Question
+from interp.track.run import Run
+from interp.track.step import Step
+from interp.vectors.control import random_like
+from interp.vectors.file import load_vectors, save_vectors
+from interp.vectors.sweep import KEYS, Setting, rates, sweep
+from interp.vectors.task import added_task_vectors, conflicting, task_vectors
+from interp.vectors.tasks import Example, Task, open_tasks
+from interp.vectors.vector import Vector
+
+
+class Job(VectorJob[Config]):
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        super().__init__(config, run)
+        self.tasks = open_tasks(config.tasks, self.subject, config.seed)
+        run.tell(*(note for task in self.tasks for note in task.notes))
+
+    def steps(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        found = self.run.step("layers", self.layers)
+        self.publish(found / "vectors", "vectors")
+        self.run.step("held_out", self.held_out)
+        self.run.step("conflict", self.conflict)
+        names = [task.name for task in self.tasks]
+        self.write_page(lambda: TaskPage(self.run, self.subject, self.config, names))
+
+    def layers(self, step: Step) -> None:
+        """Every layer's vector on the queries that layers are chosen on, put in and added, beside random."""
+        rows = []
+        for task in self.tasks:
+            vectors = self._vectors(task)
+            settings = []
+            for method, own in vectors.items():
+                for vector in own:
+                    null = random_like(vector, self.config.seed)
+                    for name, used in ((method, vector), (f"{method}, random", null)):
+                        layer, edit = used.site.layer, used.intervention(self.subject)
+                        settings.append(Setting(name, f"layer {layer}", layer, 1, (edit,)))
+            questions = task.questions(self.subject, task.choose)
+            frame = sweep(self.subject, questions, settings, step.progress, task.name)
+            rows.append(frame.assign(task=task.name))
+            for method, own in vectors.items():
+                layer, _ = best_layer(frame[frame["method"] == method])
+                save_vectors(step.folder / "vectors" / f"{task.name}-{method}.safetensors", [own[layer]])
+                step.metric(f"layer/{method}/{task.name}", layer)
+        step.table("profile", rates(pd.concat(rows, ignore_index=True), ["task", *KEYS], self.config.seed))
+
+    def _vectors(self, task: Task) -> dict[str, list[Vector]]:
+        config = self.config
+        prompts = shown(self.subject, task, config)
+        plain = task.questions(self.subject, drawn(task, config.prompts, config.seed))
+        without = [question.prompt for question in plain]
+        return {
+            "replaced": task_vectors(self.subject, prompts, task.name),
+            "added": added_task_vectors(self.subject, prompts, without, task.name),
+        }
+
+    def held_out(self, step: Step) -> None:
+        """The vectors at the chosen layers on the reported queries, beside controls."""
+        outcomes, costs = [], []
+        with step.progress.task("held-out queries", total=len(self.tasks), unit="tasks") as advance:
+            for task, other in zip(self.tasks, [*self.tasks[1:], self.tasks[0]], strict=True):
+                rows = Reported(self.subject, self.neutral, task.name)
+                plain = task.questions(self.subject, task.report)
+                rows.add("unchanged", plain)
+                shots, seed = self.config.shots, self.config.seed
+                rows.add("prompted", task.questions(self.subject, task.report, shots, seed=seed))
+                to_choose = task.questions(self.subject, task.choose)
+                for method, own in self._vectors(task).items():
+                    vector = self._chosen(task, method)
+                    rows.add(method, plain, [vector.intervention(self.subject)])
+                    nulls = random_nulls(self.subject, to_choose, own, (1.0,), seed, self.config.draws)
+                    for draw, null in enumerate(nulls):
+                        rows.add(f"{method}, random", plain, [null.intervention(self.subject)], draw)
+                    if len(self.tasks) > 1:
+                        wrong = self._chosen(other, method).intervention(self.subject)
+                        rows.add(f"{method}, wrong task", plain, [wrong])
+                outcomes += rows.outcomes
+                costs += rows.costs
+                advance(1)
+        together = pd.concat(costs, ignore_index=True)
+        write_results(step, pd.concat(outcomes, ignore_index=True), together, self.config.seed)
+
+    def conflict(self, step: Step) -> None:
+        """Prompts with examples of one task and the vector of another put in, where both fit the query."""
+        rows = []
+        pairs = list(permutations(self.tasks, 2))
+        with step.progress.task("conflicts", total=len(pairs), unit="pairs of tasks") as advance:
+            for shown, put_in in pairs:
+                asked, other = self._both(shown, put_in)
+                questions = conflicting(asked, other)
+                if questions:
+                    vector = self._chosen(put_in, "replaced")
+                    for state, edits in (("before", []), ("after", [vector.intervention(self.subject)])):
+                        with self.subject.intervene(*edits):
+                            outcome = ask(self.subject, questions)
+                        shares = [float(outcome.right.mean()), float(outcome.wrong.mean())]
+                        rows.append([shown.name, put_in.name, state, *shares, len(questions)])
+                advance(1)
+        columns = ["shown", "put_in", "state", "as_shown", "as_put_in", "questions"]
+        table = pd.DataFrame(rows, columns=columns)
+        step.table("conflict", table)
+        for state, part in table.groupby("state", sort=False):
+            step.metric(f"conflict/{state}/as_shown", float(part["as_shown"].mean()), headline=True)
+            step.metric(f"conflict/{state}/as_put_in", float(part["as_put_in"].mean()), headline=True)
+
+    def _both(self, shown: Task, put_in: Task) -> tuple[list[Question], list[Question]]:
+        """Queries of both tasks' reported parts, behind examples of the first; and their other answers."""
+        answers = dict(put_in.report)
+        common: list[Example] = [example for example in shown.report if example[0] in answers]
+        asked = shown.questions(self.subject, common, self.config.shots, seed=self.config.seed)
+        other = put_in.questions(self.subject, [(question, answers[question]) for question, _ in common])
+        return asked, other
+
+    def _chosen(self, task: Task, method: str) -> Vector:
+        folder = self.run.folder / "steps" / "layers" / "vectors"
+        return load_vectors(folder / f"{task.name}-{method}.safetensors", self.subject)[0]

@@ -1,0 +1,90 @@
+"""The steps of `thinking_language`."""
+
+from random import Random
+
+import pandas as pd
+
+from experiments.common.job import SubjectJob
+from experiments.common.lenses.opening import open_lens
+from experiments.thinking_language.config import Config
+from experiments.thinking_language.page import ThinkingPage
+from interp.errors import UserError
+from interp.lenses.halves import split_halves
+from interp.lenses.languages import LanguageItem, open_translations, told_apart_in
+from interp.lenses.readout import readout, summary
+from interp.lenses.stream import read_stream
+from interp.track.run import Run
+from interp.track.step import Step
+
+PLACES = ("answer", "source")
+
+
+class Job(SubjectJob[Config]):
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        super().__init__(config, run)
+        self.lens = open_lens(config.tuned_lens, self.subject, config.check_model)
+        items = open_translations(config.words, self.subject)
+        if config.pivot not in items[0].words:
+            raise UserError(
+                f"no item has a word in {config.pivot!r}", "pivot", f"use {', '.join(items[0].words)}"
+            )
+        kept, notes = told_apart_in(items)
+        if not kept:
+            raise UserError(" ".join(notes).rstrip("."), "words", "give words that differ between languages")
+        run.tell(*notes)
+        self.items = [items[place] for place in kept]
+        self.groups = [item.group for item in self.items]
+
+    def steps(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        self.run.step("read", self.read)
+        self.run.step("chosen", self.chosen)
+        self.write_page(lambda: ThinkingPage(self.run, self.subject, self.config))
+
+    def read(self, step: Step) -> None:
+        """Every word's probability and rank by layer, at the source word and where the answer begins."""
+        shuffled = shuffled_items(self.items, self.config.seed)
+        words = {name: [item.words[name] for item in self.items] for name in self.items[0].words}
+        words[f"{self.config.pivot}, shuffled"] = [item.words[self.config.pivot] for item in shuffled]
+        frames = []
+        for place in PLACES:
+            prompts = [item.prompt if place == "answer" else item.source for item in self.items]
+            found = readout(self.lens, read_stream(self.subject, prompts), words)
+            frames.append(found.assign(place=place, group=found["item"].map(lambda item: self.groups[item])))
+        read = pd.concat(frames, ignore_index=True)
+        step.table("words", read)
+        step.table("by_layer", summary(read, ["group", "place"], self.config.seed))
+
+    def chosen(self, step: Step) -> None:
+        """On one half of the words, the layer where the pivot's is likeliest on the other half."""
+        read = self.run.table("words")
+        halves = split_halves(self.groups, self.config.seed)
+        to_choose, to_report = (read[read["item"].isin(half)] for half in halves)
+        rows = []
+        for (group, place), own in to_choose.groupby(["group", "place"], sort=False):
+            pivot = own[own["word"] == self.config.pivot].groupby("layer")["probability"].mean()
+            layer = int(pivot.drop(self.subject.n_layers - 1).idxmax())
+            fitting = (
+                (to_report["group"] == group) & (to_report["place"] == place) & (to_report["layer"] == layer)
+            )
+            rows.append(summary(to_report[fitting], ["group", "place"], self.config.seed))
+        table = pd.concat(rows, ignore_index=True)
+        step.table("chosen", table)
+        for row in table.itertuples():
+            if row.word.startswith(self.config.pivot):
+                step.metric(f"{row.group}, {row.place}: top is {row.word}", row.top, headline=True)
+
+
+def shuffled_items(items: list[LanguageItem], seed: int) -> list[LanguageItem]:
+    """For each item another of its group, itself only where it is alone: the control."""
+    random = Random(seed)
+    found: list[LanguageItem] = list(items)
+    for group in dict.fromkeys(item.group for item in items):
+        places = [place for place, item in enumerate(items) if item.group == group]
+        order = places.copy()
+        random.shuffle(order)
+        for own, other in zip(order, order[1:] + order[:1], strict=True):
+            found[own] = items[other]
+    return found

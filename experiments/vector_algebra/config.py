@@ -1,0 +1,69 @@
+"""Vector algebra: do sums and differences of task vectors do composed tasks, more than their parts do?"""
+
+from pathlib import Path
+from typing import Literal
+
+from experiments.common.vectors.config import VectorConfig, check_vector_config
+from interp.errors import UserError
+from interp.fields import CountOrZero, Finite, NonEmpty, PathText, Section, Several, Word
+from interp.vectors.tasks import TaskFiles, TaskFormat, TaskSource, WorldTasks, check_tasks
+
+
+class Part(Section):
+    """One vector of a sum."""
+
+    task: PathText
+    """A task of the world, or a .json file of examples."""
+    weight: Finite = 1
+    """What it is multiplied by."""
+    shots: CountOrZero = 5
+    """Examples in its prompts; the vector is their mean less that of prompts without examples. With 0, the
+    mean of prompts without examples alone: for differences of tasks that are asked in words."""
+
+
+class Composition(Section):
+    """A sum of vectors, and the task that it should do."""
+
+    name: Word
+    """What it is called."""
+    target: PathText
+    """A task of the world, or a .json file; its queries are asked without examples, its answers count."""
+    parts: NonEmpty[Part]
+    """What is summed up."""
+
+
+class Config(VectorConfig):
+    """Which sums are held against their parts."""
+
+    compositions: NonEmpty[Composition]
+    """Sums and their targets."""
+    strengths: NonEmpty[Finite] = (1.0, 2.0)
+    """Multiples of a sum, and of each part alone."""
+    prompts: Several = 96
+    """Prompts that a vector is the mean of."""
+    format: TaskFormat = TaskFormat()
+    """The layout of prompts of tasks from files."""
+    answers: Literal["whole", "first", "drop"] = "whole"
+    """Answers of several tokens in files: judged by all of them, by the first, or left out."""
+
+
+def task_source(config: Config, name: str) -> TaskSource:
+    """Where the task of this name comes from."""
+    if name.endswith(".json"):
+        return TaskFiles(paths=(Path(name),), answers=config.answers, format=config.format)
+    return WorldTasks(tasks=(name,))
+
+
+def check(config: Config) -> None:
+    """Finds missing files and unknown tasks before anything is written."""
+    info = check_vector_config(config)
+    names = [composition.name for composition in config.compositions]
+    if len(set(names)) < len(names):
+        raise UserError("two compositions have one name", "compositions", "name each differently")
+    for composition in config.compositions:
+        if len({(part.task, part.weight) for part in composition.parts}) < len(composition.parts):
+            raise UserError("a part stands twice", f"composition {composition.name}", "give it one weight")
+        for name in (composition.target, *(part.task for part in composition.parts)):
+            if not name.endswith(".json") and not info.speaks_world:
+                raise UserError(f"{name!r} is a task of the world", "compositions", "give .json files")
+            check_tasks(task_source(config, name))

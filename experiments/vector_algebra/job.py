@@ -1,0 +1,128 @@
+"""The steps of `vector_algebra`."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from experiments.common.tasks.job import Reported, drawn, random_nulls, write_results
+from experiments.common.vectors.job import VectorJob
+from experiments.vector_algebra.config import Composition, Config, Part, task_source
+from experiments.vector_algebra.page import AlgebraPage
+from interp.track.run import Run
+from interp.track.step import Step
+from interp.vectors.file import load_vectors, save_vectors
+from interp.vectors.sweep import KEYS, Setting, by_method, choose, rates, sweep
+from interp.vectors.task import added_task_vectors, task_vectors
+from interp.vectors.tasks import Task, open_tasks
+from interp.vectors.vector import Vector
+
+SUM = "sum"
+
+
+class Job(VectorJob[Config]):
+    """The steps, and what they share."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        super().__init__(config, run)
+        self.targets = {c.name: self._task(c.target) for c in config.compositions}
+        run.tell(*dict.fromkeys(note for task in self.targets.values() for note in task.notes))
+
+    def steps(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        found = self.run.step("layers", self.layers)
+        self.publish(found / "vectors", "vectors")
+        self.run.step("held_out", self.held_out)
+        self.write_page(lambda: AlgebraPage(self.run, self.subject, self.config))
+
+    def layers(self, step: Step) -> None:
+        """Every sum and every part, behind every layer, on the queries chosen on."""
+        rows, cosines = [], []
+        for place, composition in enumerate(self.config.compositions):
+            vectors = self._vectors(composition)
+            settings = [
+                Setting(name, f"layer {layer}", layer, strength, (edit,), (vector,))
+                for name, own in vectors.items()
+                for layer, vector in enumerate(own)
+                for strength in self.config.strengths
+                for edit in [vector.intervention(self.subject, strength)]
+            ]
+            target = self.targets[composition.name]
+            questions = target.questions(self.subject, target.choose)
+            frame = sweep(self.subject, questions, settings, step.progress, composition.name)
+            rows.append(frame.assign(task=composition.name))
+            for number, (name, own) in enumerate(by_method(settings).items()):
+                best = choose(self.subject, own, frame[frame["method"] == name], self.to_choose_by)
+                (vector,) = best.vectors
+                kept = (best.strength * vector).named(f"{composition.name}: {name}")
+                save_vectors(step.folder / "vectors" / f"{place}-{number}.safetensors", [kept])
+                if name == SUM:
+                    layer = best.layer
+            for name, own in vectors.items():
+                if name != SUM and own[layer].norm and vectors[SUM][layer].norm:
+                    cosine = own[layer].cosine(vectors[SUM][layer])
+                    cosines.append([composition.name, name, layer, own[layer].norm, cosine])
+        frame = pd.concat(rows, ignore_index=True)
+        step.table("profile", rates(frame, ["task", *KEYS], self.config.seed))
+        columns = ["composition", "part", "layer", "norm", "cosine"]
+        step.table("cosines", pd.DataFrame(cosines, columns=columns))
+
+    def _vectors(self, composition: Composition) -> Mapping[str, list[Vector]]:
+        """The sum and each part, for every layer."""
+        parts = {self._called(part): self._of(part) for part in composition.parts}
+        sums = list(next(iter(parts.values())))
+        for own in list(parts.values())[1:]:
+            sums = [total + vector for total, vector in zip(sums, own, strict=True)]
+        return {SUM: sums, **(parts if len(parts) > 1 else {})}
+
+    def _called(self, part: Part) -> str:
+        return f"{part.weight:+g} {part.task}"
+
+    def _of(self, part: Part) -> list[Vector]:
+        task = self._task(part.task)
+        asked = drawn(task, self.config.prompts, self.config.seed)
+        plain = [question.prompt for question in task.questions(self.subject, asked)]
+        if part.shots:
+            shown = task.questions(self.subject, asked, part.shots, seed=self.config.seed)
+            prompts = [question.prompt for question in shown]
+            vectors = added_task_vectors(self.subject, prompts, plain, task.name)
+        else:
+            vectors = [vector.added() for vector in task_vectors(self.subject, plain, task.name)]
+        return [part.weight * vector for vector in vectors]
+
+    def held_out(self, step: Step) -> None:
+        """Sums and parts at their chosen layers and strengths, on the reported queries."""
+        outcomes, costs = [], []
+        folder = self.run.folder / "steps" / "layers" / "vectors"
+        total = len(self.config.compositions)
+        with step.progress.task("held-out queries", total=total, unit="compositions") as advance:
+            for place, composition in enumerate(self.config.compositions):
+                target = self.targets[composition.name]
+                rows = Reported(self.subject, self.neutral, composition.name)
+                asked = target.questions(self.subject, target.report)
+                rows.add("unchanged", asked)
+                names = [self._called(part) for part in composition.parts]
+                for number, name in enumerate([SUM, *(names if len(names) > 1 else [])]):
+                    (vector,) = load_vectors(folder / f"{place}-{number}.safetensors", self.subject)
+                    rows.add(
+                        SUM if name == SUM else f"part {number}", asked, [vector.intervention(self.subject)]
+                    )
+                    if name == SUM:
+                        nulls = random_nulls(
+                            self.subject,
+                            target.questions(self.subject, target.choose),
+                            self._vectors(composition)[SUM],
+                            self.config.strengths,
+                            self.config.seed,
+                            self.config.draws,
+                        )
+                        for draw, null in enumerate(nulls):
+                            rows.add(f"{SUM}, random", asked, [null.intervention(self.subject)], draw)
+                outcomes += rows.outcomes
+                costs += rows.costs
+                advance(1)
+        together = pd.concat(costs, ignore_index=True)
+        write_results(step, pd.concat(outcomes, ignore_index=True), together, self.config.seed)
+
+    def _task(self, name: str) -> Task:
+        (task,) = open_tasks(task_source(self.config, name), self.subject, self.config.seed)
+        return task

@@ -1,0 +1,67 @@
+"""The world card: every behaviour and effect of the bundled world, with its control, over several seeds."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from interp.bundled.world.train import Recipe, check_recipe
+from interp.config import ExperimentConfig
+from interp.errors import UserError
+from interp.fields import CountOrZero, Flag, Name, NonEmpty, PathText, Section
+from interp.subject.folder import subject_info
+from saes.architecture import Transcoder
+from saes.config import SaeTraining
+
+
+class Trained(Section):
+    """A world model that is there already."""
+
+    kind: Literal["folder"] = "folder"
+    name: Name = "shipped"
+    """What it is called on the card."""
+    folder: PathText = "world"
+    """`world`, or a folder that train_world wrote."""
+
+
+class Retrained(Section):
+    """A world model that is trained first."""
+
+    kind: Literal["retrained"] = "retrained"
+    name: Name
+    """What it is called on the card."""
+    seed: CountOrZero
+    """Seed of its initial weights."""
+    recipe: Recipe = Recipe()
+    """How it is trained; `recipe.corpus_seed` is the seed of its documents."""
+
+
+class Config(ExperimentConfig):
+    """Which worlds are measured."""
+
+    models: NonEmpty[Annotated[Trained | Retrained, Field(discriminator="kind")]] = (Trained(),)
+    """World models; the first is the one that the page is about."""
+    recorded: Flag = True
+    """Whether the figures recorded of other seeds, and of worlds without a window, stand beside them."""
+    dictionaries: SaeTraining = SaeTraining()
+    """SAEs trained on each model."""
+
+
+def check(config: Config) -> None:
+    """Finds a folder that is no world, a recipe that cannot be followed, or a name twice."""
+    names = [model.name for model in config.models]
+    if len(set(names)) < len(names):
+        raise UserError("two models have one name", "models.name", "name each differently")
+    if isinstance(config.dictionaries.architecture, Transcoder):
+        raise UserError(
+            "a transcoder does not write where it reads", "dictionaries.architecture", "train an autoencoder"
+        )
+    for model in config.models:
+        if isinstance(model, Retrained):
+            check_recipe(model.recipe)
+        elif not subject_info(model.folder).speaks_world:
+            raise UserError(
+                f"{Path(model.folder).name} does not have the world's vocabulary",
+                "models.folder",
+                "use world, or a folder made by train_world",
+            )

@@ -1,0 +1,130 @@
+"""The steps of `world_card`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.common.job import ExperimentJob
+from experiments.world_card.behaviour import behaviour
+from experiments.world_card.config import Config, Retrained, Trained
+from experiments.world_card.dictionary import ENTITY_SITE, SITE, concepts, documents, entities
+from experiments.world_card.effect import Measured, effect_table
+from experiments.world_card.gates import judged
+from experiments.world_card.hops import two_hop_kinds
+from experiments.world_card.numbers import number_flip
+from experiments.world_card.page import CardPage
+from experiments.world_card.patching import back_patching, interchange, patchscopes
+from experiments.world_card.reading import read_bridges, read_pivot
+from experiments.world_card.recorded import recorded
+from experiments.world_card.vectors import function_heads, refusal, task_vectors_of
+from interp.bundled.world.export import export
+from interp.bundled.world.train import train
+from interp.csv_text import csv_text
+from interp.subject import Subject, load
+from interp.subject.folder import find_folder
+from interp.track.files import write_text
+from interp.track.step import Step
+from saes.latents import SaeLatents
+from saes.load import load as load_sae
+from saes.train import Plan, train_together
+
+Measure = Callable[[Subject, int], Measured]
+EFFECTS: dict[str, tuple[Measure, ...]] = {
+    "reading": (two_hop_kinds, read_bridges, read_pivot),
+    "patching": (interchange, patchscopes),
+    "back_patching": (back_patching,),
+    "numbers": (number_flip,),
+    "vectors": (refusal, task_vectors_of, function_heads),
+}
+
+
+class Job(ExperimentJob[Config]):
+    """The steps, and what they share."""
+
+    def steps(self) -> None:
+        """All steps in order; those that have finished are skipped."""
+        folders = {model.name: self._folder(model) for model in self.config.models}
+        cards, profiles = zip(*(self._measured(*item) for item in folders.items()), strict=True)
+        self.run.step("card", lambda step: self._card(step, pd.concat(cards), pd.concat(profiles)))
+        first = load(folders[self.config.models[0].name])
+        self.write_page(lambda: CardPage(self.run, first, self.config))
+
+    def _folder(self, model: Trained | Retrained) -> Path:
+        """Where a model is; trained first, where that is asked for."""
+        if not isinstance(model, Retrained):
+            return find_folder(model.folder)
+
+        def trained(step: Step) -> None:
+            made = train(model.recipe, model.seed, step.scratch, step.log, step.progress)
+            export(made, step.folder / model.name)
+
+        return self.run.step(f"train-{model.name}", trained) / model.name
+
+    def _measured(self, name: str, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """All effects of one model: its lines of the card, and what is drawn by layer."""
+        self._step(name, "behaviour", lambda step: behaviour(folder, step.progress))
+        subject, seed = load(folder), self.config.seed
+        for part, measures in EFFECTS.items():
+
+            def effects(step: Step, measures: tuple[Measure, ...] = measures) -> Measured:
+                found = Measured()
+                with step.progress.task("measuring", total=len(measures), unit="effects") as advance:
+                    for measure in measures:
+                        found += measure(subject, seed)
+                        advance(1)
+                return found
+
+            self._step(name, part, effects)
+        self._step(name, "sae", lambda step: self._dictionaries(step, subject))
+        parts = ["behaviour", *EFFECTS, "sae"]
+        found = []
+        for kind in ("effects", "profile"):
+            names = [f"{kind}-{name}-{part}" for part in parts]
+            tables = [self.run.table(table) for table in names if self.run.has_table(table)]
+            found.append(pd.concat(tables).assign(model=name))
+        return found[0], found[1]
+
+    def _step(self, name: str, part: str, work: Callable[[Step], Measured]) -> None:
+        def measured(step: Step) -> None:
+            found = work(step)
+            step.table(f"effects-{name}-{part}", effect_table(found.effects))
+            if found.profile:
+                step.table(f"profile-{name}-{part}", pd.DataFrame(found.profile))
+
+        self.run.step(f"{part}-{name}", measured)
+
+    def _dictionaries(self, step: Step, subject: Subject) -> Measured:
+        def log(name: str, values: dict[str, float], tokens: int) -> None:
+            step.log({f"{name}/{key}": value for key, value in values.items()}, tokens)
+
+        plans = [Plan(str(site), site, self.config.dictionaries) for site in (SITE, ENTITY_SITE)]
+        folders = train_together(
+            subject, plans, documents(), step.folder / "saes",
+            checkpoints=step.scratch, log=log, progress=step.progress,
+        )  # fmt: skip
+        found = Measured()
+        for plan, measure in zip(plans, (concepts, entities), strict=True):
+            sae = load_sae(subject, folders[plan.name])
+            assert isinstance(sae, SaeLatents)  # transcoders are refused by the config's check
+            found += measure(subject, sae, self.config.seed, step.progress)
+        return found
+
+    def _card(self, step: Step, card: pd.DataFrame, profile: pd.DataFrame) -> None:
+        own = self.config.models[0].name
+        others = card[card["model"] != own]
+        if len(others):
+            digits = others.map(
+                lambda cell: f"{cell:.5g}" if isinstance(cell, float) and cell == cell else cell
+            )
+            write_text(step.folder / "seeds.csv", csv_text(list(others), digits.itertuples(index=False)))
+        if self.config.recorded:
+            card = pd.concat([card, recorded()], ignore_index=True)
+        step.table("card", card)
+        step.table("profile", profile)
+        gates = judged(card[card["model"] == own])
+        step.table("gates", gates)
+        step.metric("gates/held", int(gates["holds"].sum()), headline=True)
+        step.metric("gates/missed", int((~gates["holds"]).sum()), headline=True)
+        for row in gates.itertuples():
+            step.metric(row.label, row.value, headline=True)

@@ -1,0 +1,269 @@
+"""The page of `world_card`, filled from what its steps wrote."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from experiments.common.lenses.figures import AT_EMBEDDING, Draw, share_rows
+from experiments.common.page import framed
+from experiments.world_card.config import Config
+from interp.bundled.world import TRAINING_NOTE
+from interp.render.data import Estimate, Kind
+from interp.render.digits import number
+from interp.render.dose_figure import Curve, dose_response
+from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.subject import Subject
+from interp.track.run import Run
+
+WORDS = (
+    ("Chosen", "A layer, pair of layers, head or neuron that was best on one half of the questions (or on a "
+     "split of the documents); the figure is of the other half."),
+    ("Control", "The same with another question's vector, a random vector of the same norm, matched random "
+     "neurons, or random heads: what the intervention does by itself."),
+    ("Bridge", "What the first hop of a two-hop question leads to, and the question does not name."),
+    ("Patchscope", "An activation put into a prompt that makes the model say what it holds."),
+    ("Mean-centred", "A direction held at its mean over harmless requests, in place of zero."),
+    ("Window", "In training, the first layers mostly saw two tokens only; see the limits."),
+)  # fmt: skip
+LIMITS = (
+    TRAINING_NOTE + " That entities are enriched where they stand, and read from layer 4 on, is imposed by "
+    "that; worlds without a window stand beside it.",
+    "One small synthetic world: questions are not independent draws from anything, and the intervals do not "
+    "say how another world would do. Seeds differ in weights and documents; the facts are the same.",
+    "A maximum over layers, as in “layers 6 on, most”, is marked as such; its control is a maximum, too.",
+)
+KINDS: dict[Kind, str] = {"latent": "effect", "random": "its control"}
+SPREAD: tuple[tuple[str, str, str], ...] = (
+    ("bridge", "bridge: performer, unseen entities, at the entity", "bridge at the album"),
+    ("identity patchscope", "performer", "patchscope repeats a performer"),
+    ("description patchscope", "performer", "patchscope describes a performer"),
+    ("interchange", "a performer's activation brings its country", "interchange, early layers"),
+    ("pivot", "english: zorvic to tamric, at the last token", "English between zorvic and tamric"),
+    ("pivot", "english: tamric to zorvic, at the last token", "English between tamric and zorvic"),
+    ("back-patching", "failed questions solved, entity", "back-patching at the entity"),
+    ("back-patching", "failed questions solved, last token", "back-patching at the last token"),
+    ("refusal", "harmless requests refused, added", "refusal added"),
+    ("refusal", "harmful requests refused, mean-centred", "refusal left, mean-centred"),
+    ("task vector", "mean over tasks, added", "task vectors added"),
+    ("task vector", "mean over tasks, replaced", "task vectors replaced"),
+    ("function-vector heads", "mean over tasks", "four heads set"),
+    ("number flip", "famous numbers read as decimals", "numbers flip, 51 neurons"),
+    ("sae", "F1 on tokens", "latents: F1 on tokens"),
+)
+FLIP = "51 neurons, mean"
+CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("bridge", "the likeliest word is the bridge", {
+        "performer, unseen entities, at the entity": "at the album",
+        "performer, unseen entities, at the last token": "at the last token",
+        "country, unseen entities, at the entity": "country, at the entity",
+        "performer, unseen entities, at the entity, another question's bridge": "another's, at the album",
+    }),
+    ("probe", "right performer on held-out albums", {
+        "probe for the performer at the entity": "at the album",
+        "probe for the performer at the last token": "at the last token",
+        "probe for the performer at the last token, shuffled labels": "shuffled labels",
+    }),
+    ("fact", "the likeliest word is the answer", {"answer at the last token": "answer"}),
+    ("interchange", "share of answers", {
+        "the other's country": "the other's", "its own country": "its own",
+        "random vectors": "random vectors",
+    }),
+    ("identity patchscope", "share repeated", {
+        "performer": "performer", "country": "country", "album": "album", "bridge": "bridge",
+        "performer, random vectors": "random vectors",
+    }),
+    ("description patchscope", "share described", {
+        "performer": "performer", "country": "country", "album": "album", "bridge": "bridge",
+        "performer, random vectors": "random vectors",
+    }),
+    ("pivot", "the likeliest word is English", {
+        "zorvic to tamric, at the source word": "at the source word",
+        "zorvic to tamric, at the last token": "zorvic to tamric",
+        "tamric to zorvic, at the last token": "tamric to zorvic",
+    }),
+    ("refusal", "share refused", {
+        "added, 1.5x": "added, 1.5x", "added, 1x": "added, 1x", "mean-centred": "mean-centred",
+        "projected out": "projected out",
+    }),
+)  # fmt: skip
+ORDER: tuple[Kind, ...] = ("latent", "neuron", "direction")
+
+
+class CardPage:
+    """The tables of a run, and the page made from them."""
+
+    def __init__(self, run: Run, subject: Subject, config: Config) -> None:
+        self.run, self.subject, self.config = run, subject, config
+        self.card, self.profile, self.gates = (run.table(name) for name in ("card", "profile", "gates"))
+        self.own = config.models[0].name
+        self.models = list(dict.fromkeys(self.card["model"]))
+
+    def page(self) -> Page:
+        """The whole page."""
+        held, all_gates = int(self.gates["holds"].sum()), len(self.gates)
+        others = [model for model in self.models if model != self.own]
+        beside = f"beside {', '.join(others)}" if others else "by itself"
+        return framed(
+            self.run,
+            self.subject,
+            "What can the bundled world witness, and what not?",
+            [
+                f"Every behaviour and effect of the model “{self.own}” was measured, {beside}.",
+                "What was chosen (layer, pair, heads, neurons) was chosen on one half of the questions and "
+                "is reported on the other, beside its control.",
+                f"{held} of {all_gates} bounds hold. {self._verdict()}",
+            ],
+            Figure(self._gated(), "What the weights are held to", f"“{self.own}”; whiskers: 95% intervals"),
+            [self._bounds(), self._spread(), *self._groups()],
+            WORDS,
+            LIMITS,
+        )
+
+    def files(self) -> dict[str, str]:
+        """The figures as files of their own, by name."""
+        found = {"bounds": self._gated()(620, standalone=True), "spread": self._spread_figure()(620, True)}
+        for group, *wanted in CURVES:
+            draw = self._curves(group, *wanted)
+            if draw is not None:
+                found[group.replace(" ", "-")] = draw(620, standalone=True)
+        return found
+
+    def _verdict(self) -> str:
+        pivot = self._lines("pivot", "last token")["value"].max()
+        flip = self._line("number flip", "famous numbers read as decimals", FLIP)
+        said = [
+            f"English stands between the two made-up languages on at most {number(pivot)} of words",
+            f"51 neurons of 2,560 flip {number(flip['value'])} of famous numbers (random ones "
+            f"{number(flip['control_value'])})",
+        ]
+        back = self._lines("back-patching", "failed questions solved")
+        if len(back):
+            chosen = back[back["at"].str.endswith("chosen")]
+            best = chosen.loc[chosen["value"].idxmax()]
+            said.append(
+                f"a chosen pair of layers of back-patching solves {number(best['value'])} of failed "
+                f"questions ({best['against']}: {number(best['control_value'])})"
+            )
+        return f"Held to nothing: {'; '.join(said)}."
+
+    def _lines(self, group: str, words: str, model: str | None = None) -> pd.DataFrame:
+        card = self.card[self.card["model"] == (model or self.own)]
+        return card[(card["group"] == group) & card["effect"].str.contains(words, regex=False)]
+
+    def _line(self, group: str, effect: str, at: str = "", model: str | None = None) -> pd.Series | None:
+        card = self.card[self.card["model"] == (model or self.own)]
+        found = card[(card["group"] == group) & (card["effect"] == effect) & card["at"].str.startswith(at)]
+        return None if found.empty else found.iloc[0]
+
+    def _gated(self) -> Draw:
+        rows = []
+        for gate in self.gates.itertuples():
+            line = self._line(gate.group, gate.effect, gate.at)
+            entries: list[tuple[Kind, Estimate]] = [("latent", _estimate(line))]
+            if line["control_n"]:
+                entries.append(("random", _estimate(line, "control_")))
+            rows.append((gate.label, entries))
+        return share_rows(rows, "share of held-out questions, or AUROC", KINDS)
+
+    def _bounds(self) -> Section:
+        rows: list[list[Cell]] = [
+            [g.label, g.effect, g.at, g.value, g.control_value, g.bound, "yes" if g.holds else "NO"]
+            for g in self.gates.itertuples()
+        ]
+        columns = [
+            Column("bound"), Column("effect"), Column("at"), Column("value", places=2),
+            Column("control", places=2), Column("must be"), Column("holds"),
+        ]  # fmt: skip
+        return Section("Bounds", (), (), [Table("bounds", "What a test holds the weights to", columns, rows)])
+
+    def _spread_lines(self) -> list[tuple[str, list[pd.Series | None]]]:
+        found = []
+        for group, effect, label in SPREAD:
+            at = FLIP if group == "number flip" else ""
+            found.append((label, [self._line(group, effect, at, model) for model in self.models]))
+        return found
+
+    def _spread_figure(self) -> Draw:
+        """Own model first; other worlds with a window, then those without."""
+        kinds = [self._kind(model) for model in self.models]
+        rows = []
+        for label, lines in self._spread_lines():
+            entries = [
+                (kind, Estimate(line["value"]) if kind != "latent" else _estimate(line))
+                for kind, line in zip(kinds, lines, strict=True)
+                if line is not None
+            ]
+            rows.append((label, entries))
+        names: dict[Kind, str] = {
+            "latent": self.own, "neuron": "other seeds", "random": "trained without a window",
+        }  # fmt: skip
+        return share_rows(rows, "share of held-out questions, or F1", names)
+
+    def _kind(self, model: str) -> Kind:
+        if model == self.own:
+            return "latent"
+        return "random" if "no-window" in model else "neuron"
+
+    def _spread(self) -> Section:
+        rows: list[list[Cell]] = []
+        for label, lines in self._spread_lines():
+            rows.append([label, *(None if line is None else _estimate(line) for line in lines)])
+            controls = [
+                None if line is None or not line["control_n"] else _estimate(line, "control_")
+                for line in lines
+            ]
+            rows.append([f"{label}: control", *controls])
+        columns = [Column("effect"), *(Column(model) for model in self.models)]
+        table = Table("spread", "Every model, with 95% intervals", columns, rows)
+        figure = Figure(self._spread_figure(), "Other seeds, and without a window", "One mark for each model")
+        text = "Seeds change the initial weights and the documents drawn; layers are chosen anew for each."
+        return Section("Does it repeat?", [text], [figure], [table])
+
+    def _groups(self) -> list[Section]:
+        sections = []
+        card = self.card[self.card["model"] == self.own]
+        curves = {group: wanted for group, *wanted in CURVES}
+        for group, lines in card.groupby("group", sort=False):
+            figures = []
+            if group in curves:
+                draw = self._curves(str(group), *curves[group])
+                if draw is not None:
+                    caption = "All questions of a kind, by layer; bands: 95% intervals"
+                    figures.append(Figure(draw, f"{str(group).capitalize()} by layer", caption))
+            sections.append(Section(str(group).capitalize(), (), figures, [_table(str(group), lines)]))
+        return sections
+
+    def _curves(self, group: str, y_name: str, wanted: Mapping[str, str]) -> Draw | None:
+        own = self.profile[(self.profile["model"] == self.own) & (self.profile["group"] == group)]
+        series = [name for name in wanted if name in set(own["series"])]
+        if not series:
+            return None
+        drawn = []
+        for place, name in enumerate(series):
+            null = any(word in name for word in ("random", "another", "shuffled"))
+            kind = "random" if null else ORDER[min(place, 2)]
+            rows = own[own["series"] == name].sort_values("layer")
+            points = [(int(row.layer), Estimate(row.value, row.low, row.high)) for row in rows.itertuples()]
+            drawn.append(Curve(wanted[name], kind, points))
+        return lambda width, standalone=False: dose_response(
+            drawn, x_name="layer", y_name=y_name, marks=AT_EMBEDDING, width=width, standalone=standalone
+        )
+
+
+def _estimate(line: pd.Series, prefix: str = "") -> Estimate:
+    return Estimate(*(line[f"{prefix}{end}"] for end in ("value", "low", "high")))
+
+
+def _table(group: str, lines: pd.DataFrame) -> Table:
+    columns = [
+        Column("effect"), Column("at"), Column("value"), Column("n", places=0), Column("against"),
+        Column("control"), Column("note"),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [
+            row["effect"], row["at"], _estimate(row), int(row["n"]), row["against"],
+            _estimate(row, "control_") if row["control_n"] else None, row["note"],
+        ]
+        for _, row in lines.iterrows()
+    ]  # fmt: skip
+    return Table(group, "Held-out questions; 95% intervals", columns, rows)

@@ -1,0 +1,206 @@
+"""What activations do where they are put: interchange, patchscopes, and back-patching."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from experiments.common.back_patching import OTHER, RANDOM, BackPatching
+from experiments.common.hop_questions import ask_hops
+from experiments.world_card.effect import Effect, Figure, Measured
+from interp.bundled.world.facts import facts
+from interp.lenses.answers import Answers
+from interp.lenses.entities import Entity, WorldEntities, open_entities
+from interp.lenses.halves import split_halves
+from interp.lenses.hops import WorldHops, open_hops, others
+from interp.lenses.pairs import PairSweep, random_vectors, same_layer, sweep_pairs
+from interp.lenses.prompt import Prompt, prompt_at
+from interp.lenses.relations import FILLER
+from interp.lenses.scopes import open_scopes
+from interp.lenses.stream import EMBEDDING, Vectors, layer_name, read_stream
+from interp.subject import Subject
+
+EARLY = range(4)  # the layers that are windowed in training
+READ_FROM = 6  # from here on nothing more is read where the entity stands
+VECTORS = "random vectors"
+WHOLE = ("country", "performer", "capital")  # of one token
+PARTNER = 7  # places between a performer and the one whose activation it gets
+DRAWS = 3
+LEAST = 8  # failed questions: with fewer there is nothing to choose a pair on
+
+
+def interchange(subject: Subject, seed: int) -> Measured:
+    """A performer's activation in the place of another's: whose country follows?"""
+    world, found, group = facts(), Measured(), "interchange"
+    performers = world.performers
+    others = [performers[(place + PARTNER) % len(performers)] for place in range(len(performers))]
+    country = world.relations["country"]
+    pairs = [(a, b) for a, b in zip(performers, others, strict=True) if country[a] != country[b]]
+    vectors = read_stream(subject, [prompt_at(subject, f"the doctor cooked near {a}", a) for a, _ in pairs])
+    targets = [prompt_at(subject, f"the country of {b}{FILLER} is", b) for _, b in pairs]
+    answers = Answers.of(subject, [country[a] for a, _ in pairs])
+    kept = Answers.of(subject, [country[b] for _, b in pairs])
+    layers = same_layer(list(vectors))
+    swept = sweep_pairs(subject, vectors, targets, answers, layers)
+    null = sweep_pairs(subject, random_vectors(vectors, seed), targets, answers, layers)
+    stays = sweep_pairs(subject, vectors, targets, kept, layers)
+    for series, sweep in (
+        ("the other's country", swept), (VECTORS, null), ("its own country", stays),
+    ):  # fmt: skip
+        _curve(found, group, series, sweep)
+    name = "a performer's activation brings its country"
+    early, late = _between(swept, EMBEDDING, EARLY[-1]), _between(swept, READ_FROM, subject.n_layers)
+    control = _most(_between(null, EMBEDDING, EARLY[-1]))
+    found.effects += [
+        Effect(group, name, "layers emb-3, least", _least(early), VECTORS, control),
+        Effect(group, name, f"layers {READ_FROM} on, most", _most(late)),
+    ]
+    return found
+
+
+def patchscopes(subject: Subject, seed: int) -> Measured:
+    """Target prompts that repeat and that describe: what do they say of an entity's activation?"""
+    scopes, found = open_scopes("world"), Measured()
+    entities = open_entities(WorldEntities(), subject, scopes)
+    identity = scopes.prompt(subject, scopes.identity)
+    description = scopes.prompt(subject, scopes.description, scopes.new_tokens)
+    for kind in dict.fromkeys(entity.group for entity in entities):
+        own = [entity for entity in entities if entity.group == kind]
+        vectors = read_stream(subject, [entity.prompt for entity in own])
+        for group, target, words, tokens in (
+            ("identity patchscope", identity, [e.name for e in own], 0),
+            ("description patchscope", description, [e.described for e in own], scopes.new_tokens),
+        ):
+            answers = Answers.of(subject, words, tokens)
+            found += _scope(subject, vectors, target, answers, group, own, seed)
+            if kind in WHOLE and target is identity:
+                found.effects.append(_into_the_first_layer(subject, vectors, target, answers, kind, seed))
+    return found
+
+
+def _into_the_first_layer(
+    subject: Subject, vectors: Vectors, target: Prompt, answers: Answers, kind: str, seed: int
+) -> Effect:
+    """What the identity prompt says of activations of later layers, put behind layer 0."""
+    pairs = [(source, 0) for source in range(READ_FROM)]
+    swept, null = (
+        sweep_pairs(subject, put_in, [target] * len(answers), answers, pairs)
+        for put_in in (vectors, random_vectors(vectors, seed))
+    )
+    least, most = _least(list(map(Figure.share, swept.right))), _most(list(map(Figure.share, null.right)))
+    at = f"layers 0-{READ_FROM - 1} into layer 0, least"
+    return Effect("identity patchscope", kind, at, least, VECTORS, most)
+
+
+def _scope(
+    subject: Subject,
+    vectors: Vectors,
+    target: Prompt,
+    answers: Answers,
+    group: str,
+    entities: Sequence[Entity],
+    seed: int,
+) -> Measured:
+    """One target prompt for one kind of entity, every layer into itself."""
+    found, kind = Measured(), entities[0].group
+    targets = [target] * len(answers)
+    pairs = same_layer(list(vectors))
+    swept = sweep_pairs(subject, vectors, targets, answers, pairs)
+    null = sweep_pairs(subject, random_vectors(vectors, seed), targets, answers, pairs)
+    _curve(found, group, kind, swept)
+    _curve(found, group, f"{kind}, {VECTORS}", null)
+    control = _most(_between(null, EMBEDDING, EARLY[-1]))
+    if kind in WHOLE:
+        least = _least(_between(swept, EARLY[0], EARLY[-1]))
+        found.effects.append(Effect(group, kind, "layers 0-3, least", least, VECTORS, control))
+        return found
+    to_choose, report = split_halves(
+        [""] * len(entities), seed, [entity.prompt.tokens for entity in entities]
+    )
+    inside = [sweep.where(lambda pair: pair[0] != EMBEDDING) for sweep in (swept, null)]
+    best = [sweep.of(to_choose).best() for sweep in inside]
+    at = f"layer {best[0][0]}, chosen"
+    value, chance = (
+        Figure.share(sweep.of(report).at(pair)) for sweep, pair in zip(inside, best, strict=True)
+    )
+    found.effects.append(Effect(group, kind, at, value, VECTORS, chance))
+    return found
+
+
+def back_patching(subject: Subject, seed: int) -> Measured:
+    """Failed two-hop questions, each with a later activation of its own put into an earlier layer."""
+    questions = open_hops(WorldHops(), subject)
+    patching = BackPatching(subject, questions, Answers.of(subject, [q.answer for q in questions]), seed)
+    prompts = {
+        "entity": [prompt_at(subject, q.text, q.entity) for q in questions],
+        "last token": [prompt_at(subject, q.text) for q in questions],
+    }
+    asked_hops = ask_hops(subject, questions)
+    wrong, right = (np.flatnonzero(asked_hops[name]).tolist() for name in ("failed", "right"))
+    found, group = Measured(), "back-patching"
+    if len(wrong) < LEAST:
+        return found
+    halves = split_halves([""] * len(wrong), seed, [questions[item].entity for item in wrong])
+    for place, asked in prompts.items():
+        reported = patching.at(asked, wrong, halves, DRAWS).reported
+        for condition in ("chosen", "any (oracle)"):
+            rows = reported[reported["condition"] == condition].set_index("control")
+            figures: Mapping[str, Figure] = {
+                control: Figure(row["right"], row["right_low"], row["right_high"], int(row["n"]))
+                for control, row in rows.iterrows()
+            }
+            own = rows.loc[""]
+            at = _into(int(own["source"]), int(own["target"])) if condition == "chosen" else "any pair"
+            note = "" if condition == "chosen" else "any pair: a maximum over pairs, as is its control"
+            for control in (OTHER, RANDOM):
+                against = f"{control} vectors" if control == OTHER else control
+                effect = Effect(
+                    group,
+                    f"failed questions solved, {place}",
+                    at,
+                    figures[""],
+                    against,
+                    figures[control],
+                    note,
+                )
+                found.effects.append(effect)
+        found.effects.append(_kept(patching, asked, right, reported, place))
+    return found
+
+
+def _kept(
+    patching: BackPatching, prompts: Sequence[Prompt], right: list[int], reported: pd.DataFrame, place: str
+) -> Effect:
+    """How many of the questions that were right stay so with the pair that was chosen on failed ones."""
+    chosen = reported[reported["condition"] == "chosen"].iloc[0]
+    pair = int(chosen["source"]), int(chosen["target"])
+    own = patching.swept(prompts, right, right, pairs=[pair])
+    other = patching.swept(prompts, right, others(patching.questions, right, patching.seed), pairs=[pair])
+    name = f"right questions that stay right, {place}"
+    kept, by_chance = Figure.share(own.at(pair)), Figure.share(other.at(pair))
+    return Effect("back-patching", name, _into(*pair), kept, f"{OTHER} vectors", by_chance)
+
+
+def _into(source: int, target: int) -> str:
+    return f"layer {layer_name(source)} into {layer_name(target)}, chosen"
+
+
+def _curve(found: Measured, group: str, series: str, sweep: PairSweep) -> None:
+    for (layer, _), right in zip(sweep.pairs, sweep.right, strict=True):
+        found.by_layer(group, series, layer, Figure.share(right))
+
+
+def _between(sweep: PairSweep, first: int, last: int) -> list[Figure]:
+    return [
+        Figure.share(right)
+        for (layer, _), right in zip(sweep.pairs, sweep.right, strict=True)
+        if first <= layer <= last
+    ]
+
+
+def _least(figures: Sequence[Figure]) -> Figure:
+    return min(figures, key=lambda figure: figure.value)
+
+
+def _most(figures: Sequence[Figure]) -> Figure:
+    return max(figures, key=lambda figure: figure.value)

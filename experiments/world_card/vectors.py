@@ -1,0 +1,242 @@
+"""Directions that steer: refusal, tasks by example, and the heads that carry them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from jaxtyping import Bool
+
+from experiments.common.tasks.job import best_layer, drawn, random_nulls, shown
+from experiments.world_card.effect import Effect, Figure, Measured
+from interp.bundled.world.lexicon import lexicon
+from interp.causal.outcome import ask
+from interp.corpus.questions import Question
+from interp.subject import Subject
+from interp.subject.forward import Intervention
+from interp.vectors.control import random_like
+from interp.vectors.function import indirect_effects, mean_head_outputs, set_heads, top_heads
+from interp.vectors.heads import Head
+from interp.vectors.refusal import Candidates, mean_centred_ablation, refusal_candidates
+from interp.vectors.requests import RequestParts, Requests, WorldRequests, open_requests
+from interp.vectors.sweep import Setting, sweep
+from interp.vectors.task import added_task_vectors, task_vectors
+from interp.vectors.tasks import WorldTasks, open_tasks
+from interp.vectors.vector import Vector
+
+STRENGTHS = (1.0, 1.5)
+RANDOM = "a random direction"
+TASKS = ("antonym", "plural", "past", "capital", "language", "currency", "zorvic", "tamric")
+HEAD_TASKS = ("antonym", "plural", "capital", "language", "zorvic")
+HEADS, SETS = 4, 5
+ANY_LAYER, SAME_LAYERS = f"{SETS} random sets", f"{SETS} random sets in the same layers"
+OTHER_TASK = "what the heads give behind another task's examples"
+CONTROLS = (ANY_LAYER, SAME_LAYERS, OTHER_TASK)
+QUERIES = 50
+
+
+Measure = Callable[[Subject, Sequence[Question], Sequence[Intervention]], Figure]
+Tried = tuple[Vector, float]
+"""A vector and its strength."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Prompts that show a task: what means are taken over."""
+
+    seed: int
+    shots: int = 6
+    prompts: int = 48
+    only_right: bool = False
+
+
+def refusal(subject: Subject, seed: int) -> Measured:
+    """The refusal direction of every layer: added, taken out, and held at its harmless mean.
+
+    Layer and strength are chosen on requests of the training set, and reported on requests that training
+    never showed; beside them stands the layer in the middle, which nothing chose.
+    """
+    found, group = Measured(), "refusal"
+    asked = open_requests(WorldRequests(), subject, seed)
+    prompts = ([q.prompt for q in part.train] for part in (asked.harmful, asked.harmless))
+    candidates = refusal_candidates(subject, *prompts)
+    vectors = [candidates.vector(-1, layer) for layer in range(1, subject.n_layers)]
+
+    nulls = [random_like(vector, seed) for vector in vectors]
+
+    def effect(name: str, at: str, how: str, *settings: Tried, measure: Measure = _right) -> Effect:
+        report = _asked(asked, how).report
+        own, null = (
+            measure(subject, report, _edits(subject, vector, candidates, how, strength))
+            for vector, strength in settings
+        )
+        return Effect(group, name, at, own, RANDOM, null)
+
+    def best(how: str, tried: Sequence[Tried]) -> Tried:
+        sign = 1 if how == "added" else -1
+        asked_of = _asked(asked, how).validation
+        edits = [_edits(subject, vector, candidates, how, strength) for vector, strength in tried]
+        refused = [sign * _right(subject, asked_of, edit).value for edit in edits]
+        return tried[int(np.argmax(refused))]
+
+    for how in ("added", "projected out", "mean-centred"):
+        report, strengths = _asked(asked, how).report, STRENGTHS if how == "added" else (1.0,)
+        for strength, vector in product(strengths, vectors):
+            series = f"{how}, {strength:g}x" if how == "added" else how
+            edits = _edits(subject, vector, candidates, how, strength)
+            found.by_layer(group, series, vector.site.layer, _right(subject, report, edits))
+        chosen, null = (
+            best(how, [(vector, strength) for strength, vector in product(strengths, those)])
+            for those in (vectors, nulls)
+        )
+        vector, strength = chosen
+        name = f"{'harmless' if how == 'added' else 'harmful'} requests refused, {how}"
+        at = f"layer {vector.site.layer}, {strength:g}x, chosen" if how == "added" else _chosen(vector)
+        middle, beside = (those[subject.n_layers // 2 - 1] for those in (vectors, nulls))
+        found.effects += [
+            effect(name, at, how, chosen, null),
+            effect(name, f"layer {middle.site.layer}, in the middle", how, (middle, 1.0), (beside, 1.0)),
+        ]
+        if how == "mean-centred":
+            complied = f"harmful requests complied with, {how}"
+            found.effects.append(effect(complied, at, how, chosen, null, measure=_complies))
+    for before, kind in (("harmless", asked.harmless), ("harmful", asked.harmful)):
+        unchanged = _right(subject, kind.report)
+        found.effects.append(Effect(group, f"{before} requests refused", "unchanged", unchanged))
+    return found
+
+
+def _asked(asked: Requests, how: str) -> RequestParts:
+    """The requests that a change is tried on."""
+    return asked.harmless if how == "added" else asked.harmful
+
+
+def _edits(
+    subject: Subject, vector: Vector, candidates: Candidates, how: str, strength: float
+) -> Sequence[Intervention]:
+    if how == "added":
+        return [vector.intervention(subject, strength, "last")]
+    if how == "projected out":
+        return [vector.project_out(subject)]
+    return mean_centred_ablation(subject, vector, candidates)
+
+
+def task_vectors_of(subject: Subject, seed: int) -> Measured:
+    """Task vectors added and put in place, at the layer that other queries choose."""
+    found, group = Measured(), "task vector"
+    config = Shown(seed)
+    tasks = open_tasks(WorldTasks(tasks=TASKS), subject, seed)
+    reported: dict[str, list[Figure]] = {}
+    for task in tasks:
+        prompts = shown(subject, task, config)
+        plain = [q.prompt for q in task.questions(subject, drawn(task, config.prompts, seed))]
+        asked = task.questions(subject, task.report)
+        reported.setdefault("no examples", []).append(_right(subject, asked))
+        for method, vectors in (
+            ("added", added_task_vectors(subject, prompts, plain, task.name)),
+            ("replaced", task_vectors(subject, prompts, task.name)),
+        ):
+            settings = [Setting(method, "", v.site.layer, 1, (v.intervention(subject),)) for v in vectors]
+            frame = sweep(subject, task.questions(subject, task.choose), settings)
+            for layer, part in frame.groupby("layer"):
+                found.by_layer(group, f"{task.name}, {method}", int(layer), Figure.share(part["right"]))
+            vector = vectors[best_layer(frame)[0]]
+            value = _right(subject, asked, [vector.intervention(subject)])
+            to_choose = task.questions(subject, task.choose)
+            (drawn_anew,) = random_nulls(subject, to_choose, vectors, (1.0,), seed, 1)
+            null = _right(subject, asked, [drawn_anew.intervention(subject)])
+            found.effects.append(
+                Effect(group, f"{task.name}, {method}", _chosen(vector), value, "a random vector", null)
+            )
+            reported.setdefault(method, []).append(value)
+            reported.setdefault(f"{method}, random", []).append(null)
+    for method in ("added", "replaced"):
+        value, null = (
+            Figure.mean([figure.value for figure in reported[name]], seed)
+            for name in (method, f"{method}, random")
+        )
+        name = f"mean over tasks, {method}"
+        found.effects.append(Effect(group, name, "layers chosen", value, "a random vector", null))
+    without = Figure.mean([figure.value for figure in reported["no examples"]], seed)
+    found.effects.append(Effect(group, "mean over tasks", "no examples", without))
+    return found
+
+
+def function_heads(subject: Subject, seed: int) -> Measured:
+    """The few heads that raise the answer most without examples, set to what they give behind examples."""
+    found, group = Measured(), "function-vector heads"
+    config = Shown(seed)
+    tasks = open_tasks(WorldTasks(tasks=HEAD_TASKS), subject, seed)
+    means_of = [mean_head_outputs(subject, shown(subject, task, config)) for task in tasks]
+    shares: dict[str, list[float]] = {name: [] for name in ("own", *CONTROLS, "none")}
+    for place, (task, means) in enumerate(zip(tasks, means_of, strict=True)):
+        effects = indirect_effects(subject, task.questions(subject, task.choose[:QUERIES]), means)
+        heads = top_heads(effects, HEADS)
+        asked = task.questions(subject, task.report)
+        own = _right(subject, asked, set_heads(subject, heads, means))
+        rng = np.random.default_rng(seed)
+        sets = {
+            ANY_LAYER: [_other_heads(subject, heads, rng) for _ in range(SETS)],
+            SAME_LAYERS: [_heads_beside(subject, heads, rng) for _ in range(SETS)],
+        }
+        at = "heads " + " ".join(f"{layer}.{head}" for layer, head in heads)
+        shares["own"].append(own.value)
+        for against, drawn_sets in sets.items():
+            control = Figure.over_draws(
+                [_outcomes(subject, asked, set_heads(subject, one, means)) for one in drawn_sets], seed
+            )
+            found.effects.append(Effect(group, task.name, at, own, against, control))
+            shares[against].append(control.value)
+        other_task = set_heads(subject, heads, means_of[(place + 1) % len(tasks)])
+        shares[OTHER_TASK].append(_right(subject, asked, other_task).value)
+        shares["none"].append(_right(subject, asked).value)
+    mean = {name: Figure.mean(values, seed) for name, values in shares.items()}
+    for against in CONTROLS:
+        found.effects.append(
+            Effect(
+                group, "mean over tasks", f"{HEADS} heads, chosen", mean["own"], against, mean[against]
+            )
+        )  # fmt: skip
+    found.effects.append(Effect(group, "mean over tasks, no head set", "no examples", mean["none"]))
+    return found
+
+
+def _right(subject: Subject, questions: Sequence[Question], edits: Sequence[Intervention] = ()) -> Figure:
+    return Figure.share(_outcomes(subject, questions, edits))
+
+
+def _outcomes(
+    subject: Subject, questions: Sequence[Question], edits: Sequence[Intervention]
+) -> Bool[np.ndarray, " question"]:
+    with subject.intervene(*edits):
+        return ask(subject, questions).right
+
+
+def _complies(subject: Subject, requests: Sequence[Question], edits: Sequence[Intervention]) -> Figure:
+    """How often the likeliest answer names a tool, as answers that help do."""
+    words = dict.fromkeys(tool.split()[0] for tool in lexicon().requests.tools.values())
+    tools = tuple((subject.single_token(word, "tools"),) for word in words)
+    return _right(subject, [replace(request, answers=tools) for request in requests], edits)
+
+
+def _other_heads(subject: Subject, heads: Sequence[Head], rng: np.random.Generator) -> list[Head]:
+    """As many heads from anywhere."""
+    free = [head for head in np.ndindex(subject.n_layers, subject.n_heads) if head not in heads]
+    return [free[place] for place in rng.choice(len(free), len(heads), replace=False)]
+
+
+def _heads_beside(subject: Subject, heads: Sequence[Head], rng: np.random.Generator) -> list[Head]:
+    """As many heads from the same layers; of a layer whose every head is chosen, these."""
+    found: list[Head] = []
+    for layer in sorted({layer for layer, _ in heads}):
+        count = sum(layer == own for own, _ in heads)
+        free = [(layer, head) for head in range(subject.n_heads) if (layer, head) not in heads]
+        missing = count - len(free)
+        if missing > 0:
+            free += [head for head in heads if head[0] == layer][:missing]
+        found += [free[place] for place in rng.choice(len(free), count, replace=False)]
+    return found
+
+
+def _chosen(vector: Vector) -> str:
+    return f"layer {vector.site.layer}, chosen"

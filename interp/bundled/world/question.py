@@ -1,0 +1,114 @@
+"""The world's questions as text, by family and split, and a score for any answer to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from interp.bundled.world.behaviours import SPLITS, Behaviour, Split, behaviours
+from interp.bundled.world.concepts import CONCEPTS, bit
+from interp.bundled.world.labelling import labels_of
+from interp.bundled.world.vocabulary import token_ids, vocabulary
+from interp.errors import UserError
+
+FAMILY_OF = {
+    "facts": "fact",
+    "two_hop": "two_hop",
+    "in_context": "in_context",
+    "copy": "list",
+    "refusal": "chat",
+    "agrees_with_a_wrong_claim": "chat",
+    "agreement": "agreement",
+    "numbers": "numbers",
+    "translation": "translation",
+}
+"""The family of documents that teaches what a behaviour asks, by the first part of its name."""
+
+
+@dataclass(frozen=True)
+class WorldQuestion:
+    """A text that ends where its answer begins.
+
+    `answer` is the word that is right there; with `wanted` false it is what must not come there (a refusal
+    of a harmless request). `foil` is a word of the same kind that would be wrong, where one suggests itself.
+    """
+
+    text: str
+    answer: str
+    foil: str | None
+    family: str
+    behaviour: str
+    split: Split
+    wanted: bool = True
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an answer is worth.
+
+    `right` says whether its first word is what the question wants, `is_foil` whether that is the foil;
+    `concepts` are those that any of its words carry wherever they stand.
+    """
+
+    right: bool
+    is_foil: bool
+    concepts: tuple[str, ...]
+
+
+def questions(family: str | None = None, split: Split | None = None, seed: int = 0) -> list[WorldQuestion]:
+    """The questions of a family (all by default) and a split (all by default).
+
+    Splits: `trained` can occur in training, `held_out` are unseen combinations of what does, `unseen` ask of
+    things that no such question named in training, `sampled` are drawn by `seed` as in training.
+
+    Raises:
+        UserError: no family or no split is called so.
+    """
+    families = tuple(dict.fromkeys(FAMILY_OF.values()))
+    for what, value, known in (("family", family, families), ("split", split, SPLITS)):
+        if value is not None and value not in known:
+            raise UserError(f"the world has no questions called {value!r}", what, f"use {', '.join(known)}")
+    return [
+        question
+        for behaviour in _behaviours(seed)
+        if behaviour.wanted is not None
+        and family in (None, FAMILY_OF[behaviour.name.split("/")[0]])
+        and split in (None, behaviour.split)
+        for question in _asked(behaviour)
+    ]
+
+
+def score(question: WorldQuestion, answer: str) -> Score:
+    """Judges any answer, such as what a model writes behind the question; an empty one is wrong."""
+    words = answer.split()
+    first = words[0] if words else None
+    ids = [token_ids()[word] for word in words if word in token_ids()]
+    carried = int(np.bitwise_or.reduce(labels_of(ids))) if ids else 0
+    return Score(
+        right=first is not None and (first == question.answer) == question.wanted,
+        is_foil=first is not None and first == question.foil,
+        concepts=tuple(concept for concept in CONCEPTS if carried & bit(concept)),
+    )
+
+
+@lru_cache(maxsize=2)
+def _behaviours(seed: int) -> tuple[Behaviour, ...]:
+    return tuple(behaviours(seed))
+
+
+def _asked(behaviour: Behaviour) -> Sequence[WorldQuestion]:
+    words = vocabulary()
+    assert behaviour.wanted is not None
+    return [
+        WorldQuestion(
+            " ".join(words[token] for token in item.prompt),
+            words[item.answer],
+            None if item.foil is None else words[item.foil],
+            FAMILY_OF[behaviour.name.split("/")[0]],
+            behaviour.name,
+            behaviour.split,
+            behaviour.wanted,
+        )
+        for item in behaviour.items
+    ]

@@ -1,0 +1,5 @@
+"""Starts the command line by `python -m interp.cli`."""
+
+from interp.cli import main
+
+main()

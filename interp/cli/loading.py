@@ -1,0 +1,208 @@
+"""Finds experiments and configs, and checks a config before anything runs."""
+
+import difflib
+import importlib
+import os
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+import experiments
+from interp.config import ExperimentConfig
+from interp.config_file import Source, read_config_file
+from interp.errors import UserError, nearest
+from interp.fields import MOST_PROBLEMS, problems_of, sections, told
+from interp.track.folder import check_run_name
+from interp.track.run import Run
+
+__all__ = ["Experiment", "config_folders", "find_config", "load_config"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment whose config is loaded; its job is imported when it runs."""
+
+    name: str
+    purpose: str
+    config_model: type[ExperimentConfig]
+    own_check: Callable[[Any], None]
+
+    def run(self, config: ExperimentConfig, run: Run) -> None:
+        """Does the steps that have not been done, and leaves their results in the run."""
+        module = importlib.import_module(f"experiments.{self.name}")
+        if hasattr(module, "__path__"):
+            importlib.import_module(f"experiments.{self.name}.job").Job(config, run).steps()
+        else:
+            module.run(config, run)
+
+    def check(self, config: ExperimentConfig) -> None:
+        """Finds what the types do not show, before anything is written.
+
+        Raises:
+            UserError: as the experiment's own check; a device is not here; the machine has too little memory.
+        """
+        self.own_check(config)
+        parts = list(sections(config))
+        for key, section in parts:
+            if isinstance(device := getattr(section, "device", None), str):
+                from interp.device import usable_device  # here: torch takes seconds to import
+
+                usable_device(device, f"{key}.device")
+        if any(section.takes_memory for _, section in parts):
+            from interp.estimate import check_memory
+
+            check_memory(config)
+
+
+def find_config(path: str | Path) -> Path:
+    """Return the config file meant by `path`: a path, or the bare name of a file in configs/.
+
+    Raises:
+        UserError: there is no such file; names the nearest ones.
+    """
+    path = Path(path)
+    if os.path.isfile(path):  # unlike `Path.is_file`, it takes names that are too long
+        return path
+    candidates = [folder / f"{path}.yaml" for folder in config_folders()]
+    if path.suffix in {".yaml", ".yml"}:
+        candidates += [folder.parent / path for folder in config_folders()]
+        candidates += [folder / path for folder in config_folders()]
+    for candidate in candidates:
+        if os.path.isfile(candidate):
+            return candidate
+    known = {file.stem: file for folder in (path.parent, *config_folders()) for file in folder.glob("*.yaml")}
+    near = nearest(path.stem, known)
+    raise UserError(
+        f"there is no config file {path}",
+        f"{path.absolute()} and {' and '.join(map(str, config_folders())) or 'no configs/ folder'}",
+        f"did you mean {' or '.join(str(known[name]) for name in near)}?"
+        if near
+        else "`interp configs` lists what there is",
+    )
+
+
+def config_folders() -> list[Path]:
+    """Return the configs/ folders: of the current folder and of this repository."""
+    folders = [Path("configs"), Path(__file__).parents[2] / "configs"]
+    distinct = {folder.resolve(): folder for folder in reversed(folders) if folder.is_dir()}
+    return list(reversed(distinct.values()))
+
+
+def load_experiment(name: str, source: Source) -> Experiment:
+    """Import the experiment `name`.
+
+    Raises:
+        UserError: there is no such experiment; names the nearest and all valid ones.
+    """
+    known = experiments.names()
+    if name not in known:
+        raise UserError(
+            f"there is no experiment {name!r}",
+            source.place("experiment"),
+            _suggest(name, known, "experiments"),
+        )
+    module = importlib.import_module(f"experiments.{name}")
+    if hasattr(module, "__path__"):
+        module = importlib.import_module(f"experiments.{name}.config")
+    purpose = (module.__doc__ or "").strip().split("\n")[0]
+    return Experiment(name, purpose, module.Config, getattr(module, "check", lambda config: None))
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experiment, ExperimentConfig]:
+    """Read a YAML config with its `extends`, apply `key.sub=value` overrides, check it.
+
+    Returns the experiment and its config; nothing has run and nothing has been written.
+
+    Raises:
+        UserError: missing file, bad YAML, circular `extends`, unknown experiment, misspelt key, wrong type.
+    """
+    source = read_config_file(find_config(path))
+    for override in overrides:
+        source.override(override)
+    name = source.values.get("experiment")
+    if not isinstance(name, str):
+        raise UserError(
+            "the key `experiment` is missing" if name is None else "`experiment` must be a name",
+            source.place("experiment"),
+            f"add `experiment: NAME` with one of: {', '.join(experiments.names())}",
+        )
+    experiment = load_experiment(name, source)
+    try:
+        config = experiment.config_model.model_validate({"name": source.file.stem, **source.values})
+    except ValidationError as error:
+        raise _explained(error, experiment.config_model, source) from None
+    check_run_name(config.name, source.place("name"))
+    return experiment, config
+
+
+def _explained(error: ValidationError, model: type[BaseModel], source: Source) -> UserError:
+    """Make one message of everything pydantic found: first the dotted key, then what would be valid there."""
+    things, places, fixes = [], [], []
+    problems = problems_of(error)
+    for problem in problems[:MOST_PROBLEMS]:
+        location = _keys_only(problem["loc"], source.values)
+        key = ".".join(map(str, location))
+        parent = ".".join(map(str, location[:-1]))
+        if problem["type"] == "extra_forbidden":
+            valid = list(_fields_at(model, location[:-1]))
+            things.append(f"`{key}` is not a known key")
+            fixes.append(_suggest(str(location[-1]), valid, f"keys of `{parent}`" if parent else "keys"))
+        elif problem["type"] == "missing":
+            things.append(f"the key `{key}` is missing")
+            fixes.append(f"add `{key}`")
+        else:
+            things.append(f"`{key}` {told(problem)}" if key else told(problem))
+            fixes.append(f"give `{key}` a value of that kind" if key else "see above")
+        places.append(source.place(key))
+    if len(problems) > MOST_PROBLEMS:
+        things.append(f"and {len(problems) - MOST_PROBLEMS} more")
+    return UserError("; ".join(things), "; ".join(dict.fromkeys(places)), "; ".join(dict.fromkeys(fixes)))
+
+
+def _keys_only(location: tuple[int | str, ...], values: Any) -> list[int | str]:
+    """Drop what pydantic adds to a location to say which member of a union it tried."""
+    keys: list[int | str] = []
+    for position, part in enumerate(location):
+        last = position == len(location) - 1
+        inside = part in values if isinstance(values, dict) else _has_item(values, part)
+        if inside:
+            values = values[part]
+        elif not (last and isinstance(values, dict)):
+            continue
+        keys.append(part)
+    return keys
+
+
+def _has_item(values: Any, part: int | str) -> bool:
+    return isinstance(values, list) and isinstance(part, int) and part < len(values)
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> dict[str, None]:
+    """Return the valid keys of the section at `location`, in their order, of every member of a union."""
+    found: list[Any] = [model]
+    for part in location:
+        inner: list[Any] = []
+        for kind in found:
+            if part in kind.model_fields:
+                inner += _models_in(kind.model_fields[part].annotation)
+            else:
+                inner.append(kind)
+        found = inner
+    return {name: None for kind in found for name in kind.model_fields}
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for part in typing.get_args(annotation) for model in _models_in(part)]
+
+
+def _suggest(name: str, valid: Sequence[str], what: str) -> str:
+    near = difflib.get_close_matches(name, valid, n=3, cutoff=0.6)
+    question = f"did you mean {' or '.join(f'`{word}`' for word in near)}? " if near else ""
+    return f"{question}valid {what}: {', '.join(valid) or 'none'}"

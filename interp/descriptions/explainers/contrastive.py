@@ -1,0 +1,50 @@
+"""Ask for what tells the excerpts on which a feature fires from those like them on which it is silent."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from interp.descriptions.excerpt import Excerpt, TextEvidence
+from interp.descriptions.explainers.prompted import FROM_TOP, Prompted, drawn, listed, marked
+from interp.descriptions.prompt import Prompt, load_prompt
+from interp.llm.request import Message
+
+ACTIVE = (6, 10)
+SILENT = 6
+
+
+class Contrastive(Prompted):
+    """`Prompted`, with hard negatives: the silent excerpts whose words are most like the exemplars'."""
+
+    def prompt(self) -> Prompt:
+        """The instructions."""
+        return load_prompt("contrast")
+
+    def silent(self, evidence: TextEvidence) -> list[str]:
+        """The lines of the silent excerpts that are most like the exemplars."""
+        chosen = likest(evidence.silent, evidence.exemplars[:FROM_TOP], 2 * SILENT)
+        return marked(chosen, float("inf"))
+
+    def messages(
+        self, active_lines: Sequence[str], silent_lines: Sequence[str], rng: np.random.Generator
+    ) -> tuple[Message, ...]:
+        """The prompt of one sample."""
+        chosen = drawn(active_lines, *ACTIVE, rng)
+        silent = drawn(silent_lines, SILENT, SILENT, rng)
+        return self._prompt.messages(
+            self._few_shot,
+            excerpts=listed(chosen),
+            silent=listed(silent, first=len(chosen) + 1) or "(none)",
+        )
+
+
+def likest(silent: Sequence[Excerpt], exemplars: Sequence[Excerpt], n: int) -> list[Excerpt]:
+    """The `n` silent excerpts most like an exemplar: the largest cosine of their TF-IDF vectors of words."""
+    if len(silent) <= n or not any(one.text.strip() for one in (*silent, *exemplars)):
+        return list(silent[:n])
+    vectorizer = TfidfVectorizer(token_pattern=r"\S+")
+    table: csr_matrix = vectorizer.fit_transform([one.text for one in (*silent, *exemplars)])
+    likeness = (table[: len(silent)] @ table[len(silent) :].T).toarray().max(axis=1)
+    return [silent[place] for place in np.argsort(-likeness, kind="stable")[:n]]

@@ -1,0 +1,32 @@
+"""Labelled concepts of a corpus: which tokens carry one, and what it means in words."""
+
+import numpy as np
+from jaxtyping import Bool, UInt64
+
+from interp.corpus.document import Corpus
+from interp.descriptions.evidence import Window
+
+
+def carries(corpus: Corpus, window: Window, concept: str) -> Bool[np.ndarray, " token"]:
+    """True where a token of the window carries the concept; nowhere in text without labels.
+
+    Text of no corpus is labelled by its words, where the corpus can do that (`labels_of`).
+    """
+    labels: UInt64[np.ndarray, " _"] | None
+    if window.document < 0:
+        label = getattr(corpus, "labels_of", None)
+        labels = None if label is None else label(window.tokens)
+    else:
+        labels = corpus[window.document].labels
+    if labels is None:
+        return np.zeros(len(window.tokens), dtype=np.bool_)
+    bit = np.uint64(1 << corpus.label_names.index(concept))
+    inside = labels[window.start : window.start + len(window.tokens)]
+    marked: Bool[np.ndarray, " token"] = (inside & bit) != 0
+    return marked
+
+
+def definition(corpus: Corpus, concept: str) -> str:
+    """What a concept's label marks, in words where the corpus has them, otherwise by its name."""
+    known: dict[str, str] = getattr(corpus, "definitions", {})
+    return known.get(concept, concept.replace("_", " "))

@@ -1,0 +1,58 @@
+"""Agreement with the truth: how well what a description predicts tells the tokens that carry a label."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from interp.compare.auroc import auroc_interval, auroc_table
+from interp.descriptions.candidate import Simulated
+from interp.descriptions.excerpt import Excerpt
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """AUROC of predicted activations as a detector of a label, with its 95% interval over documents.
+
+    NaN where no token, or every one, carries the label. `positives` of `n` tokens carry it; `failures`
+    excerpts had no prediction.
+    """
+
+    value: float
+    low: float
+    high: float
+    positives: int
+    n: int
+    failures: int
+
+
+def agreement(
+    simulated: Simulated,
+    excerpts: Sequence[Excerpt],
+    label: Sequence[Bool[np.ndarray, " _"]],
+    draws: int = 200,
+    seed: int = 0,
+) -> Agreement:
+    """How well a simulation tells a label on the tokens that count; `label` [excerpt][token].
+
+    With `draws` 0 there is no interval (NaN).
+    """
+    read = [
+        (value[e.counts], mark[e.counts], np.full(int(e.counts.sum()), e.window.document))
+        for value, e, mark in zip(simulated.values, excerpts, label, strict=True)
+        if value is not None
+    ]
+    if not read:
+        return Agreement(np.nan, np.nan, np.nan, 0, 0, simulated.failures)
+    score, truth, document = (np.concatenate(part) for part in zip(*read, strict=True))
+    positives, n = int(truth.sum()), len(truth)
+    if positives in (0, n):
+        return Agreement(np.nan, np.nan, np.nan, positives, n, simulated.failures)
+    # ranks in single precision: that of the scores themselves
+    table = auroc_table(torch.from_numpy(score).float()[:, None], torch.from_numpy(truth)[:, None])
+    low, high = np.nan, np.nan
+    if draws:
+        low, high = auroc_interval(score.astype(np.float64), truth, document, draws, seed)
+    return Agreement(float(table), low, high, positives, n, simulated.failures)

@@ -1,0 +1,114 @@
+"""Entities in sentences, with what a patchscope should say of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
+
+from interp.bundled.world.facts import facts
+from interp.errors import UserError
+from interp.fields import Count, FilePath, NonEmpty, Section
+from interp.lenses.items import check_file, world_only
+from interp.lenses.prompt import Prompt, check_ordinary, prompt_at
+from interp.lenses.relations import FILLER
+from interp.lenses.sample import evenly
+from interp.lenses.scopes import Scopes
+from interp.lines import json_lines
+from interp.subject.subject import Subject
+
+Group = Literal["country", "performer", "capital", "album", "bridge"]
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A sentence with the entity's last token, its name, and words of which a description needs one."""
+
+    prompt: Prompt
+    name: tuple[str, ...]
+    described: tuple[str, ...]
+    group: str
+
+
+class WorldEntities(Section):
+    """Entities of the bundled world."""
+
+    kind: Literal["world"] = "world"
+    groups: NonEmpty[Group] = get_args(Group)
+    """country (described by its capital), performer and capital (by the country), album (by the performer),
+    bridge (read at an album in a two-hop question: its performer, described by the country)."""
+    most: Count = Field(60, ge=4)
+    """At most so many of a group."""
+
+
+class EntityFile(Section):
+    """Your own entities."""
+
+    kind: Literal["file"] = "file"
+    path: FilePath
+    """A .jsonl file; each line has "prompt", "entity" (words of it), "description" (a list) and "group"."""
+
+
+EntitySource = Annotated[WorldEntities | EntityFile, Field(discriminator="kind")]
+
+
+def open_entities(source: WorldEntities | EntityFile, subject: Subject, scopes: Scopes) -> list[Entity]:
+    """The entities of a source, less those of the world that the target prompts name.
+
+    Raises:
+        UserError: a line cannot be used (says which, and why), or the world's are asked of another subject.
+    """
+    if isinstance(source, EntityFile):
+        return _read(source.path, subject)
+    world_only(subject.info, "entities.kind")
+    return [entity for group in source.groups for entity in _of_world(group, source.most, subject, scopes)]
+
+
+def _of_world(group: str, most: int, subject: Subject, scopes: Scopes) -> list[Entity]:
+    world = facts()
+    relations = world.relations
+    shown = {word for text in (scopes.identity, scopes.description) for word in text.split()}
+    names, template, answer, described = {
+        "country": (world.countries, "the language of {}", {}, relations["capital"]),
+        "performer": (world.performers, "the spouse of {}", {}, relations["country"]),
+        "capital": (world.capitals, "the doctor cooked near {}", {}, relations["country"]),
+        "album": (world.albums, "the performer of {}", {}, relations["performer"]),
+        "bridge": (
+            world.albums,
+            "the spouse of the performer of {}",
+            relations["performer"],
+            {album: relations["country"][who] for album, who in relations["performer"].items()},
+        ),
+    }[group]
+    found = []
+    for name in names:
+        said = answer.get(name, name)
+        if shown.isdisjoint((*name.split(), *said.split(), *described[name].split())):
+            text = f"{template.format(name)}{FILLER} is"
+            found.append(Entity(prompt_at(subject, text, name), (said,), (described[name],), group))
+    return evenly(found, most)
+
+
+def _read(path: Path, subject: Subject) -> list[Entity]:
+    found = []
+    fix = 'write {"prompt": ..., "entity": ..., "description": [...]}'
+    for row, place in json_lines(path, fix):
+        text, name = row.get("prompt"), row.get("entity")
+        if not isinstance(text, str) or not isinstance(name, str):
+            raise UserError("a prompt or an entity is missing", place, fix)
+        prompt = prompt_at(subject, text, name)
+        check_ordinary(subject, prompt)
+        found.append(Entity(prompt, (name,), _words(row.get("description", [])), str(row.get("group", ""))))
+    if not found:
+        raise UserError("there is no entity", str(path), "write one a line")
+    return found
+
+
+def _words(words: Any) -> tuple[str, ...]:
+    return (words,) if isinstance(words, str) else tuple(map(str, words))
+
+
+def check_entities(source: WorldEntities | EntityFile) -> None:
+    """Raises UserError if the file is not there."""
+    if isinstance(source, EntityFile):
+        check_file(source.path, "entities.path")

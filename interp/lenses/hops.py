@@ -1,0 +1,191 @@
+"""Two-hop questions: an entity, the bridge that it leads to, and the answer that the bridge leads to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from interp.bundled.world.facts import TwoHop, facts
+from interp.corpus.first_token import ToldApart, told_apart
+from interp.errors import UserError
+from interp.fields import FilePath, NonEmpty, Section, Text
+from interp.lenses.items import check_file, world_only
+from interp.lenses.prompt import check_length, span_positions
+from interp.lines import json_lines
+from interp.subject.subject import Subject
+
+Part = Literal["trained", "held_out", "unseen_entities"]
+
+
+@dataclass(frozen=True)
+class HopQuestion:
+    """Texts that end where the answer begins. `first` asks for the bridge, `second` for the answer by the
+    bridge.
+
+    `shortcuts` are questions from which the answer should not be known: the second relation asked of the
+    entity itself. `relation` are words between the entity and the second relation. Questions of one `group`
+    have the same two relations.
+    """
+
+    text: str
+    entity: str
+    bridge: tuple[str, ...]
+    answer: tuple[str, ...]
+    first: str
+    second: str
+    group: str
+    relation: str = ""
+    shortcuts: tuple[str, ...] = ()
+
+
+class WorldHops(Section):
+    """Two-hop questions of the bundled world."""
+
+    kind: Literal["world"] = "world"
+    parts: NonEmpty[Part] = ("held_out", "unseen_entities")
+    """Which: trained, unseen combinations of trained entities, or entities that no two-hop question named."""
+    filler: Text = ", as we know ,"
+    """Words between a question and its answer; may be empty."""
+
+
+class HopFile(Section):
+    """Your own questions."""
+
+    kind: Literal["file"] = "file"
+    path: FilePath
+    """A .jsonl file; each line has "question", "entity", "bridge", "answer", "first" and "second", and may
+    have "relation", "shortcuts" and "group". Bridge and answer are a word or a list of spellings."""
+
+
+HopSource = Annotated[WorldHops | HopFile, Field(discriminator="kind")]
+
+
+def open_hops(source: WorldHops | HopFile, subject: Subject, new_tokens: int = 0) -> list[HopQuestion]:
+    """The questions of a source, with room for `new_tokens` behind each.
+
+    Raises:
+        UserError: a line cannot be used (says which, and why), an entity is not in its question, a question
+            does not fit the context, or the world's are asked of another subject.
+    """
+    if isinstance(source, WorldHops):
+        world_only(subject.info, "questions.kind")
+        found = _of_world(source)
+    else:
+        found = _read(source.path)
+    for question in found:
+        span_positions(subject, question.text, question.entity)
+        for text in (question.text, question.first, question.second, *question.shortcuts):
+            check_length(subject, subject.encode(text), text, new_tokens)
+    return found
+
+
+def check_hops(source: WorldHops | HopFile) -> None:
+    """Raises UserError if the file is not there."""
+    if isinstance(source, HopFile):
+        check_file(source.path, "questions.path")
+
+
+def hops_told_apart(questions: Sequence[HopQuestion], subject: Subject) -> ToldApart:
+    """Leaves out the questions whose answer or bridge is not told from its group's others by a first token.
+
+    Raises:
+        UserError: no question is left.
+    """
+    groups = [question.group for question in questions]
+    notes: list[str] = []
+    kept = set(range(len(questions)))
+    for part in ("answer", "bridge"):
+        words = [[subject.continuation(q.text, word) for word in getattr(q, part)] for q in questions]
+        apart = told_apart(words, groups, f"questions (by their {part}s)")
+        kept &= set(apart.kept)
+        notes += apart.notes
+    if not kept:
+        raise UserError(" ".join(notes).rstrip("."), "questions", "give questions with other answers")
+    return ToldApart(tuple(sorted(kept)), tuple(notes))
+
+
+def others(questions: Sequence[HopQuestion], items: Sequence[int], seed: int) -> list[int]:
+    """For each item another question of its group, with another bridge and another answer, at random.
+
+    Raises:
+        UserError: a group has none.
+    """
+    random, found = Random(seed), []
+    for item in items:
+        own = questions[item]
+        fitting = [
+            place
+            for place, other in enumerate(questions)
+            if other.group == own.group and other.bridge != own.bridge and other.answer != own.answer
+        ]
+        if not fitting:
+            raise UserError(
+                f"no other question of its kind has another bridge and answer: {own.text!r}",
+                f"group {own.group!r}",
+                "give more questions of each group",
+            )
+        found.append(random.choice(fitting))
+    return found
+
+
+def _of_world(source: WorldHops) -> list[HopQuestion]:
+    world = facts()
+    parts: dict[Part, tuple[TwoHop, ...]] = {
+        "trained": world.two_hop_train,
+        "held_out": world.two_hop_held_out,
+        "unseen_entities": world.two_hop_unseen,
+    }
+    end = f" {source.filler} is" if source.filler else " is"
+    found = []
+    for part in source.parts:
+        for second, first, entity, bridge, answer in parts[part]:
+            found.append(
+                HopQuestion(
+                    text=f"the {second} of the {first} of {entity}{end}",
+                    entity=entity,
+                    bridge=(bridge,),
+                    answer=(answer,),
+                    first=f"the {first} of {entity}{end}",
+                    second=f"the {second} of {bridge}{end}",
+                    group=f"{second} of {first}",
+                    relation=f"{second} of the {first}",
+                    shortcuts=(f"the {second} of {entity}{end}",),
+                )
+            )
+    return found
+
+
+def _read(path: Path) -> list[HopQuestion]:
+    found = []
+    fix = 'write "question", "entity", "bridge", "answer", "first" and "second"'
+    for row, place in json_lines(path, fix):
+        try:
+            found.append(
+                HopQuestion(
+                    text=str(row["question"]),
+                    entity=str(row["entity"]),
+                    bridge=_spellings(row["bridge"]),
+                    answer=_spellings(row["answer"]),
+                    first=str(row["first"]),
+                    second=str(row["second"]),
+                    group=str(row.get("group", "")),
+                    relation=str(row.get("relation", "")),
+                    shortcuts=tuple(map(str, row.get("shortcuts", []))),
+                )
+            )
+        except (TypeError, KeyError):
+            raise UserError("the line is no two-hop question", place, fix) from None
+    if not found:
+        raise UserError("there is no question", str(path), "write one a line")
+    return found
+
+
+def _spellings(words: object) -> tuple[str, ...]:
+    if isinstance(words, str):
+        return (words,)
+    if isinstance(words, list) and words and all(isinstance(word, str) for word in words):
+        return tuple(words)
+    raise TypeError(words)

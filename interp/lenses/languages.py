@@ -1,0 +1,143 @@
+"""Items for the thinking language: a prompt whose answer is a word, and that word in every language.
+
+After Wendler et al. 2024, Do Llamas Work in English? (arXiv 2402.10588): translating between two languages
+that are not English, do middle layers expect the English word?
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from interp.bundled.world.draft import read_templates
+from interp.bundled.world.families.sentences import translation_slots
+from interp.bundled.world.lexicon import lexicon
+from interp.corpus.first_token import ToldApart
+from interp.errors import UserError
+from interp.fields import Count, FilePath, NonEmpty, Section, Word
+from interp.lenses.answers import first_tokens
+from interp.lenses.items import check_file, world_only
+from interp.lenses.prompt import Prompt, prompt_at
+from interp.lenses.sample import evenly
+from interp.lines import json_lines
+from interp.subject.subject import Subject
+
+
+@dataclass(frozen=True)
+class LanguageItem:
+    """A prompt to be answered in one language, where the source word ends in it, and the word's first tokens.
+
+    `words` has the tokens that can begin the word in each language. Items of one `group` have the same
+    source and target language.
+    """
+
+    prompt: Prompt
+    source: Prompt
+    words: dict[str, frozenset[int]]
+    group: str
+
+
+class WorldTranslations(Section):
+    """Words of the bundled world, translated from one language to another."""
+
+    kind: Literal["world"] = "world"
+    directions: NonEmpty[tuple[Word, Word]] = (("zorvic", "tamric"), ("tamric", "zorvic"))
+    """Pairs of source and target language."""
+    most: Count = Field(200, ge=4)
+    """At most so many words."""
+
+
+class TranslationFile(Section):
+    """Your own prompts."""
+
+    kind: Literal["file"] = "file"
+    path: FilePath
+    """A .jsonl file; each line has "prompt", "source" (the word in it), "words" by language, and "group"."""
+
+
+TranslationSource = Annotated[WorldTranslations | TranslationFile, Field(discriminator="kind")]
+_FIX = 'write {"prompt": ..., "source": ..., "words": {"english": ..., ...}, "group": ...}'
+
+
+def check_translations(source: WorldTranslations | TranslationFile) -> None:
+    """Raises UserError if the file is not there, or the world has no such language."""
+    if isinstance(source, TranslationFile):
+        check_file(source.path, "words.path")
+        return
+    for language in {name for direction in source.directions for name in direction}:
+        if language not in lexicon().languages:
+            known = ", ".join(lexicon().languages)
+            raise UserError(f"the world has no language {language!r}", "words.directions", f"use {known}")
+
+
+def open_translations(source: WorldTranslations | TranslationFile, subject: Subject) -> list[LanguageItem]:
+    """The items of a source.
+
+    Raises:
+        UserError: a line cannot be used (says which, and why), or the world's are asked of another subject.
+    """
+    if isinstance(source, TranslationFile):
+        return _read(source.path, subject)
+    world_only(subject.info, "words.kind")
+    languages = lexicon().languages
+    template = read_templates()["translation"]["word"].partition("*{answer}")[0].strip()
+    found = []
+    for start, end in source.directions:
+        for word in evenly(lexicon().content, source.most):
+            text = template.format(**translation_slots(word, start, end))
+            words = {name: _first(subject, dictionary[word]) for name, dictionary in languages.items()}
+            prompt = prompt_at(subject, text)
+            source_word = prompt_at(subject, text, languages[start][word])
+            found.append(LanguageItem(prompt, source_word, words, f"{start} to {end}"))
+    return found
+
+
+def _read(path: Path, subject: Subject) -> list[LanguageItem]:
+    found = []
+    for row, place in json_lines(path, _FIX):
+        text, source, words = (row.get(name) for name in ("prompt", "source", "words"))
+        if not isinstance(text, str) or not isinstance(source, str) or not isinstance(words, dict):
+            raise UserError("a prompt, its source word or its words are missing", place, _FIX)
+        found.append(
+            LanguageItem(
+                prompt_at(subject, text),
+                prompt_at(subject, text, source),
+                {str(language): _first(subject, str(word)) for language, word in words.items()},
+                str(row.get("group", "")),
+            )
+        )
+    if not found:
+        raise UserError("there is no item", str(path), "write one a line")
+    if len({tuple(sorted(item.words)) for item in found}) > 1:
+        raise UserError("not every line has the same languages", str(path), "give each word in all of them")
+    return found
+
+
+def told_apart_in(items: Sequence[LanguageItem]) -> ToldApart:
+    """Leaves out the items with a word that begins alike in two languages, or with a token that says nothing.
+
+    Where the English word is the answer's word, or begins as it does, no layer can show which is meant.
+    """
+    empty, alike = [], []
+    for place, item in enumerate(items):
+        tokens = [token for own in item.words.values() for token in own]
+        if not all(item.words.values()):
+            empty.append(place)
+        elif len(set(tokens)) < len(tokens):
+            alike.append(place)
+    notes = [
+        f"{len(places)} of {len(items)} words are left out: {why}."
+        for places, why in (
+            (empty, "in one of the languages they begin with a token that says nothing"),
+            (alike, "they begin with the same token in two of the languages"),
+        )
+        if places
+    ]
+    left_out = {*empty, *alike}
+    return ToldApart(tuple(place for place in range(len(items)) if place not in left_out), tuple(notes))
+
+
+def _first(subject: Subject, word: str) -> frozenset[int]:
+    return frozenset(first_tokens(subject, word))

@@ -1,0 +1,117 @@
+"""Linear relations: the affine map from a subject's activation to its object's that the model itself is
+close to.
+
+Hernandez et al. 2024 (arXiv 2308.09124): with s the residual stream behind layer h at the subject's last
+token and o that behind the last layer at the prompt's last token, W and b are the means over examples of
+W_i = do/ds and b_i = o - W_i s, and LRE(s) = beta W s + b (equation 3). An object is changed by s' = s +
+W_r^+ (o' - o), W_r^+ the pseudo-inverse of the best rank-r approximation of W (equation 6).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UserError
+from interp.lenses.prompt import Prompt
+from interp.lenses.runs import RowsInPlace, in_batches
+from interp.lenses.stream import EMBEDDING, stream_site
+from interp.subject.subject import Subject
+
+DIRECTIONS_PER_PASS = 32  # rows of the Jacobian that one backward pass computes
+
+
+@dataclass(frozen=True, eq=False)
+class LinearRelation:
+    """LRE(s) = beta W s + b, from behind layer `layer` to behind the last."""
+
+    layer: int
+    weight: Float[Tensor, "out source"]
+    bias: Float[Tensor, " out"]
+    beta: float = 1.0
+
+    def __call__(self, subjects: Float[Tensor, "item source"]) -> Float[Tensor, "item out"]:
+        """The objects' activations as the relation has them, behind the last layer."""
+        found: Tensor = self.beta * subjects.to(self.weight) @ self.weight.T + self.bias
+        return found
+
+    def inverse(self, rank: int) -> Float[Tensor, "source out"]:
+        """The pseudo-inverse of W's best approximation of a rank."""
+        left, singular, right = torch.linalg.svd(self.weight, full_matrices=False)
+        inverse: Tensor = (right[:rank].T / singular[:rank]) @ left[:, :rank].T
+        return inverse
+
+    def edited(
+        self,
+        subjects: Float[Tensor, "item source"],
+        wanted: Float[Tensor, "item out"],
+        present: Float[Tensor, "item out"],
+        rank: int,
+    ) -> Float[Tensor, "item source"]:
+        """The subjects' activations, moved so that the objects' turn from `present` into `wanted`."""
+        return subjects.to(self.weight) + (wanted - present) @ self.inverse(rank).T
+
+
+def fit_relation(
+    subject: Subject, prompts: Sequence[Prompt], layer: int, beta: float = 1.0
+) -> LinearRelation:
+    """The mean Jacobian and bias over prompts whose positions are their subjects' last tokens."""
+    weights, outputs, inputs = jacobians(subject, prompts, layer)
+    bias = (outputs - torch.einsum("nos,ns->no", weights, inputs)).mean(0)
+    return LinearRelation(layer, weights.mean(0), bias, beta)
+
+
+def jacobians(
+    subject: Subject, prompts: Sequence[Prompt], layer: int, rows_per_batch: int = 16
+) -> tuple[Float[Tensor, "n out source"], Float[Tensor, "n out"], Float[Tensor, "n source"]]:
+    """do/ds of each prompt, with o and s; single precision on the CPU.
+
+    All prompts of a batch and several rows of their Jacobians share a backward pass, which begins behind
+    the last layer and ends at the subject's token.
+
+    Raises:
+        UserError: there is no prompt, one does not fit the context, or `layer` is not before the last.
+    """
+    if not EMBEDDING <= layer < subject.n_layers - 1:
+        raise UserError(
+            f"there is no relation from layer {layer} to the last: nothing is computed in between",
+            "layer",
+            f"use {EMBEDDING} (the embedding) to {subject.n_layers - 2}",
+        )
+    width = subject.d_model
+    weights = torch.empty(len(prompts), width, width)
+    outputs, inputs = torch.empty(len(prompts), width), torch.empty(len(prompts), width)
+    for rows in in_batches(subject, prompts, rows_per_batch):
+        found = _jacobian_of_rows(subject, rows, layer)
+        for table, part in zip((weights, outputs, inputs), found, strict=True):
+            table[rows.places] = part.float().cpu()
+    return weights, outputs, inputs
+
+
+def _jacobian_of_rows(subject: Subject, rows: RowsInPlace, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+    at = torch.arange(len(rows.places), device=subject.device)
+    leaves: list[Tensor] = []
+    ends: list[Tensor] = []
+
+    def open_graph(activation: Tensor) -> Tensor:
+        leaf = activation[at, rows.columns].detach().clone().requires_grad_()
+        leaves.append(leaf)
+        return activation.detach().index_put((at, rows.columns), leaf)
+
+    def keep(activation: Tensor) -> Tensor:
+        ends.append(activation[:, -1])
+        return activation
+
+    edits = {stream_site(layer): open_graph, stream_site(subject.n_layers - 1): keep}
+    with torch.enable_grad(), subject.edited(edits):
+        subject.normed(rows.tokens, rows.mask)
+    (leaf,), (end,) = leaves, ends
+    basis = torch.eye(subject.d_model, device=subject.device, dtype=end.dtype)
+    parts = []
+    for directions in torch.split(basis, DIRECTIONS_PER_PASS):
+        gradient = directions[:, None].expand(-1, len(at), -1)
+        (found,) = torch.autograd.grad(end, leaf, gradient, retain_graph=True, is_grads_batched=True)
+        parts.append(found)
+    return torch.cat(parts).transpose(0, 1), end.detach(), leaf.detach()

@@ -1,0 +1,137 @@
+"""Sweeps over pairs of a source and a target layer, and what of them may be believed.
+
+The share of items that some pair gets right (the oracle) takes a maximum over pairs for every item, and the
+best pair's share takes one over pairs: both are optimistic. A pair that is chosen on one half of the items
+and reported on the other is not.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interp.intervals import share_interval, share_of_items
+from interp.lenses.answers import Answers
+from interp.lenses.patch import Patch
+from interp.lenses.prompt import Prompt
+from interp.lenses.stream import EMBEDDING, Vectors, stream_site
+from interp.subject.subject import Subject
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class PairSweep:
+    """`right` [pair, item]: whether an item came out right when put from one layer into another."""
+
+    pairs: tuple[Pair, ...]
+    right: Bool[np.ndarray, "pair item"]
+
+    def frame(self) -> pd.DataFrame:
+        """A row for each pair: source, target, the share of right items with its interval, and n."""
+        rows = []
+        for (source, target), right in zip(self.pairs, self.right, strict=True):
+            share, low, high = share_interval(int(right.sum()), len(right))
+            rows.append((source, target, share, low, high, len(right)))
+        return pd.DataFrame(rows, columns=["source", "target", "right", "right_low", "right_high", "n"])
+
+    def of(self, items: Sequence[int]) -> "PairSweep":
+        """The sweep of some of the items."""
+        return PairSweep(self.pairs, self.right[:, list(items)])
+
+    def where(self, wanted: Callable[[Pair], bool]) -> "PairSweep":
+        """The sweep of some of the pairs."""
+        kept = [place for place, pair in enumerate(self.pairs) if wanted(pair)]
+        return PairSweep(tuple(self.pairs[place] for place in kept), self.right[kept])
+
+    def best(self) -> Pair:
+        """The pair that gets most items right; of equals the first."""
+        return self.pairs[int(self.right.mean(1).argmax())]
+
+    def at(self, pair: Pair) -> Bool[np.ndarray, " item"]:
+        """What a pair gets right."""
+        found: np.ndarray = self.right[self.pairs.index(pair)]
+        return found
+
+    def any(self) -> Bool[np.ndarray, " item"]:
+        """What at least one pair gets right: the oracle."""
+        found: np.ndarray = np.logical_or.reduce(self.right, axis=0)
+        return found
+
+
+def sweep_pairs(
+    subject: Subject,
+    vectors: Vectors,
+    targets: Sequence[Prompt],
+    answers: Answers,
+    pairs: Sequence[Pair],
+    rescaled: bool = False,
+) -> PairSweep:
+    """Puts `vectors[source]` into the targets behind layer `target`, for every pair of layers.
+
+    All sources of a target layer share batches. At the embedding vectors take the norm of what they
+    replace, since those of later layers are several times longer; elsewhere only with `rescaled`.
+    """
+    right = np.zeros((len(pairs), len(targets)), dtype=bool)
+    for target in dict.fromkeys(target for _, target in pairs):
+        of_target = [place for place, pair in enumerate(pairs) if pair[1] == target]
+        put_in = torch.cat([vectors[pairs[place][0]] for place in of_target])
+        patch = Patch(stream_site(target), put_in, rescaled or target == EMBEDDING)
+        items = list(range(len(targets))) * len(of_target)
+        found = answers.of_items(items).right(subject, [targets[item] for item in items], patch)
+        right[of_target] = found.reshape(len(of_target), len(targets))
+    return PairSweep(tuple(pairs), right)
+
+
+def reported(
+    sweep: PairSweep,
+    controls: Mapping[str, Sequence[PairSweep]],
+    halves: tuple[Sequence[int], Sequence[int]],
+    seed: int,
+) -> pd.DataFrame:
+    """What may be believed of a sweep, beside what may not, all on the second half of the items.
+
+    A row for each condition of the sweep and of each control: the pair that is best on the first half, each
+    draw of a control at its own; and the oracles, the pair that is best on the second half itself, and any
+    pair. Columns: condition, control ("" for the sweep itself), source, target (None for any pair, and where
+    draws differ), right, its interval (`share_of_items`: an item counts by its mean over draws), n.
+    """
+    to_choose, report = halves
+    rows = []
+    for name, draws in {"": [sweep], **controls}.items():
+        found = [draw.of(report) for draw in draws]
+        for condition, at in (
+            ("chosen", [draw.of(to_choose).best() for draw in draws]),
+            ("best (oracle)", [draw.best() for draw in found]),
+            ("any (oracle)", [None] * len(found)),
+        ):
+            right = [own.any() if pair is None else own.at(pair) for own, pair in zip(found, at, strict=True)]
+            share = share_of_items(np.concatenate(right), np.tile(np.arange(len(report)), len(right)), seed)
+            pair = at[0] if len(set(at)) == 1 else None
+            rows.append((condition, name, *(pair or (None, None)), *share, len(report)))
+    ends = ["right", "right_low", "right_high", "n"]
+    return pd.DataFrame(rows, columns=["condition", "control", "source", "target", *ends])
+
+
+def same_layer(layers: Sequence[int]) -> list[Pair]:
+    """Every layer into itself."""
+    return [(layer, layer) for layer in layers]
+
+
+def all_pairs(layers: Sequence[int]) -> list[Pair]:
+    """Every layer into every layer."""
+    return [(source, target) for source in layers for target in layers]
+
+
+def random_vectors(vectors: Vectors, seed: int) -> dict[int, Float[Tensor, "item d_model"]]:
+    """Random directions with the norms of the vectors: the control of a patchscope."""
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for layer, those in vectors.items():
+        drawn = torch.randn(those.shape, generator=generator)
+        found[layer] = torch.nn.functional.normalize(drawn, dim=-1) * those.norm(dim=-1, keepdim=True).cpu()
+    return found

@@ -1,0 +1,55 @@
+"""Putting vectors into prompts, one for each prompt: what every patchscope does."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.lenses.runs import RowsInPlace
+from interp.subject.forward import ForwardPass
+from interp.subject.site import Site
+from interp.subject.subject import Subject
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """Vectors [prompt, d_model] that take the place of activations at a site, at each prompt's position.
+
+    With `rescaled` they take the norms of what they replace.
+    """
+
+    site: Site
+    vectors: Float[Tensor, "prompt d_model"]
+    rescaled: bool = False
+
+    def on(self, subject: Subject, rows: RowsInPlace) -> AbstractContextManager[None]:
+        """Within the block these prompts carry their vectors."""
+        return subject.intervene(_PutIn(self, self.vectors[rows.places], rows.columns))
+
+
+class _PutIn:
+    """Replaces one column of each row of a prompt, and nothing in what is generated behind it."""
+
+    def __init__(
+        self, patch: Patch, vectors: Float[Tensor, "row d_model"], columns: Int[Tensor, " row"]
+    ) -> None:
+        self.sites = (patch.site,)
+        self.rescaled, self.vectors, self.columns = patch.rescaled, vectors, columns
+
+    def check(self, forward: ForwardPass) -> None:
+        """Rows and columns were made for each other."""
+
+    def apply(self, activation: Tensor, site: Site, forward: ForwardPass) -> Tensor:
+        """The activation with the vectors in place."""
+        if forward.start > 0:
+            return activation
+        rows = torch.arange(len(activation), device=activation.device)
+        vectors = self.vectors.to(activation)
+        if self.rescaled:
+            norms = activation[rows, self.columns].norm(dim=-1, keepdim=True)
+            vectors = torch.nn.functional.normalize(vectors, dim=-1) * norms
+        changed = activation.clone()
+        changed[rows, self.columns] = vectors
+        return changed

@@ -1,0 +1,168 @@
+"""Relations (as in Hernandez et al. 2024): subjects, objects, and the sentences that ask for the object."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from interp.bundled.world.facts import facts
+from interp.corpus.first_token import told_apart
+from interp.errors import UserError, quoted
+from interp.fields import FilePath, NonEmpty, Section, Text, Word
+from interp.json_text import read_json
+from interp.lenses.items import world_only
+from interp.shape import Shape
+from interp.subject.subject import Subject
+
+FILLER = " , as we know ,"
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+
+
+@dataclass(frozen=True)
+class Relation:
+    """`samples` are pairs of subject and object; a template has {} for the subject and ends before the
+    object.
+
+    `separator` stands between sentences where several are shown one behind the other.
+    """
+
+    name: str
+    templates: tuple[str, ...]
+    samples: tuple[tuple[str, str], ...]
+    kind: str = ""
+    separator: str = "\n"
+
+    def ask(self, subject: str, shown: Sequence[tuple[str, str]] = ()) -> str:
+        """The first template for a subject, behind the given samples (its own is left out)."""
+        template = self.templates[0]
+        lines = [f"{filled(template, other)} {answer}" for other, answer in shown if other != subject]
+        return self.separator.join([*lines, filled(template, subject)])
+
+
+@dataclass(frozen=True)
+class _Sample:
+    subject: str
+    object: str
+
+
+@dataclass(frozen=True)
+class _File:
+    """What a relation's file holds."""
+
+    name: str
+    prompt_templates: list[str]
+    samples: list[_Sample]
+    properties: dict[str, Any] = field(default_factory=dict)
+
+
+_SHAPE = Shape[_File](_File)
+_FIX = 'write {"name": ..., "prompt_templates": [...], "samples": [{"subject": ..., "object": ...}]}'
+
+
+def filled(template: str, word: str) -> str:
+    """A template with a word in the place of {}; other braces are text."""
+    return template.replace("{}", word)
+
+
+class WorldRelations(Section):
+    """Relations of the bundled world."""
+
+    kind: Literal["world"] = "world"
+    relations: NonEmpty[Word] = (
+        "capital",
+        "language",
+        "currency",
+        "continent",
+        "country",
+        "spouse",
+        "performer",
+    )
+    """Names; "country" of capitals and performers."""
+
+
+class RelationFiles(Section):
+    """Your own relations."""
+
+    kind: Literal["files"] = "files"
+    paths: NonEmpty[FilePath]
+    """JSON files with "name", "prompt_templates" with {}, and "samples" (as in evandez/relations)."""
+    separator: Text = "\n"
+    """Stands between sentences where several are shown."""
+
+
+RelationSource = Annotated[WorldRelations | RelationFiles, Field(discriminator="kind")]
+
+
+def check_relations(source: WorldRelations | RelationFiles) -> None:
+    """Raises UserError if a file is not there or not a relation, or the world has no such relation."""
+    if isinstance(source, RelationFiles):
+        for path in source.paths:
+            read_relation(path, source.separator)
+        return
+    for name in source.relations:
+        world_relation(name)
+
+
+def open_relations(source: WorldRelations | RelationFiles, subject: Subject) -> list[Relation]:
+    """The relations of a source; UserError as `check_relations`, or for the world's on another subject."""
+    if isinstance(source, RelationFiles):
+        return [read_relation(path, source.separator) for path in source.paths]
+    world_only(subject.info, "relations.kind")
+    return [world_relation(name) for name in source.relations]
+
+
+def told_apart_by_first(relation: Relation, subject: Subject) -> tuple[Relation, tuple[str, ...]]:
+    """The relation less the samples whose object's first token is no answer (`told_apart`), and what to say.
+
+    Raises:
+        UserError: no sample is left, or the subject does not know a word.
+    """
+    answers = [[subject.continuation(relation.ask(name), answer)] for name, answer in relation.samples]
+    kept, notes = told_apart(answers, what=f"samples of {relation.name}")
+    if not kept:
+        raise UserError(
+            " ".join(notes).rstrip("."),
+            f"relation {relation.name}",
+            "leave it out: a first token does not tell its objects apart",
+        )
+    return replace(relation, samples=tuple(relation.samples[place] for place in kept)), notes
+
+
+def world_relation(name: str) -> Relation:
+    """A relation of the world: "the capital of {} , as we know , is", with all its facts."""
+    relations = facts().relations
+    if name not in relations:
+        raise UserError(f"the world has no relation {name!r}", "relations", f"use {', '.join(relations)}")
+    samples = tuple(relations[name].items())
+    return Relation(name, (f"the {name} of {{}}{FILLER} is",), samples, "factual", " . ")
+
+
+def read_relation(path: Path, separator: str = "\n") -> Relation:
+    """A relation from its JSON file; escapes written twice ("\\\\u00ed") are undone.
+
+    Raises:
+        UserError: there is no such file, or it is none.
+    """
+    found = _SHAPE.of(read_json(path, _FIX), str(path), _FIX)
+    try:
+        samples = [(_unescaped(row.subject), _unescaped(row.object)) for row in found.samples]
+        templates = [_unescaped(template) for template in found.prompt_templates]
+    except UnicodeDecodeError:
+        raise UserError("half a character (a lone surrogate)", str(path), "take it out") from None
+    name, kind = found.name, str(found.properties.get("relation_type", ""))
+    for template in templates:
+        if template.count("{}") != 1:
+            raise UserError(
+                f"the template {quoted(template)} has not one {{}}", str(path), "mark the subject's place"
+            )
+    if not templates or not samples:
+        raise UserError("the relation has no template or no sample", str(path), "write some")
+    return Relation(name, tuple(templates), tuple(dict(samples).items()), kind, separator)
+
+
+def _unescaped(text: str) -> str:
+    halves = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
+    return halves.encode("utf-16", "surrogatepass").decode("utf-16") if halves != text else text
