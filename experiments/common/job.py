@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from experiments.common.page import ReportPage
+from experiments.common.page import ExperimentPage
 from interp.config import ExperimentConfig
 from interp.corpus.document import Corpus
 from interp.corpus.source import CorpusSource, open_corpus
@@ -83,12 +83,12 @@ class ExperimentJob(Generic[AnyConfig]):
         for file in sorted(folder.iterdir()):
             publish(file, self.run.folder / name / file.name)
 
-    def write_page(self, made: Callable[[], ReportPage]) -> None:
+    def write_page(self, made: Callable[[], ExperimentPage[Any]]) -> None:
         """The last step, `report`: the page, and its figures as files of their own."""
 
         def write(step: Step) -> None:
             page = made()
-            for name, svg in page.files().items():
+            for name, svg in page.files().items():  # type: ignore[attr-defined]  # until figures have names
                 step.figure(name, svg)
             write_text(step.folder / "report.html", render_page(page.page()))
 

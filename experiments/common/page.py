@@ -1,24 +1,64 @@
-"""How an experiment ends: a page in the frame that all pages share, and its figures as files."""
+"""The page of an experiment, filled from what its steps wrote."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Generic, TypeVar
 
+from interp.config import ExperimentConfig
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.page import Figure, Page, Section
 from interp.subject import Subject
 from interp.track.run import Run
 
+AnyConfig = TypeVar("AnyConfig", bound=ExperimentConfig)
 
-class ReportPage(Protocol):
-    """A page, and its figures as files of their own."""
+
+class ExperimentPage(Generic[AnyConfig]):
+    """A page in the frame that all pages share; a page of one's own says only what is its own.
+
+    Reads its tables (`run.table(name)`) when it is made; `subject` is None where no model was run.
+    """
+
+    words: ClassVar[Sequence[tuple[str, str]]] = ()
+    """Terms and what they mean."""
+    limits: ClassVar[Sequence[str]] = ()
+    """What the figures do not say, in sentences."""
+
+    def __init__(self, run: Run, config: AnyConfig, subject: Subject | None = None) -> None:
+        self.run, self.config, self.subject = run, config, subject
+
+    def question(self) -> str:
+        """What was asked."""
+        raise NotImplementedError
+
+    def opening(self) -> Sequence[str]:
+        """Three plain sentences, of which the last is the verdict."""
+        raise NotImplementedError
+
+    def headline(self) -> Figure:
+        """The figure that shows the verdict."""
+        raise NotImplementedError
+
+    def sections(self) -> Sequence[Section]:
+        """The evidence."""
+        raise NotImplementedError
+
+    def caveats(self) -> Sequence[str]:
+        """The limits; a page adds here what only this run's figures do not say."""
+        return self.limits
 
     def page(self) -> Page:
         """The whole page."""
-        ...
-
-    def files(self) -> dict[str, str]:
-        """The figures, by name."""
-        ...
+        return Page(
+            self.question(),
+            self.opening(),
+            self.headline(),
+            self.sections(),
+            self.words,
+            self.caveats(),
+            None if self.subject is None else subject_facts(self.subject),
+            run_facts(self.run),
+            step_seconds(self.run),
+        )
 
 
 def framed(

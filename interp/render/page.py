@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 from markupsafe import Markup
 
 from interp.render.characters import shortened
@@ -38,11 +39,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a column; `places` are decimal places of its plain numbers, three digits if None."""
+    """The head of a column.
+
+    `places` are decimal places of its plain numbers, three digits if None. `of` is the column of a dataframe
+    that `Table.of` fills it from; the name, if left out.
+    """
 
     name: str
     unit: str = ""
     places: int | None = None
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,16 @@ class Table:
         wrong = [len(row) for row in self.rows if len(row) != len(self.columns)]
         if wrong:
             raise ValueError(f"table {self.name!r}: {len(self.columns)} columns, a row of {wrong[0]} cells")
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, columns: Sequence[Column | str], name: str, caption: str) -> "Table":
+        """A table of some columns of a dataframe; `x`, `x_low` and `x_high` are one estimate.
+
+        A column that is given as a word is one of that name. What is not known is None.
+        """
+        heads = [Column(column) if isinstance(column, str) else column for column in columns]
+        filled = [_cells(frame, head.of or head.name) for head in heads]
+        return cls(name, caption, heads, [list(row) for row in zip(*filled, strict=True)])
 
     @property
     def folded(self) -> bool:
@@ -188,6 +204,13 @@ def render_page(page: Page, largest: int = LARGEST_PAGE) -> str:
         if len(html.encode()) < largest:
             break
     return html
+
+
+def _cells(frame: pd.DataFrame, name: str) -> list[Cell]:
+    values = [None if pd.isna(value) else value for value in frame[name].tolist()]
+    if f"{name}_low" not in frame:
+        return [("no", "yes")[value] if isinstance(value, bool) else value for value in values]
+    return [Estimate(*row) for row in zip(values, frame[f"{name}_low"], frame[f"{name}_high"], strict=True)]
 
 
 def _shown(cell: Cell, places: int | None) -> ShownCell:

@@ -94,6 +94,12 @@ class Step:
         if headline:
             self.headline.append(name)
 
+    def estimate(self, name: str, value: Any, low: Any, high: Any, *, headline: bool = False) -> None:
+        """Set a figure and the ends of its interval: the metrics `name`, `name_low` and `name_high`."""
+        self.metric(name, value, headline=headline)
+        self.metric(f"{name}_low", low)
+        self.metric(f"{name}_high", high)
+
     def table(self, name: str, frame: "pd.DataFrame") -> Path:
         """Write a dataframe to tables/<name>.parquet of the step, later of the run; also goes to W&B."""
         path = self.folder / "tables" / f"{name}.parquet"

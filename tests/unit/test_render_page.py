@@ -7,6 +7,7 @@ import io
 import math
 import re
 
+import pandas as pd
 import pytest
 from pydantic import BaseModel
 
@@ -174,6 +175,27 @@ def test_numbers_stand_right_and_show_their_interval(html):
 def test_missing_numbers_are_dashes_that_sort_last(html):
     assert cells(html, "none") == [(' class=n data-sort=""', "–")] * 3
     assert cells(html, "not a number")[:2] == [(' class=n data-sort=""', "–")] * 2
+
+
+def test_a_table_of_a_dataframe_takes_three_columns_as_one_estimate() -> None:
+    frame = pd.DataFrame(
+        {
+            "how": ["add", "nothing"],
+            "right": [0.5, math.nan],
+            "right_low": [0.4, math.nan],
+            "right_high": [0.6, math.nan],
+            "n": [12, 13],
+            "kept": [True, False],
+        }
+    )
+    made = Table.of(
+        frame, ["how", Column("share right", places=2, of="right"), "n", "kept"], "results", "all"
+    )
+    assert [column.name for column in made.columns] == ["how", "share right", "n", "kept"]
+    assert made.rows[0] == ["add", Estimate(0.5, 0.4, 0.6), 12, "yes"]
+    assert made.rows[1][1].point is None and made.rows[1][1].ends is None and made.rows[1][3] == "no"
+    csv_rows = list(csv.reader(io.StringIO(base64.b64decode(made.csv().partition(",")[2]).decode())))
+    assert csv_rows[0] == ["how", "share right", "share right_low", "share right_high", "n", "kept"]
 
 
 def test_a_column_with_a_text_is_not_a_column_of_numbers():
