@@ -2,23 +2,17 @@
 
 from pydantic import Field
 
-from experiments.common.dictionaries.config import check_context
+from experiments.common.config import MiningJobConfig, check_mining, check_subject
 from interp.attribution.baseline import Baseline
-from interp.config import ExperimentConfig
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
-from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.corpus.source import CorpusSource, WorldSource
 from interp.fields import Count
-from interp.mining.config import MiningConfig
-from interp.subject.config import SubjectConfig
-from interp.subject.folder import subject_info
 from saes.spaces import SpacesConfig, check_spaces
 
 
-class Config(ExperimentConfig):
+class Config(MiningJobConfig):
     """Which effects are measured, and by what they are approximated."""
 
-    subject: SubjectConfig = SubjectConfig()
-    """The model."""
     spaces: SpacesConfig = SpacesConfig()
     """The features that are ablated and patched."""
     questions: QuestionSource = WorldQuestions(
@@ -29,8 +23,6 @@ class Config(ExperimentConfig):
     """What a feature is ablated to, and its attribution is measured from."""
     corpus: CorpusSource = WorldSource(documents=1500)
     """The text of the means; read only where the baseline is the mean."""
-    mining: MiningConfig = MiningConfig()
-    """What is kept of each feature."""
     steps: Count = 20
     """Points of an integrated gradient."""
     effects: Count = Field(80, ge=4)
@@ -41,8 +33,6 @@ class Config(ExperimentConfig):
 
 def check(config: Config) -> None:
     """Finds a layer, behaviour, corpus or file that does not exist before anything is written."""
-    info = subject_info(config.subject.name)
+    info = check_mining(config) if config.baseline == "mean" else check_subject(config)
     check_spaces(config.spaces, info)
-    check_context(info, {"mining": config.mining.context_size})
-    check_corpus(config.corpus)
     check_questions(config.questions)

@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
+from experiments.common.config import check_context
 from experiments.common.describers import JudgeSource, TextsConfig, WordSimulatorSource, check_endpoints
-from experiments.common.dictionaries.config import check_context
 from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.fields import Auroc, Count, CountOrZero, Extent, Listed, Name, Section, Several

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from experiments.common.dictionaries.config import ConceptsConfig, DescribeConfig, check_context
+from experiments.common.config import check_context
+from experiments.common.dictionaries.config import ConceptsConfig, DescribeConfig
 from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.errors import UserError

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from experiments.common.config import check_context
 from experiments.common.describers import (
     AnyJudgeSource,
     ExplainerSource,
@@ -14,7 +15,6 @@ from experiments.common.describers import (
     TextsConfig,
     check_endpoints,
 )
-from experiments.common.dictionaries.config import check_context
 from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.embed.source import EmbedderSource, EndpointSource, TfidfSource

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from experiments.common.dictionaries.config import check_context
+from experiments.common.config import check_context
 from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.errors import UserError

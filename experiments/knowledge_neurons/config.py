@@ -2,10 +2,9 @@
 
 from pydantic import Field
 
-from experiments.common.dictionaries.config import check_context
-from interp.config import ExperimentConfig
+from experiments.common.config import MiningJobConfig, check_mining
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
-from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.corpus.source import CorpusSource, WorldSource
 from interp.fields import (
     Count,
     CountOrZero,
@@ -17,23 +16,16 @@ from interp.fields import (
     Several,
 )
 from interp.intervene.positions import Named
-from interp.mining.config import MiningConfig
-from interp.subject.config import SubjectConfig
-from interp.subject.folder import subject_info
 from saes.spaces import SpacesConfig, check_spaces
 
 
-class Config(ExperimentConfig):
+class Config(MiningJobConfig):
     """How features are searched, and how they are changed."""
 
-    subject: SubjectConfig = SubjectConfig()
-    """The model."""
     spaces: SpacesConfig = SpacesConfig()
     """Which features are searched."""
     corpus: CorpusSource = WorldSource(documents=1500)
     """The text by which random features of like activity are found."""
-    mining: MiningConfig = MiningConfig()
-    """What is kept of each feature."""
     questions: QuestionSource = WorldQuestions(
         behaviours=("determiner_noun/singular", "determiner_noun/plural"), most=120
     )
@@ -56,8 +48,6 @@ class Config(ExperimentConfig):
 
 def check(config: Config) -> None:
     """Finds a layer, behaviour, corpus or file that does not exist before anything is written."""
-    info = subject_info(config.subject.name)
+    info = check_mining(config)
     check_spaces(config.spaces, info)
-    check_context(info, {"mining": config.mining.context_size})
-    check_corpus(config.corpus)
     check_questions(config.questions)

@@ -4,19 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from experiments.common.dictionaries.config import check_context
+from experiments.common.config import MiningJobConfig, check_mining
 from interp.bundled.world.concepts import CONCEPTS
-from interp.config import ExperimentConfig
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
-from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
 from interp.features.ref import split_key
 from interp.fields import Count, CountOrZero, Listed, NonEmpty, Offset, Section, Several, Text, TokenId, Word
 from interp.intervene.features import AblateTo
 from interp.intervene.positions import Named
-from interp.mining.config import MiningConfig
-from interp.subject.config import SubjectConfig
-from interp.subject.folder import subject_info
 from saes.spaces import SpacesConfig, check_spaces, neuron_sizes
 
 
@@ -50,17 +46,13 @@ class PickByAttribution(Section):
     """How many features."""
 
 
-class Config(ExperimentConfig):
+class Config(MiningJobConfig):
     """What is changed, and on what the effect is measured."""
 
-    subject: SubjectConfig = SubjectConfig()
-    """The model."""
     spaces: SpacesConfig = SpacesConfig()
     """Which features there are to pick from."""
     corpus: CorpusSource = WorldSource(documents=6000)
     """The text that the features' means, quantiles and samples are taken from."""
-    mining: MiningConfig = MiningConfig()
-    """What is kept of each feature."""
     questions: QuestionSource = WorldQuestions(behaviours=("refusal/harmful", "refusal/harmless"), most=120)
     """Half of the questions are for picking, the figures are of the other half."""
     answers: Listed[TokenId | Text] = ()
@@ -86,10 +78,8 @@ class Config(ExperimentConfig):
 
 def check(config: Config) -> None:
     """Finds a layer, feature, concept, corpus or file that does not exist before anything is written."""
-    info = subject_info(config.subject.name)
+    info = check_mining(config)
     check_spaces(config.spaces, info)
-    check_context(info, {"mining": config.mining.context_size})
-    check_corpus(config.corpus)
     check_questions(config.questions)
     if isinstance(config.pick, PickByConcept):
         known = CONCEPTS if isinstance(config.corpus, WorldSource) else ()

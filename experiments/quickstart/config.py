@@ -1,6 +1,7 @@
 """Describe, score and compare the neurons and the SAE latents of a model, end to end."""
 
-from experiments.common.dictionaries.config import ConceptsConfig, DescribeConfig, check_context
+from experiments.common.config import check_context
+from experiments.common.dictionaries.config import ConceptsConfig, DescribeConfig
 from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.mining.config import MiningConfig

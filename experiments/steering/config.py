@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from experiments.common.dictionaries.config import check_context
+from experiments.common.config import check_context
 from interp.bundled.world.labelling import carries, lexical_concepts
 from interp.config import ExperimentConfig
 from interp.corpus.questions import WorldQuestions, check_questions

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from experiments.common.dictionaries.config import check_context
+from experiments.common.config import check_context
 from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.fields import Extent, Name, Section, Several

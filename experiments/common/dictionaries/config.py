@@ -1,8 +1,6 @@
 """Parts of a config that the experiments on dictionaries share, and how their results are named."""
 
-from interp.errors import UserError
 from interp.fields import Auroc, Count, Section, Several
-from interp.subject.folder import SubjectInfo
 
 
 class DescribeConfig(Section):
@@ -23,17 +21,6 @@ class ConceptsConfig(Section):
     """Sampled tokens that must carry a concept, on the select and on the report split."""
     found_auroc: Auroc = 0.9
     """From which AUROC a concept counts as found (its interval must lie above the random baseline's, too)."""
-
-
-def check_context(info: SubjectInfo, sizes: dict[str, int]) -> None:
-    """Raises UserError if a context size, by its key in the config, is more than the subject sees."""
-    for key, size in sizes.items():
-        if size > info.n_ctx:
-            raise UserError(
-                f"{size} tokens do not fit {info.name}, which sees {info.n_ctx}",
-                f"{key}.context_size",
-                f"use at most {info.n_ctx}",
-            )
 
 
 def slug(name: str) -> str:

@@ -1,12 +1,11 @@
 """What the experiments on vectors share in their configs: behaviours, controls and side effects."""
 
-from interp.config import ExperimentConfig
+from experiments.common.config import SubjectJobConfig, check_subject, check_text
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
-from interp.corpus.source import CorpusSource, WorldSource, check_corpus, check_tokens_of
+from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
 from interp.fields import Count, Several
-from interp.subject.config import SubjectConfig
-from interp.subject.folder import SubjectInfo, subject_info
+from interp.subject.folder import SubjectInfo
 
 OTHERS = (
     "facts/plain",
@@ -17,11 +16,9 @@ OTHERS = (
 )
 
 
-class VectorConfig(ExperimentConfig):
+class VectorConfig(SubjectJobConfig):
     """Where side effects are measured, and how often random vectors are drawn."""
 
-    subject: SubjectConfig = SubjectConfig()
-    """The model."""
     neutral: CorpusSource = WorldSource(documents=4000)
     """Text on which side effects are measured: its select split to choose by, its report split to report."""
     neutral_texts: Several = 200
@@ -39,9 +36,8 @@ class BehaviourConfig(VectorConfig):
 
 def check_vector_config(config: VectorConfig) -> SubjectInfo:
     """Raises UserError if the subject or the neutral text is not there."""
-    info = subject_info(config.subject.name)
-    check_corpus(config.neutral)
-    check_tokens_of(config.neutral, info, "neutral")
+    info = check_subject(config)
+    check_text(config.neutral, info, "neutral")
     return info
 
 

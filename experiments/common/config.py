@@ -1,0 +1,68 @@
+"""What several experiments' configs have: a model, its text, and what is kept of its features."""
+
+from interp.config import ExperimentConfig
+from interp.corpus.source import CorpusSource, WorldSource, check_corpus, check_tokens_of
+from interp.errors import UserError
+from interp.mining.config import MiningConfig
+from interp.subject.config import SubjectConfig
+from interp.subject.folder import SubjectInfo, subject_info
+
+
+class SubjectJobConfig(ExperimentConfig):
+    """A job on one model."""
+
+    subject: SubjectConfig = SubjectConfig()
+    """The model."""
+
+
+class CorpusJobConfig(SubjectJobConfig):
+    """A job on one model and its text."""
+
+    corpus: CorpusSource = WorldSource()
+    """The text."""
+
+
+class MiningJobConfig(CorpusJobConfig):
+    """A job on features that are mined from text."""
+
+    mining: MiningConfig = MiningConfig()
+    """What is kept of each feature."""
+
+
+def check_subject(config: SubjectJobConfig) -> SubjectInfo:
+    """Raises UserError if the model is not there."""
+    return subject_info(config.subject.name)
+
+
+def check_subject_and_corpus(config: CorpusJobConfig) -> SubjectInfo:
+    """Raises UserError if the model or the text is not there, or the text is not for this model."""
+    info = check_subject(config)
+    check_text(config.corpus, info)
+    return info
+
+
+def check_mining(config: MiningJobConfig, **context_sizes: int) -> SubjectInfo:
+    """As `check_subject_and_corpus`, and raises UserError if a context is longer than the model sees.
+
+    That of `mining`, and others by their section in the config.
+    """
+    info = check_subject_and_corpus(config)
+    check_context(info, {"mining": config.mining.context_size, **context_sizes})
+    return info
+
+
+def check_text(source: CorpusSource, info: SubjectInfo, field: str = "corpus") -> None:
+    """Raises UserError if the text of a `field` is not there, or is not for this model."""
+    check_corpus(source)
+    check_tokens_of(source, info, field)
+
+
+def check_context(info: SubjectInfo, sizes: dict[str, int]) -> None:
+    """Raises UserError if a context size, by its section in the config, is more than the model sees."""
+    for key, size in sizes.items():
+        if size > info.n_ctx:
+            raise UserError(
+                f"{size} tokens do not fit {info.name}, which sees {info.n_ctx}",
+                f"{key}.context_size",
+                f"use at most {info.n_ctx}",
+            )
