@@ -244,6 +244,9 @@ def test_a_metric_is_set_once_and_is_plain(tmp_path: Path) -> None:
         step.metric("a", 1)
     with pytest.raises(TypeError):
         step.metric("c", [1, 2])
+    step.estimate("share", 0.5, 0.4, 0.6, headline=True)
+    assert (step.metrics["share"], step.metrics["share_low"], step.metrics["share_high"]) == (0.5, 0.4, 0.6)
+    assert step.headline == ["share"]
 
 
 def test_plain_progress_says_what_how_much_and_how_long_still() -> None:
