@@ -24,13 +24,13 @@ from benchmarks.attribution import random_llama
 from interp.bundled.world import world_folder
 from interp.bundled.world.facts import facts
 from interp.lenses.answers import Answers
+from interp.lenses.layer_pairs import all_pairs, sweep_pairs
 from interp.lenses.linear_relation import fit_relation
 from interp.lenses.logit_lens import LogitLens
-from interp.lenses.pairs import all_pairs, sweep_pairs
+from interp.lenses.patchscopes import open_target_prompts
 from interp.lenses.prompt import prompt_at
 from interp.lenses.relations import world_relation
-from interp.lenses.scopes import open_scopes
-from interp.lenses.stream import EMBEDDING, read_stream, stream
+from interp.lenses.residual_stream import EMBEDDING, read_stream, stream_sites
 from interp.lenses.view import look
 from interp.subject import Subject
 
@@ -59,7 +59,7 @@ def lens_ratio(name: str, folder: Path, device: str) -> float:
     length = TOKENS - (subject.bos_id is not None)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(3, subject.d_vocab, (length,), generator=generator).tolist()
-    lens, sites = LogitLens(subject), list(stream(subject).values())
+    lens, sites = LogitLens(subject), list(stream_sites(subject).values())
     tokens, _ = subject.pad([ids])
     shape = (tokens.shape[1], subject.d_model)
     normed = [torch.randn(shape, device=device, dtype=subject.dtype) for _ in sites]
@@ -88,7 +88,7 @@ def lens_ratio(name: str, folder: Path, device: str) -> float:
 def sweep_seconds(device: str) -> float:
     """All pairs of layers of `world` for 50 prompts."""
     subject = interp.subject.load("world", device=device)
-    scopes, filler = open_scopes("world"), " , as we know , is"
+    scopes, filler = open_target_prompts("world"), " , as we know , is"
     target = scopes.prompt(subject, scopes.identity)
     names = (*facts().performers, *facts().countries)[:PROMPTS]
     prompts = [prompt_at(subject, f"near {name}{filler}", name) for name in names]

@@ -35,15 +35,14 @@ from interp.errors import UserError
 from interp.intervene import AddVector
 from interp.lenses.answers import Answers
 from interp.lenses.direct_attribution import direct_attribution
-from interp.lenses.divergence import divergence
+from interp.lenses.evaluation import divergence, read_words
 from interp.lenses.knockout import between
+from interp.lenses.layer_pairs import all_pairs, sweep_pairs
 from interp.lenses.linear_relation import fit_relation
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.next_token import by_lens, by_patchscope, read_beginnings
-from interp.lenses.pairs import all_pairs, sweep_pairs
 from interp.lenses.prompt import Prompt
-from interp.lenses.readout import readout
-from interp.lenses.stream import read_stream
+from interp.lenses.residual_stream import read_stream
 from interp.lenses.tuned_lens import train_tuned_lens
 from interp.lenses.view import look
 from interp.mining.config import MiningConfig
@@ -215,7 +214,7 @@ CALLS: dict[str, Callable[[Bench], object]] = {
     ),
     "logit lens, a view": lambda b: look(LogitLens(b.subject), b.rows[0], targets=[5]),
     "logit lens, divergence": lambda b: divergence([LogitLens(b.subject)], b.corpus, b.n_texts),
-    "logit lens, readout": lambda b: readout(
+    "logit lens, readout": lambda b: read_words(
         LogitLens(b.subject),
         read_stream(b.subject, b.prompts),
         {"one": b.answers.first(b.subject, b.prompts)},

@@ -5,7 +5,7 @@ from pydantic import Field
 from experiments.common.lenses.config import LensConfig, check_subject
 from interp.errors import UserError
 from interp.fields import Count, CountOrZero, Finite, Flag, LayerOrEmbedding, NonEmpty
-from interp.lenses.items import world_only
+from interp.lenses.item_source import world_only
 from interp.lenses.relations import RelationSource, WorldRelations, check_relations
 
 

@@ -7,7 +7,7 @@ from experiments.common.page import framed
 from experiments.common.vectors.figures import over_groups
 from experiments.linear_relations.config import Config
 from interp.intervals import mean_interval
-from interp.lenses.stream import layer_name
+from interp.lenses.residual_stream import layer_name
 from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured, number
 from interp.render.page import Cell, Column, Figure, Page, Section, Table

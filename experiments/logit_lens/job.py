@@ -13,12 +13,11 @@ from experiments.logit_lens.page import LogitLensPage
 from interp.corpus.document import Corpus
 from interp.intervals import mean_interval
 from interp.lenses.direct_attribution import DirectAttribution, direct_attribution
-from interp.lenses.divergence import divergence
+from interp.lenses.evaluation import divergence
 from interp.lenses.logit_lens import Lens, LogitLens
 from interp.lenses.prompt import prompt_at
-from interp.lenses.stream import EMBEDDING, stream
-from interp.lenses.tuned_lens import train_tuned_lens
-from interp.lenses.tuned_lens_file import load_tuned_lens, save_tuned_lens
+from interp.lenses.residual_stream import EMBEDDING, stream_sites
+from interp.lenses.tuned_lens import load_tuned_lens, save_tuned_lens, train_tuned_lens
 from interp.lenses.view import look
 from interp.render.lens_views import lens_page
 from interp.subject import Site
@@ -107,7 +106,7 @@ class Job(SubjectJob[Config]):
         outputs = [Site(kind, n) for kind in ("attn_out", "mlp_out") for n in range(self.subject.n_layers)]
         for number, text in enumerate(self.config.texts):
             for lens in lenses:
-                sites = [*stream(self.subject).values()]
+                sites = [*stream_sites(self.subject).values()]
                 sites += outputs if lens is lenses[0] else []  # a tuned lens reads the stream alone
                 view = look(lens, text.text, sites, self.targets[number], self.config.top)
                 views.append(view)

@@ -9,7 +9,7 @@ from experiments.common.lenses.figures import Draw, by_layer
 from experiments.common.page import framed
 from experiments.logit_lens.config import Config, LensText
 from interp.lenses.logit_lens import LogitLens
-from interp.lenses.stream import layer_name
+from interp.lenses.residual_stream import layer_name
 from interp.lenses.view import look
 from interp.render.digits import number
 from interp.render.lens_views import lens_figure

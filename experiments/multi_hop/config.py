@@ -3,10 +3,10 @@
 from pydantic import Field
 
 from experiments.common.lenses.config import LensConfig, check_subject
-from experiments.common.lenses.opening import check_lens
 from interp.fields import Count, CountOrZero, FilePath, Flag
 from interp.lenses.hops import HopSource, WorldHops, check_hops
-from interp.lenses.items import world_only
+from interp.lenses.item_source import world_only
+from interp.lenses.tuned_lens import check_lens
 
 
 class Config(LensConfig):

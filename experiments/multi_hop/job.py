@@ -6,21 +6,20 @@ from random import Random
 import numpy as np
 import pandas as pd
 
-from experiments.common.back_patching import BackPatching
-from experiments.common.hop_questions import ask_hops
 from experiments.common.job import SubjectJob
-from experiments.common.lenses.opening import open_lens
 from experiments.multi_hop.config import Config
 from experiments.multi_hop.page import MultiHopPage
 from interp.errors import UserError
 from interp.intervals import share_interval
 from interp.lenses.answers import Answers
+from interp.lenses.back_patching import BackPatching
+from interp.lenses.evaluation import read_words, words_by_layer
 from interp.lenses.halves import split_halves
-from interp.lenses.hops import hops_told_apart, open_hops, others
+from interp.lenses.hops import ask_hops, hops_told_apart, open_hops, others
 from interp.lenses.knockout import between, window
 from interp.lenses.prompt import prompt_at, span_positions
-from interp.lenses.readout import readout, summary
-from interp.lenses.stream import read_stream
+from interp.lenses.residual_stream import read_stream
+from interp.lenses.tuned_lens import open_lens
 from interp.track.run import Run
 from interp.track.step import Step
 
@@ -89,17 +88,19 @@ class Job(SubjectJob[Config]):
         }
         frames = []
         for place in PLACES:
-            found = readout(self.lens, read_stream(self.subject, prompts[place]), words)
+            found = read_words(self.lens, read_stream(self.subject, prompts[place]), words)
             frames.append(found.assign(place=place))
         read = pd.concat(frames, ignore_index=True)
         read["group"] = read["item"].map(lambda item: questions[item].group)
-        step.table("readable", summary(read, ["place"], seed))
-        step.table("readable_by_group", summary(read, ["place", "group"], seed))
+        step.table("readable", words_by_layer(read, ["place"], seed))
+        step.table("readable_by_group", words_by_layer(read, ["place", "group"], seed))
         halves = split_halves([q.group for q in questions], seed, [q.entity for q in questions])
         to_choose, report = (read[read["item"].isin(half)] for half in halves)
         bridge = to_choose[(to_choose["word"] == "bridge") & (to_choose["place"] == "entity")]
         layer = int(bridge.groupby("layer")["rank"].apply(lambda ranks: (ranks == 0).mean()).idxmax())
-        chosen = summary(report[(report["layer"] == layer) & (report["place"] == "entity")], ["place"], seed)
+        chosen = words_by_layer(
+            report[(report["layer"] == layer) & (report["place"] == "entity")], ["place"], seed
+        )
         step.table("readable_chosen", chosen)
         for row in chosen.itertuples():
             step.metric(f"{row.word} likeliest at the entity, layer {layer}", row.top, headline=True)

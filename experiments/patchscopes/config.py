@@ -5,13 +5,13 @@ from typing import Literal
 from pydantic import Field
 
 from experiments.common.lenses.config import LensConfig, check_subject
-from experiments.common.lenses.opening import check_lens
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.fields import Count, CountOrZero, FilePath, Flag, Section, Several, Text
 from interp.lenses.entities import EntitySource, WorldEntities, check_entities
-from interp.lenses.items import world_only
+from interp.lenses.item_source import world_only
+from interp.lenses.patchscopes import Named, TargetPrompts, check_target_prompts
 from interp.lenses.relations import RelationSource, WorldRelations, check_relations
-from interp.lenses.scopes import Named, Scopes, check_scopes
+from interp.lenses.tuned_lens import check_lens
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
 
@@ -56,7 +56,7 @@ class CrossModel(Section):
 class Config(LensConfig):
     """Which entities, prompts and attributes."""
 
-    scopes: Named | Scopes = "world"
+    scopes: Named | TargetPrompts = "world"
     """Target prompts: world, published (Ghandeharioun et al. 2024), or your own."""
     entities: EntitySource = WorldEntities()
     """Entities in sentences."""
@@ -75,7 +75,7 @@ class Config(LensConfig):
 def check(config: Config) -> None:
     """Finds missing models, files and placeholders before anything is written."""
     info = check_subject(config, config.next_tokens.corpus if config.next_tokens else None)
-    check_scopes(config.scopes)
+    check_target_prompts(config.scopes)
     check_entities(config.entities)
     if config.next_tokens is not None:
         check_lens(config.next_tokens.tuned_lens)

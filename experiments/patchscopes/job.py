@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from experiments.common.job import SubjectJob
-from experiments.common.lenses.opening import open_lens
 from experiments.patchscopes.config import Config, Extraction
 from experiments.patchscopes.page import PatchscopesPage
 from interp.corpus.document import Corpus
@@ -17,15 +16,24 @@ from interp.intervals import mean_interval, share_interval
 from interp.lenses.affine import Affine, check_same_vocabulary, fit_affine
 from interp.lenses.answers import Answers
 from interp.lenses.entities import Entity, open_entities
-from interp.lenses.extraction import known, probe_accuracy, source_prompts, target_prompt
 from interp.lenses.halves import split_halves
+from interp.lenses.layer_pairs import (
+    Pair,
+    PairSweep,
+    all_pairs,
+    random_vectors,
+    report_sweep,
+    same_layer,
+    sweep_pairs,
+)
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.next_token import by_lens, by_maps, by_patchscope, read_beginnings, source_layers
-from interp.lenses.pairs import Pair, PairSweep, all_pairs, random_vectors, reported, same_layer, sweep_pairs
+from interp.lenses.patchscopes import known, open_target_prompts, source_prompts, target_prompt
+from interp.lenses.probe import probe_accuracy
 from interp.lenses.prompt import Prompt
 from interp.lenses.relations import Relation, open_relations, told_apart_by_first
-from interp.lenses.scopes import open_scopes
-from interp.lenses.stream import EMBEDDING, Vectors, read_stream
+from interp.lenses.residual_stream import EMBEDDING, Vectors, read_stream
+from interp.lenses.tuned_lens import open_lens
 from interp.subject import Subject
 from interp.track.run import Run
 from interp.track.step import Step
@@ -38,7 +46,7 @@ class Job(SubjectJob[Config]):
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
-        self.scopes = open_scopes(config.scopes)
+        self.scopes = open_target_prompts(config.scopes)
         self.identity = self.scopes.prompt(self.subject, self.scopes.identity, config.identity_tokens)
         self.description = self.scopes.prompt(self.subject, self.scopes.description, self.scopes.new_tokens)
         self.next_token = self.scopes.prompt(self.subject, self.scopes.next_token)
@@ -254,4 +262,4 @@ def _from_inside(
 ) -> pd.DataFrame:
     """What is reported of a sweep, without the embedding as a source: it is the word itself."""
     inside = {name: sweep.where(lambda pair: pair[0] != EMBEDDING) for name, sweep in sweeps.items()}
-    return reported(inside[""], {RANDOM: [inside[RANDOM]]}, halves, seed)
+    return report_sweep(inside[""], {RANDOM: [inside[RANDOM]]}, halves, seed)

@@ -14,7 +14,7 @@ from experiments.common.lenses.figures import (
 )
 from experiments.common.page import framed
 from experiments.patchscopes.config import Config
-from interp.lenses.pairs import Pair
+from interp.lenses.layer_pairs import Pair
 from interp.render.data import Kind
 from interp.render.digits import number
 from interp.render.page import Column, Figure, Page, Section, Table

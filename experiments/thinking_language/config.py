@@ -1,10 +1,10 @@
 """Thinking language: translating between two languages, do middle layers expect the word in a third?"""
 
 from experiments.common.lenses.config import LensConfig, check_subject
-from experiments.common.lenses.opening import check_lens
 from interp.fields import FilePath, Flag, Word
-from interp.lenses.items import world_only
+from interp.lenses.item_source import world_only
 from interp.lenses.languages import TranslationSource, WorldTranslations, check_translations
+from interp.lenses.tuned_lens import check_lens
 
 
 class Config(LensConfig):

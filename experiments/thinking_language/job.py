@@ -5,14 +5,14 @@ from random import Random
 import pandas as pd
 
 from experiments.common.job import SubjectJob
-from experiments.common.lenses.opening import open_lens
 from experiments.thinking_language.config import Config
 from experiments.thinking_language.page import ThinkingPage
 from interp.errors import UserError
+from interp.lenses.evaluation import read_words, words_by_layer
 from interp.lenses.halves import split_halves
 from interp.lenses.languages import LanguageItem, open_translations, told_apart_in
-from interp.lenses.readout import readout, summary
-from interp.lenses.stream import read_stream
+from interp.lenses.residual_stream import read_stream
+from interp.lenses.tuned_lens import open_lens
 from interp.track.run import Run
 from interp.track.step import Step
 
@@ -51,11 +51,11 @@ class Job(SubjectJob[Config]):
         frames = []
         for place in PLACES:
             prompts = [item.prompt if place == "answer" else item.source for item in self.items]
-            found = readout(self.lens, read_stream(self.subject, prompts), words)
+            found = read_words(self.lens, read_stream(self.subject, prompts), words)
             frames.append(found.assign(place=place, group=found["item"].map(lambda item: self.groups[item])))
         read = pd.concat(frames, ignore_index=True)
         step.table("words", read)
-        step.table("by_layer", summary(read, ["group", "place"], self.config.seed))
+        step.table("by_layer", words_by_layer(read, ["group", "place"], self.config.seed))
 
     def chosen(self, step: Step) -> None:
         """On one half of the words, the layer where the pivot's is likeliest on the other half."""
@@ -69,7 +69,7 @@ class Job(SubjectJob[Config]):
             fitting = (
                 (to_report["group"] == group) & (to_report["place"] == place) & (to_report["layer"] == layer)
             )
-            rows.append(summary(to_report[fitting], ["group", "place"], self.config.seed))
+            rows.append(words_by_layer(to_report[fitting], ["group", "place"], self.config.seed))
         table = pd.concat(rows, ignore_index=True)
         step.table("chosen", table)
         for row in table.itertuples():

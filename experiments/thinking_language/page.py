@@ -5,7 +5,7 @@ import pandas as pd
 from experiments.common.lenses.figures import Draw, by_layer
 from experiments.common.page import framed
 from experiments.thinking_language.config import Config
-from interp.lenses.stream import layer_name
+from interp.lenses.residual_stream import layer_name
 from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured, number
 from interp.render.page import Cell, Column, Figure, Page, Section, Table

@@ -1,8 +1,7 @@
 """Which two-hop questions are answered of entities that no such question named in training."""
 
-from experiments.common.hop_questions import ask_hops
 from experiments.world_card.effect import Effect, Figure, Measured
-from interp.lenses.hops import WorldHops, open_hops
+from interp.lenses.hops import WorldHops, ask_hops, open_hops
 from interp.subject import Subject
 
 

@@ -5,19 +5,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from experiments.common.back_patching import OTHER, RANDOM, BackPatching
-from experiments.common.hop_questions import ask_hops
 from experiments.world_card.effect import Effect, Figure, Measured
 from interp.bundled.world.facts import facts
 from interp.lenses.answers import Answers
+from interp.lenses.back_patching import OTHER, RANDOM, BackPatching
 from interp.lenses.entities import Entity, WorldEntities, open_entities
 from interp.lenses.halves import split_halves
-from interp.lenses.hops import WorldHops, open_hops, others
-from interp.lenses.pairs import PairSweep, random_vectors, same_layer, sweep_pairs
+from interp.lenses.hops import WorldHops, ask_hops, open_hops, others
+from interp.lenses.layer_pairs import PairSweep, random_vectors, same_layer, sweep_pairs
+from interp.lenses.patchscopes import open_target_prompts
 from interp.lenses.prompt import Prompt, prompt_at
 from interp.lenses.relations import FILLER
-from interp.lenses.scopes import open_scopes
-from interp.lenses.stream import EMBEDDING, Vectors, layer_name, read_stream
+from interp.lenses.residual_stream import EMBEDDING, Vectors, layer_name, read_stream
 from interp.subject import Subject
 
 EARLY = range(4)  # the layers that are windowed in training
@@ -60,7 +59,7 @@ def interchange(subject: Subject, seed: int) -> Measured:
 
 def patchscopes(subject: Subject, seed: int) -> Measured:
     """Target prompts that repeat and that describe: what do they say of an entity's activation?"""
-    scopes, found = open_scopes("world"), Measured()
+    scopes, found = open_target_prompts("world"), Measured()
     entities = open_entities(WorldEntities(), subject, scopes)
     identity = scopes.prompt(subject, scopes.identity)
     description = scopes.prompt(subject, scopes.description, scopes.new_tokens)

@@ -8,16 +8,16 @@ from experiments.thinking_language.job import shuffled_items
 from experiments.world_card.effect import Effect, Figure, Measured
 from interp.bundled.world.facts import facts
 from interp.lenses.answers import Answers
-from interp.lenses.extraction import probe_accuracy
+from interp.lenses.evaluation import Tokens, read_words
 from interp.lenses.halves import split_halves
 from interp.lenses.hops import Part, WorldHops, open_hops, others
 from interp.lenses.languages import WorldTranslations, open_translations
 from interp.lenses.logit_lens import LogitLens
+from interp.lenses.probe import probe_accuracy
 from interp.lenses.prompt import Prompt, prompt_at
-from interp.lenses.readout import Tokens, readout
 from interp.lenses.relations import FILLER
+from interp.lenses.residual_stream import layer_name, read_stream
 from interp.lenses.sample import evenly
-from interp.lenses.stream import layer_name, read_stream
 from interp.subject import Subject
 
 MOST = 150  # questions of a kind
@@ -89,7 +89,7 @@ def _readable(
 
     Items about one entity fall into one half. `layers` are those that may be chosen (all by default).
     """
-    read = readout(LogitLens(subject), read_stream(subject, prompts), words)
+    read = read_words(LogitLens(subject), read_stream(subject, prompts), words)
     read["top"] = read["rank"] == 0
     own, other = words
     found = Measured()
@@ -114,7 +114,7 @@ def _facts(subject: Subject) -> Measured:
     asked = facts().all
     prompts = [prompt_at(subject, f"the {f.relation} of {f.entity}{FILLER} is") for f in asked]
     answers = Answers.of(subject, [f.answer for f in asked]).first(subject, prompts)
-    read = readout(LogitLens(subject), read_stream(subject, prompts), {"answer": answers})
+    read = read_words(LogitLens(subject), read_stream(subject, prompts), {"answer": answers})
     for layer, part in read.groupby("layer"):
         figure = Figure.share(part["rank"] == 0)
         found.by_layer(group, "answer at the last token", int(layer), figure)

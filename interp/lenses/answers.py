@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from interp.corpus.first_token import is_trivial
 from interp.errors import UserError
 from interp.lenses.prompt import Prompt
-from interp.lenses.runs import Change, continuations, next_normed
+from interp.lenses.prompt_batches import Change, continuations, next_normed
 from interp.subject.losses import likeliest_tokens
 from interp.subject.subject import Subject
 from interp.words import holds

@@ -9,11 +9,11 @@ from pydantic import Field
 from interp.bundled.world.facts import facts
 from interp.errors import UserError
 from interp.fields import Count, FilePath, NonEmpty, Section
-from interp.lenses.items import check_file, world_only
+from interp.lenses.item_source import check_file, world_only
+from interp.lenses.patchscopes import TargetPrompts
 from interp.lenses.prompt import Prompt, check_ordinary, prompt_at
 from interp.lenses.relations import FILLER
 from interp.lenses.sample import evenly
-from interp.lenses.scopes import Scopes
 from interp.lines import json_lines
 from interp.subject.subject import Subject
 
@@ -52,7 +52,9 @@ class EntityFile(Section):
 EntitySource = Annotated[WorldEntities | EntityFile, Field(discriminator="kind")]
 
 
-def open_entities(source: WorldEntities | EntityFile, subject: Subject, scopes: Scopes) -> list[Entity]:
+def open_entities(
+    source: WorldEntities | EntityFile, subject: Subject, scopes: TargetPrompts
+) -> list[Entity]:
     """The entities of a source, less those of the world that the target prompts name.
 
     Raises:
@@ -64,7 +66,7 @@ def open_entities(source: WorldEntities | EntityFile, subject: Subject, scopes: 
     return [entity for group in source.groups for entity in _of_world(group, source.most, subject, scopes)]
 
 
-def _of_world(group: str, most: int, subject: Subject, scopes: Scopes) -> list[Entity]:
+def _of_world(group: str, most: int, subject: Subject, scopes: TargetPrompts) -> list[Entity]:
     world = facts()
     relations = world.relations
     shown = {word for text in (scopes.identity, scopes.description) for word in text.split()}

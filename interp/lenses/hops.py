@@ -6,14 +6,18 @@ from pathlib import Path
 from random import Random
 from typing import Annotated, Literal
 
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
 from pydantic import Field
 
 from interp.bundled.world.facts import TwoHop, facts
 from interp.corpus.first_token import ToldApart, told_apart
 from interp.errors import UserError
 from interp.fields import FilePath, NonEmpty, Section, Text
-from interp.lenses.items import check_file, world_only
-from interp.lenses.prompt import check_length, span_positions
+from interp.lenses.answers import Answers
+from interp.lenses.item_source import check_file, world_only
+from interp.lenses.prompt import check_length, prompt_at, span_positions
 from interp.lines import json_lines
 from interp.subject.subject import Subject
 
@@ -189,3 +193,37 @@ def _spellings(words: object) -> tuple[str, ...]:
     if isinstance(words, list) and words and all(isinstance(word, str) for word in words):
         return tuple(words)
     raise TypeError(words)
+
+
+def ask_hops(subject: Subject, questions: Sequence[HopQuestion], new_tokens: int = 0) -> pd.DataFrame:
+    """A row for each question: whether it, its hops and a shortcut of it are answered rightly.
+
+    A question has failed if it is not right though both hops are known, and no shortcut gives its answer.
+    """
+
+    def asked(texts: Sequence[str], words: Sequence[Sequence[str]]) -> Bool[np.ndarray, " text"]:
+        prompts = [prompt_at(subject, text) for text in texts]
+        return Answers.of(subject, words, new_tokens).right(subject, prompts)
+
+    right = asked([q.text for q in questions], [q.answer for q in questions])
+    first = asked([q.first for q in questions], [q.bridge for q in questions])
+    second = asked([q.second for q in questions], [q.answer for q in questions])
+    shortcut = np.zeros(len(questions), dtype=bool)
+    shorter = [(place, text) for place, q in enumerate(questions) for text in q.shortcuts]
+    if shorter:
+        places, texts = zip(*shorter, strict=True)
+        found = asked(texts, [questions[place].answer for place in places])
+        np.logical_or.at(shortcut, list(places), found)
+    known = first & second
+    return pd.DataFrame(
+        {
+            "question": [q.text for q in questions],
+            "group": [q.group for q in questions],
+            "right": right,
+            "first_hop": first,
+            "second_hop": second,
+            "known": known,
+            "shortcut": shortcut,
+            "failed": known & ~right & ~shortcut,
+        }
+    )

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.lenses.runs import RowsInPlace
+from interp.lenses.prompt_batches import PromptBatch
 from interp.subject.subject import Subject
 
 
@@ -27,12 +27,12 @@ class Knockout:
     layers: tuple[int, ...]
 
     @contextmanager
-    def on(self, subject: Subject, rows: RowsInPlace) -> Iterator[None]:
+    def on(self, subject: Subject, rows: PromptBatch) -> Iterator[None]:
         """Within the block these prompts run without the attention."""
         with subject.attention_blocked(self.layers, self.blocked(rows)):
             yield
 
-    def blocked(self, rows: RowsInPlace) -> Bool[Tensor, "row 1 query key"]:
+    def blocked(self, rows: PromptBatch) -> Bool[Tensor, "row 1 query key"]:
         """Where attention is forbidden, padding counted.
 
         Raises:

@@ -18,7 +18,7 @@ from interp.corpus.first_token import ToldApart
 from interp.errors import UserError
 from interp.fields import Count, FilePath, NonEmpty, Section, Word
 from interp.lenses.answers import first_tokens
-from interp.lenses.items import check_file, world_only
+from interp.lenses.item_source import check_file, world_only
 from interp.lenses.prompt import Prompt, prompt_at
 from interp.lenses.sample import evenly
 from interp.lines import json_lines

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from interp.errors import UserError
 from interp.lenses.prompt import Prompt
-from interp.lenses.runs import RowsInPlace, in_batches
-from interp.lenses.stream import EMBEDDING, stream_site
+from interp.lenses.prompt_batches import PromptBatch, prompt_batches
+from interp.lenses.residual_stream import EMBEDDING, stream_site
 from interp.subject.subject import Subject
 
 DIRECTIONS_PER_PASS = 32  # rows of the Jacobian that one backward pass computes
@@ -83,14 +83,14 @@ def jacobians(
     width = subject.d_model
     weights = torch.empty(len(prompts), width, width)
     outputs, inputs = torch.empty(len(prompts), width), torch.empty(len(prompts), width)
-    for rows in in_batches(subject, prompts, rows_per_batch):
+    for rows in prompt_batches(subject, prompts, rows_per_batch):
         found = _jacobian_of_rows(subject, rows, layer)
         for table, part in zip((weights, outputs, inputs), found, strict=True):
             table[rows.places] = part.float().cpu()
     return weights, outputs, inputs
 
 
-def _jacobian_of_rows(subject: Subject, rows: RowsInPlace, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+def _jacobian_of_rows(subject: Subject, rows: PromptBatch, layer: int) -> tuple[Tensor, Tensor, Tensor]:
     at = torch.arange(len(rows.places), device=subject.device)
     leaves: list[Tensor] = []
     ends: list[Tensor] = []

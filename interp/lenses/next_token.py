@@ -21,8 +21,8 @@ from interp.lenses.affine import Affine
 from interp.lenses.logit_lens import Lens
 from interp.lenses.patch import Patch
 from interp.lenses.prompt import Prompt
-from interp.lenses.runs import next_normed
-from interp.lenses.stream import EMBEDDING, Vectors, read_stream, stream_site
+from interp.lenses.prompt_batches import next_normed
+from interp.lenses.residual_stream import EMBEDDING, Vectors, read_stream, stream_site
 from interp.subject.losses import likeliest_tokens
 from interp.subject.site import Site
 from interp.subject.subject import Subject

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.lenses.runs import RowsInPlace
+from interp.lenses.prompt_batches import PromptBatch
 from interp.subject.forward import ForwardPass
 from interp.subject.site import Site
 from interp.subject.subject import Subject
@@ -24,7 +24,7 @@ class Patch:
     vectors: Float[Tensor, "prompt d_model"]
     rescaled: bool = False
 
-    def on(self, subject: Subject, rows: RowsInPlace) -> AbstractContextManager[None]:
+    def on(self, subject: Subject, rows: PromptBatch) -> AbstractContextManager[None]:
         """Within the block these prompts carry their vectors."""
         return subject.intervene(_PutIn(self, self.vectors[rows.places], rows.columns))
 

@@ -13,7 +13,7 @@ from interp.corpus.first_token import told_apart
 from interp.errors import UserError, quoted
 from interp.fields import FilePath, NonEmpty, Section, Text, Word
 from interp.json_text import read_json
-from interp.lenses.items import world_only
+from interp.lenses.item_source import world_only
 from interp.shape import Shape
 from interp.subject.subject import Subject
 

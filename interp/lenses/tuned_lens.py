@@ -1,8 +1,9 @@
-"""The tuned lens (Belrose et al. 2023, arXiv 2303.08112): a logit lens behind an affine map at each layer."""
+"""The tuned lens (Belrose et al. 2023, arXiv 2303.08112): a logit lens after an affine map at each layer."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,11 +14,14 @@ from interp.corpus.batches import Batch, Row, collate, rows_of
 from interp.corpus.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.lenses.distribution import LogProbabilities
-from interp.lenses.logit_lens import LogitLens
-from interp.lenses.stream import EMBEDDING, layer_of, stream
+from interp.lenses.logit_lens import Lens, LogitLens
+from interp.lenses.residual_stream import EMBEDDING, layer_of, stream_sites
+from interp.subject.model_names import check_made_for
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.subject.unembedding import in_blocks
+from interp.tensors import check_finite
+from interp.track.files import read_safetensors, write_safetensors
 
 CLIP = 1.0  # norm of each layer's gradient in a step
 
@@ -54,7 +58,7 @@ class TunedLens(torch.nn.Module):
     ) -> Float[Tensor, "*batch d_model"]:
         """The activation as it would stand at the last layer."""
         layer = layer_of(site)
-        if site not in stream(self.subject).values():
+        if site not in stream_sites(self.subject).values():
             raise UserError(
                 f"the tuned lens was not trained at {site}", "sites", "use resid_post, or resid_pre.0"
             )
@@ -84,7 +88,7 @@ def train_tuned_lens(
     lens = TunedLens(subject)
     optimiser = torch.optim.Adam(lens.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
-    sites = list(stream(subject).values())
+    sites = list(stream_sites(subject).values())
     stream_of = _batches(subject, corpus, "explain", tokens_per_step, context_size, seed)
     for step, batch in enumerate(islice(stream_of, steps)):
         read = subject.read(torch.from_numpy(batch.tokens), sites, torch.from_numpy(batch.mask))
@@ -154,3 +158,46 @@ def _rows(subject: Subject, corpus: Corpus, split: Split, context_size: int, see
                     yield row
         if empty:
             raise UserError(f"the {split} split has no text", corpus.name, "give more documents")
+
+
+FORMAT = "interp tuned lens 1"
+
+
+def save_tuned_lens(path: str | Path, lens: TunedLens) -> Path:
+    """Writes a lens, with the name of the model that it belongs to."""
+    tensors = {name: value.detach().contiguous().cpu() for name, value in lens.state_dict().items()}
+    write_safetensors(path, tensors, {"format": FORMAT, "subject": lens.subject.name})
+    return Path(path)
+
+
+def load_tuned_lens(path: str | Path, subject: Subject, check_model: bool = True) -> TunedLens:
+    """A lens from its file; `check_model=False` takes one of a model of another name (a renamed copy).
+
+    Raises:
+        UserError: there is no such file, it holds something else, or it is another model's.
+    """
+    lens = TunedLens(subject)
+    found, known = read_safetensors(path)
+    wanted = {name: value.shape for name, value in lens.state_dict().items()}
+    if known.get("format") != FORMAT or {name: value.shape for name, value in found.items()} != wanted:
+        raise UserError(
+            f"the file holds no tuned lens that fits {subject.name}", str(path), "train one on this model"
+        )
+    if check_model:
+        check_made_for("the tuned lens was trained", [known.get("subject", "")], subject.info, str(path))
+    check_finite(found, str(path), "train it again")
+    lens.load_state_dict(found)
+    return lens.requires_grad_(False)
+
+
+def open_lens(file: Path | None, subject: Subject, check_model: bool) -> Lens:
+    """A tuned lens from its file, or the logit lens without one."""
+    return LogitLens(subject) if file is None else load_tuned_lens(file, subject, check_model)
+
+
+def check_lens(file: Path | None) -> None:
+    """Raises UserError if the file is not there."""
+    if file is not None and not file.is_file():
+        raise UserError(
+            f"no file {file}", "tuned_lens", "give one that `interp run configs/logit_lens.yaml` wrote"
+        )

@@ -9,10 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.lenses.distribution import LogProbabilities
-from interp.lenses.likeliest import likeliest
+from interp.lenses.distribution import LogProbabilities, likeliest
 from interp.lenses.logit_lens import Lens, LogitLens
-from interp.lenses.stream import layer_of, stream
+from interp.lenses.residual_stream import layer_of, stream_sites
 from interp.subject.site import RESIDUAL_KINDS, Site
 from interp.subject.subject import Subject
 from interp.subject.unembedding import in_blocks
@@ -87,7 +86,7 @@ def look(
             fit the context.
     """
     subject = lens.subject
-    sites = tuple(stream(subject).values()) if sites is None else tuple(sites)
+    sites = tuple(stream_sites(subject).values()) if sites is None else tuple(sites)
     for site in sites:
         if site.kind not in RESIDUAL_KINDS:
             raise UserError(f"{site} is not in the residual stream's space", "sites", "use a residual site")

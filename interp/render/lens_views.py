@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from interp.errors import UserError
-from interp.lenses.stream import layer_name, layer_of
+from interp.lenses.residual_stream import layer_name, layer_of
 from interp.lenses.view import LensView
 from interp.render.heat_figure import Heat, heat_grid
 from interp.render.lens_page import LensGrid, LensText, render_lens_page

@@ -10,18 +10,16 @@ from interp.bundled.world.train import Recipe, Trainer
 from interp.intervene.place import with_norm_of
 from interp.lenses.answers import Answers
 from interp.lenses.direct_attribution import direct_attribution
-from interp.lenses.divergence import divergence
+from interp.lenses.evaluation import divergence, read_words
 from interp.lenses.knockout import between
+from interp.lenses.layer_pairs import all_pairs, sweep_pairs
 from interp.lenses.linear_relation import fit_relation
 from interp.lenses.logit_lens import LogitLens
-from interp.lenses.pairs import all_pairs, sweep_pairs
 from interp.lenses.prompt import prompt_at
-from interp.lenses.readout import readout
+from interp.lenses.prompt_batches import continuations
 from interp.lenses.relations import world_relation
-from interp.lenses.runs import continuations
-from interp.lenses.stream import read_stream
-from interp.lenses.tuned_lens import train_tuned_lens
-from interp.lenses.tuned_lens_file import load_tuned_lens, save_tuned_lens
+from interp.lenses.residual_stream import read_stream
+from interp.lenses.tuned_lens import load_tuned_lens, save_tuned_lens, train_tuned_lens
 from interp.lenses.view import look
 from interp.subject import Site, Subject
 
@@ -90,7 +88,7 @@ def test_patches_knockout_and_readouts(both: tuple[Subject, Subject]) -> None:
         own = Answers.of(subject, [capital for _, capital in NAMES])
         blocked.append(own.right(subject, asked, between(last, entity, (4, 5))))
         read.append(
-            readout(LogitLens(subject), vectors, {"capital": own.first(subject, asked)})[
+            read_words(LogitLens(subject), vectors, {"capital": own.first(subject, asked)})[
                 "probability"
             ].to_numpy()
         )

@@ -12,12 +12,12 @@ from transformers import AutoModelForCausalLM
 from interp import subject as subjects
 from interp.errors import UserError
 from interp.lenses.knockout import Knockout
-from interp.lenses.runs import RowsInPlace
+from interp.lenses.prompt_batches import PromptBatch
 from interp.subject import Subject
 from tests.parity.subject_folders import CONFIGS, built, save_model
 
 TOKENS = torch.randint(2, 200, (2, 8), generator=torch.Generator().manual_seed(1))
-ROWS = RowsInPlace([0, 1], TOKENS, torch.ones_like(TOKENS), torch.tensor([7, 7]))
+ROWS = PromptBatch([0, 1], TOKENS, torch.ones_like(TOKENS), torch.tensor([7, 7]))
 LAYERS = (1, 2)
 KNOCKOUT = Knockout(((-1, -2), (-3,)), ((-3,), (-5, -4)), LAYERS)
 BLOCKED = torch.zeros(2, 1, 8, 8, dtype=torch.bool)

@@ -12,7 +12,7 @@ from interp import subject as subjects
 from interp.lenses.direct_attribution import direct_attribution
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.prompt import Prompt
-from interp.lenses.stream import stream
+from interp.lenses.residual_stream import stream_sites
 from interp.lenses.view import look
 from interp.subject import Site, Subject
 from interp.subject.frozen_norm import FrozenNorm
@@ -88,7 +88,7 @@ def test_the_lens_is_that_of_transformer_lens(folder: Path | str) -> None:
     tokens = tokens_of(subject)
     _, cache = subject.model.run_with_cache(tokens)
     stacked, _ = cache.accumulated_resid(incl_mid=False, return_labels=True, apply_ln=False)
-    view = look(LogitLens(subject), IDS, list(stream(subject).values()), k=4)
+    view = look(LogitLens(subject), IDS, list(stream_sites(subject).values()), k=4)
     for row in range(
         subject.n_layers + 1
     ):  # theirs begins with the first layer's input and ends with the output

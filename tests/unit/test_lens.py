@@ -11,16 +11,13 @@ import torch
 
 import interp
 from interp.errors import UserError
-from interp.lenses.distribution import LogProbabilities
-from interp.lenses.divergence import divergence
+from interp.lenses.distribution import LogProbabilities, likeliest
+from interp.lenses.evaluation import divergence, read_words, words_by_layer
 from interp.lenses.halves import split_halves
-from interp.lenses.likeliest import likeliest
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.prompt import Prompt, check_ordinary, prompt_at, span_positions
-from interp.lenses.readout import readout, summary
-from interp.lenses.stream import EMBEDDING, layer_of, read_stream, stream
-from interp.lenses.tuned_lens import TunedLens, train_tuned_lens
-from interp.lenses.tuned_lens_file import load_tuned_lens, save_tuned_lens
+from interp.lenses.residual_stream import EMBEDDING, layer_of, read_stream, stream_sites
+from interp.lenses.tuned_lens import TunedLens, load_tuned_lens, save_tuned_lens, train_tuned_lens
 from interp.lenses.view import look
 from interp.render.lens_views import lens_figure, lens_page
 from interp.subject import Site, Subject
@@ -90,7 +87,7 @@ def test_many_sites_at_once_read_as_each_alone(world: Subject, monkeypatch: pyte
 
 
 def test_the_stream_runs_from_the_embedding_to_the_last_layer(world: Subject) -> None:
-    sites = stream(world)
+    sites = stream_sites(world)
     assert list(sites) == list(range(EMBEDDING, world.n_layers))
     assert [layer_of(site) for site in sites.values()] == list(sites)
     read = read_stream(world, [prompt_at(world, TEXT, "france"), prompt_at(world, "near spain")])
@@ -106,7 +103,7 @@ def test_a_tuned_lens_begins_as_the_logit_lens_and_comes_nearer_to_the_output(
     corpus = interp.WorldCorpus(seed=1, n_documents=600)
     start, plain = TunedLens(world), LogitLens(world)
     activation = torch.randn(3, world.d_model)
-    for site in stream(world).values():
+    for site in stream_sites(world).values():
         assert torch.equal(start.logits(activation, site), plain.logits(activation, site))
     lens = train_tuned_lens(world, corpus, steps=60, tokens_per_step=512)
     found = divergence([plain, lens], corpus, 60).groupby(["lens", "layer"])["kl"].mean()
@@ -140,12 +137,12 @@ def test_a_readout_adds_up_spellings_and_takes_their_best_rank(world: Subject) -
     prompts = [prompt_at(world, "the capital of france is"), prompt_at(world, "the capital of spain is")]
     paris, madrid = (world.single_token(word) for word in ("paris", "madrid"))
     words = {"both": [frozenset({paris, madrid})] * 2, "paris": [frozenset({paris})] * 2}
-    found = readout(LogitLens(world), read_stream(world, prompts), words)
+    found = read_words(LogitLens(world), read_stream(world, prompts), words)
     last = found[found["layer"] == world.n_layers - 1].set_index(["word", "item"])
     assert last.loc[("both", 0), "rank"] == 0 and last.loc[("both", 1), "rank"] == 0
     assert last.loc[("paris", 0), "rank"] == 0 and last.loc[("paris", 1), "rank"] > 0
     assert last.loc[("both", 1), "probability"] > 0.9
-    table = summary(found.assign(place="last"), ["place"], 0)
+    table = words_by_layer(found.assign(place="last"), ["place"], 0)
     row = table[(table["layer"] == world.n_layers - 1) & (table["word"] == "paris")]
     assert row["top"].item() == 0.5 and row["top_low"].item() < 0.5 < row["top_high"].item()
 

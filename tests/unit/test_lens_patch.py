@@ -15,15 +15,22 @@ from interp.errors import UserError
 from interp.intervene import Replace
 from interp.lenses.affine import RIDGE, check_same_vocabulary, fit_affine
 from interp.lenses.answers import Answers, first_tokens
-from interp.lenses.extraction import probe_accuracy
 from interp.lenses.knockout import Knockout, between, window
+from interp.lenses.layer_pairs import (
+    PairSweep,
+    all_pairs,
+    random_vectors,
+    report_sweep,
+    same_layer,
+    sweep_pairs,
+)
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.next_token import by_lens, by_maps, by_patchscope, read_beginnings, source_layers
-from interp.lenses.pairs import PairSweep, all_pairs, random_vectors, reported, same_layer, sweep_pairs
 from interp.lenses.patch import Patch
+from interp.lenses.probe import probe_accuracy
 from interp.lenses.prompt import Prompt, prompt_at, span_positions
-from interp.lenses.runs import Change, RowsInPlace, continuations, in_batches, next_normed
-from interp.lenses.stream import EMBEDDING, read_stream, stream_site
+from interp.lenses.prompt_batches import Change, PromptBatch, continuations, next_normed, prompt_batches
+from interp.lenses.residual_stream import EMBEDDING, read_stream, stream_site
 from interp.subject import Subject
 
 CAPITALS = facts().relations["capital"]
@@ -98,7 +105,7 @@ def test_what_is_written_under_a_patch_is_the_same_without_a_cache(world: Subjec
         assert CAPITALS[name] in text
     tokens, mask = world.pad([target.tokens] * len(COUNTRIES))
     columns = torch.full((len(COUNTRIES),), tokens.shape[1] + target.position)
-    with patch.on(world, RowsInPlace(list(range(len(COUNTRIES))), tokens, mask, columns)):
+    with patch.on(world, PromptBatch(list(range(len(COUNTRIES))), tokens, mask, columns)):
         again = world.generate_ids(tokens, mask, 8, use_cache=False)
     assert [world.decode(ids) for ids in again] == written
 
@@ -118,7 +125,7 @@ def test_a_pair_is_chosen_on_one_half_and_an_oracle_is_not() -> None:
     nothing = PairSweep(sweep.pairs, np.zeros_like(right))
     lucky = PairSweep(sweep.pairs, right[[2, 1, 0]])  # its own search finds another pair
     controls = {"random": [nothing], "lucky": [lucky], "two draws": [lucky, nothing]}
-    table = reported(sweep, controls, ([0, 1], [2, 3]), 0).set_index(["condition", "control"])
+    table = report_sweep(sweep, controls, ([0, 1], [2, 3]), 0).set_index(["condition", "control"])
     assert table.loc[("chosen", ""), "right"] == 0
     assert tuple(table.loc[("chosen", ""), ["source", "target"]]) == (1, 0)
     assert tuple(table.loc[("chosen", "random"), ["source", "target"]]) == (1, 0)
@@ -159,7 +166,7 @@ class TestKnockout:
 
     def test_what_is_written_behind_a_knockout_is_the_same_without_a_cache(self, world: Subject) -> None:
         prompts = asked(world)
-        (rows,) = in_batches(world, prompts)
+        (rows,) = prompt_batches(world, prompts)
         entity = [[prompt.position] for prompt in prompts]
         knockout = between([[-1]] * len(prompts), entity, range(world.n_layers))
         written = [

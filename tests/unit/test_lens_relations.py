@@ -25,6 +25,7 @@ from interp.lenses.languages import (
 )
 from interp.lenses.linear_relation import LinearRelation, fit_relation, jacobians
 from interp.lenses.patch import Patch
+from interp.lenses.patchscopes import TargetPrompts, check_target_prompts, open_target_prompts
 from interp.lenses.prompt import Prompt, prompt_at
 from interp.lenses.relations import (
     Relation,
@@ -36,8 +37,7 @@ from interp.lenses.relations import (
     told_apart_by_first,
     world_relation,
 )
-from interp.lenses.scopes import Scopes, check_scopes, open_scopes
-from interp.lenses.stream import EMBEDDING, read_stream, stream_site
+from interp.lenses.residual_stream import EMBEDDING, read_stream, stream_site
 from interp.subject import Subject
 from tests.shared_data import shared_data
 from tests.unit.linear_subject import linear_subject
@@ -204,7 +204,7 @@ class TestItems:
     """Entities, two-hop questions and translations, from the world and from lines of JSON."""
 
     def test_entities_of_the_world_are_none_that_the_prompts_name(self, plain: Subject) -> None:
-        scopes = open_scopes("world")
+        scopes = open_target_prompts("world")
         found = open_entities(WorldEntities(most=30), plain, scopes)
         shown = set(f"{scopes.identity} {scopes.description}".split())
         for entity in found:
@@ -217,7 +217,7 @@ class TestItems:
 
     def test_entities_of_a_file(self, plain: Subject, tmp_path: Path) -> None:
         file = tmp_path / "entities.jsonl"
-        scopes = open_scopes("world")
+        scopes = open_target_prompts("world")
         row = {"prompt": "near paris , we saw", "entity": "paris", "description": ["france"], "group": "city"}
         file.write_text(json.dumps(row) + "\n\n")
         (entity,) = open_entities(EntityFile(path=file), plain, scopes)
@@ -316,20 +316,20 @@ class TestItems:
         assert kept == (0,) and "2 of 3 questions (by their answers)" in said[0]
 
     def test_target_prompts(self, plain: Subject) -> None:
-        scopes = open_scopes("world")
+        scopes = open_target_prompts("world")
         prompt = scopes.prompt(plain, scopes.identity)
         assert plain.token_strings([prompt.tokens[prompt.position]]) == ["the"] and prompt.position == -4
         assert scopes.prompt(plain, scopes.next_token).position == -1
-        assert open_scopes("published").identity.endswith("x ->")
-        own = Scopes(placeholder="the", identity="a ; the", description="none", next_token="the")
+        assert open_target_prompts("published").identity.endswith("x ->")
+        own = TargetPrompts(placeholder="the", identity="a ; the", description="none", next_token="the")
         with pytest.raises(UserError, match=r"scopes\.description"):
-            check_scopes(own)
+            check_target_prompts(own)
         with pytest.raises(UserError, match=r"is 2 tokens: \[near\] \[dekax\]"):
-            two = Scopes(placeholder="dekax kanav", identity="", description="", next_token="")
+            two = TargetPrompts(placeholder="dekax kanav", identity="", description="", next_token="")
             two.prompt(plain, "near dekax kanav")
         special = plain.token_strings([min(plain.special_ids)])[0]
         with pytest.raises(UserError, match="special token"):
-            odd = Scopes(
+            odd = TargetPrompts(
                 placeholder=special, identity=f"a {special} :", description=special, next_token=special
             )
             odd.prompt(plain, odd.identity)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 
 from experiments.common.vectors.figures import shares
-from interp.lenses.pairs import Pair
-from interp.lenses.stream import EMBEDDING, layer_name
+from interp.lenses.layer_pairs import Pair
+from interp.lenses.residual_stream import EMBEDDING, layer_name
 from interp.render.data import Estimate, Kind, Number
 from interp.render.dose_figure import Curve, dose_response
 from interp.render.heat_figure import Heat, heat_grid
@@ -86,7 +86,7 @@ def condition_rows(
 
 
 def conditions_table(title: str, caption: str, table: pd.DataFrame) -> Table:
-    """What `interp.lenses.pairs.reported` says, by group."""
+    """What `interp.lenses.layer_pairs.report_sweep` says, by group."""
     columns = [
         Column("group"), Column("vectors"), Column("pair"), Column("from layer"), Column("into layer"),
         Column("right"), Column("n", places=0),

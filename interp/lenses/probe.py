@@ -1,48 +1,17 @@
-"""Attribute extraction: what a patchscope gets out of an entity's activation, against a logistic probe.
-
-Ghandeharioun et al. 2024 (arXiv 2401.06102), section 4.2: the activation of a subject in a sentence that
-does not ask for the attribute takes the place of a placeholder in one that does.
-"""
+"""A logistic probe of every layer: what a linear classifier reads off activations."""
 
 import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from interp.lenses.answers import Answers
-from interp.lenses.prompt import Prompt, check_ordinary, placeholder_at, prompt_at
-from interp.lenses.relations import Relation, filled
-from interp.lenses.stream import Vectors
-from interp.subject.subject import Subject
+from interp.lenses.residual_stream import Vectors
 
 LEAST_TRAINED = 2  # classes of a probe
-
-
-def source_prompts(subject: Subject, relation: Relation, template: str) -> list[Prompt]:
-    """Each subject of a relation in a sentence that does not ask for it; {} in the template is its place.
-
-    Raises:
-        UserError: a token reaches over the subject's end, or stands on a special token.
-    """
-    found = [prompt_at(subject, filled(template, name), name) for name, _ in relation.samples]
-    for prompt in found:
-        check_ordinary(subject, prompt)
-    return found
-
-
-def target_prompt(subject: Subject, relation: Relation, placeholder: str) -> Prompt:
-    """The relation asked of a placeholder, and where that stands; UserError as `placeholder_at`."""
-    return placeholder_at(subject, relation.ask(placeholder), placeholder)
-
-
-def known(subject: Subject, relation: Relation, answers: Answers) -> Bool[np.ndarray, " sample"]:
-    """Which samples the subject answers rightly when it is asked outright."""
-    return answers.right(subject, [prompt_at(subject, relation.ask(name)) for name, _ in relation.samples])
 
 
 def probe_accuracy(

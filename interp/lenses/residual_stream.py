@@ -23,7 +23,7 @@ def stream_site(layer: int) -> Site:
     return Site("resid_pre", 0) if layer == EMBEDDING else Site("resid_post", layer)
 
 
-def stream(subject: Subject) -> dict[int, Site]:
+def stream_sites(subject: Subject) -> dict[int, Site]:
     """Every place of the residual stream, by layer from -1, in the order of a forward pass."""
     return {layer: stream_site(layer) for layer in range(EMBEDDING, subject.n_layers)}
 
@@ -44,7 +44,7 @@ def read_stream(subject: Subject, prompts: Sequence[Prompt]) -> dict[int, Float[
     Raises:
         UserError: there is no prompt, or a position is outside of it.
     """
-    sites = stream(subject)
+    sites = stream_sites(subject)
     positions = torch.tensor([[prompt.position] for prompt in prompts])
     found = read_at(subject, [prompt.tokens for prompt in prompts], list(sites.values()), positions)
     return {layer: found[site][:, 0] for layer, site in sites.items()}

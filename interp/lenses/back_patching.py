@@ -10,10 +10,10 @@ import pandas as pd
 
 from interp.lenses.answers import Answers
 from interp.lenses.hops import HopQuestion, others
-from interp.lenses.pairs import Pair, PairSweep, random_vectors, reported, sweep_pairs
+from interp.lenses.layer_pairs import Pair, PairSweep, random_vectors, report_sweep, sweep_pairs
 from interp.lenses.prompt import Prompt
-from interp.lenses.stream import EMBEDDING, read_stream
-from interp.subject import Subject
+from interp.lenses.residual_stream import EMBEDDING, read_stream
+from interp.subject.subject import Subject
 
 OTHER, RANDOM = "another question's", "random vectors"
 Halves = tuple[list[int], list[int]]
@@ -21,7 +21,7 @@ Halves = tuple[list[int], list[int]]
 
 @dataclass(frozen=True)
 class BackPatched:
-    """A sweep over pairs of layers, and what of it is reported beside its controls (see `reported`)."""
+    """A sweep over pairs of layers, and what of it is reported beside its controls (see `report_sweep`)."""
 
     own: PairSweep
     reported: pd.DataFrame
@@ -55,7 +55,7 @@ class BackPatching:
             advance()
             controls[RANDOM].append(self.swept(prompts, items, items, self.seed + draw))
             advance()
-        return BackPatched(own, reported(own, controls, halves, self.seed))
+        return BackPatched(own, report_sweep(own, controls, halves, self.seed))
 
     def swept(
         self,

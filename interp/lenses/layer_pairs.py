@@ -18,7 +18,7 @@ from interp.intervals import share_interval, share_of_items
 from interp.lenses.answers import Answers
 from interp.lenses.patch import Patch
 from interp.lenses.prompt import Prompt
-from interp.lenses.stream import EMBEDDING, Vectors, stream_site
+from interp.lenses.residual_stream import EMBEDDING, Vectors, stream_site
 from interp.subject.subject import Subject
 
 Pair = tuple[int, int]
@@ -87,7 +87,7 @@ def sweep_pairs(
     return PairSweep(tuple(pairs), right)
 
 
-def reported(
+def report_sweep(
     sweep: PairSweep,
     controls: Mapping[str, Sequence[PairSweep]],
     halves: tuple[Sequence[int], Sequence[int]],

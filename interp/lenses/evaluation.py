@@ -1,15 +1,20 @@
-"""How readable given words are, layer by layer: their probability and rank through a lens."""
+"""Lenses held against data, layer by layer: how likely they find given words, and KL to the output."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice, product
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from interp.corpus.batches import batches
+from interp.corpus.document import Corpus, Split, split_of
+from interp.errors import UserError
 from interp.intervals import mean_interval, share_interval
 from interp.lenses.distribution import LogProbabilities
 from interp.lenses.logit_lens import Lens
-from interp.lenses.stream import Vectors, stream_site
+from interp.lenses.residual_stream import Vectors, stream_site, stream_sites
 from interp.subject.site import Site
 from interp.subject.unembedding import in_blocks
 
@@ -17,7 +22,7 @@ Tokens = Sequence[frozenset[int]]
 
 
 @torch.no_grad()
-def readout(lens: Lens, vectors: Vectors, words: Mapping[str, Tokens]) -> pd.DataFrame:
+def read_words(lens: Lens, vectors: Vectors, words: Mapping[str, Tokens]) -> pd.DataFrame:
     """Reads every item's words at every layer: layer, word (its name), item, probability, rank.
 
     `words` gives for each name the tokens that begin each item's word; their probabilities add up, and the
@@ -47,7 +52,7 @@ def readout(lens: Lens, vectors: Vectors, words: Mapping[str, Tokens]) -> pd.Dat
     return pd.concat(frames, ignore_index=True)
 
 
-def summary(frame: pd.DataFrame, keys: Sequence[str], seed: int) -> pd.DataFrame:
+def words_by_layer(frame: pd.DataFrame, keys: Sequence[str], seed: int) -> pd.DataFrame:
     """For each layer, word and group of `keys`: mean probability and share at rank 0, with intervals."""
     rows = []
     for names, own in frame.groupby([*keys, "layer", "word"], sort=False):
@@ -65,3 +70,48 @@ def _read(seen: LogProbabilities, tokens: Tokens) -> tuple[Tensor, Tensor]:
         mask[item, list(ids)] = True
     best = seen.logits.masked_fill(~mask, -torch.inf).amax(-1, keepdim=True)
     return (seen.probability * mask).sum(-1), (seen.logits > best).sum(-1)
+
+
+@torch.no_grad()
+def divergence(
+    lenses: Sequence[Lens],
+    corpus: Corpus,
+    documents: int,
+    split: Split = "report",
+    tokens_per_batch: int = 2048,
+) -> pd.DataFrame:
+    """KL(output || lens) in nats a token, of the first documents of a split: lens, layer, document, kl.
+
+    All lenses read the same pass; each document counts with the mean over its tokens.
+
+    Raises:
+        UserError: the split has no text.
+    """
+    subject = lenses[0].subject
+    of_split = (n for n in range(len(corpus)) if split_of(corpus[n].hash) == split)
+    chosen = list(islice(of_split, documents))
+    if not chosen:
+        raise UserError(f"the {split} split has no text", corpus.name, "give more documents")
+    sites, frames = stream_sites(subject), []
+    last = sites[subject.n_layers - 1]
+
+    def measure(*rows: Tensor) -> tuple[Tensor, ...]:
+        at = dict(zip(sites.values(), rows, strict=True))
+        output = LogProbabilities.of(lenses[0].logits(at[last], last))
+        return tuple(
+            output.kl(LogProbabilities.of(lens.logits(at[site], site))) for lens, site in product(lenses, at)
+        )
+
+    context = min(subject.n_ctx, 128)
+    for batch in batches(corpus, chosen, subject.frame, context, tokens_per_batch):
+        counts = torch.from_numpy(batch.counts)
+        read = subject.read(
+            torch.from_numpy(batch.tokens), list(sites.values()), torch.from_numpy(batch.mask)
+        )
+        of_document = np.repeat(batch.document[:, None], counts.shape[1], 1)[batch.counts]
+        kept = [activation[counts.to(activation.device)] for activation in read.values()]
+        measured = in_blocks(measure, subject.d_vocab, *kept)
+        for (lens, layer), kl in zip(product(lenses, sites), measured, strict=True):
+            row = {"lens": lens.name, "layer": layer, "document": of_document}
+            frames.append(pd.DataFrame({**row, "kl": kl.cpu().double().numpy()}))
+    return pd.concat(frames).groupby(["lens", "layer", "document"], sort=False)["kl"].mean().reset_index()

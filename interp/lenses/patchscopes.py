@@ -1,0 +1,86 @@
+"""Patchscopes (Ghandeharioun et al. 2024, arXiv 2401.06102): a model says what an activation holds.
+
+The activation takes the place of a placeholder in a target prompt. Attribute extraction (section 4.2) is
+held against a logistic probe: the source sentence does not ask for the attribute, the target prompt does.
+"""
+
+from importlib.resources import files
+from typing import Literal
+
+import numpy as np
+import yaml
+from jaxtyping import Bool
+
+from interp.errors import UserError
+from interp.fields import Count, Section, Text, Word
+from interp.lenses.answers import Answers
+from interp.lenses.prompt import Prompt, check_length, check_ordinary, placeholder_at, prompt_at
+from interp.lenses.relations import Relation, filled
+from interp.subject.subject import Subject
+
+Named = Literal["world", "published"]
+
+
+class TargetPrompts(Section):
+    """Target prompts; the last occurrence of `placeholder` in each is what a vector takes the place of."""
+
+    placeholder: Word
+    """One token that means nothing by itself."""
+    identity: Text
+    """Shows items that are repeated, and asks for the placeholder's."""
+    description: Text
+    """Shows items that are described, and asks for the placeholder's."""
+    next_token: Text
+    """Ends with the placeholder: what comes next is read off at once."""
+    new_tokens: Count = 20
+    """Length of a description, in tokens."""
+
+    def prompt(self, subject: Subject, text: str, new_tokens: int = 0) -> Prompt:
+        """A target prompt with the position of its placeholder.
+
+        Raises:
+            UserError: as `placeholder_at`, or the text and what is to be written behind it do not fit the
+            context.
+        """
+        check_length(subject, subject.encode(text), text, new_tokens)
+        return placeholder_at(subject, text, self.placeholder)
+
+
+def open_target_prompts(named: Named | TargetPrompts) -> TargetPrompts:
+    """Target prompts by name: those of the bundled world, or the published ones."""
+    if isinstance(named, TargetPrompts):
+        return named
+    data = (files("interp.lenses") / "target_prompts.yaml").read_text(encoding="utf-8")
+    return TargetPrompts(**yaml.safe_load(data)[named])
+
+
+def check_target_prompts(named: Named | TargetPrompts) -> None:
+    """Raises UserError if a prompt does not hold the placeholder."""
+    scopes = open_target_prompts(named)
+    for name in ("identity", "description", "next_token"):
+        if scopes.placeholder not in getattr(scopes, name):
+            raise UserError(
+                f"it does not hold {scopes.placeholder!r}", f"scopes.{name}", "write the placeholder"
+            )
+
+
+def source_prompts(subject: Subject, relation: Relation, template: str) -> list[Prompt]:
+    """Each subject of a relation in a sentence that does not ask for it; {} in the template is its place.
+
+    Raises:
+        UserError: a token reaches over the subject's end, or stands on a special token.
+    """
+    found = [prompt_at(subject, filled(template, name), name) for name, _ in relation.samples]
+    for prompt in found:
+        check_ordinary(subject, prompt)
+    return found
+
+
+def target_prompt(subject: Subject, relation: Relation, placeholder: str) -> Prompt:
+    """The relation asked of a placeholder, and where that stands; UserError as `placeholder_at`."""
+    return placeholder_at(subject, relation.ask(placeholder), placeholder)
+
+
+def known(subject: Subject, relation: Relation, answers: Answers) -> Bool[np.ndarray, " sample"]:
+    """Which samples the subject answers rightly when it is asked outright."""
+    return answers.right(subject, [prompt_at(subject, relation.ask(name)) for name, _ in relation.samples])
