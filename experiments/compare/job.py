@@ -38,10 +38,10 @@ from interp.features.directions import Directions
 from interp.features.principal import principal_directions
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
-from interp.intervals import mean_interval
 from interp.mining.exemplars import Mined
 from interp.parquet import read_parquet
 from interp.render.compare_report import render_comparison
+from interp.statistics.estimate import mean_interval
 from interp.subject import Site
 from interp.track.files import (
     publish,
@@ -212,7 +212,7 @@ class Job(CorpusJob[Config]):
             step.metric(f"{key}/undefined", sum(s.both.undefined is not None for s in mine))
             step.metric(f"{key}/described", len(mine))
         for (one, two), difference in compared.difference.items():
-            rows.append({"first": one, "second": two, **_named_interval("difference", difference)})
+            rows.append({"first": one, "second": two, **difference.named("difference")})
             for end, value in zip(("", "_low", "_high"), difference, strict=True):
                 step.metric(f"difference/{slug(two)}_minus_{slug(one)}{end}", value)
         step.table("differences", pd.DataFrame(rows))
@@ -307,7 +307,3 @@ def _mean(values: Sequence[float]) -> float:
     """The mean of the values that are defined; NaN if none is."""
     defined = [value for value in values if not np.isnan(value)]
     return float(np.mean(defined)) if defined else float("nan")
-
-
-def _named_interval(name: str, values: tuple[float, float, float]) -> dict[str, float]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))

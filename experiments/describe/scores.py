@@ -23,8 +23,8 @@ from interp.descriptions.scorers.simulation import simulation
 from interp.descriptions.scorers.texts import JudgedTexts, gather_texts
 from interp.descriptions.windows import gather_report
 from interp.features.ref import FeatureRef
-from interp.intervals import mean_and_central
 from interp.mining.exemplars import Mined
+from interp.statistics.estimate import mean_and_central
 from interp.store.rows import ScoreRow
 from interp.subject import Subject
 from interp.track.progress import Progress

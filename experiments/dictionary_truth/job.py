@@ -21,8 +21,8 @@ from interp.features.directions import Directions, random_directions
 from interp.features.neurons import MlpNeurons
 from interp.features.principal import principal_directions
 from interp.features.space import FeatureSpace
-from interp.intervals import mean_interval
 from interp.render.page import render_page
+from interp.statistics.estimate import mean_interval
 from interp.subject import Site
 from interp.track.files import publish, read_safetensors, write_safetensors, write_text
 from interp.track.run import Run

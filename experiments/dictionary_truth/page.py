@@ -6,13 +6,13 @@ import pandas as pd
 
 from experiments.common.dictionaries.config import slug
 from experiments.dictionary_truth.config import Config
-from interp.intervals import mean_interval
 from interp.render.concept_figure import concept_recovery
 from interp.render.data import ConceptScore, Estimate, Kind
 from interp.render.digits import count, interval, measured, number
 from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.statistics.estimate import mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 
@@ -354,7 +354,7 @@ class TruthPage:
 
     def _gap(self, level: str, measure: str, one: str, other: str) -> Estimate:
         wide = self._wide(level, measure, "value")
-        return Estimate(*mean_interval((wide[one] - wide[other]).to_numpy(dtype=float), self.config.seed))
+        return mean_interval((wide[one] - wide[other]).to_numpy(dtype=float), self.config.seed)
 
     def _ahead(self, level: str, measure: str, one: str, other: str) -> tuple[int, int]:
         return len(self._ahead_names(level, measure, one, other)), len(

@@ -36,10 +36,10 @@ from interp.distil.sets import write_sets
 from interp.distil.train import train_explainer, train_simulator
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
-from interp.intervals import mean_interval
 from interp.lines import json_lines
 from interp.mining.exemplars import Mined
 from interp.render.page import render_page
+from interp.statistics.estimate import mean_interval
 from interp.track.files import write_json, write_text
 from interp.track.records import read_written
 from interp.track.run import Run

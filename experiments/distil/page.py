@@ -6,12 +6,12 @@ import pandas as pd
 
 from experiments.distil.config import Config
 from interp.corpus.document import Corpus
-from interp.intervals import mean_interval
 from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured
 from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.page import Column, Figure, Page, Section, Table
+from interp.statistics.estimate import mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 
@@ -134,4 +134,4 @@ class DistilPage:
 
     def _mean_of(self, values: "pd.Series[float]") -> Estimate:
         known = values.astype(float).dropna().to_numpy()
-        return Estimate(*mean_interval(known, self.config.seed))
+        return mean_interval(known, self.config.seed)

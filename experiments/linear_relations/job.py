@@ -16,7 +16,6 @@ from experiments.common.job import SubjectJob
 from experiments.linear_relations.config import Config
 from experiments.linear_relations.page import LinearRelationsPage
 from interp.errors import UserError
-from interp.intervals import share_interval
 from interp.lenses.answers import Answers
 from interp.lenses.linear_relation import LinearRelation, fit_relation
 from interp.lenses.patch import Patch

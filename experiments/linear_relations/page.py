@@ -6,11 +6,11 @@ from experiments.common.lenses.figures import Draw, by_layer, share_rows
 from experiments.common.page import framed
 from experiments.common.vectors.figures import over_groups
 from experiments.linear_relations.config import Config
-from interp.intervals import mean_interval
 from interp.lenses.residual_stream import layer_name
 from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured, number
 from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.statistics.estimate import mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 

@@ -11,7 +11,6 @@ from experiments.common.job import SubjectJob
 from experiments.logit_lens.config import Config
 from experiments.logit_lens.page import LogitLensPage
 from interp.corpus.document import Corpus
-from interp.intervals import mean_interval
 from interp.lenses.direct_attribution import DirectAttribution, direct_attribution
 from interp.lenses.evaluation import divergence
 from interp.lenses.logit_lens import Lens, LogitLens
@@ -20,6 +19,7 @@ from interp.lenses.residual_stream import EMBEDDING, stream_sites
 from interp.lenses.tuned_lens import load_tuned_lens, save_tuned_lens, train_tuned_lens
 from interp.lenses.view import look
 from interp.render.lens_views import lens_page
+from interp.statistics.estimate import mean_interval
 from interp.subject import Site
 from interp.subject.continuation import notes_on
 from interp.track.files import publish, write_safetensors, write_text

@@ -10,7 +10,6 @@ from experiments.common.job import SubjectJob
 from experiments.multi_hop.config import Config
 from experiments.multi_hop.page import MultiHopPage
 from interp.errors import UserError
-from interp.intervals import share_interval
 from interp.lenses.answers import Answers
 from interp.lenses.back_patching import BackPatching
 from interp.lenses.evaluation import read_words, words_by_layer

@@ -7,7 +7,6 @@ from interp.causal.drivers import drivers
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER
 from interp.corpus.document import Corpus
 from interp.features.ref import FeatureRef
-from interp.intervals import mean_interval
 from interp.mining.exemplars import Mined
 from interp.render.data import Estimate, Kind
 from interp.render.digits import count, interval, measured, number
@@ -16,6 +15,7 @@ from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.label_histogram import Group, label_histogram
 from interp.render.page import Column, Figure, Page, Section, Table
+from interp.statistics.estimate import mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 
@@ -289,7 +289,7 @@ class CausePage:
 
     def _clean(self, group: str) -> Estimate:
         part = self.outcomes[(self.outcomes["set"] == CLEAN) & (self.outcomes["group"] == group)]
-        return Estimate(*mean_interval(part[RATE].to_numpy(dtype=float), self.config.seed))
+        return mean_interval(part[RATE].to_numpy(dtype=float), self.config.seed)
 
     def _at(self, name: str, group: str, share: float) -> Estimate:
         return dict(self._points(name, group, RATE, "share", True))[share]

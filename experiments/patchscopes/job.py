@@ -12,7 +12,6 @@ from experiments.patchscopes.config import Config, Extraction
 from experiments.patchscopes.page import PatchscopesPage
 from interp.corpus.document import Corpus
 from interp.errors import UserError
-from interp.intervals import mean_interval, share_interval
 from interp.lenses.affine import Affine, check_same_vocabulary, fit_affine
 from interp.lenses.answers import Answers
 from interp.lenses.entities import Entity, open_entities

@@ -88,7 +88,7 @@ class RefusalPage:
 
     def _of(self, condition: str, kind: str, measure: str = "right") -> Estimate:
         found = self.results[(self.results["condition"] == condition) & (self.results["kind"] == kind)]
-        return Estimate(None) if found.empty else Estimate.of(found.iloc[0].to_dict(), measure)
+        return Estimate() if found.empty else Estimate.of(found.iloc[0].to_dict(), measure)
 
     def _shares(self, standalone: bool = False) -> Draw:
         rows: list[tuple[str, Sequence[tuple[Kind, Estimate]]]] = [
@@ -102,9 +102,9 @@ class RefusalPage:
         for kind, condition in changed:
             null = f"{condition.removesuffix(', 1x').removesuffix(', chosen')}{RANDOM}"
             entries: list[tuple[Kind, Estimate]] = [("direction", self._of(condition, kind))]
-            if self._of(null, kind).value is not None:
+            if self._of(null, kind).point is not None:
                 entries.append(("random", self._of(null, kind)))
-            if self._of(condition, kind).value is not None:
+            if self._of(condition, kind).point is not None:
                 rows.append((f"{kind}, {condition}", entries))
         return shares(rows, x_name="share refused", names=NAMES, standalone=standalone)
 

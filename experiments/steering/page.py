@@ -345,7 +345,7 @@ class SteeringPage:
         gaps = self._table(f"{which}_differences")
         found = gaps[(gaps["method"] == method) & (gaps["against"] == against) & (gaps["concept"] == ALL)]
         if found.empty:
-            return Estimate(None)
+            return Estimate()
         row = found.iloc[0]
         return Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
 

@@ -15,8 +15,8 @@ from interp.causal.side_effects import side_effects
 from interp.causal.steering.texts import cross_entropy
 from interp.corpus.questions import Question, begins_with, notes_on_questions, open_questions
 from interp.errors import UserError
-from interp.intervals import mean_interval
 from interp.parquet import read_parquet
+from interp.statistics.estimate import mean_interval
 from interp.subject.forward import Intervention
 from interp.track.files import write_parquet
 from interp.track.records import redo

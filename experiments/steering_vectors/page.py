@@ -217,7 +217,7 @@ class TrialPage:
 
     def _ranked(self) -> list[str]:
         """The methods, best first."""
-        return sorted(self.methods, key=lambda method: -(self._mean(method).value or 0))
+        return sorted(self.methods, key=lambda method: -(self._mean(method).point or 0))
 
     def _choices(self) -> Section:
         columns = [
@@ -250,10 +250,10 @@ class TrialPage:
         best, *others = self._ranked()
         found, null = self._mean(best), self._mean(best + RANDOM_SUFFIX)
         prompted = self._mean(PROMPTED)
-        beside = f", a prompt {measured(prompted)}" if prompted.value is not None else ""
+        beside = f", a prompt {measured(prompted)}" if prompted.point is not None else ""
         spread = f" ({interval(found)})" if interval(found) else ""
-        low = found.low if found.low is not None else found.value
-        near = sum((self._mean(other).value or 0) >= (low or 0) for other in others)
+        low = found.ends[0] if found.ends else found.point
+        near = sum((self._mean(other).point or 0) >= (low or 0) for other in others)
         rank = (
             f"Highest of {len(self.methods)} methods ({near} more within its interval), "
             if others

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from experiments.superposition.config import Config, ToyConfig
 from experiments.superposition.saes import RANDOM, UNTRAINED
-from interp.intervals import mean_interval
 from interp.render.data import Estimate, Kind
 from interp.render.dimensionality_figure import Sparsity, dimensionalities
 from interp.render.dose_figure import Curve, dose_response
 from interp.render.gram_figure import GramPanel, grams
 from interp.render.vectors_figure import Panel, vectors
+from interp.statistics.estimate import mean_interval
 from interp.toys import geometry
 from interp.track.files import read_safetensors
 from interp.track.run import Run
@@ -69,7 +69,7 @@ class SuperpositionFigures:
         if dictionary in NULLS:
             seeds = part.groupby("seed")[column].mean()
             return Estimate(float(seeds.mean()), float(seeds.min()), float(seeds.max()))
-        return Estimate(*mean_interval(part[column].to_numpy(dtype=float), self.config.seed))
+        return mean_interval(part[column].to_numpy(dtype=float), self.config.seed)
 
     def recovered(self, source: str, column: str, standalone: bool = False) -> Draw:
         """A measure of every dictionary against sparsity."""

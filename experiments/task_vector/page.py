@@ -91,7 +91,7 @@ class TaskPage:
         return Section("When examples and vector disagree", [text], (), [table])
 
     def _verdict(self) -> str:
-        best = max(("replaced", "added"), key=lambda name: self.tables.mean(name).value or 0)
+        best = max(("replaced", "added"), key=lambda name: self.tables.mean(name).point or 0)
         found = self.tables.mean(best)
         spread = f" ({interval(found)})" if interval(found) else ""
         said = (

@@ -72,11 +72,11 @@ class AlgebraPage:
     def _of(self, composition: Composition, condition: str) -> Estimate:
         results = self.tables.results
         rows = results[(results["task"] == composition.name) & (results["condition"] == condition)]
-        return Estimate(None) if rows.empty else Estimate.of(rows.iloc[0].to_dict(), "right")
+        return Estimate() if rows.empty else Estimate.of(rows.iloc[0].to_dict(), "right")
 
     def _best_part(self, composition: Composition) -> Estimate:
         found = [self._of(composition, f"part {number + 1}") for number in range(len(composition.parts))]
-        return max(found, key=lambda estimate: -1 if estimate.value is None else estimate.value)
+        return max(found, key=lambda estimate: -1 if estimate.point is None else estimate.point)
 
     def _shares(self, standalone: bool = False) -> Draw:
         rows: list[tuple[str, Sequence[tuple[Kind, Estimate]]]] = []

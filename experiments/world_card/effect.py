@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pandas as pd
 
-from interp.intervals import mean_interval, share_interval, share_of_items
+from interp.statistics.estimate import mean_interval, share_interval, share_of_items
 
 
 @dataclass(frozen=True)

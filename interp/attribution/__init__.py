@@ -1,7 +1,7 @@
 """Attribution: what each feature, head or site adds to a target; estimates, and the exact effects."""
 
 from interp.attribution.ablation import Chosen, ablation_effects
-from interp.attribution.agreement import Agreement, AgreementReport, Estimate, agreement
+from interp.attribution.agreement import Agreement, AgreementReport, agreement
 from interp.attribution.attribute import attribute
 from interp.attribution.gradient import activation_times_gradient
 from interp.attribution.integrated import integrated_gradients
@@ -15,7 +15,6 @@ __all__ = [
     "AgreementReport",
     "Attribution",
     "Chosen",
-    "Estimate",
     "Patching",
     "PatchingEstimate",
     "Target",

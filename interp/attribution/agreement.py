@@ -7,15 +7,7 @@ from jaxtyping import Float, Int
 from scipy.stats import spearmanr
 
 from interp.errors import UserError
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value and the ends of its 95% bootstrap interval; NaN where it is not defined."""
-
-    value: float
-    low: float
-    high: float
+from interp.statistics.estimate import Estimate
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from interp.intervals import mean_interval
+from interp.statistics.estimate import mean_interval
 
 MEASURES: Mapping[str, str] = {"probability": "answer", "rate": "right"}
 """What is measured, and the column it is in: the answers' probability, how often one is the likeliest."""

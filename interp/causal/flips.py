@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from interp.causal.effects import CLEAN, TOGETHER
-from interp.intervals import by_item, mean_interval, share_of_items
+from interp.statistics.estimate import by_item, mean_interval, share_of_items
 
 RANDOM = "random"
 
@@ -31,14 +31,10 @@ def flips(outcomes: pd.DataFrame, seed: int) -> pd.DataFrame:
         before = clean.loc[question]
         for column in ("answer", "foil"):
             nats = np.log(part[column].to_numpy()) - np.log(before[column].to_numpy())
-            row |= _named(column, mean_interval(by_item(nats, question), seed))
+            row |= mean_interval(by_item(nats, question), seed).named(column)
         for column in ("flips", "top_flips"):
             held = ~before[column].to_numpy(dtype=bool)
             turned = part[column].to_numpy(dtype=bool)[held]
-            row |= _named(column, share_of_items(turned, question[held], seed))
+            row |= share_of_items(turned, question[held], seed).named(column)
         rows.append(row | {"questions": int(part["question"].nunique())})
     return pd.DataFrame(rows)
-
-
-def _named(column: str, found: tuple[float, float, float]) -> dict[str, float]:
-    return dict(zip((column, f"{column}_low", f"{column}_high"), found, strict=True))

@@ -11,9 +11,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import rankdata
 
-from interp.intervals import mean_interval
+from interp.statistics.estimate import Estimate, mean_interval
 
-Interval = tuple[float, float, float]
 Ragged = Sequence[Float[np.ndarray, " _"]]
 
 
@@ -24,19 +23,19 @@ class Calibration:
     `spearman` is the mean over features of the rank correlation, `pairs` of the share of pairs of candidates
     of different truth that the score orders rightly (a tie counts half), `chosen` of the truth of the
     candidate with the largest score, `at_random` of that of a candidate drawn at random, `regret` of what
-    the best candidate has more than the chosen one. Each is (mean, low, high) with a 95% interval over
-    features. `null_low` to `null_high` is the central 95% of the mean rank correlation when the scores are
-    dealt anew within each feature. A score that does not exist ranks last; `undefined` counts them. Features
+    the best candidate has more than the chosen one. The intervals are over features. `null_low` to
+    `null_high` is the central 95% of the mean rank correlation when the scores are
+    permuted within each feature. A score that does not exist ranks last; `undefined` counts them. Features
     whose candidates are all equally true are left out.
     """
 
-    spearman: Interval
+    spearman: Estimate
     null_low: float
     null_high: float
-    pairs: Interval
-    chosen: Interval
-    at_random: Interval
-    regret: Interval
+    pairs: Estimate
+    chosen: Estimate
+    at_random: Estimate
+    regret: Estimate
     n_features: int
     n_candidates: int
     undefined: int

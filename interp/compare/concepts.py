@@ -14,6 +14,7 @@ from interp.corpus.document import Corpus
 from interp.errors import UserError
 from interp.features.space import Polarity
 from interp.mining.exemplars import Mined, TokenSample
+from interp.statistics.estimate import Estimate
 from interp.track.progress import Progress, silent
 
 
@@ -151,14 +152,14 @@ def found(recoveries: Sequence[ConceptRecovery], method: str, against: str, leas
 
 def mean_difference(
     recoveries: Sequence[ConceptRecovery], one: str, two: str, draws: int = 2000, seed: int = 0
-) -> tuple[float, float, float]:
+) -> Estimate:
     """Mean over concepts of AUROC(one) - AUROC(two), with a paired bootstrap interval over concepts."""
     table: dict[str, dict[str, float]] = {}
     for r in recoveries:
         table.setdefault(r.concept, {})[r.method] = r.auroc
     pairs: NDArray[np.float64] = np.array([m[one] - m[two] for m in table.values() if one in m and two in m])
     if not len(pairs):
-        return float("nan"), float("nan"), float("nan")
+        return Estimate()
     picks = np.random.default_rng(seed).integers(len(pairs), size=(draws, len(pairs)))
     low, high = np.quantile(pairs[picks].mean(1), [0.025, 0.975])
-    return float(pairs.mean()), float(low), float(high)
+    return Estimate(float(pairs.mean()), float(low), float(high))

@@ -12,6 +12,7 @@ from torch import Tensor
 from interp.compare.auroc import auroc_interval, auroc_table
 from interp.compare.f1 import best_f1_table, f1_interval
 from interp.compare.labelled import Labelled
+from interp.statistics.estimate import Estimate
 
 Measure = Literal["auroc", "f1"]
 
@@ -98,14 +99,14 @@ def measure_one(
     threshold: float,
     draws: int = 200,
     seed: int = 0,
-) -> tuple[float, float, float]:
+) -> Estimate:
     """The AUROC of one detector, or its F1 at a threshold, with the 95% interval over documents."""
     document = report.document.numpy().astype(np.int64)
     truth = label.numpy()
     if measure == "f1":
         return f1_interval((score >= threshold).numpy(), truth, document, draws, seed)
     value = float(auroc_table(score[:, None], label[:, None]))
-    return value, *auroc_interval(score.double().numpy(), truth, document, draws, seed)
+    return Estimate(value, *auroc_interval(score.double().numpy(), truth, document, draws, seed))
 
 
 def _table(

@@ -8,26 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.descriptions.score import Measured, correlation
-
-Interval = tuple[float, float, float]
-"""An estimate and the ends of its 95% interval."""
+from interp.statistics.estimate import Estimate
 
 
 @dataclass(frozen=True)
 class MeanScores:
     """Mean scores of two populations and their difference (second minus first)."""
 
-    first: Interval
-    second: Interval
-    difference: Interval
+    first: Estimate
+    second: Estimate
+    difference: Estimate
 
 
 @dataclass(frozen=True)
 class PopulationScores:
     """Mean scores by population, and of every pair (first, second) the second's less the first's."""
 
-    mean: Mapping[str, Interval]
-    difference: Mapping[tuple[str, str], Interval]
+    mean: Mapping[str, Estimate]
+    difference: Mapping[tuple[str, str], Estimate]
 
 
 def compare_populations(
@@ -73,7 +71,7 @@ class PairedScores:
     second scores higher.
     """
 
-    difference: Interval
+    difference: Estimate
     n_pairs: int
     undefined: int
     second_ahead: int
@@ -91,7 +89,7 @@ def compare_pairs(
     gaps = np.array([_value(two) - _value(one) for one, two in zip(first, second, strict=True)])
     kept = np.flatnonzero(~np.isnan(gaps)).tolist()
     if not kept:
-        return PairedScores((np.nan, np.nan, np.nan), 0, len(gaps), 0)
+        return PairedScores(Estimate(), 0, len(gaps), 0)
     rng = np.random.default_rng(seed)
     shared = _shared([*first, *second], draws, rng)
     drawn = np.stack([_draws(second[i], shared, rng) - _draws(first[i], shared, rng) for i in kept], 1)
@@ -135,9 +133,9 @@ def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
         return np.asarray(np.where(defined, values, 0).sum(axis) / defined.sum(axis))
 
 
-def _interval(value: float, draws: NDArray[np.float64]) -> Interval:
+def _interval(value: float, draws: NDArray[np.float64]) -> Estimate:
     defined = draws[~np.isnan(draws)]
     if not len(defined):
-        return value, float("nan"), float("nan")
+        return Estimate(value)
     low, high = np.quantile(defined, [0.025, 0.975])
-    return value, float(low), float(high)
+    return Estimate(value, float(low), float(high))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from interp.compare.clusters import ratio_interval
 from interp.compare.ranks import below_and_upto
+from interp.statistics.estimate import Estimate
 
 
 def best_f1_table(
@@ -47,13 +48,13 @@ def f1_interval(
     document: Int[np.ndarray, " example"],
     draws: int,
     seed: int,
-) -> tuple[float, float, float]:
+) -> Estimate:
     """The F1 of one detector and its 95% percentile interval, documents resampled with replacement.
 
     F1 is 0 where nothing is found; NaN without positives.
     """
     if not label.any():
-        return float("nan"), float("nan"), float("nan")
+        return Estimate()
     return ratio_interval(
         2.0 * (predicted & label), predicted.astype(np.float64) + label, document, draws, seed
     )

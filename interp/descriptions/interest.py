@@ -17,13 +17,13 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from interp.csv_text import unmarked
 from interp.descriptions.score import Score
-from interp.descriptions.scorers.judged import YES, Interval, accuracy_and_auroc
+from interp.descriptions.scorers.judged import YES, accuracy_and_auroc
 from interp.embed.embedder import Embedder
 from interp.errors import UserError, quoted
-from interp.intervals import share_interval
 from interp.json_text import read_json
 from interp.outside import read_file, utf8
 from interp.shape import Shape
+from interp.statistics.estimate import Estimate, share_interval
 from interp.tensors import check_finite
 from interp.track.files import read_safetensors, write_json, write_safetensors
 
@@ -74,15 +74,14 @@ def by_rule(description: str, score: Score) -> Verdict:
 class InterestReport:
     """What a classifier reaches on examples that it was not trained on (stratified cross-validation).
 
-    Equal descriptions are in the same fold. Each figure is (value, low, high) with a 95% interval over
-    examples; `null_auroc` is the AUROC when the
+    Equal descriptions are in the same fold; intervals are over examples. `null_auroc` is the AUROC when the
     answers are shuffled: its mean and central 95%.
     """
 
-    auroc: Interval
-    balanced_accuracy: Interval
-    accuracy: Interval
-    null_auroc: Interval
+    auroc: Estimate
+    balanced_accuracy: Estimate
+    accuracy: Estimate
+    null_auroc: Estimate
     n: int
     n_interesting: int
     embedder: str
@@ -213,7 +212,7 @@ def train_interest(
         auroc,
         balanced,
         share_interval(int(right.sum()), len(labels)),
-        (float(null.mean()), float(np.quantile(null, 0.025)), float(np.quantile(null, 0.975))),
+        Estimate(float(null.mean()), float(np.quantile(null, 0.025)), float(np.quantile(null, 0.975))),
         len(labels),
         int(labels.sum()),
         embedder.name,

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.descriptions.evidence import Window
-from interp.intervals import bootstrap_counts, central
+from interp.statistics.estimate import bootstrap_counts, central
 
 Statistics = Float[np.ndarray, "window 6"]
 """For each window n, Σx, Σy, Σxy, Σx², Σy² of predictions x and truths y over the tokens that count."""

@@ -11,10 +11,10 @@ from torch import Tensor
 from interp.corpus.batches import batches
 from interp.corpus.document import Corpus, Split, split_of
 from interp.errors import UserError
-from interp.intervals import mean_interval, share_interval
 from interp.lenses.distribution import LogProbabilities
 from interp.lenses.logit_lens import Lens
 from interp.lenses.residual_stream import Vectors, stream_site, stream_sites
+from interp.statistics.estimate import mean_interval, share_interval
 from interp.subject.site import Site
 from interp.subject.unembedding import in_blocks
 

@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.intervals import share_interval, share_of_items
 from interp.lenses.answers import Answers
 from interp.lenses.patch import Patch
 from interp.lenses.prompt import Prompt

@@ -102,9 +102,13 @@ def _number(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
+def _float(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
 def metric_estimate(metrics: Mapping[str, Any], name: str) -> Estimate:
     """A metric with its `_low` and `_high`; unknown where there is none of that name."""
-    return Estimate(*(_number(metrics.get(name + end)) for end in ("", "_low", "_high")))
+    return Estimate(*(_float(metrics.get(name + end)) for end in ("", "_low", "_high")))
 
 
 def corpus_facts(
@@ -141,9 +145,9 @@ def population(
         total=total,
         described=len(described),
         both=metric_estimate(metrics, f"{key}/both"),
-        top=Estimate(_number(metrics[f"{key}/top"])),
-        random=Estimate(_number(metrics[f"{key}/random"])),
-        null=Estimate(_number(metrics[f"{key}/null"]), _number(ends[0]), _number(ends[1])),
+        top=Estimate(_float(metrics[f"{key}/top"])),
+        random=Estimate(_float(metrics[f"{key}/random"])),
+        null=Estimate(_float(metrics[f"{key}/null"]), *map(_float, ends)),
         undefined=int(metrics[f"{key}/undefined"]),
         note=note + ", drawn uniformly from those that are ever active",
         name=name,
@@ -162,7 +166,7 @@ def feature_row(
     exemplars = mined[space].exemplars[space]["explain"]
     concept = best.get(row["feature"])
     parts = {
-        part: Estimate(*(_number(row[f"{part}_{end}"]) for end in ("value", "low", "high")))
+        part: Estimate(*(_float(row[f"{part}_{end}"]) for end in ("value", "low", "high")))
         for part in ("both", "top", "random")
     }
     return FeatureRow(
@@ -171,7 +175,7 @@ def feature_row(
         layer=int(row["layer"]),
         feature_id=feature_id,
         description=[Piece(text, kind == "tokens") for kind, text in record["description"]["parts"]],
-        null=Estimate(*(_number(row[f"both_null_{end}"]) for end in ("mean", "low", "high"))),
+        null=Estimate(*(_float(row[f"both_null_{end}"]) for end in ("mean", "low", "high"))),
         mean_activation=row["mean"],
         firing_rate=row["rate"],
         max_activation=row["largest"],

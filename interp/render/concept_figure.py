@@ -1,5 +1,6 @@
 """Concept recovery: for every labelled concept, how well the best feature of each method tells it."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from interp.render.data import PLURAL, ConceptScore, Estimate, Kind, Number
@@ -69,7 +70,9 @@ def concept_recovery(
             entry = table[name].get(method)
             if entry is None:
                 continue
-            estimate = Estimate(entry.auroc, entry.low, entry.high)
+            estimate = Estimate(
+                entry.auroc, *(math.nan if end is None else end for end in (entry.low, entry.high))
+            )
             title = f"{name}, {method} {entry.feature}: {number(entry.auroc)} ({interval(estimate)}), "
             title += f"{count(entry.positives)} tokens carry it"
             at = y + shift.get(method, 0.0)

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-Number = float | int  # beartype does not take an int for a float
+from interp.statistics.estimate import Estimate as Estimate
+from interp.statistics.estimate import Number as Number
+
 Kind = Literal["neuron", "latent", "direction", "random"]
 KINDS: tuple[Kind, ...] = ("neuron", "latent", "direction", "random")
 PLURAL: Mapping[Kind, str] = {
@@ -14,41 +16,6 @@ PLURAL: Mapping[Kind, str] = {
     "direction": "directions",
     "random": "random directions",
 }
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its interval.
-
-    `value` is None where the quantity is not defined (for example the correlation with a constant);
-    `low` and `high` are the ends of its 95% interval, or of its range when it is a null; None if unknown.
-    """
-
-    value: Number | None
-    low: Number | None = None
-    high: Number | None = None
-
-    @classmethod
-    def of(cls, row: Mapping[str, Any], name: str) -> "Estimate":
-        """The columns `name`, `name_low` and `name_high` of a table's row."""
-        return cls(row[name], row[f"{name}_low"], row[f"{name}_high"])
-
-    @property
-    def point(self) -> Number | None:
-        """The value, or None where it is not defined or not finite."""
-        return self.value if self.value is not None and math.isfinite(self.value) else None
-
-    @property
-    def ends(self) -> tuple[Number, Number] | None:
-        """The ends of the interval, or None where one of them is unknown or not finite."""
-        if self.low is None or self.high is None or not math.isfinite(self.high - self.low):
-            return None
-        return self.low, self.high
-
-    @property
-    def reach(self) -> list[Number]:
-        """What an axis must show of it: the value and the ends, as far as they are known."""
-        return [*([] if self.point is None else [self.point]), *(self.ends or ())]
 
 
 @dataclass(frozen=True)
@@ -193,10 +160,10 @@ class FeatureRow:
     @property
     def is_guess(self) -> bool:
         """True if the score is undefined or no better than that of shuffled descriptions."""
-        if self.both.value is None:
+        if self.both.point is None:
             return True
-        bar = self.null.high if self.null.high is not None else self.null.value
-        return bar is not None and self.both.value <= bar
+        bar = self.null.value if math.isnan(self.null.high) else self.null.high
+        return self.both.value <= bar
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def overview_figure(
     """Every description as a dot by its score, each population's mean with its interval, the null in grey."""
     left, right, top, row = 14, width - 14, 26, 92
     bottom = top + row * len(populations)
-    scores = [f.both.value for f in features if f.both.value is not None]
+    scores = [f.both.value for f in features if f.both.point is not None]
     x = Scale(min(-0.2, *_floor([*scores, 0.0])), 1.0, left, right)
     parts = [bottom_axis(x, bottom, "", top - 6)]
     parts.append(text((left + right) / 2, bottom + 50, AXIS, "name", "middle"))
@@ -49,17 +49,17 @@ def overview_figure(
     for index, population in enumerate(populations):
         base = top + row * index
         parts.append(_null_band(population.null, x, base + 22, row - 26))
-        if index == 0 and roomy and population.null.value is not None and population.null.high is not None:
+        if index == 0 and roomy and population.null.point is not None and population.null.ends:
             parts.append(text(x(population.null.high) + 5, base + 33, "shuffled descriptions", "note"))
         name = population.label.capitalize()
         parts.append(text(left, base + 12, name, "strong"))
         mean = population.both
         summary = f"mean {measured(mean)}" + (f" ({interval(mean)})" if interval(mean) else "")
-        shown = sum(f.group == population.label and f.both.value is not None for f in features)
+        shown = sum(f.group == population.label and f.both.point is not None for f in features)
         parts.append(text(right, base + 12, f"{shown} descriptions, {summary}", "note", "end"))
         middle = base + 56
         parts += _swarm([f for f in features if f.group == population.label], x, middle)
-        if mean.value is not None:
+        if mean.point is not None:
             parts.append(
                 line(
                     x(mean.value), middle - 30, x(mean.value), middle + 30, f"whisker {population.kind}-line"
@@ -80,7 +80,7 @@ def score_distributions(
 ) -> str:
     """One histogram of scores per population on one axis, with mean, interval and null band."""
     left, right, panel = 38, width - 10, 150
-    by_name = {p.label: [f.both.value for f in features if f.group == p.label] for p in populations}
+    by_name = {p.label: [f.both.point for f in features if f.group == p.label] for p in populations}
     scores = {name: [v for v in values if v is not None] for name, values in by_name.items()}
     low = min(-0.2, *_floor([v for values in scores.values() for v in values] + [0.0]))
     bins = round((1 - low) / BIN_WIDTH)
@@ -105,7 +105,7 @@ def score_distributions(
                 parts.append(rectangle(x0 + 0.5, y(share), x1 - x0 - 1, base - y(share), css, title))
         parts.append(line(left, base, right, base, "axis"))
         mean = population.both
-        if mean.value is not None:
+        if mean.point is not None:
             parts.append(line(x(mean.value), top, x(mean.value), base, f"whisker {population.kind}-line"))
             parts.append(whisker(mean, x, top + 5, population.kind))
             parts.append(mark(x(mean.value), top + 5, population.kind, 4, "mean", "halo"))
@@ -139,9 +139,9 @@ def _swarm(features: Sequence[FeatureRow], x: Scale, middle: Number) -> list[Mar
     """Dots pushed up and down until they do not cover one another, in a fixed order."""
     columns: dict[int, int] = {}
     dots = []
-    scored = [f for f in features if f.both.value is not None]
-    for feature in sorted(scored, key=lambda f: (f.both.value or 0.0, f.key)):
-        at = x(feature.both.value or 0.0)
+    scored = [f for f in features if f.both.point is not None]
+    for feature in sorted(scored, key=lambda f: (f.both.point or 0.0, f.key)):
+        at = x(feature.both.point or 0.0)
         column = round(at / 6)
         stacked = columns.get(column, 0)
         columns[column] = stacked + 1
@@ -153,10 +153,9 @@ def _swarm(features: Sequence[FeatureRow], x: Scale, middle: Number) -> list[Mar
 
 
 def _null_band(null: Estimate, x: Scale, top: Number, height: Number) -> Markup:
-    if null.value is None:
+    if null.point is None:
         return Markup()
-    low = null.low if null.low is not None else null.value
-    high = null.high if null.high is not None else null.value
+    low, high = null.ends or (null.value, null.value)
     title = f"shuffled descriptions: mean {measured(null)}, range {number(low)} to {number(high)}"
     return rectangle(x(low), top, max(2.0, x(high) - x(low)), height, "null", title)
 

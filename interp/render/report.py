@@ -137,7 +137,7 @@ class ReportView:
         """All features, best score first, undefined scores last."""
         return sorted(
             self.data.features,
-            key=lambda f: (f.both.value is None, -(f.both.value or 0.0), f.key),
+            key=lambda f: (f.both.point is None, -(f.both.point or 0.0), f.key),
         )
 
     def recovered(self) -> list[tuple[str, int, int]]:
@@ -227,10 +227,10 @@ class ReportView:
         return render_tokens(window, scale, special_ids=self.data.special_ids, titles=self.titles)
 
     def _at(self, kind: Kind, share: float) -> FeatureRow | None:
-        scored = [f for f in self.data.features if f.kind == kind and f.both.value is not None]
+        scored = [f for f in self.data.features if f.kind == kind and f.both.point is not None]
         if not scored:
             return None
-        ranked = sorted(scored, key=lambda f: (f.both.value or 0.0, f.key))
+        ranked = sorted(scored, key=lambda f: (f.both.point or 0.0, f.key))
         return ranked[round(share * (len(ranked) - 1))]
 
 

@@ -12,7 +12,7 @@ SIGNIFICANCE = 0.05
 
 def score_title(neurons: Population | None, latents: Population | None, difference: Difference | None) -> str:
     """Which population's descriptions predict better, or that no difference is seen."""
-    present = [p for p in (neurons, latents) if p is not None and p.both.value is not None]
+    present = [p for p in (neurons, latents) if p is not None and p.both.point is not None]
     if neurons is None or latents is None or len(present) < 2:
         if not present:
             return "No description could be scored"
@@ -20,8 +20,8 @@ def score_title(neurons: Population | None, latents: Population | None, differen
     pair = f"latents {measured(latents.both)}, neurons {measured(neurons.both)}"
     if not any(beats_null(p) for p in present):
         return f"Neither kind of description predicts better than shuffled ones: {pair}"
-    gap = difference.estimate if difference else Estimate(None)
-    if gap.value is None or gap.low is None or gap.high is None:
+    gap = difference.estimate if difference else Estimate()
+    if gap.point is None or gap.ends is None:
         return f"Mean scores: {pair} (the difference has no interval)"
     if gap.low > 0:
         return f"Descriptions of latents predict better than those of neurons: {pair}"
@@ -32,8 +32,8 @@ def score_title(neurons: Population | None, latents: Population | None, differen
 
 def beats_null(population: Population) -> bool:
     """True if the interval of the mean lies above the mean score of shuffled descriptions."""
-    low = population.both.low if population.both.low is not None else population.both.value
-    return low is not None and low > (population.null.value or 0.0)
+    low = population.both.ends[0] if population.both.ends else population.both.point
+    return low is not None and low > (population.null.point or 0.0)
 
 
 def concepts_found(scores: Sequence[ConceptScore], method: str, found_auroc: Number) -> set[str]:
@@ -134,12 +134,12 @@ def verdict(data: ReportData) -> str:
     if neurons is None or latents is None or data.difference is None:
         return title + "."
     gap = data.difference.estimate
-    if gap.value is None or not interval(gap):
+    if gap.point is None or not interval(gap):
         return title + "."
     sentence = (
         f"{title}; the difference is {measured(gap, sign=True)} (95% interval {interval(gap, sign=True)})"
     )
-    nulls = [p.null.value for p in (neurons, latents) if p.null.value is not None]
+    nulls = [p.null.value for p in (neurons, latents) if p.null.point is not None]
     if nulls:
         sentence += f", and shuffled descriptions score {number(max(nulls))}"
     return sentence + "."

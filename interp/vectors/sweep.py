@@ -10,7 +10,7 @@ from interp.causal.outcome import ask
 from interp.causal.side_effects import Neutral, side_effects
 from interp.corpus.questions import Question
 from interp.errors import UserError
-from interp.intervals import by_item, mean_interval, share_of_items
+from interp.statistics.estimate import by_item, mean_interval, share_of_items
 from interp.subject.forward import Intervention
 from interp.subject.subject import Subject
 from interp.track.progress import Progress, silent

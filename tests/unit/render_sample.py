@@ -118,7 +118,7 @@ def feature(rng: random.Random, kind: Kind, index: int, mean: float, windows: in
             Piece(", most strongly after "),
             Piece(f"{before} the", True),
         ],
-        both=Estimate(score, score - 0.06, min(1.0, score + 0.05)) if index != 5 else Estimate(None),
+        both=Estimate(score, score - 0.06, min(1.0, score + 0.05)) if index != 5 else Estimate(),
         top=Estimate(min(1.0, score + 0.1)),
         random=Estimate(score - 0.1),
         null=Estimate(0.03, -0.1, 0.14),

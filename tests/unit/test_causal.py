@@ -25,8 +25,8 @@ from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.features.statistics import FeatureStatistics
-from interp.intervals import mean_interval, share_interval
 from interp.mining.quantiles import LEVELS
+from interp.statistics.estimate import mean_interval, share_interval
 from interp.subject import Subject
 
 CORPUS = interp.WorldCorpus(seed=1, n_documents=300)

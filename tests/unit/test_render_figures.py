@@ -92,7 +92,7 @@ def test_aria_labels_say_what_is_seen():
 
 
 def test_empty_input_says_so():
-    nothing = Estimate(None)
+    nothing = Estimate()
     for root, says in [
         (dose(), "No responses to draw."),
         (dose(Curve("a", "neuron", [(1, nothing), (2, Estimate(NAN))])), "No responses to draw."),

@@ -16,6 +16,7 @@ from interp.render.lens_page import LensGrid, LensText, render_lens_page
 from interp.render.marked import MarkedText
 from interp.render.page import Section, Table, render_page
 from interp.render.report import render_report
+from interp.statistics.estimate import Estimate
 from tests.unit.render_sample import sample_report
 from tests.unit.test_render_compare import sample as sample_comparison
 from tests.unit.test_render_page import sample_page
@@ -42,6 +43,8 @@ def named(data: Any, words: str) -> Any:
         return dataclasses.replace(data, **changed)
     if isinstance(data, MarkedText):
         return MarkedText([named(word, words) for word in data.words], data.marks)
+    if isinstance(data, Estimate):  # numbers alone
+        return data
     if isinstance(data, str):
         return data if data in _OURS else data + words
     if isinstance(data, Mapping):

@@ -118,7 +118,7 @@ def test_guesses_are_grey_and_say_so():
     data = sample_report(per_kind=3)
     low = dataclasses.replace(data.features[0], both=Estimate(0.1, 0.0, 0.2), null=Estimate(0.0, -0.2, 0.12))
     fine = dataclasses.replace(data.features[1], both=Estimate(0.4, 0.3, 0.5), null=Estimate(0.0, -0.2, 0.12))
-    nothing = dataclasses.replace(data.features[2], both=Estimate(None))
+    nothing = dataclasses.replace(data.features[2], both=Estimate())
     assert [f.is_guess for f in (low, fine, nothing)] == [True, False, True]
     page = render_report(dataclasses.replace(data, features=[low, fine, nothing]))
     table = page.split('id="all"')[1].split("</table>")[0]
@@ -139,7 +139,7 @@ def test_downloads_hold_the_numbers(page):
     for feature in data.features:
         row = features[feature.key]
         assert row["description"] == feature.text
-        assert row["score"] == ("" if feature.both.value is None else repr(feature.both.value))
+        assert row["score"] == ("" if feature.both.point is None else repr(feature.both.value))
     assert len(tables["quickstart-concepts.csv"]) == len(data.concepts)
     assert [row["kind"] for row in tables["quickstart-populations.csv"]] == ["neuron", "latent"]
     assert set(tables) >= {"quickstart-splits.csv", "quickstart-timing.csv", "quickstart-sae.csv"}
@@ -265,4 +265,4 @@ def test_histogram_counts_every_scored_feature_once():
     titles = re.findall(
         r"<title>[^<]*: (\d+) features</title>", score_distributions(data.populations, data.features)
     )
-    assert sum(map(int, titles)) == sum(f.both.value is not None for f in data.features)
+    assert sum(map(int, titles)) == sum(f.both.point is not None for f in data.features)

@@ -11,7 +11,7 @@ from interp.causal.outcome import ask
 from interp.causal.side_effects import Neutral, side_effects
 from interp.corpus.questions import Question
 from interp.errors import UserError
-from interp.intervals import mean_interval, share_of_items
+from interp.statistics.estimate import mean_interval, share_of_items
 from interp.subject import Subject
 from interp.subject.forward import Intervention
 from interp.track.step import Step

@@ -29,7 +29,7 @@ class TaskTables:
     def mean(self, condition: str) -> Estimate:
         """A condition's share over tasks, with its interval over tasks."""
         rows = self.results[(self.results["condition"] == condition) & (self.results["task"] == ALL_TASKS)]
-        return Estimate(None) if rows.empty else Estimate.of(rows.iloc[0].to_dict(), "right")
+        return Estimate() if rows.empty else Estimate.of(rows.iloc[0].to_dict(), "right")
 
     def conditions(self, standalone: bool = False) -> Draw:
         """Every condition's mean over tasks, a method beside its random control."""

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from interp.intervals import mean_interval
 from interp.render.data import Estimate, Kind, Number
 from interp.render.dose_figure import Curve, dose_response
 from interp.render.estimate_figure import Entry, EstimateRow, estimates
+from interp.statistics.estimate import mean_interval
 
 Draw = Callable[[int], str]
 NAMES: Mapping[Kind, str] = {
@@ -79,8 +79,8 @@ def overflow_note(rows: pd.DataFrame) -> list[str]:
 def over_groups(rows: pd.DataFrame, measure: str, seed: int) -> Estimate:
     """A measure's mean over rows with its interval: a row's own where there is one, else over the rows."""
     if rows.empty:
-        return Estimate(None)
+        return Estimate()
     if len(rows) == 1 and f"{measure}_low" in rows:
         return Estimate.of({str(key): cell for key, cell in rows.iloc[0].items()}, measure)
     known = rows[measure].dropna().to_numpy(dtype=float)
-    return Estimate(*mean_interval(known, seed)) if len(known) else Estimate(None)
+    return mean_interval(known, seed)

@@ -15,7 +15,7 @@ from interp.bundled.pydoc.baselines import ORDERS, NGrams, compressed_bits
 from interp.bundled.pydoc.scoring import Predictions, predict
 from interp.bundled.pydoc.texts import PydocText, pydoc_texts
 from interp.bundled.pydoc.tokenizer import BOS_ID, PAD_ID
-from interp.intervals import share_interval
+from interp.statistics.estimate import Estimate, share_interval
 from interp.subject.pretrained import read_tokenizer, read_weights
 from interp.track.progress import Progress
 
@@ -134,21 +134,19 @@ def _difference(name: str, documents: Sequence[PydocText], one: Predictions, oth
     return Figure(f"{name}/bits_per_byte", *_ratio(one.bits - other.bits, size, unit))
 
 
-def _ratio(
-    above: NDArray[np.number], below: NDArray[np.number], unit: NDArray[np.str_]
-) -> tuple[float, float, float]:
+def _ratio(above: NDArray[np.number], below: NDArray[np.number], unit: NDArray[np.str_]) -> Estimate:
     """The ratio of two sums, and its 95% percentile bootstrap interval over whole modules and topics."""
     _, group = np.unique(unit, return_inverse=True)
     sums = [np.bincount(group, values.astype(float)) for values in (above, below)]
     whole = float(sums[0].sum() / sums[1].sum())
     if len(sums[0]) < 2:
-        return whole, float("nan"), float("nan")
+        return Estimate(whole)
 
     def ratio(a: NDArray[np.float64], b: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
         return np.asarray(a.sum(axis) / b.sum(axis))
 
     found = bootstrap(sums, ratio, paired=True, n_resamples=RESAMPLES, method="percentile", rng=0, batch=500)
-    return whole, float(found.confidence_interval.low), float(found.confidence_interval.high)
+    return Estimate(whole, float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from interp.bundled.world.behaviours import Behaviour, Item, behaviours
 from interp.bundled.world.vocabulary import BOS_ID, vocabulary
 from interp.errors import UserError
-from interp.intervals import share_interval
+from interp.statistics.estimate import share_interval
 from interp.subject.pretrained import read_tokenizer, read_weights
 from interp.track.progress import Progress, silent
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from interp.intervals import mean_interval
+from interp.statistics.estimate import mean_interval
 
 RAW = ("share", "right", "cross_entropy", "repetition", "tokens")
 SCORES = ("concept_score", "instruction_score", "fluency_score", "harmonic")
@@ -121,5 +121,4 @@ def curves(rows: pd.DataFrame, measures: Sequence[str], seed: int) -> pd.DataFra
 
 def _named(measure: str, values: pd.Series, seed: int) -> dict[str, object]:
     known = values.dropna().to_numpy(dtype=float)
-    found = mean_interval(known, seed)
-    return dict(zip((measure, f"{measure}_low", f"{measure}_high"), found, strict=True))
+    return {**mean_interval(known, seed).named(measure)}

@@ -12,26 +12,25 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.descriptions.candidate import Candidate, Judge, Shown
-from interp.intervals import bootstrap_counts, central, mean_and_central
+from interp.statistics.estimate import Estimate, bootstrap_counts, central, mean_and_central
 
 YES = 0.5
 """From which rating on a judge says yes."""
-Interval = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class JudgedScore:
-    """Balanced accuracy and AUROC of a judge's ratings: (value, low, high), the 95% interval over texts.
+    """Balanced accuracy and AUROC of a judge's ratings, with 95% intervals over texts.
 
     The nulls are what descriptions of `n_null` other features reach on the same texts: the mean and the
     central 95%. `failures` of the texts had no rating and are left out, `null_failures` counts those of the
     nulls; without positives or negatives the scores are NaN.
     """
 
-    balanced_accuracy: Interval
-    auroc: Interval
-    null_balanced_accuracy: Interval
-    null_auroc: Interval
+    balanced_accuracy: Estimate
+    auroc: Estimate
+    null_balanced_accuracy: Estimate
+    null_auroc: Estimate
     n_positive: int
     n_negative: int
     n_null: int
@@ -88,18 +87,16 @@ def _auroc(yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"]) -> float:
 
 def accuracy_and_auroc(
     yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"], draws: int, seed: int, together: bool = False
-) -> tuple[Interval, Interval]:
+) -> tuple[Estimate, Estimate]:
     """Balanced accuracy (from `YES` on is yes) and AUROC of the ratings of positives and of negatives.
 
-    Each as (value, low, high): texts are resampled with replacement, positives and negatives apart, or as
-    pairs.
+    For the intervals, texts are resampled with replacement: positives and negatives apart, or as pairs.
     """
     if not len(yes) or not len(no):
-        nothing = (float("nan"),) * 3
-        return nothing, nothing
+        return Estimate(), Estimate()
     sizes = (len(yes),) if together else (len(yes), len(no))
     counts = bootstrap_counts(seed, sizes, draws)
     with_it, without = counts[0], counts[-1]
     accuracies = (with_it @ (yes >= YES) / len(yes) + without @ (no < YES) / len(no)) / 2
     areas = ((with_it @ _higher(yes, no)) * without).sum(axis=1) / (len(yes) * len(no))
-    return (_accuracy(yes, no), *central(accuracies)), (_auroc(yes, no), *central(areas))
+    return Estimate(_accuracy(yes, no), *central(accuracies)), Estimate(_auroc(yes, no), *central(areas))

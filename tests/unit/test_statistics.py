@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, bootstrap
 
-from interp.intervals import by_item, share_of_items
+from interp.statistics.estimate import by_item, share_of_items
 from interp.vectors.sweep import rates
 
 ITEMS, DRAWS = 32, 5

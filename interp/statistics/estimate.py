@@ -1,37 +1,79 @@
-"""A mean or a share with its interval."""
+"""Estimates: a mean or a share with its interval."""
 
+import math
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.stats import binomtest, bootstrap
 
+Number = float | int  # beartype does not take an int for a float
 
-def mean_interval(
-    values: Float[np.ndarray, " n"], seed: int, draws: int = 2000
-) -> tuple[float, float, float]:
+
+class Estimate(NamedTuple):
+    """A number with its interval.
+
+    `value` is NaN where the quantity is not defined (such as the correlation with a constant); `low` and
+    `high` are the ends of its 95% interval, or of its range when it is a null; NaN where they are unknown.
+    """
+
+    value: Number = math.nan
+    low: Number = math.nan
+    high: Number = math.nan
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], name: str) -> "Estimate":
+        """The columns `name`, `name_low` and `name_high` of a table's row; None there is NaN."""
+        ends = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+        return cls(*(math.nan if end is None else end for end in ends))
+
+    def named(self, name: str) -> dict[str, Number]:
+        """The same as columns: `name`, `name_low`, `name_high`."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+    @property
+    def point(self) -> Number | None:
+        """The value, or None where it is not defined or not finite."""
+        return self.value if self.value is not None and math.isfinite(self.value) else None
+
+    @property
+    def ends(self) -> tuple[Number, Number] | None:
+        """The ends of the interval, or None where one of them is unknown or not finite."""
+        if self.low is None or self.high is None or not math.isfinite(self.high - self.low):
+            return None
+        return self.low, self.high
+
+    @property
+    def reach(self) -> list[Number]:
+        """What an axis must show of it: the value and the ends, as far as they are known."""
+        return [*([] if self.point is None else [self.point]), *(self.ends or ())]
+
+
+def mean_interval(values: Float[np.ndarray, " n"], seed: int, draws: int = 2000) -> Estimate:
     """The mean, and the ends of its 95% percentile bootstrap interval over the values (scipy's `bootstrap`).
 
     For a paired difference, give the differences. NaN throughout without values; with one value the interval
     is unknown (NaN), with equal values it is that value, which says nothing of the sampling error.
     """
     if len(values) == 0:
-        return float("nan"), float("nan"), float("nan")
+        return Estimate()
     mean = float(values.mean())
     if len(values) == 1:
-        return mean, float("nan"), float("nan")
+        return Estimate(mean)
     if (values == values[0]).all():
-        return mean, mean, mean
+        return Estimate(mean, mean, mean)
     found = bootstrap((values,), np.mean, n_resamples=draws, method="percentile", rng=seed, vectorized=True)
-    return mean, float(found.confidence_interval.low), float(found.confidence_interval.high)
+    return Estimate(mean, float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
-def share_interval(count: int, n: int) -> tuple[float, float, float]:
+def share_interval(count: int, n: int) -> Estimate:
     """The share `count` / `n` and its 95% Wilson interval, which is not empty at 0 and 1; NaN for n = 0."""
     if n == 0:
-        return float("nan"), float("nan"), float("nan")
+        return Estimate()
     found = binomtest(count, n).proportion_ci(method="wilson")
-    return count / n, float(found.low), float(found.high)
+    return Estimate(count / n, float(found.low), float(found.high))
 
 
 def by_item(
@@ -48,7 +90,7 @@ def by_item(
 
 def share_of_items(
     came_out: Shaped[np.ndarray, " row"], items: Shaped[np.ndarray, " row"], seed: int
-) -> tuple[float, float, float]:
+) -> Estimate:
     """The share that came out, and its 95% interval over items, whose rows are averaged first (`by_item`).
 
     A Wilson interval where each item came out always or never, so that it is not empty at 0 and 1; else a
@@ -64,15 +106,15 @@ def central(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
     """The ends of the central 95% of the values that are numbers; NaN without any."""
     known = values[~np.isnan(values)]
     if not len(known):
-        return float("nan"), float("nan")
+        return math.nan, math.nan
     low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)
 
 
-def mean_and_central(values: Float[np.ndarray, " n"]) -> tuple[float, float, float]:
+def mean_and_central(values: Float[np.ndarray, " n"]) -> Estimate:
     """The mean of the values that are numbers, and the ends of their central 95%; NaN without any."""
     known = values[~np.isnan(values)]
-    return (float(known.mean()) if len(known) else float("nan"), *central(known))
+    return Estimate(float(known.mean()) if len(known) else math.nan, *central(known))
 
 
 @lru_cache(maxsize=64)
