@@ -210,7 +210,7 @@ def _cells(frame: pd.DataFrame, name: str) -> list[Cell]:
     values = [None if pd.isna(value) else value for value in frame[name].tolist()]
     if f"{name}_low" not in frame:
         return [("no", "yes")[value] if isinstance(value, bool) else value for value in values]
-    return [Estimate(*row) for row in zip(values, frame[f"{name}_low"], frame[f"{name}_high"], strict=True)]
+    return [Estimate.of(row, name) for row in frame.to_dict("records")]
 
 
 def _shown(cell: Cell, places: int | None) -> ShownCell:

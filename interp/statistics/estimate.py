@@ -24,7 +24,7 @@ class Estimate(NamedTuple):
     high: Number = math.nan
 
     @classmethod
-    def of(cls, row: Mapping[str, Any], name: str) -> "Estimate":
+    def of(cls, row: Mapping[Any, Any], name: str) -> "Estimate":
         """The columns `name`, `name_low` and `name_high` of a table's row; None there is NaN."""
         ends = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
         return cls(*(math.nan if end is None else end for end in ends))
