@@ -22,6 +22,7 @@ from interp.lenses.patch import Patch
 from interp.lenses.prompt import Prompt, prompt_at
 from interp.lenses.relations import Relation, open_relations, told_apart_by_first
 from interp.lenses.residual_stream import EMBEDDING, Vectors, read_stream, stream_site
+from interp.statistics.estimate import share_interval
 from interp.subject.losses import likeliest_tokens
 from interp.track.run import Run
 from interp.track.step import Step

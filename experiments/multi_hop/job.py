@@ -19,6 +19,7 @@ from interp.lenses.knockout import between, window
 from interp.lenses.prompt import prompt_at, span_positions
 from interp.lenses.residual_stream import read_stream
 from interp.lenses.tuned_lens import open_lens
+from interp.statistics.estimate import share_interval
 from interp.track.run import Run
 from interp.track.step import Step
 

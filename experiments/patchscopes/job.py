@@ -33,6 +33,7 @@ from interp.lenses.prompt import Prompt
 from interp.lenses.relations import Relation, open_relations, told_apart_by_first
 from interp.lenses.residual_stream import EMBEDDING, Vectors, read_stream
 from interp.lenses.tuned_lens import open_lens
+from interp.statistics.estimate import mean_interval, share_interval
 from interp.subject import Subject
 from interp.track.run import Run
 from interp.track.step import Step

@@ -18,6 +18,7 @@ from interp.lenses.answers import Answers
 from interp.lenses.patch import Patch
 from interp.lenses.prompt import Prompt
 from interp.lenses.residual_stream import EMBEDDING, Vectors, stream_site
+from interp.statistics.estimate import share_interval, share_of_items
 from interp.subject.subject import Subject
 
 Pair = tuple[int, int]
