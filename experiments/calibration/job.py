@@ -12,7 +12,8 @@ from experiments.calibration.features import PROBE, SPACE, Known, find_known
 from experiments.calibration.page import CalibrationPage
 from experiments.calibration.scores import FeatureScorer
 from experiments.common.describers import connect
-from experiments.common.dictionaries.job import mine_spaces, mined_by_space, train_dictionary
+from experiments.common.dictionaries.job import mine_spaces, mined_by_space
+from experiments.common.dictionaries.training import train_dictionary
 from experiments.common.job import CorpusJob
 from interp.compare.calibration import calibrate
 from interp.descriptions.candidate import Candidate

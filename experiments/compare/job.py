@@ -14,8 +14,8 @@ from experiments.common.dictionaries.job import (
     mine_spaces,
     mined_by_space,
     score_described,
-    train_dictionary,
 )
+from experiments.common.dictionaries.training import train_dictionary
 from experiments.common.job import CorpusJob
 from experiments.compare.config import Config, check_baselines
 from experiments.compare.page import compare_page

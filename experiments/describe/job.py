@@ -15,7 +15,8 @@ from experiments.common.describers import (
     open_judge,
     open_simulator,
 )
-from experiments.common.dictionaries.job import mine_spaces, mined_by_space, train_dictionary
+from experiments.common.dictionaries.job import mine_spaces, mined_by_space
+from experiments.common.dictionaries.training import train_dictionary
 from experiments.common.job import CorpusJob
 from experiments.describe.config import Config
 from experiments.describe.page import DescribePage

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from experiments.common.dictionaries.config import slug
-from experiments.common.dictionaries.job import train_dictionary
+from experiments.common.dictionaries.training import train_dictionary
 from experiments.common.job import CorpusJob
 from experiments.dictionary_truth.config import Config
 from experiments.dictionary_truth.measures import DictionaryMeasures

@@ -13,8 +13,8 @@ from experiments.common.dictionaries.job import (
     mine_spaces,
     mined_by_space,
     score_described,
-    train_dictionary,
 )
+from experiments.common.dictionaries.training import train_dictionary
 from experiments.common.job import CorpusJob
 from experiments.quickstart.config import Config
 from interp.compare.concepts import Candidates, ConceptRecovery, found, mean_difference, recover_concepts

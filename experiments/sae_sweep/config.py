@@ -1,11 +1,8 @@
 """Train dictionaries of several sparsities and widths together, and draw the frontier that they make."""
 
-from experiments.train_saes.config import EvaluationConfig, check_training
-from interp.config import ExperimentConfig
-from interp.corpus.source import CorpusSource, WorldSource
+from experiments.common.dictionaries.config import TrainingJobConfig, check_training
 from interp.errors import UserError
 from interp.fields import Extent, NonEmpty, Positive, Section
-from interp.subject.config import SubjectConfig
 from interp.subject.site import Site, SiteName
 from saes.architecture import Architecture, TopK
 from saes.config import SaeTraining
@@ -21,13 +18,9 @@ class Family(Section):
     """Values of what makes it sparse: k, max_latents, l1_coefficient or l0_coefficient, whichever it has."""
 
 
-class Config(ExperimentConfig):
+class Config(TrainingJobConfig):
     """Which sparsities and widths are trained, and on what."""
 
-    subject: SubjectConfig = SubjectConfig()
-    """The model."""
-    corpus: CorpusSource = WorldSource()
-    """The text."""
     site: SiteName = "resid_post.4"
     """Where all of them read: KIND.LAYER."""
     families: NonEmpty[Family] = (Family(),)
@@ -36,34 +29,26 @@ class Config(ExperimentConfig):
     """Numbers of latents."""
     sae: SaeTraining = SaeTraining()
     """Everything else about the training; its architecture and n_latents are not looked at."""
-    evaluation: EvaluationConfig = EvaluationConfig()
-    """How they are measured."""
 
     def plans(self) -> list[Plan]:
         """One dictionary for every sparsity of a family and every width."""
-        return [plan for plan, _, _ in self.grid()]
-
-    def grid(self) -> list[tuple[Plan, str, float]]:
-        """Every dictionary with its architecture's kind and its sparsity."""
         settings = self.sae.model_dump()
-        cells = []
+        plans = []
         for family in self.families:
-            kind, key = family.architecture.kind, family.architecture.sparsity_key
             for sparsity in family.sparsities:
-                architecture = family.architecture.model_dump() | {key: sparsity}
+                architecture = family.architecture.model_dump() | {family.architecture.sparsity_key: sparsity}
                 for width in self.widths:
-                    training = SaeTraining.model_validate(
-                        settings | {"architecture": architecture, "n_latents": width}
-                    )
-                    name = f"{kind}-{sparsity:g}-{width}"
-                    cells.append((Plan(name, Site.parse(self.site), training), kind, sparsity))
-        return cells
+                    changed = {"architecture": architecture, "n_latents": width}
+                    training = SaeTraining.model_validate(settings | changed)
+                    name = f"{family.architecture.kind}-{sparsity:g}-{width}"
+                    plans.append(Plan(name, Site.parse(self.site), training))
+        return plans
 
 
 def check(config: Config) -> None:
     """Finds an impossible site, sparsity, width, corpus or context before anything is written."""
     try:
-        plans = config.plans()
+        config.plans()
     except ValueError as error:
         message = str(error).splitlines()
         raise UserError(
@@ -71,4 +56,4 @@ def check(config: Config) -> None:
             "families.sparsities, widths",
             "leave out the sparsities that do not fit the smallest width",
         ) from None
-    check_training(config.subject, config.corpus, plans, config.evaluation)
+    check_training(config)

@@ -1,21 +1,23 @@
-"""The steps of `sae_sweep`: those of `train_saes`, with the frontier as its page."""
+"""The steps of `sae_sweep`."""
 
 from typing import Any
 
+from experiments.common.dictionaries.training import TrainingJob
 from experiments.sae_sweep.config import Config
 from experiments.sae_sweep.page import SweepPage
-from experiments.train_saes.job import Job as TrainSaes
+from saes.train import Plan
 
 
-class Job(TrainSaes):
+class Job(TrainingJob[Config]):
     """Dictionaries of every sparsity and width."""
 
-    config: Config
+    def steps(self) -> None:
+        """Trains, measures, and writes the page."""
+        self.train_and_measure()
+        self.write_page(lambda: SweepPage(self.run, self.config, self.subject, self.corpus))
 
-    def rows(self) -> list[dict[str, Any]]:
-        """With the sparsity of each."""
-        return [{"dictionary": plan.name, "sparsity": sparsity} for plan, _, sparsity in self.config.grid()]
-
-    def evidence(self) -> SweepPage:
-        """The frontier."""
-        return SweepPage(self.run, self.subject, self.corpus, self.config)
+    def described(self, plan: Plan) -> dict[str, Any]:
+        """Adds the sparsity, as the config has it."""
+        architecture = plan.training.architecture
+        sparsity = float(getattr(architecture, architecture.sparsity_key))
+        return {"dictionary": plan.name, "sparsity": sparsity} | super().described(plan)

@@ -1,18 +1,15 @@
 """The page of `sae_sweep`: the frontier of sparsity and faithfulness."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from experiments.common.dictionaries.page import DictionariesPage
 from experiments.sae_sweep.config import Config
-from experiments.train_saes.page import HALF, LIMITS, WORDS, dictionary_table, measured_on
-from interp.corpus.document import Corpus
-from interp.render.data import Estimate
 from interp.render.digits import interval, measured, number, significant
 from interp.render.dose_figure import Curve, dose_response
-from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.render.page import Figure, Page, Section
-from interp.subject import Subject
-from interp.track.run import Run
+from interp.render.page import Figure, Section
+from interp.statistics.estimate import Estimate
 
+HALF = 540  # pixels of a figure that stands beside another
 QUANTITIES = {
     "explained_variance": "explained variance",
     "cross_entropy_recovered": "cross-entropy recovered",
@@ -20,49 +17,40 @@ QUANTITIES = {
 }
 
 
-class SweepPage:
-    """The table of a run, and the pieces of the page made from it."""
+class SweepPage(DictionariesPage[Config]):
+    """Each measure against sparsity, a line for each width."""
 
-    def __init__(self, run: Run, subject: Subject, corpus: Corpus, config: Config) -> None:
-        self.run = run
-        self.subject = subject
-        self.site = config.site
-        self.frame = run.table("dictionaries")
-        self.measured_on = measured_on(self.frame, corpus)
-        self.kinds: list[str] = list(self.frame.architecture.unique())
+    @property
+    def kinds(self) -> list[str]:
+        return list(self.frame.architecture.unique())
 
-    def page(self) -> Page:
-        """The whole page."""
+    def question(self) -> str:
+        return f"What does sparsity cost at {self.config.site} of {self.subject.name}?"
+
+    def opening(self) -> Sequence[str]:
         widths = sorted(self.frame.latents.unique())
-        return Page(
-            f"What does sparsity cost at {self.site} of {self.subject.name}?",
-            [
-                f"{len(self.frame)} dictionaries ({', '.join(self.kinds)}; {', '.join(map(str, widths))} "
-                "latents) were trained from one reading of the corpus.",
-                "Their reconstructions were spliced into the model, on text that none was trained on.",
-                self._verdict(),
-            ],
-            self._figure(self.kinds[0], "cross_entropy_recovered", 620),
-            [
-                *(
-                    Section(
-                        f"The frontier of {kind}",
-                        ["A line for each width: up and to the left is better."],
-                        [self._figure(kind, column, HALF) for column in QUANTITIES],
-                    )
-                    for kind in self.kinds
-                ),
-                Section("All figures", (), (), [dictionary_table(self.frame)]),
-            ],
-            WORDS,
-            LIMITS,
-            subject_facts(self.subject),
-            run_facts(self.run),
-            step_seconds(self.run),
-        )
+        return [
+            f"{len(self.frame)} dictionaries ({', '.join(self.kinds)}; {', '.join(map(str, widths))} "
+            "latents) were trained from one reading of the corpus.",
+            "Their reconstructions were spliced into the model, on text that none was trained on.",
+            self._verdict(),
+        ]
+
+    def headline(self) -> Figure:
+        return self._figure(self.kinds[0], "cross_entropy_recovered", 620)
+
+    def sections(self) -> Sequence[Section]:
+        frontiers = [
+            Section(
+                f"The frontier of {kind}",
+                ["A line for each width: up and to the left is better."],
+                [self._figure(kind, column, HALF) for column in QUANTITIES],
+            )
+            for kind in self.kinds
+        ]
+        return [*frontiers, self.all_figures()]
 
     def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
         return {
             f"{kind}_{column}": self._frontier(kind, column, standalone=True)(620)
             for kind in self.kinds

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.common.dictionaries.job import train_dictionary
+from experiments.common.dictionaries.training import train_dictionary
 from experiments.common.job import CorpusJob
 from experiments.steering.aims import find_aims, read_aims, save_aims
 from experiments.steering.config import Config

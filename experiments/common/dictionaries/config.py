@@ -1,6 +1,9 @@
 """Parts of a config that the experiments on dictionaries share, and how their results are named."""
 
-from interp.fields import Auroc, Count, Section, Several
+from experiments.common.config import CorpusJobConfig, check_context, check_subject_and_corpus
+from interp.fields import Auroc, Count, Extent, Section, Several
+from interp.track.folder import check_run_name
+from saes.train import Plan, check_plans
 
 
 class DescribeConfig(Section):
@@ -21,6 +24,38 @@ class ConceptsConfig(Section):
     """Sampled tokens that must carry a concept, on the select and on the report split."""
     found_auroc: Auroc = 0.9
     """From which AUROC a concept counts as found (its interval must lie above the random baseline's, too)."""
+
+
+class EvaluationConfig(Section):
+    """How dictionaries are measured."""
+
+    tokens: Extent = 20_000
+    """Tokens of the report split."""
+    context_size: Several = 128
+    """Tokens the subject sees at once."""
+
+
+class TrainingJobConfig(CorpusJobConfig):
+    """A job that trains several dictionaries from one reading of the corpus."""
+
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How they are measured."""
+
+    def plans(self) -> list[Plan]:
+        """What is trained."""
+        raise NotImplementedError
+
+
+def check_training(config: TrainingJobConfig) -> None:
+    """Raises UserError if some dictionaries cannot be trained or measured."""
+    plans, info = config.plans(), check_subject_and_corpus(config)
+    check_plans(plans)
+    sizes = {"evaluation": config.evaluation.context_size, "sae": plans[0].training.context_size}
+    check_context(info, sizes)
+    for plan in plans:
+        check_run_name(plan.name, "the name of a dictionary")
+        for site in plan.sites:
+            info.site_width(site)
 
 
 def slug(name: str) -> str:

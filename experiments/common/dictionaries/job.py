@@ -1,4 +1,4 @@
-"""Steps that experiments on dictionaries share: train an SAE, mine spaces, describe features, score them."""
+"""Steps that experiments share: mine spaces, describe features from patterns, score the descriptions."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,41 +15,10 @@ from interp.mining.exemplars import Mined
 from interp.mining.mine import mine
 from interp.mining.store import load as load_mined
 from interp.mining.store import save as save_mined
-from interp.subject import Site, Subject
+from interp.subject import Subject
 from interp.track.files import write_json
 from interp.track.records import read_written
 from interp.track.step import Step
-from saes.config import SaeTraining
-from saes.evaluation import evaluate, training_probe
-from saes.train import train
-
-HEADLINE = ("explained_variance", "l0", "cross_entropy_recovered")
-
-
-def train_dictionary(
-    step: Step,
-    subject: Subject,
-    site: Site,
-    corpus: Corpus,
-    config: SaeTraining,
-    folder: Path,
-    prefix: str = "sae",
-) -> None:
-    """An SAE at a site, written to `folder`; its figures on the report split are metrics under `prefix`."""
-    latents = train(
-        subject,
-        site,
-        corpus,
-        config,
-        folder,
-        checkpoint=step.scratch / "checkpoint.safetensors",
-        log=step.log,
-        evaluate=training_probe(subject, site, corpus, context_size=config.context_size),
-        progress=step.progress,
-    )
-    figures = evaluate(subject, latents, corpus, context_size=config.context_size, progress=step.progress)
-    for name, value in figures.metrics(prefix).items():
-        step.metric(name, value, headline=name.removeprefix(f"{prefix}/") in HEADLINE)
 
 
 def mine_spaces(

@@ -1,0 +1,54 @@
+"""The page on trained dictionaries: what all of them share."""
+
+from typing import TypeVar
+
+from experiments.common.dictionaries.config import TrainingJobConfig
+from experiments.common.page import ExperimentPage
+from interp.corpus.document import Corpus
+from interp.render.page import Column, Section, Table
+from interp.subject import Subject
+from interp.track.run import Run
+
+Configured = TypeVar("Configured", bound=TrainingJobConfig)
+
+
+class DictionariesPage(ExperimentPage[Configured]):
+    """Reads the table `dictionaries`."""
+
+    words = (
+        ("L0", "How many latents are active on a token, on average."),
+        ("Explained variance", "The share of the activations' squared distance from their mean that the "
+         "reconstruction takes away. For a transcoder: of the activation that it predicts."),
+        ("Cross-entropy recovered", "Activations replaced by reconstructions: how much of what the model "
+         "loses when they are set to zero is not lost. 1 is everything, 0 nothing."),
+        ("KL", "How far the next token's distribution moves from the unchanged model's, in nats."),
+        ("Dead, dense", "Latents that were never active on the report text; latents active on more than a "
+         "tenth of its tokens."),
+    )  # fmt: skip
+    limits = (
+        "One seed for each dictionary: intervals are over documents, not over trainings.",
+        "Zero is a harsh ablation, so cross-entropy recovered looks high; the KL beside it is absolute.",
+        "A frontier says how faithful a dictionary is, not whether its latents mean anything.",
+    )
+
+    def __init__(self, run: Run, config: Configured, subject: Subject, corpus: Corpus) -> None:
+        super().__init__(run, config, subject)
+        self.subject: Subject = subject
+        self.frame = run.table("dictionaries")
+        first = self.frame.iloc[0]
+        self.measured_on = (
+            f"report split of {corpus.name}: {int(first.n_tokens):,} tokens of {int(first.n_documents):,} "
+            "documents; 95% intervals over documents"
+        )
+
+    def all_figures(self) -> Section:
+        """Every figure of every dictionary."""
+        columns = (
+            "dictionary", "site", Column("latents", places=0), Column("L0", of="l0"),
+            Column("explained variance", of="explained_variance"),
+            Column("cross-entropy recovered", of="cross_entropy_recovered"),
+            Column("KL", "nats", of="kl_spliced"), Column("KL of ablation", "nats", of="kl_ablated"),
+            Column("dead", places=0, of="n_dead"), Column("dense", places=0, of="n_dense"),
+        )  # fmt: skip
+        table = Table.of(self.frame, columns, "dictionaries", "Every dictionary on the report split")
+        return Section("All figures", (), (), [table])
