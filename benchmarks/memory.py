@@ -25,12 +25,12 @@ import interp
 from benchmarks.attribution import random_llama
 from interp.causal.side_effects import neutral_beginnings, side_effects
 from interp.causal.steering.texts import cross_entropy
-from interp.corpus.document import Document
 from interp.corpus.questions import Question
 from interp.descriptions.explainers.local import LocalExplainer
 from interp.descriptions.local_model import LocalModel
 from interp.descriptions.reader import SubjectProposals
 from interp.descriptions.simulators.expected_value import ExpectedValueSimulator
+from interp.document import Document
 from interp.errors import UserError
 from interp.intervene import AddVector
 from interp.lenses.answers import Answers

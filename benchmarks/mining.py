@@ -21,7 +21,7 @@ import torch
 import interp.subject
 from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.batches import Batch, batches
-from interp.corpus.document import Document
+from interp.document import Document
 from interp.features.neurons import MlpNeurons
 from interp.mining.config import MiningConfig
 from interp.mining.mine import mine, mine_batches

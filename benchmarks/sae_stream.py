@@ -23,7 +23,7 @@ from sae_lens import LanguageModelSAERunnerConfig, LanguageModelSAETrainingRunne
 
 import interp.subject
 from benchmarks.mining import Kept, some_documents
-from interp.corpus.document import Document
+from interp.document import Document
 from interp.subject import Site, Subject
 from saes.config import SaeTraining
 from saes.train import train

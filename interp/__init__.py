@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from interp.attribution import attribute
     from interp.bundled.pydoc.corpus import PydocCorpus
     from interp.bundled.world.corpus import WorldCorpus
-    from interp.corpus.document import Corpus, Document
     from interp.corpus.text import TextCorpus
+    from interp.document import Corpus, Document
     from interp.errors import UserError
     from interp.features.directions import Directions, random_directions
     from interp.features.neurons import MlpNeurons
@@ -41,9 +41,9 @@ _HOMES = {
     "AddVector": "interp.intervene",
     "AtQuantile": "interp.intervene",
     "Clamp": "interp.intervene",
-    "Corpus": "interp.corpus.document",
+    "Corpus": "interp.document",
     "Directions": "interp.features.directions",
-    "Document": "interp.corpus.document",
+    "Document": "interp.document",
     "FeatureSpace": "interp.features.space",
     "FeatureStatistics": "interp.features.statistics",
     "Mined": "interp.mining.exemplars",

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from interp.bundled.world.corpus import WorldCorpus
-from interp.corpus.document import SPLITS
 from interp.corpus.source import TextSource, WorldSource
+from interp.document import SPLITS
 from interp.errors import UserError
 from interp.fields import Section, sections
 from interp.held import Part, gigabytes, machine_bytes

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from interp.corpus.document import Split
+from interp.document import Split
 from interp.fields import (
     Extent,
     Flag,

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.corpus.batches import Batch, batches
-from interp.corpus.document import Corpus, Split, split_of
+from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.subject.site import Site
 from interp.subject.subject import Subject

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.corpus.batches import Row, collate, counted_tokens, rows_of
-from interp.corpus.document import Corpus, Split, split_of
+from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.subject.site import Site
 from interp.subject.subject import Subject

@@ -11,7 +11,7 @@ from sae_lens.constants import SAE_CFG_FILENAME, SPARSITY_FILENAME
 from safetensors.torch import save_file
 from torch import Tensor
 
-from interp.corpus.document import Corpus
+from interp.document import Corpus
 from interp.errors import UserError
 from interp.json_text import to_json
 from interp.subject.site import Site

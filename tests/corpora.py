@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.corpus.document import Document
+from interp.document import Document
 
 
 @dataclass

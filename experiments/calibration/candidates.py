@@ -7,11 +7,11 @@ import numpy as np
 
 from experiments.calibration.config import CandidatesConfig
 from experiments.calibration.features import Known
-from interp.corpus.document import Corpus
 from interp.descriptions.candidate import Candidate
 from interp.descriptions.evidence import Evidence
 from interp.descriptions.explainers.patterns import PatternExplainer
 from interp.descriptions.labels import definition
+from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.track.progress import Progress
 

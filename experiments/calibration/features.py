@@ -12,7 +12,7 @@ from interp.compare.auroc import auroc_table
 from interp.compare.detection import measurable
 from interp.compare.labelled import Reading, read_labelled
 from interp.compare.probe import Probes, train_probes
-from interp.corpus.document import Corpus
+from interp.document import Corpus
 from interp.errors import UserError
 from interp.features.space import FeatureSpace, polarities
 from interp.subject import Site, Subject

@@ -8,7 +8,6 @@ from jaxtyping import Bool
 
 from experiments.calibration.config import Config
 from experiments.common.describers import open_judge, open_simulator
-from interp.corpus.document import Corpus
 from interp.descriptions.candidate import Candidate, Judge, Simulator
 from interp.descriptions.excerpt import Excerpt, excerpts
 from interp.descriptions.labels import carries
@@ -20,6 +19,7 @@ from interp.descriptions.scorers.simulation import simulation
 from interp.descriptions.scorers.texts import gather_texts
 from interp.descriptions.simulators.known import KnownSimulator
 from interp.descriptions.windows import gather_report
+from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.llm.client import Client
 from interp.mining.exemplars import Mined

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from interp.corpus.document import Corpus
 from interp.descriptions.candidate import Explainer, Judge, Simulator
+from interp.document import Corpus
 from interp.errors import UserError, nearest
 from interp.fields import Count, CountOrZero, Device, FilePath, Flag, Line, Positive, Section, Several
 from interp.llm.cache import Cache

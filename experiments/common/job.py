@@ -7,9 +7,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from experiments.common.page import ExperimentPage
 from interp.config import ExperimentConfig
-from interp.corpus.document import Corpus
 from interp.corpus.source import CorpusSource, open_corpus
 from interp.corpus.text import TextCorpus
+from interp.document import Corpus
 from interp.render.page import render_page
 from interp.subject import Subject, load
 from interp.subject.config import SubjectConfig

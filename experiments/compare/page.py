@@ -8,7 +8,7 @@ import pandas as pd
 from experiments.common.dictionaries.config import slug
 from experiments.compare.config import Config
 from interp.compare.populations import Population
-from interp.corpus.document import Corpus
+from interp.document import Corpus
 from interp.mining.exemplars import Mined
 from interp.render.compare_report import CompareData, MatchedPair, PairSummary
 from interp.render.comparison import (

@@ -23,7 +23,6 @@ from experiments.describe.page import DescribePage
 from experiments.describe.results import read_choices, result_metrics, result_table
 from experiments.describe.scores import Scorers, Texts
 from experiments.describe.store import RowWriter
-from interp.corpus.document import Split
 from interp.descriptions.candidate import Candidate, Explained, Explainer
 from interp.descriptions.evidence import Evidence
 from interp.descriptions.excerpt import text_evidence
@@ -33,6 +32,7 @@ from interp.descriptions.levels import outer_levels
 from interp.descriptions.sample import sample_active
 from interp.descriptions.summary import clipped, summarise
 from interp.descriptions.windows import gather_evidence
+from interp.document import Split
 from interp.embed.source import open_embedder
 from interp.embed.tfidf import TfidfEmbedder
 from interp.errors import UserError

@@ -11,7 +11,6 @@ import torch
 from experiments.describe.config import ScoringConfig
 from interp.compare.auroc import auroc_table
 from interp.compare.concepts import labels_at
-from interp.corpus.document import Corpus, Split
 from interp.descriptions.candidate import Candidate, Judge, Simulator
 from interp.descriptions.excerpt import Excerpt, excerpts
 from interp.descriptions.labels import carries
@@ -22,6 +21,7 @@ from interp.descriptions.scorers.judged import JudgedScore, judged
 from interp.descriptions.scorers.simulation import simulation
 from interp.descriptions.scorers.texts import JudgedTexts, gather_texts
 from interp.descriptions.windows import gather_report
+from interp.document import Corpus, Split
 from interp.features.ref import FeatureRef
 from interp.mining.exemplars import Mined
 from interp.statistics.estimate import mean_and_central

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.describe.results import Choice
-from interp.corpus.document import Corpus
 from interp.descriptions.interest import Verdict, by_rule
 from interp.descriptions.levels import quantiles_of
 from interp.descriptions.score import Score
+from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.mining.exemplars import Mined
 from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow

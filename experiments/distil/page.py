@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from experiments.distil.config import Config
-from interp.corpus.document import Corpus
+from interp.document import Corpus
 from interp.render.data import Estimate, Kind
 from interp.render.digits import interval, measured
 from interp.render.estimate_figure import Entry, EstimateRow, estimates

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from experiments.common.job import SubjectJob
 from experiments.logit_lens.config import Config
 from experiments.logit_lens.page import LogitLensPage
-from interp.corpus.document import Corpus
+from interp.document import Corpus
 from interp.lenses.direct_attribution import DirectAttribution, direct_attribution
 from interp.lenses.evaluation import divergence
 from interp.lenses.logit_lens import Lens, LogitLens

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from experiments.neuron_cause.config import Config, PickByAttribution, PickByConcept
 from interp.causal.drivers import drivers
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER
-from interp.corpus.document import Corpus
+from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.mining.exemplars import Mined
 from interp.render.data import Estimate, Kind

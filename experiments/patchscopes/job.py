@@ -10,7 +10,7 @@ import pandas as pd
 from experiments.common.job import SubjectJob
 from experiments.patchscopes.config import Config, Extraction
 from experiments.patchscopes.page import PatchscopesPage
-from interp.corpus.document import Corpus
+from interp.document import Corpus
 from interp.errors import UserError
 from interp.lenses.affine import Affine, check_same_vocabulary, fit_affine
 from interp.lenses.answers import Answers

@@ -12,7 +12,7 @@ from interp.causal.steering.means import difference_in_means
 from interp.causal.steering.methods import Aim, added_norm, largest_of, random_latents
 from interp.causal.steering.prompts import questions_about
 from interp.corpus.batches import batches
-from interp.corpus.document import Corpus
+from interp.document import Corpus
 from interp.errors import UserError
 from interp.features.directions import random_directions
 from interp.features.ref import FeatureRef

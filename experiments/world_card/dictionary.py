@@ -11,7 +11,7 @@ from interp.bundled.world.facts import facts
 from interp.bundled.world.vocabulary import token_ids
 from interp.compare.detection import Detection, Measure, detect, measurable
 from interp.compare.labelled import Labelled, read_labelled
-from interp.corpus.document import Corpus, Document
+from interp.document import Corpus, Document
 from interp.features.directions import random_directions
 from interp.features.neurons import MlpNeurons
 from interp.features.space import FeatureSpace

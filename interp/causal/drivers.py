@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from interp.compare.auroc import auroc_table
 from interp.compare.concepts import labels_at
-from interp.corpus.document import Corpus
+from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.mining.exemplars import Mined
 

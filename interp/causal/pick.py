@@ -13,8 +13,8 @@ from interp.causal.aim import laid, target_of
 from interp.causal.change import ablations
 from interp.compare.auroc import auroc_table
 from interp.compare.concepts import labels_at
-from interp.corpus.document import Corpus
 from interp.corpus.questions import Question
+from interp.document import Corpus
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace

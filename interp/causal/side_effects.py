@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.corpus.beginnings import beginnings
-from interp.corpus.document import Corpus, Split
+from interp.document import Corpus, Split
 from interp.subject.forward import Intervention
 from interp.subject.losses import compared_losses, likeliest_tokens
 from interp.subject.read_at import normed_at_end

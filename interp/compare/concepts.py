@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.compare.auroc import auroc_interval, auroc_table
-from interp.corpus.document import Corpus
+from interp.document import Corpus
 from interp.errors import UserError
 from interp.features.space import Polarity
 from interp.mining.exemplars import Mined, TokenSample

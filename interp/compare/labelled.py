@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from interp.corpus.document import Corpus, Split
+from interp.document import Corpus, Split
 from interp.errors import UserError
 from interp.features.space import FeatureSpace
 from interp.mining.half import compact

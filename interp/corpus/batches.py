@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.corpus.document import SPLITS, Corpus, Document, Split, split_of
+from interp.document import SPLITS, Corpus, Document, Split, split_of
 from interp.errors import UserError
 from interp.subject.frame import Frame
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from interp.corpus.document import Corpus, Split, split_of
+from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
 
 

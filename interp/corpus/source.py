@@ -8,9 +8,9 @@ from pydantic import Field
 from interp.bundled.pydoc.corpus import PydocCorpus, Which
 from interp.bundled.pydoc.sources import check_sources
 from interp.bundled.world.corpus import WorldCorpus
-from interp.corpus.document import Corpus
 from interp.corpus.text import TextCorpus
 from interp.corpus.text_file import TextFile
+from interp.document import Corpus
 from interp.errors import UserError
 from interp.fields import Extent, FilePath, Section, Seed
 from interp.subject.folder import SubjectInfo

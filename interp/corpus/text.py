@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.corpus.chat_template import CannotRender, ChatTemplate, outside
-from interp.corpus.document import Document
 from interp.corpus.text_file import Passage, TextFile
 from interp.corpus.token_file import TokenFile
 from interp.corpus.unusual import Unusual
+from interp.document import Document
 from interp.errors import UserError
 
 if TYPE_CHECKING:

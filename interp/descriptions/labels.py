@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, UInt64
 
-from interp.corpus.document import Corpus
 from interp.descriptions.evidence import Window
+from interp.document import Corpus
 
 
 def carries(corpus: Corpus, window: Window, concept: str) -> Bool[np.ndarray, " token"]:

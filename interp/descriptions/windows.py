@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.corpus.batches import Batch, Row, collate
-from interp.corpus.document import Corpus
 from interp.descriptions.evidence import Evidence, Window
+from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.mining.exemplars import Exemplars, WindowRef

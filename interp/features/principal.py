@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.corpus.batches import batches
-from interp.corpus.document import Corpus, Split
+from interp.document import Corpus, Split
 from interp.errors import UserError
 from interp.features.directions import Directions
 from interp.subject.site import Site

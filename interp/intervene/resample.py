@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.corpus.document import Document
+from interp.document import Document
 from interp.mining.priority import priority
 from interp.subject.forward import ForwardPass
 

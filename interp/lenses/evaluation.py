@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from interp.corpus.batches import batches
-from interp.corpus.document import Corpus, Split, split_of
+from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.lenses.distribution import LogProbabilities
 from interp.lenses.logit_lens import Lens

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.corpus.beginnings import beginnings
-from interp.corpus.document import Corpus, Split
+from interp.document import Corpus, Split
 from interp.lenses.affine import Affine
 from interp.lenses.logit_lens import Lens
 from interp.lenses.patch import Patch

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.corpus.batches import Batch, Row, collate, rows_of
-from interp.corpus.document import Corpus, Split, split_of
+from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.lenses.distribution import LogProbabilities
 from interp.lenses.logit_lens import Lens, LogitLens

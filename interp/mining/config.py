@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from interp.corpus.document import Split
+from interp.document import Split
 from interp.fields import Count, Extent, Section, Several
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from interp.corpus.document import SPLITS, Split
+from interp.document import SPLITS, Split
 from interp.errors import UserError
 from interp.features.space import Polarity
 from interp.features.statistics import FeatureStatistics

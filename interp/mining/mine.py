@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from interp.corpus.batches import Batch, batches
-from interp.corpus.document import SPLITS, Corpus, Split
+from interp.document import SPLITS, Corpus, Split
 from interp.errors import UserError
 from interp.features.space import FeatureSpace
 from interp.mining.config import MiningConfig

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from interp.corpus.document import SPLITS, Split
+from interp.document import SPLITS, Split
 from interp.errors import UserError, quoted
 from interp.json_text import read_json
 from interp.mining.config import MiningConfig

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from interp.corpus.document import SPLITS, Corpus
+from interp.document import SPLITS, Corpus
 from interp.mining.exemplars import Exemplars, Mined
 from interp.mining.quantiles import LEVELS
 from interp.render.data import (

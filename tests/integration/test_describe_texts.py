@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 import interp
-from interp.corpus.document import split_of
 from interp.descriptions.candidate import Candidate
 from interp.descriptions.description import Description
 from interp.descriptions.scorers.intervention import Continuer, InterventionScore, intervention
@@ -18,6 +17,7 @@ from interp.descriptions.scorers.negatives import Neighbourhood
 from interp.descriptions.scorers.texts import JudgedTexts, gather_texts
 from interp.descriptions.simulators.known import KnownSimulator
 from interp.descriptions.trie import End, PatternTrie
+from interp.document import split_of
 from interp.features.directions import Directions
 from interp.features.ref import FeatureRef
 from interp.mining.config import MiningConfig

@@ -8,7 +8,6 @@ import torch
 
 import interp.subject
 from interp.bundled.world.corpus import WorldCorpus
-from interp.corpus.document import split_of
 from interp.descriptions import (
     Described,
     Evidence,
@@ -17,6 +16,7 @@ from interp.descriptions import (
     describe_features,
     score_descriptions,
 )
+from interp.document import split_of
 from interp.features.neurons import MlpNeurons
 from interp.subject import Subject
 

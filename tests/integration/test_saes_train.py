@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import interp.subject
 import saes
 from interp.bundled.world.corpus import WorldCorpus
-from interp.corpus.document import Document, split_of
+from interp.document import Document, split_of
 from interp.errors import UserError
 from interp.subject import Site, Subject
 from saes.architecture import Transcoder

@@ -14,7 +14,7 @@ import interp.subject
 import saes
 from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.batches import Batch, Row, collate
-from interp.corpus.document import Document
+from interp.document import Document
 from interp.subject import Site, Subject
 from interp.subject.frame import Frame
 from saes.evaluation import evaluate_batches

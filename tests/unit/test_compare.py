@@ -9,9 +9,9 @@ from interp.compare.auroc import auroc_interval, auroc_table
 from interp.compare.concepts import Candidates, found, labels_at, mean_difference, recover_concepts
 from interp.compare.difference import compare_scores
 from interp.compare.ranks import average_ranks
-from interp.corpus.document import Document
 from interp.descriptions.evidence import Window
 from interp.descriptions.score import Measured, statistics
+from interp.document import Document
 from interp.errors import UserError
 from interp.mining.exemplars import TokenSample
 from tests.corpora import ListCorpus

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.corpus.batches import batches
-from interp.corpus.document import SPLITS, Document, split_of
 from interp.corpus.text_file import TextFile
+from interp.document import SPLITS, Document, split_of
 from interp.errors import UserError
 from interp.subject.frame import Frame
 from tests.corpora import ListCorpus, random_corpus

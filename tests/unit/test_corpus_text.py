@@ -13,9 +13,9 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from interp.corpus.batches import batches, collate, counted_tokens, rows_of
-from interp.corpus.document import Document, split_of
 from interp.corpus.text import CHARACTERS_AT_ONCE, TEXTS_AT_ONCE, TextCorpus
 from interp.corpus.text_file import TextFile
+from interp.document import Document, split_of
 from interp.errors import UserError
 from interp.subject import Subject, load
 from tests.parity.subject_folders import save_model, save_tokenizer

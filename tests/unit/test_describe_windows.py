@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 import interp
-from interp.corpus.document import split_of
 from interp.descriptions.windows import Place, gather_report, read_windows
+from interp.document import split_of
 from interp.features.directions import random_directions
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef

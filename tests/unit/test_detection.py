@@ -17,7 +17,7 @@ from interp.compare.detection import detect, measurable
 from interp.compare.f1 import best_f1_table, f1_interval
 from interp.compare.labelled import Labelled, pooled, read_labelled
 from interp.compare.probe import train_probes
-from interp.corpus.document import split_of
+from interp.document import split_of
 from interp.features.neurons import MlpNeurons
 from interp.subject import Site
 

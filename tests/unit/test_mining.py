@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interp.corpus.batches import batches, collate, rows_of
-from interp.corpus.document import SPLITS, Corpus, Document, split_of
+from interp.document import SPLITS, Corpus, Document, split_of
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.space import polarities

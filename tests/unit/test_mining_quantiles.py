@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from interp.corpus.batches import Batch
-from interp.corpus.document import SPLITS
+from interp.document import SPLITS
 from interp.errors import UserError
 from interp.intervene import AtQuantile
 from interp.mining.config import MiningConfig

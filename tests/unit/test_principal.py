@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 import interp
 from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.batches import batches
-from interp.corpus.document import split_of
+from interp.document import split_of
 from interp.errors import UserError
 from interp.features.principal import principal_directions
 from interp.subject import Site, Subject

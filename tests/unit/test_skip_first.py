@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from interp import subject as subjects
-from interp.corpus.document import Document, split_of
 from interp.descriptions.query import Query
 from interp.descriptions.reader import FeatureReader, SubjectProposals
+from interp.document import Document, split_of
 from interp.features.neurons import MlpNeurons
 from interp.features.principal import principal_directions
 from interp.features.ref import FeatureRef

@@ -13,8 +13,8 @@ from interp.causal.steering.methods import METHODS, Aim, added_norm, largest_of,
 from interp.causal.steering.prompts import Prompt
 from interp.causal.steering.texts import cross_entropy, measured, written
 from interp.causal.steering.turned import Turned
-from interp.corpus.document import split_of
 from interp.corpus.questions import Question
+from interp.document import split_of
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from interp.corpus.document import SPLITS, Corpus
 from interp.descriptions.description import Description
 from interp.descriptions.population import DescriptionScores, describe_features, score_descriptions
 from interp.descriptions.record import description_of, feature_of, record
 from interp.descriptions.windows import gather_evidence, gather_report
+from interp.document import SPLITS, Corpus
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.mining.config import MiningConfig

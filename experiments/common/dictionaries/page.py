@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from experiments.common.dictionaries.config import TrainingJobConfig
 from experiments.common.page import ExperimentPage
-from interp.corpus.document import Corpus
+from interp.document import Corpus
 from interp.render.page import Column, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run

@@ -8,7 +8,7 @@ import pandas as pd
 
 from experiments.common.dictionaries.config import TrainingJobConfig
 from experiments.common.job import CorpusJob
-from interp.corpus.document import Corpus
+from interp.document import Corpus
 from interp.subject import Site, Subject
 from interp.track.step import Step
 from saes.config import SaeTraining

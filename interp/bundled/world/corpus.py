@@ -15,7 +15,7 @@ from interp.bundled.world.draft import Draft
 from interp.bundled.world.families import agreement, chat, knowledge, numbers, sentences, tasks
 from interp.bundled.world.family import Family
 from interp.bundled.world.labelling import labels_of
-from interp.corpus.document import Document
+from interp.document import Document
 from interp.errors import UserError
 
 FAMILIES: tuple[Family, ...] = (

@@ -13,7 +13,7 @@ from interp.causal.pick import concept_number
 from interp.causal.side_effects import prediction_costs
 from interp.causal.steering.by_rows import ByRows
 from interp.corpus.batches import collate, rows_of
-from interp.corpus.document import Corpus, Split, split_of
+from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.subject.forward import Intervention
 from interp.subject.site import Site

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from interp.causal.pick import concept_number
 from interp.corpus.batches import batches
-from interp.corpus.document import Corpus, Split
+from interp.document import Corpus, Split
 from interp.errors import UserError
 from interp.subject.site import Site
 from interp.subject.subject import Subject

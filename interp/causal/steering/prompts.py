@@ -12,8 +12,8 @@ from interp.bundled.world.families.numbers import NUMBERS
 from interp.bundled.world.families.sentences import TOPIC
 from interp.bundled.world.labelling import carried, carries
 from interp.bundled.world.lexicon import lexicon
-from interp.corpus.document import Corpus, Split, split_of
 from interp.corpus.questions import Question
+from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
 
 

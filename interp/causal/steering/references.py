@@ -11,7 +11,7 @@ from interp.causal.steering.choose import SCORES
 from interp.causal.steering.prompts import Prompt
 from interp.causal.steering.scores import BEST, between, harmonic_mean
 from interp.causal.steering.texts import cross_entropy
-from interp.corpus.document import Corpus, Split, split_of
+from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.subject.subject import Subject
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from interp.corpus.document import Corpus, Split
 from interp.descriptions.candidate import Shown
 from interp.descriptions.evidence import Window
 from interp.descriptions.excerpt import Excerpt, excerpts
 from interp.descriptions.scorers.negatives import Neighbourhood
 from interp.descriptions.windows import Place, read_windows, refs
+from interp.document import Corpus, Split
 from interp.features.ref import FeatureRef
 from interp.mining.exemplars import SILENT_SHARE, Exemplars, Mined
 from interp.subject.subject import Subject

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from interp.corpus.document import Corpus
 from interp.descriptions.candidate import SCALE, Candidate, Simulated
 from interp.descriptions.evidence import Window
 from interp.descriptions.excerpt import Excerpt
 from interp.descriptions.labels import carries
 from interp.descriptions.simulate import simulate
 from interp.descriptions.trie import PatternTrie
+from interp.document import Corpus
 from interp.errors import UserError
 
 
