@@ -1,6 +1,6 @@
 """The steps of `function_vector`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,14 +9,15 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
-from experiments.common.tasks.job import Reported, best_layer, drawn, random_nulls, shown, write_results
+from experiments.common.tasks import write_compared
 from experiments.common.vectors.job import VectorJob
 from experiments.function_vector.config import Config
 from experiments.function_vector.page import FunctionPage
 from interp.track.files import atomic, read_safetensors
 from interp.track.run import Run
 from interp.track.step import Step
-from interp.vectors.control import random_like
+from interp.vectors.conditions import Condition
+from interp.vectors.control import best_random, random_like
 from interp.vectors.file import load_vectors, save_vectors
 from interp.vectors.function import (
     function_vector,
@@ -27,8 +28,8 @@ from interp.vectors.function import (
     top_heads,
 )
 from interp.vectors.heads import Head
-from interp.vectors.sweep import KEYS, Setting, rates, sweep
-from interp.vectors.tasks import Task, open_tasks
+from interp.vectors.sweep import KEYS, Setting, best_layer, rates, sweep
+from interp.vectors.tasks import Task, open_tasks, task_prompts
 from interp.vectors.vector import Vector
 
 VECTOR, AVERAGE = "function vector", "layer average"
@@ -61,12 +62,12 @@ class Job(VectorJob[Config]):
         config, tensors, rows = self.config, {}, []
         with step.progress.task("heads", total=len(self.tasks), unit="tasks") as advance:
             for task in self.tasks:
-                prompts = shown(self.subject, task, config)
+                prompts = self._shown(task)
                 means = mean_head_outputs(self.subject, prompts)
                 misled = config.corrupted == SHUFFLED
                 corrupted = task.questions(
                     self.subject,
-                    drawn(task, config.effect_prompts, config.seed + 1),
+                    task.drawn(config.effect_prompts, config.seed + 1),
                     config.shots if misled else 0,
                     shuffled=misled,
                     seed=config.seed,
@@ -121,48 +122,44 @@ class Job(VectorJob[Config]):
 
     def held_out(self, step: Step) -> None:
         """Every condition on the reported queries: vectors at the chosen layers, heads set, and controls."""
-        folder, outcomes, costs = self.run.folder / "steps" / "layers", [], []
-        vectors = {
-            task.name: load_vectors(folder / "vectors" / f"{task.name}.safetensors", self.subject)[0]
-            for task in self.tasks
-        }
-        with step.progress.task("held-out queries", total=len(self.tasks), unit="tasks") as advance:
-            for task, other in zip(self.tasks, [*self.tasks[1:], self.tasks[0]], strict=True):
-                average = load_vectors(folder / f"{task.name}-average.safetensors", self.subject)
-                rows = self._conditions(task, vectors[task.name], average[0], vectors[other.name])
-                outcomes += rows.outcomes
-                costs += rows.costs
-                advance(1)
-        together = pd.concat(costs, ignore_index=True)
-        write_results(step, pd.concat(outcomes, ignore_index=True), together, self.config.seed)
+        others = [*self.tasks[1:], self.tasks[0]]
+        conditions = [
+            (task.name, self._conditions(task, other)) for task, other in zip(self.tasks, others, strict=True)
+        ]
+        write_compared(step, self.subject, self.neutral, conditions, "tasks", self.config.seed)
 
-    def _conditions(self, task: Task, vector: Vector, average: Vector, wrong: Vector) -> Reported:
-        subject, config, rows = self.subject, self.config, Reported(self.subject, self.neutral, task.name)
+    def _conditions(self, task: Task, other: Task) -> Iterator[Condition]:
+        subject, config = self.subject, self.config
+        vector, wrong = self._saved(f"vectors/{task.name}"), self._saved(f"vectors/{other.name}")
+        average = self._saved(f"{task.name}-average")
         plain = task.questions(subject, task.report)
         misled = task.questions(subject, task.report, config.shots, shuffled=True, seed=config.seed)
-        rows.add("unchanged", plain)
-        rows.add("prompted", task.questions(subject, task.report, config.shots, seed=config.seed))
-        rows.add("shuffled", misled)
-        rows.add(VECTOR, plain, [vector.intervention(subject)])
-        rows.add("shuffled, function vector", misled, [vector.intervention(subject)])
-        rows.add(AVERAGE, plain, [average.intervention(subject)])
+        prompted = task.questions(subject, task.report, config.shots, seed=config.seed)
+        yield Condition("unchanged", plain)
+        yield Condition("prompted", prompted)
+        yield Condition("shuffled", misled)
+        yield Condition(VECTOR, plain, [vector.intervention(subject)])
+        yield Condition("shuffled, function vector", misled, [vector.intervention(subject)])
+        yield Condition(AVERAGE, plain, [average.intervention(subject)])
         if len(self.tasks) > 1:
-            rows.add("wrong task's vector", plain, [wrong.intervention(subject)])
+            yield Condition("wrong task's vector", plain, [wrong.intervention(subject)])
         means, heads = self.means[task.name], self._heads(task)
-        rows.add("heads set", plain, set_heads(subject, heads, means))
+        yield Condition("heads set", plain, set_heads(subject, heads, means))
         rng = np.random.default_rng(config.seed)
-        others = [head for head in np.ndindex(subject.n_layers, subject.n_heads) if head not in heads]
+        free = [head for head in np.ndindex(subject.n_layers, subject.n_heads) if head not in heads]
         to_choose = task.questions(subject, task.choose, seed=config.seed)
-        nulls = random_nulls(
+        nulls = best_random(
             subject, to_choose, self._vectors(task), config.strengths, config.seed, config.draws
         )
         for draw, null in enumerate(nulls):
-            rows.add(f"{VECTOR}, random", plain, [null.intervention(subject)], draw)
-            count = min(len(heads), len(others))
+            yield Condition(f"{VECTOR}, random", plain, [null.intervention(subject)], draw)
+            count = min(len(heads), len(free))
             if count:
-                chosen = [others[place] for place in rng.choice(len(others), count, replace=False)]
-                rows.add("heads set, random", plain, set_heads(subject, chosen, means), draw)
-        return rows
+                chosen = [free[place] for place in rng.choice(len(free), count, replace=False)]
+                yield Condition("heads set, random", plain, set_heads(subject, chosen, means), draw)
+
+    def _saved(self, name: str) -> Vector:
+        return load_vectors(self.run.folder / "steps" / "layers" / f"{name}.safetensors", self.subject)[0]
 
     def _heads(self, task: Task) -> list[Head]:
         ranked: Float[Tensor, "layer head"] = self.effects[task.name]
@@ -178,4 +175,10 @@ class Job(VectorJob[Config]):
         ]
 
     def _averages(self, task: Task) -> list[Vector]:
-        return layer_average(self.subject, shown(self.subject, task, self.config), task.name)
+        return layer_average(self.subject, self._shown(task), task.name)
+
+    def _shown(self, task: Task) -> list[list[int]]:
+        config = self.config
+        return task_prompts(
+            self.subject, task, config.prompts, config.shots, only_right=config.only_right, seed=config.seed
+        )

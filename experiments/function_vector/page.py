@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from experiments.common.page import framed
-from experiments.common.tasks.page import TaskTables
+from experiments.common.tasks import TaskTables
 from experiments.common.vectors.figures import Draw, overflow_note
 from experiments.function_vector.config import Config
 from interp.render.data import Estimate

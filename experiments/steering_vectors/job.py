@@ -1,7 +1,7 @@
 """The steps of every experiment that steers behaviours: sweep, choose on one half, report on the other."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,19 +12,18 @@ from experiments.common.vectors.job import VectorJob
 from experiments.steering_vectors.config import Config, slug
 from experiments.steering_vectors.page import TrialPage
 from interp.causal.side_effects import side_effects
-from interp.causal.steering.texts import cross_entropy
-from interp.corpus.questions import Question, begins_with, notes_on_questions, open_questions
+from interp.corpus.questions import Question, notes_on_questions, open_questions
 from interp.errors import UserError
 from interp.parquet import read_parquet
-from interp.statistics.estimate import mean_interval
 from interp.subject.forward import Intervention
 from interp.track.files import write_parquet
 from interp.track.records import redo
 from interp.track.run import Run
 from interp.track.step import Step
+from interp.vectors.conditions import behaviour_results, written_after
 from interp.vectors.contrast import Contrast, read_contrast
 from interp.vectors.file import save_vectors
-from interp.vectors.methods import Function, Method
+from interp.vectors.methods import Function, Method, pairs_needed
 from interp.vectors.sweep import KEYS, Setting, answered, by_method, choose, null_of, rates, sweep
 from interp.vectors.truthful import TruthfulEdit
 from interp.vectors.truthful_file import save_edit
@@ -68,7 +67,7 @@ class Job(VectorJob[Config]):
         halves = [(contrast.choose, contrast.report)]
         if self.config.two_fold:
             halves.append((contrast.report, contrast.choose))
-        name = slug(contrast.name)
+        name, new_tokens = slug(contrast.name), self.config.new_tokens
         profile, chosen, reported, costs, texts = [], [], [], [], []
         for fold, (to_choose, to_report) in enumerate(halves):
             own = replace(contrast, choose=to_choose, report=to_report)
@@ -92,10 +91,16 @@ class Job(VectorJob[Config]):
                     rows, cost = self._reported(best, nulls, to_report, fold)
                     reported += rows
                     costs += cost
-                    texts.append(self._written(to_report, best.edits).assign(condition=label, fold=fold))
+                    texts.append(
+                        written_after(self.subject, to_report, best.edits, new_tokens).assign(
+                            condition=label, fold=fold
+                        )
+                    )
                     if fold == 0:
                         self._keep(step.folder / "vectors" / f"{name}-{_file(label)}.safetensors", best)
-            texts.append(self._written(to_report, ()).assign(condition=NONE, fold=fold))
+            texts.append(
+                written_after(self.subject, to_report, (), new_tokens).assign(condition=NONE, fold=fold)
+            )
         found = {"profile": profile, "outcomes": reported, "costs": costs, "texts": texts}
         for table, rows in (*found.items(), ("chosen", [pd.DataFrame(chosen)])):
             frame = pd.concat(rows, ignore_index=True).assign(behaviour=contrast.name)
@@ -138,37 +143,10 @@ class Job(VectorJob[Config]):
     def _examples(self, method: Method, contrast: Contrast, best: Setting, frame: pd.DataFrame) -> int | None:
         """The fewest pairs of those tried with which the chosen setting does nearly as well."""
         own = (frame[list(KEYS)] == pd.Series(best.names)).all(axis=1)
-        full = float(frame.loc[own, "right"].mean())
-        if not full or not self.config.examples:
+        full, config = float(frame.loc[own, "right"].mean()), self.config
+        if not full or not config.examples:
             return None
-        for count in sorted(self.config.examples):
-            if method.least_pairs <= count < len(contrast.pairs):
-                fewer = replace(contrast, pairs=contrast.pairs[:count])
-                found = method.settings(self.subject, fewer, self.config.seed, 0)
-                same = next((setting for setting in found if setting.names == best.names), None)
-                if same is not None:
-                    share = answered(self.subject, contrast.choose, same.edits)["right"].mean()
-                    if share >= ENOUGH * full:
-                        return count
-        return len(contrast.pairs)
-
-    def _written(self, questions: Sequence[Question], edits: Sequence[Intervention]) -> pd.DataFrame:
-        """What is written after each prompt, greedily, and how it reads to the unchanged subject.
-
-        `shown` says whether an answer comes before any foil, and at all.
-        """
-        prompts = [question.prompt for question in questions]
-        tokens, mask = self.subject.pad(prompts)
-        with self.subject.intervene(*edits):
-            texts = self.subject.generate_ids(tokens, mask, self.config.new_tokens)
-        return pd.DataFrame(
-            {
-                "prompt": [self.subject.decode(prompt) for prompt in prompts],
-                "text": [self.subject.decode(text) for text in texts],
-                "shown": [_shown(question, text) for question, text in zip(questions, texts, strict=True)],
-                "cross_entropy": cross_entropy(self.subject, prompts, texts),
-            }
-        )
+        return pairs_needed(method, self.subject, contrast, best, ENOUGH * full, config.examples, config.seed)
 
     def summary(self, step: Step) -> None:
         """The behaviours' tables as one each, and what they come to."""
@@ -182,7 +160,7 @@ class Job(VectorJob[Config]):
         }
         for name, frame in tables.items():
             step.table(name, frame)
-        results = summarised(tables["outcomes"], tables["costs"], tables["texts"], self.config.seed)
+        results = behaviour_results(tables["outcomes"], tables["costs"], tables["texts"], self.config.seed)
         step.table("results", results)
         means = results.groupby("condition", sort=False)["right"].mean()
         for condition, share in means.items():
@@ -192,44 +170,6 @@ class Job(VectorJob[Config]):
         if name.endswith(".jsonl"):
             return read_contrast(Path(name), self.subject, self.config.seed)
         return world_contrast(name, self.subject, self.config.seed)
-
-
-def summarised(outcomes: pd.DataFrame, costs: pd.DataFrame, texts: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """A row for each behaviour and condition: what came out, and what it cost elsewhere.
-
-    Of `rates`, in which a question under several draws of a random vector counts once; `kl` and `extra` in
-    nats with intervals over texts, `others` (share right elsewhere), `shown` and `nats` of what is
-    written. None where a condition has no such figure.
-    """
-    keys = ["behaviour", "condition"]
-    found = rates(outcomes, keys, seed)
-    for measure in ("kl", "extra"):
-        means = costs.groupby([*keys, "text"], sort=False)[measure].mean().reset_index()
-        found = found.merge(interval_of(means, keys, measure, seed), on=keys, how="left")
-    if "others" in costs:
-        found = found.merge(costs.groupby(keys)["others"].mean().reset_index(), on=keys, how="left")
-    written = texts.groupby(keys).agg(shown=("shown", "mean"), nats=("cross_entropy", "mean")).reset_index()
-    return found.merge(written, on=keys, how="left")
-
-
-def interval_of(frame: pd.DataFrame, keys: Sequence[str], measure: str, seed: int) -> pd.DataFrame:
-    """A column's mean for each value of the keys, with the ends of its bootstrap interval."""
-    rows = []
-    for values, part in frame.groupby(list(keys), sort=False):
-        ends = mean_interval(part[measure].dropna().to_numpy(dtype=float), seed)
-        names: Mapping[str, object] = dict(zip(keys, values, strict=True))
-        rows.append({**names, **dict(zip((measure, f"{measure}_low", f"{measure}_high"), ends, strict=True))})
-    return pd.DataFrame(rows)
-
-
-def _shown(question: Question, text: Sequence[int]) -> bool:
-    """Whether an answer stands in a text, and no foil before it."""
-    for start in range(len(text)):
-        if begins_with(text[start:], question.answers):
-            return True
-        if begins_with(text[start:], question.foils):
-            return False
-    return False
 
 
 def _file(label: str) -> str:

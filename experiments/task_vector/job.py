@@ -1,10 +1,11 @@
 """The steps of `task_vector`."""
 
+from collections.abc import Iterator
 from itertools import permutations
 
 import pandas as pd
 
-from experiments.common.tasks.job import Reported, best_layer, drawn, random_nulls, shown, write_results
+from experiments.common.tasks import write_compared
 from experiments.common.vectors.job import VectorJob
 from experiments.task_vector.config import Config
 from experiments.task_vector.page import TaskPage
@@ -12,11 +13,12 @@ from interp.causal.outcome import ask
 from interp.corpus.questions import Question
 from interp.track.run import Run
 from interp.track.step import Step
-from interp.vectors.control import random_like
+from interp.vectors.conditions import Condition
+from interp.vectors.control import best_random, random_like
 from interp.vectors.file import load_vectors, save_vectors
-from interp.vectors.sweep import KEYS, Setting, rates, sweep
+from interp.vectors.sweep import KEYS, Setting, best_layer, rates, sweep
 from interp.vectors.task import added_task_vectors, conflicting, task_vectors
-from interp.vectors.tasks import Example, Task, open_tasks
+from interp.vectors.tasks import Example, Task, open_tasks, task_prompts
 from interp.vectors.vector import Vector
 
 
@@ -60,8 +62,10 @@ class Job(VectorJob[Config]):
 
     def _vectors(self, task: Task) -> dict[str, list[Vector]]:
         config = self.config
-        prompts = shown(self.subject, task, config)
-        plain = task.questions(self.subject, drawn(task, config.prompts, config.seed))
+        prompts = task_prompts(
+            self.subject, task, config.prompts, config.shots, only_right=config.only_right, seed=config.seed
+        )
+        plain = task.questions(self.subject, task.drawn(config.prompts, config.seed))
         without = [question.prompt for question in plain]
         return {
             "replaced": task_vectors(self.subject, prompts, task.name),
@@ -70,29 +74,26 @@ class Job(VectorJob[Config]):
 
     def held_out(self, step: Step) -> None:
         """The vectors at the chosen layers on the reported queries, beside controls."""
-        outcomes, costs = [], []
-        with step.progress.task("held-out queries", total=len(self.tasks), unit="tasks") as advance:
-            for task, other in zip(self.tasks, [*self.tasks[1:], self.tasks[0]], strict=True):
-                rows = Reported(self.subject, self.neutral, task.name)
-                plain = task.questions(self.subject, task.report)
-                rows.add("unchanged", plain)
-                shots, seed = self.config.shots, self.config.seed
-                rows.add("prompted", task.questions(self.subject, task.report, shots, seed=seed))
-                to_choose = task.questions(self.subject, task.choose)
-                for method, own in self._vectors(task).items():
-                    vector = self._chosen(task, method)
-                    rows.add(method, plain, [vector.intervention(self.subject)])
-                    nulls = random_nulls(self.subject, to_choose, own, (1.0,), seed, self.config.draws)
-                    for draw, null in enumerate(nulls):
-                        rows.add(f"{method}, random", plain, [null.intervention(self.subject)], draw)
-                    if len(self.tasks) > 1:
-                        wrong = self._chosen(other, method).intervention(self.subject)
-                        rows.add(f"{method}, wrong task", plain, [wrong])
-                outcomes += rows.outcomes
-                costs += rows.costs
-                advance(1)
-        together = pd.concat(costs, ignore_index=True)
-        write_results(step, pd.concat(outcomes, ignore_index=True), together, self.config.seed)
+        others = [*self.tasks[1:], self.tasks[0]]
+        conditions = [
+            (task.name, self._conditions(task, other)) for task, other in zip(self.tasks, others, strict=True)
+        ]
+        write_compared(step, self.subject, self.neutral, conditions, "tasks", self.config.seed)
+
+    def _conditions(self, task: Task, other: Task) -> Iterator[Condition]:
+        subject, shots, seed = self.subject, self.config.shots, self.config.seed
+        plain = task.questions(subject, task.report)
+        yield Condition("unchanged", plain)
+        yield Condition("prompted", task.questions(subject, task.report, shots, seed=seed))
+        to_choose = task.questions(subject, task.choose)
+        for method, own in self._vectors(task).items():
+            yield Condition(method, plain, [self._chosen(task, method).intervention(subject)])
+            nulls = best_random(subject, to_choose, own, (1.0,), seed, self.config.draws)
+            for draw, null in enumerate(nulls):
+                yield Condition(f"{method}, random", plain, [null.intervention(subject)], draw)
+            if len(self.tasks) > 1:
+                wrong = self._chosen(other, method).intervention(subject)
+                yield Condition(f"{method}, wrong task", plain, [wrong])
 
     def conflict(self, step: Step) -> None:
         """Prompts with examples of one task and the vector of another put in, where both fit the query."""

@@ -9,7 +9,7 @@ from interp.fields import CountOrZero, Finite, NonEmpty, PathText, Section, Seve
 from interp.vectors.tasks import TaskFiles, TaskFormat, TaskSource, WorldTasks, check_tasks
 
 
-class Part(Section):
+class Term(Section):
     """One vector of a sum."""
 
     task: PathText
@@ -20,6 +20,11 @@ class Part(Section):
     """Examples in its prompts; the vector is their mean less that of prompts without examples. With 0, the
     mean of prompts without examples alone: for differences of tasks that are asked in words."""
 
+    @property
+    def title(self) -> str:
+        """Its weight and its task."""
+        return f"{self.weight:+g} {self.task}"
+
 
 class Composition(Section):
     """A sum of vectors, and the task that it should do."""
@@ -28,7 +33,7 @@ class Composition(Section):
     """What it is called."""
     target: PathText
     """A task of the world, or a .json file; its queries are asked without examples, its answers count."""
-    parts: NonEmpty[Part]
+    parts: NonEmpty[Term]
     """What is summed up."""
 
 

@@ -1,15 +1,17 @@
 """The steps of `vector_algebra`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from experiments.common.tasks.job import Reported, drawn, random_nulls, write_results
+from experiments.common.tasks import write_compared
 from experiments.common.vectors.job import VectorJob
-from experiments.vector_algebra.config import Composition, Config, Part, task_source
+from experiments.vector_algebra.config import Composition, Config, Term, task_source
 from experiments.vector_algebra.page import AlgebraPage
 from interp.track.run import Run
 from interp.track.step import Step
+from interp.vectors.conditions import Condition
+from interp.vectors.control import best_random
 from interp.vectors.file import load_vectors, save_vectors
 from interp.vectors.sweep import KEYS, Setting, by_method, choose, rates, sweep
 from interp.vectors.task import added_task_vectors, task_vectors
@@ -68,18 +70,15 @@ class Job(VectorJob[Config]):
 
     def _vectors(self, composition: Composition) -> Mapping[str, list[Vector]]:
         """The sum and each part, for every layer."""
-        parts = {self._called(part): self._of(part) for part in composition.parts}
+        parts = {part.title: self._of(part) for part in composition.parts}
         sums = list(next(iter(parts.values())))
         for own in list(parts.values())[1:]:
             sums = [total + vector for total, vector in zip(sums, own, strict=True)]
         return {SUM: sums, **(parts if len(parts) > 1 else {})}
 
-    def _called(self, part: Part) -> str:
-        return f"{part.weight:+g} {part.task}"
-
-    def _of(self, part: Part) -> list[Vector]:
+    def _of(self, part: Term) -> list[Vector]:
         task = self._task(part.task)
-        asked = drawn(task, self.config.prompts, self.config.seed)
+        asked = task.drawn(self.config.prompts, self.config.seed)
         plain = [question.prompt for question in task.questions(self.subject, asked)]
         if part.shots:
             shown = task.questions(self.subject, asked, part.shots, seed=self.config.seed)
@@ -91,37 +90,26 @@ class Job(VectorJob[Config]):
 
     def held_out(self, step: Step) -> None:
         """Sums and parts at their chosen layers and strengths, on the reported queries."""
-        outcomes, costs = [], []
-        folder = self.run.folder / "steps" / "layers" / "vectors"
-        total = len(self.config.compositions)
-        with step.progress.task("held-out queries", total=total, unit="compositions") as advance:
-            for place, composition in enumerate(self.config.compositions):
-                target = self.targets[composition.name]
-                rows = Reported(self.subject, self.neutral, composition.name)
-                asked = target.questions(self.subject, target.report)
-                rows.add("unchanged", asked)
-                names = [self._called(part) for part in composition.parts]
-                for number, name in enumerate([SUM, *(names if len(names) > 1 else [])]):
-                    (vector,) = load_vectors(folder / f"{place}-{number}.safetensors", self.subject)
-                    rows.add(
-                        SUM if name == SUM else f"part {number}", asked, [vector.intervention(self.subject)]
-                    )
-                    if name == SUM:
-                        nulls = random_nulls(
-                            self.subject,
-                            target.questions(self.subject, target.choose),
-                            self._vectors(composition)[SUM],
-                            self.config.strengths,
-                            self.config.seed,
-                            self.config.draws,
-                        )
-                        for draw, null in enumerate(nulls):
-                            rows.add(f"{SUM}, random", asked, [null.intervention(self.subject)], draw)
-                outcomes += rows.outcomes
-                costs += rows.costs
-                advance(1)
-        together = pd.concat(costs, ignore_index=True)
-        write_results(step, pd.concat(outcomes, ignore_index=True), together, self.config.seed)
+        conditions = [
+            (composition.name, self._conditions(place, composition))
+            for place, composition in enumerate(self.config.compositions)
+        ]
+        write_compared(step, self.subject, self.neutral, conditions, "compositions", self.config.seed)
+
+    def _conditions(self, place: int, composition: Composition) -> Iterator[Condition]:
+        subject, config, target = self.subject, self.config, self.targets[composition.name]
+        asked = target.questions(subject, target.report)
+        yield Condition("unchanged", asked)
+        for number in range(len(composition.parts) + 1 if len(composition.parts) > 1 else 1):
+            file = self.run.folder / "steps" / "layers" / "vectors" / f"{place}-{number}.safetensors"
+            (vector,) = load_vectors(file, subject)
+            yield Condition(f"part {number}" if number else SUM, asked, [vector.intervention(subject)])
+            if number == 0:
+                to_choose = target.questions(subject, target.choose)
+                sums = self._vectors(composition)[SUM]
+                nulls = best_random(subject, to_choose, sums, config.strengths, config.seed, config.draws)
+                for draw, null in enumerate(nulls):
+                    yield Condition(f"{SUM}, random", asked, [null.intervention(subject)], draw)
 
     def _task(self, name: str) -> Task:
         (task,) = open_tasks(task_source(self.config, name), self.subject, self.config.seed)

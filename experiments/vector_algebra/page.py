@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from experiments.common.page import framed
-from experiments.common.tasks.page import TaskTables
+from experiments.common.tasks import TaskTables
 from experiments.common.vectors.figures import Draw, overflow_note, profile, shares
 from experiments.vector_algebra.config import Composition, Config
 from interp.render.data import Estimate, Kind
@@ -111,7 +111,7 @@ class AlgebraPage:
         rows: list[list[Cell]] = []
         for composition in self.config.compositions:
             for number, part in enumerate(composition.parts):
-                name = f"{part.weight:+g} {part.task}"
+                name = part.title
                 known = self.cosines[
                     (self.cosines.composition == composition.name) & (self.cosines.part == name)
                 ]

@@ -1,27 +1,26 @@
 """Directions that steer: refusal, tasks by example, and the heads that carry them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 from jaxtyping import Bool
 
-from experiments.common.tasks.job import best_layer, drawn, random_nulls, shown
 from experiments.world_card.effect import Effect, Figure, Measured
 from interp.bundled.world.lexicon import lexicon
 from interp.causal.outcome import ask
 from interp.corpus.questions import Question
 from interp.subject import Subject
 from interp.subject.forward import Intervention
-from interp.vectors.control import random_like
+from interp.vectors.control import best_random, random_like
 from interp.vectors.function import indirect_effects, mean_head_outputs, set_heads, top_heads
 from interp.vectors.heads import Head
 from interp.vectors.refusal import Candidates, mean_centred_ablation, refusal_candidates
 from interp.vectors.requests import RequestParts, Requests, WorldRequests, open_requests
-from interp.vectors.sweep import Setting, sweep
+from interp.vectors.sweep import Setting, best_layer, sweep
 from interp.vectors.task import added_task_vectors, task_vectors
-from interp.vectors.tasks import WorldTasks, open_tasks
+from interp.vectors.tasks import Task, WorldTasks, open_tasks, task_prompts
 from interp.vectors.vector import Vector
 
 STRENGTHS = (1.0, 1.5)
@@ -32,22 +31,12 @@ HEADS, SETS = 4, 5
 ANY_LAYER, SAME_LAYERS = f"{SETS} random sets", f"{SETS} random sets in the same layers"
 OTHER_TASK = "what the heads give behind another task's examples"
 CONTROLS = (ANY_LAYER, SAME_LAYERS, OTHER_TASK)
-QUERIES = 50
+QUERIES, PROMPTS, SHOTS = 50, 48, 6
 
 
 Measure = Callable[[Subject, Sequence[Question], Sequence[Intervention]], Figure]
 Tried = tuple[Vector, float]
 """A vector and its strength."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Prompts that show a task: what means are taken over."""
-
-    seed: int
-    shots: int = 6
-    prompts: int = 48
-    only_right: bool = False
 
 
 def refusal(subject: Subject, seed: int) -> Measured:
@@ -124,12 +113,11 @@ def _edits(
 def task_vectors_of(subject: Subject, seed: int) -> Measured:
     """Task vectors added and put in place, at the layer that other queries choose."""
     found, group = Measured(), "task vector"
-    config = Shown(seed)
     tasks = open_tasks(WorldTasks(tasks=TASKS), subject, seed)
     reported: dict[str, list[Figure]] = {}
     for task in tasks:
-        prompts = shown(subject, task, config)
-        plain = [q.prompt for q in task.questions(subject, drawn(task, config.prompts, seed))]
+        prompts = _shown(subject, task, seed)
+        plain = [q.prompt for q in task.questions(subject, task.drawn(PROMPTS, seed))]
         asked = task.questions(subject, task.report)
         reported.setdefault("no examples", []).append(_right(subject, asked))
         for method, vectors in (
@@ -143,7 +131,7 @@ def task_vectors_of(subject: Subject, seed: int) -> Measured:
             vector = vectors[best_layer(frame)[0]]
             value = _right(subject, asked, [vector.intervention(subject)])
             to_choose = task.questions(subject, task.choose)
-            (drawn_anew,) = random_nulls(subject, to_choose, vectors, (1.0,), seed, 1)
+            (drawn_anew,) = best_random(subject, to_choose, vectors, (1.0,), seed, 1)
             null = _right(subject, asked, [drawn_anew.intervention(subject)])
             found.effects.append(
                 Effect(group, f"{task.name}, {method}", _chosen(vector), value, "a random vector", null)
@@ -165,9 +153,8 @@ def task_vectors_of(subject: Subject, seed: int) -> Measured:
 def function_heads(subject: Subject, seed: int) -> Measured:
     """The few heads that raise the answer most without examples, set to what they give behind examples."""
     found, group = Measured(), "function-vector heads"
-    config = Shown(seed)
     tasks = open_tasks(WorldTasks(tasks=HEAD_TASKS), subject, seed)
-    means_of = [mean_head_outputs(subject, shown(subject, task, config)) for task in tasks]
+    means_of = [mean_head_outputs(subject, _shown(subject, task, seed)) for task in tasks]
     shares: dict[str, list[float]] = {name: [] for name in ("own", *CONTROLS, "none")}
     for place, (task, means) in enumerate(zip(tasks, means_of, strict=True)):
         effects = indirect_effects(subject, task.questions(subject, task.choose[:QUERIES]), means)
@@ -240,3 +227,8 @@ def _heads_beside(subject: Subject, heads: Sequence[Head], rng: np.random.Genera
 
 def _chosen(vector: Vector) -> str:
     return f"layer {vector.site.layer}, chosen"
+
+
+def _shown(subject: Subject, task: Task, seed: int) -> list[list[int]]:
+    """Prompts that show a task: what means are taken over."""
+    return task_prompts(subject, task, PROMPTS, SHOTS, only_right=False, seed=seed)

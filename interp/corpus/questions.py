@@ -35,6 +35,15 @@ class Question:
     said: tuple[str, ...] = field(default=(), compare=False)
     choice: bool = False
 
+    def shown_in(self, text: Sequence[int]) -> bool:
+        """Whether an answer stands anywhere in a text, and no foil before it."""
+        for start in range(len(text)):
+            if begins_with(text[start:], self.answers):
+                return True
+            if begins_with(text[start:], self.foils):
+                return False
+        return False
+
 
 def begins_with(text: Sequence[int], answers: Iterable[Tokens]) -> bool:
     """Whether a text begins with one of the answers."""

@@ -1,9 +1,13 @@
 """Random vectors like a found one: the null that any vector has to beat."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
+from interp.corpus.questions import Question
+from interp.subject.subject import Subject
+from interp.vectors.sweep import Setting, best_layer, sweep
 from interp.vectors.vector import Vector
 
 
@@ -14,3 +18,28 @@ def random_like(vector: Vector, seed: int) -> Vector:
     scale = vector.values.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True)
     made = {"method": "random", "seed": seed, "norm_of": vector.name}
     return replace(vector, name=f"random {seed}", values=drawn * scale, provenance=made)
+
+
+def best_random(
+    subject: Subject,
+    questions: Sequence[Question],
+    vectors: Sequence[Vector],
+    strengths: Sequence[float],
+    seed: int,
+    draws: int,
+) -> list[Vector]:
+    """Random vectors like those of every layer, each draw at the layer and strength that suit it best.
+
+    The same search as for a method's own: by the right answers to `questions`, on which nothing is reported.
+    """
+    found = []
+    for draw in range(draws):
+        nulls = [random_like(vector, seed + draw) for vector in vectors]
+        settings = [
+            Setting("random", f"layer {layer}", layer, strength, (null.intervention(subject, strength),))
+            for layer, null in enumerate(nulls)
+            for strength in strengths
+        ]
+        layer, strength = best_layer(sweep(subject, questions, settings))
+        found.append(strength * nulls[layer])
+    return found

@@ -19,7 +19,7 @@ from interp.vectors.control import random_like
 from interp.vectors.function import function_vector, indirect_effects, mean_head_outputs, top_heads
 from interp.vectors.in_context import in_context_vectors
 from interp.vectors.inference_time import Direction, inference_time_vectors, probe_heads
-from interp.vectors.sweep import SEVERAL, Setting
+from interp.vectors.sweep import SEVERAL, Setting, answered
 from interp.vectors.task import task_vectors
 from interp.vectors.truthful import TruthfulEdit, TruthfulTraining, train_truthful_space
 from interp.vectors.vector import Vector
@@ -260,3 +260,26 @@ def _of_vectors(
     ]
     null = (used([random_like(vector, seed + draw) for vector in vectors]) for draw in range(draws))
     return Setting(method, place, layer, strength, used(vectors), tuple(kept), tuple(null))
+
+
+def pairs_needed(
+    method: Method,
+    subject: Subject,
+    contrast: Contrast,
+    best: Setting,
+    share: float,
+    counts: Sequence[int],
+    seed: int,
+) -> int:
+    """The fewest pairs, of these counts, with which a setting reaches `share` of the right answers.
+
+    On the questions to choose by; all pairs, if no fewer are enough.
+    """
+    for count in sorted(counts):
+        if method.least_pairs <= count < len(contrast.pairs):
+            fewer = replace(contrast, pairs=contrast.pairs[:count])
+            found = method.settings(subject, fewer, seed, 0)
+            same = next((setting for setting in found if setting.names == best.names), None)
+            if same is not None and answered(subject, contrast.choose, same.edits)["right"].mean() >= share:
+                return count
+    return len(contrast.pairs)

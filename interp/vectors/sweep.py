@@ -129,6 +129,13 @@ def choose(subject: Subject, settings: Sequence[Setting], frame: pd.DataFrame, n
     return near[int(np.argmin(np.nan_to_num(kl, nan=np.inf)))]
 
 
+def best_layer(frame: pd.DataFrame) -> tuple[int, float]:
+    """The layer and strength of a sweep with the most right answers; of equal ones the first."""
+    means = frame.groupby(["layer", "strength"], sort=True)["right"].mean()
+    layer, strength = means.index[int(means.to_numpy().argmax())]
+    return int(layer), float(strength)
+
+
 def null_of(settings: Sequence[Setting], draw: int) -> list[Setting]:
     """What a draw of the null does under each setting: to be swept and chosen from as the settings are."""
     return [replace(setting, edits=setting.random[draw], vectors=(), random=()) for setting in settings]

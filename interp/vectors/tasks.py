@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from interp.causal.outcome import ask
 from interp.corpus.first_token import told_apart
 from interp.corpus.questions import Question
 from interp.errors import UserError
@@ -105,6 +106,10 @@ class Task:
     first_tokens: bool = False
     notes: tuple[str, ...] = ()
 
+    def drawn(self, count: int, seed: int) -> list[Example]:
+        """Examples of `extract`, drawn with replacement."""
+        return Random(f"drawn {self.name} {seed}").choices(self.extract, k=count)
+
     def questions(
         self,
         subject: Subject,
@@ -148,6 +153,29 @@ class Task:
     def answer(self, subject: Subject, text: str, answer: str) -> Continuation:
         """The tokens of an answer after its prompt, with a space before it if the format has one."""
         return subject.continuation(text, answer, f"task {self.name}", self.format.spaced)
+
+
+def task_prompts(
+    subject: Subject, task: Task, count: int, shots: int, *, only_right: bool = True, seed: int = 0
+) -> list[list[int]]:
+    """Prompts that show a task, of which vectors are made: `count` queries, each after `shots` examples.
+
+    With `only_right`, those that the subject answers rightly (the filter of Todd et al. 2023).
+
+    Raises:
+        UserError: the subject gets fewer than two of them right.
+    """
+    prompts = task.questions(subject, task.drawn(count, seed), shots, seed=seed)
+    if only_right:
+        kept = [prompt for prompt, right in zip(prompts, ask(subject, prompts).right, strict=True) if right]
+        if len(kept) < 2:
+            raise UserError(
+                f"{subject.name} gets {len(kept)} of {len(prompts)} prompts right",
+                f"task {task.name}",
+                "show more examples, leave the task out, or set only_right: false",
+            )
+        prompts = kept
+    return [list(prompt.prompt) for prompt in prompts]
 
 
 def _shuffled(shown: Sequence[Example], random: Random) -> list[Example]:

@@ -1,14 +1,17 @@
-"""What the pages of the experiments on tasks by example share: results, controls, profiles."""
+"""What the experiments on tasks by example share: conditions side by side, and the tables of their pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from experiments.common.tasks.job import ALL_TASKS
 from experiments.common.vectors.figures import Draw, best_by, profile, shares
+from interp.causal.side_effects import Neutral
 from interp.render.data import Estimate, Kind
 from interp.render.page import Cell, Column, Table
+from interp.subject import Subject
 from interp.track.run import Run
+from interp.track.step import Step
+from interp.vectors.conditions import ALL_TASKS, Condition, compared, task_results
 
 KINDS: Mapping[str, Kind] = {
     "unchanged": "latent", "prompted": "neuron", "shuffled": "latent", "wrong task's vector": "random",
@@ -17,6 +20,29 @@ RANDOM = ", random"
 NAMES: Mapping[Kind, str] = {
     "direction": "vector or heads", "random": "random, wrong", "neuron": "prompted", "latent": "unchanged",
 }  # fmt: skip
+
+
+def write_compared(
+    step: Step,
+    subject: Subject,
+    neutral: Neutral,
+    conditions: Sequence[tuple[str, Iterable[Condition]]],
+    unit: str,
+    seed: int,
+) -> None:
+    """Tables `outcomes`, `costs` and `results` of every task's conditions; a metric for each condition."""
+    parts = []
+    with step.progress.task("held-out queries", total=len(conditions), unit=unit) as advance:
+        for task, own in conditions:
+            parts.append(compared(subject, neutral, own, task))
+            advance(1)
+    outcomes, costs = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
+    results = task_results(outcomes, costs, seed)
+    for name, frame in (("outcomes", outcomes), ("costs", costs), ("results", results)):
+        step.table(name, frame)
+    for row in results[results["task"] == ALL_TASKS].to_dict("records"):
+        name = row["condition"].replace(", ", "_").replace(" ", "_")
+        step.metric(f"right/{name}", row["right"], headline=True)
 
 
 class TaskTables:
