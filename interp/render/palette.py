@@ -1,8 +1,13 @@
-"""The colours of pages and figures: one set of CSS variables for light and one for dark."""
+"""The colours of pages and figures: one set of CSS variables for light and one for dark; colour is a role."""
 
 from collections.abc import Mapping
 from typing import Literal
 
+Role = Literal["a", "b", "c", "null"]
+"""What a mark stands for in its figure: one of up to three things compared, or what chance alone gives."""
+ROLES: tuple[Role, ...] = ("a", "b", "c", "null")
+OF_KIND: Mapping[str, Role] = {"neuron": "a", "latent": "b", "direction": "c", "random": "null"}
+"""The role of each kind of feature, on every page."""
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
 HEAT_LEVELS = 8
@@ -16,11 +21,10 @@ BASE: Mapping[Theme, Mapping[str, str]] = {
         "ink": "#1c1d1f",
         "muted": "#5c5f66",
         "accent": "#1f5fa8",
-        "neuron": "#7d3fa8",
-        "latent": "#0d7a63",
-        "direction": "#96560b",
-        "random": "#686b71",
-        "null": "#dcdcda",
+        "a": "#7d3fa8",
+        "b": "#0d7a63",
+        "c": "#96560b",
+        "null": "#686b71",
     },
     "dark": {
         "paper": "#141619",
@@ -29,11 +33,10 @@ BASE: Mapping[Theme, Mapping[str, str]] = {
         "ink": "#e7e6e3",
         "muted": "#a2a6ad",
         "accent": "#7fb2ee",
-        "neuron": "#c596ea",
-        "latent": "#4cc4a7",
-        "direction": "#e2a757",
-        "random": "#969aa2",
-        "null": "#3a3e45",
+        "a": "#c596ea",
+        "b": "#4cc4a7",
+        "c": "#e2a757",
+        "null": "#969aa2",
     },
 }
 FULL_HEAT: Mapping[Theme, Mapping[str, str]] = {
@@ -75,6 +78,7 @@ def css_variables() -> str:
             for letter in "pn"
             for level in range(1, HEAT_LEVELS + 1)
         )
+        + "".join(f".{kind}{{--role:var(--{role})}}" for kind, role in OF_KIND.items())
     )
 
 

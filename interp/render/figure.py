@@ -1,0 +1,144 @@
+"""A figure of a page, a notebook or a paper: a chart under a title, drawn for any width."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import altair as alt
+import vl_convert
+from markupsafe import Markup
+
+from interp.errors import UserError
+from interp.json_text import to_json
+from interp.render.palette import Theme
+from interp.render.theme import CONFIG, themed, var
+from interp.track.files import write_bytes, writing_explained
+
+Draw = Callable[[int], alt.TopLevelMixin]
+PHONE = 350  # width in pixels of the second drawing of a figure, shown on narrow screens
+SHARPNESS = 2  # pixels of a PNG for each pixel of the figure
+NOISE = frozenset({"role", "aria-roledescription", "aria-hidden", "aria-label", "pointer-events", "class"})
+UNSAID = frozenset({("opacity", "1"), ("font-weight", "normal"), ("transform", "translate(0,0)")})
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart under a title.
+
+    `name` is the file under which a run saves it. `title` says what is seen, `caption` on what (split, n,
+    seed). `chart` takes a width in pixels and gives the chart, as the functions of `interp.render.charts` do;
+    it is drawn at `width` for wide screens and once more for phones.
+    """
+
+    name: str
+    title: str
+    caption: str
+    chart: Draw
+    width: int = 620
+
+    def spec(self, width: int | None = None, theme: Theme | None = "light") -> dict[str, Any]:
+        """The Vega-Lite specification; without a theme its colours are the variables of a page."""
+        spec = self.chart(width or self.width).to_dict(validate=False)
+        spec["config"] = CONFIG if theme is None else {**CONFIG, "background": var("paper")}
+        plain: dict[str, Any] = themed(spec, theme)
+        return plain
+
+    def svg(self, width: int | None = None) -> Markup:
+        """The chart as SVG for a page that has the palette; the same data gives the same bytes."""
+        spec = self.spec(width, None)
+        drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+        return _inline(drawn, spec.get("description", self.title))
+
+    def drawings(self) -> list[Markup]:
+        """The chart for wide screens and for phones."""
+        return [self.svg(self.width), self.svg(PHONE)]
+
+    def save(self, path: str | Path, theme: Theme = "light") -> Path:
+        """Write the chart as a file of its own; its name ends with .svg, .png, .pdf or .json (Vega-Lite).
+
+        Raises:
+            UserError: the name has another ending, or the file cannot be written
+        """
+        path = Path(path)
+        if path.suffix not in _WRITERS:
+            known = ", ".join(_WRITERS)
+            raise UserError(
+                "a figure cannot be saved under this name", str(path), f"end it with one of {known}"
+            )
+        content = _WRITERS[path.suffix](self.spec(theme=theme))
+        with writing_explained(path.parent):
+            write_bytes(path, content)
+        return path
+
+    def _repr_html_(self) -> str:
+        drawn = vl_convert.vegalite_to_svg(self.spec(), allowed_base_urls=[])
+        return str(_inline(drawn, self.title))
+
+
+_WRITERS: dict[str, Callable[[dict[str, Any]], bytes]] = {
+    ".svg": lambda spec: vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]).encode(),
+    ".png": lambda spec: vl_convert.vegalite_to_png(spec, scale=SHARPNESS, allowed_base_urls=[]),
+    ".pdf": lambda spec: vl_convert.vegalite_to_pdf(spec, allowed_base_urls=[]),
+    ".json": lambda spec: to_json(spec, indent=1, ensure_ascii=False).encode(),
+}
+
+
+def _inline(drawn: str, says: str) -> Markup:
+    """Vega's SVG as a part of a page: what is seen in words, what marks say as titles, and little else."""
+    root = ElementTree.fromstring(drawn)
+    _rename(root)
+    size = {name: root.attrib[name] for name in ("viewBox", "width", "height")}
+    svg = ElementTree.Element("svg", {"class": "figure", **size, "role": "img", "aria-label": says})
+    for child in root:
+        svg.extend(_tidied(child))
+    return Markup(ElementTree.tostring(svg, encoding="unicode"))
+
+
+def _tidied(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    tag = element.tag.rpartition("}")[2]
+    if element.get("class") in ("background", "foreground") and not {"fill", "stroke"} & set(element.attrib):
+        return
+    kept = {k: _short(v) for k, v in element.items() if k not in NOISE and (k, v) not in UNSAID}
+    if tag in ("text", "tspan"):
+        kept.pop("font-family", None)
+    if name := re.search(r"\brole-mark (?!layer_|concat_)(\w+)_marks", element.get("class", "")):
+        kept["class"] = name[1]
+    new = ElementTree.Element(tag, kept)
+    new.text = element.text
+    if tag == "path" and (says := element.get("aria-label")):
+        ElementTree.SubElement(new, "title").text = says
+    for child in element:
+        new.extend(_tidied(child))
+    if tag == "g" and not kept:
+        yield from new
+    elif tag != "g" or len(new):
+        yield new
+
+
+def _rename(root: ElementTree.Element) -> None:
+    """Give what is referred to (clips, gradients) names that no other figure of a page has.
+
+    Vega counts them on from one drawing to the next.
+    """
+    named = [element for element in root.iter() if "id" in element.attrib]
+    names = {element.attrib["id"]: str(n) for n, element in enumerate(named)}
+    if names:
+        _set_names(root, names)
+        known = hashlib.sha256(ElementTree.tostring(root)).hexdigest()[:10]
+        _set_names(root, {name: f"f{known}-{name}" for name in names.values()})
+
+
+def _set_names(root: ElementTree.Element, names: Mapping[str, str]) -> None:
+    for element in root.iter():
+        for key, value in element.items():
+            new = names[value] if key == "id" else re.sub(r"(?<=url\(#)\w+", lambda m: names[m[0]], value)
+            element.set(key, new)
+
+
+def _short(value: str) -> str:
+    """An attribute without decimals that nobody sees."""
+    return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), value)
