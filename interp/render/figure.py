@@ -109,7 +109,7 @@ def _tidied(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
         kept["class"] = name[1]
     new = ElementTree.Element(tag, kept)
     new.text = element.text
-    if tag == "path" and (says := element.get("aria-label")):
+    if tag in ("path", "line") and (says := element.get("aria-label")):
         ElementTree.SubElement(new, "title").text = says
     for child in element:
         new.extend(_tidied(child))

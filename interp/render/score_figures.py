@@ -17,11 +17,14 @@ DRAWN: Mapping[str, Kind] = {"neurons": "neuron", "latents": "latent", "random":
 
 def overview(populations: Sequence[Population], features: Sequence[FeatureRow]) -> Draw:
     """Every description as a dot by its score, each population's mean with its interval, the null in grey."""
-    groups = _groups(populations, features)
-    marks = ((0.0, "no better than guessing"),)
-    x_name = f"{AXIS}, 1 is perfect"
-    reach = (-0.2, 1.0)
-    return swarms(groups, x_name=x_name, marks=guessing, reach=reach, unit="descriptions", null_name=SHUFFLED)
+    return swarms(
+        _groups(populations, features),
+        x_name=f"{AXIS}, 1 is perfect",
+        marks=[(0.0, "no better than guessing")],
+        reach=(-0.2, 1.0),
+        unit="descriptions",
+        null_name=SHUFFLED,
+    )
 
 
 def distributions(populations: Sequence[Population], features: Sequence[FeatureRow]) -> Draw:

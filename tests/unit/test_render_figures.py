@@ -1,7 +1,6 @@
 """The figures of experiments: marks where the numbers are, nothing where there are none, valid files."""
 
 import math
-import re
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -11,9 +10,8 @@ from interp.render.data import KINDS, Estimate
 from interp.render.dose_figure import Curve, dose_response
 from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.label_histogram import Group, label_histogram
-from interp.render.palette import BASE, MINIMUM_CONTRAST, THEMES, contrast
 from interp.render.scatter_figure import scatter, thinned
-from interp.render.svg import fitted, limits, mark
+from interp.render.svg import fitted, limits
 
 SVG = "{http://www.w3.org/2000/svg}"
 NAN = math.nan
@@ -271,15 +269,6 @@ def test_key_names_the_kinds_that_are_drawn_and_wraps_on_phones():
     assert len({phone[name] for name in names}) == 2
     only = [e.text for e in having(dots(EstimateRow("a", [Entry("latent", Estimate(1.0))])), "note")]
     assert only == ["latents", "no effect: 0"]
-
-
-def test_every_kind_has_its_shape_and_a_readable_colour():
-    shapes = {re.sub(r'class="[^"]*"', "", str(mark(0, 0, kind))) for kind in KINDS}
-    assert len(shapes) == len(KINDS)
-    for theme in THEMES:
-        for kind in KINDS:
-            for background in ("paper", "sheet"):
-                assert contrast(BASE[theme][kind], BASE[theme][background]) >= MINIMUM_CONTRAST, (theme, kind)
 
 
 @pytest.mark.parametrize(

@@ -110,11 +110,13 @@ def curves(lines: Sequence[Curve], *, x_name: str, y_name: str, marks: Marks = (
         tall = height if width >= ROOMY else min(height, 200)
         x = across(x_name, x_ends, width, offset=LINE * len(lanes))
         y = alt.Y("y:Q", title=None, scale=between(y_ends), axis=alt.Axis(tickCount=4))
-        lined = data(rows).encode(x=x, y=y, detail="curve:N", color=colour(roles))
+        lined = data(rows).encode(x=x, y=y, detail=alt.Detail("curve:N"), color=colour(roles))
         layers = [
             *zero(y_ends),
             *reference(marks, x_ends, width),
-            lined.mark_area(opacity=0.17).encode(y="low:Q", y2="high:Q").properties(name="bands"),
+            lined.mark_area(opacity=0.17)
+            .encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
+            .properties(name="bands"),
             lined.mark_line().encode(strokeDash=_dashes(roles), opacity=pale).properties(name="curves"),
             *(
                 [points(lined, roles).properties(name="points")]
@@ -153,22 +155,26 @@ def _end_labels(
     places = apart([-sum(last) / len(last) / per_pixel for last in ends.values()], LINE)
     over = max(0.0, max(places) + y_ends[0] / per_pixel)
     named = data(
-        {"name": name, "y": -(place - over) * per_pixel, "text": cut(name, 0.3 * width)}
+        {"name": name, "y": -(place - over) * per_pixel, "text": cut(name, 0.3 * width), "says": name}
         for name, place in zip(roles, places, strict=True)
-    ).encode(x=RIGHT, y="y:Q")
-    text = named.mark_text(align="left", dx=17).encode(text="text:N").properties(name="names")
-    return [text, points(named, roles).encode(xOffset=alt.value(10))]
+    ).encode(x=RIGHT, y=alt.Y("y:Q"))
+    text = named.mark_text(align="left", dx=17).encode(text=alt.Text("text:N")).properties(name="names")
+    return [text, points(named, roles).encode(xOffset=alt.XOffsetValue(10))]
 
 
 def _key(roles: Mapping[str, Role], above: Number, width: int) -> list[alt.Chart]:
     """Names above the plot, a line each."""
     named = data(
-        {"name": name, "y": -above - 6 - LINE * (len(roles) - n), "text": cut(name, width - 90)}
+        {"name": name, "y": -above - 6 - LINE * (len(roles) - n), "text": cut(name, width - 90), "says": name}
         for n, name in enumerate(roles)
     ).encode(y=down("y"))
-    line = named.mark_rule(strokeWidth=1.75).encode(x=alt.value(0), x2=alt.value(26), color=colour(roles))
-    text = named.mark_text(align="left").encode(x=alt.value(33), text="text:N").properties(name="names")
-    return [line.encode(strokeDash=_dashes(roles)), points(named.encode(x=alt.value(13)), roles), text]
+    line = named.mark_rule(strokeWidth=1.75).encode(x=alt.XValue(0), x2=alt.X2Value(26), color=colour(roles))
+    text = (
+        named.mark_text(align="left")
+        .encode(x=alt.XValue(33), text=alt.Text("text:N"))
+        .properties(name="names")
+    )
+    return [line.encode(strokeDash=_dashes(roles)), points(named.encode(x=alt.XValue(13)), roles), text]
 
 
 def _lane(curve: Curve, top: int, ends: Ends, several: bool) -> list[alt.Chart]:
@@ -183,9 +189,18 @@ def _lane(curve: Curve, top: int, ends: Ends, several: bool) -> list[alt.Chart]:
     says = f"{curve.name}: natural range {significant(low)} to {significant(high)}"
     placed = data([{"low": low, "high": high, "x": at, "text": name, "says": says}])
     strip = placed.mark_rect(color=var(curve.role), opacity=0.38).encode(
-        x="low:Q", x2="high:Q", y=alt.value(top + 5), y2=alt.value(top + 11), description="says:N"
+        x=alt.X("low:Q"),
+        x2=alt.X2("high:Q"),
+        y=alt.YValue(top + 5),
+        y2=alt.Y2Value(top + 11),
+        description=alt.Description("says:N"),
     )
-    return [strip, placed.mark_text(align=align, dx=dx).encode(x="x:Q", y=alt.value(top + 8), text="text:N")]
+    return [
+        strip,
+        placed.mark_text(align=align, dx=dx).encode(
+            x=alt.X("x:Q"), y=alt.YValue(top + 8), text=alt.Text("text:N")
+        ),
+    ]
 
 
 def _from_to(curve: Curve) -> str:

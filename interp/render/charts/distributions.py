@@ -121,12 +121,16 @@ def histograms(
                 share = np.histogram(values, bins)[0].max() / len(values)
                 tallest.append({"y": at["base"] - 6, "text": percent(share)})
         shape = data(outlines).encode(
-            x=across(x_name, ends, width), y=down("y"), y2="base:Q", detail="group:N"
+            x=across(x_name, ends, width), y=down("y"), y2=alt.Y2("base:Q"), detail=alt.Detail("group:N")
         )
         outline = shape.mark_area(interpolate="step-after", fillOpacity=0.3, line={"strokeWidth": 1})
-        middle = data(means).encode(y=down("top"), description="says:N")
-        line = middle.mark_rule(strokeWidth=1.75, color=var("ink")).encode(x="x:Q", y2="base:Q")
-        whisker = middle.mark_rule(strokeWidth=2, color=var("ink")).encode(x="low:Q", x2="high:Q")
+        middle = data(means).encode(y=down("top"), description=alt.Description("says:N"))
+        line = middle.mark_rule(strokeWidth=1.75, color=var("ink")).encode(
+            x=alt.X("x:Q"), y2=alt.Y2("base:Q")
+        )
+        whisker = middle.mark_rule(strokeWidth=2, color=var("ink")).encode(
+            x=alt.X("low:Q"), x2=alt.X2("high:Q")
+        )
         layers = [
             nulls,
             *zero(ends, "x"),
@@ -135,7 +139,7 @@ def histograms(
             line.properties(name="middles"),
             whisker.properties(name="whiskers"),
             row_labels(names),
-            texts(sizes, x=alt.value(-8)).mark_text(align="right"),
+            texts(sizes, x=alt.XValue(-8)).mark_text(align="right"),
             texts(tallest, x=RIGHT, dx=8),
         ]
         kind = "mean" if any(g.mean.point is not None for g in groups) else "median"
@@ -195,19 +199,23 @@ def swarms(
             means[-1]["text"] = mean if roomy else said(group.mean)
         own = colour(roles)
         dot = points(data(dots).encode(x=across(x_name, ends, width), y=down("y")), roles)
-        mean_of = data(means).encode(x="x:Q", y=down("y"), color=own)
+        mean_of = data(means).encode(x=alt.X("x:Q"), y=down("y"), color=own)
         named = [first | {"text": null_name}] if first is not None and roomy else []
-        summary = data(means).mark_text(align="right").encode(x=RIGHT, y=down("top"), text="text:N")
+        summary = data(means).mark_text(align="right").encode(x=RIGHT, y=down("top"), text=alt.Text("text:N"))
         layers = [
             nulls,
             *reference(marks, ends, width),
             dot.mark_point(size=30, opacity=0.38).properties(name="dots"),
-            mean_of.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q").properties(name="whiskers"),
-            mean_of.mark_rule(strokeWidth=2).encode(y=down("top"), y2="base:Q"),
+            mean_of.mark_rule(strokeWidth=2)
+            .encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"))
+            .properties(name="whiskers"),
+            mean_of.mark_rule(strokeWidth=2).encode(y=down("top"), y2=alt.Y2("base:Q")),
             points(mean_of, roles).mark_point(size=100, stroke=var("paper"), strokeWidth=1.5),
-            data(named).mark_text(align="left", dx=5, dy=8).encode(x="high:Q", y=down("top"), text="text:N"),
-            texts(heads, x=alt.value(0)).mark_text(stroke=var("paper"), strokeWidth=3, **HEAD),
-            texts(heads, x=alt.value(0)).mark_text(color=var("ink"), **HEAD),
+            data(named)
+            .mark_text(align="left", dx=5, dy=8)
+            .encode(x=alt.X("high:Q"), y=down("top"), text=alt.Text("text:N")),
+            texts(heads, x=alt.XValue(0)).mark_text(stroke=var("paper"), strokeWidth=3, **HEAD),
+            texts(heads, x=alt.XValue(0)).mark_text(color=var("ink"), **HEAD),
             summary.mark_text(align="right", dy=-12),
         ]
         return framed(layers, width, height * len(groups), says)
@@ -223,7 +231,13 @@ def _nulls(groups: Sequence[Group], places: Sequence[Row], name: str) -> alt.Cha
         if group.null.ends
     ]
     band: alt.Chart = data(rows).mark_rect(color=var("null"), opacity=0.3)
-    band = band.encode(x="low:Q", x2="high:Q", y=down("top"), y2="base:Q", description="says:N")
+    band = band.encode(
+        x=alt.X("low:Q"),
+        x2=alt.X2("high:Q"),
+        y=down("top"),
+        y2=alt.Y2("base:Q"),
+        description=alt.Description("says:N"),
+    )
     return band.properties(name="nulls")
 
 

@@ -102,13 +102,15 @@ def estimates(
         undefined = [row | {"text": f"{UNDEFINED} not defined"} for row in marked if row["x"] is None]
         dots = data(marked).encode(x=across(x_name, ends, width), y=down("y"))
         legend = _legend(list(roles), width, reach_above(marks, ends, width)) if names else None
-        whiskers = dots.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", color=colour(roles, legend))
+        whiskers = dots.mark_rule(strokeWidth=2).encode(
+            x=alt.X("low:Q"), x2=alt.X2("high:Q"), color=colour(roles, legend)
+        )
         layers = [
             data({"y": top} for top in tops[:-1]).mark_rule(color=var("line")).encode(y=down("y")),
             *reference(marks, ends, width),
             whiskers.properties(name="whiskers"),
             points(dots, roles, legend).properties(name="points"),
-            texts(undefined, x=alt.value(4)),
+            texts(undefined, x=alt.XValue(4)),
             row_labels(zip(labels, middles, strict=True)),
             *([texts(marked, x=RIGHT, dx=8)] if roomy and step > LETTER else []),
         ]

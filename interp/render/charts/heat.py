@@ -95,7 +95,9 @@ def rectangles(rows: Iterable[Row], top: Number, signed: bool) -> alt.Chart:
     scale = alt.Scale(type="quantize", domain=ends, range=[var(level) for level in levels])
     heat = alt.Color("value:Q", scale=scale, legend=None)
     cells: alt.Chart = _placed(rows).mark_rect()
-    return cells.encode(x2="right:Q", y2="bottom:Q", color=heat, description="says:N")
+    return cells.encode(
+        x2=alt.X2("right:Q"), y2=alt.Y2("bottom:Q"), color=heat, description=alt.Description("says:N")
+    )
 
 
 def heat_key(top: Number, signed: bool, y: Number, says: str = "") -> list[alt.Chart]:
@@ -135,4 +137,4 @@ def _placed(rows: Iterable[Row]) -> alt.Chart:
 
 
 def _words(rows: Iterable[Row]) -> alt.Chart:
-    return _placed(rows).encode(text="text:N")
+    return _placed(rows).encode(text=alt.Text("text:N"))

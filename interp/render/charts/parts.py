@@ -24,7 +24,7 @@ LETTER = 6.0  # pixels that a letter of a label takes on average
 LINE = 15  # pixels from one line of small text to the next
 NEAR_ZERO = 0.5  # zero is shown if it is no further from the values than this share of their span
 DASHED = [3, 3]
-RIGHT = alt.value("width")
+RIGHT = alt.XValue("width")
 
 
 def framed(
@@ -47,7 +47,7 @@ def framed(
 def nothing(says: str) -> Draw:
     """A figure that has nothing to draw, and says so."""
     text = data([{"text": says}]).mark_text(align="left", fontSize=12)
-    placed = text.encode(x=alt.value(10), y=alt.value(12), text="text:N")
+    placed = text.encode(x=alt.XValue(10), y=alt.YValue(12), text=alt.Text("text:N"))
     return lambda width: framed([placed], width, 24, says)
 
 
@@ -105,7 +105,7 @@ def points(marked: alt.Chart, roles: Mapping[str, Role], legend: alt.Legend | No
     scale = alt.Scale(domain=list(roles), range=[SHAPES[role] for role in roles.values()])
     shape = alt.Shape("name:N", scale=scale, legend=legend, title=None)
     marks: alt.Chart = marked.mark_point()
-    return marks.encode(color=colour(roles, legend), shape=shape, description="says:N")
+    return marks.encode(color=colour(roles, legend), shape=shape, description=alt.Description("says:N"))
 
 
 def zero(ends: Ends, axis: str = "y") -> list[alt.Chart]:
@@ -117,8 +117,8 @@ def reference(marks: Marks, ends: Ends, width: int) -> list[alt.Chart]:
     """Dashed lines at places of the horizontal axis, with their names above the plot."""
     if not marks:
         return []
-    line = data(_above(marks, ends, width)).encode(x="x:Q")
-    text = line.mark_text().encode(y=down("y"), text="text:N")
+    line = data(_above(marks, ends, width)).encode(x=alt.X("x:Q"))
+    text = line.mark_text().encode(y=down("y"), text=alt.Text("text:N"))
     return [line.mark_rule(strokeDash=DASHED).properties(name="references"), text.properties(name="notes")]
 
 
@@ -143,12 +143,12 @@ def _above(marks: Marks, ends: Ends, width: int) -> list[Row]:
 def texts(rows: Iterable[Row], *, dx: int = 0, **encoded: Any) -> alt.Chart:
     """The column "text" at heights of "y" in pixels, to be placed by what is encoded."""
     marks: alt.Chart = data(rows).mark_text(align="left", dx=dx)
-    return marks.encode(y=down("y"), text="text:N", **encoded)
+    return marks.encode(y=down("y"), text=alt.Text("text:N"), **encoded)
 
 
 def row_labels(rows: Iterable[tuple[str, Number]]) -> alt.Chart:
     """Names of rows at the left of the plot, each at a height in pixels."""
-    placed = texts(({"text": name, "y": y} for name, y in rows), x=alt.value(0)).properties(name="labels")
+    placed = texts(({"text": name, "y": y} for name, y in rows), x=alt.XValue(0)).properties(name="labels")
     marks: alt.Chart = placed.mark_text(
         align="right", color=var("ink"), fontSize=12, dx=-8, lineHeight=LINE - 1
     )

@@ -46,7 +46,9 @@ def scatter(
         y = alt.Y("y:Q", title=None, scale=between((-y_end, y_end)), axis=alt.Axis(tickCount=5))
         dots = data({"x": a, "y": b} for a, b in shown).encode(x=x, y=y)
         dots = dots.mark_point(color=var(role), shape=SHAPES[role], opacity=0.38, size=22)
-        equal = data([{"x": -x_end, "y": -y_end}, {"x": x_end, "y": y_end}]).encode(x="x:Q", y="y:Q")
+        equal = data([{"x": -x_end, "y": -y_end}, {"x": x_end, "y": y_end}]).encode(
+            x=alt.X("x:Q"), y=alt.Y("y:Q")
+        )
         note = data([{"text": "\n".join(notes)}]).mark_text(align="left", baseline="top")
         layers = [
             *zero((-y_end, y_end)),
@@ -55,7 +57,7 @@ def scatter(
                 name="points"
             ),
             *([equal.mark_line(color=var("muted"), strokeWidth=1, strokeDash=DASHED)] if identity else []),
-            note.encode(x=alt.value(6), y=alt.value(4), text="text:N"),
+            note.encode(x=alt.XValue(6), y=alt.YValue(4), text=alt.Text("text:N")),
         ]
         return framed(layers, width, width - 60, says, y_name + (" (dashed: equal)" if identity else ""))
 
