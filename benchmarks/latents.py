@@ -16,7 +16,7 @@ import torch
 
 import interp.subject
 from benchmarks.mining import CONFIG, ROUNDS, TOKENS, in_turn, laid_out, some_documents
-from interp.mining.mine import mine_batches
+from interp.mining.fold import fold_batches
 from interp.subject import Site
 from saes.config import SaeTraining
 from saes.train import train
@@ -44,7 +44,7 @@ def main() -> dict[str, float]:
     work: dict[str, Callable[[], object]] = {
         "with logits": with_logits,
         "to the site": to_the_site,
-        "mine": lambda: mine_batches(subject, [latents], stream, CONFIG),
+        "mine": lambda: fold_batches(subject, [latents], stream, CONFIG),
     }
     rounds = in_turn(work)
     print(

@@ -24,7 +24,7 @@ from interp.corpus.batches import Batch, batches
 from interp.document import Document
 from interp.features.neurons import MlpNeurons
 from interp.mining.config import MiningConfig
-from interp.mining.mine import mine, mine_batches
+from interp.mining.fold import fold, fold_batches
 from interp.subject import Site, Subject
 
 TOKENS = 50_000
@@ -81,7 +81,7 @@ def speed() -> dict[str, float]:
         work: dict[str, Callable[[], object]] = {
             "with logits": lambda: [subject.logits(tokens) for tokens in laid],
             "to the last neurons": lambda: [subject.visit(t, {last: lambda x: None}) for t in laid],
-            "mine": lambda: mine_batches(subject, neurons, stream, CONFIG),
+            "mine": lambda: fold_batches(subject, neurons, stream, CONFIG),
         }
         rounds = in_turn(work)
     n_tokens = sum(tokens.numel() for tokens in laid)
@@ -113,7 +113,7 @@ def peak(n_tokens: int) -> None:
     subject = interp.subject.load("world", device="cpu")
     mean_length = np.mean([len(WorldCorpus(1, 500)[index].tokens) for index in range(500)])
     corpus = WorldCorpus(1, int(n_tokens / mean_length))
-    mine(subject, [MlpNeurons(subject, layer) for layer in range(subject.n_layers)], corpus, CONFIG)
+    fold(subject, [MlpNeurons(subject, layer) for layer in range(subject.n_layers)], corpus, CONFIG)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

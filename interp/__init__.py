@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from interp.features.statistics import FeatureStatistics
     from interp.intervene import Ablate, Add, AddVector, AtQuantile, Clamp, ProjectOut, Replace, Scale
     from interp.mining.config import MiningConfig
-    from interp.mining.exemplars import Mined
-    from interp.mining.mine import mine
+    from interp.mining.mined import Mined, mine
     from interp.subject import Site, Subject, load
     from interp.vectors.file import load_vectors, save_vectors
     from interp.vectors.vector import Vector
@@ -46,7 +45,7 @@ _HOMES = {
     "Document": "interp.document",
     "FeatureSpace": "interp.features.space",
     "FeatureStatistics": "interp.features.statistics",
-    "Mined": "interp.mining.exemplars",
+    "Mined": "interp.mining.mined",
     "MiningConfig": "interp.mining.config",
     "MlpNeurons": "interp.features.neurons",
     "ProjectOut": "interp.intervene",
@@ -62,7 +61,7 @@ _HOMES = {
     "attribute": "interp.attribution",
     "load": "interp.subject",
     "load_vectors": "interp.vectors.file",
-    "mine": "interp.mining.mine",
+    "mine": "interp.mining.mined",
     "random_directions": "interp.features.directions",
     "save_vectors": "interp.vectors.file",
 }

@@ -13,7 +13,7 @@ from interp.features.directions import random_directions
 from interp.features.space import FeatureSpace
 from interp.features.statistics import FeatureStatistics
 from interp.intervene import Ablate, Add, AddVector, Clamp, Positions, ProjectOut, Replace, Scale
-from interp.mining.exemplars import Mined
+from interp.mining.mined import Mined
 from interp.subject import Site, Subject
 from interp.subject.forward import Intervention
 from saes.latents import SaeLatents
@@ -45,12 +45,12 @@ def space(kind: str, backend: str = "hooked") -> FeatureSpace:
 @cache
 def mined() -> Mined:
     spaces = [space(kind) for kind in SPACES]
-    return Mined.of(interp.mine(world(), spaces, interp.WorldCorpus(seed=3, n_documents=200)))
+    return interp.mine(world(), spaces, interp.WorldCorpus(seed=3, n_documents=200))
 
 
 @cache
 def statistics(kind: str) -> FeatureStatistics:
-    return mined().statistics(space(kind).name)
+    return mined()[space(kind).name].statistics()
 
 
 def vector(*shape: int, seed: int = 0) -> Tensor:

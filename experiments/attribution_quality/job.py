@@ -25,8 +25,7 @@ from interp.causal.aim import laid, target_of
 from interp.causal.quality import quality
 from interp.corpus.questions import Question, notes_on_questions, open_questions
 from interp.errors import UserError
-from interp.mining.exemplars import Mined
-from interp.mining.mine import mine
+from interp.mining.mined import mine
 from interp.render.page import render_page
 from interp.subject import Site
 from interp.track.files import write_text
@@ -163,8 +162,8 @@ class Job(SubjectJob[Config]):
         if self.config.baseline == "zero":
             return None
         corpus = self.open_corpus(self.config.corpus, self.subject)
-        mined = Mined.of(mine(self.subject, self.spaces, corpus, self.config.mining, progress=step.progress))
-        return {space.name: mined.statistics(space.name) for space in self.spaces}
+        mined = mine(self.subject, self.spaces, corpus, self.config.mining, progress=step.progress)
+        return {space.name: mined[space.name].statistics() for space in self.spaces}
 
     def _attributions(
         self, tokens: torch.Tensor, mask: torch.Tensor, target: Target, statistics: Statistics | None

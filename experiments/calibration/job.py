@@ -88,7 +88,7 @@ class Job(CorpusJob[Config]):
     ) -> None:
         """Descriptions of every quality for each feature."""
         found = mined_by_space(mined)
-        explain = {name: one.exemplars[name]["explain"] for name, one in found.items()}
+        explain = {name: one.exemplars["explain"] for name, one in found.items()}
         features = refs(known, spaces)
         gathered = gather_evidence(
             self.subject, self.corpus, features, explain, self.config.mining.context_size, step.progress

@@ -22,7 +22,7 @@ from interp.descriptions.windows import gather_report
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.llm.client import Client
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 from interp.subject import Subject
 from interp.track.progress import Progress
 
@@ -35,7 +35,7 @@ class FeatureScorer:
         subject: Subject,
         corpus: Corpus,
         features: Sequence[FeatureRef],
-        mined: Mapping[str, Mined],
+        mined: MinedSpaces,
         config: Config,
         clients: Mapping[str, Client],
         progress: Progress,
@@ -116,6 +116,6 @@ class FeatureScorer:
         if self._continuer is None:
             return None
         feature = self._features[place]
-        statistics = self._mined[feature.space.name].statistics(feature.space.name)
+        statistics = self._mined[feature.space.name].statistics()
         strength = self._config.scores.strength
         return self._continuer.continued(feature, statistics, strength, self._config.seed)

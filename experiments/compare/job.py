@@ -38,7 +38,7 @@ from interp.features.directions import Directions
 from interp.features.principal import principal_directions
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 from interp.parquet import read_parquet
 from interp.render.compare_report import render_comparison
 from interp.statistics.estimate import mean_interval
@@ -117,9 +117,9 @@ class Job(CorpusJob[Config]):
         spaces = [space for population in self.populations for space in population.spaces]
         mine_spaces(step, self.subject, spaces, self.corpus, self.config.mining, "mining")
 
-    def match(self, step: Step, mined: dict[str, Mined]) -> None:
+    def match(self, step: Step, mined: MinedSpaces) -> None:
         """The features that are described: a sample of each population, and each latent's nearest neuron."""
-        explain = {name: found.exemplars[name]["explain"] for name, found in mined.items()}
+        explain = {name: found.exemplars["explain"] for name, found in mined.items()}
         chosen = sample_populations(self.populations, explain, self.config.describe.sample, self.config.seed)
         tables = []
         for population in self.populations:
@@ -133,11 +133,11 @@ class Job(CorpusJob[Config]):
         write_json(step.folder / "chosen.json", keys)
 
     def _matches(
-        self, step: Step, population: Population, latents: Sequence[FeatureRef], mined: dict[str, Mined]
+        self, step: Step, population: Population, latents: Sequence[FeatureRef], mined: MinedSpaces
     ) -> pd.DataFrame:
         """Each latent's most similar neuron, and as a null its most similar of as many random directions."""
-        select = {name: found.samples[name]["select"] for name, found in mined.items()}
-        report = {name: found.samples[name]["report"] for name, found in mined.items()}
+        select = {name: found.samples["select"] for name, found in mined.items()}
+        report = {name: found.samples["report"] for name, found in mined.items()}
         neurons = self._named(NEURONS)
         nearest = most_similar(latents, neurons.spaces, select, report)
         null: Sequence[Match | None] = [None] * len(latents)
@@ -170,12 +170,12 @@ class Job(CorpusJob[Config]):
         step.metric(f"{name}/unmatched", int(table["neuron"].isna().sum()))
         return table
 
-    def describe(self, step: Step, mined: dict[str, Mined], chosen: Path) -> None:
+    def describe(self, step: Step, mined: MinedSpaces, chosen: Path) -> None:
         """Every chosen feature by the same explainer."""
         features = [feature for feature, _ in self._chosen(chosen)]
         describe_chosen(step, self.subject, self.corpus, features, mined, self.config.mining.context_size)
 
-    def score(self, step: Step, mined: dict[str, Mined], chosen: Path, described: Path) -> None:
+    def score(self, step: Step, mined: MinedSpaces, chosen: Path, described: Path) -> None:
         """Every description on report windows; populations and matched pairs compared."""
         features, descriptions = described_in(described, self._spaces())
         names = [name for _, name in self._chosen(chosen)]
@@ -238,7 +238,7 @@ class Job(CorpusJob[Config]):
             step.metric(f"{key}/undefined", compared.undefined)
             step.metric(f"{key}/latent_ahead", compared.second_ahead)
 
-    def concepts(self, step: Step, mined: dict[str, Mined]) -> None:
+    def concepts(self, step: Step, mined: MinedSpaces) -> None:
         """How well the best feature of each population tells each labelled concept."""
         methods = {
             population.name: Candidates.of(mined, [s.name for s in population.spaces], population.signed)
@@ -264,7 +264,7 @@ class Job(CorpusJob[Config]):
                 for end, value in zip(("", "_low", "_high"), values, strict=True):
                     step.metric(f"concepts/{slug(population.name)}_minus_neurons{end}", value)
 
-    def report(self, step: Step, mined: dict[str, Mined]) -> None:
+    def report(self, step: Step, mined: MinedSpaces) -> None:
         """The page and its figures."""
         page = compare_page(self.run, self.subject, self.corpus, mined, self.populations, self.config)
         for name, svg in page.files().items():

@@ -9,7 +9,7 @@ from experiments.common.dictionaries.config import slug
 from experiments.compare.config import Config
 from interp.compare.populations import Population
 from interp.document import Corpus
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 from interp.render.compare_report import CompareData, MatchedPair, PairSummary
 from interp.render.comparison import (
     best_concept,
@@ -48,7 +48,7 @@ def compare_page(
     run: Run,
     subject: Subject,
     corpus: Corpus,
-    mined: Mapping[str, Mined],
+    mined: MinedSpaces,
     populations: Sequence[Population],
     config: Config,
 ) -> CompareData:
@@ -105,13 +105,13 @@ def compare_page(
     )
 
 
-def _trained(run: Run, latents: Population, mined: Mapping[str, Mined], metrics: Mapping[str, Any]) -> Any:
+def _trained(run: Run, latents: Population, mined: MinedSpaces, metrics: Mapping[str, Any]) -> Any:
     """The SAE that this run trained; None for those it was given."""
     folder = run.folder / "steps" / "train_sae"
     if not folder.exists():
         return None
     space = latents.spaces[0]
-    return sae_report(folder, space.site, mined[space.name].exemplars[space.name]["explain"], metrics)
+    return sae_report(folder, space.site, mined[space.name].exemplars["explain"], metrics)
 
 
 def _pairs(table: pd.DataFrame, rows: Sequence[FeatureRow]) -> list[MatchedPair]:

@@ -41,7 +41,7 @@ from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.llm.client import Client, run_with
 from interp.llm.endpoint import Endpoint
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 from interp.render.page import render_page
 from interp.store.rows import SpaceRow
 from interp.store.search import Searcher
@@ -84,10 +84,10 @@ class Job(CorpusJob[Config]):
         """Windows, quantiles and samples of every space, in one pass."""
         mine_spaces(step, self.subject, list(self.spaces.values()), self.corpus, self.config.mining, "mining")
 
-    def explain(self, step: Step, features: Sequence[FeatureRef], mined: dict[str, Mined]) -> None:
+    def explain(self, step: Step, features: Sequence[FeatureRef], mined: MinedSpaces) -> None:
         """Descriptions by every explainer, feature by feature."""
         config = self.config
-        explain = {name: found.exemplars[name]["explain"] for name, found in mined.items()}
+        explain = {name: found.exemplars["explain"] for name, found in mined.items()}
         context_size = config.mining.context_size
         for number, source in enumerate(config.explainers):
             journal = Journal(step.scratch / f"explained.{number}.jsonl")
@@ -199,7 +199,7 @@ class Job(CorpusJob[Config]):
         return [others[i] for i in rng.choice(len(others), size=size, replace=False)] if others else []
 
     def store(
-        self, step: Step, features: Sequence[FeatureRef], mined: dict[str, Mined], chosen: Path, scored: Path
+        self, step: Step, features: Sequence[FeatureRef], mined: MinedSpaces, chosen: Path, scored: Path
     ) -> None:
         """Everything into the store, with short forms and verdicts, and the vectors for search."""
         config, choices = self.config, read_choices(chosen)
@@ -254,16 +254,16 @@ class Job(CorpusJob[Config]):
         self.populations |= {sae.name: [sae] for sae in saes}
         self.spaces = {space.name: space for part in self.populations.values() for space in part}
 
-    def _features(self, mined: dict[str, Mined]) -> list[FeatureRef]:
+    def _features(self, mined: MinedSpaces) -> list[FeatureRef]:
         """A uniform sample of each population."""
-        explain = {name: found.exemplars[name]["explain"] for name, found in mined.items()}
+        explain = {name: found.exemplars["explain"] for name, found in mined.items()}
         return [
             feature
             for salt, spaces in enumerate(self.populations.values())
             for feature in sample_active(spaces, explain, self.config.sample, [self.config.seed, salt])
         ]
 
-    def _scorers(self, mined: dict[str, Mined]) -> Scorers:
+    def _scorers(self, mined: MinedSpaces) -> Scorers:
         config = self.config
         simulator = open_simulator(config.simulator, self.clients, self.corpus)
         judges = [open_judge(source, self.clients, simulator) for source in config.judges]

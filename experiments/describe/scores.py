@@ -1,7 +1,7 @@
 """Choose among a feature's descriptions on one split, and score the chosen on another."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from interp.descriptions.scorers.texts import JudgedTexts, gather_texts
 from interp.descriptions.windows import gather_report
 from interp.document import Corpus, Split
 from interp.features.ref import FeatureRef
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 from interp.statistics.estimate import mean_and_central
 from interp.store.rows import ScoreRow
 from interp.subject import Subject
@@ -46,7 +46,7 @@ class Scorers:
         self,
         subject: Subject,
         corpus: Corpus,
-        mined: Mapping[str, Mined],
+        mined: MinedSpaces,
         simulator: Simulator,
         judges: Sequence[Judge],
         options: ScoringConfig,
@@ -64,7 +64,7 @@ class Scorers:
     ) -> list[Texts]:
         """The text of several features, read together."""
         options = self._options
-        found = {name: mined.exemplars[name][split] for name, mined in self._mined.items()}
+        found = {name: mined.exemplars[split] for name, mined in self._mined.items()}
         top, random = gather_report(
             self._subject, self._corpus, features, found, options.random_windows, self._context_size, progress
         )
@@ -114,7 +114,7 @@ class Scorers:
         if self._continuer is None:
             shown = texts.random[: options.prompts]
             self._continuer = Continuer.behind(self._subject, shown, options.new_tokens)
-        statistics = self._mined[feature.space.name].statistics(feature.space.name)
+        statistics = self._mined[feature.space.name].statistics()
         return self._continuer.continued(feature, statistics, options.strength, self._seed)
 
     async def _simulated(
@@ -165,7 +165,7 @@ class Scorers:
 
     def _best_concept(self, feature: FeatureRef) -> str:
         name = feature.space.name
-        sample = self._mined[name].samples[name]["select"]
+        sample = self._mined[name].samples["select"]
         if name not in self._labels:
             self._labels[name] = labels_at(self._corpus, sample)
         values = feature.polarity * sample.value[:, feature.feature_id : feature.feature_id + 1].float()

@@ -9,7 +9,7 @@ from interp.descriptions.levels import quantiles_of
 from interp.descriptions.score import Score
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow
 
 
@@ -24,7 +24,7 @@ class RowWriter:
         run: str,
         seed: int,
         corpus: Corpus,
-        mined: Mapping[str, Mined],
+        mined: MinedSpaces,
         short: Mapping[str, str],
         verdicts: Mapping[str, Verdict] | None,
     ) -> None:

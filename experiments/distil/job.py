@@ -37,7 +37,7 @@ from interp.distil.train import train_explainer, train_simulator
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.lines import json_lines
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 from interp.render.page import render_page
 from interp.statistics.estimate import mean_interval
 from interp.track.files import write_json, write_text
@@ -77,10 +77,10 @@ class Job(CorpusJob[Config]):
         """Windows of every neuron."""
         mine_spaces(step, self.subject, self.neurons, self.corpus, self.config.mining, "mining")
 
-    def teach(self, step: Step, mined: dict[str, Mined]) -> None:
+    def teach(self, step: Step, mined: MinedSpaces) -> None:
         """The teacher's descriptions, and the fine-tuning sets made of them."""
         config = self.config
-        explain = {name: found.exemplars[name]["explain"] for name, found in mined.items()}
+        explain = {name: found.exemplars["explain"] for name, found in mined.items()}
         features = sample_active(self.neurons, explain, config.features, config.seed)
         gathered = gather_evidence(
             self.subject, self.corpus, features, explain, config.mining.context_size, step.progress
@@ -135,9 +135,7 @@ class Job(CorpusJob[Config]):
         student = LocalModel.load(self.student)
         train_simulator(student, examples, self.config.simulator, step.folder / "simulator", step.log)
 
-    def score(
-        self, step: Step, mined: dict[str, Mined], taught: Path, explainer: Path, simulator: Path
-    ) -> None:
+    def score(self, step: Step, mined: MinedSpaces, taught: Path, explainer: Path, simulator: Path) -> None:
         """Teacher and students on features that no student was taught, on the report split."""
         config = self.config
         named = {space.name: space for space in self.neurons}
@@ -151,7 +149,7 @@ class Job(CorpusJob[Config]):
             if held_out(one["feature"], config.held_out, config.seed)
         ][: config.scored]
         features = [feature for feature, _, _ in rows]
-        report = {name: mined[name].exemplars[name]["report"] for name in named}
+        report = {name: mined[name].exemplars["report"] for name in named}
         top, random = gather_report(
             self.subject, self.corpus, features, report, config.random_windows, config.mining.context_size,
             step.progress,

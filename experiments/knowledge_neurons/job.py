@@ -22,8 +22,7 @@ from interp.causal.outcome import ask, halves
 from interp.corpus.questions import notes_on_questions, open_questions
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
-from interp.mining.exemplars import Mined
-from interp.mining.mine import mine
+from interp.mining.mined import MinedSpaces, mine
 from interp.mining.store import load as load_mined
 from interp.mining.store import save as save_mined
 from interp.render.page import render_page
@@ -63,8 +62,8 @@ class Job(CorpusJob[Config]):
 
     def mine(self, step: Step) -> None:
         """How active every feature is, by which random ones are matched."""
-        state = mine(self.subject, self.spaces, self.corpus, self.config.mining, progress=step.progress)
-        save_mined(Mined.of(state), step.folder / "exemplars")
+        mined = mine(self.subject, self.spaces, self.corpus, self.config.mining, progress=step.progress)
+        save_mined(mined, step.folder / "exemplars")
 
     def search(self, step: Step) -> None:
         """Integrated gradients of the answer's probability at the last token, shared by a group's prompts."""
@@ -88,10 +87,10 @@ class Job(CorpusJob[Config]):
         columns = ["group", "feature", "share", "attribution"]
         step.table("knowledge_neurons", pd.DataFrame(rows, columns=columns))
 
-    def change(self, step: Step, mined: Mined) -> None:
+    def change(self, step: Step, mined: MinedSpaces) -> None:
         """Each group's features, and random ones, erased and enhanced; all questions asked each time."""
         found = self.run.table("knowledge_neurons")
-        statistics = {space.name: mined.statistics(space.name) for space in self.spaces}
+        statistics = {space.name: mined[space.name].statistics() for space in self.spaces}
         rows = [self._asked([], of="", how=CLEAN, set=CLEAN)]
         ways = {"erase": 0.0, "enhance": self.config.enhance}
         for group in self.groups:

@@ -16,8 +16,7 @@ from interp.causal.outcome import ask, halves
 from interp.causal.pick import by_attribution, by_concept
 from interp.corpus.questions import counted_as, notes_on_questions, open_questions
 from interp.features.ref import FeatureRef
-from interp.mining.exemplars import Mined
-from interp.mining.mine import mine
+from interp.mining.mined import MinedSpaces, mine
 from interp.mining.store import load as load_mined
 from interp.mining.store import save as save_mined
 from interp.render.page import render_page
@@ -55,13 +54,12 @@ class Job(CorpusJob[Config]):
 
     def mine(self, step: Step) -> None:
         """Means, quantiles and samples of every feature of every space."""
-        state = mine(self.subject, self.spaces, self.corpus, self.config.mining, progress=step.progress)
-        mined = Mined.of(state)
+        mined = mine(self.subject, self.spaces, self.corpus, self.config.mining, progress=step.progress)
         save_mined(mined, step.folder / "exemplars")
-        first = mined.exemplars[self.spaces[0].name]["explain"]
+        first = mined[self.spaces[0].name].exemplars["explain"]
         step.metric("mining/tokens", first.n_tokens)
 
-    def pick(self, step: Step, mined: Mined) -> None:
+    def pick(self, step: Step, mined: MinedSpaces) -> None:
         """The features that are changed, strongest first."""
         pick = self.config.pick
         if isinstance(pick, PickById):
@@ -74,7 +72,7 @@ class Job(CorpusJob[Config]):
             found = by_attribution(self.subject, self.spaces, asked, self._statistics(mined), pick.count)
         write_json(step.folder / "picked.json", {f.key: value for f, value in found})
 
-    def ablate(self, step: Step, mined: Mined, picked: Path) -> None:
+    def ablate(self, step: Step, mined: MinedSpaces, picked: Path) -> None:
         """The picked features, each of them alone, and every set of controls, ablated in each way."""
         statistics = self._statistics(mined)
         sets = self._sets(mined, picked)
@@ -99,7 +97,7 @@ class Job(CorpusJob[Config]):
                 step.metric(f"{name}/{row.measure}_high", row.high)
                 step.metric(f"{name}/{row.measure}_control", row.control, headline=row.measure == "rate")
 
-    def sweep(self, step: Step, mined: Mined, picked: Path) -> None:
+    def sweep(self, step: Step, mined: MinedSpaces, picked: Path) -> None:
         """Every set clamped to one dose after another."""
         statistics = self._statistics(mined)
         sets = self._sets(mined, picked)
@@ -121,7 +119,7 @@ class Job(CorpusJob[Config]):
                 step.metric(name, float(part[part["set"] == TOGETHER]["right"].mean()), headline=True)
                 step.metric(f"{name}_control", float(part[random]["right"].mean()))
 
-    def report(self, step: Step, mined: Mined, picked: Path) -> None:
+    def report(self, step: Step, mined: MinedSpaces, picked: Path) -> None:
         """The page and its figures."""
         features = [FeatureRef.parse(key, self.spaces) for key in read_written(picked)]
         values = list(read_written(picked).values())
@@ -130,7 +128,7 @@ class Job(CorpusJob[Config]):
             step.figure(name, svg)
         write_text(step.folder / "report.html", render_page(page.page()))
 
-    def _sets(self, mined: Mined, picked: Path) -> list[tuple[str, list[FeatureRef]]]:
+    def _sets(self, mined: MinedSpaces, picked: Path) -> list[tuple[str, list[FeatureRef]]]:
         """The picked features together, some of them alone, and the controls of all and of each."""
         features = [FeatureRef.parse(key, self.spaces) for key in read_written(picked)]
         alone = features[: self.config.separately] if len(features) > 1 else []
@@ -146,5 +144,5 @@ class Job(CorpusJob[Config]):
         with self.subject.intervene(*edits):
             return ask(self.subject, self.questions).frame(self.questions, **names)
 
-    def _statistics(self, mined: Mined) -> Statistics:
-        return {space.name: mined.statistics(space.name) for space in self.spaces}
+    def _statistics(self, mined: MinedSpaces) -> Statistics:
+        return {space.name: mined[space.name].statistics() for space in self.spaces}

@@ -7,7 +7,7 @@ from interp.causal.drivers import drivers
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 from interp.render.data import Estimate, Kind
 from interp.render.digits import count, interval, measured, number
 from interp.render.dose_figure import Curve, dose_response
@@ -53,7 +53,7 @@ class CausePage:
         run: Run,
         subject: Subject,
         corpus: Corpus,
-        mined: Mined,
+        mined: MinedSpaces,
         features: Sequence[FeatureRef],
         values: Sequence[float | None],
         config: Config,
@@ -73,7 +73,7 @@ class CausePage:
     def page(self) -> Page:
         """The whole page."""
         clean = [f"{number(self._clean(group).value)} of {group}" for group in self.groups]
-        total = sum(len(parts["explain"].mean) for parts in self.mined.exemplars.values())
+        total = sum(found.exemplars["explain"].n_features for found in self.mined.values())
         return Page(
             f"Do these features make {self.subject.name} answer as it does?",
             [
@@ -192,7 +192,7 @@ class CausePage:
         columns = [Column("feature"), Column(value), Column("mean"), Column("lowest"), Column("highest")]
         rows = []
         for feature, worth in zip(self.features, self.values, strict=True):
-            found = self.mined.statistics(feature.space.name)
+            found = self.mined[feature.space.name].statistics()
             levels = found.quantile_values[feature.feature_id].tolist()
             mean = float(found.mean[feature.feature_id])
             rows.append([feature.key, worth, mean, levels[0], levels[-1]])
@@ -229,7 +229,7 @@ class CausePage:
         )
 
     def _single(self, feature: FeatureRef) -> Draw:
-        found = self.mined.statistics(feature.space.name)
+        found = self.mined[feature.space.name].statistics()
         levels = found.quantile_values[feature.feature_id]
         natural = (float(levels[found.levels.index(0.01)]), float(levels[found.levels.index(0.99)]))
         curves = [

@@ -25,7 +25,7 @@ from interp.descriptions.sample import sample_active
 from interp.features.directions import random_directions
 from interp.features.neurons import MlpNeurons
 from interp.features.space import FeatureSpace
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 from interp.render.comparison import comparison_data
 from interp.render.concept_figure import concept_recovery
 from interp.render.figures import overview_figure, score_distributions
@@ -94,9 +94,9 @@ class Job(CorpusJob[Config]):
         latents: SaeLatents = load_sae(self.subject, sae)
         return {space.name: space for space in (*self.neurons, latents)}
 
-    def describe(self, step: Step, mined: dict[str, Mined], sae: Path) -> None:
+    def describe(self, step: Step, mined: MinedSpaces, sae: Path) -> None:
         """A uniform sample of the neurons and of the latents that are ever active."""
-        explain = {name: found.exemplars[name]["explain"] for name, found in mined.items()}
+        explain = {name: found.exemplars["explain"] for name, found in mined.items()}
         spaces = self.spaces(sae)
         latents = [space for space in spaces.values() if isinstance(space, SaeLatents)]
         features = [
@@ -108,7 +108,7 @@ class Job(CorpusJob[Config]):
         ]
         describe_chosen(step, self.subject, self.corpus, features, mined, self.config.mining.context_size)
 
-    def score(self, step: Step, mined: dict[str, Mined], described: Path, sae: Path) -> None:
+    def score(self, step: Step, mined: MinedSpaces, described: Path, sae: Path) -> None:
         """Every description on report windows, and the difference between the populations."""
         features, descriptions = described_in(described, self.spaces(sae))
         kinds = ["latent" if isinstance(f.space, SaeLatents) else "neuron" for f in features]
@@ -153,7 +153,7 @@ class Job(CorpusJob[Config]):
         step.metric("score/latents_minus_neurons_low", means.difference[1], headline=True)
         step.metric("score/latents_minus_neurons_high", means.difference[2], headline=True)
 
-    def concepts(self, step: Step, mined: dict[str, Mined]) -> None:
+    def concepts(self, step: Step, mined: MinedSpaces) -> None:
         """How well the best neuron, latent and random direction tell each labelled concept."""
         neurons = [space.name for space in self.neurons]
         latents = f"sae.{self.site}"
@@ -184,7 +184,7 @@ class Job(CorpusJob[Config]):
         for key, value in zip(("", "_low", "_high"), difference, strict=True):
             step.metric(f"concepts/latents_minus_neurons{key}", value)
 
-    def report(self, step: Step, mined: dict[str, Mined]) -> None:
+    def report(self, step: Step, mined: MinedSpaces) -> None:
         """The page and its figures."""
         data = comparison_data(
             self.run,

@@ -17,7 +17,7 @@ from interp.errors import UserError
 from interp.features.directions import random_directions
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 from interp.subject.subject import Subject
 from interp.track.files import read_safetensors, write_json, write_safetensors
 from interp.track.progress import Progress
@@ -31,7 +31,7 @@ def find_aims(
     config: Config,
     subject: Subject,
     corpus: Corpus,
-    mined: Mined,
+    mined: MinedSpaces,
     latents: FeatureSpace,
     neurons: Sequence[FeatureSpace],
     progress: Progress,
@@ -40,7 +40,7 @@ def find_aims(
     concepts, controls = config.concepts, config.controls
     directions = difference_in_means(subject, latents.site, corpus, concepts, progress=progress)
     sample = _activations(subject, corpus, latents)
-    found = mined.exemplars[latents.name]["explain"]
+    found = mined[latents.name].exemplars["explain"]
     alive = (found.top_value[: latents.n_features, 0] > 0).nonzero()[:, 0].tolist()
     aims, values = [], {}
     with progress.task("picking neurons", total=len(concepts), unit="concepts") as advance:
@@ -73,14 +73,14 @@ def _neurons(
     config: Config,
     subject: Subject,
     corpus: Corpus,
-    mined: Mined,
+    mined: MinedSpaces,
     neurons: Sequence[FeatureSpace],
     concept: str,
 ) -> list[tuple[FeatureRef, float]]:
     """The set of neurons that stands for a concept."""
     if config.neurons_by == "auroc":
         return by_concept(neurons, mined, corpus, concept, config.neurons)
-    statistics = {space.name: mined.statistics(space.name) for space in neurons}
+    statistics = {space.name: mined[space.name].statistics() for space in neurons}
     asked = questions_about(corpus, concept, ATTRIBUTED)
     return by_attribution(subject, neurons, asked, statistics, config.neurons)
 

@@ -33,8 +33,7 @@ from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.space import FeatureSpace
 from interp.intervene import Positions
-from interp.mining.exemplars import Mined
-from interp.mining.mine import mine
+from interp.mining.mined import MinedSpaces, mine
 from interp.mining.store import load as load_mined
 from interp.mining.store import save as save_mined
 from interp.render.page import render_page
@@ -107,10 +106,12 @@ class Job(CorpusJob[Config]):
 
     def mine(self, step: Step, spaces: Sequence[FeatureSpace]) -> None:
         """Every feature's maximum and its activation on sampled tokens."""
-        state = mine(self.subject, spaces, self.corpus, self.config.mining, progress=step.progress)
-        save_mined(Mined.of(state), step.folder)
+        mined = mine(self.subject, spaces, self.corpus, self.config.mining, progress=step.progress)
+        save_mined(mined, step.folder)
 
-    def pick(self, step: Step, mined: Mined, latents: FeatureSpace, neurons: Sequence[FeatureSpace]) -> None:
+    def pick(
+        self, step: Step, mined: MinedSpaces, latents: FeatureSpace, neurons: Sequence[FeatureSpace]
+    ) -> None:
         """What each concept is steered with."""
         aims, values = find_aims(
             self.config, self.subject, self.corpus, mined, latents, neurons, step.progress

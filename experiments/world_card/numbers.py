@@ -18,8 +18,7 @@ from interp.corpus.text import TextCorpus
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.mining.config import MiningConfig
-from interp.mining.exemplars import Mined
-from interp.mining.mine import mine
+from interp.mining.mined import mine
 from interp.subject import Subject
 
 FAMOUS, PLAIN = "numbers/neutral/famous", "numbers/neutral/plain"
@@ -42,8 +41,8 @@ def number_flip(subject: Subject, seed: int) -> Measured:
     neurons = [MlpNeurons(subject, layer) for layer in range(subject.n_layers)]
     texts = [subject.decode(question.prompt) for question in plain_for_means]
     prompts = TextCorpus(texts, subject, "prompts with plain numbers")
-    mined = Mined.of(mine(subject, neurons, prompts, MiningConfig()))
-    means = {space.name: mined.statistics(space.name) for space in neurons}
+    mined = mine(subject, neurons, prompts, MiningConfig())
+    means = {space.name: mined[space.name].statistics() for space in neurons}
     ranked = by_attribution_in_rounds(subject, neurons, to_pick_on, means, TWO_PERCENT, PER_ROUND)
     controls = matched_controls(ranked, means, CONTROLS, seed)
     clean = _flips(subject, report)

@@ -8,20 +8,20 @@ from interp.compare.auroc import auroc_table
 from interp.compare.concepts import labels_at
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 
 LEAST_TOKENS = 10
 
 
 def drivers(
-    corpus: Corpus, mined: Mined, feature: FeatureRef, most: int = 6
+    corpus: Corpus, mined: MinedSpaces, feature: FeatureRef, most: int = 6
 ) -> list[tuple[str, Float[np.ndarray, " token"]]]:
     """Activations on sampled report tokens, by the labels that the feature tells best; all other tokens last.
 
     Labels are ranked by the AUROC of the feature's side on the select split; those that fewer than
     `LEAST_TOKENS` sampled tokens of either split carry are left out. Activations are signed as they are.
     """
-    select, report = (mined.samples[feature.space.name][split] for split in ("select", "report"))
+    select, report = (mined[feature.space.name].samples[split] for split in ("select", "report"))
     tells, labels = labels_at(corpus, select), labels_at(corpus, report)
     side = select.value[:, [feature.feature_id]].float() * feature.polarity
     auroc = auroc_table(side, tells)[0]

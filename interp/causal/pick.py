@@ -18,7 +18,7 @@ from interp.document import Corpus
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 from interp.subject.subject import Subject
 
 
@@ -35,7 +35,7 @@ def concept_number(corpus: Corpus, concept: str) -> int:
 
 
 def by_concept(
-    spaces: Sequence[FeatureSpace], mined: Mined, corpus: Corpus, concept: str, count: int
+    spaces: Sequence[FeatureSpace], mined: MinedSpaces, corpus: Corpus, concept: str, count: int
 ) -> list[tuple[FeatureRef, float]]:
     """The features that best tell tokens with a concept from others on the select split, with their AUROC.
 
@@ -43,7 +43,7 @@ def by_concept(
         UserError: the corpus has no such label, or no sampled token carries it.
     """
     number = concept_number(corpus, concept)
-    samples = [mined.samples[space.name]["select"] for space in spaces]
+    samples = [mined[space.name].samples["select"] for space in spaces]
     labels = labels_at(corpus, samples[0])[:, [number]]
     if not labels.any():
         raise UserError(f"no sampled token carries {concept!r}", corpus.name, "mine more text")

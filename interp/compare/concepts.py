@@ -13,7 +13,8 @@ from interp.compare.auroc import auroc_interval, auroc_table
 from interp.document import Corpus
 from interp.errors import UserError
 from interp.features.space import Polarity
-from interp.mining.exemplars import Mined, TokenSample
+from interp.mining.exemplars import TokenSample
+from interp.mining.mined import MinedSpaces
 from interp.statistics.estimate import Estimate
 from interp.track.progress import Progress, silent
 
@@ -30,11 +31,11 @@ class Candidates:
     signed: bool
 
     @classmethod
-    def of(cls, mined: Mapping[str, Mined], names: Sequence[str], signed: bool) -> "Candidates":
+    def of(cls, mined: MinedSpaces, names: Sequence[str], signed: bool) -> "Candidates":
         """The features of the named spaces; `mined` is by the name of the space."""
         return cls(
-            {name: mined[name].samples[name]["select"] for name in names},
-            {name: mined[name].samples[name]["report"] for name in names},
+            {name: mined[name].samples["select"] for name in names},
+            {name: mined[name].samples["report"] for name in names},
             signed,
         )
 

@@ -1,6 +1,6 @@
 """Descriptions and their scores as a table, a row a feature."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 from interp.descriptions.description import Description
 from interp.descriptions.population import DescriptionScores
 from interp.features.ref import FeatureRef
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 
 
 def score_table(
@@ -17,7 +17,7 @@ def score_table(
     kinds: Sequence[str],
     descriptions: Sequence[Description],
     scores: Sequence[DescriptionScores],
-    mined: Mapping[str, Mined],
+    mined: MinedSpaces,
 ) -> pd.DataFrame:
     """Every feature with what is said of it, how well that predicts it, and how active it is.
 
@@ -43,8 +43,8 @@ def score_table(
     )
 
 
-def _activity(mined: Mapping[str, Mined], feature: FeatureRef) -> dict[str, Any]:
-    exemplars = mined[feature.space.name].exemplars[feature.space.name]["explain"]
+def _activity(mined: MinedSpaces, feature: FeatureRef) -> dict[str, Any]:
+    exemplars = mined[feature.space.name].exemplars["explain"]
     line = exemplars.line(feature.feature_id, 1 if feature.polarity > 0 else -1)
     return {
         "mean": float(exemplars.mean[feature.feature_id]) * feature.polarity,

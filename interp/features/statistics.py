@@ -18,7 +18,7 @@ class FeatureStatistics:
     `mean` [feature] and `quantile_values` [feature, level] are of the signed activation, the latter at the
     probabilities `levels`. `sample` [token, feature] is what every feature does on tokens drawn uniformly;
     it is None where no sample was kept. `quantile_error` [level] is the half-width of the 95% interval of
-    each level, in units of probability; None where the quantiles are exact. `interp.Mined.statistics` makes
+    each level, in units of probability; None where the quantiles are exact. `MinedSpace.statistics` makes
     them.
     """
 

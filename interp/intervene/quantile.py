@@ -56,7 +56,7 @@ def needed(statistics: FeatureStatistics | None, space: FeatureSpace, purpose: s
     Raises:
         UserError: there are none, or they are of another space.
     """
-    fix = f"mine {space.name} and pass statistics=mined.statistics({space.name!r})"
+    fix = f"mine {space.name} and pass statistics=mined[{space.name!r}].statistics()"
     if statistics is None:
         raise UserError(f"{purpose} needs the features' statistics", space.name, fix)
     if statistics.space != space.name or len(statistics.mean) != space.n_features:

@@ -10,13 +10,11 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from interp.document import SPLITS, Split
-from interp.errors import UserError
+from interp.document import Split
 from interp.features.space import Polarity
-from interp.features.statistics import FeatureStatistics
+from interp.mining.fold import MiningState
 from interp.mining.half import compact
-from interp.mining.mine import MiningState
-from interp.mining.quantiles import LEVELS, quantiles
+from interp.mining.quantiles import quantiles
 from interp.mining.samples import SampledValues, SampleIndex, slots
 from interp.mining.state import TOTAL_UNIT
 
@@ -214,39 +212,3 @@ def token_sample(state: MiningState, split: Split, space: str) -> TokenSample:
         torch.from_numpy(part.token_index.document[order]),
         torch.from_numpy(part.token_index.position[order]),
     )
-
-
-@dataclass(frozen=True)
-class Mined:
-    """What a pass found: exemplars of each space and split, and token samples where they were kept."""
-
-    exemplars: dict[str, dict[Split, Exemplars]]
-    samples: dict[str, dict[Split, TokenSample]]
-
-    @classmethod
-    def of(cls, state: MiningState) -> "Mined":
-        """Reads everything out of a mining state."""
-        names = list(state.splits["explain"].spaces)
-        return cls(
-            {name: {split: exemplars(state, split, name) for split in SPLITS} for name in names},
-            {name: {split: token_sample(state, split, name) for split in SPLITS} for name in names},
-        )
-
-    def statistics(self, space: str, split: Split = "explain") -> FeatureStatistics:
-        """How a space's features are distributed over a split, for clamps and ablations.
-
-        Raises:
-            UserError: the space was not mined.
-        """
-        if space not in self.exemplars:
-            raise UserError(
-                f"{space} has no statistics",
-                "mined exemplars",
-                f"mine it, or use one of {', '.join(self.exemplars) or 'none'}",
-            )
-        found = self.exemplars[space][split]
-        sample = self.samples.get(space, {}).get(split)
-        values = None if sample is None else sample.value
-        return FeatureStatistics(
-            space, LEVELS, found.quantile_values, found.mean, values, found.quantile_error
-        )

@@ -4,6 +4,7 @@ Sizes per feature and polarity on the explain split: a top window takes 12 bytes
 its width; see `disk_bytes`. Token samples are files of their own, and optional.
 """
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from interp.document import SPLITS, Split
 from interp.errors import UserError, quoted
 from interp.json_text import read_json
 from interp.mining.config import MiningConfig
-from interp.mining.exemplars import N_BANDS, N_SILENT, ROWS_PER_BAND, Exemplars, Mined, TokenSample
+from interp.mining.exemplars import N_BANDS, N_SILENT, ROWS_PER_BAND, Exemplars, TokenSample
+from interp.mining.mined import MinedSpace
 from interp.mining.quantiles import LEVELS
 from interp.tensors import read_tensors
 from interp.track.files import write_json, write_safetensors
@@ -23,25 +25,26 @@ _FORMAT = 1
 _AGAIN = "delete the folder and mine again"
 
 
-def save(mined: Mined, folder: Path, token_samples: bool = True) -> None:
+def save(mined: Mapping[str, MinedSpace], folder: Path, token_samples: bool = True) -> None:
     """Writes what mining found into `folder`, the manifest last."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest: dict[str, Any] = {"format": _FORMAT, "levels": LEVELS, "spaces": {}}
-    for space, parts in mined.exemplars.items():
+    for space, found in mined.items():
         manifest["spaces"][space] = {
-            split: {"signed": part.signed, "n_tokens": part.n_tokens} for split, part in parts.items()
+            split: {"signed": part.signed, "n_tokens": part.n_tokens}
+            for split, part in found.exemplars.items()
         }
-        for split, part in parts.items():
+        for split, part in found.exemplars.items():
             write_safetensors(folder / f"{space}.{split}.safetensors", _tensors(part))
             if token_samples:
                 write_safetensors(
-                    folder / f"{space}.{split}.tokens.safetensors", _tensors(mined.samples[space][split])
+                    folder / f"{space}.{split}.tokens.safetensors", _tensors(found.samples[split])
                 )
     manifest["token_samples"] = token_samples
     write_json(folder / "manifest.json", manifest)
 
 
-def load(folder: Path) -> Mined:
+def load(folder: Path) -> dict[str, MinedSpace]:
     """Reads what `save` wrote.
 
     Raises:
@@ -56,18 +59,18 @@ def load(folder: Path) -> Mined:
                 str(folder),
                 "mine the corpus again",
             )
-        exemplars: dict[str, dict[Split, Exemplars]] = {}
-        samples: dict[str, dict[Split, TokenSample]] = {}
+        found: dict[str, MinedSpace] = {}
         for space, parts in manifest["spaces"].items():
             if Path(space).name != space:
                 raise UserError(f"{quoted(space)} is no name of a space", str(folder), _AGAIN)
-            exemplars[space], samples[space] = {}, {}
+            exemplars: dict[Split, Exemplars] = {}
+            samples: dict[Split, TokenSample] = {}
             for split in SPLITS:
                 tensors: dict[str, Any] = read_tensors(folder / f"{space}.{split}.safetensors", _AGAIN)[0]
-                exemplars[space][split] = Exemplars(**tensors, **parts[split])
+                exemplars[split] = Exemplars(**tensors, **parts[split])
                 if manifest["token_samples"]:
                     tokens, _ = read_tensors(folder / f"{space}.{split}.tokens.safetensors", _AGAIN)
-                    samples[space][split] = TokenSample(**tokens)
+                    samples[split] = TokenSample(**tokens)
                     tensors["tokens"] = tokens["value"]
                 if any(values.isnan().any() for values in tensors.values()):
                     raise UserError(f"activations of {space} are no numbers (NaN)", str(folder), _AGAIN)
@@ -77,9 +80,10 @@ def load(folder: Path) -> Mined:
                         str(folder),
                         "mine the corpus again",
                     )
+            found[space] = MinedSpace(space, exemplars, samples)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"the exemplars cannot be read ({error})", str(folder), _AGAIN) from error
-    return Mined(exemplars, samples)
+    return found
 
 
 def _tensors(part: Exemplars | TokenSample) -> dict[str, torch.Tensor]:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from interp.document import SPLITS, Corpus
-from interp.mining.exemplars import Exemplars, Mined
+from interp.mining.exemplars import Exemplars
+from interp.mining.mined import MinedSpaces
 from interp.mining.quantiles import LEVELS
 from interp.render.data import (
     ConceptScore,
@@ -44,7 +45,7 @@ def comparison_data(
     run: Run,
     subject: Subject,
     corpus: Corpus,
-    mined: Mapping[str, Mined],
+    mined: MinedSpaces,
     sae_site: Site,
     *,
     found_auroc: float,
@@ -65,7 +66,7 @@ def comparison_data(
         for row, record in zip(table.to_dict("records"), described, strict=True)
     ]
     metrics = run.metrics
-    neurons = sum(m.exemplars[name]["explain"].n_features for name, m in mined.items() if name[:4] == "mlp.")
+    neurons = sum(m.exemplars["explain"].n_features for name, m in mined.items() if name[:4] == "mlp.")
     latents = f"sae.{sae_site}"
     return ReportData(
         subject=subject_facts(subject),
@@ -81,7 +82,7 @@ def comparison_data(
             ),
             population(
                 "latent",
-                mined[latents].exemplars[latents]["explain"].n_features,
+                mined[latents].exemplars["explain"].n_features,
                 table[table["kind"] == "latent"],
                 metrics,
                 f"latents of an SAE on {sae_site}",
@@ -90,7 +91,7 @@ def comparison_data(
         difference=Difference(metric_estimate(metrics, "score/latents_minus_neurons"), True, 1000),
         features=features,
         concepts=concepts,
-        sae=sae_report(steps / "train_sae", sae_site, mined[latents].exemplars[latents]["explain"], metrics),
+        sae=sae_report(steps / "train_sae", sae_site, mined[latents].exemplars["explain"], metrics),
         timing=step_seconds(run),
         limits=list(notes),
         special_ids=frozenset(subject.special_ids),
@@ -157,13 +158,13 @@ def population(
 def feature_row(
     row: Mapping[Any, Any],
     record: Mapping[str, Any],
-    mined: Mapping[str, Mined],
+    mined: MinedSpaces,
     subject: Subject,
     best: Mapping[str, ConceptScore],
 ) -> FeatureRow:
     """A described feature from its row of the table and its record; `best` as `best_concept` gives it."""
     space, feature_id, polarity = record["space"], record["feature_id"], record["polarity"]
-    exemplars = mined[space].exemplars[space]["explain"]
+    exemplars = mined[space].exemplars["explain"]
     concept = best.get(row["feature"])
     parts = {
         part: Estimate(*(_float(row[f"{part}_{end}"]) for end in ("value", "low", "high")))

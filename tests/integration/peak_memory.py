@@ -16,7 +16,7 @@ import saes
 from interp.bundled.world.corpus import WorldCorpus
 from interp.features.neurons import MlpNeurons
 from interp.mining.config import MiningConfig
-from interp.mining.mine import mine
+from interp.mining.mined import mine
 from interp.subject.shape import subject_shape
 from interp.subject.site import Site
 from saes.cost import subject_part, training_stage

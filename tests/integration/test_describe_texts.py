@@ -21,8 +21,8 @@ from interp.document import split_of
 from interp.features.directions import Directions
 from interp.features.ref import FeatureRef
 from interp.mining.config import MiningConfig
-from interp.mining.exemplars import Mined, TokenSample
-from interp.mining.mine import mine
+from interp.mining.exemplars import TokenSample
+from interp.mining.mined import MinedSpaces, mine
 from interp.subject import Site, Subject
 
 CORPUS = interp.WorldCorpus(seed=3, n_documents=300)
@@ -68,17 +68,19 @@ def space(world: Subject, tokens: list[int]) -> OnTokens:
 
 
 @pytest.fixture(scope="module")
-def mined(world: Subject, space: OnTokens) -> Mined:
-    return Mined.of(mine(world, [space], CORPUS, MINING))
+def mined(world: Subject, space: OnTokens) -> MinedSpaces:
+    return mine(world, [space], CORPUS, MINING)
 
 
-def gathered(world: Subject, space: OnTokens, mined: Mined, seed: int = 0, n: int = 12) -> list[JudgedTexts]:
+def gathered(
+    world: Subject, space: OnTokens, mined: MinedSpaces, seed: int = 0, n: int = 12
+) -> list[JudgedTexts]:
     features = [FeatureRef(space, i) for i in range(space.n_features // 2)]
-    return gather_texts(world, CORPUS, features, {space.name: mined}, "report", n, 64, seed)
+    return gather_texts(world, CORPUS, features, mined, "report", n, 64, seed)
 
 
 @pytest.fixture(scope="module")
-def texts(world: Subject, space: OnTokens, mined: Mined) -> list[JudgedTexts]:
+def texts(world: Subject, space: OnTokens, mined: MinedSpaces) -> list[JudgedTexts]:
     return gathered(world, space, mined)
 
 
@@ -99,9 +101,9 @@ def test_texts_with_the_feature_have_its_token_and_those_without_have_not(
 
 
 def test_hard_negatives_are_silent_where_a_feature_fires_that_is_like_it(
-    texts: list[JudgedTexts], tokens: list[int], space: OnTokens, mined: Mined
+    texts: list[JudgedTexts], tokens: list[int], space: OnTokens, mined: MinedSpaces
 ) -> None:
-    near = Neighbourhood(space, mined.samples[space.name]["report"])
+    near = Neighbourhood(space, mined[space.name].samples["report"])
     hard = [one.hard for one in texts]
     assert len(texts) >= 8
     assert max(hard) == 6 and np.mean(hard) > 3
@@ -129,12 +131,10 @@ def test_marks_are_on_the_tokens_that_fire_and_mismarks_on_as_many_that_do_not(
 
 
 def test_a_feature_has_the_same_texts_whichever_others_are_gathered_with_it(
-    texts: list[JudgedTexts], world: Subject, space: OnTokens, mined: Mined
+    texts: list[JudgedTexts], world: Subject, space: OnTokens, mined: MinedSpaces
 ) -> None:
     last = len(texts) - 1
-    (alone,) = gather_texts(
-        world, CORPUS, [FeatureRef(space, last)], {space.name: mined}, "report", 12, 64, 0
-    )
+    (alone,) = gather_texts(world, CORPUS, [FeatureRef(space, last)], mined, "report", 12, 64, 0)
     for ours, theirs in ((alone.silent, texts[last].silent), (alone.mismarked, texts[last].mismarked)):
         assert [one.excerpt.text for one in ours] == [one.excerpt.text for one in theirs]
         for one, other in zip(ours, theirs, strict=True):
@@ -142,7 +142,7 @@ def test_a_feature_has_the_same_texts_whichever_others_are_gathered_with_it(
 
 
 def test_equal_seeds_gather_equal_texts(
-    texts: list[JudgedTexts], world: Subject, space: OnTokens, mined: Mined
+    texts: list[JudgedTexts], world: Subject, space: OnTokens, mined: MinedSpaces
 ) -> None:
     def shown(found: list[JudgedTexts]) -> list[list[str]]:
         return [[one.excerpt.text for one in (*each.active, *each.silent)] for each in found]
@@ -199,7 +199,7 @@ def scored(world: Subject) -> dict[str, InterventionScore]:
     own = world.unembedding().T[[token]]
     rest = torch.randn(9, world.d_model, generator=torch.Generator().manual_seed(0))
     space = Directions(world, "written", Site("resid_post", world.n_layers - 1), torch.cat([own.cpu(), rest]))
-    statistics = Mined.of(mine(world, [space], CORPUS, MINING)).statistics(space.name)
+    statistics = mine(world, [space], CORPUS, MINING)[space.name].statistics()
     continuer = Continuer(world, [CORPUS[i].tokens[:10].tolist() for i in range(30)], 8)
     named = _naming(world, token)
     others = [_naming(world, other) for other in range(200, 220) if other != token]

@@ -118,8 +118,8 @@ def test_mining(both: tuple[Subject, Subject]) -> None:
     corpus = interp.WorldCorpus(seed=1, n_documents=200)
     tops = []
     for subject in both:
-        state = interp.mine(subject, [interp.MlpNeurons(subject, layer=3)], corpus)
-        known = interp.Mined.of(state).statistics("mlp.3")
+        mined = interp.mine(subject, [interp.MlpNeurons(subject, layer=3)], corpus)
+        known = mined["mlp.3"].statistics()
         tops.append(torch.as_tensor(known.mean).float().cpu())
     assert torch.allclose(*tops, atol=1e-3)
 

@@ -62,7 +62,7 @@ def test_the_folder_holds_what_was_promised(folder: Path) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["score/neuron/both"] > metrics["score/neuron/null"]
     mined = load_mined(folder / "steps" / "mine_neurons" / "exemplars")
-    assert sorted(mined.exemplars) == [f"mlp.{layer}" for layer in range(8)]
+    assert sorted(mined) == [f"mlp.{layer}" for layer in range(8)]
 
 
 def test_the_offline_wandb_run_holds_the_numbers(folder: Path) -> None:

@@ -44,12 +44,12 @@ def layers(subject: Subject) -> list[MlpNeurons]:
 
 @pytest.fixture(scope="module")
 def mined(subject: Subject, layers: list[MlpNeurons]) -> interp.Mined:
-    return interp.Mined.of(interp.mine(subject, layers, CORPUS))
+    return interp.mine(subject, layers, CORPUS)
 
 
 @pytest.fixture(scope="module")
 def statistics(mined: interp.Mined, layers: list[MlpNeurons]) -> dict[str, FeatureStatistics]:
-    return {space.name: mined.statistics(space.name) for space in layers}
+    return {space.name: mined[space.name].statistics() for space in layers}
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_picking_by_concept_is_by_auroc_on_the_select_split(
     layers: list[MlpNeurons], mined: interp.Mined
 ) -> None:
     picked = by_concept(layers, mined, CORPUS, "plural", 3)
-    samples = {space.name: mined.samples[space.name]["select"] for space in layers}
+    samples = {space.name: mined[space.name].samples["select"] for space in layers}
     number = CORPUS.label_names.index("plural")
     labels = labels_at(CORPUS, samples["mlp.2"])[:, [number]]
     tables = [auroc_table(samples[space.name].value.float(), labels)[:, 0] for space in layers]
@@ -197,7 +197,7 @@ def test_drivers_are_the_labels_a_feature_tells_best(mined: interp.Mined, layers
     feature, _ = by_concept(layers, mined, CORPUS, "adjective", 1)[0]
     found = drivers(CORPUS, mined, feature, most=4)
     assert found[0][0] == "adjective" and found[-1][0] == "all other tokens" and len(found) == 5
-    report = mined.samples[feature.space.name]["report"]
+    report = mined[feature.space.name].samples["report"]
     labels = labels_at(CORPUS, report)
     own = report.value[labels[:, CORPUS.label_names.index("adjective")], feature.feature_id]
     np.testing.assert_array_equal(found[0][1], own.double().numpy())

@@ -8,8 +8,7 @@ from interp.features.directions import random_directions
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.mining.config import MiningConfig
-from interp.mining.exemplars import Mined
-from interp.mining.mine import mine
+from interp.mining.mined import mine
 from interp.subject import Site
 
 
@@ -39,9 +38,9 @@ def test_windows_hold_each_features_own_activations_in_the_order_asked() -> None
 def test_report_windows_are_of_the_report_split_and_random_ones_are_shared() -> None:
     subject, corpus = interp.load("world"), interp.WorldCorpus(seed=4, n_documents=150)
     space = MlpNeurons(subject, 3)
-    mined = Mined.of(mine(subject, [space], corpus, MiningConfig(context_size=64, sampled_rows=20)))
+    mined = mine(subject, [space], corpus, MiningConfig(context_size=64, sampled_rows=20))
     features = [FeatureRef(space, 2, 1), FeatureRef(space, 9, -1)]
-    report = {space.name: mined.exemplars[space.name]["report"]}
+    report = {space.name: mined[space.name].exemplars["report"]}
     top, random = gather_report(subject, corpus, features, report, n_random=6, context_size=64)
     assert [w.document for w in random[0]] == [w.document for w in random[1]]
     for windows in (*top, *random):

@@ -91,8 +91,8 @@ def test_populations_are_sampled_alike(subject: Subject) -> None:
         random_population(subject, [], 0), spaces=(random_directions(subject, Site("resid_post", 0), 9, 0),)
     )
     both = [chosen, random]
-    mined = interp.Mined.of(interp.mine(subject, [s for p in both for s in p.spaces], corpus, SMALL))
-    explain = {name: parts["explain"] for name, parts in mined.exemplars.items()}
+    mined = interp.mine(subject, [s for p in both for s in p.spaces], corpus, SMALL)
+    explain = {name: found.exemplars["explain"] for name, found in mined.items()}
     drawn = sample_populations(both, explain, 12, seed=0)
     assert [len(features) for features in drawn.values()] == [12, 12]
     assert drawn == sample_populations(both, explain, 12, seed=0)

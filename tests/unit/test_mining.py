@@ -15,8 +15,9 @@ from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.space import polarities
 from interp.mining.config import MiningConfig, TopWindows
-from interp.mining.exemplars import Mined, exemplars
-from interp.mining.mine import MiningState, mine, mine_batches
+from interp.mining.exemplars import exemplars
+from interp.mining.fold import MiningState, fold, fold_batches
+from interp.mining.mined import mine, read_out
 from interp.mining.quantiles import LEVELS
 from interp.mining.store import disk_bytes, load, save
 from interp.subject import Subject
@@ -86,9 +87,9 @@ def brute_force_top(
 def test_top_windows_are_those_of_brute_force(subject: Subject) -> None:
     corpus = random_corpus(90, seed=1)
     space = MlpNeurons(subject, 3)
-    mined = Mined.of(mine(subject, [space], corpus, CONFIG))
+    mined = mine(subject, [space], corpus, CONFIG)
     for split in SPLITS:
-        found = mined.exemplars[space.name][split]
+        found = mined[space.name].exemplars[split]
         k = CONFIG.top_windows.of(split)
         for polarity in polarities(space):
             for neuron, expected in enumerate(brute_force_top(subject, corpus, split, space, polarity, k)):
@@ -107,7 +108,7 @@ def test_top_windows_are_those_of_brute_force(subject: Subject) -> None:
 def test_kept_values_are_the_activations_of_the_window(subject: Subject) -> None:
     corpus = random_corpus(60, seed=2)
     space = MlpNeurons(subject, 5)
-    found = Mined.of(mine(subject, [space], corpus, CONFIG)).exemplars[space.name]["explain"]
+    found = mine(subject, [space], corpus, CONFIG)[space.name].exemplars["explain"]
     for neuron, polarity in ((0, 1), (7, -1), (100, 1)):
         for window in found.windows(neuron, polarity):
             if window.band != "top":
@@ -135,10 +136,10 @@ def test_merging_shards_equals_the_single_pass(
     space = EmbeddingCoordinates(9, signed)
     low, high = sorted(cuts)
     shards = [range(low), range(low, high), range(high, 60)]
-    a, b, c = (mine(subject, [space], corpus, CONFIG, documents=s) if len(s) else None for s in shards)
+    a, b, c = (fold(subject, [space], corpus, CONFIG, documents=s) if len(s) else None for s in shards)
     empty = MiningState.empty([space], CONFIG)
     a, b, c = a or empty, b or empty, c or empty
-    whole = mine(subject, [space], corpus, CONFIG)
+    whole = fold(subject, [space], corpus, CONFIG)
     assert_same(whole, a.merge(b).merge(c))
     assert_same(whole, a.merge(b.merge(c)))
 
@@ -149,7 +150,7 @@ def test_merging_states_of_batches_is_exact_at_a_deep_layer(subject: Subject) ->
     stream = list(batches(corpus, range(60), subject.frame, 16, 128))
 
     whole, first, rest = (
-        mine_batches(subject, [space], part, CONFIG) for part in (stream, stream[:5], stream[5:])
+        fold_batches(subject, [space], part, CONFIG) for part in (stream, stream[:5], stream[5:])
     )
     merged = first.merge(rest)
     for split in SPLITS:
@@ -163,7 +164,7 @@ def test_moments_and_quantiles_match_numpy(subject: Subject) -> None:
     corpus = random_corpus(80, seed=5)
     space = MlpNeurons(subject, 2)
     config = CONFIG.model_copy(update={"sampled_tokens": 4000})
-    found = Mined.of(mine(subject, [space], corpus, config)).exemplars[space.name]["explain"]
+    found = mine(subject, [space], corpus, config)[space.name].exemplars["explain"]
     values = []
     for batch in batches(corpus, range(80), subject.frame, 16, 128):
         if batch.split == "explain":
@@ -183,7 +184,7 @@ def test_sampled_quantiles_keep_their_stated_error(subject: Subject) -> None:
     corpus = random_corpus(400, seed=6)
     space = EmbeddingCoordinates(64, signed=True)
     config = CONFIG.model_copy(update={"sampled_tokens": 300})
-    found = Mined.of(mine(subject, [space], corpus, config)).exemplars["embedding"]["explain"]
+    found = mine(subject, [space], corpus, config)["embedding"].exemplars["explain"]
     tokens = np.concatenate(
         [
             (d.tokens if d.template is None else d.tokens[~d.template])
@@ -208,7 +209,7 @@ def test_bands_and_silent_windows_are_what_they_say(subject: Subject) -> None:
     corpus = random_corpus(300, seed=7)
     space = EmbeddingCoordinates(20, signed=False)
     config = CONFIG.model_copy(update={"sampled_rows": 100})
-    found = Mined.of(mine(subject, [space], corpus, config)).exemplars["embedding"]["explain"]
+    found = mine(subject, [space], corpus, config)["embedding"].exemplars["explain"]
     for feature in range(20):
         windows = list(found.windows(feature))
         bands = [w for w in windows if w.band == "quantile"]
@@ -223,9 +224,9 @@ def test_bands_and_silent_windows_are_what_they_say(subject: Subject) -> None:
 
 def test_what_is_active_too_seldom_for_bands_says_so(subject: Subject) -> None:
     space = EmbeddingCoordinates(20, signed=True)
-    state = mine(subject, [space], random_corpus(300, seed=7), CONFIG)  # 12 sampled rows
+    state = fold(subject, [space], random_corpus(300, seed=7), CONFIG)  # 12 sampled rows
     found, rows = (
-        Mined.of(state).exemplars["embedding"]["explain"],
+        read_out(state)["embedding"].exemplars["explain"],
         state.splits["explain"].spaces["embedding"],
     )
     active = (rows.rows.value > 0).sum(0)
@@ -243,9 +244,9 @@ def test_duplicated_documents_count_once(subject: Subject) -> None:
     corpus = ListCorpus([one, two] * 40)
     space = MlpNeurons(subject, 1)
     config = CONFIG.model_copy(update={"top_windows": TopWindows(explain=4, select=4, report=4)})
-    mined = Mined.of(mine(subject, [space], corpus, config))
+    mined = mine(subject, [space], corpus, config)
     for split in SPLITS:
-        found = mined.exemplars[space.name][split]
+        found = mined[space.name].exemplars[split]
         texts = {d.hash for d in (one, two) if split_of(d.hash) == split}
         for line in found.top_document:
             kept = line[line >= 0].tolist()
@@ -255,13 +256,13 @@ def test_duplicated_documents_count_once(subject: Subject) -> None:
 def test_it_comes_back_from_disk_and_has_the_stated_size(subject: Subject, tmp_path: Path) -> None:
     corpus = random_corpus(200, seed=8)
     space = MlpNeurons(subject, 0)
-    mined = Mined.of(mine(subject, [space], corpus, CONFIG))
+    mined = mine(subject, [space], corpus, CONFIG)
     save(mined, tmp_path / "with", token_samples=True)
     back = load(tmp_path / "with")
     for split in SPLITS:
         for one, two in (
-            (mined.exemplars[space.name][split], back.exemplars[space.name][split]),
-            (mined.samples[space.name][split], back.samples[space.name][split]),
+            (mined[space.name].exemplars[split], back[space.name].exemplars[split]),
+            (mined[space.name].samples[split], back[space.name].samples[split]),
         ):
             for field in fields(one):
                 left, right = getattr(one, field.name), getattr(two, field.name)
@@ -279,7 +280,7 @@ def test_an_8b_model_takes_under_6_gb() -> None:
 
 def test_a_damaged_folder_is_an_error(subject: Subject, tmp_path: Path) -> None:
     space = MlpNeurons(subject, 0)
-    save(Mined.of(mine(subject, [space], random_corpus(20, 9), CONFIG)), tmp_path)
+    save(mine(subject, [space], random_corpus(20, 9), CONFIG), tmp_path)
     victim = tmp_path / "mlp.0.explain.safetensors"
     victim.write_bytes(victim.read_bytes()[:100])
     with pytest.raises(UserError, match="mine again"):

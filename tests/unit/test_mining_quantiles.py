@@ -12,8 +12,9 @@ from interp.document import SPLITS
 from interp.errors import UserError
 from interp.intervene import AtQuantile
 from interp.mining.config import MiningConfig
-from interp.mining.exemplars import Exemplars, Mined, exemplars
-from interp.mining.mine import MiningState
+from interp.mining.exemplars import Exemplars, exemplars
+from interp.mining.fold import MiningState
+from interp.mining.mined import read_out
 from interp.mining.quantiles import LEVELS
 from interp.mining.store import load, save
 from tests.unit.embedding_coordinates import EmbeddingCoordinates
@@ -94,7 +95,7 @@ def test_quantiles_of_millions_of_tokens_keep_their_stated_error() -> None:
 def test_a_rare_latent_is_known_far_out_on_either_side() -> None:
     values = table()
     assert len(values) > 2.5e6
-    ids, statistics = torch.tensor([5, 6]), Mined.of(whole()).statistics(SPACE.name)
+    ids, statistics = torch.tensor([5, 6]), read_out(whole())[SPACE.name].statistics()
     got = AtQuantile(1.0).values(SPACE, ids, [1, -1], statistics).numpy()
     true = [np.quantile(values[:, 5], 1 - 1e-5), np.quantile(values[:, 6], 1e-5)]
     np.testing.assert_allclose(got, true, rtol=0.1)
@@ -114,17 +115,17 @@ def test_a_split_without_extremes_refuses_what_its_sample_does_not_tell() -> Non
     split = state.splits["report"]
     for number in range(2):
         split.take(split.view(batch_of(number)), SPACE, activations_of(number))
-    statistics = Mined.of(state).statistics(SPACE.name, "report")
+    statistics = read_out(state)[SPACE.name].statistics("report")
     assert statistics.quantile(0.95, torch.tensor([0])) == pytest.approx(1.645, abs=0.15)
     with pytest.raises(UserError, match=r"(?s)beyond the 0.99999-quantile .* only to within .*explain split"):
         AtQuantile(1.0).values(SPACE, torch.tensor([0]), [1], statistics)
 
 
 def test_activations_beyond_half_precision_stay_numbers(tmp_path: Path) -> None:
-    save(Mined.of(whole()), tmp_path)
-    back = load(tmp_path)
+    save(read_out(whole()), tmp_path)
+    back = load(tmp_path)[SPACE.name]
     assert table().max() > 4e5  # half precision ends at 65,504
-    part, sample = back.exemplars[SPACE.name]["explain"], back.samples[SPACE.name]["explain"]
+    part, sample = back.exemplars["explain"], back.samples["explain"]
     for values in (part.quantile_values, part.top_values, part.band_value, sample.value):
         assert (values < torch.inf).all()  # -inf marks what does not count
     assert torch.isfinite(sample.value).all()
@@ -132,7 +133,7 @@ def test_activations_beyond_half_precision_stay_numbers(tmp_path: Path) -> None:
     plain = part.band_value[[0, 1]]
     assert torch.equal(plain, plain.half().float())  # what fits is rounded as it would be alone
     sample.value[0, 2] = torch.inf
-    save(Mined(back.exemplars, back.samples), tmp_path / "older")
+    save({SPACE.name: back}, tmp_path / "older")
     with pytest.raises(UserError, match="activations of given were larger than half precision"):
         load(tmp_path / "older")
     sample.value[0, 2] = 0

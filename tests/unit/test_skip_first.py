@@ -17,8 +17,7 @@ from interp.features.neurons import MlpNeurons
 from interp.features.principal import principal_directions
 from interp.features.ref import FeatureRef
 from interp.mining.config import MiningConfig
-from interp.mining.exemplars import Mined
-from interp.mining.mine import mine
+from interp.mining.mined import mine
 from interp.subject import Site, Subject
 from interp.subject.config import SubjectConfig
 from saes.stream import SubjectActivations
@@ -82,7 +81,7 @@ def test_it_is_on_where_there_is_no_bos_and_can_be_chosen(folder: Path, tmp_path
 def test_means_and_exemplars_are_those_of_the_other_positions(subject: Subject, corpus: ListCorpus) -> None:
     space = MlpNeurons(subject, 1)
     config = MiningConfig(context_size=CONTEXT, tokens_per_batch=64, sampled_tokens=4000)
-    found = Mined.of(mine(subject, [space], corpus, config)).exemplars[space.name]["explain"]
+    found = mine(subject, [space], corpus, config)[space.name].exemplars["explain"]
     expected = without_first(subject, corpus, space.site)
     assert found.n_tokens == len(expected)
     np.testing.assert_allclose(found.mean.numpy(), expected.mean(0), atol=1e-4)

@@ -226,7 +226,7 @@ def test_difference_in_means_and_the_largest_activation_are_those_of_the_explain
     for row, concept in zip(found, concepts, strict=True):
         expected = torch.stack(groups[concept, True]).mean(0) - torch.stack(groups[concept, False]).mean(0)
         torch.testing.assert_close(row, expected, atol=1e-3, rtol=1e-3)
-    mined = interp.Mined.of(interp.mine(subject, [latents], CORPUS, MiningConfig(context_size=128)))
+    mined = interp.mine(subject, [latents], CORPUS, MiningConfig(context_size=128))
     largest = torch.stack(peaks).amax(0)
     for latent in largest.topk(3).indices.tolist():
         peak = largest_of(mined, FeatureRef(latents, latent))

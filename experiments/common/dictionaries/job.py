@@ -11,8 +11,7 @@ from interp.document import SPLITS, Corpus
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.mining.config import MiningConfig
-from interp.mining.exemplars import Mined
-from interp.mining.mine import mine
+from interp.mining.mined import MinedSpaces, mine
 from interp.mining.store import load as load_mined
 from interp.mining.store import save as save_mined
 from interp.subject import Subject
@@ -30,18 +29,16 @@ def mine_spaces(
     prefix: str,
 ) -> None:
     """Exemplars and token samples of every space, in one pass; `prefix` begins the names of the metrics."""
-    state = mine(subject, spaces, corpus, config, progress=step.progress)
-    save_mined(Mined.of(state), step.folder / "exemplars")
+    mined = mine(subject, spaces, corpus, config, progress=step.progress)
+    save_mined(mined, step.folder / "exemplars")
     for split in SPLITS:
-        tokens = next(iter(state.splits[split].spaces.values())).n_tokens
-        step.metric(f"{prefix}/{split}_tokens", tokens)
-        step.metric(f"{prefix}/{split}_documents", state.splits[split].n_documents)
+        step.metric(f"{prefix}/{split}_tokens", mined.tokens(split))
+        step.metric(f"{prefix}/{split}_documents", mined.documents[split])
 
 
-def mined_by_space(folder: Path) -> dict[str, Mined]:
+def mined_by_space(folder: Path) -> MinedSpaces:
     """What `mine_spaces` found, by the name of the space; `folder` is the step's."""
-    mined = load_mined(folder / "exemplars")
-    return {name: mined for name in mined.exemplars}
+    return load_mined(folder / "exemplars")
 
 
 def describe_chosen(
@@ -49,11 +46,11 @@ def describe_chosen(
     subject: Subject,
     corpus: Corpus,
     features: Sequence[FeatureRef],
-    mined: Mapping[str, Mined],
+    mined: MinedSpaces,
     context_size: int,
 ) -> None:
     """Describes the features from the explain split, and writes them with their windows, in their order."""
-    explain = {name: found.exemplars[name]["explain"] for name, found in mined.items()}
+    explain = {name: found.exemplars["explain"] for name, found in mined.items()}
     gathered = gather_evidence(subject, corpus, features, explain, context_size, step.progress)
     described = describe_features(
         subject, features, [evidence for evidence, _ in gathered], progress=step.progress
@@ -78,7 +75,7 @@ def score_described(
     corpus: Corpus,
     features: Sequence[FeatureRef],
     descriptions: Sequence[Description],
-    mined: Mapping[str, Mined],
+    mined: MinedSpaces,
     *,
     random_windows: int,
     nulls: int,
@@ -86,7 +83,7 @@ def score_described(
     seed: int,
 ) -> list[DescriptionScores]:
     """Scores the descriptions on report windows: each feature's strongest, and random ones that all share."""
-    report = {name: found.exemplars[name]["report"] for name, found in mined.items()}
+    report = {name: found.exemplars["report"] for name, found in mined.items()}
     top, random = gather_report(
         subject, corpus, features, report, random_windows, context_size, step.progress
     )

@@ -13,7 +13,7 @@ from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.intervene import Add, AddVector, Clamp, Positions
-from interp.mining.exemplars import Mined
+from interp.mining.mined import MinedSpaces
 from interp.subject.forward import Intervention
 from interp.subject.subject import Subject
 
@@ -89,7 +89,7 @@ def steering(
     raise UserError(f"there is no steering method {method!r}", "methods", f"use {', '.join(METHODS)}")
 
 
-def largest_of(mined: Mined, feature: FeatureRef) -> float:
+def largest_of(mined: MinedSpaces, feature: FeatureRef) -> float:
     """A feature's largest activation on the explain split, on the side that is meant (without its sign).
 
     What `Clamp(latents, latent, 10 * largest_of(mined, feature))` holds a latent at ten times of.
@@ -97,8 +97,7 @@ def largest_of(mined: Mined, feature: FeatureRef) -> float:
     Raises:
         UserError: its space was not mined.
     """
-    mined.statistics(feature.space.name)
-    found = mined.exemplars[feature.space.name]["explain"]
+    found = mined[feature.space.name].exemplars["explain"]
     return float(found.top_value[found.line(feature.feature_id, 1 if feature.polarity > 0 else -1), 0])
 
 

@@ -1,6 +1,6 @@
 """The texts that a judge sees: with the feature, and without it, of which half are hard to tell apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,8 @@ from interp.descriptions.scorers.negatives import Neighbourhood
 from interp.descriptions.windows import Place, read_windows, refs
 from interp.document import Corpus, Split
 from interp.features.ref import FeatureRef
-from interp.mining.exemplars import SILENT_SHARE, Exemplars, Mined
+from interp.mining.exemplars import SILENT_SHARE, Exemplars
+from interp.mining.mined import MinedSpace, MinedSpaces
 from interp.subject.subject import Subject
 from interp.track.progress import Progress
 
@@ -44,7 +45,7 @@ def gather_texts(
     subject: Subject,
     corpus: Corpus,
     features: Sequence[FeatureRef],
-    mined: Mapping[str, Mined],
+    mined: MinedSpaces,
     split: Split,
     n: int,
     context_size: int,
@@ -59,10 +60,7 @@ def gather_texts(
     windows under `WEAK_SHARE` of the peak fill up.
     """
     spaces = {feature.space.name: feature.space for feature in features}
-    near = {
-        name: Neighbourhood(space, mined[name].samples.get(name, {}).get(split))
-        for name, space in spaces.items()
-    }
+    near = {name: Neighbourhood(space, mined[name].samples.get(split)) for name, space in spaces.items()}
     wanted = [
         _wanted(feature, mined[feature.space.name], near[feature.space.name], split, n)
         for feature in features
@@ -106,8 +104,8 @@ class _Wanted:
         return [row for part in self.parts for row in part]
 
 
-def _wanted(feature: FeatureRef, mined: Mined, near: Neighbourhood, split: Split, n: int) -> _Wanted:
-    found = mined.exemplars[feature.space.name][split]
+def _wanted(feature: FeatureRef, mined: MinedSpace, near: Neighbourhood, split: Split, n: int) -> _Wanted:
+    found = mined.exemplars[split]
     own = refs(found, feature)
     rivals = near.of(feature, NEIGHBOURS)
     return _Wanted(

@@ -144,7 +144,7 @@ def feed(
     subject.visit(tokens, {site: read(here) for site, here in at.items()}, mask)
 
 
-def mine(
+def fold(
     subject: Subject,
     spaces: Sequence[FeatureSpace],
     corpus: Corpus,
@@ -162,7 +162,7 @@ def mine(
         progress: where to show how far it is.
 
     Returns:
-        The state, to be merged with those of other shards or read with `interp.mining.exemplars`.
+        The state, to be merged with those of other shards or read by `interp.mining.mined.read_out`.
 
     Raises:
         UserError: no text, two spaces of one name, a context longer than the subject's, or activations
@@ -183,10 +183,10 @@ def mine(
     names = "mining " + ", ".join(space.name for space in spaces[:3]) + (" ..." if len(spaces) > 3 else "")
     stream = batches(corpus, chosen, subject.frame, config.context_size, config.tokens_per_batch)
     with (progress or silent()).task(names, total=len(chosen), unit="documents") as advance:
-        return mine_batches(subject, spaces, stream, config, advance)
+        return fold_batches(subject, spaces, stream, config, advance)
 
 
-def mine_batches(
+def fold_batches(
     subject: Subject,
     spaces: Sequence[FeatureSpace],
     stream: Iterable[Batch],

@@ -1,0 +1,128 @@
+"""What mining found, by the name of the feature space, with the text that it was found in."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from interp.document import SPLITS, Corpus, Split
+from interp.errors import UserError, nearest
+from interp.features.space import FeatureSpace, Polarity
+from interp.features.statistics import FeatureStatistics
+from interp.mining.config import MiningConfig
+from interp.mining.exemplars import Exemplars, TokenSample, WindowRef, exemplars, token_sample
+from interp.mining.fold import MiningState, fold
+from interp.mining.quantiles import LEVELS
+from interp.subject.subject import Subject
+from interp.track.progress import Progress
+
+
+@dataclass(frozen=True)
+class MinedSpace:
+    """What a pass found of one feature space: exemplars by split, and token samples where they were kept."""
+
+    name: str
+    exemplars: Mapping[Split, Exemplars]
+    samples: Mapping[Split, TokenSample]
+
+    def __repr__(self) -> str:
+        explain = self.exemplars["explain"]
+        return f"MinedSpace({self.name}: {explain.n_features:,} features on {explain.n_tokens:,} tokens)"
+
+    def statistics(self, split: Split = "explain") -> FeatureStatistics:
+        """How the features are distributed over a split, for clamps and ablations."""
+        found, sample = self.exemplars[split], self.samples.get(split)
+        values = None if sample is None else sample.value
+        return FeatureStatistics(
+            self.name, LEVELS, found.quantile_values, found.mean, values, found.quantile_error
+        )
+
+    def windows(
+        self, feature_id: int, polarity: Polarity = 1, split: Split = "explain"
+    ) -> Iterator[WindowRef]:
+        """A feature's windows: the strongest, those of each band of its activation, silent ones."""
+        return self.exemplars[split].windows(feature_id, polarity)
+
+
+MinedSpaces = Mapping[str, MinedSpace]
+"""What was found, by the name of the space."""
+
+
+@dataclass(frozen=True, repr=False)
+class Mined(Mapping[str, MinedSpace]):
+    """What a pass over `corpus` found of the `spaces` of a subject, by the name of the space."""
+
+    subject: Subject
+    corpus: Corpus
+    spaces: Mapping[str, FeatureSpace]
+    config: MiningConfig
+    found: Mapping[str, MinedSpace]
+    documents: Mapping[Split, int]
+    """How many of each split were read."""
+
+    def __getitem__(self, name: str) -> MinedSpace:
+        """One space.
+
+        Raises:
+            UserError: it was not mined.
+        """
+        if name not in self.found:
+            near = nearest(name, self.found) or list(self.found)[:10]
+            raise UserError(f"{name} was not mined", "mined", f"mine it, or use one of {', '.join(near)}")
+        return self.found[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __repr__(self) -> str:
+        return f"Mined({', '.join(self.found)} on {self.tokens('explain'):,} tokens of {self.corpus.name})"
+
+    def tokens(self, split: Split) -> int:
+        """Counted tokens of a split."""
+        return next(iter(self.found.values())).exemplars[split].n_tokens
+
+
+def mine(
+    subject: Subject,
+    spaces: Sequence[FeatureSpace],
+    corpus: Corpus,
+    config: MiningConfig | None = None,
+    *,
+    documents: Iterable[int] | None = None,
+    progress: Progress | None = None,
+) -> Mined:
+    """Finds exemplars and statistics of every feature of every space in one pass.
+
+    The shards of a large corpus are folded apart and merged: `interp.mining.fold`.
+
+    Args:
+        subject: the model.
+        spaces: any feature spaces of the subject, at any sites, names distinct.
+        corpus: the text; `documents` picks some of it, all by default.
+        config: what to keep.
+        progress: where to show how far it is.
+
+    Raises:
+        UserError: no text, two spaces of one name, a context longer than the subject's, or activations
+            that are not finite.
+    """
+    config = config or MiningConfig()
+    state = fold(subject, spaces, corpus, config, documents, progress)
+    read = {split: part.n_documents for split, part in state.splits.items()}
+    return Mined(subject, corpus, {space.name: space for space in spaces}, config, read_out(state), read)
+
+
+def read_out(state: MiningState) -> dict[str, MinedSpace]:
+    """Everything that a mining state holds, by the name of the space."""
+    return {
+        name: MinedSpace(
+            name,
+            {split: exemplars(state, split, name) for split in SPLITS},
+            {split: token_sample(state, split, name) for split in SPLITS},
+        )
+        for name in state.splits["explain"].spaces
+    }
