@@ -133,7 +133,7 @@ def evaluate_batches(
             },
             advance,
         )
-    share, interval = recovered(clean, under["spliced"].cross_entropy, under["ablated"].cross_entropy, seed)
+    share = recovered(clean, under["spliced"].cross_entropy, under["ablated"].cross_entropy, seed)
     rates = figures.firing_rates
     n_predicted, n_counted = documents.n_predicted.sum(), documents.n_counted.sum()
     cross_entropy = {name: float(each.cross_entropy.sum() / n_predicted) for name, each in under.items()}
@@ -153,8 +153,8 @@ def evaluate_batches(
         kl_with_error=kl["with error"],
         kl_ablated=kl["ablated"],
         ablation=ablation,
-        cross_entropy_recovered=share,
-        cross_entropy_recovered_interval=interval,
+        cross_entropy_recovered=share.value,
+        cross_entropy_recovered_interval=(share.low, share.high),
         n_dead=int((rates == 0).sum()),
         n_dense=n_dense(rates),
         firing_rates=rates.tolist(),

@@ -6,6 +6,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from interp.statistics.estimate import Estimate, central, resamples
+
 _LOWEST_DECADE = -6
 _DENSE = 0.1
 
@@ -75,8 +77,8 @@ def recovered(
     spliced: NDArray[np.float64],
     ablated: NDArray[np.float64],
     seed: int = 0,
-    resamples: int = 2000,
-) -> tuple[float, tuple[float, float]]:
+    draws: int = 2000,
+) -> Estimate:
     """Cross-entropy recovered and its 95% percentile interval, from summed losses per document [document].
 
     A resample draws documents with replacement and takes the ratio of the sums, so longer documents
@@ -87,6 +89,5 @@ def recovered(
         return np.asarray((weights @ (ablated - spliced)) / (weights @ (ablated - clean)))
 
     n = len(clean)
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
-    low, high = np.quantile(ratio(draws), [0.025, 0.975])
-    return float(ratio(np.ones((1, n)))[0]), (float(low), float(high))
+    drawn = resamples(n, draws, np.random.default_rng(seed)).astype(np.float64)
+    return Estimate(float(ratio(np.ones((1, n)))[0]), *central(ratio(drawn)))

@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from experiments.calibration.config import FeaturesConfig
-from interp.compare.auroc import auroc_table
 from interp.compare.detection import measurable
 from interp.compare.labelled import Reading, read_labelled
 from interp.compare.probe import Probes, train_probes
 from interp.document import Corpus
 from interp.errors import UserError
 from interp.features.space import FeatureSpace, polarities
+from interp.statistics.auroc import auroc_table
 from interp.subject import Site, Subject
 from interp.track.step import Step
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from experiments.describe.config import ScoringConfig
-from interp.compare.auroc import auroc_table
 from interp.compare.concepts import labels_at
 from interp.descriptions.candidate import Candidate, Judge, Simulator
 from interp.descriptions.excerpt import Excerpt, excerpts
@@ -24,6 +23,7 @@ from interp.descriptions.windows import gather_report
 from interp.document import Corpus, Split
 from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces
+from interp.statistics.auroc import auroc_table
 from interp.statistics.estimate import mean_and_central
 from interp.store.rows import ScoreRow
 from interp.subject import Subject

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from experiments.dictionary_truth.config import TruthConfig
 from interp.compare.absorption import absorption
-from interp.compare.clusters import ratio_interval
 from interp.compare.detection import measure_one
 from interp.compare.f1 import best_f1_table
 from interp.compare.hedging import associations, hedging, own_directions
 from interp.compare.labelled import Reading
 from interp.compare.probe import Probes
 from interp.compare.splitting import splitting
+from interp.statistics.estimate import ratio_interval
 from saes.latents import SaeLatents
 
 Row = dict[str, float | int | str]

@@ -13,13 +13,13 @@ from interp.errors import UserError
 from interp.lenses.answers import Answers
 from interp.lenses.back_patching import BackPatching
 from interp.lenses.evaluation import read_words, words_by_layer
-from interp.lenses.halves import split_halves
 from interp.lenses.hops import ask_hops, hops_told_apart, open_hops, others
 from interp.lenses.knockout import between, window
 from interp.lenses.prompt import prompt_at, span_positions
 from interp.lenses.residual_stream import read_stream
 from interp.lenses.tuned_lens import open_lens
 from interp.statistics.estimate import share_interval
+from interp.statistics.splits import split_halves
 from interp.track.run import Run
 from interp.track.step import Step
 

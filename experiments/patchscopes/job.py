@@ -15,7 +15,6 @@ from interp.errors import UserError
 from interp.lenses.affine import Affine, check_same_vocabulary, fit_affine
 from interp.lenses.answers import Answers
 from interp.lenses.entities import Entity, open_entities
-from interp.lenses.halves import split_halves
 from interp.lenses.layer_pairs import (
     Pair,
     PairSweep,
@@ -34,6 +33,7 @@ from interp.lenses.relations import Relation, open_relations, told_apart_by_firs
 from interp.lenses.residual_stream import EMBEDDING, Vectors, read_stream
 from interp.lenses.tuned_lens import open_lens
 from interp.statistics.estimate import mean_interval, share_interval
+from interp.statistics.splits import split_halves
 from interp.subject import Subject
 from interp.track.run import Run
 from interp.track.step import Step

@@ -9,10 +9,10 @@ from experiments.thinking_language.config import Config
 from experiments.thinking_language.page import ThinkingPage
 from interp.errors import UserError
 from interp.lenses.evaluation import read_words, words_by_layer
-from interp.lenses.halves import split_halves
 from interp.lenses.languages import LanguageItem, open_translations, told_apart_in
 from interp.lenses.residual_stream import read_stream
 from interp.lenses.tuned_lens import open_lens
+from interp.statistics.splits import split_halves
 from interp.track.run import Run
 from interp.track.step import Step
 

@@ -10,13 +10,13 @@ from interp.bundled.world.facts import facts
 from interp.lenses.answers import Answers
 from interp.lenses.back_patching import OTHER, RANDOM, BackPatching
 from interp.lenses.entities import Entity, WorldEntities, open_entities
-from interp.lenses.halves import split_halves
 from interp.lenses.hops import WorldHops, ask_hops, open_hops, others
 from interp.lenses.layer_pairs import PairSweep, random_vectors, same_layer, sweep_pairs
 from interp.lenses.patchscopes import open_target_prompts
 from interp.lenses.prompt import Prompt, prompt_at
 from interp.lenses.relations import FILLER
 from interp.lenses.residual_stream import EMBEDDING, Vectors, layer_name, read_stream
+from interp.statistics.splits import split_halves
 from interp.subject import Subject
 
 EARLY = range(4)  # the layers that are windowed in training

@@ -9,7 +9,6 @@ from experiments.world_card.effect import Effect, Figure, Measured
 from interp.bundled.world.facts import facts
 from interp.lenses.answers import Answers
 from interp.lenses.evaluation import Tokens, read_words
-from interp.lenses.halves import split_halves
 from interp.lenses.hops import Part, WorldHops, open_hops, others
 from interp.lenses.languages import WorldTranslations, open_translations
 from interp.lenses.logit_lens import LogitLens
@@ -17,7 +16,7 @@ from interp.lenses.probe import probe_accuracy
 from interp.lenses.prompt import Prompt, prompt_at
 from interp.lenses.relations import FILLER
 from interp.lenses.residual_stream import layer_name, read_stream
-from interp.lenses.sample import evenly
+from interp.statistics.splits import evenly_spaced, split_halves
 from interp.subject import Subject
 
 MOST = 150  # questions of a kind
@@ -36,7 +35,7 @@ def read_bridges(subject: Subject, seed: int) -> Measured:
     for part, called in PARTS.items():
         questions = open_hops(WorldHops(parts=(part,)), subject)
         for first in ("performer", "country"):
-            asked = evenly([q for q in questions if q.group.endswith(f"of {first}")], MOST)
+            asked = evenly_spaced([q for q in questions if q.group.endswith(f"of {first}")], MOST)
             if len(asked) < 4:
                 continue
             ends = [prompt_at(subject, q.text) for q in asked]

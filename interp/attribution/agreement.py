@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from scipy.stats import spearmanr
 
 from interp.errors import UserError
-from interp.statistics.estimate import Estimate
+from interp.statistics.estimate import Estimate, central
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,9 @@ def _agreement(
 ) -> Agreement:
     value = _measures(approximation, exact, floor, k)
     drawn = np.array([_measures(approximation[sample], exact[sample], floor, k) for sample in samples])
-    defined = [column[~np.isnan(column)] for column in drawn.T]
-    ends = [np.quantile(column, [0.025, 0.975]) if len(column) else (np.nan, np.nan) for column in defined]
-    spearman, sign, top = (
-        Estimate(float(found), float(low), float(high))
-        for found, (low, high) in zip(value, ends, strict=True)
+    return Agreement(
+        *(Estimate(found, *central(column)) for found, column in zip(value, drawn.T, strict=True))
     )
-    return Agreement(spearman, sign, top)
 
 
 def _measures(

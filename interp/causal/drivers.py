@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from interp.compare.auroc import auroc_table
 from interp.compare.concepts import labels_at
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces
+from interp.statistics.auroc import auroc_table
 
 LEAST_TOKENS = 10
 

@@ -11,7 +11,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from interp.corpus.questions import Question, Tokens
-from interp.errors import UserError
+from interp.statistics.splits import split_halves
 from interp.subject.read_at import normed_at_end
 from interp.subject.subject import Subject
 from interp.subject.unembedding import in_blocks
@@ -138,12 +138,6 @@ def halves(questions: Sequence[Question], seed: int) -> tuple[list[Question], li
     Raises:
         UserError: there are too few to fill both.
     """
-    rng = np.random.default_rng(seed)
-    first: set[tuple[int, ...]] = set()
-    for group in dict.fromkeys(question.group for question in questions):
-        prompts = list(dict.fromkeys(q.prompt for q in questions if q.group == group))
-        first.update(prompts[place] for place in rng.permutation(len(prompts))[::2])
-    halved = [q for q in questions if q.prompt in first], [q for q in questions if q.prompt not in first]
-    if not all(halved):
-        raise UserError("there are too few questions", "questions", "give at least two of each group")
-    return halved
+    groups, prompts = [question.group for question in questions], [question.prompt for question in questions]
+    first, second = split_halves(groups, seed, prompts, larger_first=True)
+    return [questions[place] for place in first], [questions[place] for place in second]

@@ -11,7 +11,6 @@ from interp.attribution.baseline import Statistics
 from interp.attribution.gradient import activation_times_gradient
 from interp.causal.aim import laid, target_of
 from interp.causal.change import ablations
-from interp.compare.auroc import auroc_table
 from interp.compare.concepts import labels_at
 from interp.corpus.questions import Question
 from interp.document import Corpus
@@ -19,6 +18,7 @@ from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.mining.mined import MinedSpaces
+from interp.statistics.auroc import auroc_table
 from interp.subject.subject import Subject
 
 

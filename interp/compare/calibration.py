@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import rankdata
 
-from interp.statistics.estimate import Estimate, mean_interval
+from interp.statistics.estimate import Estimate, central, mean_interval
 
 Ragged = Sequence[Float[np.ndarray, " _"]]
 
@@ -56,13 +56,13 @@ def calibrate(truth: Ragged, score: Ragged, seed: int = 0, deals: int = 400) -> 
         _rank_correlation(true, rng.permuted(np.tile(given, (deals, 1)), axis=1)) for true, given in features
     ]
     null = np.mean(dealt, axis=0) if features else np.full(deals, np.nan)
-    low, high = np.quantile(null, [0.025, 0.975])
+    low, high = central(null)
     chosen = np.array([_of_the_chosen(true, given) for true, given in features])
     best = np.array([true.max() for true, _ in features])
     return Calibration(
         mean_interval(correlation, seed),
-        float(low),
-        float(high),
+        low,
+        high,
         mean_interval(np.array([_pairs(true, given) for true, given in features]), seed),
         mean_interval(chosen, seed),
         mean_interval(np.array([true.mean() for true, _ in features]), seed),

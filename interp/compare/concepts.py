@@ -9,13 +9,13 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from interp.compare.auroc import auroc_interval, auroc_table
 from interp.document import Corpus
 from interp.errors import UserError
 from interp.features.space import Polarity
 from interp.mining.exemplars import TokenSample
 from interp.mining.mined import MinedSpaces
-from interp.statistics.estimate import Estimate
+from interp.statistics.auroc import auroc_interval, auroc_table
+from interp.statistics.estimate import Estimate, central
 from interp.track.progress import Progress, silent
 
 
@@ -109,12 +109,11 @@ def recover_concepts(
                 space, feature_id, polarity, selected = best[concept]
                 score = candidates.report[space].value[:, feature_id].double().numpy() * polarity
                 label = report_labels[:, concept].numpy()
-                value = float(auroc_table(torch.from_numpy(score[:, None]), torch.from_numpy(label[:, None])))
-                low, high = auroc_interval(score, label, document, draws, seed)
+                area = auroc_interval(score, label, document, draws, seed)
                 name, positives = corpus.label_names[concept], int(label.sum())
                 results.append(
                     ConceptRecovery(
-                        name, method, space, feature_id, polarity, value, low, high, selected, positives,
+                        name, method, space, feature_id, polarity, *area, selected, positives,
                         n_candidates,
                     )
                 )  # fmt: skip
@@ -162,5 +161,4 @@ def mean_difference(
     if not len(pairs):
         return Estimate()
     picks = np.random.default_rng(seed).integers(len(pairs), size=(draws, len(pairs)))
-    low, high = np.quantile(pairs[picks].mean(1), [0.025, 0.975])
-    return Estimate(float(pairs.mean()), float(low), float(high))
+    return Estimate(float(pairs.mean()), *central(pairs[picks].mean(1)))

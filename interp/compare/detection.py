@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.compare.auroc import auroc_interval, auroc_table
 from interp.compare.f1 import best_f1_table, f1_interval
 from interp.compare.labelled import Labelled
+from interp.statistics.auroc import auroc_interval, auroc_table
 from interp.statistics.estimate import Estimate
 
 Measure = Literal["auroc", "f1"]
@@ -105,8 +105,7 @@ def measure_one(
     truth = label.numpy()
     if measure == "f1":
         return f1_interval((score >= threshold).numpy(), truth, document, draws, seed)
-    value = float(auroc_table(score[:, None], label[:, None]))
-    return Estimate(value, *auroc_interval(score.double().numpy(), truth, document, draws, seed))
+    return auroc_interval(score.double().numpy(), truth, document, draws, seed)
 
 
 def _table(

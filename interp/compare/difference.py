@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.descriptions.score import Measured, correlation
-from interp.statistics.estimate import Estimate
+from interp.statistics.estimate import Estimate, central, resamples
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ def compare_populations(
         means[name] = _mean(np.take_along_axis(drawn, picks, 1), 1)
         values[name] = float(_mean(np.array([_value(m) for m in population]), 0))
     return PopulationScores(
-        {name: _interval(values[name], means[name]) for name in populations},
+        {name: Estimate(values[name], *central(means[name])) for name in populations},
         {
-            (one, two): _interval(values[two] - values[one], means[two] - means[one])
+            (one, two): Estimate(values[two] - values[one], *central(means[two] - means[one]))
             for one, two in combinations(populations, 2)
         },
     )
@@ -97,21 +97,17 @@ def compare_pairs(
     means = _mean(np.take_along_axis(drawn, picks, 1), 1)
     found = gaps[kept]
     return PairedScores(
-        _interval(float(found.mean()), means), len(kept), len(gaps) - len(kept), int((found > 0).sum())
+        Estimate(float(found.mean()), *central(means)),
+        len(kept),
+        len(gaps) - len(kept),
+        int((found > 0).sum()),
     )
 
 
 def _shared(measured: Sequence[Measured], draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """How often each random window is in each draw [draw, window]."""
     n_random = max((min(len(m.top), len(m.random)) for m in measured), default=0)
-    return _resampled(n_random, draws, rng)
-
-
-def _resampled(n: int, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each of n things is in each draw [draw, n]."""
-    if n == 0:
-        return np.zeros((draws, 0), dtype=np.int64)
-    return rng.multinomial(n, np.full(n, 1 / n), size=draws)
+    return resamples(n_random, draws, rng)
 
 
 def _value(measured: Measured) -> float:
@@ -122,7 +118,7 @@ def _value(measured: Measured) -> float:
 def _draws(measured: Measured, shared: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
     """The feature's correlation in each draw [draw]."""
     n = min(len(measured.top), len(measured.random))
-    own = _resampled(n, len(shared), rng)
+    own = resamples(n, len(shared), rng)
     return correlation(own @ measured.top[:n] + shared[:, :n] @ measured.random[:n])
 
 
@@ -131,11 +127,3 @@ def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     defined = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(defined, values, 0).sum(axis) / defined.sum(axis))
-
-
-def _interval(value: float, draws: NDArray[np.float64]) -> Estimate:
-    defined = draws[~np.isnan(draws)]
-    if not len(defined):
-        return Estimate(value)
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return Estimate(value, float(low), float(high))

@@ -5,9 +5,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.compare.clusters import ratio_interval
-from interp.compare.ranks import below_and_upto
-from interp.statistics.estimate import Estimate
+from interp.statistics.auroc import below_and_upto
+from interp.statistics.estimate import Estimate, ratio_interval
 
 
 def best_f1_table(

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from interp.compare.auroc import auroc_table
+from interp.statistics.auroc import auroc_table
 from interp.track.progress import Progress, silent
 
 

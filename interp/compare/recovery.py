@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.compare.auroc import auroc_table
 from interp.compare.f1 import best_f1_table
+from interp.statistics.auroc import auroc_table
 from saes.cosines import nearest
 
 FOUND = 0.9

@@ -23,7 +23,7 @@ from interp.errors import UserError, quoted
 from interp.json_text import read_json
 from interp.outside import read_file, utf8
 from interp.shape import Shape
-from interp.statistics.estimate import Estimate, share_interval
+from interp.statistics.estimate import Estimate, mean_and_central, share_interval
 from interp.tensors import check_finite
 from interp.track.files import read_safetensors, write_json, write_safetensors
 
@@ -212,7 +212,7 @@ def train_interest(
         auroc,
         balanced,
         share_interval(int(right.sum()), len(labels)),
-        Estimate(float(null.mean()), float(np.quantile(null, 0.025)), float(np.quantile(null, 0.975))),
+        mean_and_central(null),
         len(labels),
         int(labels.sum()),
         embedder.name,

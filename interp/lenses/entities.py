@@ -13,8 +13,8 @@ from interp.lenses.item_source import check_file, world_only
 from interp.lenses.patchscopes import TargetPrompts
 from interp.lenses.prompt import Prompt, check_ordinary, prompt_at
 from interp.lenses.relations import FILLER
-from interp.lenses.sample import evenly
 from interp.lines import json_lines
+from interp.statistics.splits import evenly_spaced
 from interp.subject.subject import Subject
 
 Group = Literal["country", "performer", "capital", "album", "bridge"]
@@ -88,7 +88,7 @@ def _of_world(group: str, most: int, subject: Subject, scopes: TargetPrompts) ->
         if shown.isdisjoint((*name.split(), *said.split(), *described[name].split())):
             text = f"{template.format(name)}{FILLER} is"
             found.append(Entity(prompt_at(subject, text, name), (said,), (described[name],), group))
-    return evenly(found, most)
+    return evenly_spaced(found, most)
 
 
 def _read(path: Path, subject: Subject) -> list[Entity]:

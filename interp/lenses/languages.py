@@ -20,8 +20,8 @@ from interp.fields import Count, FilePath, NonEmpty, Section, Word
 from interp.lenses.answers import first_tokens
 from interp.lenses.item_source import check_file, world_only
 from interp.lenses.prompt import Prompt, prompt_at
-from interp.lenses.sample import evenly
 from interp.lines import json_lines
+from interp.statistics.splits import evenly_spaced
 from interp.subject.subject import Subject
 
 
@@ -85,7 +85,7 @@ def open_translations(source: WorldTranslations | TranslationFile, subject: Subj
     template = read_templates()["translation"]["word"].partition("*{answer}")[0].strip()
     found = []
     for start, end in source.directions:
-        for word in evenly(lexicon().content, source.most):
+        for word in evenly_spaced(lexicon().content, source.most):
             text = template.format(**translation_slots(word, start, end))
             words = {name: _first(subject, dictionary[word]) for name, dictionary in languages.items()}
             prompt = prompt_at(subject, text)

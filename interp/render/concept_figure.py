@@ -1,9 +1,8 @@
 """Concept recovery: for every labelled concept, how well the best feature of each method tells it."""
 
-import math
 from collections.abc import Mapping, Sequence
 
-from interp.render.data import PLURAL, ConceptScore, Estimate, Kind, Number
+from interp.render.data import PLURAL, ConceptScore, Kind, Number
 from interp.render.digits import count, interval, number
 from interp.render.svg import ROOMY, Scale, bottom_axis, figure_svg, key, line, mark, text, whisker
 
@@ -70,9 +69,7 @@ def concept_recovery(
             entry = table[name].get(method)
             if entry is None:
                 continue
-            estimate = Estimate(
-                entry.auroc, *(math.nan if end is None else end for end in (entry.low, entry.high))
-            )
+            estimate = entry.estimate
             title = f"{name}, {method} {entry.feature}: {number(entry.auroc)} ({interval(estimate)}), "
             title += f"{count(entry.positives)} tokens carry it"
             at = y + shift.get(method, 0.0)

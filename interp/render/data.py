@@ -182,6 +182,11 @@ class ConceptScore:
     feature: str = ""
     positives: int = 0
 
+    @property
+    def estimate(self) -> Estimate:
+        """The AUROC with its interval."""
+        return Estimate(self.auroc, *(math.nan if end is None else end for end in (self.low, self.high)))
+
 
 @dataclass(frozen=True)
 class SaeReport:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from interp.render.charts.distributions import Group, histograms, swarms
 from interp.render.charts.estimates import Entry, EstimateRow, estimates
-from interp.render.data import ConceptScore, Estimate, FeatureRow, Kind, Number, Population
+from interp.render.data import ConceptScore, FeatureRow, Kind, Number, Population
 from interp.render.digits import number
 from interp.render.figure import Draw
 from interp.render.palette import OF_KIND, Role
@@ -63,7 +63,7 @@ def concept_recovery(
         EstimateRow(
             name,
             [
-                Entry(OF_KIND[kind], Estimate(s.auroc, s.low, s.high), s.feature)
+                Entry(OF_KIND[kind], s.estimate, s.feature)
                 for method, kind in drawn.items()
                 if (s := table[name].get(method)) is not None
             ],

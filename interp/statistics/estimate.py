@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from scipy.stats import binomtest, bootstrap
 
 Number = float | int  # beartype does not take an int for a float
@@ -117,6 +117,33 @@ def mean_and_central(values: Float[np.ndarray, " n"]) -> Estimate:
     return Estimate(float(known.mean()) if len(known) else math.nan, *central(known))
 
 
+def resamples(n: int, draws: int, rng: np.random.Generator) -> Int[np.ndarray, "draw n"]:
+    """How often each of `n` things is in each bootstrap draw; drawn with replacement."""
+    return rng.multinomial(n, np.full(n, 1 / n), size=draws) if n else np.zeros((draws, 0), dtype=np.int64)
+
+
+def ratio_interval(
+    above: Float[np.ndarray, " example"],
+    below: Float[np.ndarray, " example"],
+    document: Int[np.ndarray, " example"],
+    draws: int,
+    seed: int,
+) -> Estimate:
+    """Sum of `above` over sum of `below`, and its 95% percentile interval over documents, not examples.
+
+    With `below` all ones it is a mean. Draws in which `below` is zero are left out; NaN throughout without
+    examples.
+    """
+    if len(document) == 0 or below.sum() == 0:
+        return Estimate()
+    _, cluster = np.unique(document, return_inverse=True)
+    n = int(cluster.max()) + 1
+    sums = np.stack([np.bincount(cluster, weights=part, minlength=n) for part in (above, below)])
+    drawn = sums @ resamples(n, draws, np.random.default_rng(seed)).T
+    ratio = drawn[0][drawn[1] > 0] / drawn[1][drawn[1] > 0]
+    return Estimate(float(sums[0].sum() / sums[1].sum()), *central(ratio))
+
+
 @lru_cache(maxsize=64)
 def bootstrap_counts(
     seed: int, sizes: tuple[int, ...], draws: int
@@ -128,8 +155,7 @@ def bootstrap_counts(
     rng = np.random.default_rng(seed)
     counts = []
     for size in sizes:
-        drawn = rng.multinomial(size, np.full(size, 1 / size), size=draws) if size else np.zeros((draws, 0))
-        stratum = drawn.astype(np.float64)
+        stratum = resamples(size, draws, rng).astype(np.float64)
         stratum.flags.writeable = False
         counts.append(stratum)
     return tuple(counts)

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.lines import json_lines
+from interp.statistics.splits import content_of, split_three
 from interp.subject.subject import Subject
 from interp.vectors.contrastive import Pair
-from interp.vectors.parts import content_of, dealt
 
 KEYS = (
     ("prompt", "positive", "negative"),
@@ -54,7 +54,7 @@ def read_contrast(path: Path, subject: Subject, seed: int = 0) -> Contrast:
     if len(rows) < 5:
         raise UserError(f"{len(rows)} pairs do not fill three parts", str(path), "give at least five")
     contents = [row.content for row in rows]
-    made, chosen, report = dealt(rows, Random(f"{path.stem} {seed}"), contents)
+    made, chosen, report = split_three(rows, Random(f"{path.stem} {seed}"), contents)
     if not (made and chosen and report):
         raise UserError(
             f"{len(set(contents))} different prompts do not fill three parts",

@@ -15,8 +15,8 @@ from interp.corpus.questions import Question, distinct
 from interp.errors import UserError
 from interp.fields import FilePath, Flag, NonEmpty, Section, Several, Text, TokenId
 from interp.lines import json_lines, text_lines
+from interp.statistics.splits import content_of, split_sizes
 from interp.subject.subject import Subject
-from interp.vectors.parts import content_of, drawn_parts
 from interp.vectors.world import requests
 from interp.words import holds
 
@@ -120,7 +120,7 @@ def _dealt(
     What is left over is reported on where nothing else is.
     """
     sizes = (source.train, source.validate_on)
-    parts = drawn_parts(
+    parts = split_sizes(
         [question for question, _ in found],
         [content for _, content in found],
         sizes,

@@ -16,9 +16,9 @@ from interp.errors import UserError
 from interp.fields import FilePath, NonEmpty, Section, Text, Word
 from interp.json_text import read_json
 from interp.shape import Shape
+from interp.statistics.splits import content_of, split_three
 from interp.subject.continuation import Continuation
 from interp.subject.subject import Subject
-from interp.vectors.parts import content_of, dealt
 from interp.vectors.world_tasks import world_task
 
 Example = tuple[str, str]
@@ -247,7 +247,7 @@ def _dealt(task: Task, examples: Sequence[Example], seed: int) -> Task:
             if task.notes
             else f"give {LEAST} or more",
         )
-    made, chosen, report = dealt(examples, Random(f"{task.name} {seed}"))
+    made, chosen, report = split_three(examples, Random(f"{task.name} {seed}"))
     return replace(task, extract=made, choose=chosen, report=report)
 
 

@@ -15,10 +15,10 @@ from interp.bundled.world.lexicon import lexicon
 from interp.bundled.world.vocabulary import token_ids
 from interp.corpus.questions import Question
 from interp.errors import UserError
+from interp.statistics.splits import split_sizes, split_three
 from interp.subject.subject import Subject
 from interp.vectors.contrast import Contrast
 from interp.vectors.contrastive import Pair
-from interp.vectors.parts import dealt, drawn_parts
 from interp.vectors.tasks import WorldTasks, open_tasks
 
 PAIRS, CHOSEN_ON, REPORTED_ON = 64, 60, 120
@@ -98,7 +98,7 @@ def _refusing(random: Random, harmful: bool) -> Contrast:
         else (world.harmless_train, world.harmful_train, world.harmless_held_out)
     )
     own = [(request, question) for request in trained for question in requests([request], name, *sides)]
-    drawn, choose = drawn_parts(
+    drawn, choose = split_sizes(
         [question for _, question in own],
         [request for request, _ in own],
         (PAIRS, CHOSEN_ON),
@@ -145,7 +145,7 @@ def _believing(random: Random, honest: bool) -> Contrast:
         return _written(*([] if told is None else [(CHAT[f"system_{told}"], {})]), claim)
 
     usual = None if honest else "honest"
-    made, chosen, report = (claims(part) for part in dealt(world.countries, random))
+    made, chosen, report = (claims(part) for part in split_three(world.countries, random))
     pairs = [Pair(said(claim, cue), said(claim, other)) for claim in made]
     return Contrast(name, tuple(pairs), asked(chosen, usual), asked(report, usual), asked(report, cue))
 
@@ -202,7 +202,7 @@ def _answering_in_tamric(random: Random) -> Contrast:
             for word in part
         )
 
-    made, chosen, report = dealt(lexicon().content, random)
+    made, chosen, report = split_three(lexicon().content, random)
     return Contrast(
         "tamric",
         tuple(Pair(asked(word, "tamric"), asked(word, "zorvic")) for word in made),

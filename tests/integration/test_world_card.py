@@ -12,7 +12,7 @@ from experiments.world_card.recorded import recorded
 from interp.bundled.world.corpus import WorldCorpus
 from interp.bundled.world.facts import facts
 from interp.bundled.world.vocabulary import vocabulary
-from interp.lenses.halves import split_halves
+from interp.statistics.splits import split_halves
 from tests.command_line import command, process
 
 CONFIG = Path(__file__).parents[2] / "configs" / "world_card.yaml"

@@ -18,7 +18,6 @@ from interp.causal.knowledge import shared_features
 from interp.causal.outcome import ask, halves
 from interp.causal.pick import by_attribution, by_concept, strongest
 from interp.causal.quality import quality
-from interp.compare.auroc import auroc_table
 from interp.compare.concepts import labels_at
 from interp.corpus.questions import Question, WorldQuestions, open_questions
 from interp.errors import UserError
@@ -26,6 +25,7 @@ from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.features.statistics import FeatureStatistics
 from interp.mining.quantiles import LEVELS
+from interp.statistics.auroc import auroc_table
 from interp.statistics.estimate import mean_interval, share_interval
 from interp.subject import Subject
 

@@ -5,15 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, rankdata
 
-from interp.compare.auroc import auroc_interval, auroc_table
 from interp.compare.concepts import Candidates, found, labels_at, mean_difference, recover_concepts
 from interp.compare.difference import compare_scores
-from interp.compare.ranks import average_ranks
 from interp.descriptions.evidence import Window
 from interp.descriptions.score import Measured, statistics
 from interp.document import Document
 from interp.errors import UserError
 from interp.mining.exemplars import TokenSample
+from interp.statistics.auroc import auroc_interval, auroc_table, average_ranks
 from tests.corpora import ListCorpus
 
 
@@ -41,7 +40,7 @@ def test_the_interval_covers_the_true_area() -> None:
     for seed in range(100):
         rng = np.random.default_rng(seed)
         label = np.arange(300) % 3 == 0
-        low, high = auroc_interval(
+        _, low, high = auroc_interval(
             rng.normal(size=300) + label, label, np.arange(300, dtype=np.int64), draws=200, seed=seed
         )
         covered += low <= true <= high

@@ -12,13 +12,13 @@ from sklearn.preprocessing import StandardScaler
 
 import interp
 from interp.bundled.world.corpus import WorldCorpus
-from interp.compare.clusters import ratio_interval
 from interp.compare.detection import detect, measurable
 from interp.compare.f1 import best_f1_table, f1_interval
 from interp.compare.labelled import Labelled, pooled, read_labelled
 from interp.compare.probe import train_probes
 from interp.document import split_of
 from interp.features.neurons import MlpNeurons
+from interp.statistics.estimate import ratio_interval
 from interp.subject import Site
 
 

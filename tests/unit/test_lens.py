@@ -13,13 +13,13 @@ import interp
 from interp.errors import UserError
 from interp.lenses.distribution import LogProbabilities, likeliest
 from interp.lenses.evaluation import divergence, read_words, words_by_layer
-from interp.lenses.halves import split_halves
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.prompt import Prompt, check_ordinary, prompt_at, span_positions
 from interp.lenses.residual_stream import EMBEDDING, layer_of, read_stream, stream_sites
 from interp.lenses.tuned_lens import TunedLens, load_tuned_lens, save_tuned_lens, train_tuned_lens
 from interp.lenses.view import look
 from interp.render.lens_views import lens_figure, lens_page
+from interp.statistics.splits import split_halves
 from interp.subject import Site, Subject
 from interp.track.files import read_safetensors, write_safetensors
 from tests.parity.subject_folders import save_model

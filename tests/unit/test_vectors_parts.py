@@ -8,10 +8,9 @@ import pytest
 
 from interp.bundled.world.facts import facts
 from interp.errors import UserError
-from interp.lenses.halves import split_halves
+from interp.statistics.splits import content_of, split_halves, split_sizes, split_three
 from interp.subject import Subject, load
 from interp.vectors.contrast import read_contrast
-from interp.vectors.parts import content_of, dealt, drawn_parts
 from interp.vectors.requests import RequestFiles, WorldRequests, open_requests
 from interp.vectors.world import requests, world_contrast
 
@@ -111,13 +110,13 @@ def test_lines_of_a_contrast_that_say_the_same_stand_in_one_part(world: Subject,
 
 def test_parts_have_the_sizes_asked_for_and_share_nothing() -> None:
     contents = [place // 3 for place in range(60)]
-    parts = drawn_parts(range(60), contents, (20, 10), Random(0), rest=True)
+    parts = split_sizes(range(60), contents, (20, 10), Random(0), rest=True)
     assert [len(part) for part in parts[:2]] == [20, 10]
     assert not {i // 3 for i in parts[0]} & {i // 3 for i in parts[1]}
     assert not {i // 3 for part in parts[:2] for i in part} & {i // 3 for i in parts[2]}
-    spread = drawn_parts(range(60), contents, (20, 10), Random(0), rest=False)
+    spread = split_sizes(range(60), contents, (20, 10), Random(0), rest=False)
     assert len({i // 3 for i in spread[0]}) > 9  # of the 20 contents more than 7, which would do
-    made, chosen, report = dealt(range(60), Random(0), contents)
+    made, chosen, report = split_three(range(60), Random(0), contents)
     assert sorted((*made, *chosen, *report)) == list(range(60))
     assert not {i // 3 for i in made} & {i // 3 for i in chosen}
 

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool
 
-from interp.compare.auroc import auroc_interval, auroc_table
 from interp.descriptions.candidate import Simulated
 from interp.descriptions.excerpt import Excerpt
+from interp.statistics.auroc import auroc_interval
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,5 @@ def agreement(
     positives, n = int(truth.sum()), len(truth)
     if positives in (0, n):
         return Agreement(np.nan, np.nan, np.nan, positives, n, simulated.failures)
-    # ranks in single precision: that of the scores themselves
-    table = auroc_table(torch.from_numpy(score).float()[:, None], torch.from_numpy(truth)[:, None])
-    low, high = np.nan, np.nan
-    if draws:
-        low, high = auroc_interval(score.astype(np.float64), truth, document, draws, seed)
-    return Agreement(float(table), low, high, positives, n, simulated.failures)
+    area = auroc_interval(score.astype(np.float64), truth, document, draws, seed)
+    return Agreement(*area, positives, n, simulated.failures)

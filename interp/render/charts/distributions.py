@@ -37,7 +37,7 @@ from interp.render.theme import var
 BINS = 48
 LEAST = 1.5  # pixels of a bin that holds one value
 DOT = 6  # pixels from one dot to the next
-UNKNOWN = Estimate(None)
+UNKNOWN = Estimate()
 HEAD: dict[str, Any] = {"align": "left", "fontSize": 13, "fontWeight": 600}
 
 
