@@ -1,7 +1,8 @@
-"""How tests run: their threads, and types that are checked at every call."""
+"""How tests run: their threads, types that are checked at every call, and the models that all share."""
 
 import os
 
+import pytest
 from jaxtyping import install_import_hook
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # more threads get in each other's way on two cores
@@ -12,3 +13,23 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # more threads get in each other's way 
 import interp.bundled.world.corpus  # noqa: F401
 
 install_import_hook(["interp", "saes"], "beartype.beartype")
+
+from interp.subject import Subject  # noqa: E402
+from tests.subjects import BACKENDS, pydoc_subject, world_subject  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def subject() -> Subject:
+    """The bundled world; a file that studies another model says so by a fixture of this name."""
+    return world_subject()
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def each_backend(request: pytest.FixtureRequest) -> Subject:
+    """The world on one backend after the other."""
+    return world_subject(request.param)
+
+
+@pytest.fixture(scope="session")
+def pydoc() -> Subject:
+    return pydoc_subject()

@@ -14,25 +14,20 @@ from interp.features.space import FeatureSpace
 from interp.features.statistics import FeatureStatistics
 from interp.intervene import Ablate, Add, AddVector, Clamp, Positions, ProjectOut, Replace, Scale
 from interp.mining.mined import Mined
-from interp.subject import Site, Subject
+from interp.subject import Site
 from interp.subject.forward import Intervention
 from saes.latents import SaeLatents
+from tests.subjects import world_subject
 from tests.unit.test_saes_latents import random_sae
 
-BACKENDS = ("hooked", "bridge")
 SPACES = ("neurons", "directions", "latents", "latents of heads")
 TOKENS = torch.randint(1, 1041, (2, 9), generator=torch.Generator().manual_seed(0))
 BEHIND = Site("resid_post", 3)
 
 
 @cache
-def world(backend: str = "hooked") -> Subject:
-    return interp.load("world", backend, device="cpu")
-
-
-@cache
 def space(kind: str, backend: str = "hooked") -> FeatureSpace:
-    subject = world(backend)
+    subject = world_subject(backend)
     if kind == "neurons":
         return interp.MlpNeurons(subject, 2)
     if kind == "directions":
@@ -45,7 +40,7 @@ def space(kind: str, backend: str = "hooked") -> FeatureSpace:
 @cache
 def mined() -> Mined:
     spaces = [space(kind) for kind in SPACES]
-    return interp.mine(world(), spaces, interp.WorldCorpus(seed=3, n_documents=200))
+    return interp.mine(world_subject(), spaces, interp.WorldCorpus(seed=3, n_documents=200))
 
 
 @cache
@@ -75,7 +70,7 @@ def feature_edits(kind: str, backend: str, positions: Positions = "all") -> dict
 
 def activation_edits(backend: str, positions: Positions = "all") -> dict[str, Intervention]:
     """Every intervention on whole activations, as strong."""
-    subject = world(backend)
+    subject = world_subject(backend)
     push = vector(subject.d_model)
     return {
         "vector": AddVector(subject, BEHIND, push, 2.0, positions),
@@ -88,7 +83,11 @@ def activation_edits(backend: str, positions: Positions = "all") -> dict[str, In
 def refused_before_running(make: Callable[[], Intervention], message: str) -> None:
     """Holds that an intervention is refused with these words, and that the model has not run by then."""
     ran: list[int] = []
-    watch = world().edited({Site("embed"): lambda x: ran.append(1) or x})
-    with watch, pytest.raises(UserError, match="(?s)" + message), world().intervene(make()):
-        world().logits(TOKENS)
+    watch = world_subject().edited({Site("embed"): lambda x: ran.append(1) or x})
+    with (
+        watch,
+        pytest.raises(UserError, match="(?s)" + message),
+        world_subject().intervene(make()),
+    ):
+        world_subject().logits(TOKENS)
     assert not ran

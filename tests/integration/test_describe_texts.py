@@ -44,11 +44,6 @@ class OnTokens(Directions):
 
 
 @pytest.fixture(scope="module")
-def world() -> Subject:
-    return interp.load("world")
-
-
-@pytest.fixture(scope="module")
 def tokens() -> list[int]:
     """Tokens that are found in a fair part of the report split's documents, but not in most."""
     report = [one for one in map(CORPUS.__getitem__, range(len(CORPUS))) if split_of(one.hash) == "report"]
@@ -58,30 +53,30 @@ def tokens() -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def space(world: Subject, tokens: list[int]) -> OnTokens:
+def space(subject: Subject, tokens: list[int]) -> OnTokens:
     """A feature for each token, and for each one that writes much the same but never fires."""
     site = Site("resid_pre", 0)
-    own = torch.nn.functional.normalize(world.read(torch.tensor([tokens]), [site])[site][0], dim=-1)
+    own = torch.nn.functional.normalize(subject.read(torch.tensor([tokens]), [site])[site][0], dim=-1)
     noise = torch.randn(own.shape, generator=torch.Generator().manual_seed(0))
     dead = own + 0.2 * torch.nn.functional.normalize(noise, dim=-1)
-    return OnTokens(world, "on_tokens", site, torch.cat([own, dead]))
+    return OnTokens(subject, "on_tokens", site, torch.cat([own, dead]))
 
 
 @pytest.fixture(scope="module")
-def mined(world: Subject, space: OnTokens) -> MinedSpaces:
-    return mine(world, [space], CORPUS, MINING)
+def mined(subject: Subject, space: OnTokens) -> MinedSpaces:
+    return mine(subject, [space], CORPUS, MINING)
 
 
 def gathered(
-    world: Subject, space: OnTokens, mined: MinedSpaces, seed: int = 0, n: int = 12
+    subject: Subject, space: OnTokens, mined: MinedSpaces, seed: int = 0, n: int = 12
 ) -> list[JudgedTexts]:
     features = [FeatureRef(space, i) for i in range(space.n_features // 2)]
-    return gather_texts(world, CORPUS, features, mined, "report", n, 64, seed)
+    return gather_texts(subject, CORPUS, features, mined, "report", n, 64, seed)
 
 
 @pytest.fixture(scope="module")
-def texts(world: Subject, space: OnTokens, mined: MinedSpaces) -> list[JudgedTexts]:
-    return gathered(world, space, mined)
+def texts(subject: Subject, space: OnTokens, mined: MinedSpaces) -> list[JudgedTexts]:
+    return gathered(subject, space, mined)
 
 
 def test_texts_with_the_feature_have_its_token_and_those_without_have_not(
@@ -131,10 +126,10 @@ def test_marks_are_on_the_tokens_that_fire_and_mismarks_on_as_many_that_do_not(
 
 
 def test_a_feature_has_the_same_texts_whichever_others_are_gathered_with_it(
-    texts: list[JudgedTexts], world: Subject, space: OnTokens, mined: MinedSpaces
+    texts: list[JudgedTexts], subject: Subject, space: OnTokens, mined: MinedSpaces
 ) -> None:
     last = len(texts) - 1
-    (alone,) = gather_texts(world, CORPUS, [FeatureRef(space, last)], mined, "report", 12, 64, 0)
+    (alone,) = gather_texts(subject, CORPUS, [FeatureRef(space, last)], mined, "report", 12, 64, 0)
     for ours, theirs in ((alone.silent, texts[last].silent), (alone.mismarked, texts[last].mismarked)):
         assert [one.excerpt.text for one in ours] == [one.excerpt.text for one in theirs]
         for one, other in zip(ours, theirs, strict=True):
@@ -142,20 +137,22 @@ def test_a_feature_has_the_same_texts_whichever_others_are_gathered_with_it(
 
 
 def test_equal_seeds_gather_equal_texts(
-    texts: list[JudgedTexts], world: Subject, space: OnTokens, mined: MinedSpaces
+    texts: list[JudgedTexts], subject: Subject, space: OnTokens, mined: MinedSpaces
 ) -> None:
     def shown(found: list[JudgedTexts]) -> list[list[str]]:
         return [[one.excerpt.text for one in (*each.active, *each.silent)] for each in found]
 
-    assert shown(gathered(world, space, mined)) == shown(texts)
-    fewer = gathered(world, space, mined, seed=1, n=4)
+    assert shown(gathered(subject, space, mined)) == shown(texts)
+    fewer = gathered(subject, space, mined, seed=1, n=4)
     assert [len(one.active) for one in fewer] == [len(one.silent) for one in fewer] == [4] * len(fewer)
 
 
 @pytest.fixture(scope="module")
-def alike(world: Subject) -> tuple[Directions, TokenSample]:
+def alike(subject: Subject) -> tuple[Directions, TokenSample]:
     """Directions 1 and 2 write like and unlike 0; 3 and 4 fire with and against it; 11 never varies."""
-    vectors = torch.linalg.qr(torch.randn(world.d_model, 12, generator=torch.Generator().manual_seed(0)))[0].T
+    vectors = torch.linalg.qr(torch.randn(subject.d_model, 12, generator=torch.Generator().manual_seed(0)))[
+        0
+    ].T
     vectors[1] = vectors[0] + 0.3 * vectors[1]
     vectors[2] = -vectors[0] + 0.6 * vectors[2]
     vectors[4] -= 0.1 * vectors[0]
@@ -164,7 +161,7 @@ def alike(world: Subject) -> tuple[Directions, TokenSample]:
     values[:, 4] -= 2 * values[:, 0]
     values[:, 11] = 1.0
     nowhere = torch.zeros(2000, dtype=torch.int64)
-    space = Directions(world, "alike", Site("resid_post", 4), vectors)
+    space = Directions(subject, "alike", Site("resid_post", 4), vectors)
     return space, TokenSample(values.half(), nowhere, nowhere)
 
 
@@ -182,10 +179,10 @@ def test_neighbours_fire_together_or_write_alike(
 
 
 def test_what_fires_against_a_feature_without_sides_is_no_neighbour(
-    alike: tuple[Directions, TokenSample], world: Subject
+    alike: tuple[Directions, TokenSample], subject: Subject
 ) -> None:
     space, sample = alike
-    unsigned = OnTokens(world, "unsigned", space.site, space.vectors)
+    unsigned = OnTokens(subject, "unsigned", space.site, space.vectors)
     found = Neighbourhood(unsigned, sample).of(FeatureRef(unsigned, 0), 24)
     ids = {one.feature_id for one in found}
     assert found[0].feature_id == 3 and 1 in ids and not ids & {0, 2, 4}
@@ -193,16 +190,18 @@ def test_what_fires_against_a_feature_without_sides_is_no_neighbour(
 
 
 @pytest.fixture(scope="module")
-def scored(world: Subject) -> dict[str, InterventionScore]:
+def scored(subject: Subject) -> dict[str, InterventionScore]:
     """Of the direction that writes a token and a random one: does "the token" fit what is written?"""
-    (token,) = (t for t in range(world.d_vocab) if world.decode([t]).strip() == WRITTEN)
-    own = world.unembedding().T[[token]]
-    rest = torch.randn(9, world.d_model, generator=torch.Generator().manual_seed(0))
-    space = Directions(world, "written", Site("resid_post", world.n_layers - 1), torch.cat([own.cpu(), rest]))
-    statistics = mine(world, [space], CORPUS, MINING)[space.name].statistics()
-    continuer = Continuer(world, [CORPUS[i].tokens[:10].tolist() for i in range(30)], 8)
-    named = _naming(world, token)
-    others = [_naming(world, other) for other in range(200, 220) if other != token]
+    (token,) = (t for t in range(subject.d_vocab) if subject.decode([t]).strip() == WRITTEN)
+    own = subject.unembedding().T[[token]]
+    rest = torch.randn(9, subject.d_model, generator=torch.Generator().manual_seed(0))
+    space = Directions(
+        subject, "written", Site("resid_post", subject.n_layers - 1), torch.cat([own.cpu(), rest])
+    )
+    statistics = mine(subject, [space], CORPUS, MINING)[space.name].statistics()
+    continuer = Continuer(subject, [CORPUS[i].tokens[:10].tolist() for i in range(30)], 8)
+    named = _naming(subject, token)
+    others = [_naming(subject, other) for other in range(200, 220) if other != token]
     judge = SimulatorJudge(KnownSimulator(CORPUS))
     found = {}
     for name, feature_id in (("planted", 0), ("random", 3)):
@@ -213,8 +212,8 @@ def scored(world: Subject) -> dict[str, InterventionScore]:
     return found
 
 
-def _naming(world: Subject, token: int) -> Candidate:
-    word = world.decode([token])
+def _naming(subject: Subject, token: int) -> Candidate:
+    word = subject.decode([token])
     trie = PatternTrie({(token,): End(1.0)}, baseline=0.0)
     return Candidate(word, "me", pattern=Description(f"on {word}", (), trie, 1))
 

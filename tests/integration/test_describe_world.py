@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-import interp.subject
 from interp.bundled.world.corpus import WorldCorpus
 from interp.descriptions import (
     Described,
@@ -23,11 +22,6 @@ from interp.subject import Subject
 LAYERS = (1, 4, 7)
 NEURONS = (3, 57, 200, 311)
 K = 10
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.subject.load("world")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import torch
 from sae_lens import SAE
 from safetensors.torch import load_file
 
-import interp.subject
 import saes
 from interp.bundled.world.corpus import WorldCorpus
 from interp.document import Document, split_of
@@ -27,11 +26,6 @@ SITE = Site("resid_post", 4)
 CONFIG = saes.SaeTraining(
     n_latents=256, training_tokens=60 * 512, batch_tokens=512, buffer_tokens=4096, checkpoint_every_steps=7
 )
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.subject.load("world")
 
 
 @pytest.fixture(scope="module")

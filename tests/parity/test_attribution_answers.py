@@ -19,6 +19,7 @@ from interp.attribution import (
 from interp.bundled import bundled_models
 from interp.intervene import Replace
 from interp.subject import Site, Subject
+from tests.subjects import pydoc_subject
 
 PROMPTS = ["the function will", "if the object is not found , this method will"]
 WORDS = ["return an object", "raise"]
@@ -32,7 +33,7 @@ def reference() -> Any:
 
 @pytest.fixture(scope="module", params=["hooked", "bridge"])
 def subject(request: pytest.FixtureRequest) -> Subject:
-    return interp.load("pydoc", request.param, device="cpu")
+    return pydoc_subject(request.param)
 
 
 def ids(subject: Subject, row: int) -> tuple[list[int], list[int]]:

@@ -7,7 +7,6 @@ import torch
 from captum.attr import LayerGradientXActivation, LayerIntegratedGradients
 from torch import Tensor
 
-import interp
 from interp.attribution import Target, activation_times_gradient, integrated_gradients
 from interp.bundled.world import world_folder
 from interp.features.neurons import MlpNeurons
@@ -17,9 +16,9 @@ from interp.subject.pretrained import read_weights
 TEXT = "the capital of france is"
 
 
-@pytest.fixture(scope="module", params=["hooked", "bridge"])
-def subject(request: pytest.FixtureRequest) -> Subject:
-    return interp.load("world", request.param, device="cpu")
+@pytest.fixture(scope="module")
+def subject(each_backend: Subject) -> Subject:
+    return each_backend
 
 
 @pytest.fixture(scope="module")

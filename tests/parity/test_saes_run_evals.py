@@ -10,7 +10,6 @@ from sae_lens.evals import EvalConfig, run_evals
 from sae_lens.training.activation_scaler import ActivationScaler
 from sae_lens.training.activations_store import ActivationsStore
 
-import interp.subject
 import saes
 from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.batches import Batch, Row, collate
@@ -21,11 +20,6 @@ from saes.evaluation import evaluate_batches
 
 ROWS, LENGTH = 24, 32
 CONFIG = saes.SaeTraining(n_latents=128, training_tokens=20 * 512, batch_tokens=512, buffer_tokens=2048)
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.subject.load("world")
 
 
 @pytest.fixture(scope="module")

@@ -89,11 +89,6 @@ def test_a_scored_answer_is_what_generation_would_say_of_it(bench: Bench, where:
     assert scores.tokens == tuple(map(tuple, answers))
 
 
-@pytest.fixture(scope="module")
-def pydoc() -> Subject:
-    return interp.load("pydoc", device="cpu")
-
-
 def test_what_generation_writes_is_greedy(pydoc: Subject) -> None:
     prompts = ["the function will", "import os"]
     tokens, mask = pydoc.to_batch(prompts)

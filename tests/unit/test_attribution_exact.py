@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-import interp
 from interp.attribution import Chosen, Target, ablation_effects, activation_times_gradient
 from interp.attribution.passes import laid_out, target_values
 from interp.errors import UserError
@@ -21,9 +20,9 @@ from tests.unit.test_subject_hooks import hooks_left
 PROMPTS = ["the capital of france is", "the capital of england is the capital of"]
 
 
-@pytest.fixture(scope="module", params=["hooked", "bridge"])
-def subject(request: pytest.FixtureRequest) -> Subject:
-    return interp.load("world", request.param, device="cpu")
+@pytest.fixture(scope="module")
+def subject(each_backend: Subject) -> Subject:
+    return each_backend
 
 
 @pytest.fixture(scope="module")

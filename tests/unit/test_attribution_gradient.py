@@ -29,9 +29,9 @@ TEXT = "the capital of france is"
 PROMPTS = [TEXT, "the capital of england is the capital of"]
 
 
-@pytest.fixture(scope="module", params=["hooked", "bridge"])
-def subject(request: pytest.FixtureRequest) -> Subject:
-    return interp.load("world", request.param, device="cpu")
+@pytest.fixture(scope="module")
+def subject(each_backend: Subject) -> Subject:
+    return each_backend
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import interp
 from interp.attribution import Target, activation_times_gradient, integrated_gradients
 from interp.attribution.passes import laid_out, target_values
 from interp.errors import UserError
@@ -21,9 +20,9 @@ from tests.unit.test_subject_hooks import hooks_left
 PROMPTS = ["the capital of france is", "the capital of england is the capital of"]
 
 
-@pytest.fixture(scope="module", params=["hooked", "bridge"])
-def subject(request: pytest.FixtureRequest) -> Subject:
-    return interp.load("world", request.param, device="cpu")
+@pytest.fixture(scope="module")
+def subject(each_backend: Subject) -> Subject:
+    return each_backend
 
 
 @pytest.fixture(scope="module")

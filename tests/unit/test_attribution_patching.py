@@ -6,7 +6,6 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-import interp
 from interp.attribution import Chosen, Target, activation_patching, attribution_patching
 from interp.attribution.passes import laid_out, target_values
 from interp.errors import UserError
@@ -22,9 +21,9 @@ CLEAN = ["the capital of france is", "the capital of england is the capital of e
 CORRUPTED = ["the capital of spain is", "the capital of france is the capital of france is"]
 
 
-@pytest.fixture(scope="module", params=["hooked", "bridge"])
-def subject(request: pytest.FixtureRequest) -> Subject:
-    return interp.load("world", request.param, device="cpu")
+@pytest.fixture(scope="module")
+def subject(each_backend: Subject) -> Subject:
+    return each_backend
 
 
 def patched_by_hand(

@@ -10,13 +10,14 @@ from interp.attribution import Target
 from interp.attribution.passes import laid_out, target_values
 from interp.errors import UserError
 from interp.subject import Subject
+from tests.subjects import pydoc_subject
 
 PROMPTS = ["the capital of france is", "the capital of england is the capital of"]
 
 
-@pytest.fixture(scope="module", params=["hooked", "bridge"])
-def subject(request: pytest.FixtureRequest) -> Subject:
-    return interp.load("world", request.param, device="cpu")
+@pytest.fixture(scope="module")
+def subject(each_backend: Subject) -> Subject:
+    return each_backend
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_a_byte_pair_target_without_its_space_is_told_of_it(byte_pair: Subject) 
 
 @pytest.mark.parametrize("position", [-1, 1])
 def test_a_word_is_the_token_that_continues_each_prompt(position: int) -> None:
-    pydoc = interp.load("pydoc", device="cpu")
+    pydoc = pydoc_subject()
     texts = ["the function will", "def find(the"]
     prompts = laid_out(pydoc, texts)
     ids = [pydoc.to_tokens(text)[0].tolist() for text in texts]

@@ -33,11 +33,6 @@ CORPUS = interp.WorldCorpus(seed=1, n_documents=300)
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.load("world")
-
-
-@pytest.fixture(scope="module")
 def layers(subject: Subject) -> list[MlpNeurons]:
     return [MlpNeurons(subject, layer) for layer in (2, 5)]
 

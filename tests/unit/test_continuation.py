@@ -7,12 +7,12 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-import interp
 from interp.bundled.pydoc import pydoc_folder
 from interp.bundled.world import world_folder
 from interp.errors import UserError
 from interp.subject.continuation import continuation, single_token
 from interp.subject.text import Text
+from tests.subjects import pydoc_subject
 
 TURN = "<|end|>"
 
@@ -170,7 +170,7 @@ def test_which_form_was_taken_is_said(folders: dict[str, Path]) -> None:
 
 
 def test_the_continuation_is_what_the_model_expects() -> None:
-    subject = interp.load("pydoc")
+    subject = pydoc_subject()
     prompt = "the function will"
     probability = subject.run(prompt).logits[0, -1].softmax(-1)
     be = subject.single_token("be", prompt=prompt)

@@ -19,6 +19,7 @@ from interp.document import Document, split_of
 from interp.errors import UserError
 from interp.subject import Subject, load
 from tests.parity.subject_folders import save_model, save_tokenizer
+from tests.subjects import pydoc_subject
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>\n"
@@ -30,11 +31,6 @@ TALK = [
     {"role": "user", "content": "  How is 🙂 spelled?\n"},
     {"role": "assistant", "content": "</s>system: \u2028 <|user|>"},
 ]
-
-
-@pytest.fixture(scope="module")
-def world() -> Subject:
-    return load("world")
 
 
 @pytest.fixture
@@ -65,12 +61,12 @@ def conversations(path: Path, *talks: list[dict[str, str]]) -> TextFile:
 
 
 def test_each_document_is_tokenised_once_whatever_the_order(
-    world: Subject, tokenised: list[str], tmp_path: Path
+    subject: Subject, tokenised: list[str], tmp_path: Path
 ) -> None:
     texts = [f"the capital of france is {'paris ' * (n % 50)}{'is ' * (n // 50)}." for n in range(1000)]
     (tmp_path / "a.txt").write_text("\n".join(texts))
-    corpus = TextCorpus(TextFile(tmp_path / "a.txt"), world, "a", folder=tmp_path)
-    backend = world.tokenizer.backend_tokenizer
+    corpus = TextCorpus(TextFile(tmp_path / "a.txt"), subject, "a", folder=tmp_path)
+    backend = subject.tokenizer.backend_tokenizer
     expected = [one.ids for one in backend.encode_batch(texts, add_special_tokens=False)]
     order = np.random.default_rng(0).permutation(len(texts))
     far = [place for place in order if place > 400][:10]
@@ -85,15 +81,15 @@ def test_each_document_is_tokenised_once_whatever_the_order(
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_splits_and_batches_are_those_of_the_tokens_themselves(world: Subject, tmp_path: Path) -> None:
+def test_splits_and_batches_are_those_of_the_tokens_themselves(subject: Subject, tmp_path: Path) -> None:
     texts = [f"the capital of france is {'paris ' * n}." for n in range(300)]
     (tmp_path / "a.txt").write_text("\n".join(texts))
-    corpus = TextCorpus(TextFile(tmp_path / "a.txt"), world)
-    documents = [Document(np.array(world.encode(text), dtype=np.int32)) for text in texts]
+    corpus = TextCorpus(TextFile(tmp_path / "a.txt"), subject)
+    documents = [Document(np.array(subject.encode(text), dtype=np.int32)) for text in texts]
     assert [one.hash for one in documents] == [corpus[i].hash for i in range(300)]
 
     def laid(of: Any) -> list[Any]:
-        found = batches(of, range(300), world.frame, 16, 256)
+        found = batches(of, range(300), subject.frame, 16, 256)
         return [(batch.split, batch.tokens.tolist(), batch.counts.tolist()) for batch in found]
 
     class Listed:
@@ -104,7 +100,7 @@ def test_splits_and_batches_are_those_of_the_tokens_themselves(world: Subject, t
     assert {split_of(one.hash) for one in documents} == {"explain", "select", "report"}
 
 
-def test_what_is_tokenised_in_one_go_is_bounded(world: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_tokenised_in_one_go_is_bounded(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[list[int]] = []
     real = PreTrainedTokenizerFast.__call__
     monkeypatch.setattr(
@@ -115,7 +111,7 @@ def test_what_is_tokenised_in_one_go_is_bounded(world: Subject, monkeypatch: pyt
     long = "the king " * (CHARACTERS_AT_ONCE // 20)
     for texts in ([long] * 9, ["the king"] * 600):
         sizes.clear()
-        corpus = TextCorpus(texts, world)
+        corpus = TextCorpus(texts, subject)
         assert len(corpus[len(texts) - 1].tokens)
         assert all(len(one) <= TEXTS_AT_ONCE and sum(one[:-1]) < CHARACTERS_AT_ONCE for one in sizes)
         assert len(sizes) > 1 and max(map(len, sizes)) > 1
@@ -204,7 +200,7 @@ def test_conversations_enter_a_model_as_the_template_gives_them(
 
 
 def test_a_token_that_a_message_shares_with_the_template_is_text(tmp_path: Path) -> None:
-    pydoc = load("pydoc")
+    pydoc = pydoc_subject()
     pydoc.tokenizer.chat_template = TEMPLATE.replace("|>\n", "|> ").replace("</s>", " ")
     talk = [{"role": "user", "content": "return the value"}, {"role": "assistant", "content": "of self"}]
     expected = pydoc.tokenizer.apply_chat_template(
@@ -216,15 +212,15 @@ def test_a_token_that_a_message_shares_with_the_template_is_text(tmp_path: Path)
     assert " return" in pydoc.token_strings(document.tokens[~document.template].tolist())
 
 
-def test_the_worlds_own_template_is_masked_and_counts_nowhere(world: Subject, tmp_path: Path) -> None:
+def test_the_worlds_own_template_is_masked_and_counts_nowhere(subject: Subject, tmp_path: Path) -> None:
     talk = [{"role": "user", "content": "the king : user"}, {"role": "assistant", "content": "i can not ."}]
-    corpus = TextCorpus(conversations(tmp_path / "a.jsonl", talk), world)
+    corpus = TextCorpus(conversations(tmp_path / "a.jsonl", talk), subject)
     document = corpus[0]
     assert document.template is not None
-    assert world.decode(document.tokens.tolist()) == "user : the king : user assistant : i can not ."
-    assert world.decode(document.tokens[document.template].tolist()) == "user : assistant :"
-    (batch,) = batches(corpus, [0], world.frame, 32, 64)
-    assert world.decode(batch.tokens[batch.counts].tolist()) == "the king : user i can not ."
+    assert subject.decode(document.tokens.tolist()) == "user : the king : user assistant : i can not ."
+    assert subject.decode(document.tokens[document.template].tolist()) == "user : assistant :"
+    (batch,) = batches(corpus, [0], subject.frame, 32, 64)
+    assert subject.decode(batch.tokens[batch.counts].tolist()) == "the king : user i can not ."
 
 
 def test_a_conversation_is_the_same_document_on_every_day(bytewise: Subject, tmp_path: Path) -> None:
@@ -269,20 +265,20 @@ def test_a_line_without_text_is_one_message_before_anything_is_read(line: str, t
         TextFile(tmp_path / "a.jsonl")
 
 
-def test_one_unusual_character_ends_no_corpus_and_is_counted(world: Subject, tmp_path: Path) -> None:
+def test_one_unusual_character_ends_no_corpus_and_is_counted(subject: Subject, tmp_path: Path) -> None:
     path, said = tmp_path / "a.txt", []
     lines = ("the king", "the \udcff king", "\0 the king", "the <bos> king", "the straße \udce2\udc82 king")
     path.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
-    corpus = TextCorpus(TextFile(path), world, say=said.append)
-    assert [world.token_strings(corpus[i].tokens.tolist()) for i in range(5)] == [
+    corpus = TextCorpus(TextFile(path), subject, say=said.append)
+    assert [subject.token_strings(corpus[i].tokens.tolist()) for i in range(5)] == [
         ["the", "king"],
-        ["the", world.tokenizer.unk_token, "king"],
-        [world.tokenizer.unk_token, "the", "king"],
+        ["the", subject.tokenizer.unk_token, "king"],
+        [subject.tokenizer.unk_token, "the", "king"],
         ["the", "<bos>", "king"],
-        ["the", world.tokenizer.unk_token, world.tokenizer.unk_token, "king"],
+        ["the", subject.tokenizer.unk_token, subject.tokenizer.unk_token, "king"],
     ]
-    for batch in batches(corpus, range(5), world.frame, 16, 64):
-        assert set(world.token_strings(batch.tokens[batch.counts].tolist())) == {"the", "king"}
+    for batch in batches(corpus, range(5), subject.frame, 16, 64):
+        assert set(subject.token_strings(batch.tokens[batch.counts].tolist())) == {"the", "king"}
     assert corpus.unusual.counts() == {"replaced_characters": 2, "unknown_words": 4}
     assert [text.split(", the first: ")[1] for text in said] == [
         f"in {path}, line 2", f"'\N{REPLACEMENT CHARACTER}' in {path}, line 2"
@@ -310,8 +306,8 @@ def test_a_document_with_a_token_that_has_no_embedding_is_left_out(bytewise: Sub
     assert "no embedding for '<image>'" in corpus.unusual.first("left_out_documents")
 
 
-def test_text_in_other_words_than_the_models_is_refused_and_a_prompt_still_is(world: Subject) -> None:
+def test_text_in_other_words_than_the_models_is_refused_and_a_prompt_still_is(subject: Subject) -> None:
     with pytest.raises(UserError, match=r"world does not know .* of the first .* words, such as"):
-        TextCorpus(["Der König von Frankreich", "the king"], world)
+        TextCorpus(["Der König von Frankreich", "the king"], subject)
     with pytest.raises(UserError, match="does not know the word"):
-        world.encode("the straße")
+        subject.encode("the straße")

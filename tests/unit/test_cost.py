@@ -10,7 +10,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import interp.subject
 import saes
 from interp.cli import app
 from interp.cli.loading import load_config
@@ -20,6 +19,7 @@ from interp.subject import Site
 from interp.subject.shape import PUBLISHED, subject_shape
 from saes import cost, memory
 from saes.cost import check_training_fits, loading_stage, training_stage
+from tests.subjects import world_subject
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_published_models_have_their_published_sizes(name: str, millions: float,
 
 
 def test_a_folders_parameters_are_those_of_the_loaded_model() -> None:
-    subject = interp.subject.load("world", device="cpu")
+    subject = world_subject()
     shape = subject_shape("world")
     held = sum(value.numel() for name, value in subject.model.named_parameters() if not name.endswith("b_U"))
     biases = sum(v.numel() for n, v in subject.model.named_parameters() if ".b_" in n and "b_U" not in n)
@@ -83,7 +83,7 @@ def test_cost_grows_with_what_makes_it() -> None:
 def test_what_does_not_fit_is_said_before_training_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    subject = interp.subject.load("world", device="cpu")
+    subject = world_subject()
     check_training_fits(subject, Site("resid_post", 4), saes.SaeTraining())
     with pytest.raises(UserError, match=r"to train the SAE takes about .* GB more, and cpu has") as caught:
         check_training_fits(subject, Site("resid_post", 4), saes.SaeTraining(n_latents=10**9))

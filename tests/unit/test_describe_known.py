@@ -20,11 +20,6 @@ from interp.subject.subject import Subject
 CORPUS = interp.WorldCorpus(seed=3, n_documents=60)
 
 
-@pytest.fixture(scope="module")
-def world() -> Subject:
-    return interp.load("world")
-
-
 def _windows(start: int = 0) -> list[Window]:
     found = []
     for index in range(len(CORPUS)):
@@ -49,11 +44,11 @@ def test_pieces_laid_end_to_end_are_the_text_and_one_is_there_for_each_token(nam
     assert pieces(subject, tokens[:0]) == ()
 
 
-def test_a_concept_is_simulated_by_its_labels_wherever_the_window_starts(world: Subject) -> None:
+def test_a_concept_is_simulated_by_its_labels_wherever_the_window_starts(subject: Subject) -> None:
     candidate = Candidate(definition(CORPUS, "country"), "definition", concept="country")
     bit = np.uint64(1 << CORPUS.label_names.index("country"))
     for start in (0, 5):
-        shown = excerpts(world, _windows(start))
+        shown = excerpts(subject, _windows(start))
         simulated = asyncio.run(KnownSimulator(CORPUS).simulate(candidate, shown))
         for values, one in zip(simulated.values, shown, strict=True):
             assert values is not None
@@ -63,27 +58,27 @@ def test_a_concept_is_simulated_by_its_labels_wherever_the_window_starts(world: 
             np.testing.assert_array_equal(values, SCALE * expected)
 
 
-def test_a_trie_is_simulated_on_the_common_scale(world: Subject) -> None:
-    token = world.encode("france")[0]
+def test_a_trie_is_simulated_on_the_common_scale(subject: Subject) -> None:
+    token = subject.encode("france")[0]
     trie = PatternTrie({(token,): End(3.0)}, baseline=0.5)
     candidate = Candidate("on france", "patterns", pattern=Description("on france", (), trie, 1))
     window = Window(
         np.array([token, token + 1]), np.array([2.0, 0.0], dtype=np.float32), 0, np.ones(2, dtype=bool)
     )
-    shown = [Excerpt(window, pieces(world, window.tokens))]
+    shown = [Excerpt(window, pieces(subject, window.tokens))]
     simulated = asyncio.run(KnownSimulator(CORPUS).simulate(candidate, shown))
     np.testing.assert_allclose(simulated.values[0], [SCALE, SCALE / 6])
 
 
-def test_words_alone_cannot_be_simulated(world: Subject) -> None:
+def test_words_alone_cannot_be_simulated(subject: Subject) -> None:
     with pytest.raises(interp.UserError, match="structured"):
         asyncio.run(
-            KnownSimulator(CORPUS).simulate(Candidate("cities", "prompted"), excerpts(world, _windows()))
+            KnownSimulator(CORPUS).simulate(Candidate("cities", "prompted"), excerpts(subject, _windows()))
         )
 
 
-def test_agreement_of_a_concept_with_its_label_is_one_and_its_opposite_nought(world: Subject) -> None:
-    shown = excerpts(world, _windows())
+def test_agreement_of_a_concept_with_its_label_is_one_and_its_opposite_nought(subject: Subject) -> None:
+    shown = excerpts(subject, _windows())
     label = [carries(CORPUS, one.window, "country") for one in shown]
     exact = Simulated(tuple(mark.astype(float) for mark in label))
     opposite = Simulated(tuple(-mark.astype(float) for mark in label))
@@ -94,8 +89,8 @@ def test_agreement_of_a_concept_with_its_label_is_one_and_its_opposite_nought(wo
     assert (found.value, found.positives) == (0.5, sum(int(mark.sum()) for mark in label))
 
 
-def test_agreement_leaves_out_what_could_not_be_read_and_says_how_much(world: Subject) -> None:
-    shown = excerpts(world, _windows())
+def test_agreement_leaves_out_what_could_not_be_read_and_says_how_much(subject: Subject) -> None:
+    shown = excerpts(subject, _windows())
     label = [carries(CORPUS, one.window, "country") for one in shown]
     partly = Simulated((None, *(mark.astype(float) for mark in label[1:])))
     found = agreement(partly, shown, label)
@@ -105,7 +100,7 @@ def test_agreement_leaves_out_what_could_not_be_read_and_says_how_much(world: Su
     assert nothing.failures == len(shown)
 
 
-def test_simulation_is_raw_beside_its_null_and_counts_failures(world: Subject) -> None:
+def test_simulation_is_raw_beside_its_null_and_counts_failures(subject: Subject) -> None:
     shown = [
         Excerpt(
             Window(w.tokens, carries(CORPUS, w, "country").astype(np.float32), w.document, w.counts),

@@ -4,18 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-import interp.subject
 from interp.descriptions import FeatureRef
 from interp.descriptions.query import Query
 from interp.descriptions.reader import FeatureReader, SubjectProposals
 from interp.features.directions import random_directions
 from interp.features.neurons import MlpNeurons
 from interp.subject import Site, Subject
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.subject.load("world")
 
 
 @pytest.fixture(scope="module")

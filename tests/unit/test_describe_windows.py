@@ -10,10 +10,11 @@ from interp.features.ref import FeatureRef
 from interp.mining.config import MiningConfig
 from interp.mining.mined import mine
 from interp.subject import Site
+from tests.subjects import world_subject
 
 
 def test_windows_hold_each_features_own_activations_in_the_order_asked() -> None:
-    subject, corpus = interp.load("world"), interp.WorldCorpus(seed=3, n_documents=40)
+    subject, corpus = world_subject(), interp.WorldCorpus(seed=3, n_documents=40)
     spaces = [
         MlpNeurons(subject, 1),
         MlpNeurons(subject, 6),
@@ -36,7 +37,7 @@ def test_windows_hold_each_features_own_activations_in_the_order_asked() -> None
 
 
 def test_report_windows_are_of_the_report_split_and_random_ones_are_shared() -> None:
-    subject, corpus = interp.load("world"), interp.WorldCorpus(seed=4, n_documents=150)
+    subject, corpus = world_subject(), interp.WorldCorpus(seed=4, n_documents=150)
     space = MlpNeurons(subject, 3)
     mined = mine(subject, [space], corpus, MiningConfig(context_size=64, sampled_rows=20))
     features = [FeatureRef(space, 2, 1), FeatureRef(space, 9, -1)]

@@ -10,7 +10,6 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import interp
 from interp.bundled.world.corpus import WorldCorpus
 from interp.compare.detection import detect, measurable
 from interp.compare.f1 import best_f1_table, f1_interval
@@ -20,6 +19,7 @@ from interp.document import split_of
 from interp.features.neurons import MlpNeurons
 from interp.statistics.estimate import ratio_interval
 from interp.subject import Site
+from tests.subjects import world_subject
 
 
 @settings(max_examples=12, deadline=None)
@@ -101,7 +101,7 @@ def test_documents_are_the_largest_of_their_tokens() -> None:
 
 
 def test_what_is_read_is_what_the_subject_does() -> None:
-    subject = interp.load("world")
+    subject = world_subject()
     corpus = WorldCorpus(1, 60)
     neurons = MlpNeurons(subject, 2)
     found = read_labelled(subject, corpus, "report", Site("resid_post", 2), [neurons], 150, 40, 64, seed=3)

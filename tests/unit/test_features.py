@@ -14,11 +14,6 @@ from interp.subject import Site, Subject
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.load("world")
-
-
-@pytest.fixture(scope="module")
 def spaces(subject: Subject) -> list[FeatureSpace]:
     return [MlpNeurons(subject, 2), random_directions(subject, Site("resid_post", 3), 40, seed=1)]
 

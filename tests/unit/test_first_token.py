@@ -2,17 +2,9 @@
 
 from collections.abc import Sequence
 
-import pytest
-
-import interp
 from interp.corpus.first_token import is_trivial, told_apart
 from interp.subject import Subject
 from interp.subject.continuation import Continuation
-
-
-@pytest.fixture(scope="module")
-def pydoc() -> Subject:
-    return interp.load("pydoc")
 
 
 def answers(subject: Subject, *words: str | Sequence[str]) -> list[list[Continuation]]:

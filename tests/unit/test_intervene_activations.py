@@ -13,7 +13,8 @@ from interp.subject import SITE_KINDS, Site
 from interp.subject.forward import Intervention
 from interp.subject.generation import continuations
 from saes.latents import SaeLatents
-from tests.interventions import BACKENDS, BEHIND, TOKENS, refused_before_running, vector, world
+from tests.interventions import BEHIND, TOKENS, refused_before_running, vector
+from tests.subjects import BACKENDS, world_subject
 from tests.unit.test_saes_latents import random_sae
 from tests.unit.test_subject_hooks import hooks_left
 
@@ -23,7 +24,7 @@ on_both_backends = pytest.mark.parametrize("backend", BACKENDS)
 @on_both_backends
 @pytest.mark.parametrize("kind", SITE_KINDS)
 def test_vectors_and_replacements_act_at_every_site(backend: str, kind: str) -> None:
-    subject, site = world(backend), Site.parse(kind if kind == "embed" else f"{kind}.1")
+    subject, site = world_subject(backend), Site.parse(kind if kind == "embed" else f"{kind}.1")
     plain = subject.read(TOKENS, [site])[site]
     push, whole = vector(*plain.shape[2:]), vector(*plain.shape, seed=1)
     first = torch.arange(9) < 4
@@ -46,7 +47,7 @@ def test_vectors_and_replacements_act_at_every_site(backend: str, kind: str) -> 
 
 @on_both_backends
 def test_nothing_changes_to_the_bit_where_nothing_is_asked(backend: str) -> None:
-    subject = world(backend)
+    subject = world_subject(backend)
     plain, own = subject.logits(TOKENS), subject.read(TOKENS, [BEHIND])[BEHIND]
     push = vector(128)
     idle: list[Intervention] = [
@@ -69,7 +70,7 @@ def test_a_norm_is_kept_and_zero_stays_zero() -> None:
 
 @on_both_backends
 def test_a_patch_carries_what_another_text_has_there(backend: str) -> None:
-    subject = world(backend)
+    subject = world_subject(backend)
     last = Site("resid_post", 7)
     source, target = TOKENS[:1], TOKENS[1:]
     patch = Replace(subject, last, subject.read(source, [last])[last][0, -1], -1)
@@ -81,7 +82,7 @@ def test_a_patch_carries_what_another_text_has_there(backend: str) -> None:
 
 @on_both_backends
 def test_what_is_projected_out_is_nowhere_in_the_stream(backend: str) -> None:
-    subject = world(backend)
+    subject = world_subject(backend)
     vectors = torch.cat([vector(3, 128), vector(3, 128).sum(0, keepdim=True)])
     kinds = ("resid_pre", "attn_out", "mlp_out", "resid_mid", "resid_post")
     sites = [Site(kind, layer) for kind in kinds for layer in (0, 3, 7)]
@@ -100,7 +101,7 @@ def test_what_is_projected_out_is_nowhere_in_the_stream(backend: str) -> None:
 
 @on_both_backends
 def test_a_centre_keeps_the_mean(backend: str) -> None:
-    subject, direction = world(backend), vector(128)
+    subject, direction = world_subject(backend), vector(128)
     plain = subject.read(TOKENS, [BEHIND])[BEHIND]
     centre = plain.mean((0, 1))
     with subject.intervene(ProjectOut(subject, direction, [BEHIND], centre=centre)):
@@ -114,7 +115,7 @@ def test_a_centre_keeps_the_mean(backend: str) -> None:
 
 @on_both_backends
 def test_a_gradient_flows_to_the_vector_and_to_what_came_before(backend: str) -> None:
-    subject = world(backend)
+    subject = world_subject(backend)
     push, replacement = vector(128).requires_grad_(), vector(128).requires_grad_()
     edits = [
         AddVector(subject, BEHIND, push, 0.5, "last"),
@@ -140,7 +141,7 @@ def test_a_gradient_flows_to_the_vector_and_to_what_came_before(backend: str) ->
 
 @on_both_backends
 def test_one_object_used_twice_acts_twice_and_leaves_nothing(backend: str) -> None:
-    subject = world(backend)
+    subject = world_subject(backend)
     hooks, plain = hooks_left(subject), subject.logits(TOKENS)
     push = AddVector(subject, BEHIND, vector(128))
     with subject.intervene(AddVector(subject, BEHIND, vector(128), 2)):
@@ -186,23 +187,41 @@ def test_subjects_of_every_float_type(backend: str, dtype: str) -> None:
 
 BAD = {
     "vector of another width": (
-        lambda: AddVector(world(), BEHIND, vector(64)),
+        lambda: AddVector(world_subject(), BEHIND, vector(64)),
         r"\(64,\) do not fit.*\(128,\)",
     ),
-    "heads flattened": (lambda: Replace(world(), Site("head_out", 1), vector(128)), r"\(128,\) do not fit"),
-    "no such layer": (lambda: AddVector(world(), Site("resid_post", 8), vector(128)), "layer 8"),
+    "heads flattened": (
+        lambda: Replace(world_subject(), Site("head_out", 1), vector(128)),
+        r"\(128,\) do not fit",
+    ),
+    "no such layer": (
+        lambda: AddVector(world_subject(), Site("resid_post", 8), vector(128)),
+        "layer 8",
+    ),
     "another prompt": (
-        lambda: Replace(world(), BEHIND, vector(1, 9, 128)),
+        lambda: Replace(world_subject(), BEHIND, vector(1, 9, 128)),
         r"\(1, 9\) positions do not fit prompts of shape \(2, 9\)",
     ),
     "outside the stream": (
-        lambda: ProjectOut(world(), vector(128), [Site("mlp_post", 1)]),
+        lambda: ProjectOut(world_subject(), vector(128), [Site("mlp_post", 1)]),
         "not in the residual",
     ),
-    "directions of another width": (lambda: ProjectOut(world(), vector(2, 64)), r"\(2, 64\) do not fit"),
-    "a direction that is zero": (lambda: ProjectOut(world(), torch.zeros(2, 128)), "zero or not finite"),
-    "a direction that is none": (lambda: ProjectOut(world(), torch.full((128,), torch.nan)), "not finite"),
-    "one centre, many sites": (lambda: ProjectOut(world(), vector(128), centre=vector(128)), "17 sites"),
+    "directions of another width": (
+        lambda: ProjectOut(world_subject(), vector(2, 64)),
+        r"\(2, 64\) do not fit",
+    ),
+    "a direction that is zero": (
+        lambda: ProjectOut(world_subject(), torch.zeros(2, 128)),
+        "zero or not finite",
+    ),
+    "a direction that is none": (
+        lambda: ProjectOut(world_subject(), torch.full((128,), torch.nan)),
+        "not finite",
+    ),
+    "one centre, many sites": (
+        lambda: ProjectOut(world_subject(), vector(128), centre=vector(128)),
+        "17 sites",
+    ),
 }
 
 
@@ -245,7 +264,7 @@ def test_samples_follow_the_distribution() -> None:
 
 
 def test_values_of_a_prompt_cannot_be_written_behind_it() -> None:
-    subject = world("hooked")
+    subject = world_subject()
     with pytest.raises(UserError, match="generated"):
         Replace(subject, BEHIND, torch.zeros(*TOKENS.shape, 128), "generated")
     Replace(subject, BEHIND, torch.zeros(128), "generated")

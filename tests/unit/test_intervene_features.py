@@ -11,16 +11,8 @@ from interp.features.statistics import FeatureStatistics
 from interp.intervene import Ablate, Add, AtQuantile, Clamp, Scale
 from interp.subject import Site
 from interp.subject.forward import Intervention
-from tests.interventions import (
-    BACKENDS,
-    SPACES,
-    TOKENS,
-    feature_edits,
-    refused_before_running,
-    space,
-    statistics,
-    world,
-)
+from tests.interventions import SPACES, TOKENS, feature_edits, refused_before_running, space, statistics
+from tests.subjects import BACKENDS, world_subject
 from tests.unit.test_subject_hooks import hooks_left
 
 IDS = [3, 11, 30]
@@ -57,7 +49,7 @@ def by_hand(name: str, kind: str, backend: str) -> Callable[[Tensor], Tensor]:
 @on_every_space
 @pytest.mark.parametrize("name", EDITS)
 def test_each_is_what_one_would_write_by_hand(name: str, kind: str, backend: str) -> None:
-    subject, site = world(backend), space(kind, backend).site
+    subject, site = world_subject(backend), space(kind, backend).site
     plain = subject.logits(TOKENS)
     with subject.edited({site: by_hand(name, kind, backend)}):
         expected = subject.logits(TOKENS)
@@ -71,7 +63,7 @@ def test_each_is_what_one_would_write_by_hand(name: str, kind: str, backend: str
 @on_both_backends
 @on_every_space
 def test_nothing_changes_to_the_bit_where_nothing_is_asked(kind: str, backend: str) -> None:
-    subject, features = world(backend), space(kind, backend)
+    subject, features = world_subject(backend), space(kind, backend)
     plain = subject.logits(TOKENS)
     read = subject.run(TOKENS, read=[features]).features[features.name][..., IDS]
     idle: list[Intervention] = [
@@ -90,7 +82,7 @@ def test_nothing_changes_to_the_bit_where_nothing_is_asked(kind: str, backend: s
 
 @on_every_space
 def test_values_by_position_are_written_where_they_belong(kind: str) -> None:
-    subject, features = world(), space(kind)
+    subject, features = world_subject(), space(kind)
     values = torch.rand(*TOKENS.shape, len(IDS), generator=torch.Generator().manual_seed(5))
 
     def edit(x: Tensor) -> Tensor:
@@ -104,7 +96,7 @@ def test_values_by_position_are_written_where_they_belong(kind: str) -> None:
 
 @on_both_backends
 def test_they_act_in_the_order_given(backend: str) -> None:
-    subject, neurons = world(backend), space("neurons", backend)
+    subject, neurons = world_subject(backend), space("neurons", backend)
     site = neurons.site
     plain = subject.read(TOKENS, [site])[site]
     add, double = Add(neurons, 3, 1), Scale(neurons, 3, 2)
@@ -133,7 +125,7 @@ class Broken(Scale):
 @on_both_backends
 @on_every_space
 def test_nothing_is_left_after_an_exception(kind: str, backend: str) -> None:
-    subject, features = world(backend), space(kind, backend)
+    subject, features = world_subject(backend), space(kind, backend)
     plain, hooks = subject.logits(TOKENS), hooks_left(subject)
     clamp = Clamp(features, IDS, 7.0)
     with pytest.raises(ZeroDivisionError), subject.intervene(clamp, Scale(features, 1, 2)):
@@ -155,7 +147,7 @@ def test_nothing_is_left_after_an_exception(kind: str, backend: str) -> None:
 @on_both_backends
 @on_every_space
 def test_a_gradient_flows_to_the_value_and_through_every_edit(kind: str, backend: str) -> None:
-    subject, features = world(backend), space(kind, backend)
+    subject, features = world_subject(backend), space(kind, backend)
 
     def gradients(name: str, edit: Intervention | Callable[[Tensor], Tensor]) -> Tensor:
         push = torch.zeros(subject.d_model, requires_grad=True)
@@ -194,8 +186,8 @@ def test_a_quantile_is_the_features_own_on_either_side(kind: str, tail: float, p
     own = found.quantile(level, torch.arange(features.n_features))
     ids = (own * polarity > 0).nonzero().flatten()[:5]
     clamp = Clamp(features, ids, AtQuantile(0.5, tail), polarities=[polarity] * len(ids), statistics=found)
-    with world().intervene(clamp):
-        read = world().run(TOKENS, [features]).features[features.name][..., ids]
+    with world_subject().intervene(clamp):
+        read = world_subject().run(TOKENS, [features]).features[features.name][..., ids]
     if kind in ("neurons", "directions"):  # latents are written into the activation, and read anew from it
         torch.testing.assert_close(read, (0.5 * own[ids]).expand_as(read), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(clamp.value.tensor, 0.5 * own[ids])
@@ -215,7 +207,7 @@ def test_a_silent_feature_has_no_quantile_but_can_be_silenced() -> None:
 @on_both_backends
 @pytest.mark.parametrize("polarity", [1, -1])
 def test_the_sign_rule_leaves_the_other_side_alone(backend: str, polarity: int) -> None:
-    subject, neurons = world(backend), space("neurons", backend)
+    subject, neurons = world_subject(backend), space("neurons", backend)
     site, ids = neurons.site, list(range(100))
     plain = subject.read(TOKENS, [site])[site]
     clamp = Clamp(neurons, ids, 0.25, polarities=polarity, only_same_sign=True)
@@ -228,7 +220,7 @@ def test_the_sign_rule_leaves_the_other_side_alone(backend: str, polarity: int) 
 
 
 def test_resampling_takes_whole_tokens_of_the_sample() -> None:
-    subject, neurons, found = world(), space("neurons"), statistics("neurons")
+    subject, neurons, found = world_subject(), space("neurons"), statistics("neurons")
     site = neurons.site
     assert found.sample is not None
     tables = []
@@ -245,7 +237,7 @@ def test_resampling_takes_whole_tokens_of_the_sample() -> None:
 @on_both_backends
 @on_every_space
 def test_resampling_is_the_same_in_any_batch(kind: str, backend: str) -> None:
-    subject = world(backend)
+    subject = world_subject(backend)
     tokens, mask = subject.to_batch(["the capital of france is", "the capital of"])
     with subject.intervene(feature_edits(kind, backend)["resample"]):
         batch = subject.logits(tokens, mask)[1, 2:]

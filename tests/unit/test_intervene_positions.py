@@ -11,20 +11,11 @@ from interp.errors import UserError
 from interp.intervene import AddVector, Clamp, Positions, Replace
 from interp.subject import Site, Subject
 from interp.subject.forward import Intervention
-from tests.interventions import (
-    BACKENDS,
-    BEHIND,
-    SPACES,
-    TOKENS,
-    activation_edits,
-    feature_edits,
-    space,
-    vector,
-    world,
-)
+from tests.interventions import BEHIND, SPACES, TOKENS, activation_edits, feature_edits, space, vector
+from tests.subjects import BACKENDS, world_subject
 
 PROMPTS = ["the capital of france is", "the river", "the capital of the"]
-BATCH, MASK = world().to_batch(PROMPTS)  # <bos> and 5, 2 and 4 words; 0, 3 and 1 columns of padding
+BATCH, MASK = world_subject().to_batch(PROMPTS)  # <bos> and 5, 2 and 4 words; 0, 3 and 1 columns of padding
 THE = int(BATCH[0, 1])
 LEFT = torch.tensor([[1, 0, 0, 1, 0, 0], [0, 0, 0, 1, 0, 1], [1, 1, 1, 0, 0, 0]])  # a mask over padding, too
 
@@ -87,7 +78,7 @@ class Changes:
 @on_both_backends
 @at_every_kind
 def test_exactly_the_tokens_that_are_meant_change(name: str, backend: str) -> None:
-    subject = world(backend)
+    subject = world_subject(backend)
     positions, _, every_new = POSITIONS[name]
     push = AddVector(subject, BEHIND, vector(128), positions=positions)
     real = MASK.bool()
@@ -112,7 +103,7 @@ def test_exactly_the_tokens_that_are_meant_change(name: str, backend: str) -> No
 @on_both_backends
 @pytest.mark.parametrize("dtype", [torch.bool, torch.long, torch.float32])
 def test_a_mask_is_laid_over_the_prompt_as_it_is_given(backend: str, dtype: torch.dtype) -> None:
-    subject, seen = world(backend), Changes()
+    subject, seen = world_subject(backend), Changes()
     push = AddVector(subject, BEHIND, vector(128), positions=LEFT.to(dtype))
     with seen.around(subject, push):
         subject.logits(BATCH, MASK)
@@ -129,7 +120,7 @@ def test_a_mask_is_laid_over_the_prompt_as_it_is_given(backend: str, dtype: torc
 
 @at_every_kind
 def test_padding_on_the_right_chooses_the_same_tokens(name: str) -> None:
-    subject, seen = world(), Changes()
+    subject, seen = world_subject(), Changes()
     lengths = MASK.sum(1)
     rolled = torch.stack([row.roll(int(n)) for row, n in zip(BATCH, lengths, strict=True)])
     real = torch.arange(6) < lengths[:, None]
@@ -144,7 +135,7 @@ def test_padding_on_the_right_chooses_the_same_tokens(name: str) -> None:
 @pytest.mark.parametrize("kind", SPACES)
 @pytest.mark.parametrize("name", ["all", "list"])
 def test_a_padded_batch_is_its_prompts_one_by_one(name: str, kind: str, backend: str) -> None:
-    subject = world(backend)
+    subject = world_subject(backend)
     clamp = Clamp(space(kind, backend), range(20), 4.0, POSITIONS[name][0])
     with subject.intervene(clamp):
         batch = subject.logits(BATCH, MASK)
@@ -177,7 +168,7 @@ def generated(subject: Subject, edits: list[Intervention], use_cache: bool) -> t
 
 @pytest.fixture(scope="module")
 def plain() -> Tensor:
-    return generated(world(), [], True)[1]
+    return generated(world_subject(), [], True)[1]
 
 
 @pytest.mark.parametrize("name", EDITS)
@@ -187,8 +178,8 @@ def test_generation_with_the_cache_is_generation_without(where: str, name: str, 
     i, j = list(MANY).index(where), EDITS.index(name)
     backend, kind = BACKENDS[(i + j // 2) % 2], SPACES[(i + j) % 4]
     edit = (feature_edits(kind, backend, MANY[where]) | activation_edits(backend, MANY[where]))[name]
-    tokens, stream = generated(world(backend), [edit], use_cache=True)
-    again, whole = generated(world(backend), [edit], use_cache=False)
+    tokens, stream = generated(world_subject(backend), [edit], use_cache=True)
+    again, whole = generated(world_subject(backend), [edit], use_cache=False)
     assert tokens == again
     torch.testing.assert_close(stream, whole, atol=2e-3, rtol=1e-3)
     steps = min(stream.shape[1], plain.shape[1])  # else all of this would prove nothing
@@ -198,7 +189,7 @@ def test_generation_with_the_cache_is_generation_without(where: str, name: str, 
 @on_both_backends
 def test_values_by_position_end_with_the_prompt(backend: str) -> None:
     """Whatever the positions: behind the prompt there are no values, with the cache and without."""
-    subject, whole = world(backend), vector(2, 6, 128)
+    subject, whole = world_subject(backend), vector(2, 6, 128)
     edits: list[Intervention] = [
         Replace(subject, BEHIND, whole),
         AddVector(subject, BEHIND, whole, 3, "steps"),
@@ -218,7 +209,7 @@ def test_values_by_position_end_with_the_prompt(backend: str) -> None:
 
 @on_both_backends
 def test_sampling_a_prompt_in_a_batch_is_sampling_it_alone(backend: str) -> None:
-    subject = world(backend)
+    subject = world_subject(backend)
     push = AddVector(subject, BEHIND, vector(128), 0.5, "steps")
     with subject.intervene(push):
         batch = subject.generate(PROMPTS, 8, temperature=1.0, seed=5)
@@ -242,7 +233,7 @@ BAD: dict[str, tuple[Positions, str]] = {
 @pytest.mark.parametrize("case", BAD)
 @on_both_backends
 def test_positions_that_do_not_exist_are_refused_before_the_model_runs(case: str, backend: str) -> None:
-    subject, ran = world(backend), []
+    subject, ran = world_subject(backend), []
     positions, message = BAD[case]
     ask: list[Callable[[], object]] = [
         lambda: subject.logits(TOKENS),
@@ -259,12 +250,12 @@ def test_positions_that_do_not_exist_are_refused_before_the_model_runs(case: str
 
 
 def test_the_shortest_prompt_decides() -> None:
-    with world().intervene(AddVector(world(), BEHIND, vector(128), positions=3)):
-        world().logits(BATCH[:1], MASK[:1])
+    with world_subject().intervene(AddVector(world_subject(), BEHIND, vector(128), positions=3)):
+        world_subject().logits(BATCH[:1], MASK[:1])
         with pytest.raises(UserError, match=r"(?s)has 3 tokens.*shortest prompt"):
-            world().logits(BATCH, MASK)
+            world_subject().logits(BATCH, MASK)
 
 
 def test_generation_behind_padding_is_refused() -> None:
     with pytest.raises(UserError, match="ends in padding"):
-        world().generate_ids(BATCH, MASK.flip(1), 3)
+        world_subject().generate_ids(BATCH, MASK.flip(1), 3)

@@ -6,7 +6,8 @@ import torch
 from interp.errors import UserError
 from interp.intervene import AddVector, ProjectOut, bias_added, orthogonalised
 from interp.subject import Site
-from tests.interventions import BACKENDS, TOKENS, vector, world
+from tests.interventions import TOKENS, vector
+from tests.subjects import BACKENDS, world_subject
 from tests.unit.test_subject_hooks import hooks_left
 
 on_both_backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -14,7 +15,7 @@ on_both_backends = pytest.mark.parametrize("backend", BACKENDS)
 
 @on_both_backends
 def test_generation_from_edited_weights_is_that_under_the_hooks(backend: str) -> None:
-    subject, vectors = world(backend), vector(24, 128)
+    subject, vectors = world_subject(backend), vector(24, 128)
     tokens, mask = subject.to_batch(["the capital of france is", "the river"])
     plain, hooks = subject.generate_ids(tokens, mask, 6), hooks_left(subject)
     with orthogonalised(subject, vectors), bias_added(subject, Site("resid_post", 3), vector(128), 0.5):
@@ -28,7 +29,7 @@ def test_generation_from_edited_weights_is_that_under_the_hooks(backend: str) ->
 
 @on_both_backends
 def test_weights_come_back_after_an_exception_and_from_nested_blocks(backend: str) -> None:
-    subject, site = world(backend), Site("mlp_out", 2)
+    subject, site = world_subject(backend), Site("mlp_out", 2)
     before = {name: weight.data_ptr() for name, weight in subject.model.named_parameters()}
     plain = subject.logits(TOKENS)
     edits = (orthogonalised(subject, vector(128)), bias_added(subject, site, vector(128)))
@@ -45,7 +46,7 @@ def test_weights_come_back_after_an_exception_and_from_nested_blocks(backend: st
 
 @on_both_backends
 def test_two_directions_one_after_the_other_are_not_in_the_weights(backend: str) -> None:
-    subject, first, second = world(backend), vector(128), vector(128, seed=1)
+    subject, first, second = world_subject(backend), vector(128), vector(128, seed=1)
     with orthogonalised(subject, torch.stack([first, second])):
         both = subject.logits(TOKENS)
         for writer in subject.writers():
@@ -59,10 +60,13 @@ def test_two_directions_one_after_the_other_are_not_in_the_weights(backend: str)
 @pytest.mark.parametrize("kind", ["resid_pre", "embed", "mlp_post", "head_out"])
 def test_where_no_bias_adds_none_is_added(backend: str, kind: str) -> None:
     site = Site.parse(kind if kind == "embed" else f"{kind}.1")
-    with pytest.raises(UserError, match="no bias adds to"), bias_added(world(backend), site, vector(128)):
+    with (
+        pytest.raises(UserError, match="no bias adds to"),
+        bias_added(world_subject(backend), site, vector(128)),
+    ):
         pass
     with (
         pytest.raises(UserError, match=r"\(64,\) is no bias"),
-        bias_added(world(backend), Site("mlp_out", 1), vector(64)),
+        bias_added(world_subject(backend), Site("mlp_out", 1), vector(64)),
     ):
         pass

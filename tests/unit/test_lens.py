@@ -28,11 +28,6 @@ TEXT = "the capital of france , as we know , is"
 
 
 @pytest.fixture(scope="module")
-def world() -> Subject:
-    return interp.load("world", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def bytewise(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """A model whose tokens are bytes."""
     return interp.load(save_model("llama", tmp_path_factory.mktemp("llama")), device="cpu")
@@ -59,14 +54,14 @@ def test_the_likeliest_are_those_of_topk(d_vocab: int, k: int) -> None:
     assert torch.equal(values, wanted.values) and torch.equal(tokens, wanted.indices)
 
 
-def test_a_view_has_ranks_and_probabilities_of_every_site(world: Subject) -> None:
+def test_a_view_has_ranks_and_probabilities_of_every_site(subject: Subject) -> None:
     sites = [Site("resid_pre", 0), Site("attn_out", 3), Site("mlp_out", 5), Site("resid_post", 6)]
-    view = look(LogitLens(world), TEXT, sites, ["paris", 12], k=3)
-    tokens = world.to_tokens(TEXT)
-    read, paris = world.read(tokens, sites), world.single_token("paris")
-    output = world.logits(tokens)[0].double().log_softmax(-1)
+    view = look(LogitLens(subject), TEXT, sites, ["paris", 12], k=3)
+    tokens = subject.to_tokens(TEXT)
+    read, paris = subject.read(tokens, sites), subject.single_token("paris")
+    output = subject.logits(tokens)[0].double().log_softmax(-1)
     for row, site in enumerate(sites):
-        own = world.unembed(world.final_norm(read[site]))[0].double().log_softmax(-1)
+        own = subject.unembed(subject.final_norm(read[site]))[0].double().log_softmax(-1)
         order = own.argsort(-1, descending=True)
         assert torch.equal(view.rank[row, :, 0], (order == paris).int().argmax(-1).int())
         assert torch.allclose(view.probability[row, :, 1].double(), own[:, 12].exp(), atol=1e-6)
@@ -78,72 +73,74 @@ def test_a_view_has_ranks_and_probabilities_of_every_site(world: Subject) -> Non
     assert last["top"].item() == "paris" and last["rank of paris"].item() == 0
 
 
-def test_many_sites_at_once_read_as_each_alone(world: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = look(LogitLens(world), TEXT)
+def test_many_sites_at_once_read_as_each_alone(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = look(LogitLens(subject), TEXT)
     monkeypatch.setattr("interp.lenses.view.LOGITS_TOGETHER", 1)
-    monkeypatch.setattr("interp.subject.unembedding.LOGITS_AT_ONCE", 3 * world.d_vocab)
-    alone = look(LogitLens(world), TEXT)
+    monkeypatch.setattr("interp.subject.unembedding.LOGITS_AT_ONCE", 3 * subject.d_vocab)
+    alone = look(LogitLens(subject), TEXT)
     assert torch.allclose(together.kl, alone.kl, atol=1e-4) and torch.equal(together.top, alone.top)
 
 
-def test_the_stream_runs_from_the_embedding_to_the_last_layer(world: Subject) -> None:
-    sites = stream_sites(world)
-    assert list(sites) == list(range(EMBEDDING, world.n_layers))
+def test_the_stream_runs_from_the_embedding_to_the_last_layer(subject: Subject) -> None:
+    sites = stream_sites(subject)
+    assert list(sites) == list(range(EMBEDDING, subject.n_layers))
     assert [layer_of(site) for site in sites.values()] == list(sites)
-    read = read_stream(world, [prompt_at(world, TEXT, "france"), prompt_at(world, "near spain")])
-    whole = world.read(world.to_tokens(TEXT), list(sites.values()))
+    read = read_stream(subject, [prompt_at(subject, TEXT, "france"), prompt_at(subject, "near spain")])
+    whole = subject.read(subject.to_tokens(TEXT), list(sites.values()))
     position = 1 + TEXT.split().index("france")
     for layer, site in sites.items():
         assert torch.allclose(read[layer][0], whole[site][0, position], atol=1e-5)
 
 
 def test_a_tuned_lens_begins_as_the_logit_lens_and_comes_nearer_to_the_output(
-    world: Subject, tmp_path: Path
+    subject: Subject, tmp_path: Path
 ) -> None:
     corpus = interp.WorldCorpus(seed=1, n_documents=600)
-    start, plain = TunedLens(world), LogitLens(world)
-    activation = torch.randn(3, world.d_model)
-    for site in stream_sites(world).values():
+    start, plain = TunedLens(subject), LogitLens(subject)
+    activation = torch.randn(3, subject.d_model)
+    for site in stream_sites(subject).values():
         assert torch.equal(start.logits(activation, site), plain.logits(activation, site))
-    lens = train_tuned_lens(world, corpus, steps=60, tokens_per_step=512)
+    lens = train_tuned_lens(subject, corpus, steps=60, tokens_per_step=512)
     found = divergence([plain, lens], corpus, 60).groupby(["lens", "layer"])["kl"].mean()
-    for layer in range(EMBEDDING, world.n_layers - 1):
+    for layer in range(EMBEDDING, subject.n_layers - 1):
         assert found["tuned lens", layer] < found["logit lens", layer]
-    last = world.n_layers - 1
+    last = subject.n_layers - 1
     assert abs(found["tuned lens", last]) < 1e-4 and abs(found["logit lens", last]) < 1e-4
     file = save_tuned_lens(tmp_path / "lens.safetensors", lens)
-    again = load_tuned_lens(file, world)
+    again = load_tuned_lens(file, subject)
     site = Site("resid_post", 2)
     assert torch.equal(again.logits(activation, site), lens.logits(activation, site))
     with pytest.raises(UserError, match="not trained at attn_out"):
         lens.logits(activation, Site("attn_out", 1))
 
 
-def test_a_tuned_lens_of_another_model_is_refused(world: Subject, bytewise: Subject, tmp_path: Path) -> None:
+def test_a_tuned_lens_of_another_model_is_refused(
+    subject: Subject, bytewise: Subject, tmp_path: Path
+) -> None:
     file = save_tuned_lens(tmp_path / "lens.safetensors", TunedLens(bytewise))
     with pytest.raises(UserError, match="fits world"):
-        load_tuned_lens(file, world)
+        load_tuned_lens(file, subject)
     with pytest.raises(UserError, match="no file"):
-        load_tuned_lens(tmp_path / "none.safetensors", world)
-    tensors, known = read_safetensors(save_tuned_lens(tmp_path / "own.safetensors", TunedLens(world)))
+        load_tuned_lens(tmp_path / "none.safetensors", subject)
+    tensors, known = read_safetensors(save_tuned_lens(tmp_path / "own.safetensors", TunedLens(subject)))
     renamed = tmp_path / "renamed.safetensors"
     write_safetensors(renamed, tensors, {**known, "subject": "other"})
     with pytest.raises(UserError, match="trained on other, not on world"):
-        load_tuned_lens(renamed, world)
-    load_tuned_lens(renamed, world, check_model=False)
+        load_tuned_lens(renamed, subject)
+    load_tuned_lens(renamed, subject, check_model=False)
 
 
-def test_a_readout_adds_up_spellings_and_takes_their_best_rank(world: Subject) -> None:
-    prompts = [prompt_at(world, "the capital of france is"), prompt_at(world, "the capital of spain is")]
-    paris, madrid = (world.single_token(word) for word in ("paris", "madrid"))
+def test_a_readout_adds_up_spellings_and_takes_their_best_rank(subject: Subject) -> None:
+    prompts = [prompt_at(subject, "the capital of france is"), prompt_at(subject, "the capital of spain is")]
+    paris, madrid = (subject.single_token(word) for word in ("paris", "madrid"))
     words = {"both": [frozenset({paris, madrid})] * 2, "paris": [frozenset({paris})] * 2}
-    found = read_words(LogitLens(world), read_stream(world, prompts), words)
-    last = found[found["layer"] == world.n_layers - 1].set_index(["word", "item"])
+    found = read_words(LogitLens(subject), read_stream(subject, prompts), words)
+    last = found[found["layer"] == subject.n_layers - 1].set_index(["word", "item"])
     assert last.loc[("both", 0), "rank"] == 0 and last.loc[("both", 1), "rank"] == 0
     assert last.loc[("paris", 0), "rank"] == 0 and last.loc[("paris", 1), "rank"] > 0
     assert last.loc[("both", 1), "probability"] > 0.9
     table = words_by_layer(found.assign(place="last"), ["place"], 0)
-    row = table[(table["layer"] == world.n_layers - 1) & (table["word"] == "paris")]
+    row = table[(table["layer"] == subject.n_layers - 1) & (table["word"] == "paris")]
     assert row["top"].item() == 0.5 and row["top_low"].item() < 0.5 < row["top_high"].item()
 
 
@@ -160,43 +157,43 @@ def test_halves_are_halves_of_every_group() -> None:
 class TestPrompts:
     """Where a span stands, in words, in bytes, under padding; and what is refused."""
 
-    def test_the_last_token_of_the_last_occurrence(self, world: Subject) -> None:
+    def test_the_last_token_of_the_last_occurrence(self, subject: Subject) -> None:
         text = "near paris , the country of paris is"
-        assert world.token_strings([prompt_at(world, text, "paris").tokens[-2]]) == ["paris"]
-        assert prompt_at(world, text, "paris").position == -2
-        assert prompt_at(world, text, "paris", "first").position == -7
-        assert prompt_at(world, text).position == -1
+        assert subject.token_strings([prompt_at(subject, text, "paris").tokens[-2]]) == ["paris"]
+        assert prompt_at(subject, text, "paris").position == -2
+        assert prompt_at(subject, text, "paris", "first").position == -7
+        assert prompt_at(subject, text).position == -1
 
     def test_spans_of_several_tokens(self, bytewise: Subject) -> None:
         found = span_positions(bytewise, "a bcd e", "bcd")
         assert found == [-5, -4, -3]
         assert span_positions(bytewise, "ab ab", "ab", "first") == [-5, -4]
 
-    def test_a_span_that_is_not_there_shows_the_tokens(self, world: Subject) -> None:
+    def test_a_span_that_is_not_there_shows_the_tokens(self, subject: Subject) -> None:
         with pytest.raises(UserError, match=r"\[the\] \[capital\]") as caught:
-            prompt_at(world, TEXT, "spain")
+            prompt_at(subject, TEXT, "spain")
         assert "'spain'" in str(caught.value)
 
-    def test_a_token_that_goes_on_behind_the_span(self, world: Subject) -> None:
+    def test_a_token_that_goes_on_behind_the_span(self, subject: Subject) -> None:
         with pytest.raises(UserError, match="goes on behind it"):
-            prompt_at(world, TEXT, "fran")
+            prompt_at(subject, TEXT, "fran")
 
-    def test_too_long_a_prompt(self, world: Subject) -> None:
+    def test_too_long_a_prompt(self, subject: Subject) -> None:
         with pytest.raises(UserError, match="do not fit the context"):
-            prompt_at(world, "the " * 400)
+            prompt_at(subject, "the " * 400)
 
-    def test_special_tokens_and_positions_outside(self, world: Subject) -> None:
-        special = min(world.special_ids)
+    def test_special_tokens_and_positions_outside(self, subject: Subject) -> None:
+        special = min(subject.special_ids)
         with pytest.raises(UserError, match="special token"):
-            check_ordinary(world, Prompt((special, 20), -2))
+            check_ordinary(subject, Prompt((special, 20), -2))
         with pytest.raises(UserError, match="not in a prompt of 2 tokens"):
-            check_ordinary(world, Prompt((20, 21), -3))
+            check_ordinary(subject, Prompt((20, 21), -3))
 
-    def test_a_target_that_is_not_one_token_and_a_site_outside_the_stream(self, world: Subject) -> None:
+    def test_a_target_that_is_not_one_token_and_a_site_outside_the_stream(self, subject: Subject) -> None:
         with pytest.raises(UserError, match="does not know the word"):
-            look(LogitLens(world), TEXT, targets=["atlantis"])
+            look(LogitLens(subject), TEXT, targets=["atlantis"])
         with pytest.raises(UserError, match="not in the residual stream"):
-            look(LogitLens(world), TEXT, [Site("mlp_post", 0)])
+            look(LogitLens(subject), TEXT, [Site("mlp_post", 0)])
 
 
 def data_of(page: str) -> list[dict[str, Any]]:
@@ -209,15 +206,15 @@ def data_of(page: str) -> list[dict[str, Any]]:
     return json.loads(found, parse_constant=no_json)
 
 
-def test_the_page_holds_every_view_and_nothing_that_runs(world: Subject) -> None:
-    views = [look(LogitLens(world), TEXT, targets=["paris"], k=2), look(TunedLens(world), TEXT, k=2)]
-    views.append(look(LogitLens(world), "near spain", [Site("mlp_out", 1)], k=2))
+def test_the_page_holds_every_view_and_nothing_that_runs(subject: Subject) -> None:
+    views = [look(LogitLens(subject), TEXT, targets=["paris"], k=2), look(TunedLens(subject), TEXT, k=2)]
+    views.append(look(LogitLens(subject), "near spain", [Site("mlp_out", 1)], k=2))
     page = lens_page(views, "</title><script>alert(1)</script>")
     assert "<script>alert" not in page and "http://" not in page.replace("http://www.w3.org", "")
     data = data_of(page)
     assert [len(text["grids"]) for text in data] == [2, 1]
     grid = data[0]["grids"][0]
-    assert grid["rows"] == ["emb", *map(str, range(world.n_layers))]
+    assert grid["rows"] == ["emb", *map(str, range(subject.n_layers))]
     assert grid["tokens"][-1][-1][0] == "paris"
     assert grid["targets"][0] == {
         "word": "paris",
@@ -228,8 +225,8 @@ def test_the_page_holds_every_view_and_nothing_that_runs(world: Subject) -> None
         lens_page([])
 
 
-def test_an_undefined_number_is_null_on_the_page(world: Subject) -> None:
-    view = look(LogitLens(world), TEXT, k=1)
+def test_an_undefined_number_is_null_on_the_page(subject: Subject) -> None:
+    view = look(LogitLens(subject), TEXT, k=1)
     view.kl[0, 0], view.entropy[0, 1] = torch.inf, torch.nan
     grid = data_of(lens_page([view]))[0]["grids"][0]
     assert grid["kl"][0][0] is None and grid["entropy"][0][1] is None
@@ -243,10 +240,10 @@ def test_words_cannot_end_the_page_s_data(bytewise: Subject) -> None:
     assert "".join(data[0]["tokens"]).endswith("</script><script>alert(1)</script>")
 
 
-def test_the_figure_is_a_grid_of_layers_and_tokens(world: Subject) -> None:
-    draw = lens_figure(look(LogitLens(world), TEXT, k=1))
+def test_the_figure_is_a_grid_of_layers_and_tokens(subject: Subject) -> None:
+    draw = lens_figure(look(LogitLens(subject), TEXT, k=1))
     for width in (900, 350):
         root = ElementTree.fromstring(draw(width, standalone=True))
         titles = [e.text or "" for e in root.iter("{http://www.w3.org/2000/svg}title")]
-        assert len(titles) >= world.n_layers + 1
+        assert len(titles) >= subject.n_layers + 1
         assert any(title.startswith("7, is: paris") for title in titles) or width < 900

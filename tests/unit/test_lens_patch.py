@@ -32,14 +32,15 @@ from interp.lenses.prompt import Prompt, prompt_at, span_positions
 from interp.lenses.prompt_batches import Change, PromptBatch, continuations, next_normed, prompt_batches
 from interp.lenses.residual_stream import EMBEDDING, read_stream, stream_site
 from interp.subject import Subject
+from tests.subjects import pydoc_subject, world_subject
 
 CAPITALS = facts().relations["capital"]
 COUNTRIES = tuple(CAPITALS)[:6]
 
 
-@pytest.fixture(scope="module", params=["hooked", "bridge"])
-def world(request: pytest.FixtureRequest) -> Subject:
-    return interp.load("world", backend=request.param, device="cpu")
+@pytest.fixture(scope="module")
+def world(each_backend: Subject) -> Subject:
+    return each_backend
 
 
 def asked(world: Subject, names: Sequence[str] = COUNTRIES) -> list[Prompt]:
@@ -214,7 +215,7 @@ class TestAnswers:
         assert answers.contained(["this", "it is, is it?"]).tolist() == [False, True]
 
     def test_the_first_token_is_the_one_that_continues_the_prompt(self) -> None:
-        pydoc = interp.load("pydoc", device="cpu")
+        pydoc = pydoc_subject()
         prompts = [prompt_at(pydoc, text) for text in ("the function will", "def find(")]
         answers = Answers.of(pydoc, ["be", "be"])
         whole = [" be", "(be"]
@@ -285,7 +286,7 @@ def test_one_large_input_does_not_ruin_the_map_and_scikit_learn_gives_the_same()
 
 
 def test_models_of_different_vocabularies_are_told_apart() -> None:
-    world, pydoc = interp.load("world", device="cpu"), interp.load("pydoc", device="cpu")
+    world, pydoc = world_subject(), pydoc_subject()
     check_same_vocabulary(world, world)
     with pytest.raises(UserError, match="differ in"):
         check_same_vocabulary(world, pydoc)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
-import interp
 from interp.bundled.world.facts import facts
 from interp.errors import UserError
 from interp.lenses.answers import Answers
@@ -40,19 +39,15 @@ from interp.lenses.relations import (
 from interp.lenses.residual_stream import EMBEDDING, read_stream, stream_site
 from interp.subject import Subject
 from tests.shared_data import shared_data
+from tests.subjects import pydoc_subject
 from tests.unit.linear_subject import linear_subject
 
 ASKED = ("france", "spain", "germany", "italy", "japan")
 
 
-@pytest.fixture(scope="module", params=["hooked", "bridge"])
-def world(request: pytest.FixtureRequest) -> Subject:
-    return interp.load("world", backend=request.param, device="cpu")
-
-
 @pytest.fixture(scope="module")
-def plain() -> Subject:
-    return interp.load("world", device="cpu")
+def world(each_backend: Subject) -> Subject:
+    return each_backend
 
 
 def prompts_of(subject: Subject, names: Sequence[str]) -> list[Prompt]:
@@ -172,7 +167,7 @@ class TestRelationFiles:
         file.write_text(relation, encoding="utf-8-sig")  # a byte-order mark is no part of the text
         assert read_relation(file).ask("f(x)") == "{x} of f(x) is"
 
-    def test_what_is_no_relation(self, tmp_path: Path, plain: Subject) -> None:
+    def test_what_is_no_relation(self, tmp_path: Path, subject: Subject) -> None:
         file = tmp_path / "r.json"
         for content, says in (
             ("nothing", "not valid JSON"),
@@ -191,36 +186,36 @@ class TestRelationFiles:
         with pytest.raises(UserError, match="no relation 'mayor'"):
             check_relations(WorldRelations(relations=("mayor",)))
         with pytest.raises(UserError, match="need not be known"):
-            open_relations(WorldRelations(), interp.load("pydoc", device="cpu"))
+            open_relations(WorldRelations(), pydoc_subject())
         file.write_text(json.dumps({
             "name": "capital", "prompt_templates": ["the capital of {} is"],
             "samples": [{"subject": "france", "object": "paris"}],
         }))  # fmt: skip
-        (relation,) = open_relations(RelationFiles(paths=(file,), separator=" . "), plain)
+        (relation,) = open_relations(RelationFiles(paths=(file,), separator=" . "), subject)
         assert relation.samples == (("france", "paris"),) and relation.separator == " . "
 
 
 class TestItems:
     """Entities, two-hop questions and translations, from the world and from lines of JSON."""
 
-    def test_entities_of_the_world_are_none_that_the_prompts_name(self, plain: Subject) -> None:
+    def test_entities_of_the_world_are_none_that_the_prompts_name(self, subject: Subject) -> None:
         scopes = open_target_prompts("world")
-        found = open_entities(WorldEntities(most=30), plain, scopes)
+        found = open_entities(WorldEntities(most=30), subject, scopes)
         shown = set(f"{scopes.identity} {scopes.description}".split())
         for entity in found:
-            assert plain.token_strings([entity.prompt.tokens[entity.prompt.position]])[0] not in shown
+            assert subject.token_strings([entity.prompt.tokens[entity.prompt.position]])[0] not in shown
             assert not set(entity.described[0].split()) & shown
         groups = [entity.group for entity in found]
         assert all(groups.count(group) <= 30 for group in groups)
         bridge = next(entity for entity in found if entity.group == "bridge")
         assert bridge.name != bridge.described
 
-    def test_entities_of_a_file(self, plain: Subject, tmp_path: Path) -> None:
+    def test_entities_of_a_file(self, subject: Subject, tmp_path: Path) -> None:
         file = tmp_path / "entities.jsonl"
         scopes = open_target_prompts("world")
         row = {"prompt": "near paris , we saw", "entity": "paris", "description": ["france"], "group": "city"}
         file.write_text(json.dumps(row) + "\n\n")
-        (entity,) = open_entities(EntityFile(path=file), plain, scopes)
+        (entity,) = open_entities(EntityFile(path=file), subject, scopes)
         assert entity.prompt.position == -4 and entity.described == ("france",) and entity.group == "city"
         for line, says in (
             ("{", "not valid JSON"),
@@ -230,13 +225,13 @@ class TestItems:
         ):
             file.write_text(line)
             with pytest.raises(UserError, match=says):
-                open_entities(EntityFile(path=file), plain, scopes)
+                open_entities(EntityFile(path=file), subject, scopes)
         file.write_text(json.dumps(row | {"entity": "rome"}))
         with pytest.raises(UserError, match="does not hold 'rome'"):
-            open_entities(EntityFile(path=file), plain, scopes)
+            open_entities(EntityFile(path=file), subject, scopes)
 
-    def test_two_hop_questions(self, plain: Subject, tmp_path: Path) -> None:
-        found = open_hops(WorldHops(), plain)
+    def test_two_hop_questions(self, subject: Subject, tmp_path: Path) -> None:
+        found = open_hops(WorldHops(), subject)
         assert {q.group for q in found} >= {"spouse of performer", "capital of country"}
         taken = others(found, range(50), 0)
         for own, other in zip(found[:50], (found[place] for place in taken), strict=True):
@@ -247,19 +242,19 @@ class TestItems:
             "answer": ["paris"], "first": "the country of paris is", "second": "the capital of france is",
         }  # fmt: skip
         file.write_text(json.dumps(row))
-        (question,) = open_hops(HopFile(path=file), plain)
+        (question,) = open_hops(HopFile(path=file), subject)
         assert question.answer == ("paris",) and question.shortcuts == ()
         with pytest.raises(UserError, match="no other question"):
             others([question], [0], 0)
         for changed, says in (({"answer": 3}, "no two-hop question"), ({"entity": "rome"}, "does not hold")):
             file.write_text(json.dumps(row | changed))
             with pytest.raises(UserError, match=says):
-                open_hops(HopFile(path=file), plain)
+                open_hops(HopFile(path=file), subject)
         with pytest.raises(UserError, match="need not be known"):
-            open_hops(WorldHops(), interp.load("pydoc", device="cpu"))
+            open_hops(WorldHops(), pydoc_subject())
 
-    def test_translations(self, plain: Subject, tmp_path: Path) -> None:
-        found = open_translations(WorldTranslations(most=20), plain)
+    def test_translations(self, subject: Subject, tmp_path: Path) -> None:
+        found = open_translations(WorldTranslations(most=20), subject)
         assert {item.group for item in found} == {"zorvic to tamric", "tamric to zorvic"}
         item = found[0]
         source = item.source.tokens[item.source.position]
@@ -267,24 +262,24 @@ class TestItems:
         file = tmp_path / "words.jsonl"
         row = {"prompt": "zorvic : team ; it is :", "source": "team", "words": {"english": "team"}}
         file.write_text(json.dumps(row))
-        (own,) = open_translations(TranslationFile(path=file), plain)
+        (own,) = open_translations(TranslationFile(path=file), subject)
         assert own.source.position == -5 and own.group == ""
         other = row | {"words": {"zorvic": "pepeka"}}
         file.write_text(f"{json.dumps(row)}\n{json.dumps(other)}")
         with pytest.raises(UserError, match="same languages"):
-            open_translations(TranslationFile(path=file), plain)
+            open_translations(TranslationFile(path=file), subject)
         with pytest.raises(UserError, match="no language 'latin'"):
             check_translations(WorldTranslations(directions=(("latin", "zorvic"),)))
 
-    def test_no_item_of_the_world_is_left_out(self, plain: Subject) -> None:
-        translations, hops = open_translations(WorldTranslations(), plain), open_hops(WorldHops(), plain)
+    def test_no_item_of_the_world_is_left_out(self, subject: Subject) -> None:
+        translations, hops = open_translations(WorldTranslations(), subject), open_hops(WorldHops(), subject)
         assert told_apart_in(translations) == (tuple(range(len(translations))), ())
-        assert hops_told_apart(hops, plain) == (tuple(range(len(hops))), ())
+        assert hops_told_apart(hops, subject) == (tuple(range(len(hops))), ())
         for name in facts().relations:
-            assert told_apart_by_first(world_relation(name), plain) == (world_relation(name), ())
+            assert told_apart_by_first(world_relation(name), subject) == (world_relation(name), ())
 
     def test_words_that_begin_alike_in_two_languages_are_left_out(
-        self, plain: Subject, tmp_path: Path
+        self, subject: Subject, tmp_path: Path
     ) -> None:
         file = tmp_path / "words.jsonl"
         words = [("team", "pepeka"), ("team", "team"), ("country", "bopang")]
@@ -293,14 +288,14 @@ class TestItems:
             for e, z in words
         ]
         file.write_text("\n".join(map(json.dumps, rows)))
-        kept, notes = told_apart_in(open_translations(TranslationFile(path=file), plain))
+        kept, notes = told_apart_in(open_translations(TranslationFile(path=file), subject))
         assert kept == (0, 2)
         assert notes == (
             "1 of 3 words are left out: they begin with the same token in two of the languages.",
         )
 
     def test_objects_and_answers_that_begin_alike_are_left_out(self) -> None:
-        pydoc = interp.load("pydoc", device="cpu")
+        pydoc = pydoc_subject()
         samples = (("a", "setattr"), ("b", "setdefault"), ("c", "True"), ("d", "the United States"))
         relation = Relation("word", ("{} is",), samples)
         left, notes = told_apart_by_first(relation, pydoc)
@@ -315,21 +310,21 @@ class TestItems:
         kept, said = hops_told_apart(asked, pydoc)
         assert kept == (0,) and "2 of 3 questions (by their answers)" in said[0]
 
-    def test_target_prompts(self, plain: Subject) -> None:
+    def test_target_prompts(self, subject: Subject) -> None:
         scopes = open_target_prompts("world")
-        prompt = scopes.prompt(plain, scopes.identity)
-        assert plain.token_strings([prompt.tokens[prompt.position]]) == ["the"] and prompt.position == -4
-        assert scopes.prompt(plain, scopes.next_token).position == -1
+        prompt = scopes.prompt(subject, scopes.identity)
+        assert subject.token_strings([prompt.tokens[prompt.position]]) == ["the"] and prompt.position == -4
+        assert scopes.prompt(subject, scopes.next_token).position == -1
         assert open_target_prompts("published").identity.endswith("x ->")
         own = TargetPrompts(placeholder="the", identity="a ; the", description="none", next_token="the")
         with pytest.raises(UserError, match=r"scopes\.description"):
             check_target_prompts(own)
         with pytest.raises(UserError, match=r"is 2 tokens: \[near\] \[dekax\]"):
             two = TargetPrompts(placeholder="dekax kanav", identity="", description="", next_token="")
-            two.prompt(plain, "near dekax kanav")
-        special = plain.token_strings([min(plain.special_ids)])[0]
+            two.prompt(subject, "near dekax kanav")
+        special = subject.token_strings([min(subject.special_ids)])[0]
         with pytest.raises(UserError, match="special token"):
             odd = TargetPrompts(
                 placeholder=special, identity=f"a {special} :", description=special, next_token=special
             )
-            odd.prompt(plain, odd.identity)
+            odd.prompt(subject, odd.identity)

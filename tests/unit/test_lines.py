@@ -18,7 +18,7 @@ from interp.outside import whole_characters
 from interp.store.neuronpedia import export_neuronpedia, import_neuronpedia
 from interp.store.rows import DescriptionRow, FeatureRow, SpaceRow
 from interp.store.store import Store
-from interp.subject import Subject, load
+from interp.subject import Subject
 from interp.track.journal import Journal
 from interp.track.step import Point, read_points
 from interp.vectors.requests import RequestFiles, open_requests
@@ -26,11 +26,6 @@ from tests.unit.test_llm_files import CALL
 
 ODD = "a\u2028b\u2029c\u0085d\x0ce\x0bf\x1cg\x1eh\ri\ufeffj"
 """One line to JSON lines and to text files, ten to `str.splitlines`."""
-
-
-@pytest.fixture(scope="module")
-def world() -> Subject:
-    return load("world")
 
 
 def written(path: Path, *texts: str, key: str = "text") -> Path:
@@ -131,7 +126,7 @@ def test_what_is_kept_comes_back_as_it_was(keep: Callable[[Path, str], str], tmp
 
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
 def test_documents_and_requests_are_the_lines_of_their_files(
-    world: Subject, suffix: str, tmp_path: Path
+    subject: Subject, suffix: str, tmp_path: Path
 ) -> None:
     odd, countries = "\u2028\u2029\u0085\x0c\x0b\r", ("france", "italy", "spain", "japan", "egypt", "kenya")
     texts = [f"the king{one}of {country}" for one, country in zip(odd, countries, strict=True)]
@@ -144,16 +139,16 @@ def test_documents_and_requests_are_the_lines_of_their_files(
     if suffix == ".jsonl":
         written(path, *texts, key="prompt")
     source = RequestFiles(harmful=path, harmless=path, begins=("i",), chat=False, train=2, validate_on=2)
-    parts = open_requests(source, world).harmful
+    parts = open_requests(source, subject).harmful
     asked = [one.prompt for part in (parts.train, parts.validation, parts.report) for one in part]
-    assert sorted(asked) == sorted(tuple(world.encode(f"the king of {country}")) for country in countries)
+    assert sorted(asked) == sorted(tuple(subject.encode(f"the king of {country}")) for country in countries)
 
 
-def test_questions_are_the_lines_of_their_file(world: Subject, tmp_path: Path) -> None:
+def test_questions_are_the_lines_of_their_file(subject: Subject, tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"prompt": f"the capital{odd}of france is", "answer": "paris"} for odd in "\u2028\u0085"
     ]
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
-    found = open_questions(QuestionFile(path=path), world)
-    assert [one.prompt for one in found] == [tuple(world.encode("the capital of france is"))] * 2
+    found = open_questions(QuestionFile(path=path), subject)
+    assert [one.prompt for one in found] == [tuple(subject.encode("the capital of france is"))] * 2

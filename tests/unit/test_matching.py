@@ -26,11 +26,6 @@ from tests.unit.test_compare import population
 SMALL = MiningConfig(context_size=32, top_windows={"explain": 2, "select": 1, "report": 1}, sampled_rows=8)
 
 
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.load("world")
-
-
 def test_correlations_are_numpys() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(50, 3)), rng.normal(size=(50, 4))

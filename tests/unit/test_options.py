@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-import interp
 from interp.cli.loading import load_config
 from interp.errors import UserError
 from tests.command_line import command
+from tests.subjects import world_subject
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_an_option_that_cannot_be_is_a_message(arguments: list[str], says: str) 
      {"temperature": 1.0, "seed": 2**32}, {"max_new_tokens": 0}, {"max_new_tokens": -3}],
 )  # fmt: skip
 def test_generating_with_what_cannot_be_is_a_user_error(given: dict[str, Any]) -> None:
-    subject = interp.load("world")
+    subject = world_subject()
     with pytest.raises(UserError, match="should be"):
         subject.generate("the", **{"max_new_tokens": 2} | given)
     assert subject.generate("the", 2, 1.0, seed=2**32 - 1)

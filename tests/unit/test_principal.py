@@ -3,7 +3,6 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-import interp
 from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.batches import batches
 from interp.document import split_of
@@ -13,11 +12,6 @@ from interp.subject import Site, Subject
 from tests.corpora import ListCorpus
 
 SITE = Site("resid_post", 1)
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.load("world")
 
 
 def counted(subject: Subject, corpus: WorldCorpus) -> np.ndarray:

@@ -27,11 +27,12 @@ from interp.bundled.pydoc.tokenizer import BOS_ID, train_tokenizer
 from interp.corpus.source import PydocSource, check_corpus, open_corpus
 from interp.errors import UserError
 from interp.subject import Subject
+from tests.subjects import world_subject
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.load("pydoc", device="cpu")
+def subject(pydoc: Subject) -> Subject:
+    return pydoc
 
 
 def test_no_held_out_document_shares_a_paragraph_or_a_source_with_training() -> None:
@@ -155,6 +156,6 @@ def test_the_corpus_serves_another_subject_and_refuses_to_be_longer_than_it_is(s
     check_corpus(PydocSource())
     with pytest.raises(UserError, match="documents"):
         open_corpus(PydocSource(documents=10**6), subject)
-    other = interp.load("world", device="cpu")
+    other = world_subject()
     with pytest.raises(UserError, match="world does not know"):
         interp.PydocCorpus(other, documents=3)

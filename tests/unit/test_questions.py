@@ -17,11 +17,7 @@ from interp.corpus.questions import (
 from interp.errors import UserError
 from interp.subject import Subject
 from tests.parity.subject_folders import save_model
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.load("world")
+from tests.subjects import pydoc_subject
 
 
 def written(folder: Path, *lines: object) -> QuestionFile:
@@ -100,7 +96,7 @@ def test_a_word_of_several_tokens_says_which_they_are(tmp_path: Path) -> None:
 
 
 def test_words_are_the_tokens_that_continue_each_prompt(tmp_path: Path) -> None:
-    pydoc = interp.load("pydoc")
+    pydoc = pydoc_subject()
     ids = pydoc.tokenizer(["the function will be", "def find(be", " not"], add_special_tokens=False)[
         "input_ids"
     ]

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sae_lens import SAE
 from sae_lens.registry import get_sae_class
 
-import interp.subject
 from interp.errors import UserError
 from interp.features.space import FeatureSpace
 from interp.subject import Site, Subject
@@ -18,11 +17,6 @@ from saes.latents import SaeLatents
 ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
 NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
 WIDTH, LATENTS = 128, 200
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.subject.load("world")
 
 
 def random_sae(

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import interp.subject
 import saes
 from interp.errors import UserError
 from interp.subject import Site, Subject
@@ -24,11 +23,6 @@ class Noise:
 
     def buffer(self, cursor: int) -> tuple[Tensor, int]:
         return torch.randn(300, 128, generator=torch.Generator().manual_seed(cursor)), cursor + 1
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.subject.load("world")
 
 
 @pytest.fixture(scope="module")

@@ -29,11 +29,6 @@ CORPUS = interp.WorldCorpus(seed=4, n_documents=120)
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.load("world", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def latents(subject: Subject) -> SaeLatents:
     return SaeLatents(random_sae("topk"), SITE, subject=subject)
 

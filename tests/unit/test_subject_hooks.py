@@ -18,7 +18,7 @@ TOKENS = torch.randint(1, 1041, (2, 12), generator=torch.Generator().manual_seed
 
 @pytest.fixture(scope="module", params=["hooked", "bridge"])
 def subject(request: pytest.FixtureRequest) -> Subject:
-    return subjects.load("world", request.param, device="cpu")
+    return subjects.world_subject(request.param)
 
 
 def hooks_left(subject: Subject) -> int:

@@ -142,7 +142,7 @@ def test_tokens_with_and_without_a_space_look_different(name: str, tmp_path: Pat
 def test_whole_words_and_special_tokens_show_themselves(tmp_path: Path) -> None:
     made = Text(saved(whole_words, tmp_path), 1000)
     assert made.strings(made.encode("paris is in the city")) == ["<s>", "paris", "is", "in", "the", "city"]
-    world = subjects.load("world")
+    world = subjects.world_subject()
     assert world.token_strings(world.encode("the capital of france")) == ["the", "capital", "of", "france"]
 
 

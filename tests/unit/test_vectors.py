@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from interp.errors import UserError
 from interp.intervene import AddVector, ProjectOut, Replace
-from interp.subject import Site, Subject, load
+from interp.subject import Site, Subject
 from interp.vectors.control import random_like
 from interp.vectors.file import load_vectors, parse_use, save_vectors
 from interp.vectors.norm_preserving import AddKeepingNorm
@@ -21,11 +21,6 @@ from interp.vectors.use import interventions_of
 from interp.vectors.vector import Use, Vector
 
 SITE = Site("resid_post", 3)
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return load("world")
 
 
 def vector(name: str = "v", seed: int = 0, site: Site = SITE, **how: object) -> Vector:

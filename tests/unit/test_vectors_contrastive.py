@@ -9,13 +9,14 @@ from torch import Tensor
 
 from interp.bundled.world import world_folder
 from interp.errors import UserError
-from interp.subject import Site, Subject, load
+from interp.subject import Site, Subject
 from interp.subject.read_at import read_at
 from interp.vectors.aggregate import Aggregate, aggregate
 from interp.vectors.contrast import read_contrast
 from interp.vectors.contrastive import Pair, contrastive_vectors, read_pairs
 from interp.vectors.in_context import in_context_vectors
 from interp.vectors.world import WORLD_BEHAVIOURS, world_contrast
+from tests.subjects import world_subject
 
 TEXTS = (
     ("the capital of france is paris .", "the capital of france is rome ."),
@@ -25,9 +26,9 @@ TEXTS = (
 )
 
 
-@pytest.fixture(scope="module", params=["hooked", "bridge"])
-def subject(request: pytest.FixtureRequest) -> Subject:
-    return load("world", backend=request.param)
+@pytest.fixture(scope="module")
+def subject(each_backend: Subject) -> Subject:
+    return each_backend
 
 
 def pairs(subject: Subject) -> list[Pair]:
@@ -123,7 +124,7 @@ def test_parity_with_the_steering_vectors_package() -> None:
     )
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    subject, folder = load("world"), world_folder()
+    subject, folder = world_subject(), world_folder()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     words = (("capital", "france", "river"), ("language", "spain", "king"), ("currency", "japan", "house"))
@@ -145,7 +146,7 @@ def test_parity_with_the_steering_vectors_package() -> None:
 
 @pytest.mark.parametrize("name", [*WORLD_BEHAVIOURS, "task/plural"])
 def test_no_question_of_a_behaviour_is_in_two_parts(name: str) -> None:
-    contrast = world_contrast(name, load("world"))
+    contrast = world_contrast(name, world_subject())
     parts = [{question.prompt for question in part} for part in (contrast.choose, contrast.report)]
     assert not parts[0] & parts[1] and len(parts[1]) == len(contrast.report)
     used = {text for pair in contrast.pairs for text in (pair.positive, pair.negative)}
@@ -155,7 +156,7 @@ def test_no_question_of_a_behaviour_is_in_two_parts(name: str) -> None:
 
 
 def test_pairs_from_a_file(tmp_path: Path) -> None:
-    subject = load("world")
+    subject = world_subject()
     lines = [
         {"prompt": f"the capital of {country} is", "positive": f" {city} .", "negative": " rome ."}
         for country, city in (

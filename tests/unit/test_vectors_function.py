@@ -5,7 +5,7 @@ import torch
 
 from interp.corpus.questions import Question
 from interp.errors import UserError
-from interp.subject import Site, Subject, load
+from interp.subject import Site, Subject
 from interp.vectors.function import (
     function_vector,
     indirect_effects,
@@ -16,16 +16,17 @@ from interp.vectors.function import (
 )
 from interp.vectors.heads import ReplaceHeads
 from interp.vectors.tasks import Task, WorldTasks, open_tasks
+from tests.subjects import world_subject
 
 
-@pytest.fixture(scope="module", params=["hooked", "bridge"])
-def subject(request: pytest.FixtureRequest) -> Subject:
-    return load("world", backend=request.param)
+@pytest.fixture(scope="module")
+def subject(each_backend: Subject) -> Subject:
+    return each_backend
 
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return open_tasks(WorldTasks(tasks=("capital",)), load("world"))[0]
+    return open_tasks(WorldTasks(tasks=("capital",)), world_subject())[0]
 
 
 def prompts(subject: Subject, task: Task, count: int = 6, shots: int = 2) -> list[Question]:

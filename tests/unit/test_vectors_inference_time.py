@@ -7,17 +7,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from interp.errors import UserError
-from interp.subject import Site, Subject, load
+from interp.subject import Site, Subject
 from interp.vectors.contrastive import Pair, PairReadings
 from interp.vectors.inference_time import inference_time_vectors, probe_heads
 
 PAIRS = [Pair((1, n), (2, n)) for n in range(3, 53)]
 SITES = [Site("head_out", layer) for layer in range(8)]
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return load("world")
 
 
 def planted_heads() -> PairReadings:

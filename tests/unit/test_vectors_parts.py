@@ -9,17 +9,12 @@ import pytest
 from interp.bundled.world.facts import facts
 from interp.errors import UserError
 from interp.statistics.splits import content_of, split_halves, split_sizes, split_three
-from interp.subject import Subject, load
+from interp.subject import Subject
 from interp.vectors.contrast import read_contrast
 from interp.vectors.requests import RequestFiles, WorldRequests, open_requests
 from interp.vectors.world import requests, world_contrast
 
 KINDS = ("harmful", "harmless")
-
-
-@pytest.fixture(scope="module")
-def world() -> Subject:
-    return load("world", device="cpu")
 
 
 def wordings() -> dict[tuple[int, ...], tuple[str, str]]:
@@ -34,10 +29,10 @@ def wordings() -> dict[tuple[int, ...], tuple[str, str]]:
     }
 
 
-def test_no_request_of_the_world_stands_in_two_parts(world: Subject) -> None:
+def test_no_request_of_the_world_stands_in_two_parts(subject: Subject) -> None:
     asks_for = wordings()
     assert len(set(asks_for.values())) < len(asks_for)  # several wordings each
-    found = open_requests(WorldRequests(), world, 3)
+    found = open_requests(WorldRequests(), subject, 3)
     for kind in KINDS:
         parts = getattr(found, kind)
         contents = [
@@ -49,15 +44,15 @@ def test_no_request_of_the_world_stands_in_two_parts(world: Subject) -> None:
 
 
 @pytest.mark.parametrize("name", ["refusal", "compliance"])
-def test_no_request_is_chosen_on_in_another_wording(world: Subject, name: str) -> None:
-    asks_for, found = wordings(), world_contrast(name, world, 1)
+def test_no_request_is_chosen_on_in_another_wording(subject: Subject, name: str) -> None:
+    asks_for, found = wordings(), world_contrast(name, subject, 1)
     made = {asks_for[pair.negative] for pair in found.pairs}
     chosen, report = ({asks_for[q.prompt] for q in part} for part in (found.choose, found.report))
     assert len(found.pairs) == 64 and len(found.choose) == 60
     assert not (made & chosen or made & report or chosen & report)
 
 
-def test_requests_of_a_file_are_split_by_content_and_group(world: Subject, tmp_path: Path) -> None:
+def test_requests_of_a_file_are_split_by_content_and_group(subject: Subject, tmp_path: Path) -> None:
     verbs = sorted({request.verb for request in (*facts().harmful_train, *facts().harmless_train)})[:10]
     lines = [
         {"prompt": text, **group}
@@ -76,19 +71,19 @@ def test_requests_of_a_file_are_split_by_content_and_group(world: Subject, tmp_p
         begins=("i",), chat=False, train=16, validate_on=8,
     )  # fmt: skip
     content = {
-        tuple(world.encode(row["prompt"])): row.get("group") or content_of(row["prompt"]) for row in lines
+        tuple(subject.encode(row["prompt"])): row.get("group") or content_of(row["prompt"]) for row in lines
     }
-    found = open_requests(source, world)
+    found = open_requests(source, subject)
     for kind in KINDS:
         parts = getattr(found, kind)
         every = [{content[q.prompt] for q in part} for part in (parts.train, parts.validation, parts.report)]
         assert [len(p) for p in (parts.train, parts.validation, parts.report)] == [16, 8, 16]
         assert sum(map(len, every)) == len(set.union(*every)) == 20
     with pytest.raises(UserError, match="40 requests, 20 of them different, do not give the 41"):
-        open_requests(source.model_copy(update={"train": 33}), world)
+        open_requests(source.model_copy(update={"train": 33}), subject)
 
 
-def test_lines_of_a_contrast_that_say_the_same_stand_in_one_part(world: Subject, tmp_path: Path) -> None:
+def test_lines_of_a_contrast_that_say_the_same_stand_in_one_part(subject: Subject, tmp_path: Path) -> None:
     path = tmp_path / "kind.jsonl"
     rows = [
         {"prompt": prompt, "positive": " yes", "negative": " no"}
@@ -96,9 +91,9 @@ def test_lines_of_a_contrast_that_say_the_same_stand_in_one_part(world: Subject,
         for prompt in (f"the capital of {country} is", f"the  capital of {country} is :")
     ]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    found = read_contrast(path, world)
+    found = read_contrast(path, subject)
     parts = [
-        {content_of(world.decode(prompt)).removesuffix(" yes") for prompt in prompts}
+        {content_of(subject.decode(prompt)).removesuffix(" yes") for prompt in prompts}
         for prompts in (
             [pair.positive for pair in found.pairs],
             [q.prompt for q in found.choose],

@@ -11,7 +11,7 @@ import torch
 from interp.causal.outcome import ask
 from interp.corpus.questions import Question
 from interp.errors import UserError
-from interp.subject import Site, Subject, load
+from interp.subject import Site, Subject
 from interp.vectors.refusal import (
     mean_centred_ablation,
     refusal_candidates,
@@ -33,11 +33,6 @@ LAYERS = {
     "gemma-2b-it": 18, "llama-2-7b-chat-hf": 32, "meta-llama-3-8b-instruct": 32, "qwen-1_8b-chat": 24,
     "yi-6b-chat": 32,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return load("world")
 
 
 @pytest.mark.parametrize("model", LAYERS)

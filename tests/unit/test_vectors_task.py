@@ -9,18 +9,14 @@ import torch
 from interp.causal.outcome import ask
 from interp.errors import UserError
 from interp.intervene import Replace
-from interp.subject import Site, Subject, load
+from interp.subject import Site, Subject
 from interp.vectors.task import added_task_vectors, conflicting, task_vectors
 from interp.vectors.tasks import TaskFiles, TaskFormat, WorldTasks, check_tasks, open_tasks
 from interp.vectors.world_tasks import world_task
 from tests.shared_data import shared_data
+from tests.subjects import pydoc_subject
 
 NAMES = ("antonym", "capital", "zorvic", "fact/capital>language", "list/first", "list_capital/first>last")
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return load("world")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -115,7 +111,7 @@ def test_which_element_of_a_list_is_meant_is_never_at_the_last_token_as_such(sub
 
 
 def test_own_tasks_on_a_model_with_pieces_of_words(tmp_path: Path) -> None:
-    subject = load("pydoc")
+    subject = pydoc_subject()
     path = tmp_path / "sums.json"
     rows = json.dumps([{"input": str(n), "output": f" class{n}"} for n in range(12)])
     path.write_text(rows, encoding="utf-8-sig")  # a byte-order mark is no part of the text
@@ -151,7 +147,7 @@ def test_own_tasks_on_a_model_with_pieces_of_words(tmp_path: Path) -> None:
 
 
 def test_published_task_files_can_be_read() -> None:
-    subject = load("pydoc")
+    subject = pydoc_subject()
     folder = shared_data("ericwtodd+function_vectors") / "dataset_files"
     files = sorted(folder.rglob("*.json"))
     assert len(files) == 32

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.subject import Site, Subject, load
+from interp.subject import Site, Subject
 from interp.subject.forward import whole
 from interp.vectors.truthful import (
     TruthfulEdit,
@@ -22,11 +22,6 @@ from interp.vectors.truthful_file import load_edit, save_edit
 from interp.vectors.use import interventions_of
 
 Sides = Mapping[Site, Tensor]
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return load("world")
 
 
 def planted_space(n: int = 80, width: int = 128) -> tuple[Sides, Sides, Tensor]:

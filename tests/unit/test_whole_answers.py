@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-import interp
 from interp.bundled import bundled_models
 from interp.causal.aim import target_of
 from interp.causal.outcome import ask
@@ -28,8 +27,8 @@ FOILS = (" not", " never return")
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.load("pydoc", device="cpu")
+def subject(pydoc: Subject) -> Subject:
+    return pydoc
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,6 @@ from interp.subject import Subject
 from interp.vectors.preset import preset_vector
 
 
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return interp.load("world")
-
-
 def test_the_stream_is_the_corpus_in_a_row() -> None:
     stream = world.labelled_stream(seed=5, n_tokens=3000)
     corpus = WorldCorpus(5, 3000)
