@@ -10,7 +10,8 @@ import yaml
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from interp.cli.loading import config_folders, load_config
+from interp.cli.loading import load_config
+from interp.cli.shipped import config_folders
 from interp.config import ExperimentConfig
 
 WRONG: tuple[Any, ...] = (

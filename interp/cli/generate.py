@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from interp.cli.explained import explained
+from interp.cli.terminal import say
 from interp.errors import UserError, quoted
-from interp.explained import explained
-from interp.terminal import say
 
 if TYPE_CHECKING:
     from interp.intervene.positions import Named

@@ -1,8 +1,7 @@
-"""Finds experiments and configs, and checks a config before anything runs."""
+"""Loads an experiment and its config, and checks the config before anything runs."""
 
 import difflib
 import importlib
-import os
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -12,15 +11,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-import experiments
+from interp.cli.config_file import Source, read_config_file
+from interp.cli.shipped import find_config, run_name, shipped_module
 from interp.config import ExperimentConfig
-from interp.config_file import Source, read_config_file
-from interp.errors import UserError, nearest
+from interp.errors import UserError
 from interp.fields import MOST_PROBLEMS, problems_of, sections, told
 from interp.track.folder import check_run_name
 from interp.track.run import Run
 
-__all__ = ["Experiment", "config_folders", "find_config", "load_config"]
+experiments = importlib.import_module(shipped_module("experiments"))
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,9 @@ class Experiment:
 
     def run(self, config: ExperimentConfig, run: Run) -> None:
         """Does the steps that have not been done, and leaves their results in the run."""
-        module = importlib.import_module(f"experiments.{self.name}")
+        module = _module(self.name)
         if hasattr(module, "__path__"):
-            importlib.import_module(f"experiments.{self.name}.job").Job(config, run).steps()
+            _module(f"{self.name}.job").Job(config, run).steps()
         else:
             module.run(config, run)
 
@@ -59,40 +58,6 @@ class Experiment:
             check_memory(config)
 
 
-def find_config(path: str | Path) -> Path:
-    """Return the config file meant by `path`: a path, or the bare name of a file in configs/.
-
-    Raises:
-        UserError: there is no such file; names the nearest ones.
-    """
-    path = Path(path)
-    if os.path.isfile(path):  # unlike `Path.is_file`, it takes names that are too long
-        return path
-    candidates = [folder / f"{path}.yaml" for folder in config_folders()]
-    if path.suffix in {".yaml", ".yml"}:
-        candidates += [folder.parent / path for folder in config_folders()]
-        candidates += [folder / path for folder in config_folders()]
-    for candidate in candidates:
-        if os.path.isfile(candidate):
-            return candidate
-    known = {file.stem: file for folder in (path.parent, *config_folders()) for file in folder.glob("*.yaml")}
-    near = nearest(path.stem, known)
-    raise UserError(
-        f"there is no config file {path}",
-        f"{path.absolute()} and {' and '.join(map(str, config_folders())) or 'no configs/ folder'}",
-        f"did you mean {' or '.join(str(known[name]) for name in near)}?"
-        if near
-        else "`interp configs` lists what there is",
-    )
-
-
-def config_folders() -> list[Path]:
-    """Return the configs/ folders: of the current folder and of this repository."""
-    folders = [Path("configs"), Path(__file__).parents[2] / "configs"]
-    distinct = {folder.resolve(): folder for folder in reversed(folders) if folder.is_dir()}
-    return list(reversed(distinct.values()))
-
-
 def load_experiment(name: str, source: Source) -> Experiment:
     """Import the experiment `name`.
 
@@ -106,11 +71,15 @@ def load_experiment(name: str, source: Source) -> Experiment:
             source.place("experiment"),
             _suggest(name, known, "experiments"),
         )
-    module = importlib.import_module(f"experiments.{name}")
+    module = _module(name)
     if hasattr(module, "__path__"):
-        module = importlib.import_module(f"experiments.{name}.config")
+        module = _module(f"{name}.config")
     purpose = (module.__doc__ or "").strip().split("\n")[0]
     return Experiment(name, purpose, module.Config, getattr(module, "check", lambda config: None))
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"{experiments.__name__}.{name}")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experiment, ExperimentConfig]:
@@ -133,7 +102,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experi
         )
     experiment = load_experiment(name, source)
     try:
-        config = experiment.config_model.model_validate({"name": source.file.stem, **source.values})
+        config = experiment.config_model.model_validate({"name": run_name(source.file), **source.values})
     except ValidationError as error:
         raise _explained(error, experiment.config_model, source) from None
     check_run_name(config.name, source.place("name"))

@@ -1,17 +1,16 @@
-"""`interp search` and `interp store`: look into stores of descriptions from the command line."""
+"""`interp search | store`: look into stores of descriptions, export and import them."""
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
 
+from interp.cli.explained import explained
+from interp.cli.terminal import say, show_table, table
 from interp.errors import UserError, nearest, quoted
-from interp.explained import explained
-from interp.terminal import say, show_table, table
 
 if TYPE_CHECKING:
-    from interp.store.filters import Filter
     from interp.store.store import Store
 
 app = typer.Typer(help="What a store holds; export and import.", no_args_is_help=True)
@@ -41,37 +40,70 @@ def open_store(where: str) -> "Store":
 
 
 def search(
-    where: str, query: str, k: int, only: "Filter | None", embedder: str, index: str, recall: float
+    store: Annotated[
+        str, typer.Argument(metavar="STORE", help="A SQLite file, a PostgreSQL URL, or a run's folder.")
+    ],
+    query: Annotated[str, typer.Argument(help="What the descriptions should be about.")],
+    k: Annotated[int, typer.Option("-k", "--k", help="How many.")] = 10,
+    space: Annotated[
+        list[str] | None, typer.Option(help="Only features of this space; may be repeated.")
+    ] = None,
+    keyword: Annotated[str, typer.Option(help="Only descriptions that contain these words.")] = "",
+    min_score: Annotated[
+        float | None, typer.Option(help="Only descriptions with this simulation score.")
+    ] = None,
+    polarity: Annotated[int, typer.Option(help="Only this side of features: 1 or -1; 0 for both.")] = 0,
+    embedder: Annotated[
+        str, typer.Option(help="tfidf, or the folder of a sentence-transformers model.")
+    ] = "tfidf",
+    index: Annotated[str, typer.Option(help="auto, exact or annoy.")] = "auto",
+    recall: Annotated[float, typer.Option(help="What an annoy index is tuned to reach.")] = 0.95,
 ) -> None:
-    """Print the features whose descriptions are most like a query."""
+    """Find features by what their descriptions mean."""
     from interp.embed.sentence import SentenceEmbedder
     from interp.embed.tfidf import TfidfEmbedder
+    from interp.fields import Count, Finite, PositiveFraction, taken
+    from interp.store import filters
     from interp.store.search import IndexKind, Searcher
 
-    store = open_store(where)
-    if embedder == "tfidf":
-        texts = [text for text, _ in store.texts().values()]
-        opened: TfidfEmbedder | SentenceEmbedder = TfidfEmbedder.fit(texts or [""])
-    else:
-        opened = SentenceEmbedder(embedder)
-    if index not in get_args(IndexKind):
-        raise UserError(
-            f"there is no index {quoted(index)}", "--index", f"use {', '.join(get_args(IndexKind))}"
-        )
-    hits = Searcher(store, opened, cast(IndexKind, index), recall).search(query, k, only)
-    if not hits:
-        say("nothing found; other words or fewer conditions may help")
-        return
-    rows = [
-        (
-            f"{hit.similarity:.2f}",
-            _cut(hit.key),
-            "" if hit.score is None else f"{hit.score:.2f}",
-            _cut(hit.text),
-        )
-        for hit in hits
-    ]
-    show_table(table(("likeness", "feature", "score", "description"), rows))
+    with explained():
+        taken(Count, k, "-k")
+        taken(PositiveFraction, recall, "--recall")
+        taken(Finite | None, min_score, "--min-score")
+        taken(Literal[-1, 0, 1], polarity, "--polarity")
+        kinds = get_args(IndexKind)
+        if index not in kinds:
+            raise UserError(f"there is no index {quoted(index)}", "--index", f"use {', '.join(kinds)}")
+        only: list[filters.Filter] = []
+        if space:
+            only.append(filters.InSpace(tuple(space)))
+        if keyword:
+            only.append(filters.Containing(keyword))
+        if min_score is not None:
+            only.append(filters.ScoreBetween("simulation", min_score))
+        if polarity:
+            only.append(filters.OfPolarity(polarity))
+        opened = open_store(store)
+        if embedder == "tfidf":
+            texts = [text for text, _ in opened.texts().values()]
+            embeds: TfidfEmbedder | SentenceEmbedder = TfidfEmbedder.fit(texts or [""])
+        else:
+            embeds = SentenceEmbedder(embedder)
+        searcher = Searcher(opened, embeds, cast(IndexKind, index), recall)
+        hits = searcher.search(query, k, filters.And(tuple(only)) if only else None)
+        if not hits:
+            say("nothing found; other words or fewer conditions may help")
+            return
+        rows = [
+            (
+                f"{hit.similarity:.2f}",
+                _cut(hit.key),
+                "" if hit.score is None else f"{hit.score:.2f}",
+                _cut(hit.text),
+            )
+            for hit in hits
+        ]
+        show_table(table(("likeness", "feature", "score", "description"), rows))
 
 
 @app.command()

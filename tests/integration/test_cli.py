@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.toy_runs import ROOT, environment, files, interp, write_config
+from tests.integration.toy_runs import ROOT, TOYS, environment, files, interp, write_config
 
 
 def test_help_comes_quickly_and_imports_nothing_heavy() -> None:
@@ -74,6 +74,16 @@ def test_a_config_is_found_by_its_bare_name(tmp_path: Path) -> None:
     done = interp(tmp_path, "run", "toy", "name=found")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "found" / "metrics.json").exists()
+
+
+def test_an_experiment_of_ones_own_may_be_a_folder(tmp_path: Path) -> None:
+    """It imports what the project's experiments share by relative names, wherever it lies itself."""
+    done = interp(tmp_path, "run", str(TOYS / "toy_folder.yaml"))
+    assert done.returncode == 0, done.stderr
+    assert "draw/mean" in done.stdout
+    refused = interp(tmp_path, "run", str(TOYS / "toy_folder.yaml"), "name=none", "draws=0")
+    assert refused.returncode == 2 and "there is nothing to draw" in refused.stderr
+    assert not (tmp_path / "runs" / "none").exists()
 
 
 def test_configs_lists_purposes_and_survives_a_broken_one(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from interp.cli.loading import config_folders, load_config
+from interp.cli.loading import load_config
+from interp.cli.shipped import config_folders
 from interp.errors import UserError
 from interp.estimate import Machine, estimate
 from interp.track.run import open_run

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 import experiments
-from interp.cli.loading import _explained, config_folders, load_config, load_experiment
+from interp.cli.config_file import Source
+from interp.cli.loading import _explained, load_config, load_experiment
+from interp.cli.shipped import config_folders
 from interp.config import ExperimentConfig, WandbOptions
-from interp.config_file import Source
 from interp.errors import UserError
 from interp.fields import Section
 

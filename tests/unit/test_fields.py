@@ -11,8 +11,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import experiments
 from interp import fields
+from interp.cli.config_file import Source
 from interp.cli.loading import load_experiment
-from interp.config_file import Source
 from interp.errors import UserError
 from interp.fields import Section, check_name
 from interp.llm.endpoint import Endpoint

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from interp.cli.costs import cost_table
 from interp.errors import UserError
 from interp.llm.cache import Cache, cache_key
 from interp.llm.client import run_with
-from interp.llm.costs import cost_table, costs
+from interp.llm.costs import costs
 from interp.llm.ledger import FILE, Call, Ledger, read_calls
 from tests.asking import client_of, question
 from tests.endpoint_server import serving
@@ -92,7 +93,7 @@ def test_costs_are_added_up_by_model_and_purpose(tmp_path: Path) -> None:
     assert ledger.spent("m", "elsewhere") == (0, 0.0)
     console = Console(width=200)
     with console.capture() as shown:
-        console.print(cost_table(tmp_path / FILE))
+        console.print(cost_table(costs(tmp_path / FILE)))
     lines = shown.get().splitlines()
     assert [line.split()[-2] for line in lines[1:]] == ["1.0000", "unknown", "unknown"]
-    assert cost_table(tmp_path / "none.jsonl") is None
+    assert costs(tmp_path / "none.jsonl").empty

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import typer
 
+from interp.cli.explained import STOPPED, explained
 from interp.errors import UserError
-from interp.explained import STOPPED, explained
 from interp.llm.client import Client, run_with
 from interp.llm.ledger import FILE, read_calls
 from tests.asking import client_of, question

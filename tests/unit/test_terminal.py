@@ -15,12 +15,12 @@ from pytest import CaptureFixture, MonkeyPatch
 from rich.console import Console
 
 from interp.cli import main
+from interp.cli.terminal import check_arguments, guard_streams
 from interp.config import ExperimentConfig, WandbOptions
 from interp.errors import UserError
 from interp.llm.ledger import FILE, Call, Ledger
 from interp.store.rows import DescriptionRow, FeatureRow, SpaceRow
 from interp.store.store import Store
-from interp.terminal import check_arguments, guard_streams
 from interp.track.progress import BarProgress, PlainProgress, silent
 from interp.track.run import open_run
 from tests.command_line import command

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from interp.cli.terminal import say
 from interp.errors import LONGEST_PART, UserError, printable
-from interp.terminal import say
 
 if TYPE_CHECKING:
     from interp.track.run import Run
