@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Generic, TypeVar
 
 from interp.config import ExperimentConfig
+from interp.render.data import SubjectInfo
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.page import Figure, Page, Section
 from interp.subject import Subject
@@ -46,6 +47,10 @@ class ExperimentPage(Generic[AnyConfig]):
         """The limits; a page adds here what only this run's figures do not say."""
         return self.limits
 
+    def studied(self) -> SubjectInfo | None:
+        """The model in figures; None where no model was run."""
+        return None if self.subject is None else subject_facts(self.subject)
+
     def page(self) -> Page:
         """The whole page."""
         return Page(
@@ -55,7 +60,7 @@ class ExperimentPage(Generic[AnyConfig]):
             self.sections(),
             self.words,
             self.caveats(),
-            None if self.subject is None else subject_facts(self.subject),
+            self.studied(),
             run_facts(self.run),
             step_seconds(self.run),
         )

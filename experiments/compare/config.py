@@ -2,15 +2,10 @@
 
 from typing import Literal
 
-from experiments.common.config import check_context
+from experiments.common.config import MiningJobConfig, check_mining
 from experiments.common.dictionaries.config import ConceptsConfig, DescribeConfig
-from interp.config import ExperimentConfig
-from interp.corpus.source import CorpusSource, WorldSource, check_corpus
 from interp.errors import UserError
 from interp.fields import Listed, Several
-from interp.mining.config import MiningConfig
-from interp.subject.config import SubjectConfig
-from interp.subject.folder import subject_info
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.config import SaeTraining
 from saes.source import SaeSource, check_sae
@@ -24,15 +19,9 @@ class SampleConfig(DescribeConfig):
     as many of each other population."""
 
 
-class Config(ExperimentConfig):
+class Config(MiningJobConfig):
     """Which populations are compared, and on what."""
 
-    subject: SubjectConfig = SubjectConfig()
-    """The model."""
-    corpus: CorpusSource = WorldSource()
-    """The text, the same for all."""
-    mining: MiningConfig = MiningConfig()
-    """What is kept of each feature, of whatever kind."""
     site: SiteName = "resid_post.4"
     """Where an SAE is trained, KIND.LAYER; those given in `saes` say themselves where they stand."""
     sae: SaeTraining | None = SaeTraining()
@@ -51,9 +40,8 @@ class Config(ExperimentConfig):
 
 def check(config: Config) -> None:
     """Finds an impossible site, corpus, SAE or context before anything is written."""
-    info = subject_info(config.subject.name)
-    check_corpus(config.corpus)
-    sizes = {"mining": config.mining.context_size}
+    sizes = {} if config.saes or config.sae is None else {"sae": config.sae.context_size}
+    info = check_mining(config, **sizes)
     if config.saes:
         for source in config.saes:
             check_sae(source, info)
@@ -62,9 +50,7 @@ def check(config: Config) -> None:
     else:
         site = Site.parse(config.site)
         info.site_width(site)
-        sizes["sae"] = config.sae.context_size
         check_baselines(config, site)
-    check_context(info, sizes)
 
 
 def check_baselines(config: Config, site: Site) -> None:

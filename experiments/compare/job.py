@@ -44,7 +44,6 @@ from interp.render.compare_report import render_comparison
 from interp.statistics.estimate import mean_interval
 from interp.subject import Site
 from interp.track.files import (
-    publish,
     read_safetensors,
     write_json,
     write_parquet,
@@ -76,10 +75,9 @@ class Job(CorpusJob[Config]):
     def steps(self) -> None:
         """All steps in order; those that have finished are skipped."""
         if not self.saes:
-            trained = self.run.step("train_sae", self.train_sae)
-            for file in (trained / "sae").iterdir():
-                publish(file, self.run.folder / "sae" / file.name)
-            self.saes = [load_sae(self.subject, trained / "sae")]
+            trained = self.run.step("train_sae", self.train_sae) / "sae"
+            self.publish(trained, "sae")
+            self.saes = [load_sae(self.subject, trained)]
         principal = None
         if "pca" in self.config.baselines:
             principal = self.run.step("principal", self.principal)
@@ -165,8 +163,7 @@ class Job(CorpusJob[Config]):
         for key, column in columns.items():
             if column.notna().any():
                 values = mean_interval(column.dropna().to_numpy(dtype=float), self.config.seed)
-                for end, value in zip(("", "_low", "_high"), values, strict=True):
-                    step.metric(f"{name}/{key}{end}", value, headline=key == "correlation" and not end)
+                step.estimate(f"{name}/{key}", *values, headline=key == "correlation")
         step.metric(f"{name}/unmatched", int(table["neuron"].isna().sum()))
         return table
 
@@ -204,8 +201,7 @@ class Job(CorpusJob[Config]):
         rows = []
         for name, mine in of.items():
             key = f"score/{slug(name)}"
-            for end, value in zip(("", "_low", "_high"), compared.mean[name], strict=True):
-                step.metric(f"{key}/both{end}", value, headline=not end)
+            step.estimate(f"{key}/both", *compared.mean[name], headline=True)
             for part in ("top", "random"):
                 step.metric(f"{key}/{part}", _mean([getattr(s, part).value for s in mine]))
             step.metric(f"{key}/null", _mean([s.both.null_mean for s in mine]), headline=True)
@@ -213,8 +209,7 @@ class Job(CorpusJob[Config]):
             step.metric(f"{key}/described", len(mine))
         for (one, two), difference in compared.difference.items():
             rows.append({"first": one, "second": two, **difference.named("difference")})
-            for end, value in zip(("", "_low", "_high"), difference, strict=True):
-                step.metric(f"difference/{slug(two)}_minus_{slug(one)}{end}", value)
+            step.estimate(f"difference/{slug(two)}_minus_{slug(one)}", *difference)
         step.table("differences", pd.DataFrame(rows))
 
     def _pair_metrics(self, step: Step, matches: pd.DataFrame, scores: dict[str, DescriptionScores]) -> None:
@@ -232,8 +227,8 @@ class Job(CorpusJob[Config]):
                 seed=self.config.seed,
             )
             key = f"pairs/{slug(str(name))}"
-            for end, value in zip(("", "_low", "_high"), compared.difference, strict=True):
-                step.metric(f"{key}/latent_minus_neuron{end}", value, headline=True)
+            for metric, value in compared.difference.named(f"{key}/latent_minus_neuron").items():
+                step.metric(metric, value, headline=True)
             step.metric(f"{key}/scored", compared.n_pairs)
             step.metric(f"{key}/undefined", compared.undefined)
             step.metric(f"{key}/latent_ahead", compared.second_ahead)
@@ -261,8 +256,7 @@ class Job(CorpusJob[Config]):
         for population in self.populations:
             if population.kind == "latent":
                 values = mean_difference(results, population.name, NEURONS, seed=self.config.seed)
-                for end, value in zip(("", "_low", "_high"), values, strict=True):
-                    step.metric(f"concepts/{slug(population.name)}_minus_neurons{end}", value)
+                step.estimate(f"concepts/{slug(population.name)}_minus_neurons", *values)
 
     def report(self, step: Step, mined: MinedSpaces) -> None:
         """The page and its figures."""

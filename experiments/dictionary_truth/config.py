@@ -4,13 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from experiments.common.config import check_context
-from interp.config import ExperimentConfig
-from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from experiments.common.config import CorpusJobConfig, check_context, check_subject_and_corpus
+from interp.corpus.source import WorldSource
 from interp.errors import UserError
 from interp.fields import Count, Extent, Fraction, Listed, Name, OpenFraction, Section, Several
-from interp.subject.config import SubjectConfig
-from interp.subject.folder import subject_info
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.config import SaeTraining
 from saes.source import SaeSource, check_sae
@@ -44,13 +41,9 @@ class TruthConfig(Section):
     """Resamples of the documents behind each interval."""
 
 
-class Config(ExperimentConfig):
-    """Which dictionaries are held against which labels."""
+class Config(CorpusJobConfig):
+    """Which dictionaries are held against the labels of the corpus."""
 
-    subject: SubjectConfig = SubjectConfig()
-    """The model."""
-    corpus: CorpusSource = WorldSource()
-    """The text; it needs labels."""
     site: SiteName = "resid_post.4"
     """Where the dictionaries stand and the dense probe reads: KIND.LAYER."""
     train: dict[Name, SaeTraining] = Field({"wide": SaeTraining()})
@@ -67,14 +60,13 @@ class Config(ExperimentConfig):
 
 def check(config: Config) -> None:
     """Finds an impossible site, corpus, SAE or context before anything is written."""
-    info = subject_info(config.subject.name)
+    info = check_subject_and_corpus(config)
     site = Site.parse(config.site)
     info.site_width(site)
     if site.kind not in RESIDUAL_KINDS:
         raise UserError(
             f"{site} is not in the residual stream's space", "site", f"use one of {', '.join(RESIDUAL_KINDS)}"
         )
-    check_corpus(config.corpus)
     if not isinstance(config.corpus, WorldSource):
         raise UserError(
             "a corpus without labels has no truth to be held against", "corpus.kind", "use kind: world"

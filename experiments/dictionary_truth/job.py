@@ -1,6 +1,5 @@
 """The steps of `dictionary_truth`."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 import pandas as pd
@@ -10,21 +9,19 @@ from experiments.common.dictionaries.config import slug
 from experiments.common.dictionaries.training import train_dictionary
 from experiments.common.job import CorpusJob
 from experiments.dictionary_truth.config import Config
-from experiments.dictionary_truth.measures import DictionaryMeasures
 from experiments.dictionary_truth.page import TruthPage
-from interp.compare.detection import Detection, Measure, detect, measurable, measure_one
-from interp.compare.f1 import best_f1_table
-from interp.compare.labelled import Labelled, Reading, read_labelled
+from interp.compare.detection import Measure, detect, detect_by_probe, measurable
+from interp.compare.dictionary_measures import DictionaryMeasures
+from interp.compare.labelled import Reading, read_labelled
 from interp.compare.probe import Probes, train_probes
 from interp.errors import UserError
 from interp.features.directions import Directions, random_directions
 from interp.features.neurons import MlpNeurons
 from interp.features.principal import principal_directions
 from interp.features.space import FeatureSpace
-from interp.render.page import render_page
 from interp.statistics.estimate import mean_interval
 from interp.subject import Site
-from interp.track.files import publish, read_safetensors, write_safetensors, write_text
+from interp.track.files import read_safetensors, write_safetensors
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.latents import SaeLatents
@@ -38,7 +35,7 @@ MEASURES: tuple[Measure, ...] = ("auroc", "f1")
 
 
 class Job(CorpusJob[Config]):
-    """The steps, and what they share."""
+    """Probes, the best feature of every kind for each concept, and what dictionaries make of concepts."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -57,8 +54,7 @@ class Job(CorpusJob[Config]):
         self.run.step("probe", self.probe)
         self.run.step("detect", self.detect)
         self.run.step("dictionaries", self.dictionaries)
-        self.run.step("report", self.report)
-        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+        self.write_page(lambda: TruthPage(self.run, self.config, self.subject))
 
     def principal(self, step: Step) -> None:
         """The principal directions of the site's activations on the explain split."""
@@ -100,6 +96,7 @@ class Job(CorpusJob[Config]):
         methods = self._methods()
         spaces = {space.name: space for part in methods.values() for space in part}
         probes, places = self._probes()
+        columns = {place: column for column, place in enumerate(places)}
         readings = {}
         for split in ("select", "report"):
             reading = self._read(step, split, list(spaces.values()))
@@ -120,41 +117,15 @@ class Job(CorpusJob[Config]):
                         )  # fmt: skip
                         rows += [{"level": level, **asdict(one)} for one in found]
                         advance(1)
-                    probed = self._probe_rows(select, report, names, places, measure)
+                    probed = detect_by_probe(
+                        PROBE, select, report, names, columns, measure, self.config.truth.draws,
+                        self.config.seed,
+                    )  # fmt: skip
                     rows += [{"level": level, **asdict(one)} for one in probed]
                     advance(1)
         table = pd.DataFrame(rows)
         step.table("detections", table)
         self._detection_metrics(step, table)
-
-    def _probe_rows(
-        self,
-        select: Labelled,
-        report: Labelled,
-        names: dict[int, str],
-        places: Sequence[int],
-        measure: Measure,
-    ) -> list[Detection]:
-        """The dense probe of each concept, its threshold chosen on the select split as for features."""
-        rows = []
-        for place, name in names.items():
-            column = list(places).index(place)
-            held, score = (part.positive[PROBE][:, column] for part in (select, report))
-            mine = select.labels[:, place]
-            best, cut = best_f1_table(held[:, None], mine[:, None])
-            threshold = float(cut) if measure == "f1" else float("nan")
-            of = (report.labels[:, place], report, measure, threshold)
-            value = measure_one(score, *of, self.config.truth.draws, self.config.seed)
-            there = (mine, select, measure, threshold)
-            selected = float(best) if measure == "f1" else measure_one(held, *there, 20, 0)[0]
-            n = int(report.labels[:, place].sum())
-            rows.append(
-                Detection(
-                    name, PROBE, measure, PROBE, column, 1, *value, selected, threshold, n,
-                    len(report.labels) - n, 1,
-                )
-            )  # fmt: skip
-        return rows
 
     def _detection_metrics(self, step: Step, table: pd.DataFrame) -> None:
         for (level, measure), part in table.groupby(["level", "measure"], sort=False):
@@ -162,15 +133,11 @@ class Job(CorpusJob[Config]):
             for method in wide:
                 key = f"{level}_{measure}/{slug(str(method))}"
                 values = mean_interval(wide[method].to_numpy(dtype=float), self.config.seed)
-                headline = level == "token"
-                for end, value in zip(("", "_low", "_high"), values, strict=True):
-                    step.metric(f"{key}{end}", value, headline=headline and not end)
+                step.estimate(key, *values, headline=level == "token")
                 if str(method).startswith("latents"):
                     for other in ("neurons, same layer", "neurons, all layers"):
                         gaps = (wide[method] - wide[other]).to_numpy(dtype=float)
-                        found = mean_interval(gaps, self.config.seed)
-                        for end, value in zip(("", "_low", "_high"), found, strict=True):
-                            step.metric(f"{key}_minus_{slug(other)}{end}", value)
+                        step.estimate(f"{key}_minus_{slug(other)}", *mean_interval(gaps, self.config.seed))
 
     def dictionaries(self, step: Step) -> None:
         """What each dictionary makes of the concepts: splitting, absorption, hedging."""
@@ -179,9 +146,12 @@ class Job(CorpusJob[Config]):
             self._read(step, split, list(self.saes.values())) for split in ("explain", "select", "report")
         )
         names = {place: self.corpus.label_names[place] for place in places}
+        truth = self.config.truth
         measures = DictionaryMeasures(
-            explain, select, report, probes, names, self.config.truth, self.config.seed
-        )
+            explain, select, report, probes, names,
+            most_latents=truth.most_latents, least_probe_f1=truth.least_probe_f1,
+            least_latent_f1=truth.least_latent_f1, draws=truth.draws, seed=self.config.seed,
+        )  # fmt: skip
         split_rows, hedge_rows = [], []
         total = len(self.saes) * len(places)
         with step.progress.task("splitting, absorption, hedging", total=total, unit="concepts") as advance:
@@ -203,8 +173,7 @@ class Job(CorpusJob[Config]):
             step.metric(f"absorption/{key}/concepts", int(part["full"].notna().sum()))
             for what in ("full", "fraction"):
                 values = mean_interval(part[what].dropna().to_numpy(dtype=float), self.config.seed)
-                for end, value in zip(("", "_low", "_high"), values, strict=True):
-                    step.metric(f"absorption/{key}/{what}{end}", value, headline=not end)
+                step.estimate(f"absorption/{key}/{what}", *values, headline=True)
         bound = self.config.truth.associated
         for name in splits["sae"].unique():
             key = slug(str(name))
@@ -218,17 +187,8 @@ class Job(CorpusJob[Config]):
             for group, chosen in groups.items():
                 shares = part[chosen]["share"].dropna().to_numpy(dtype=float)
                 step.metric(f"hedging/{key}/{group}_pairs", len(shares))
-                for end, value in zip(
-                    ("", "_low", "_high"), mean_interval(shares, self.config.seed), strict=True
-                ):
-                    step.metric(f"hedging/{key}/{group}{end}", value, headline=not end)
-
-    def report(self, step: Step) -> None:
-        """The page and its figures."""
-        page = TruthPage(self.run, self.subject, self.config)
-        for name, svg in page.files().items():
-            step.figure(name, svg)
-        write_text(step.folder / "report.html", render_page(page.page()))
+                mean = mean_interval(shares, self.config.seed)
+                step.estimate(f"hedging/{key}/{group}", *mean, headline=True)
 
     def _trained(self, name: str) -> None:
         def train(step: Step) -> None:
@@ -238,8 +198,7 @@ class Job(CorpusJob[Config]):
             )  # fmt: skip
 
         folder = self.run.step(f"train_{slug(name)}", train) / "sae"
-        for file in folder.iterdir():
-            publish(file, self.run.folder / "saes" / slug(name) / file.name)
+        self.publish(folder, f"saes/{slug(name)}")
         self._add(load_sae(self.subject, folder, name=f"sae.{slug(name)}"))
 
     def _add(self, sae: Latents) -> None:

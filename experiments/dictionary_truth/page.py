@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 
 from experiments.common.dictionaries.config import slug
+from experiments.common.page import ExperimentPage
 from experiments.dictionary_truth.config import Config
 from interp.render.concept_figure import concept_recovery
 from interp.render.data import ConceptScore, Estimate, Kind
 from interp.render.digits import count, interval, measured, number
 from interp.render.estimate_figure import Entry, EstimateRow, estimates
-from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.render.page import Cell, Column, Figure, Section, Table
 from interp.statistics.estimate import mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
@@ -20,81 +20,77 @@ Draw = Callable[[int], str]
 HALF = 540
 MOST_DRAWN = 12  # concepts in the figure of absorption
 PROBE, SAME, ALL = "dense probe", "neurons, same layer", "neurons, all layers"
+HEDGED = ("sae", "concept", "other", "latent", "share", "association", "response")
 MEASURES = {"auroc": "AUROC", "f1": "F1"}
-WORDS = (
-    ("Best feature", "Of all features of a kind, the one that tells a concept best on the select split; what "
-     "is shown is measured on the report split."),
-    ("AUROC", "The chance that an example with the concept gets a higher activation than one without it: 0.5 "
-     "is guessing."),
-    ("F1", "Harmonic mean of precision and recall where the feature counts as on from a threshold, which is "
-     "chosen on the select split."),
-    ("Token, document", "A document's activation is the largest over all its counted tokens, and it carries "
-     "what any of them carries; the probe's score is pooled alike."),
-    ("Dense probe", "Logistic regression with an L2 penalty on the whole activation, trained with labels on "
-     "the explain split: the ceiling."),
-    ("Split", "A further latent raises the F1 of a probe on a concept's latents by more than 0.03 (Chanin et "
-     "al. 2024)."),
-    ("Absorbed", "The probe finds the concept in a token, the concept's latents are silent, and another "
-     "latent makes up at least 0.4 of the probe's projection (SAEBench)."),
-    ("Hedged", "The latent's decoder direction also holds the direction of another concept that occurs with "
-     "it: its signed share of both, directions by regression on all labels at once."),
-)  # fmt: skip
-LIMITS = (
-    "The labels are those of the generator; a feature may follow something that has no label, and is then no "
-    "worse for it.",
-    "AUROC ranks every example: a sparse latent, silent on most, ranks them all alike, where a neuron or a "
-    "direction never is. F1 does not care for the order of what is off.",
-    "Kinds compete with different numbers of candidates; choosing and measuring on different text takes the "
-    "optimism out, not the better chance of the larger kind.",
-    "Hedging needs additive concepts: where the model does not add them up, their directions are averages. "
-    "The published measure compares SAEs of two widths instead.",
-    "One subject, one seed.",
-)
 
 
-class TruthPage:
-    """The tables of a run, and the pieces of the page made from them."""
+class TruthPage(ExperimentPage[Config]):
+    """Concepts by the best feature of each kind, and what dictionaries make of them."""
 
-    def __init__(self, run: Run, subject: Subject, config: Config) -> None:
-        self.run, self.subject, self.config = run, subject, config
-        self.detections, self.splits, self.hedges = (
-            run.table(name) for name in ("detections", "splitting", "hedging")
-        )
+    words = (
+        ("Best feature", "Of all features of a kind, the one that tells a concept best on the select split; "
+         "what is shown is measured on the report split."),
+        ("AUROC", "The chance that an example with the concept gets a higher activation than one without it: "
+         "0.5 is guessing."),
+        ("F1", "Harmonic mean of precision and recall where the feature counts as on from a threshold, which "
+         "is chosen on the select split."),
+        ("Token, document", "A document's activation is the largest over all its counted tokens, and it "
+         "carries what any of them carries; the probe's score is pooled alike."),
+        ("Dense probe", "Logistic regression with an L2 penalty on the whole activation, trained with labels "
+         "on the explain split: the ceiling."),
+        ("Split", "A further latent raises the F1 of a probe on a concept's latents by more than 0.03 "
+         "(Chanin et al. 2024)."),
+        ("Absorbed", "The probe finds the concept in a token, the concept's latents are silent, and another "
+         "latent makes up at least 0.4 of the probe's projection (SAEBench)."),
+        ("Hedged", "The latent's decoder direction also holds the direction of another concept that occurs "
+         "with it: its signed share of both, directions by regression on all labels at once."),
+    )  # fmt: skip
+    limits = (
+        "The labels are those of the generator; a feature may follow something that has no label, and is "
+        "then no worse for it.",
+        "AUROC ranks every example: a sparse latent, silent on most, ranks them all alike, where a neuron or "
+        "a direction never is. F1 does not care for the order of what is off.",
+        "Kinds compete with different numbers of candidates; choosing and measuring on different text takes "
+        "the optimism out, not the better chance of the larger kind.",
+        "Hedging needs additive concepts: where the model does not add them up, their directions are "
+        "averages. The published measure compares SAEs of two widths instead.",
+        "One subject, one seed.",
+    )
+
+    subject: Subject
+
+    def __init__(self, run: Run, config: Config, subject: Subject) -> None:
+        super().__init__(run, config, subject)
+        self.detections, self.splits = run.table("detections"), run.table("splitting")
+        hedges = run.table("hedging")
+        self.hedges = hedges if len(hedges) else hedges.reindex(columns=HEDGED).astype({"share": float})
         self.methods = list(dict.fromkeys(self.detections["method"]))
         self.latents = [method for method in self.methods if method.startswith("latents")]
         self.saes = list(dict.fromkeys(self.splits["sae"]))
         self.measured_on = f"Report split, seed {config.seed}; whiskers: 95% intervals."
 
-    def page(self) -> Page:
-        """The whole page."""
+    def question(self) -> str:
+        return f"Does a dictionary find what {self.subject.name} really represents?"
+
+    def opening(self) -> Sequence[str]:
         tested, left = (int(self.run.metrics[f"concepts/{key}"]) for key in ("tested", "left_out"))
-        return Page(
-            f"Does a dictionary find what {self.subject.name} really represents?",
-            [
-                f"Every token of the text carries the concepts that made it, so what the latents of "
-                f"{len(self.saes)} sparse autoencoder{'s' * (len(self.saes) > 1)} respond to can be held "
-                f"against the truth: {count(tested)} concepts ({count(left)} are too rare to be tested).",
-                "For each, the best latent was held against the best neuron, the best direction that needed "
-                "no training (random: grey), and a probe that was trained with the labels.",
-                self._verdict(),
-            ],
-            Figure(self._means("token"), "Mean over concepts, tokens", self.measured_on),
-            [
-                self._recovery("token"),
-                self._recovery("document"),
-                self._splitting(),
-                self._absorption(),
-                self._hedging(),
-            ],
-            WORDS,
-            LIMITS,
-            subject_facts(self.subject),
-            run_facts(self.run),
-            step_seconds(self.run),
-        )
+        return [
+            f"Every token of the text carries the concepts that made it, so what the latents of "
+            f"{len(self.saes)} sparse autoencoder{'s' * (len(self.saes) > 1)} respond to can be held "
+            f"against the truth: {count(tested)} concepts ({count(left)} are too rare to be tested).",
+            "For each, the best latent was held against the best neuron, the best direction that needed "
+            "no training (random: grey), and a probe that was trained with the labels.",
+            self._verdict(),
+        ]
+
+    def headline(self) -> Figure:
+        return Figure(self._means("token"), "Mean over concepts, tokens", self.measured_on)
+
+    def sections(self) -> Sequence[Section]:
+        recovered = [self._recovery(level) for level in ("token", "document")]
+        return [*recovered, self._splitting(), self._absorption(), self._hedging()]
 
     def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
         drawn: dict[str, Draw] = {
             f"{level}_{measure}": self._concepts(level, measure, standalone=True)
             for level in ("token", "document")
@@ -180,17 +176,12 @@ class TruthPage:
         return " ".join(said)
 
     def _splitting(self) -> Section:
-        columns = [
-            Column("dictionary"), Column("concept"), Column("latents", places=0), Column("which"),
-            Column("F1, one latent"), Column("F1, split latents"), Column("F1, most tried", places=2),
-            Column("F1, dense probe"),
-        ]  # fmt: skip
-        rows: list[list[Cell]] = [
-            [row["sae"], row["concept"], row["n_splits"], row["latents"], *(
-                Estimate.of(row, name) for name in ("f1_one", "f1_split")), row["f1_most"],
-             Estimate.of(row, "f1_probe")]
-            for row in self.splits.to_dict("records")
-        ]  # fmt: skip
+        columns = (
+            Column("dictionary", of="sae"), "concept", Column("latents", places=0, of="n_splits"),
+            Column("which", of="latents"), Column("F1, one latent", of="f1_one"),
+            Column("F1, split latents", of="f1_split"), Column("F1, most tried", places=2, of="f1_most"),
+            Column("F1, dense probe", of="f1_probe"),
+        )  # fmt: skip
         said = [
             f"{sae}: {int((part['n_splits'] > 1).sum())} of {len(part)} concepts take more than one latent, "
             f"{number(float(part['n_splits'].mean()))} on average"
@@ -203,7 +194,7 @@ class TruthPage:
                 "counted on the select split, F1 is of the report split."
             ],
             (),
-            [Table("splitting", "k-sparse probes of each concept", columns, rows)],
+            [Table.of(self.splits, columns, "splitting", "k-sparse probes of each concept")],
         )
 
     def _absorption(self) -> Section:
@@ -214,15 +205,11 @@ class TruthPage:
             part = self._metric(f"absorption/{slug(sae)}/fraction")
             n = int((known["sae"] == sae).sum())
             said.append(f"{sae} {measured(full)} in full, {measured(part)} in part (n {n})")
-        columns = [
-            Column("dictionary"), Column("concept"), Column("tokens", places=0), Column("fully absorbed"),
-            Column("mean fraction absorbed"), Column("absorbing latents"),
-        ]  # fmt: skip
-        rows: list[list[Cell]] = [
-            [row["sae"], row["concept"], row["tokens"], Estimate.of(row, "full"),
-             Estimate.of(row, "fraction"), row["absorbing"]]
-            for row in known.to_dict("records")
-        ]  # fmt: skip
+        columns = (
+            Column("dictionary", of="sae"), "concept", Column("tokens", places=0),
+            Column("fully absorbed", of="full"), Column("mean fraction absorbed", of="fraction"),
+            Column("absorbing latents", of="absorbing"),
+        )  # fmt: skip
         return Section(
             f"Absorption, mean over concepts: {'; '.join(said)}",
             [
@@ -233,7 +220,7 @@ class TruthPage:
                 "detector is silent often, so both figures are high where splitting found no good latent."
             ],
             [Figure(self._absorbed(), "Share of tokens fully absorbed, most first", self.measured_on)],
-            [Table("absorption", "Absorption of each concept", columns, rows)],
+            [Table.of(known, columns, "absorption", "Absorption of each concept")],
         )
 
     def _hedging(self) -> Section:
@@ -245,17 +232,14 @@ class TruthPage:
                 f"{sae} {measured(together, sign=True)} ({interval(together, sign=True)}), unrelated "
                 f"concepts {measured(null, sign=True)}"
             )
-        near = self.hedges[self.hedges["association"].abs() >= bound] if len(self.hedges) else self.hedges
-        near = near.sort_values("share", key=abs, ascending=False) if len(near) else near
-        names = (
-            "dictionary", "concept", "other concept", "latent", "share of the other", "association (phi)",
-            "response, other alone",
+        near = self.hedges[self.hedges["association"].abs() >= bound]
+        near = near.sort_values("share", key=abs, ascending=False)
+        columns = (
+            Column("dictionary", of="sae"), "concept", Column("other concept", of="other"), "latent",
+            Column("share of the other", of="share"), Column("association (phi)", of="association"),
+            Column("response, other alone", of="response"),
         )  # fmt: skip
-        rows: list[list[Cell]] = [
-            [row["sae"], row["concept"], row["other"], row["latent"], row["share"], row["association"],
-             row["response"]]
-            for row in near.to_dict("records")
-        ]  # fmt: skip
+        caption = "Pairs of concepts that occur together, or apart"
         return Section(
             f"Hedging, mean share of concepts that occur together: {'; '.join(said)}",
             [
@@ -268,14 +252,7 @@ class TruthPage:
                 f"{number(bound / 5)}. The intervals take pairs as independent."
             ],
             [Figure(self._hedged(), "Share of other concepts in a latent's direction", self.measured_on)],
-            [
-                Table(
-                    "hedging",
-                    "Pairs of concepts that occur together, or apart",
-                    [Column(n) for n in names],
-                    rows,
-                )
-            ],
+            [Table.of(near, columns, "hedging", caption)],
         )
 
     def _concepts(self, level: str, measure: str, standalone: bool = False) -> Draw:

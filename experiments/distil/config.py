@@ -2,26 +2,15 @@
 
 from pydantic import Field
 
-from experiments.common.config import check_context
-from interp.config import ExperimentConfig
-from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from experiments.common.config import MiningJobConfig, check_mining
 from interp.distil.train import ExplainerTuning, Tuning, check_installed
 from interp.errors import UserError
 from interp.fields import Count, CountOrZero, FilePath, OpenFraction, Several
-from interp.mining.config import MiningConfig
-from interp.subject.config import SubjectConfig
-from interp.subject.folder import subject_info
 
 
-class Config(ExperimentConfig):
+class Config(MiningJobConfig):
     """Whose descriptions are taught to which model."""
 
-    subject: SubjectConfig = SubjectConfig()
-    """The model whose neurons are described."""
-    corpus: CorpusSource = WorldSource()
-    """The text."""
-    mining: MiningConfig = MiningConfig()
-    """What is kept of each neuron."""
     features: Count = Field(500, ge=20)
     """Neurons, either side one feature, that the teacher (pattern tries) describes."""
     held_out: OpenFraction = 0.2
@@ -33,7 +22,7 @@ class Config(ExperimentConfig):
     before: CountOrZero = 10
     """Tokens of an exemplar that are shown before its peak."""
     after: CountOrZero = 1
-    """Tokens that are shown behind it."""
+    """Tokens that are shown after it."""
     texts: Several = 12
     """Windows of a feature that the simulator is taught, half of them strong ones."""
     random_windows: Several = 20
@@ -49,8 +38,6 @@ class Config(ExperimentConfig):
 def check(config: Config) -> None:
     """Finds a missing extra, model or corpus before anything is written."""
     check_installed()
-    info = subject_info(config.subject.name)
-    check_corpus(config.corpus)
-    check_context(info, {"mining": config.mining.context_size})
+    check_mining(config)
     if config.student is not None and not (config.student / "config.json").exists():
         raise UserError("there is no model", str(config.student), "give a Hugging Face folder")

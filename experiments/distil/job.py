@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,31 +31,20 @@ from interp.distil.examples import (
     quoted,
     simulator_examples,
 )
-from interp.distil.sets import write_sets
+from interp.distil.sets import explainer_set, simulator_set, write_sets
 from interp.distil.train import train_explainer, train_simulator
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
-from interp.lines import json_lines
 from interp.mining.mined import MinedSpaces
-from interp.render.page import render_page
 from interp.statistics.estimate import mean_interval
-from interp.track.files import write_json, write_text
+from interp.track.files import write_json
 from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
 
 
-@dataclass(frozen=True)
-class Taught:
-    """What the teacher knows of one feature, and what a student is shown of it."""
-
-    feature: FeatureRef
-    candidate: Candidate
-    evidence: TextEvidence
-
-
 class Job(CorpusJob[Config]):
-    """The steps, and what they share."""
+    """A teacher's descriptions, two students taught by them, and all of them on held-out features."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -70,8 +58,8 @@ class Job(CorpusJob[Config]):
         explainer = self.run.step("train_explainer", lambda step: self.train_explainer(step, taught))
         simulator = self.run.step("train_simulator", lambda step: self.train_simulator(step, taught))
         self.run.step("score", lambda step: self.score(step, mined, taught, explainer, simulator))
-        self.run.step("report", self.report)
-        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+        page = self.run, self.config, self.subject, self.corpus, self.student.name
+        self.write_page(lambda: DistilPage(*page))
 
     def mine(self, step: Step) -> None:
         """Windows of every neuron."""
@@ -110,29 +98,12 @@ class Job(CorpusJob[Config]):
 
     def train_explainer(self, step: Step, taught: Path) -> None:
         """The student that writes descriptions."""
-        file = taught / "sets" / "explainer" / "train.jsonl"
-        rows = [values for values, _ in json_lines(file, "run the step again")]
-        examples = [
-            ExplainerExample(
-                "", row["messages"][1]["content"], row["messages"][2]["content"].partition(": ")[2]
-            )
-            for row in rows
-        ]
-        student = LocalModel.load(self.student)
+        student, examples = LocalModel.load(self.student), explainer_set(taught / "sets")
         train_explainer(student, examples, self.config.explainer, step.folder / "explainer", step.log)
 
     def train_simulator(self, step: Step, taught: Path) -> None:
         """The student that simulates them."""
-        from datasets import load_from_disk
-
-        from interp.distil.examples import SimulatorExample
-
-        rows = load_from_disk(str(taught / "sets" / "simulator" / "dataset"))["train"]
-        examples = [
-            SimulatorExample(**{**row, "ends": tuple(row["ends"]), "classes": tuple(row["classes"])})
-            for row in rows
-        ]
-        student = LocalModel.load(self.student)
+        student, examples = LocalModel.load(self.student), simulator_set(taught / "sets")
         train_simulator(student, examples, self.config.simulator, step.folder / "simulator", step.log)
 
     def score(self, step: Step, mined: MinedSpaces, taught: Path, explainer: Path, simulator: Path) -> None:
@@ -196,19 +167,10 @@ class Job(CorpusJob[Config]):
             step.metric(f"words/{name.replace(' ', '_')}", float(frame[name].mean()), headline=True)
         for name in list(frame.columns)[5:]:
             values = frame[name].to_numpy(dtype=float)
-            mean, low, high = mean_interval(values[~np.isnan(values)], config.seed)
+            mean = mean_interval(values[~np.isnan(values)], config.seed)
             key = name.replace("'", "").replace(", ", "_by_").replace(" ", "_")
-            step.metric(f"simulation/{key}", mean, headline="others" not in name)
-            step.metric(f"simulation/{key}_low", low)
-            step.metric(f"simulation/{key}_high", high)
+            step.estimate(f"simulation/{key}", *mean, headline="others" not in name)
             step.metric(f"simulation/{key}_undefined", int(np.isnan(values).sum()))
-
-    def report(self, step: Step) -> None:
-        """The page and its figures."""
-        page = DistilPage(self.run, self.subject, self.corpus, self.config, self.student.name)
-        for name, svg in page.files().items():
-            step.figure(name, svg)
-        write_text(step.folder / "report.html", render_page(page.page()))
 
     def _shown(self, strong: Sequence[Excerpt], feature: FeatureRef, explain: Any) -> TextEvidence:
         """The strongest exemplars, cut to what a small model has room for."""

@@ -1,17 +1,17 @@
 """The page of `distil`: what the students reach on features that they were not taught."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
+from experiments.common.page import ExperimentPage
 from experiments.distil.config import Config
 from interp.document import Corpus
-from interp.render.data import Estimate, Kind
+from interp.render.data import Kind
 from interp.render.digits import interval, measured
 from interp.render.estimate_figure import Entry, EstimateRow, estimates
-from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.render.page import Column, Figure, Page, Section, Table
-from interp.statistics.estimate import mean_interval
+from interp.render.page import Column, Figure, Section, Table
+from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 
@@ -21,54 +21,54 @@ SIMULATED = (
     ("student's words, student", "others' student's words, student", "student's words, by the student"),
 )
 NAMES: Mapping[Kind, str] = {"latent": "of the feature", "random": "of another feature (null)"}
-WORDS = (
-    ("Teacher", "Descriptions from pattern tries, simulated by their tries."),
-    ("Student", "A small language model, fine-tuned to write the teacher's sentences from highlighted "
-     "excerpts, and another to give each token of a text its activation from such a sentence."),
-    ("Held out", "Features, and text, that no student has seen."),
-    ("Named", "The share of the pieces of text in the student's quotation marks that stand in the teacher's, "
-     "too; in those of another feature for the null."),
-    ("No words", "The student simulates an empty description: what it knows without one."),
-)  # fmt: skip
-LIMITS = (
-    "The student is tiny: what it does not reach says little of what a large one would.",
-    "A simulator may be right for the wrong reason; the null is what other features' words get.",
-)
 
 
-class DistilPage:
-    """The table of a run, and the page made from it."""
+class DistilPage(ExperimentPage[Config]):
+    """Simulation scores by who wrote the words and who simulated them."""
 
-    def __init__(self, run: Run, subject: Subject, corpus: Corpus, config: Config, student: str) -> None:
-        self.run, self.subject, self.config, self.student = run, subject, config, student
-        self.table = run.table("held_out")
+    words = (
+        ("Teacher", "Descriptions from pattern tries, simulated by their tries."),
+        ("Student", "A small language model, fine-tuned to write the teacher's sentences from highlighted "
+         "excerpts, and another to give each token of a text its activation from such a sentence."),
+        ("Held out", "Features, and text, that no student has seen."),
+        ("Named", "The share of the pieces of text in the student's quotation marks that stand in the "
+         "teacher's, too; in those of another feature for the null."),
+        ("No words", "The student simulates an empty description: what it knows without one."),
+    )  # fmt: skip
+    limits = (
+        "The student is tiny: what it does not reach says little of what a large one would.",
+        "A simulator may be right for the wrong reason; the null is what other features' words get.",
+    )
+
+    subject: Subject
+
+    def __init__(self, run: Run, config: Config, subject: Subject, corpus: Corpus, student: str) -> None:
+        super().__init__(run, config, subject)
+        self.student, self.table = student, run.table("held_out")
         self.measured_on = (
             f"{len(self.table)} held-out features; report split of {corpus.name}; seed {config.seed}; "
             "whiskers: 95% intervals over features"
         )
 
-    def page(self) -> Page:
-        """The whole page."""
+    def question(self) -> str:
+        return f"Can a small model describe the features of {self.subject.name}?"
+
+    def opening(self) -> Sequence[str]:
         taught = self.run.metrics["sets/explainer/train"]
-        return Page(
-            f"Can a small model describe the features of {self.subject.name}?",
-            [
-                f"{self.student} was fine-tuned on the teacher's descriptions of {taught} features, once to "
-                "write and once to simulate them.",
-                "Both students were held against their teacher on features and text that they had not seen.",
-                self._verdict(),
-            ],
-            Figure(self.scores(), "Simulation score by who wrote and who simulated", self.measured_on),
-            [self._figures(), self._samples()],
-            WORDS,
-            LIMITS,
-            subject_facts(self.subject),
-            run_facts(self.run),
-            step_seconds(self.run),
-        )
+        return [
+            f"{self.student} was fine-tuned on the teacher's descriptions of {taught} features, once to "
+            "write and once to simulate them.",
+            "Both students were held against their teacher on features and text that they had not seen.",
+            self._verdict(),
+        ]
+
+    def headline(self) -> Figure:
+        return Figure(self.scores(), "Simulation score by who wrote and who simulated", self.measured_on)
+
+    def sections(self) -> Sequence[Section]:
+        return [self._figures(), self._samples()]
 
     def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
         return {"scores": self.scores(True)(620)}
 
     def scores(self, standalone: bool = False) -> Callable[[int], str]:
@@ -112,26 +112,13 @@ class DistilPage:
 
     def _samples(self) -> Section:
         names = ("feature", "teacher", "student", SIMULATED[1][0], SIMULATED[2][0])
-        columns = [Column(name) for name in names]
-        rows = [
-            [
-                row["feature"],
-                row["teacher"],
-                row["student"],
-                row[SIMULATED[1][0]],
-                row[SIMULATED[2][0]],
-            ]
-            for row in self.table.to_dict("records")
-        ]
         same = float((self.table["teacher"] == self.table["student"]).mean())
         text = f"{same:.0%} are the teacher's words exactly."
-        return Section(
-            "What they wrote", [text], (), [Table("descriptions", "Held-out features", columns, rows)]
-        )
+        table = Table.of(self.table, names, "descriptions", "Held-out features")
+        return Section("What they wrote", [text], (), [table])
 
     def _mean(self, name: str) -> Estimate:
         return self._mean_of(self.table[name])
 
     def _mean_of(self, values: "pd.Series[float]") -> Estimate:
-        known = values.astype(float).dropna().to_numpy()
-        return mean_interval(known, self.config.seed)
+        return mean_interval(values.astype(float).dropna().to_numpy(), self.config.seed)

@@ -32,7 +32,7 @@ from interp.render.figures import overview_figure, score_distributions
 from interp.render.line_figure import training_curve
 from interp.render.report import render_report
 from interp.subject import Site
-from interp.track.files import publish, write_text
+from interp.track.files import write_text
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.latents import SaeLatents
@@ -60,13 +60,12 @@ class Job(CorpusJob[Config]):
     def steps(self) -> None:
         """All steps in order; those that have finished are skipped."""
         neurons = self.run.step("mine_neurons", self.mine_neurons)
-        sae = self.run.step("train_sae", self.train_sae)
-        for file in (sae / "sae").iterdir():
-            publish(file, self.run.folder / "sae" / file.name)
-        latents = self.run.step("mine_latents", lambda step: self.mine_latents(step, sae / "sae"))
+        sae = self.run.step("train_sae", self.train_sae) / "sae"
+        self.publish(sae, "sae")
+        latents = self.run.step("mine_latents", lambda step: self.mine_latents(step, sae))
         mined = {**mined_by_space(neurons), **mined_by_space(latents)}
-        described = self.run.step("describe", lambda step: self.describe(step, mined, sae / "sae"))
-        self.run.step("score", lambda step: self.score(step, mined, described, sae / "sae"))
+        described = self.run.step("describe", lambda step: self.describe(step, mined, sae))
+        self.run.step("score", lambda step: self.score(step, mined, described, sae))
         if self.corpus.label_names:
             self.run.step("concepts", lambda step: self.concepts(step, mined))
         self.run.step("report", lambda step: self.report(step, mined))
@@ -138,9 +137,7 @@ class Job(CorpusJob[Config]):
     ) -> None:
         for kind, mean in (("neuron", means.first), ("latent", means.second)):
             mine = [s for s, of in zip(scores, kinds, strict=True) if of == kind]
-            step.metric(f"score/{kind}/both", mean[0], headline=True)
-            step.metric(f"score/{kind}/both_low", mean[1])
-            step.metric(f"score/{kind}/both_high", mean[2])
+            step.estimate(f"score/{kind}/both", *mean, headline=True)
             for part in ("top", "random"):
                 step.metric(f"score/{kind}/{part}", float(np.nanmean([getattr(s, part).value for s in mine])))
             step.metric(
@@ -149,9 +146,8 @@ class Job(CorpusJob[Config]):
             step.metric(f"score/{kind}/undefined", sum(s.both.undefined is not None for s in mine))
             step.metric(f"score/{kind}/undefined_random", sum(s.random.undefined is not None for s in mine))
             step.metric(f"score/{kind}/described", len(mine))
-        step.metric("score/latents_minus_neurons", means.difference[0], headline=True)
-        step.metric("score/latents_minus_neurons_low", means.difference[1], headline=True)
-        step.metric("score/latents_minus_neurons_high", means.difference[2], headline=True)
+        for name, value in means.difference.named("score/latents_minus_neurons").items():
+            step.metric(name, value, headline=True)
 
     def concepts(self, step: Step, mined: MinedSpaces) -> None:
         """How well the best neuron, latent and random direction tell each labelled concept."""
@@ -181,8 +177,7 @@ class Job(CorpusJob[Config]):
                     headline=method in ("neurons", "latents"),
                 )
         difference = mean_difference(results, "latents", "neurons", seed=self.config.seed)
-        for key, value in zip(("", "_low", "_high"), difference, strict=True):
-            step.metric(f"concepts/latents_minus_neurons{key}", value)
+        step.estimate("concepts/latents_minus_neurons", *difference)
 
     def report(self, step: Step, mined: MinedSpaces) -> None:
         """The page and its figures."""

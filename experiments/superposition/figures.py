@@ -8,12 +8,12 @@ from torch import Tensor
 
 from experiments.superposition.config import Config, ToyConfig
 from experiments.superposition.saes import RANDOM, UNTRAINED
-from interp.render.data import Estimate, Kind
+from interp.render.data import Kind
 from interp.render.dimensionality_figure import Sparsity, dimensionalities
 from interp.render.dose_figure import Curve, dose_response
 from interp.render.gram_figure import GramPanel, grams
 from interp.render.vectors_figure import Panel, vectors
-from interp.statistics.estimate import mean_interval
+from interp.statistics.estimate import Estimate, mean_interval
 from interp.toys import geometry
 from interp.track.files import read_safetensors
 from interp.track.run import Run

@@ -11,13 +11,11 @@ from torch import Tensor
 
 from experiments.common.job import ExperimentJob
 from experiments.superposition.config import Config, ToyConfig
-from experiments.superposition.figures import SuperpositionFigures
 from experiments.superposition.page import SuperpositionPage
-from experiments.superposition.saes import RECALL, best_settings, measure_grid, measure_report
-from interp.render.page import render_page
+from experiments.superposition.saes import best_settings, measure_grid, measure_report
 from interp.toys import geometry
 from interp.toys.superposition import ToyModels, held_out_loss, linear_optimum, train
-from interp.track.files import read_safetensors, write_text
+from interp.track.files import read_safetensors
 from interp.track.step import Step
 
 CHOOSE_SEED, REPORT_SEED = 10_001, 10_002  # of the inputs on which a copy is chosen and its loss reported
@@ -26,7 +24,7 @@ NEAR = 0.02  # a feature's dimensionality this close to that of an arrangement c
 
 
 class Job(ExperimentJob[Config]):
-    """The steps, and what they share."""
+    """Toy models in three settings, and SAEs held against planted features."""
 
     def steps(self) -> None:
         """All steps in order; those that have finished are skipped."""
@@ -35,8 +33,7 @@ class Job(ExperimentJob[Config]):
         planted = self.run.step("plant", self.plant) / "planted.safetensors"
         self.run.step("choose", lambda step: self.choose(step, planted))
         self.run.step("recover", lambda step: self.recover(step, planted))
-        self.run.step("report", self.report)
-        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+        self.write_page(lambda: SuperpositionPage(self.run, self.config))
 
     def vectors(self, step: Step) -> None:
         """Features in a plane."""
@@ -115,16 +112,8 @@ class Job(ExperimentJob[Config]):
         means = dictionaries.groupby(["source", "dictionary", "density"], sort=False)
         for (source, dictionary, density), part in means:
             name = f"recovery/{source}/{dictionary}/{density:g}".replace(" ", "_")
-            for measure in (RECALL, "precision", "found", "f1", "auroc", "l0"):
-                step.metric(f"{name}/{measure}", float(part[measure].mean()), headline=measure == RECALL)
-
-    def report(self, step: Step) -> None:
-        """The page and its figures."""
-        figures = SuperpositionFigures(self.run, self.config)
-        for name, svg in figures.files().items():
-            step.figure(name, svg)
-        page = SuperpositionPage(self.run, self.config, figures)
-        write_text(step.folder / "report.html", render_page(page.page()))
+            for measure in ("recall", "precision", "found", "f1", "auroc", "l0"):
+                step.metric(f"{name}/{measure}", float(part[measure].mean()), headline=measure == "recall")
 
     def _train(self, step: Step, toy: ToyConfig, density: Tensor, linear: bool) -> ToyModels:
         kind = "linear" if linear else "toy"

@@ -1,74 +1,95 @@
-"""The page of `superposition`, filled from what its steps wrote."""
+"""The page of `superposition`: how features share dimensions, and what SAEs recover of them."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from experiments.superposition.config import Config, ToyConfig
+from experiments.common.page import ExperimentPage
+from experiments.superposition.config import Config
 from experiments.superposition.figures import MEASURES, NULLS, SuperpositionFigures
-from experiments.superposition.saes import RANDOM, RECALL
-from interp.render.data import Estimate, SubjectInfo
+from experiments.superposition.saes import RANDOM
+from interp.render.data import SubjectInfo
 from interp.render.digits import interval, measured, number, percent
-from interp.render.facts import run_facts, step_seconds
-from interp.render.page import Column, Figure, Page, Section, Table
+from interp.render.page import Column, Figure, Section, Table
+from interp.statistics.estimate import Estimate
 from interp.track.run import Run
 
 HALF = 540  # pixels of a figure that stands beside another
-WORDS = (
-    ("Toy model", "x' = ReLU(WᵀW x + b): features x are squeezed through fewer dimensions, h = W x, and read "
-     "out again; the loss is the squared error, weighted by each feature's importance."),
-    ("Density, 1 − S", "The probability that a feature is present; its value is then uniform from 0 to 1."),
-    ("Represented", "A feature whose column of W has a length of at least 0.5."),
-    ("Superposition", "How much of the other features lies on a feature's direction: the sum of "
-     "(Ŵᵢ · Wⱼ)² over the others."),
-    ("D", "Dimensions of a feature: its squared length over the sum of (Ŵᵢ · Wⱼ)², itself included. Corners "
-     "of a regular arrangement share its dimensions evenly: two on a line have 1/2 each (a digon)."),
-    ("Mean max cosine", "For each planted feature the cosine with the nearest latent's decoder row, averaged "
-     "(recall); for each active latent that with the nearest planted feature (precision)."),
-    ("F1", "How well the nearest latent tells when the feature is present, above a threshold chosen on other "
-     "activations."),
-    ("Interval", "95%, by bootstrap over the planted features (or latents) of all seeds; of a null, the "
-     "range of seeds."),
-)  # fmt: skip
-LIMITS = (
-    "Features are independent and uniform, and importance and sparsity are known: real features are neither.",
-    "Sparsity settings are chosen by the planted truth (of other seeds), which no language model gives.",
-    "Features of one seed share a model and an SAE; the intervals take them as independent. The tables have "
-    "every seed.",
-    "The published arrangements are of 400 features in 30 dimensions; with fewer, fewer kinds appear.",
-)
 
 
-class SuperpositionPage:
-    """The pieces of the page."""
+class SuperpositionPage(ExperimentPage[Config]):
+    """Toy models in the plane, SAEs against the planted truth, and the two other settings."""
 
-    def __init__(self, run: Run, config: Config, figures: SuperpositionFigures) -> None:
-        self.run, self.config, self.figures = run, config, figures
+    words = (
+        ("Toy model", "x' = ReLU(WᵀW x + b): features x are squeezed through fewer dimensions, h = W x, and "
+         "read out again; the loss is the squared error, weighted by each feature's importance."),
+        ("Density, 1 − S", "The probability that a feature is present; its value is then uniform from 0 to "
+         "1."),
+        ("Represented", "A feature whose column of W has a length of at least 0.5."),
+        ("Superposition", "How much of the other features lies on a feature's direction: the sum of "
+         "(Ŵᵢ · Wⱼ)² over the others."),
+        ("D", "Dimensions of a feature: its squared length over the sum of (Ŵᵢ · Wⱼ)², itself included. "
+         "Corners of a regular arrangement share its dimensions evenly: two on a line have 1/2 each (a "
+         "digon)."),
+        ("Mean max cosine", "For each planted feature the cosine with the nearest latent's decoder row, "
+         "averaged (recall); for each active latent that with the nearest planted feature (precision)."),
+        ("F1", "How well the nearest latent tells when the feature is present, above a threshold chosen on "
+         "other activations."),
+        ("Interval", "95%, by bootstrap over the planted features (or latents) of all seeds; of a null, the "
+         "range of seeds."),
+    )  # fmt: skip
+    limits = (
+        "Features are independent and uniform, and importance and sparsity are known: real features are "
+        "neither.",
+        "Sparsity settings are chosen by the planted truth (of other seeds), which no language model gives.",
+        "Features of one seed share a model and an SAE; the intervals take them as independent. The tables "
+        "have every seed.",
+        "The published arrangements are of 400 features in 30 dimensions; with fewer, fewer kinds appear.",
+    )
 
-    def page(self) -> Page:
-        """The whole page."""
-        vectors, recovery = self.config.vectors, self.config.recovery
-        return Page(
-            "Can a model hold more features than it has dimensions, and can an SAE take them apart?",
-            [
-                f"Small models squeeze {vectors.features} features through {vectors.dimensions} dimensions; "
-                "when features are rarely present at once, sharing a dimension costs little.",
-                f"How many features they then represent: {self._counts()}.",
-                self._verdict(),
-            ],
-            Figure(
-                self.figures.vectors(),
-                f"{vectors.features} features in {vectors.dimensions} dimensions, denser to sparser",
-                f"Directions of the features, the most important darkest; the best of {vectors.copies} "
-                f"models at each density; seed {self.config.seed}. Circle: length 1.",
-                760,
-            ),
-            [self._recovery(source) for source in self.figures.sources]
-            + [self._settings(), self._falling(), self._shared(), self._figures()],
-            WORDS,
-            LIMITS,
-            _toy_facts(recovery.toy),
-            run_facts(self.run),
-            step_seconds(self.run),
+    def __init__(self, run: Run, config: Config) -> None:
+        super().__init__(run, config)
+        self.figures = SuperpositionFigures(run, config)
+
+    def question(self) -> str:
+        return "Can a model hold more features than it has dimensions, and can an SAE take them apart?"
+
+    def opening(self) -> Sequence[str]:
+        vectors = self.config.vectors
+        return [
+            f"Small models squeeze {vectors.features} features through {vectors.dimensions} dimensions; "
+            "when features are rarely present at once, sharing a dimension costs little.",
+            f"How many features they then represent: {self._counts()}.",
+            self._verdict(),
+        ]
+
+    def headline(self) -> Figure:
+        vectors = self.config.vectors
+        return Figure(
+            self.figures.vectors(),
+            f"{vectors.features} features in {vectors.dimensions} dimensions, denser to sparser",
+            f"Directions of the features, the most important darkest; the best of {vectors.copies} "
+            f"models at each density; seed {self.config.seed}. Circle: length 1.",
+            760,
+        )
+
+    def sections(self) -> Sequence[Section]:
+        recovered = [self._recovery(source) for source in self.figures.sources]
+        return [*recovered, self._settings(), self._falling(), self._shared(), self._every_seed()]
+
+    def files(self) -> dict[str, str]:
+        return self.figures.files()
+
+    def studied(self) -> SubjectInfo:
+        toy = self.config.recovery.toy
+        return SubjectInfo(
+            name="toy models",
+            architecture="ReLU(WᵀW x + b)",
+            parameters=toy.features * (toy.dimensions + 1),
+            layers=1,
+            d_model=toy.dimensions,
+            vocabulary=0,
+            context_size=1,
+            backend="torch",
+            note="Figures of the models that SAEs were trained on; they read numbers, not tokens.",
         )
 
     def _recovery(self, source: str) -> Section:
@@ -133,27 +154,26 @@ class SuperpositionPage:
     def _settings(self) -> Section:
         table = self.figures.tables["settings"]
         by = "F1" if self.config.recovery.choose_by == "f1" else "recall"
-        columns = [
-            Column("source"), Column("density", places=3), Column("dictionary"), Column("setting"),
-            Column("recall", places=3), Column("precision", places=3), Column("found", places=2),
-            Column("F1", places=2), Column("L0", places=1), Column("features present", places=1),
-        ]  # fmt: skip
-        keys = ["source", "density", "dictionary", "sparsity"]
-        means = table.groupby(keys, sort=False)[[RECALL, "precision", "found", "f1", "l0", "true_l0"]].mean()
-        rows = [
-            [*map(_plain, names), *map(float, row)]
-            for names, row in zip(means.index, means.to_numpy(), strict=True)
-        ]
+        keys, recall = ["source", "density", "dictionary", "sparsity"], "recall"
+        columns = (
+            Column("source"), Column("density", places=3), Column("dictionary"),
+            Column("setting", of="sparsity"), Column(recall, places=3), Column("precision", places=3),
+            Column("found", places=2), Column("F1", places=2, of="f1"), Column("L0", places=1, of="l0"),
+            Column("features present", places=1, of="true_l0"),
+        )  # fmt: skip
+        measures = [recall, "precision", "found", "f1", "l0", "true_l0"]
+        means = table.groupby(keys, sort=False)[measures].mean()
         text = (
             f"Each kind of SAE was tried in several settings on other seeds, and that of the highest {by} "
             "kept; a wrong setting can cost most of what is recovered."
         )
-        spread = means[RECALL].groupby(level=[0, 1, 2]).agg(lambda values: values.max() - values.min())
+        seeds = f"{self.config.recovery.choosing_seeds} seed(s) for choosing"
+        spread = means[recall].groupby(level=[0, 1, 2]).agg(lambda values: values.max() - values.min())
         return Section(
             f"The sparsity setting moves the recall by up to {number(float(spread.max()))}",
             [text],
             (),
-            [Table("settings", f"{self.config.recovery.choosing_seeds} seed(s) for choosing", columns, rows)],
+            [Table.of(means.reset_index(), columns, "settings", seeds)],
         )
 
     def _falling(self) -> Section:
@@ -162,16 +182,14 @@ class SuperpositionPage:
         plain, relu = (models[models["model"] == name] for name in ("linear", "relu"))
         off = float(plain["off_projection"].median())
         ratio = (plain["loss"] / plain["linear_optimum"] - 1).abs().max()
-        columns = [
-            Column("density", places=3), Column("model"), Column("represented", places=0),
-            Column("loss"),
-            Column("least linear loss"), Column("loss over least linear", places=3),
-        ]  # fmt: skip
-        rows = [
-            [row.density, "linear" if row.model == "linear" else "ReLU", row.represented, row.loss,
-             row.linear_optimum, row.loss / row.linear_optimum]
-            for row in models.itertuples()
-        ]  # fmt: skip
+        columns = (
+            Column("density", places=3), Column("model"), Column("represented", places=0), Column("loss"),
+            Column("least linear loss", of="linear_optimum"),
+            Column("loss over least linear", places=3, of="ratio"),
+        )  # fmt: skip
+        shown = models.assign(
+            model=models["model"].replace("relu", "ReLU"), ratio=models["loss"] / models["linear_optimum"]
+        )
         sparse = relu.loc[relu["density"].idxmin()]
         return Section(
             f"With the ReLU, {sparse.represented} of {toy.features} features share {toy.dimensions} "
@@ -194,7 +212,7 @@ class SuperpositionPage:
                     760,
                 )
             ],
-            [Table("loss", "Loss on inputs not trained on, beside the closed form", columns, rows)],
+            [Table.of(shown, columns, "loss", "Loss on inputs not trained on, beside the closed form")],
         )
 
     def _shared(self) -> Section:
@@ -207,14 +225,11 @@ class SuperpositionPage:
             "0.02 of the share of a regular arrangement; of shares spread evenly from 0 to 1, "
             f"{percent(float(even or 0))} would. Sparser still, features take less than any of these."
         )
-        columns = [
-            Column("density", places=3), Column("D*", places=3), Column("represented", places=0),
-            Column("near 1/2", "share", 2), Column("near any", "share", 2),
-        ]  # fmt: skip
-        rows = [
-            [row.density, row.dimensions_per_feature, row.represented, row.near_digon, row.near_any]
-            for row in models.itertuples()
-        ]  # fmt: skip
+        columns = (
+            Column("density", places=3), Column("D*", places=3, of="dimensions_per_feature"),
+            Column("represented", places=0), Column("near 1/2", "share", 2, "near_digon"),
+            Column("near any", "share", 2, "near_any"),
+        )  # fmt: skip
         return Section(
             f"At density {most.density:g}, {percent(float(most.near_digon))} of the represented features "
             "share a dimension by twos",
@@ -227,31 +242,17 @@ class SuperpositionPage:
                     f"ones only; seed {self.config.seed}.",
                 )
             ],
-            [Table("geometry", "A model at each density", columns, rows)],
+            [Table.of(models, columns, "geometry", "A model at each density")],
         )
 
-    def _figures(self) -> Section:
-        columns = [
+    def _every_seed(self) -> Section:
+        columns = (
             Column("source"), Column("density", places=3), Column("dictionary"), Column("seed", places=0),
-            Column("setting"), Column("recall", places=3), Column("precision", places=3),
-            Column("found", places=2), Column("F1", places=2), Column("AUROC", places=2),
-        ]  # fmt: skip
-        rows = [
-            [
-                r.source,
-                r.density,
-                r.dictionary,
-                r.seed,
-                r.sparsity,
-                r.recall,
-                r.precision,
-                r.found,
-                r.f1,
-                r.auroc,
-            ]
-            for r in self.figures.tables["recovery"].itertuples()
-        ]  # fmt: skip
-        return Section("Every seed", (), (), [Table("seeds", "A row a dictionary", columns, rows)])
+            Column("setting", of="sparsity"), Column("recall", places=3), Column("precision", places=3),
+            Column("found", places=2), Column("F1", places=2, of="f1"), Column("AUROC", places=2, of="auroc"),
+        )  # fmt: skip
+        table = Table.of(self.figures.tables["recovery"], columns, "seeds", "A row a dictionary")
+        return Section("Every seed", (), (), [table])
 
     def _counts(self) -> str:
         models = self.figures.tables["vectors_models"].sort_values("density", ascending=False)
@@ -285,21 +286,3 @@ class SuperpositionPage:
             found = self._best(source, self.figures.kinds(source), density, "cosine")
             clear.append(f"{number(found)} at density {density:g}")
         return "recall " + ", ".join(clear)
-
-
-def _toy_facts(toy: ToyConfig) -> SubjectInfo:
-    return SubjectInfo(
-        name="toy models",
-        architecture="ReLU(WᵀW x + b)",
-        parameters=toy.features * (toy.dimensions + 1),
-        layers=1,
-        d_model=toy.dimensions,
-        vocabulary=0,
-        context_size=1,
-        backend="torch",
-        note="Figures of the models that SAEs were trained on; they read numbers, not tokens.",
-    )
-
-
-def _plain(value: Any) -> str | float:
-    return value if isinstance(value, str) else float(value)

@@ -4,6 +4,7 @@ import shutil
 import time
 from pathlib import Path
 
+from experiments.common.dictionaries.training import set_metrics
 from experiments.common.job import ExperimentJob
 from experiments.train_pydoc.config import Config
 from interp.bundled.pydoc.card import write_card, write_sae_card
@@ -18,20 +19,18 @@ from interp.track.step import Step
 from saes.evaluation import evaluate as evaluate_sae
 from saes.train import train as train_sae
 
-HEADLINE = {"sae/explained_variance", "sae/l0", "sae/cross_entropy_recovered"}
-
 
 class Job(ExperimentJob[Config]):
-    """The steps, and what they share."""
+    """The model, its figures, and its SAE."""
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Trains and measures the model, then its SAE."""
         trained = self.run.step("train", self.train)
         measured = self.run.step("measure", lambda step: self.measure(step, trained / "pydoc"))
         self.run.step("sae", lambda step: self.sae(step, measured / "pydoc"))
 
     def train(self, step: Step) -> None:
-        """The tokenizer and the model, from the training part."""
+        """Trains the tokenizer and the model on the training part."""
         recipe, seed = self.config.recipe, self.config.seed
         whole = not any(step.scratch.glob("*.safetensors"))
         texts = [document.text for document in pydoc_texts("training")]
@@ -43,7 +42,7 @@ class Job(ExperimentJob[Config]):
         export(model, tokenizer, step.folder / "pydoc")
 
     def measure(self, step: Step, trained: Path) -> None:
-        """The same model with its figures on the held-out part, in the card and as a table."""
+        """Measures the model on the held-out part: metrics, a table, and its card."""
         folder = step.folder / "pydoc"
         shutil.copytree(trained, folder)
         evaluation = evaluate(folder, progress=step.progress)
@@ -55,7 +54,7 @@ class Job(ExperimentJob[Config]):
         write_card(folder, self.config.recipe, self.config.seed, evaluation, seconds)
 
     def sae(self, step: Step, model: Path) -> None:
-        """An SAE trained on the training part, with its figures on the report split of the held-out part."""
+        """Trains an SAE on the training part, and measures it on the report split of the held-out part."""
         subject, site = load(model), Site.parse(self.config.sae_site)
         training, held_out = PydocCorpus(subject, "training"), PydocCorpus(subject, "held_out")
         latents = train_sae(
@@ -69,6 +68,5 @@ class Job(ExperimentJob[Config]):
             progress=step.progress,
         )
         figures = evaluate_sae(subject, latents, held_out, progress=step.progress)
-        for name, value in figures.metrics().items():
-            step.metric(name, value, headline=name in HEADLINE)
+        set_metrics(step, figures, "sae")
         write_sae_card(step.folder / "sae", figures.metrics(), training.name, held_out.name)

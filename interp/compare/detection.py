@@ -91,6 +91,38 @@ def detect(
     return found
 
 
+def detect_by_probe(
+    space: str,
+    select: Labelled,
+    report: Labelled,
+    names: Mapping[int, str],
+    columns: Mapping[int, int],
+    measure: Measure,
+    draws: int = 200,
+    seed: int = 0,
+) -> list[Detection]:
+    """The probe of each label in `names`, its threshold chosen on the select split as for features.
+
+    `space` holds the scores of all probes (`Reading.with_scores`), `columns` says which is of which label.
+    """
+    rows = []
+    for place, name in names.items():
+        held, score = (part.positive[space][:, columns[place]] for part in (select, report))
+        mine, label = select.labels[:, place], report.labels[:, place]
+        best, cut = best_f1_table(held[:, None], mine[:, None])
+        threshold = float(cut) if measure == "f1" else float("nan")
+        value = measure_one(score, label, report, measure, threshold, draws, seed)
+        selected = float(best)
+        if measure == "auroc":
+            selected = measure_one(held, mine, select, measure, threshold, draws=20).value
+        n = int(label.sum())
+        counts = n, len(label) - n, 1
+        rows.append(
+            Detection(name, space, measure, space, columns[place], 1, *value, selected, threshold, *counts)
+        )
+    return rows
+
+
 def measure_one(
     score: Float[Tensor, " example"],
     label: Bool[Tensor, " example"],

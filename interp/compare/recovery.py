@@ -2,13 +2,20 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interp.compare.f1 import best_f1_table
 from interp.statistics.auroc import auroc_table
-from saes.cosines import nearest
+from interp.toys.geometry import represented
+from saes.config import SaeTraining
+from saes.cosines import nearest, random_directions
+from saes.fit import fit
+from saes.planted import PlantedFeatures
 
+HELD_OUT = 1_000_000  # added to a seed for activations that no SAE was trained on
+NO_STEP = 1e-12  # a learning rate that leaves weights as they were
 FOUND = 0.9
 """A feature counts as found if a latent's decoder row has at least this cosine with it."""
 
@@ -44,6 +51,19 @@ class Recovery:
         """Share of the planted features that have a latent with a cosine of at least `FOUND`."""
         return float((self.cosine >= FOUND).double().mean())
 
+    def figures(self) -> dict[str, float]:
+        """All of it in numbers: means over the features, and how many latents are active."""
+        return {
+            "recall": self.recall,
+            "precision": self.precision,
+            "found": self.found,
+            "f1": float(self.f1.nanmean()),
+            "auroc": float(self.auroc.nanmean()),
+            "l0": self.l0,
+            "true_l0": self.true_l0,
+            "active": len(self.latent_cosine),
+        }
+
 
 def recovery(
     directions: Float[Tensor, "feature d_in"],
@@ -76,6 +96,52 @@ def recovery(
     f1 = 2 * (said & there).sum(0).double() / (said.sum(0) + there.sum(0))
     auroc = auroc_table(measured, there).diagonal()
     return Recovery(cosine, nearest(decoder, directions)[0], f1, auroc, _l0(latents), _l0(features))
+
+
+class PlantedTruth:
+    """Planted features that dictionaries are trained on, and held against on other activations.
+
+    Only directions of a length of at least 0.5 count as planted (`interp.toys.geometry.represented`).
+
+    Args:
+        directions: A row for each feature.
+        density: Probability of a feature to be other than 0.
+        seed: Decides the activations, and the random directions.
+        buffer_tokens: Activations that an SAE is trained on at a time.
+        tokens: Activations, not trained on, that it is held against.
+    """
+
+    def __init__(
+        self,
+        directions: Float[Tensor, "feature d_in"],
+        density: float | int,
+        *,
+        seed: int,
+        buffer_tokens: int = 32768,
+        tokens: int = 16384,
+    ) -> None:
+        self._training = PlantedFeatures(directions, density, seed=seed, buffer_tokens=buffer_tokens)
+        held_out = PlantedFeatures(directions, density, seed=seed + HELD_OUT, buffer_tokens=tokens)
+        values, shown, self._seed = held_out.features(0), represented(directions), seed
+        self._activations = values @ directions
+        self.directions, self._values = directions[shown], values[:, shown]
+
+    def trained(self, config: SaeTraining) -> Recovery:
+        """What an SAE recovers that is trained on the features' activations."""
+        trained = fit(config, self._training).sae
+        with torch.no_grad():
+            latents = trained.encode(self._activations)
+        return recovery(self.directions, self._values, trained.W_dec.detach().float(), latents.float())
+
+    def untrained(self, config: SaeTraining) -> Recovery:
+        """The same after one step of no size: scaled and centred, the directions those it began with."""
+        changed = {"training_tokens": config.batch_tokens, "learning_rate": NO_STEP, "warm_up_steps": 0}
+        return self.trained(config.model_copy(update=changed))
+
+    def random(self, n_latents: int) -> Recovery:
+        """What random directions recover, each active where the activation lies on its side."""
+        decoder = random_directions(n_latents, self.directions.shape[1], self._seed)
+        return recovery(self.directions, self._values, decoder, (self._activations @ decoder.T).relu())
 
 
 def _l0(values: Float[Tensor, "token column"]) -> float:

@@ -9,6 +9,7 @@ from interp.descriptions.explainers.local import ANSWER, SYSTEM
 from interp.descriptions.prompt import load_prompt
 from interp.distil.examples import ExplainerExample, SimulatorExample, held_out
 from interp.json_text import to_json
+from interp.lines import json_lines
 from interp.track.files import write_text
 
 if TYPE_CHECKING:
@@ -41,6 +42,32 @@ def write_sets(
             counts[f"{name}/{part}"] = len(of)
         as_dataset(parts).save_to_disk(str(folder / name / "dataset"))
     return counts
+
+
+def explainer_set(folder: Path) -> list[ExplainerExample]:
+    """What `write_sets` wrote for training an explainer; the features are not in it.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    turns = [
+        row["messages"] for row, _ in json_lines(folder / "explainer" / "train.jsonl", "write the sets again")
+    ]
+    return [
+        ExplainerExample("", asked["content"], told["content"].removeprefix(f"{ANSWER} "))
+        for _, asked, told in turns
+    ]
+
+
+def simulator_set(folder: Path) -> list[SimulatorExample]:
+    """What `write_sets` wrote for training a simulator."""
+    from datasets import load_from_disk
+
+    rows = load_from_disk(str(folder / "simulator" / "dataset"))["train"]
+    return [
+        SimulatorExample(**{**row, "ends": tuple(row["ends"]), "classes": tuple(row["classes"])})
+        for row in rows
+    ]
 
 
 def as_dataset(parts: dict[str, list[Any]]) -> "DatasetDict":

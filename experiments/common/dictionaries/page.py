@@ -31,9 +31,10 @@ class DictionariesPage(ExperimentPage[Configured]):
         "A frontier says how faithful a dictionary is, not whether its latents mean anything.",
     )
 
+    subject: Subject
+
     def __init__(self, run: Run, config: Configured, subject: Subject, corpus: Corpus) -> None:
         super().__init__(run, config, subject)
-        self.subject: Subject = subject
         self.frame = run.table("dictionaries")
         first = self.frame.iloc[0]
         self.measured_on = (

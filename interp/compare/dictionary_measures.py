@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.dictionary_truth.config import TruthConfig
 from interp.compare.absorption import absorption
 from interp.compare.detection import measure_one
 from interp.compare.f1 import best_f1_table
@@ -25,7 +24,17 @@ Row = dict[str, float | int | str]
 class DictionaryMeasures:
     """The readings and the probes that all concepts and dictionaries share.
 
-    `names` are the concepts by their place among the labels, in the order of the probes.
+    Args:
+        explain: Labelled text on which probes and latents are chosen; with activations at the SAEs' site.
+        select: Labelled text on which splits, thresholds and best latents are chosen.
+        report: Labelled text of which all figures are.
+        probes: A dense probe of each concept.
+        names: The concepts by their place among the labels, in the order of the probes.
+        most_latents: Latents of the largest k-sparse probe.
+        least_probe_f1: Absorption is measured of concepts that the dense probe tells this well (SAEBench).
+        least_latent_f1: Hedging is measured of concepts that some latent tells this well on `select`.
+        draws: Resamples of the documents for each interval.
+        seed: Of the resamples.
     """
 
     def __init__(
@@ -35,12 +44,18 @@ class DictionaryMeasures:
         report: Reading,
         probes: Probes,
         names: Mapping[int, str],
-        options: TruthConfig,
-        seed: int,
+        *,
+        most_latents: int = 6,
+        least_probe_f1: float | int = 0.6,
+        least_latent_f1: float | int = 0.3,
+        draws: int = 200,
+        seed: int = 0,
     ) -> None:
         self.readings = (explain, select, report)
         self.select, self.report = select, report
-        self.probes, self.options, self.seed = probes, options, seed
+        self.probes, self.draws, self.seed = probes, draws, seed
+        self.most_latents, self.least_probe_f1 = most_latents, least_probe_f1
+        self.least_latent_f1 = least_latent_f1
         self.places, self.names = list(names), list(names.values())
         labels = explain.tokens.labels[:, self.places]
         self._own = own_directions(explain.activations[explain.sample], labels)
@@ -50,9 +65,9 @@ class DictionaryMeasures:
 
     def split_and_absorbed(self, sae: SaeLatents, column: int) -> Row:
         """One concept: its k-sparse probes, and where its latents are silent though the probe finds it."""
-        place, options = self.places[column], self.options
+        place = self.places[column]
         parts = [(r.tokens.positive[sae.name], r.tokens.labels[:, place]) for r in self.readings]
-        found = splitting(*parts, self._document, options.most_latents, draws=options.draws, seed=self.seed)
+        found = splitting(*parts, self._document, self.most_latents, draws=self.draws, seed=self.seed)
         last = found.n_splits - 1
         row: Row = {
             "concept": self.names[column],
@@ -66,17 +81,16 @@ class DictionaryMeasures:
 
     def _absorbed(self, sae: SaeLatents, column: int, main: tuple[int, ...]) -> Row:
         """The dense probe's F1, and what of its true positives is absorbed (NaN if the probe is weak)."""
-        options = self.options
         label = self.report.tokens.labels[:, self.places[column]]
         held, scores = (
             self.probes.scores(r.activations[r.sample])[:, column] for r in (self.select, self.report)
         )
         _, cut = best_f1_table(held[:, None], self.select.tokens.labels[:, self.places[column]][:, None])
-        value = measure_one(scores, label, self.report.tokens, "f1", float(cut), options.draws, self.seed)
+        value = measure_one(scores, label, self.report.tokens, "f1", float(cut), self.draws, self.seed)
         row: Row = dict(zip(("f1_probe", "f1_probe_low", "f1_probe_high"), value, strict=True))
         found = (scores >= float(cut)) & label
         row["tokens"] = int(found.sum())
-        if value[0] < options.least_probe_f1 or not bool(found.any()):
+        if value[0] < self.least_probe_f1 or not bool(found.any()):
             ends = [f"{what}{end}" for what in ("full", "fraction") for end in ("", "_low", "_high")]
             return row | {"absorbing": ""} | dict.fromkeys(ends, float("nan"))
         direction = self.probes.direction[column]
@@ -87,7 +101,7 @@ class DictionaryMeasures:
         inside = self._document[found.numpy()]
         for what, tokens in (("full", lost.full), ("fraction", lost.fraction)):
             interval = ratio_interval(
-                tokens.double().numpy(), np.ones(len(inside)), inside, options.draws, self.seed
+                tokens.double().numpy(), np.ones(len(inside)), inside, self.draws, self.seed
             )
             row |= dict(zip((what, f"{what}_low", f"{what}_high"), interval, strict=True))
         whole = torch.tensor(lost.absorbing)[lost.full].unique()
@@ -104,7 +118,7 @@ class DictionaryMeasures:
         rows: list[Row] = []
         for column, name in enumerate(self.names):
             latent = int(best[:, column].argmax())
-            if float(best[latent, column]) < self.options.least_latent_f1:
+            if float(best[latent, column]) < self.least_latent_f1:
                 continue
             others = [other for other in range(len(self.names)) if other != column]
             found = hedging(

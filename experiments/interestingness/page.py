@@ -1,0 +1,77 @@
+"""The page of `interestingness`: how well interesting descriptions are told from others."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from experiments.common.page import ExperimentPage
+from experiments.interestingness.config import Config
+from interp.descriptions.interest import FOLDS, InterestClassifier
+from interp.render.data import Kind
+from interp.render.digits import interval, measured
+from interp.render.estimate_figure import Entry, EstimateRow, estimates
+from interp.render.page import Column, Figure, Section, Table
+from interp.statistics.estimate import Estimate
+from interp.track.run import Run
+
+NAMES: Mapping[Kind, str] = {"latent": "held-out descriptions", "random": "answers shuffled (null)"}
+
+
+class InterestPage(ExperimentPage[Config]):
+    """AUROC beside its null, and every other figure."""
+
+    words = (
+        (
+            "AUROC",
+            "The chance that an interesting description gets a larger value than another; 0.5 is guessing.",
+        ),
+        ("Balanced accuracy", "The mean of the shares of both answers that are right."),
+    )
+    limits = (
+        "The classifier knows the words of a description and nothing else of the feature.",
+        "It learns the taste of whoever wrote the labels.",
+    )
+
+    def __init__(self, run: Run, config: Config) -> None:
+        super().__init__(run, config)
+        self.report = InterestClassifier.load(run.folder / "steps" / "train" / "classifier").report
+        self.values = {
+            name: Estimate(*getattr(self.report, name))
+            for name in ("auroc", "null_auroc", "balanced_accuracy", "accuracy")
+        }
+
+    def question(self) -> str:
+        return "Can it be told which descriptions are of interest?"
+
+    def opening(self) -> Sequence[str]:
+        auroc, report = self.values["auroc"], self.report
+        return [
+            f"{report.n} descriptions were labelled, {report.n_interesting / report.n:.0%} of them as "
+            "interesting.",
+            f"A logistic regression on their vectors ({report.embedder}) was trained on four fifths at a "
+            "time and held against the rest.",
+            f"It reaches an AUROC of {measured(auroc)} ({interval(auroc)}) on descriptions that it was "
+            f"not trained on, with shuffled answers {measured(self.values['null_auroc'])}.",
+        ]
+
+    def headline(self) -> Figure:
+        measured_on = f"{self.report.n} labelled descriptions, {FOLDS} folds; whiskers: 95% intervals"
+        return Figure(self._figure(), "Held-out figures", measured_on)
+
+    def sections(self) -> Sequence[Section]:
+        rows = [[name.replace("_", " "), value] for name, value in self.values.items()]
+        columns = [Column("figure"), Column("value")]
+        table = Table("held-out figures", "By stratified cross-validation", columns, rows)
+        return [Section("The figures", (), (), [table])]
+
+    def files(self) -> dict[str, str]:
+        return {"figures": self._figure(standalone=True)(620)}
+
+    def _figure(self, standalone: bool = False) -> Callable[[int], str]:
+        auroc = [Entry("latent", self.values["auroc"]), Entry("random", self.values["null_auroc"])]
+        rows = [
+            EstimateRow("AUROC", auroc),
+            EstimateRow("balanced accuracy", [Entry("latent", self.values["balanced_accuracy"])]),
+            EstimateRow("accuracy", [Entry("latent", self.values["accuracy"])]),
+        ]
+        return lambda width: estimates(
+            rows, x_name="on held-out descriptions", names=NAMES, null=0.5, width=width, standalone=standalone
+        )
