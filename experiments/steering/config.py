@@ -2,9 +2,8 @@
 
 from typing import Literal
 
-from experiments.common.config import check_context
+from experiments.common.config import MiningJobConfig, check_context, check_subject
 from interp.bundled.world.labelling import carries, lexical_concepts
-from interp.config import ExperimentConfig
 from interp.corpus.questions import WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
@@ -23,7 +22,6 @@ from interp.fields import (
 from interp.intervene.positions import Named
 from interp.mining.config import MiningConfig
 from interp.subject.config import SubjectConfig
-from interp.subject.folder import subject_info
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.architecture import Transcoder
 from saes.config import SaeTraining
@@ -40,7 +38,7 @@ QUESTIONS = (
 )
 
 
-class Config(ExperimentConfig):
+class Config(MiningJobConfig):
     """What is steered to what, how far, and on which prompts."""
 
     subject: SubjectConfig = SubjectConfig()
@@ -87,7 +85,7 @@ class Config(ExperimentConfig):
 
 def check(config: Config) -> None:
     """Finds an impossible subject, site, concept, factor or SAE folder before anything is written."""
-    info = subject_info(config.subject.name)
+    info = check_subject(config)
     if not info.speaks_world or not isinstance(config.corpus, WorldSource):
         raise UserError(
             "steered text is judged by the labels of the bundled world's words; there are none for "

@@ -1,14 +1,12 @@
 """The steps of `steering`."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from experiments.common.dictionaries.training import train_dictionary
 from experiments.common.job import CorpusJob
-from experiments.steering.aims import find_aims, read_aims, save_aims
 from experiments.steering.config import Config
 from experiments.steering.page import SteeringPage
 from interp.causal.steering import choose
@@ -22,11 +20,11 @@ from interp.causal.steering.methods import (
     NONE,
     PROMPT,
     RANDOM_LATENT,
-    Aim,
     steering,
 )
 from interp.causal.steering.prompts import Prompt, announcement, prompts_without
 from interp.causal.steering.references import fluency_references, genuine_shares, scored
+from interp.causal.steering.targets import SteeringTarget, find_targets, read_targets, save_targets
 from interp.causal.steering.texts import measured, written
 from interp.corpus.questions import WorldQuestions, open_questions
 from interp.errors import UserError
@@ -36,11 +34,11 @@ from interp.intervene import Positions
 from interp.mining.mined import MinedSpaces, mine
 from interp.mining.store import load as load_mined
 from interp.mining.store import save as save_mined
-from interp.render.page import render_page
+from interp.statistics.estimate import Estimate
 from interp.subject import Site
 from interp.subject.forward import Intervention
 from interp.subject.site import RESIDUAL_KINDS
-from interp.track.files import write_json, write_text
+from interp.track.files import write_json
 from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
@@ -92,12 +90,11 @@ class Job(CorpusJob[Config]):
         spaces = [*neurons, latents]
         mined = self.run.step("mine", lambda step: self.mine(step, spaces))
         picked = self.run.step("pick", lambda step: self.pick(step, load_mined(mined), latents, neurons))
-        aims, _ = read_aims(picked, spaces)
-        self.run.step("write", lambda step: self.write(step, aims))
-        self.run.step("cost", lambda step: self.cost(step, aims))
+        targets = read_targets(picked, spaces)
+        self.run.step("write", lambda step: self.write(step, targets))
+        self.run.step("cost", lambda step: self.cost(step, targets))
         self.run.step("score", self.score)
-        self.run.step("report", lambda step: self.report(step, picked, spaces))
-        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+        self.write_page(lambda: SteeringPage(self.run, self.subject, self.config, targets, self.prompts))
 
     def train_sae(self, step: Step) -> None:
         """An SAE at the configured site, with its figures on the report split."""
@@ -113,15 +110,26 @@ class Job(CorpusJob[Config]):
         self, step: Step, mined: MinedSpaces, latents: FeatureSpace, neurons: Sequence[FeatureSpace]
     ) -> None:
         """What each concept is steered with."""
-        aims, values = find_aims(
-            self.config, self.subject, self.corpus, mined, latents, neurons, step.progress
+        config = self.config
+        targets = find_targets(
+            self.subject,
+            self.corpus,
+            mined,
+            latents,
+            neurons,
+            config.concepts,
+            n_neurons=config.neurons,
+            neurons_by=config.neurons_by,
+            controls=config.controls,
+            seed=config.seed,
+            progress=step.progress,
         )
-        save_aims(step.folder, aims, values)
-        for aim in aims:
-            step.metric(f"pick/{aim.concept}/latent", aim.latent.key)
-            step.metric(f"pick/{aim.concept}/auroc", values[aim.concept][aim.latent.key])
+        save_targets(step.folder, targets)
+        for target in targets:
+            step.metric(f"pick/{target.concept}/latent", target.latent.key)
+            step.metric(f"pick/{target.concept}/auroc", target.picked_by[target.latent.key])
 
-    def write(self, step: Step, aims: Sequence[Aim]) -> None:
+    def write(self, step: Step, targets: Sequence[SteeringTarget]) -> None:
         """What follows every prompt, under each method at each factor; and what scores are fixed by."""
         plain = [prompt.question.prompt for prompt in self.prompts]
         nothing: list[Intervention] = []
@@ -140,7 +148,7 @@ class Job(CorpusJob[Config]):
                 )
             advance(1)
             for trial in trials:
-                texts = self._written(plain, self._edits(aims, trial, self.config.positions))
+                texts = self._written(plain, self._edits(targets, trial, self.config.positions))
                 rows.append(measured(self.subject, self.prompts, texts, **asdict(trial)))
                 advance(1)
         frame = pd.concat(rows, ignore_index=True)
@@ -165,7 +173,7 @@ class Job(CorpusJob[Config]):
             },
         )
 
-    def cost(self, step: Step, aims: Sequence[Aim]) -> None:
+    def cost(self, step: Step, targets: Sequence[SteeringTarget]) -> None:
         """Every method at every factor on documents without the concept.
 
         The change of the residual stream is measured behind the last layer, which all methods reach.
@@ -178,7 +186,7 @@ class Job(CorpusJob[Config]):
         trials = self._trials()
         with step.progress.task("costs", total=len(trials), unit="settings") as advance:
             for trial in trials:
-                edits = self._edits(aims, trial, "all")
+                edits = self._edits(targets, trial, "all")
                 rows.append(costs(self.subject, neutral, site, edits, **asdict(trial)))
                 advance(1)
         step.table("costs", pd.concat(rows, ignore_index=True))
@@ -212,29 +220,13 @@ class Job(CorpusJob[Config]):
             for row in total.to_dict("records"):
                 for measure in choose.SCORES:
                     headline = measure == "harmonic" and row["method"] in (LATENT, DIFFERENCE, RANDOM_LATENT)
-                    self._metric(step, f"{name}/{row['method']}/{measure}", row, measure, headline)
+                    _estimate(step, f"{name}/{row['method']}/{measure}", Estimate.of(row, measure), headline)
             for row in paid.to_dict("records"):
-                self._metric(step, f"{name}/{row['method']}/kl", row, "kl", False)
+                _estimate(step, f"{name}/{row['method']}/kl", Estimate.of(row, "kl"), False)
             own = gaps[(gaps["concept"] == choose.ALL) & (gaps["method"] == LATENT)]
             for row in own.to_dict("records"):
-                self._metric(step, f"{name}/latent minus {row['against']}", row, "value", True)
-
-    def _metric(
-        self, step: Step, name: str, row: Mapping[Hashable, float], column: str, headline: bool
-    ) -> None:
-        plain = name.replace(" ", "_")
-        low, high = ("low", "high") if column == "value" else (f"{column}_low", f"{column}_high")
-        step.metric(plain, row[column], headline=headline)
-        step.metric(f"{plain}_low", row[low])
-        step.metric(f"{plain}_high", row[high])
-
-    def report(self, step: Step, picked: Path, spaces: Sequence[FeatureSpace]) -> None:
-        """The page and its figures."""
-        aims, aurocs = read_aims(picked, spaces)
-        page = SteeringPage(self.run, self.subject, self.config, aims, aurocs, self.prompts)
-        for name, svg in page.files().items():
-            step.figure(name, svg)
-        write_text(step.folder / "report.html", render_page(page.page()))
+                gap = Estimate(row["value"], row["low"], row["high"])
+                _estimate(step, f"{name}/latent minus {row['against']}", gap, True)
 
     def _written(
         self,
@@ -255,11 +247,11 @@ class Job(CorpusJob[Config]):
         )
 
     def _edits(
-        self, aims: Sequence[Aim], trial: Trial, positions: Positions
+        self, targets: Sequence[SteeringTarget], trial: Trial, positions: Positions
     ) -> dict[str, list[Intervention]]:
         return {
-            aim.concept: steering(self.subject, aim, trial.method, trial.factor, positions, trial.draw)
-            for aim in aims
+            target.concept: steering(self.subject, target, trial.method, trial.factor, positions, trial.draw)
+            for target in targets
         }
 
     def _trials(self) -> list[Trial]:
@@ -275,3 +267,7 @@ class Job(CorpusJob[Config]):
 def _steerable(space: FeatureSpace) -> bool:
     """Whether writing a space's features writes to the residual stream at the site where they are read."""
     return isinstance(space, SaeLatents) and space.site.kind in RESIDUAL_KINDS
+
+
+def _estimate(step: Step, name: str, found: Estimate, headline: bool) -> None:
+    step.estimate(name.replace(" ", "_"), *found, headline=headline)

@@ -19,9 +19,9 @@ from interp.causal.steering.methods import (
     PROMPT,
     RANDOM_DIRECTION,
     RANDOM_LATENT,
-    Aim,
 )
 from interp.causal.steering.prompts import Prompt
+from interp.causal.steering.targets import SteeringTarget
 from interp.render.data import Estimate, Kind, Number
 from interp.render.digits import count, interval, measured, number
 from interp.render.dose_figure import Curve, dose_response
@@ -87,19 +87,18 @@ class SteeringPage:
         run: Run,
         subject: Subject,
         config: Config,
-        aims: Sequence[Aim],
-        aurocs: Mapping[str, Mapping[str, float]],
+        targets: Sequence[SteeringTarget],
         prompts: Sequence[Prompt],
     ) -> None:
         self.run, self.subject, self.config = run, subject, config
-        self.aims, self.aurocs, self.prompts = aims, aurocs, prompts
+        self.targets, self.prompts = targets, prompts
         self.references = read_written(run.folder / "steps" / "write" / "references.json")
         self.curves = self._table("curves").merge(
             self._table("cost_curves").drop(columns="concepts"), on=["method", "factor"], how="left"
         )
         reporting = sum(not prompt.choosing for prompt in prompts)
         self.measured_on = (
-            f"{count(reporting)} prompts of {len(aims)} concepts on which no factor was chosen, seed "
+            f"{count(reporting)} prompts of {len(targets)} concepts on which no factor was chosen, seed "
             f"{config.seed}. Bands and whiskers: 95%."
         )
 
@@ -109,9 +108,9 @@ class SteeringPage:
         return Page(
             f"Does holding one latent make {self.subject.name} write about its concept, and at what cost?",
             [
-                f"For {len(self.aims)} concepts, the latent of a sparse autoencoder that tells the concept "
-                f"best was held at {len(set(self.curves['factor']) - {0.0})} multiples of its maximum while "
-                f"{self.subject.name} answered prompts without the concept.",
+                f"For {len(self.targets)} concepts, the latent of a sparse autoencoder that tells the "
+                f"concept best was held at {len(set(self.curves['factor']) - {0.0})} multiples of its "
+                f"maximum while {self.subject.name} answered prompts without the concept.",
                 "Each text was scored from 0 to 2 for the concept (unsteered text "
                 f"{measured(Estimate.of(unsteered, 'concept_score'))}), the instruction "
                 f"({measured(Estimate.of(unsteered, 'instruction_score'))}) and fluency "
@@ -257,13 +256,12 @@ class SteeringPage:
             Column("cosine with difference in means"), Column("share unsteered"), Column("share genuine"),
         ]  # fmt: skip
         rows: list[list[Cell]] = []
-        for aim in self.aims:
-            row = aim.latent.space.decoder(torch.tensor([aim.latent.feature_id]))[0].float().cpu()
-            cosine = float(torch.cosine_similarity(row, aim.difference, dim=0))
-            rows.append(
-                [aim.concept, aim.latent.key, self.aurocs[aim.concept][aim.latent.key], aim.largest, aim.unit,
-                 cosine, self.references["unsteered"][aim.concept], self.references["genuine"][aim.concept]]
-            )  # fmt: skip
+        for one in self.targets:
+            decoded = one.latent.space.decoder(torch.tensor([one.latent.feature_id]))[0].float().cpu()
+            cosine = float(torch.cosine_similarity(decoded, one.difference, dim=0))
+            shares = (self.references[name][one.concept] for name in ("unsteered", "genuine"))
+            auroc = one.picked_by[one.latent.key]
+            rows.append([one.concept, one.latent.key, auroc, one.largest, one.unit, cosine, *shares])
         found = Table("latents", "What is held, and what the concept score is fixed by", columns, rows)
         fixed = Table(
             "fluency", "Nats a token that fluency is fixed by, from the choosing half",

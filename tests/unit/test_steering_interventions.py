@@ -9,8 +9,9 @@ from interp.bundled.world.vocabulary import token_ids
 from interp.causal.steering.by_rows import ByRows
 from interp.causal.steering.costs import costs, neutral_documents
 from interp.causal.steering.means import difference_in_means
-from interp.causal.steering.methods import METHODS, Aim, added_norm, largest_of, random_latents, steering
+from interp.causal.steering.methods import METHODS, steering
 from interp.causal.steering.prompts import Prompt
+from interp.causal.steering.targets import SteeringTarget, added_norm, largest_of, random_latents
 from interp.causal.steering.texts import cross_entropy, measured, written
 from interp.causal.steering.turned import Turned
 from interp.corpus.questions import Question
@@ -43,12 +44,12 @@ def ids(text: str) -> tuple[int, ...]:
     return tuple(token_ids()[word] for word in text.split())
 
 
-def aim(subject: Subject, latents: SaeLatents, resid: torch.Tensor) -> Aim:
+def target(subject: Subject, latents: SaeLatents, resid: torch.Tensor) -> SteeringTarget:
     neurons = [FeatureRef(MlpNeurons(subject, 2), 5, -1), FeatureRef(MlpNeurons(subject, 3), 9, 1)]
     unit = added_norm(latents, 17, 3.0, resid.flatten(0, 1))
     directions = torch.randn(2, 128, generator=torch.Generator().manual_seed(1))
     extremes = torch.tensor([-2.0, 1.5])
-    return Aim(
+    return SteeringTarget(
         "topic_law",
         FeatureRef(latents, 17),
         3.0,
@@ -92,7 +93,7 @@ def test_a_clamp_keeps_the_error_and_adds_exactly_its_row(
 def test_controls_change_every_position_by_the_same_norm(
     subject: Subject, latents: SaeLatents, resid: torch.Tensor, method: str, factor: float
 ) -> None:
-    made = aim(subject, latents, resid)
+    made = target(subject, latents, resid)
     by_latent = changed(subject, resid, list(steering(subject, made, "latent", factor))) - resid
     for draw in (0, 1):
         control = changed(subject, resid, list(steering(subject, made, method, factor, draw=draw))) - resid
@@ -111,7 +112,7 @@ def test_difference_in_means_is_added_at_the_norm_of_the_latents_own_addition(
     subject: Subject, resid: torch.Tensor, normalisation: str
 ) -> None:
     space = SaeLatents(random_sae("standard", normalisation), SITE, subject=subject)
-    made = aim(subject, space, resid)
+    made = target(subject, space, resid)
     if normalisation == "none":
         assert made.unit == pytest.approx(3 * float(space.decoder(torch.tensor([17])).norm()), rel=1e-4)
     by_latent = changed(subject, resid, list(steering(subject, made, "latent added", 4.0))) - resid
@@ -134,7 +135,7 @@ def test_turning_refuses_what_has_no_direction_or_several_sites(
 def test_rows_of_one_batch_come_out_as_if_each_group_were_run_alone(
     subject: Subject, latents: SaeLatents, resid: torch.Tensor
 ) -> None:
-    made = aim(subject, latents, resid)
+    made = target(subject, latents, resid)
     prompts = [ids("the capital of france is"), ids("the teams near the pan"), ids("hot : cold , big :")]
     edits = [list(steering(subject, made, method, 2.0)) for method in ("latent", "neurons", "random latent")]
     groups = [[], *edits]
@@ -152,7 +153,7 @@ def test_rows_of_one_batch_come_out_as_if_each_group_were_run_alone(
 def test_every_method_runs_and_an_unknown_one_is_refused(
     subject: Subject, latents: SaeLatents, resid: torch.Tensor
 ) -> None:
-    made = aim(subject, latents, resid)
+    made = target(subject, latents, resid)
     tokens = torch.tensor([ids("the capital of france is")])
     clean = subject.logits(tokens)
     for method in METHODS:
@@ -239,7 +240,7 @@ def test_costs_are_nothing_without_a_change_and_grow_with_it(
     neutral = neutral_documents(subject, CORPUS, SITE, concepts, 3)
     none = costs(subject, neutral, SITE, {name: [] for name in concepts}, method="none")
     assert len(none) == 6 and none[["kl", "extra", "norm"]].abs().max().max() < 1e-5
-    made = aim(subject, latents, resid)
+    made = target(subject, latents, resid)
     sizes = []
     for factor in (1.0, 10.0):
         edits = {name: steering(subject, made, "latent", factor) for name in concepts}
