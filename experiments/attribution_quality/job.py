@@ -1,7 +1,7 @@
 """The steps of `attribution_quality`."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,15 +20,14 @@ from interp.attribution import (
     attribution_patching,
     integrated_gradients,
 )
+from interp.attribution.ablation import random_places, strongest_places
 from interp.attribution.baseline import Statistics
 from interp.causal.aim import laid, target_of
 from interp.causal.quality import quality
-from interp.corpus.questions import Question, notes_on_questions, open_questions
+from interp.corpus.questions import notes_on_questions, open_questions, question_pairs
 from interp.errors import UserError
 from interp.mining.mined import mine
-from interp.render.page import render_page
 from interp.subject import Site
-from interp.track.files import write_text
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.spaces import open_spaces
@@ -44,15 +43,14 @@ class Job(SubjectJob[Config]):
         self.spaces = open_spaces(config.spaces, self.subject)
         self.questions = open_questions(config.questions, self.subject, config.seed)
         run.tell(*notes_on_questions(self.questions))
-        self.pairs = pairs(self.questions)
+        self.pairs = question_pairs(self.questions)
 
     def steps(self) -> None:
         """All steps in order; those that have finished are skipped."""
         self.run.step("ablate", self.ablate)
         self.run.step("patch", self.patch)
         self.run.step("agree", self.agree)
-        self.run.step("report", self.report)
-        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+        self.write_page(lambda: QualityPage(self.run, self.subject, self.config))
 
     def ablate(self, step: Step) -> None:
         """Exact effects of features at positions, beside their attributions."""
@@ -109,30 +107,18 @@ class Job(SubjectJob[Config]):
                 estimate = attribution_patching(
                     self.subject, one, other, target, sites=[*streams, *heads], spaces=self.spaces
                 )
-                chosen = self._strongest(estimate.spaces, self.config.effects // 2)
-                chosen += self._drawn(one.shape[1], self.config.effects - len(chosen), rng)
+                chosen = strongest_places(estimate.spaces, self.spaces, self.config.effects // 2)
+                chosen += random_places(self.spaces, one.shape[1], self.config.effects - len(chosen), rng)
                 exact = activation_patching(
                     self.subject, one, other, target, sites=[*streams, *heads], chosen=chosen
                 )
-                parts = [
-                    (
-                        "residual",
-                        [estimate.sites[s] for s in streams],
-                        [exact.sites[s] for s in streams],
-                    ),
-                    ("heads", [estimate.sites[s] for s in heads], [exact.sites[s] for s in heads]),
-                ]
-                for kind, guesses, truths in parts:
-                    rows.append(
-                        pd.DataFrame(
-                            {
-                                "pair": number,
-                                "kind": kind,
-                                "exact": torch.cat([t.flatten() for t in truths]).tolist(),
-                                "attribution patching": torch.cat([g.flatten() for g in guesses]).tolist(),
-                            }
-                        )
+                for kind, sites in (("residual", streams), ("heads", heads)):
+                    guesses, truths = (
+                        torch.cat([found.sites[site].flatten() for site in sites]).tolist()
+                        for found in (estimate, exact)
                     )
+                    patches = {"exact": truths, "attribution patching": guesses}
+                    rows.append(pd.DataFrame({"pair": number, "kind": kind, **patches}))
                 guessed = [float(estimate.spaces[c.space.name][0, c.position, c.feature_id]) for c in chosen]
                 features = {"exact": exact.chosen[:, 0].tolist(), "attribution patching": guessed}
                 rows.append(pd.DataFrame({"pair": number, "kind": "features", **features}))
@@ -150,13 +136,6 @@ class Job(SubjectJob[Config]):
             for measure in ("spearman", "sign", "top"):
                 step.metric(f"{name}/{measure}", row[measure], headline=measure == "spearman")
                 step.metric(f"{name}/{measure}_random", row[f"{measure}_random"])
-
-    def report(self, step: Step) -> None:
-        """The page and its figures."""
-        page = QualityPage(self.run, self.subject, self.config)
-        for name, svg in page.files().items():
-            step.figure(name, svg)
-        write_text(step.folder / "report.html", render_page(page.page()))
 
     def _statistics(self, step: Step) -> Statistics | None:
         if self.config.baseline == "zero":
@@ -182,43 +161,9 @@ class Job(SubjectJob[Config]):
     ) -> tuple[list[Chosen], list[str]]:
         """Features at positions: those that any method finds strongest, and as many at random."""
         each = max(1, self.config.effects // 2 // len(found))
-        chosen = list(dict.fromkeys(one for a in found for one in self._strongest(a.values, each)))
+        chosen = list(
+            dict.fromkeys(one for a in found for one in strongest_places(a.values, self.spaces, each))
+        )
         n_positions = next(iter(found[0].values.values())).shape[1]
-        drawn = self._drawn(n_positions, self.config.effects - len(chosen), rng)
+        drawn = random_places(self.spaces, n_positions, self.config.effects - len(chosen), rng)
         return chosen + drawn, [STRONGEST] * len(chosen) + [RANDOM] * len(drawn)
-
-    def _strongest(self, values: dict[str, torch.Tensor], count: int) -> list[Chosen]:
-        """The features and positions of the first prompt with the largest values, by size."""
-        flat = torch.cat([values[space.name][0].abs().flatten() for space in self.spaces])
-        ends = np.cumsum([0] + [values[space.name][0].numel() for space in self.spaces])
-        found = []
-        for place in flat.topk(min(count, len(flat))).indices.tolist():
-            number = int(np.searchsorted(ends, place, side="right")) - 1
-            space = self.spaces[number]
-            position, feature_id = divmod(place - int(ends[number]), space.n_features)
-            found.append(Chosen(space, feature_id, position))
-        return found
-
-    def _drawn(self, n_positions: int, count: int, rng: np.random.Generator) -> list[Chosen]:
-        """Features and positions drawn uniformly."""
-        sizes = np.array([space.n_features for space in self.spaces])
-        spaces = rng.choice(len(sizes), size=count, p=sizes / sizes.sum())
-        return [
-            Chosen(self.spaces[n], int(rng.integers(sizes[n])), int(rng.integers(n_positions)))
-            for n in spaces
-        ]
-
-
-def pairs(questions: Sequence[Question]) -> list[tuple[Question, Question]]:
-    """Each question with the next of its group that is as long and has another answer, both of one token."""
-
-    def partners(place: int) -> Iterator[Question]:
-        own = questions[place]
-        for other in (*questions[place + 1 :], *questions[:place]):
-            alike = other.group == own.group and len(other.prompt) == len(own.prompt)
-            alike &= len(other.answers[0]) == len(own.answers[0]) == 1
-            if alike and other.answers[0] != own.answers[0]:
-                yield other
-
-    found = [(question, next(partners(place), None)) for place, question in enumerate(questions)]
-    return [(question, other) for question, other in found if other is not None]

@@ -19,9 +19,8 @@ from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces, mine
 from interp.mining.store import load as load_mined
 from interp.mining.store import save as save_mined
-from interp.render.page import render_page
 from interp.subject.forward import Intervention
-from interp.track.files import write_json, write_text
+from interp.track.files import write_json
 from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
@@ -49,8 +48,13 @@ class Job(CorpusJob[Config]):
         picked = self.run.step("pick", lambda step: self.pick(step, mined)) / "picked.json"
         self.run.step("ablate", lambda step: self.ablate(step, mined, picked))
         self.run.step("sweep", lambda step: self.sweep(step, mined, picked))
-        self.run.step("report", lambda step: self.report(step, mined, picked))
-        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+        values = read_written(picked)
+        features = [FeatureRef.parse(key, self.spaces) for key in values]
+        self.write_page(
+            lambda: CausePage(
+                self.run, self.subject, self.corpus, mined, features, list(values.values()), self.config
+            )
+        )
 
     def mine(self, step: Step) -> None:
         """Means, quantiles and samples of every feature of every space."""
@@ -92,10 +96,9 @@ class Job(CorpusJob[Config]):
             step.metric(f"clean/{group}/rate", float(clean.right.mean()))
             for row in of_group.itertuples():
                 name = f"ablate/{group}/{row.to}"
-                step.metric(f"{name}/{row.measure}", row.value, headline=row.measure == "rate")
-                step.metric(f"{name}/{row.measure}_low", row.low)
-                step.metric(f"{name}/{row.measure}_high", row.high)
-                step.metric(f"{name}/{row.measure}_control", row.control, headline=row.measure == "rate")
+                main = row.measure == "rate"
+                step.estimate(f"{name}/{row.measure}", row.value, row.low, row.high, headline=main)
+                step.metric(f"{name}/{row.measure}_control", row.control, headline=main)
 
     def sweep(self, step: Step, mined: MinedSpaces, picked: Path) -> None:
         """Every set clamped to one dose after another."""
@@ -118,15 +121,6 @@ class Job(CorpusJob[Config]):
                 name = f"sweep/{group}/rate_at_{end}_dose"
                 step.metric(name, float(part[part["set"] == TOGETHER]["right"].mean()), headline=True)
                 step.metric(f"{name}_control", float(part[random]["right"].mean()))
-
-    def report(self, step: Step, mined: MinedSpaces, picked: Path) -> None:
-        """The page and its figures."""
-        features = [FeatureRef.parse(key, self.spaces) for key in read_written(picked)]
-        values = list(read_written(picked).values())
-        page = CausePage(self.run, self.subject, self.corpus, mined, features, values, self.config)
-        for name, svg in page.files().items():
-            step.figure(name, svg)
-        write_text(step.folder / "report.html", render_page(page.page()))
 
     def _sets(self, mined: MinedSpaces, picked: Path) -> list[tuple[str, list[FeatureRef]]]:
         """The picked features together, some of them alone, and the controls of all and of each."""

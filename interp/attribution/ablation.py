@@ -1,8 +1,9 @@
 """Exact effects: what a target loses when a feature is ablated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -30,6 +31,29 @@ class Chosen:
     def positions(self) -> Positions:
         """The position as interventions take it."""
         return "all" if self.position is None else self.position
+
+
+def strongest_places(
+    values: Mapping[str, Float[Tensor, "batch pos feature"]], spaces: Sequence[FeatureSpace], count: int
+) -> list[Chosen]:
+    """The features and positions of the first prompt with the largest values of all spaces, by size."""
+    parts = [values[space.name][0].abs().flatten() for space in spaces]
+    flat, ends = torch.cat(parts), np.cumsum([0, *map(len, parts)])
+    found = []
+    for place in flat.topk(min(count, len(flat))).indices.tolist():
+        number = int(np.searchsorted(ends, place, side="right")) - 1
+        position, feature_id = divmod(place - int(ends[number]), spaces[number].n_features)
+        found.append(Chosen(spaces[number], feature_id, position))
+    return found
+
+
+def random_places(
+    spaces: Sequence[FeatureSpace], n_positions: int, count: int, rng: np.random.Generator
+) -> list[Chosen]:
+    """Features and positions drawn uniformly."""
+    sizes = np.array([space.n_features for space in spaces])
+    drawn = rng.choice(len(sizes), size=count, p=sizes / sizes.sum())
+    return [Chosen(spaces[n], int(rng.integers(sizes[n])), int(rng.integers(n_positions))) for n in drawn]
 
 
 @torch.no_grad()

@@ -1,12 +1,29 @@
 """Two questions about a change: how far does it shift probabilities, and how often does the answer flip."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from interp.causal.effects import CLEAN, TOGETHER
+from interp.corpus.questions import Question
 from interp.statistics.estimate import by_item, mean_interval, share_of_items
 
 RANDOM = "random"
+
+
+def foils_of_group(questions: Sequence[Question], top: Int[np.ndarray, " question"]) -> list[bool]:
+    """Whether each token begins a foil of any question of its question's group, and no answer of one."""
+    answers: dict[str, set[int]] = {}
+    foils: dict[str, set[int]] = {}
+    for question in questions:
+        answers.setdefault(question.group, set()).add(question.answers[0][0])
+        foils.setdefault(question.group, set()).update(foil[0] for foil in question.foils)
+    return [
+        token in foils[question.group] - answers[question.group]
+        for token, question in zip(top.tolist(), questions, strict=True)
+    ]
 
 
 def flips(outcomes: pd.DataFrame, seed: int) -> pd.DataFrame:

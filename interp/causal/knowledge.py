@@ -1,17 +1,22 @@
 """Knowledge neurons: those that carry most of the answer to most prompts of a kind."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.attribution.integrated import integrated_gradients
+from interp.causal.aim import laid, target_of
+from interp.corpus.questions import Question
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
+from interp.subject.subject import Subject
 
 STEP = 0.05  # by which the share moves
 ROUNDING = 1e-9
+PROMPTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,40 @@ class Shared:
     feature: FeatureRef
     share: float
     attribution: float
+
+
+def answer_attributions(
+    subject: Subject,
+    spaces: Sequence[FeatureSpace],
+    questions: Sequence[Question],
+    steps: int = 20,
+    advance: Callable[[float | int], None] | None = None,
+) -> list[Float[Tensor, "prompt feature"]]:
+    """For each space, what its features at the last token give to the probability of each question's answer.
+
+    Integrated gradients from zero, both ends included, all features of a layer together: Attr(w) of Dai et
+    al. 2022 (arXiv 2104.08696, equation 2). `advance` hears how many questions are done.
+    """
+    parts: list[list[Tensor]] = [[] for _ in spaces]
+    for start in range(0, len(questions), PROMPTS_AT_ONCE):
+        batch = questions[start : start + PROMPTS_AT_ONCE]
+        tokens, mask = laid(subject, batch)
+        found = integrated_gradients(
+            subject,
+            tokens,
+            mask,
+            target_of(subject, batch, "probability"),
+            spaces,
+            steps=steps,
+            rule="endpoints",
+            path="each",
+            positions="last",
+        )
+        for part, space in zip(parts, spaces, strict=True):
+            part.append(found.values[space.name][:, found.prompt_length - 1].float().cpu())
+        if advance is not None:
+            advance(len(batch))
+    return [torch.cat(part) for part in parts]
 
 
 def shared_features(

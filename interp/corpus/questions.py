@@ -1,6 +1,6 @@
 """Questions: prompts with the answers that would be right next, to measure the effect of a change on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Annotated, Any, Literal
@@ -197,3 +197,21 @@ def counted_as(questions: Sequence[Question], words: Sequence[str | int], subjec
 def notes_on_questions(questions: Iterable[Question]) -> list[str]:
     """How the words of questions were taken, for the reader of a run."""
     return notes_on(word for question in questions for word in question.said)
+
+
+def question_pairs(questions: Sequence[Question]) -> list[tuple[Question, Question]]:
+    """Each question with the next of its group that is as long and has another answer, both of one token.
+
+    What activation patching needs; a question without such a partner is left out.
+    """
+
+    def partners(place: int) -> Iterator[Question]:
+        own = questions[place]
+        for other in (*questions[place + 1 :], *questions[:place]):
+            alike = other.group == own.group and len(other.prompt) == len(own.prompt)
+            alike &= len(other.answers[0]) == len(own.answers[0]) == 1
+            if alike and other.answers[0] != own.answers[0]:
+                yield other
+
+    found = [(question, next(partners(place), None)) for place, question in enumerate(questions)]
+    return [(question, other) for question, other in found if other is not None]
