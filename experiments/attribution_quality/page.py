@@ -1,29 +1,32 @@
 """The page of `attribution_quality`, filled from what its steps wrote."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from experiments.attribution_quality.config import Config
 from interp.causal.quality import NOT_METHODS
-from interp.render.data import Estimate, Kind
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
+from interp.render.charts.scatter import scatter_chart
+from interp.render.data import Estimate
 from interp.render.digits import count, interval, measured, number
-from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.render.page import Column, Figure, Page, Section, Table
-from interp.render.scatter_figure import scatter
+from interp.render.figure import Draw, Figure
+from interp.render.page import Column, Page, Section, Table
+from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
 
 PATCHING = "attribution patching"
 HALF = 540  # pixels of a figure that stands beside another
+SQUARE = 460
 MEASURES = {
     "spearman": "Spearman correlation of the rankings",
     "sign": "share with the right sign",
     "top": "share of the largest effects found",
 }
-NAMES: Mapping[Kind, str] = {"neuron": "approximation", "random": "the same values in random order"}
+NAMES: Mapping[Role, str] = {"a": "approximation", "null": "the same values in random order"}
 WORDS = (
     ("Effect", "The target on the unchanged prompt less that after an ablation; for patching, that with a "
      "patch less that without."),
@@ -72,7 +75,10 @@ class QualityPage:
                 self._verdict(),
             ],
             Figure(
-                self._estimates("spearman"), "How well each approximation ranks the effects", self.measured_on
+                "spearman",
+                "How well each approximation ranks the effects",
+                self.measured_on,
+                self._estimates("spearman"),
             ),
             [self._measures(), *self._scatters(), self._table()],
             WORDS,
@@ -82,13 +88,9 @@ class QualityPage:
             step_seconds(self.run),
         )
 
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        return {name: self._estimates(name, standalone=True)(620) for name in MEASURES}
-
     def _measures(self) -> Section:
         figures = [
-            Figure(self._estimates(name), said[:1].upper() + said[1:], self.measured_on, HALF)
+            Figure(name, said[:1].upper() + said[1:], self.measured_on, self._estimates(name), HALF)
             for name, said in MEASURES.items()
             if name != "spearman"
         ]
@@ -100,10 +102,13 @@ class QualityPage:
     def _scatters(self) -> list[Section]:
         text = "On the line, the approximation is exact. Units are the target's."
         methods = [column for column in self.ablation if column not in NOT_METHODS]
-        ablation = [Figure(_scatter(self.ablation, name), name, self.measured_on, HALF) for name in methods]
+        ablation = [
+            Figure(f"ablation {name}", name, self.measured_on, _scatter(self.ablation, name), SQUARE)
+            for name in methods
+        ]
         sections = [Section("Ablation: approximation against exact effect", [text], ablation)]
         patching = [
-            Figure(_scatter(part, PATCHING), kind, self.measured_on, HALF)
+            Figure(f"patching {kind}", kind, self.measured_on, _scatter(part, PATCHING), SQUARE)
             for kind, part in self.patching.groupby("kind", sort=False)
         ]
         if patching:
@@ -136,22 +141,20 @@ class QualityPage:
         null = max(abs(row["spearman_random"]) for row in self.rows)
         return f"The effects are ranked {'; '.join(said)}; random order reaches {number(null)} at most."
 
-    def _estimates(self, measure: str, standalone: bool = False) -> Callable[[int], str]:
+    def _estimates(self, measure: str) -> Draw:
         rows = [
             EstimateRow(
                 _name(row),
                 [
-                    Entry("neuron", Estimate.of(row, measure)),
-                    Entry("random", Estimate.of(row, f"{measure}_random")),
+                    Entry("a", Estimate.of(row, measure)),
+                    Entry("null", Estimate.of(row, f"{measure}_random")),
                 ],
             )
             for row in self.rows
         ]
         name = MEASURES[measure]
         null = 0.0 if measure == "spearman" else None
-        return lambda width: estimates(
-            rows, x_name=name, names=NAMES, null=null, width=width, standalone=standalone
-        )
+        return estimate_chart(rows, x_name=name, names=NAMES, null=null)
 
 
 def _name(row: Mapping[str, Any]) -> str:
@@ -159,8 +162,6 @@ def _name(row: Mapping[str, Any]) -> str:
     return row["effects"] if row["approximation"] == PATCHING else f"{row['effects']}: {row['approximation']}"
 
 
-def _scatter(table: pd.DataFrame, method: str) -> Callable[[int], str]:
-    points = [(float(x), float(y)) for x, y in zip(table["exact"], table[method], strict=True)]
-    return lambda width: scatter(
-        points, kind="neuron", x_name="exact effect", y_name=method, width=min(width, 460)
-    )
+def _scatter(table: pd.DataFrame, method: str) -> Draw:
+    pairs = [(float(x), float(y)) for x, y in zip(table["exact"], table[method], strict=True)]
+    return scatter_chart(pairs, role="a", x_name="exact effect", y_name=method)

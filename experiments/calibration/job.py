@@ -14,7 +14,7 @@ from experiments.calibration.scores import FeatureScorer
 from experiments.common.describers import connect
 from experiments.common.dictionaries.job import mine_spaces, mined_by_space
 from experiments.common.dictionaries.training import train_dictionary
-from experiments.common.job import CorpusJob
+from experiments.common.job import CorpusJob, save_page
 from interp.compare.calibration import calibrate
 from interp.descriptions.candidate import Candidate
 from interp.descriptions.explainers.patterns import PatternExplainer
@@ -24,9 +24,8 @@ from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.llm.client import run_with
-from interp.render.page import render_page
 from interp.subject import Site
-from interp.track.files import read_safetensors, write_json, write_safetensors, write_text
+from interp.track.files import read_safetensors, write_json, write_safetensors
 from interp.track.journal import Journal
 from interp.track.records import read_written
 from interp.track.run import Run
@@ -166,9 +165,7 @@ class Job(CorpusJob[Config]):
     def report(self, step: Step) -> None:
         """The page and its figures."""
         page = CalibrationPage(self.run, self.subject, self.config)
-        for name, svg in page.files().items():
-            step.figure(name, svg)
-        write_text(step.folder / "report.html", render_page(page.page()))
+        save_page(step, page.page())
 
 
 def refs(known: list[Known], spaces: dict[str, FeatureSpace]) -> list[FeatureRef]:

@@ -1,22 +1,24 @@
 """The page of `calibration`: which score to trust when a description is chosen."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pandas as pd
 
 from experiments.calibration.candidates import FOREIGN, MEAGRE, OTHER, TRUE
 from experiments.calibration.config import Config
 from interp.descriptions.explainers.patterns import NAME as PATTERNS
-from interp.render.data import Estimate, Kind
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
+from interp.render.data import Estimate
 from interp.render.digits import interval, measured
-from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.render.page import Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Column, Page, Section, Table
+from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
 
 HALF = 540
-NAMES: Mapping[Kind, str] = {"latent": "scores", "random": "scores dealt anew (null)"}
+NAMES: Mapping[Role, str] = {"b": "scores", "null": "scores dealt anew (null)"}
 WORDS = (
     ("Known truth", "A probe was trained to tell one labelled concept; a neuron or latent counts where "
      "it tells one well. A description is as true as what it predicts tells that concept's tokens (AUROC)."),
@@ -65,7 +67,10 @@ class CalibrationPage:
                 self._verdict(),
             ],
             Figure(
-                self.ranking("all"), "Rank correlation of each score with the truth", self.measured_on("all")
+                "ranking",
+                "Rank correlation of each score with the truth",
+                self.measured_on("all"),
+                self.ranking("all"),
             ),
             [self._choice(), self._best_of(), self._kinds(), self._pool(), self._all()],
             WORDS,
@@ -74,14 +79,6 @@ class CalibrationPage:
             run_facts(self.run),
             step_seconds(self.run),
         )
-
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        return {
-            "ranking": self.ranking("all", standalone=True)(620),
-            "ranking_patterns": self.ranking("patterns", standalone=True)(620),
-            "chosen": self.chosen("all", standalone=True)(620),
-        }
 
     def _part(self, among: str, kind: str) -> pd.DataFrame:
         return self.ranks[(self.ranks["among"] == among) & (self.ranks["kind"] == kind)]
@@ -102,14 +99,24 @@ class CalibrationPage:
         return Section(
             "What choosing by each score ends with",
             ["Grey: a description chosen at random. The best there is has the truth of 1, the definition."],
-            [Figure(self.chosen("all"), "Truth of the chosen description", self.measured_on("all"))],
+            [
+                Figure(
+                    "chosen", "Truth of the chosen description", self.measured_on("all"), self.chosen("all")
+                )
+            ],
         )
 
     def _best_of(self) -> Section:
         measured_on = self.measured_on("patterns")
         figures = [
-            Figure(self.ranking("patterns"), "Rank correlation", measured_on, HALF),
-            Figure(self.chosen("patterns"), "Truth of the chosen description", measured_on, HALF),
+            Figure("ranking_patterns", "Rank correlation", measured_on, self.ranking("patterns"), HALF),
+            Figure(
+                "chosen_patterns",
+                "Truth of the chosen description",
+                measured_on,
+                self.chosen("patterns"),
+                HALF,
+            ),
         ]
         return Section(
             "Among descriptions of the same evidence",
@@ -128,7 +135,7 @@ class CalibrationPage:
             for row in self._part("all", kind).to_dict("records")
         ]  # fmt: skip
         table = Table("by kind", "The same for each kind of feature", columns, rows)
-        return Section("Kind by kind", ["Few features make wide intervals."], (), [table])
+        return Section("Role by kind", ["Few features make wide intervals."], (), [table])
 
     def _pool(self) -> Section:
         scores = [str(name) for name in self.candidates if str(name).startswith("score: ")]
@@ -165,34 +172,28 @@ class CalibrationPage:
         table = Table("calibration", "Every score against the truth, all candidates", columns, rows)
         return Section("The headline table", [self.measured_on("all") + "."], (), [table])
 
-    def ranking(self, among: str, standalone: bool = False) -> Callable[[int], str]:
+    def ranking(self, among: str) -> Draw:
         """The rank correlations of all scores, best first, beside their null."""
         rows = []
         for row in self._sorted(among):
             middle = (row["null_low"] + row["null_high"]) / 2
             null = Estimate(middle, row["null_low"], row["null_high"])
             rows.append(
-                EstimateRow(
-                    row["score"], [Entry("latent", Estimate.of(row, "spearman")), Entry("random", null)]
-                )
+                EstimateRow(row["score"], [Entry("b", Estimate.of(row, "spearman")), Entry("null", null)])
             )
-        return lambda width: estimates(
-            rows, x_name="rank correlation with the truth", names=NAMES, width=width, standalone=standalone
-        )
+        return estimate_chart(rows, x_name="rank correlation with the truth", names=NAMES)
 
-    def chosen(self, among: str, standalone: bool = False) -> Callable[[int], str]:
+    def chosen(self, among: str) -> Draw:
         """The truth of what each score chooses, beside a random choice."""
         rows = [
             EstimateRow(
                 row["score"],
-                [Entry("latent", Estimate.of(row, "chosen")), Entry("random", Estimate.of(row, "at_random"))],
+                [Entry("b", Estimate.of(row, "chosen")), Entry("null", Estimate.of(row, "at_random"))],
             )
             for row in self._sorted(among)
         ]
-        names: Mapping[Kind, str] = {"latent": "chosen by the score", "random": "chosen at random"}
-        return lambda width: estimates(
-            rows, x_name="truth (AUROC)", names=names, null=None, width=width, standalone=standalone
-        )
+        names: Mapping[Role, str] = {"b": "chosen by the score", "null": "chosen at random"}
+        return estimate_chart(rows, x_name="truth (AUROC)", names=names, null=None)
 
     def _sorted(self, among: str) -> list[dict[str, object]]:
         part = self._part(among, "all").sort_values("spearman", ascending=False)

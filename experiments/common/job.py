@@ -10,7 +10,7 @@ from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, open_corpus
 from interp.corpus.text import TextCorpus
 from interp.document import Corpus
-from interp.render.page import render_page
+from interp.render.page import Page, render_page
 from interp.subject import Subject, load
 from interp.subject.config import SubjectConfig
 from interp.track.files import publish, write_text
@@ -87,12 +87,16 @@ class ExperimentJob(Generic[AnyConfig]):
         """The last step, `report`: the page, and its figures as files of their own."""
 
         def write(step: Step) -> None:
-            page = made()
-            for name, svg in page.files().items():  # type: ignore[attr-defined]  # until figures have names
-                step.figure(name, svg)
-            write_text(step.folder / "report.html", render_page(page.page()))
+            save_page(step, made().page())
 
         self.run.publish_report(self.run.step("report", write) / "report.html")
+
+
+def save_page(step: Step, page: Page) -> None:
+    """Writes a page, and its figures as files of their own."""
+    for figure in page.figures():
+        step.figure(figure)
+    write_text(step.folder / "report.html", render_page(page))
 
 
 class SubjectJob(ExperimentJob[SubjectConfigured]):

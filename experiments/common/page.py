@@ -6,7 +6,8 @@ from typing import ClassVar, Generic, TypeVar
 from interp.config import ExperimentConfig
 from interp.render.data import SubjectInfo
 from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.render.page import Figure, Page, Section
+from interp.render.figure import Figure
+from interp.render.page import Page, Section
 from interp.subject import Subject
 from interp.track.run import Run
 

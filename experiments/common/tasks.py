@@ -4,21 +4,23 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from experiments.common.vectors.figures import Draw, best_by, profile, shares
+from experiments.common.vectors.figures import best_by, profile, shares
 from interp.causal.side_effects import Neutral
-from interp.render.data import Estimate, Kind
+from interp.render.data import Estimate
+from interp.render.figure import Draw
 from interp.render.page import Cell, Column, Table
+from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.conditions import ALL_TASKS, Condition, compared, task_results
 
-KINDS: Mapping[str, Kind] = {
-    "unchanged": "latent", "prompted": "neuron", "shuffled": "latent", "wrong task's vector": "random",
+ROLES: Mapping[str, Role] = {
+    "unchanged": "b", "prompted": "a", "shuffled": "b", "wrong task's vector": "null",
 }  # fmt: skip
 RANDOM = ", random"
-NAMES: Mapping[Kind, str] = {
-    "direction": "vector or heads", "random": "random, wrong", "neuron": "prompted", "latent": "unchanged",
+NAMES: Mapping[Role, str] = {
+    "c": "vector or heads", "null": "random, wrong", "a": "prompted", "b": "unchanged",
 }  # fmt: skip
 
 
@@ -57,20 +59,18 @@ class TaskTables:
         rows = self.results[(self.results["condition"] == condition) & (self.results["task"] == ALL_TASKS)]
         return Estimate() if rows.empty else Estimate.of(rows.iloc[0].to_dict(), "right")
 
-    def conditions(self, standalone: bool = False) -> Draw:
+    def conditions(self) -> Draw:
         """Every condition's mean over tasks, a method beside its random control."""
         names = list(dict.fromkeys(self.results["condition"]))
-        rows: list[tuple[str, Sequence[tuple[Kind, Estimate]]]] = []
+        rows: list[tuple[str, Sequence[tuple[Role, Estimate]]]] = []
         for name in (name for name in names if not name.endswith(RANDOM)):
-            entries: list[tuple[Kind, Estimate]] = [(KINDS.get(name, "direction"), self.mean(name))]
+            entries: list[tuple[Role, Estimate]] = [(ROLES.get(name, "c"), self.mean(name))]
             if name + RANDOM in names:
-                entries.append(("random", self.mean(name + RANDOM)))
+                entries.append(("null", self.mean(name + RANDOM)))
             rows.append((name, entries))
-        return shares(rows, names=NAMES, standalone=standalone)
+        return shares(rows, names=NAMES)
 
-    def by_layer(
-        self, methods: Sequence[str], asked: Mapping[str, str] | None = None, standalone: bool = False
-    ) -> Draw:
+    def by_layer(self, methods: Sequence[str], asked: Mapping[str, str] | None = None) -> Draw:
         """The mean over tasks at each layer, for each method; `asked` narrows the table by its columns."""
         own = self.profile
         for column, value in (asked or {}).items():
@@ -82,10 +82,7 @@ class TaskTables:
             for method in methods
             if method in set(own["method"])
         }
-        kinds: dict[str, Kind] = {"random": "random"}
-        return profile(
-            curves, "layer", x_name="layer (resid_post, 0-based)", kinds=kinds, standalone=standalone
-        )
+        return profile(curves, "layer", x_name="layer (resid_post, 0-based)", roles={"random": "null"})
 
     def table(self) -> Table:
         """Every task and condition."""

@@ -40,7 +40,7 @@ from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.mining.mined import MinedSpaces
 from interp.parquet import read_parquet
-from interp.render.compare_report import render_comparison
+from interp.render.compare_report import compare_figures, render_comparison
 from interp.statistics.estimate import mean_interval
 from interp.subject import Site
 from interp.track.files import (
@@ -261,8 +261,8 @@ class Job(CorpusJob[Config]):
     def report(self, step: Step, mined: MinedSpaces) -> None:
         """The page and its figures."""
         page = compare_page(self.run, self.subject, self.corpus, mined, self.populations, self.config)
-        for name, svg in page.files().items():
-            step.figure(name, svg)
+        for figure in compare_figures(page):
+            step.figure(figure)
         write_text(step.folder / "report.html", render_comparison(page))
 
     def _populations(self, principal: Path | None) -> list[Population]:

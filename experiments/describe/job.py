@@ -17,7 +17,7 @@ from experiments.common.describers import (
 )
 from experiments.common.dictionaries.job import mine_spaces, mined_by_space
 from experiments.common.dictionaries.training import train_dictionary
-from experiments.common.job import CorpusJob
+from experiments.common.job import CorpusJob, save_page
 from experiments.describe.config import Config
 from experiments.describe.page import DescribePage
 from experiments.describe.results import read_choices, result_metrics, result_table
@@ -42,12 +42,11 @@ from interp.features.space import FeatureSpace
 from interp.llm.client import Client, run_with
 from interp.llm.endpoint import Endpoint
 from interp.mining.mined import MinedSpaces
-from interp.render.page import render_page
 from interp.store.rows import SpaceRow
 from interp.store.search import Searcher
 from interp.store.store import Store
 from interp.subject import Site
-from interp.track.files import write_json, write_text
+from interp.track.files import write_json
 from interp.track.journal import Journal
 from interp.track.records import read_written
 from interp.track.run import Run
@@ -230,9 +229,7 @@ class Job(CorpusJob[Config]):
     def report(self, step: Step) -> None:
         """The page and its figures."""
         page = DescribePage(self.run, self.subject, self.corpus, self.config)
-        for name, svg in page.files().items():
-            step.figure(name, svg)
-        write_text(step.folder / "report.html", render_page(page.page()))
+        save_page(step, page.page())
 
     def _open_spaces(self) -> None:
         config = self.config

@@ -1,24 +1,26 @@
 """The page of `describe`: how well each explainer's descriptions do, and what choosing adds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pandas as pd
 
 from experiments.describe.config import Config
 from interp.document import Corpus
-from interp.render.data import Estimate, Kind
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
+from interp.render.data import Estimate
 from interp.render.digits import interval, measured
-from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.render.page import Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Column, Page, Section, Table
+from interp.render.palette import Role
 from interp.statistics.estimate import mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 
 KINDS = ("simulation", "detection", "fuzzing", "intervention", "agreement")
-NAMES: Mapping[Kind, str] = {"latent": "descriptions", "random": "other features' descriptions (null)"}
-CHOICE: Mapping[Kind, str] = {"direction": "on select, where it was chosen", "latent": "chosen, on report",
-                              "random": "first, on report"}  # fmt: skip
+NAMES: Mapping[Role, str] = {"b": "descriptions", "null": "other features' descriptions (null)"}
+CHOICE: Mapping[Role, str] = {"c": "on select, where it was chosen", "b": "chosen, on report",
+                              "null": "first, on report"}  # fmt: skip
 WORDS = (
     ("Simulation", "Correlation of activations predicted from a description with the true ones, on strong "
      "and random windows together."),
@@ -58,7 +60,7 @@ class DescribePage:
                 "The chosen ones were scored on the report split, beside those of other features (grey).",
                 self._verdict(),
             ],
-            Figure(self.scores(), "Scores of the chosen descriptions", self.measured_on),
+            Figure("scores", "Scores of the chosen descriptions", self.measured_on, self.scores()),
             [self._choice(), self._populations(), self._failures(), self._examples()],
             WORDS,
             LIMITS,
@@ -67,49 +69,41 @@ class DescribePage:
             step_seconds(self.run),
         )
 
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        return {"scores": self.scores(True)(620), "best_of_n": self.choice(True)(620)}
-
-    def scores(self, standalone: bool = False) -> Callable[[int], str]:
+    def scores(self) -> Draw:
         """The mean of each score by explainer, beside its null."""
         rows = []
         for kind in self.kinds:
             for explainer in self.explainers:
                 part = self.table[self.table["explainer"] == explainer]
                 entries = [
-                    Entry("latent", self._mean(part[kind])),
-                    Entry("random", self._mean(part[f"{kind} null"])),
+                    Entry("b", self._mean(part[kind])),
+                    Entry("null", self._mean(part[f"{kind} null"])),
                 ]
                 label = kind if len(self.explainers) == 1 else f"{kind}, {explainer[3:]}"
                 rows.append(EstimateRow(label, entries))
-        return lambda width: estimates(
+        return estimate_chart(
             rows,
             x_name="mean score (correlation, or AUROC)",
             names=NAMES,
             null=None,
-            width=width,
-            standalone=standalone,
         )
 
-    def choice(self, standalone: bool = False) -> Callable[[int], str]:
+    def choice(self) -> Draw:
         """What the chosen description scored where it was chosen, and on new text, beside the first one."""
         rows = []
         for explainer in self.explainers:
             part = self.table[self.table["explainer"] == explainer]
             entries = [
-                Entry("direction", self._mean(part["selected"])),
-                Entry("latent", self._mean(part["chosen"])),
-                Entry("random", self._mean(part["first"])),
+                Entry("c", self._mean(part["selected"])),
+                Entry("b", self._mean(part["chosen"])),
+                Entry("null", self._mean(part["first"])),
             ]
             rows.append(EstimateRow(explainer[3:], entries))
-        return lambda width: estimates(
+        return estimate_chart(
             rows,
             x_name=f"mean {self.config.choose_by} score",
             names=CHOICE,
             null=None,
-            width=width,
-            standalone=standalone,
         )
 
     def _verdict(self) -> str:
@@ -136,7 +130,10 @@ class DescribePage:
         )  # fmt: skip
         text = f"Best of {self.config.samples}: what select promises, report may not keep."
         return Section(
-            "What choosing adds", [text], [Figure(self.choice(), "Best of n", self.measured_on)], [table]
+            "What choosing adds",
+            [text],
+            [Figure("best_of_n", "Best of n", self.measured_on, self.choice())],
+            [table],
         )
 
     def _populations(self) -> Section:

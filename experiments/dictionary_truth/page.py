@@ -1,22 +1,23 @@
 """The page of `dictionary_truth`, filled from what its steps wrote."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from experiments.common.dictionaries.config import slug
 from experiments.common.page import ExperimentPage
 from experiments.dictionary_truth.config import Config
-from interp.render.concept_figure import concept_recovery
-from interp.render.data import ConceptScore, Estimate, Kind
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
+from interp.render.data import ConceptScore, Estimate
 from interp.render.digits import count, interval, measured, number
-from interp.render.estimate_figure import Entry, EstimateRow, estimates
-from interp.render.page import Cell, Column, Figure, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Cell, Column, Section, Table
+from interp.render.palette import Role
+from interp.render.score_figures import concept_recovery
 from interp.statistics.estimate import mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 
-Draw = Callable[[int], str]
 HALF = 540
 MOST_DRAWN = 12  # concepts in the figure of absorption
 PROBE, SAME, ALL = "dense probe", "neurons, same layer", "neurons, all layers"
@@ -84,22 +85,11 @@ class TruthPage(ExperimentPage[Config]):
         ]
 
     def headline(self) -> Figure:
-        return Figure(self._means("token"), "Mean over concepts, tokens", self.measured_on)
+        return Figure("means_token", "Mean over concepts, tokens", self.measured_on, self._means("token"))
 
     def sections(self) -> Sequence[Section]:
         recovered = [self._recovery(level) for level in ("token", "document")]
         return [*recovered, self._splitting(), self._absorption(), self._hedging()]
-
-    def files(self) -> dict[str, str]:
-        drawn: dict[str, Draw] = {
-            f"{level}_{measure}": self._concepts(level, measure, standalone=True)
-            for level in ("token", "document")
-            for measure in MEASURES
-        }
-        drawn |= {f"means_{level}": self._means(level, standalone=True) for level in ("token", "document")}
-        drawn["absorption"] = self._absorbed(standalone=True)
-        drawn["hedging"] = self._hedged(standalone=True)
-        return {name: draw(620) for name, draw in drawn.items()}
 
     def _verdict(self) -> str:
         said = []
@@ -118,7 +108,13 @@ class TruthPage(ExperimentPage[Config]):
 
     def _recovery(self, level: str) -> Section:
         figures = [
-            Figure(self._concepts(level, measure), f"{name} on {level}s", self.measured_on, HALF)
+            Figure(
+                f"{level}_{measure}",
+                f"{name} on {level}s",
+                self.measured_on,
+                self._concepts(level, measure),
+                HALF,
+            )
             for measure, name in MEASURES.items()
         ]
         rows: list[list[Cell]] = []
@@ -219,7 +215,14 @@ class TruthPage(ExperimentPage[Config]):
                 f"F1 of at least {number(self.config.truth.least_probe_f1)}. An own latent that is a poor "
                 "detector is silent often, so both figures are high where splitting found no good latent."
             ],
-            [Figure(self._absorbed(), "Share of tokens fully absorbed, most first", self.measured_on)],
+            [
+                Figure(
+                    "absorption",
+                    "Share of tokens fully absorbed, most first",
+                    self.measured_on,
+                    self._absorbed(),
+                )
+            ],
             [Table.of(known, columns, "absorption", "Absorption of each concept")],
         )
 
@@ -251,11 +254,18 @@ class TruthPage(ExperimentPage[Config]):
                 f"{number(bound)} or more, apart one of {number(-bound)} or less, unrelated one under "
                 f"{number(bound / 5)}. The intervals take pairs as independent."
             ],
-            [Figure(self._hedged(), "Share of other concepts in a latent's direction", self.measured_on)],
+            [
+                Figure(
+                    "hedging",
+                    "Share of other concepts in a latent's direction",
+                    self.measured_on,
+                    self._hedged(),
+                )
+            ],
             [Table.of(near, columns, "hedging", caption)],
         )
 
-    def _concepts(self, level: str, measure: str, standalone: bool = False) -> Draw:
+    def _concepts(self, level: str, measure: str) -> Draw:
         table = self.detections[(self.detections["level"] == level) & (self.detections["measure"] == measure)]
         scores = [
             ConceptScore(
@@ -264,62 +274,56 @@ class TruthPage(ExperimentPage[Config]):
             )
             for row in table.to_dict("records")
         ]  # fmt: skip
-        drawn: dict[str, Kind] = {self.latents[-1]: "latent", SAME: "neuron", PROBE: "direction"}
+        drawn: dict[str, Role] = {self.latents[-1]: "b", SAME: "a", PROBE: "c"}
         if "random directions" in self.methods:
-            drawn["random directions"] = "random"
+            drawn["random directions"] = "null"
         name, chance = MEASURES[measure], 0.5 if measure == "auroc" else 0.0
-        return lambda width: concept_recovery(
-            scores, found_auroc=None, drawn=drawn, measure=name, chance=chance, width=width,
-            standalone=standalone,
+        return concept_recovery(
+            scores, found=None, drawn=drawn, measure=name, chance=chance,
         )  # fmt: skip
 
-    def _means(self, level: str, standalone: bool = False) -> Draw:
+    def _means(self, level: str) -> Draw:
         rows = [
-            EstimateRow(f"{method}, {name}", [Entry(_kind(method), self._mean(level, measure, method))])
+            EstimateRow(f"{method}, {name}", [Entry(_role(method), self._mean(level, measure, method))])
             for measure, name in MEASURES.items()
             for method in self.methods
         ]
-        names: Mapping[Kind, str] = {
-            "neuron": "neurons", "latent": "latents", "direction": "principal directions, dense probe",
-            "random": "random directions",
+        names: Mapping[Role, str] = {
+            "a": "neurons", "b": "latents", "c": "principal directions, dense probe",
+            "null": "random directions",
         }  # fmt: skip
-        return lambda width: estimates(
-            rows, x_name="mean over concepts", names=names, null=None, width=width, standalone=standalone
-        )
+        return estimate_chart(rows, x_name="mean over concepts", names=names, null=None)
 
-    def _absorbed(self, standalone: bool = False) -> Draw:
+    def _absorbed(self) -> Draw:
         known = self.splits[self.splits["full"].notna()]
         order = known.groupby("concept")["full"].max().sort_values(ascending=False, kind="stable")
         rows = [
             EstimateRow(
                 str(concept),
                 [
-                    Entry("latent", Estimate.of(row, "full"), f"{row['sae']}, n {row['tokens']}")
+                    Entry("b", Estimate.of(row, "full"), f"{row['sae']}, n {row['tokens']}")
                     for row in known[known["concept"] == concept].to_dict("records")
                 ],
             )
             for concept in order.index[:MOST_DRAWN]
         ]
-        return lambda width: estimates(
-            rows, x_name="share of tokens", null=None, width=width, standalone=standalone
-        )
+        return estimate_chart(rows, x_name="share of tokens", null=None)
 
-    def _hedged(self, standalone: bool = False) -> Draw:
+    def _hedged(self) -> Draw:
         rows = []
         for sae in self.saes:
             for group in ("together", "apart", "unrelated"):
                 key = f"hedging/{slug(sae)}/{group}"
                 if f"{key}_pairs" in self.run.metrics:
-                    kind: Kind = "random" if group == "unrelated" else "latent"
+                    role: Role = "null" if group == "unrelated" else "b"
                     n = f"n {self.run.metrics[f'{key}_pairs']}"
-                    rows.append(EstimateRow(f"{sae}, {group}", [Entry(kind, self._metric(key), n)]))
-        names: Mapping[Kind, str] = {
-            "latent": "concepts that occur together, or apart",
-            "random": "unrelated",
+                    rows.append(EstimateRow(f"{sae}, {group}", [Entry(role, self._metric(key), n)]))
+        names: Mapping[Role, str] = {
+            "b": "concepts that occur together, or apart",
+            "null": "unrelated",
         }
-        return lambda width: estimates(
-            rows, x_name="mean signed share of the other concept", names=names, width=width,
-            standalone=standalone,
+        return estimate_chart(
+            rows, x_name="mean signed share of the other concept", names=names,
         )  # fmt: skip
 
     def _metric(self, name: str) -> Estimate:
@@ -348,9 +352,9 @@ class TruthPage(ExperimentPage[Config]):
         return self.detections[chosen].pivot(index="concept", columns="method", values=column)
 
 
-def _kind(method: str) -> Kind:
+def _role(method: str) -> Role:
     if method.startswith("latents"):
-        return "latent"
+        return "b"
     if method.startswith("neurons"):
-        return "neuron"
+        return "a"
     return "random" if method.startswith("random") else "direction"

@@ -1,16 +1,17 @@
 """The page of `distil`: what the students reach on features that they were not taught."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from experiments.common.page import ExperimentPage
 from experiments.distil.config import Config
 from interp.document import Corpus
-from interp.render.data import Kind
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import interval, measured
-from interp.render.estimate_figure import Entry, EstimateRow, estimates
-from interp.render.page import Column, Figure, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Column, Section, Table
+from interp.render.palette import Role
 from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
@@ -20,7 +21,7 @@ SIMULATED = (
     ("teacher's words, student", "others' teacher's words, student", "teacher's words, by the student"),
     ("student's words, student", "others' student's words, student", "student's words, by the student"),
 )
-NAMES: Mapping[Kind, str] = {"latent": "of the feature", "random": "of another feature (null)"}
+NAMES: Mapping[Role, str] = {"b": "of the feature", "null": "of another feature (null)"}
 
 
 class DistilPage(ExperimentPage[Config]):
@@ -63,26 +64,23 @@ class DistilPage(ExperimentPage[Config]):
         ]
 
     def headline(self) -> Figure:
-        return Figure(self.scores(), "Simulation score by who wrote and who simulated", self.measured_on)
+        return Figure(
+            "scores", "Simulation score by who wrote and who simulated", self.measured_on, self.scores()
+        )
 
     def sections(self) -> Sequence[Section]:
         return [self._figures(), self._samples()]
 
-    def files(self) -> dict[str, str]:
-        return {"scores": self.scores(True)(620)}
-
-    def scores(self, standalone: bool = False) -> Callable[[int], str]:
+    def scores(self) -> Draw:
         """Mean simulation scores, beside the same simulator on other features' words."""
         rows = [
-            EstimateRow(label, [Entry("latent", self._mean(own)), Entry("random", self._mean(null))])
+            EstimateRow(label, [Entry("b", self._mean(own)), Entry("null", self._mean(null))])
             for own, null, label in SIMULATED
         ]
-        return lambda width: estimates(
+        return estimate_chart(
             rows,
             x_name="mean simulation score (correlation)",
             names=NAMES,
-            width=width,
-            standalone=standalone,
         )
 
     def _verdict(self) -> str:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from experiments.common.page import framed
 from experiments.common.tasks import TaskTables
-from experiments.common.vectors.figures import Draw, overflow_note
+from experiments.common.vectors.figures import overflow_note
 from experiments.function_vector.config import Config
 from interp.render.data import Estimate
 from interp.render.digits import interval, measured
-from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Cell, Column, Page, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run
 
@@ -60,7 +61,9 @@ class FunctionPage:
                 "random heads, random vectors, another task's vector and the layer average.",
                 self._verdict(),
             ],
-            Figure(self.tables.conditions(), "Right answers to held-out queries", self.measured_on),
+            Figure(
+                "conditions", "Right answers to held-out queries", self.measured_on, self.tables.conditions()
+            ),
             [
                 self._layers(),
                 Section("Task by task", (), (), [self.tables.table()]),
@@ -70,24 +73,17 @@ class FunctionPage:
             (*LIMITS, *overflow_note(self.tables.profile)),
         )
 
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        return {
-            "conditions": self.tables.conditions(standalone=True)(620),
-            "layers": self._by_layer("zero-shot", standalone=True)(620),
-        }
-
-    def _by_layer(self, asked: str, standalone: bool = False) -> Draw:
+    def _by_layer(self, asked: str) -> Draw:
         names = (VECTOR, AVERAGE, f"{VECTOR}, random")
-        return self.tables.by_layer(names, {"asked": asked}, standalone)
+        return self.tables.by_layer(names, {"asked": asked})
 
     def _layers(self) -> Section:
         caption = (
             "Means over tasks, on the queries that layers are chosen on; bands: 95% intervals over tasks"
         )
         figures = [
-            Figure(self._by_layer("zero-shot"), "Without examples", caption, HALF),
-            Figure(self._by_layer("shuffled"), "With shuffled examples", caption, HALF),
+            Figure("layers", "Without examples", caption, self._by_layer("zero-shot"), HALF),
+            Figure("layers_shuffled", "With shuffled examples", caption, self._by_layer("shuffled"), HALF),
         ]
         return Section("Where it works", (), figures)
 

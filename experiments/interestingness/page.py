@@ -1,18 +1,19 @@
 """The page of `interestingness`: how well interesting descriptions are told from others."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from experiments.common.page import ExperimentPage
 from experiments.interestingness.config import Config
 from interp.descriptions.interest import FOLDS, InterestClassifier
-from interp.render.data import Kind
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import interval, measured
-from interp.render.estimate_figure import Entry, EstimateRow, estimates
-from interp.render.page import Column, Figure, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Column, Section, Table
+from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.track.run import Run
 
-NAMES: Mapping[Kind, str] = {"latent": "held-out descriptions", "random": "answers shuffled (null)"}
+NAMES: Mapping[Role, str] = {"b": "held-out descriptions", "null": "answers shuffled (null)"}
 
 
 class InterestPage(ExperimentPage[Config]):
@@ -54,7 +55,7 @@ class InterestPage(ExperimentPage[Config]):
 
     def headline(self) -> Figure:
         measured_on = f"{self.report.n} labelled descriptions, {FOLDS} folds; whiskers: 95% intervals"
-        return Figure(self._figure(), "Held-out figures", measured_on)
+        return Figure("figures", "Held-out figures", measured_on, self._figure())
 
     def sections(self) -> Sequence[Section]:
         rows = [[name.replace("_", " "), value] for name, value in self.values.items()]
@@ -62,16 +63,11 @@ class InterestPage(ExperimentPage[Config]):
         table = Table("held-out figures", "By stratified cross-validation", columns, rows)
         return [Section("The figures", (), (), [table])]
 
-    def files(self) -> dict[str, str]:
-        return {"figures": self._figure(standalone=True)(620)}
-
-    def _figure(self, standalone: bool = False) -> Callable[[int], str]:
-        auroc = [Entry("latent", self.values["auroc"]), Entry("random", self.values["null_auroc"])]
+    def _figure(self) -> Draw:
+        auroc = [Entry("b", self.values["auroc"]), Entry("null", self.values["null_auroc"])]
         rows = [
             EstimateRow("AUROC", auroc),
-            EstimateRow("balanced accuracy", [Entry("latent", self.values["balanced_accuracy"])]),
-            EstimateRow("accuracy", [Entry("latent", self.values["accuracy"])]),
+            EstimateRow("balanced accuracy", [Entry("b", self.values["balanced_accuracy"])]),
+            EstimateRow("accuracy", [Entry("b", self.values["accuracy"])]),
         ]
-        return lambda width: estimates(
-            rows, x_name="on held-out descriptions", names=NAMES, null=0.5, width=width, standalone=standalone
-        )
+        return estimate_chart(rows, x_name="on held-out descriptions", names=NAMES, null=0.5)

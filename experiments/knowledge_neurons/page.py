@@ -1,22 +1,24 @@
 """The page of `knowledge_neurons`, filled from what its steps wrote."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.knowledge_neurons.config import Config
 from interp.causal.effects import TOGETHER
 from interp.causal.flips import RANDOM
-from interp.render.data import Estimate, Kind
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
+from interp.render.data import Estimate
 from interp.render.digits import interval, measured, number
-from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.render.page import Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Column, Page, Section, Table
+from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
 
 HALF = 540  # pixels of a figure that stands beside another
-NAMES: Mapping[Kind, str] = {"neuron": "knowledge neurons", "random": "random features"}
+NAMES: Mapping[Role, str] = {"a": "knowledge neurons", "null": "random features"}
 WORDS = (
     ("Answer and foil", "The token that is right next, and one of the same kind that would be wrong."),
     ("Attribution", "Integrated gradients of the answer's probability, from zero to the features' values, at "
@@ -56,7 +58,12 @@ class KnowledgePage:
                 "as active (grey).",
                 self._verdict(),
             ],
-            Figure(self._shifts("foil"), "Change in the probability of the wrong answer", self.measured_on),
+            Figure(
+                "foil",
+                "Change in the probability of the wrong answer",
+                self.measured_on,
+                self._shifts("foil"),
+            ),
             [self._moved(), self._flipped(), self._neurons()],
             WORDS,
             LIMITS,
@@ -65,18 +72,10 @@ class KnowledgePage:
             step_seconds(self.run),
         )
 
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        return {
-            "answer": self._shifts("answer", standalone=True)(620),
-            "foil": self._shifts("foil", standalone=True)(620),
-            "flips": self._shares("flips", standalone=True)(620),
-        }
-
     def _moved(self) -> Section:
         figures = [
-            Figure(self._shifts("answer"), "Probability of the answer", self.measured_on, HALF),
-            Figure(self._shifts("foil"), "Probability of the foil", self.measured_on, HALF),
+            Figure("answer", "Probability of the answer", self.measured_on, self._shifts("answer"), HALF),
+            Figure("foil", "Probability of the foil", self.measured_on, self._shifts("foil"), HALF),
         ]
         text = "Mean change of the log-probability; zero is no change, and each 0.69 a factor of two."
         return Section("The shift in probability", [text], figures, [self._table()])
@@ -84,9 +83,19 @@ class KnowledgePage:
     def _flipped(self) -> Section:
         figures = [
             Figure(
-                self._shares("flips"), "The foil becomes likelier than the answer", self.measured_on, HALF
+                "flips",
+                "The foil becomes likelier than the answer",
+                self.measured_on,
+                self._shares("flips"),
+                HALF,
             ),
-            Figure(self._shares("top_flips"), "The likeliest token becomes a foil", self.measured_on, HALF),
+            Figure(
+                "top_flips",
+                "The likeliest token becomes a foil",
+                self.measured_on,
+                self._shares("top_flips"),
+                HALF,
+            ),
         ]
         text = "Shares of the prompts on which it was not so before."
         return Section("How often the answer flips", [text], figures)
@@ -115,7 +124,7 @@ class KnowledgePage:
             Column("foil", "nats"), Column("flips"), Column("top flips"), Column("prompts", places=0),
         ]  # fmt: skip
         rows = [
-            [row["of"], row["group"], row["how"], NAMES["neuron" if row["set"] == TOGETHER else "random"],
+            [row["of"], row["group"], row["how"], NAMES["a" if row["set"] == TOGETHER else "null"],
              *(Estimate.of(row, name) for name in ("answer", "foil", "flips", "top_flips")), row["questions"]]
             for row in self.flips.to_dict("records")
         ]  # fmt: skip
@@ -140,17 +149,13 @@ class KnowledgePage:
         text = "; ".join(said)
         return f"{text[:1].upper()}{text[1:]}."
 
-    def _shifts(self, column: str, standalone: bool = False) -> Callable[[int], str]:
+    def _shifts(self, column: str) -> Draw:
         rows = self._rows(column)
-        return lambda width: estimates(
-            rows, x_name="change (nats)", names=NAMES, width=width, standalone=standalone
-        )
+        return estimate_chart(rows, x_name="change (nats)", names=NAMES)
 
-    def _shares(self, column: str, standalone: bool = False) -> Callable[[int], str]:
+    def _shares(self, column: str) -> Draw:
         rows = self._rows(column)
-        return lambda width: estimates(
-            rows, x_name="share of prompts", names=NAMES, width=width, standalone=standalone
-        )
+        return estimate_chart(rows, x_name="share of prompts", names=NAMES)
 
     def _rows(self, column: str) -> list[EstimateRow]:
         """A row for each way to change a group's features, on the prompts of that group."""
@@ -162,8 +167,8 @@ class KnowledgePage:
             EstimateRow(
                 label,
                 [
-                    Entry("neuron", Estimate.of(rows[TOGETHER], column)),
-                    Entry("random", Estimate.of(rows[RANDOM], column)),
+                    Entry("a", Estimate.of(rows[TOGETHER], column)),
+                    Entry("null", Estimate.of(rows[RANDOM], column)),
                 ],
             )
             for label, rows in table.items()

@@ -2,14 +2,16 @@
 
 import pandas as pd
 
-from experiments.common.lenses.figures import Draw, by_layer, share_rows
+from experiments.common.lenses.figures import by_layer
 from experiments.common.page import framed
-from experiments.common.vectors.figures import over_groups
+from experiments.common.vectors.figures import over_groups, shares
 from experiments.linear_relations.config import Config
 from interp.lenses.residual_stream import layer_name
-from interp.render.data import Estimate, Kind
+from interp.render.data import Estimate
 from interp.render.digits import interval, measured, number
-from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Cell, Column, Page, Section, Table
+from interp.render.palette import Role
 from interp.statistics.estimate import mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
@@ -31,10 +33,10 @@ LIMITS = (
     "Translation uses the samples that layers are chosen on; the linear relation those that it is fitted on.",
     "Means over relations have intervals over relations.",
 )
-NAMES: dict[Kind, str] = {
-    "latent": "linear relation, inverse",
-    "neuron": "best baseline, other subject",
-    "random": "another relation's, random direction",
+NAMES: dict[Role, str] = {
+    "b": "linear relation, inverse",
+    "a": "best baseline, other subject",
+    "null": "another relation's, random direction",
 }
 
 
@@ -61,21 +63,14 @@ class LinearRelationsPage:
                 "change objects.",
                 self._verdict(),
             ],
-            Figure(self._shares(), "Objects named and objects changed", self._on()),
+            Figure("shares", "Objects named and objects changed", self._on(), self._shares()),
             [
-                Section("By layer", (), [Figure(self._by_layer(), "Faithfulness", self._on())]),
+                Section("By layer", (), [Figure("layers", "Faithfulness", self._on(), self._by_layer())]),
                 Section("Relation by relation", (), (), [self._faithful_table(), self._edit_table()]),
             ],
             WORDS,
             LIMITS,
         )
-
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        return {
-            "shares": self._shares()(620, standalone=True),
-            "layers": self._by_layer()(620, standalone=True),
-        }
 
     def _on(self) -> str:
         return f"Held-out subjects; whiskers and bands: 95% intervals; seed {self.config.seed}"
@@ -86,34 +81,32 @@ class LinearRelationsPage:
             own = self.faithful[self.faithful["relation"] == relation]
             baselines = own[~own["method"].isin([LRE, "another relation's"])]
             best = baselines.loc[baselines["right"].idxmax(), "method"]
-            marks: list[tuple[Kind, str]] = [
-                ("latent", LRE),
-                ("neuron", str(best)),
-                ("random", "another relation's"),
+            marks: list[tuple[Role, str]] = [
+                ("b", LRE),
+                ("a", str(best)),
+                ("null", "another relation's"),
             ]
             rows.append((f"{relation}: named", _entries(own, "method", marks)))
             changed = self.edits[self.edits["relation"] == relation]
             marks = [
-                ("latent", INVERSE),
-                ("neuron", "the other subject itself"),
-                ("random", "random direction of its size"),
+                ("b", INVERSE),
+                ("a", "the other subject itself"),
+                ("null", "random direction of its size"),
             ]
             if not changed.empty:
                 rows.append((f"{relation}: changed", _entries(changed, "edit", marks)))
-        return share_rows(rows, "share right", NAMES)
+        return shares(rows, x_name="share right", names=NAMES)
 
     def _by_layer(self) -> Draw:
-        curves: dict[str, tuple[Kind, pd.DataFrame]] = {}
+        curves: dict[str, tuple[Role, pd.DataFrame]] = {}
         for method, own in self.layers.groupby("method", sort=False):
             rows = [
                 (layer, *mean_interval(part["right"].to_numpy(), self.config.seed))
                 for layer, part in own.groupby("layer")
             ]
-            kind: Kind = (
-                "latent" if method == LRE else "random" if method == "another relation's" else "neuron"
-            )
+            role: Role = "b" if method == LRE else "null" if method == "another relation's" else "a"
             curves[str(method)] = (
-                kind,
+                role,
                 pd.DataFrame(rows, columns=["layer", "right", "right_low", "right_high"]),
             )
         return by_layer(curves, "right", y_name="faithfulness, mean over relations")
@@ -164,12 +157,12 @@ class LinearRelationsPage:
         )
 
 
-def _entries(table: pd.DataFrame, key: str, marks: list[tuple[Kind, str]]) -> list[tuple[Kind, Estimate]]:
+def _entries(table: pd.DataFrame, key: str, marks: list[tuple[Role, str]]) -> list[tuple[Role, Estimate]]:
     found = []
-    for kind, value in marks:
+    for role, value in marks:
         row = table[table[key] == value]
         if not row.empty:
-            found.append((kind, _estimate(row.iloc[0].to_dict())))
+            found.append((role, _estimate(row.iloc[0].to_dict())))
     return found
 
 

@@ -5,15 +5,16 @@ from functools import cached_property
 import pandas as pd
 from markupsafe import Markup
 
-from experiments.common.lenses.figures import Draw, by_layer
+from experiments.common.lenses.figures import by_layer
 from experiments.common.page import framed
 from experiments.logit_lens.config import Config, LensText
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.residual_stream import layer_name
 from interp.lenses.view import look
 from interp.render.digits import number
+from interp.render.figure import Draw, Figure
 from interp.render.lens_views import lens_figure
-from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.render.page import Cell, Column, Page, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run
 
@@ -68,30 +69,27 @@ class LogitLensPage:
                 self._verdict(),
             ],
             Figure(
-                self.views[0],
+                "lens-0",
                 f"“{self.config.texts[0].text}” through the logit lens",
                 "Likeliest next tokens",
+                self.views[0],
             ),
             [*self._others(), *self._tuned(), *self._direct()],
             WORDS,
             LIMITS,
         )
 
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        found = {f"lens-{n}": draw(900, standalone=True) for n, draw in enumerate(self.views)}
-        if not self.divergence.empty:
-            found["divergence"] = self._curves()(620, standalone=True)
-        return found
-
     def _others(self) -> list[Section]:
         others = list(zip(self.config.texts, self.views, strict=True))[1:]
-        figures = [Figure(draw, f"“{text.text}”", "Likeliest next tokens") for text, draw in others]
+        figures = [
+            Figure(f"lens-{n}", f"“{text.text}”", "Likeliest next tokens", draw)
+            for n, (text, draw) in enumerate(others, 1)
+        ]
         return [Section("Another text", (), [figure]) for figure in figures]
 
     def _curves(self) -> Draw:
         curves = {
-            str(lens): ("latent" if lens == "tuned lens" else "neuron", rows)
+            str(lens): ("b" if lens == "tuned lens" else "a", rows)
             for lens, rows in self.divergence.groupby("lens", sort=False)
         }
         return by_layer(curves, "kl", y_name="KL to the output (nats a token)")
@@ -105,7 +103,7 @@ class LogitLensPage:
             Section(
                 "How much of the output each layer holds",
                 (),
-                [Figure(self._curves(), "Lens against output", caption)],
+                [Figure("divergence", "Lens against output", caption, self._curves())],
                 [self._divergence_table(caption)],
             )
         ]

@@ -1,18 +1,18 @@
 """The page of `multi_hop`, filled from what its steps wrote."""
 
 from experiments.common.lenses.figures import (
-    Draw,
     by_layer,
     condition_rows,
     conditions_table,
     pair_grid,
-    share_rows,
 )
 from experiments.common.page import framed
+from experiments.common.vectors.figures import shares
 from experiments.multi_hop.config import Config
-from interp.render.data import Kind
 from interp.render.digits import number
-from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Cell, Column, Page, Section, Table
+from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
 
@@ -33,17 +33,17 @@ LIMITS = (
     "Any pair counts a question as solved if one of many pairs solves it; the controls get as many tries.",
     "What is readable need not be used; knockout also disturbs what remains.",
 )
-MARKS: tuple[tuple[Kind, str, str], ...] = (
-    ("latent", "chosen", ""),
-    ("direction", "any (oracle)", ""),
-    ("neuron", "any (oracle)", OTHER),
-    ("random", "chosen", OTHER),
+MARKS: tuple[tuple[Role, str, str], ...] = (
+    ("b", "chosen", ""),
+    ("c", "any (oracle)", ""),
+    ("a", "any (oracle)", OTHER),
+    ("null", "chosen", OTHER),
 )
-NAMES: dict[Kind, str] = {
-    "latent": "chosen pair",
-    "direction": "any pair (oracle)",
-    "random": "another question's, their own chosen pair",
-    "neuron": "another question's, any pair",
+NAMES: dict[Role, str] = {
+    "b": "chosen pair",
+    "c": "any pair (oracle)",
+    "null": "another question's, their own chosen pair",
+    "a": "another question's, any pair",
 }
 
 
@@ -77,7 +77,12 @@ class MultiHopPage:
                 "put into earlier layers.",
                 self._verdict(),
             ],
-            Figure(self._readable("entity"), "Readable at the entity's last token", self._on(len(asked))),
+            Figure(
+                "readable-entity",
+                "Readable at the entity's last token",
+                self._on(len(asked)),
+                self._readable("entity"),
+            ),
             [
                 self._where(),
                 self._attention(),
@@ -88,39 +93,31 @@ class MultiHopPage:
             LIMITS,
         )
 
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        found = {
-            f"readable-{place}": self._readable(place)(620, standalone=True) for place in ("entity", "last")
-        }
-        found["knockout"] = self._knockout()(620, standalone=True)
-        if self.config.back_patching:
-            found["solved"] = self._solved()(620, standalone=True)
-            found |= {
-                f"back-{place}": self._grid(place)(540, standalone=True) for place in ("entity", "last")
-            }
-        return found
-
     def _on(self, n: int) -> str:
         return f"{n} questions; bands and whiskers: 95% intervals; seed {self.config.seed}"
 
     def _readable(self, place: str) -> Draw:
-        kinds: dict[str, Kind] = {"bridge": "latent", "answer": "neuron", "another's bridge": "random"}
+        roles: dict[str, Role] = {"bridge": "b", "answer": "a", "another's bridge": "null"}
         own = self.readable[self.readable["place"] == place]
-        curves = {str(word): (kinds[str(word)], rows) for word, rows in own.groupby("word", sort=False)}
+        curves = {str(word): (roles[str(word)], rows) for word, rows in own.groupby("word", sort=False)}
         return by_layer(curves, "top", y_name="share likeliest of all")
 
     def _where(self) -> Section:
-        figure = Figure(self._readable("last"), "Readable at the last token", self._on(len(self.questions)))
+        figure = Figure(
+            "readable-last",
+            "Readable at the last token",
+            self._on(len(self.questions)),
+            self._readable("last"),
+        )
         return Section("Where the answer becomes readable", (), [figure])
 
     def _knockout(self) -> Draw:
-        kinds: dict[str, Kind] = {
-            "last to entity": "latent", "last to relations": "direction", "entity to relations": "neuron",
-            "last to the rest": "random",
+        roles: dict[str, Role] = {
+            "last to entity": "b", "last to relations": "c", "entity to relations": "a",
+            "last to the rest": "null",
         }  # fmt: skip
         groups = self.knocked.groupby("blocked", sort=False)
-        curves = {str(name): (kinds[str(name)], rows) for name, rows in groups}
+        curves = {str(name): (roles[str(name)], rows) for name, rows in groups}
         return by_layer(curves, "right", y_name="share that stays right", marks=())
 
     def _attention(self) -> Section:
@@ -130,7 +127,7 @@ class MultiHopPage:
             f"{self.config.window} "
             "from a centre, in questions that are answered rightly."
         )
-        figure = Figure(self._knockout(), "Answers that stay right", self._on(n))
+        figure = Figure("knockout", "Answers that stay right", self._on(n), self._knockout())
         return Section("What attention the answer needs", [text], [figure])
 
     def _grid(self, place: str) -> Draw:
@@ -144,14 +141,18 @@ class MultiHopPage:
             (f"at the {place} token", condition_rows(own, MARKS))
             for place, own in self.patched.groupby("place", sort=False)
         ]
-        return share_rows(rows, "share of failed questions solved", NAMES)
+        return shares(rows, x_name="share of failed questions solved", names=NAMES)
 
     def _back(self) -> Section:
         n = int(self.patched["n"].max())
-        figures = [Figure(self._solved(), "Failed questions that are solved", self._on(n), 540)]
+        figures = [Figure("solved", "Failed questions that are solved", self._on(n), self._solved(), 540)]
         for place in ("entity", "last"):
             caption = "Share of all failed questions; the frame is the pair chosen on one half"
-            figures.append(Figure(self._grid(place), f"At the {place} token, by layer pair", caption, 540))
+            figures.append(
+                Figure(
+                    f"back-{place}", f"At the {place} token, by layer pair", caption, self._grid(place), 540
+                )
+            )
         stays = self.stays.groupby("place", sort=False)["right"].mean()
         kept = ", ".join(f"{number(share)} at the {place} token" for place, share in stays.items())
         text = f"Of questions answered rightly, back-patching leaves right, on average over pairs: {kept}."

@@ -1,6 +1,6 @@
 """The page of `neuron_cause`, filled from what its steps wrote."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from experiments.neuron_cause.config import Config, PickByAttribution, PickByConcept
 from interp.causal.drivers import drivers
@@ -8,19 +8,20 @@ from interp.causal.effects import CLEAN, CONTROL, TOGETHER
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces
+from interp.render.charts.curves import Curve, curve_chart
+from interp.render.charts.distributions import Group, histogram_chart
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.data import Estimate, Kind
 from interp.render.digits import count, interval, measured, number
-from interp.render.dose_figure import Curve, dose_response
-from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.render.label_histogram import Group, label_histogram
-from interp.render.page import Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Column, Page, Section, Table
+from interp.render.palette import OF_KIND, Role
 from interp.statistics.estimate import mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 
-Draw = Callable[[int], str]
-KINDS: Mapping[str, Kind] = {"mlp": "neuron", "sae": "latent", "directions": "direction"}
+SPACES: Mapping[str, Kind] = {"mlp": "neuron", "sae": "latent", "directions": "direction"}
 PROBABILITY, RATE = "answer", "right"
 NAMES = {PROBABILITY: "probability of the answers", RATE: "share of questions answered so"}
 DOSE = "dose (share of the range)"
@@ -64,7 +65,7 @@ class CausePage:
             run.table(name) for name in ("sweep", "ablations", "ablation_effects")
         )
         self.groups = list(dict.fromkeys(self.outcomes["group"]))
-        self.kind = kind_of(features[0])
+        self.role = role_of(features[0])
         n = int((self.outcomes["set"] == CLEAN).sum())
         self.measured_on = (
             f"{count(n)} questions on which nothing was picked, seed {config.seed}. Bands and whiskers: 95%."
@@ -84,7 +85,10 @@ class CausePage:
                 self._verdict(),
             ],
             Figure(
-                self._together(PROBABILITY), "What holding the features at a value does", self.measured_on
+                "dose_probability",
+                "What holding the features at a value does",
+                self.measured_on,
+                self._together(PROBABILITY),
             ),
             [self._dose(), self._ablation(), *self._alone(), *self._drivers(), self._picked()],
             WORDS,
@@ -93,18 +97,6 @@ class CausePage:
             run_facts(self.run),
             step_seconds(self.run),
         )
-
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        return {
-            "dose_probability": self._together(PROBABILITY, standalone=True)(620),
-            "dose_rate": self._together(RATE, standalone=True)(620),
-            "ablations": self._ablations(standalone=True)(620),
-            **{
-                f"drivers_{place}": self._histogram(feature, standalone=True)(620)
-                for place, feature in enumerate(self._explained())
-            },
-        }
 
     def _dose(self) -> Section:
         ends = {g: [number(self._at(TOGETHER, g, share).value) for share in (0.0, 1.0)] for g in self.groups}
@@ -116,9 +108,19 @@ class CausePage:
                 "from the side they were picked for, dose 1 the end of that side."
             ],
             [
-                Figure(self._together(PROBABILITY), "Probability of the answers", self.measured_on, HALF),
                 Figure(
-                    self._together(RATE), "How often an answer is the likeliest token", self.measured_on, HALF
+                    "dose_probability",
+                    "Probability of the answers",
+                    self.measured_on,
+                    self._together(PROBABILITY),
+                    HALF,
+                ),
+                Figure(
+                    "dose_rate",
+                    "How often an answer is the likeliest token",
+                    self.measured_on,
+                    self._together(RATE),
+                    HALF,
                 ),
             ],
         )
@@ -159,7 +161,14 @@ class CausePage:
                 "Zero takes a feature away, the mean leaves what it says on average, a resampled value takes "
                 "only its connection with this text."
             ],
-            [Figure(self._ablations(), "Change in the share of questions answered so", self.measured_on)],
+            [
+                Figure(
+                    "ablations",
+                    "Change in the share of questions answered so",
+                    self.measured_on,
+                    self._ablations(),
+                )
+            ],
             [Table("ablations", caption, columns, rows)],
         )
 
@@ -167,7 +176,10 @@ class CausePage:
         swept = [feature for feature in self.features if feature.key in set(self.sweep["set"])]
         if not swept:
             return []
-        figures = [Figure(self._single(feature), feature.key, self.measured_on, HALF) for feature in swept]
+        figures = [
+            Figure(f"dose_{feature.key}", feature.key, self.measured_on, self._single(feature), HALF)
+            for feature in swept
+        ]
         text = "The strip marks where 98% of the feature's activations lie."
         return [Section("One feature at a time", [text], figures)]
 
@@ -175,7 +187,13 @@ class CausePage:
         if not self._explained():
             return []
         figures = [
-            Figure(self._histogram(f), f.key, "Tokens drawn from the report split of the corpus.", HALF)
+            Figure(
+                f"drivers_{f.key}",
+                f.key,
+                "Tokens drawn from the report split of the corpus.",
+                self._histogram(f),
+                HALF,
+            )
             for f in self._explained()
         ]
         text = "The labels that the feature tells best, chosen on the select split."
@@ -214,7 +232,7 @@ class CausePage:
             f"to {number(others[1])}."
         )
 
-    def _together(self, column: str, standalone: bool = False) -> Draw:
+    def _together(self, column: str) -> Draw:
         curves = []
         for name in dict.fromkeys(self.sweep["set"]):
             random = name.startswith(CONTROL)
@@ -222,11 +240,9 @@ class CausePage:
                 continue
             for group in self.groups:
                 label = "random" if random else group
-                kind: Kind = "random" if random else self.kind
-                curves.append(Curve(label, kind, self._points(name, group, column, "share", not random)))
-        return lambda width: dose_response(
-            curves, x_name=DOSE, y_name=NAMES[column], width=width, standalone=standalone
-        )
+                role: Role = "null" if random else self.role
+                curves.append(Curve(label, role, self._points(name, group, column, "share", not random)))
+        return curve_chart(curves, x_name=DOSE, y_name=NAMES[column])
 
     def _single(self, feature: FeatureRef) -> Draw:
         found = self.mined[feature.space.name].statistics()
@@ -235,43 +251,36 @@ class CausePage:
         curves = [
             Curve(
                 group,
-                self.kind,
+                self.role,
                 self._points(feature.key, group, PROBABILITY, "value", True),
                 natural if place == 0 else None,
             )
             for place, group in enumerate(self.groups)
         ]
-        return lambda width: dose_response(
-            curves, x_name="activation held", y_name=NAMES[PROBABILITY], marks=[(0.0, "zero")], width=width
-        )
+        return curve_chart(curves, x_name="activation held", y_name=NAMES[PROBABILITY], marks=[(0.0, "zero")])
 
-    def _ablations(self, standalone: bool = False) -> Draw:
+    def _ablations(self) -> Draw:
         rate = self.effects[self.effects["measure"] == "rate"]
         rows = [
             EstimateRow(
                 f"{row.to}, {row.group}",
                 [
-                    Entry(self.kind, Estimate(row.value, row.low, row.high)),
-                    Entry("random", Estimate(row.control, row.control_low, row.control_high)),
+                    Entry(self.role, Estimate(row.value, row.low, row.high)),
+                    Entry("null", Estimate(row.control, row.control_low, row.control_high)),
                 ],
             )
             for row in rate.itertuples()
         ]
-        names: Mapping[Kind, str] = {self.kind: "picked", "random": "random sets"}
-        return lambda width: estimates(
-            rows, x_name="change in the share", names=names, width=width, standalone=standalone
-        )
+        names: Mapping[Role, str] = {self.role: "picked", "null": "random sets"}
+        return estimate_chart(rows, x_name="change in the share", names=names)
 
-    def _histogram(self, feature: FeatureRef, standalone: bool = False) -> Draw:
+    def _histogram(self, feature: FeatureRef) -> Draw:
         found = drivers(self.corpus, self.mined, feature)
         groups = [
-            Group(name, values.tolist(), index == len(found) - 1)
+            Group(name, values.tolist(), role_of(feature) if index < len(found) - 1 else "null")
             for index, (name, values) in enumerate(found)
         ]
-        x_name, kind = f"activation of {feature.key}", kind_of(feature)
-        return lambda width: label_histogram(
-            groups, x_name=x_name, kind=kind, width=width, standalone=standalone
-        )
+        return histogram_chart(groups, x_name=f"activation of {feature.key}")
 
     def _explained(self) -> Sequence[FeatureRef]:
         return self.features[: self.config.histograms] if self.corpus.label_names else ()
@@ -299,6 +308,6 @@ class CausePage:
         return float(part[part["share"] == share][RATE].mean())
 
 
-def kind_of(feature: FeatureRef) -> Kind:
-    """The kind of a feature, which gives its colour."""
-    return KINDS.get(feature.space.name.partition(".")[0], "direction")
+def role_of(feature: FeatureRef) -> Role:
+    """The role of a feature's kind, which gives its colour."""
+    return OF_KIND[SPACES.get(feature.space.name.partition(".")[0], "direction")]

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments.common.lenses.figures import (
-    Draw,
     by_layer,
     condition_rows,
     conditions_table,
     pair_grid,
-    share_rows,
 )
 from experiments.common.page import framed
+from experiments.common.vectors.figures import shares
 from experiments.patchscopes.config import Config
 from interp.lenses.layer_pairs import Pair
-from interp.render.data import Kind
 from interp.render.digits import number
-from interp.render.page import Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Column, Page, Section, Table
+from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
 
@@ -42,17 +42,17 @@ LIMITS = (
     "A probe can only name attributes that it was trained on; a patchscope was trained on none.",
 )
 RANDOM = "random vectors"
-MARKS: tuple[tuple[Kind, str, str], ...] = (
-    ("latent", "chosen", ""),
-    ("direction", "any (oracle)", ""),
-    ("neuron", "probe", ""),
-    ("random", "chosen", RANDOM),
+MARKS: tuple[tuple[Role, str, str], ...] = (
+    ("b", "chosen", ""),
+    ("c", "any (oracle)", ""),
+    ("a", "probe", ""),
+    ("null", "chosen", RANDOM),
 )
-NAMES: dict[Kind, str] = {
-    "latent": "chosen pair",
-    "direction": "any pair (oracle)",
-    "random": "random vectors, their own chosen pair",
-    "neuron": "probe",
+NAMES: dict[Role, str] = {
+    "b": "chosen pair",
+    "c": "any pair (oracle)",
+    "null": "random vectors, their own chosen pair",
+    "a": "probe",
 }
 
 
@@ -78,7 +78,7 @@ class PatchscopesPage:
                 "random vectors and what hindsight would promise.",
                 self._verdict(),
             ],
-            Figure(self._shares(), "Right on held-out entities", self._on()),
+            Figure("shares", "Right on held-out entities", self._on(), self._shares()),
             [
                 self._grids("identity", "Repeated, by layer pair"),
                 self._resolution(),
@@ -101,14 +101,6 @@ class PatchscopesPage:
             LIMITS,
         )
 
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        found = {"shares": self._shares()(620, standalone=True)}
-        found["resolution"] = self._by_layer()(620, standalone=True)
-        for group in self._groups():
-            found[f"identity-{group or 'all'}"] = self._grid("identity", group)(540, standalone=True)
-        return found
-
     def _read(self, name: str) -> pd.DataFrame:
         return self.run.table(name) if self.run.has_table(name) else pd.DataFrame()
 
@@ -128,7 +120,7 @@ class PatchscopesPage:
             for prompt, table in (("repeated", self.identity), ("described", self.description))
             for group, own in table.groupby("group", sort=False)
         ]
-        return share_rows(rows, "share right", NAMES)
+        return shares(rows, x_name="share right", names=NAMES)
 
     def _grid(self, name: str, group: str) -> Draw:
         pairs = self._read(f"{name}_pairs")
@@ -139,19 +131,20 @@ class PatchscopesPage:
     def _grids(self, name: str, title: str) -> Section:
         caption = "Share of all entities; the frame is the pair chosen on one half"
         figures = [
-            Figure(self._grid(name, group), group or "entities", caption, 540) for group in self._groups()
+            Figure(f"{name}-{group or 'all'}", group or "entities", caption, self._grid(name, group), 540)
+            for group in self._groups()
         ]
         return Section(title, (), figures)
 
     def _by_layer(self) -> Draw:
         pairs = self._read("description_pairs")
         same = pairs[pairs["source"] == pairs["target"]].rename(columns={"source": "layer"})
-        kinds: Sequence[Kind] = ("latent", "neuron", "direction")
-        curves: dict[str, tuple[Kind, pd.DataFrame]] = {}
+        roles: Sequence[Role] = ("b", "a", "c")
+        curves: dict[str, tuple[Role, pd.DataFrame]] = {}
         for place, (group, own) in enumerate(same[same["control"] == ""].groupby("group", sort=False)):
-            curves[str(group) or "entities"] = (kinds[place % len(kinds)], own)
+            curves[str(group) or "entities"] = (roles[place % len(roles)], own)
         first = same["group"].iloc[0]  # one control is enough to look at; the table has all
-        curves[f"random, {first}"] = ("random", same[(same["control"] != "") & (same["group"] == first)])
+        curves[f"random, {first}"] = ("null", same[(same["control"] != "") & (same["group"] == first)])
         return by_layer(curves, "right", y_name="share described rightly")
 
     def _resolution(self) -> Section:
@@ -159,27 +152,31 @@ class PatchscopesPage:
             "An entity of several tokens, or one that is only referred to, is resolved where its description "
             "becomes right: each layer's activation was put behind the same layer of the description prompt."
         )
-        figure = Figure(self._by_layer(), "Described rightly, by layer", f"All entities; {self._on()}")
+        figure = Figure(
+            "resolution", "Described rightly, by layer", f"All entities; {self._on()}", self._by_layer()
+        )
         return Section("Where entities are resolved", [text], [figure])
 
     def _next_tokens(self) -> list[Section]:
         table = self._read("next_tokens")
         if table.empty:
             return []
-        kinds: dict[str, Kind] = {
-            "logit lens": "neuron", "tuned lens": "neuron", "affine map": "neuron",
-            "patchscope, same layer": "latent", "patchscope, affine map to the last layer": "latent",
-            RANDOM: "random",
+        roles: dict[str, Role] = {
+            "logit lens": "a", "tuned lens": "a", "affine map": "a",
+            "patchscope, same layer": "b", "patchscope, affine map to the last layer": "b",
+            RANDOM: "null",
         }  # fmt: skip
-        curves = {str(m): (kinds[str(m)], own) for m, own in table.groupby("method", sort=False)}
+        curves = {str(m): (roles[str(m)], own) for m, own in table.groupby("method", sort=False)}
         n = int(table["n"].max())
         on = (
             f"{n} beginnings of documents of the report split; bands: 95% intervals; maps fitted "
             "on the explain split"
         )
         figures = [
-            Figure(by_layer(curves, "precision", y_name="precision@1"), "Precision", on, 540),
-            Figure(by_layer(curves, "surprisal", y_name="surprisal (nats)"), "Surprisal", on, 540),
+            Figure("precision", "Precision", on, by_layer(curves, "precision", y_name="precision@1"), 540),
+            Figure(
+                "surprisal", "Surprisal", on, by_layer(curves, "surprisal", y_name="surprisal (nats)"), 540
+            ),
         ]
         return [Section("The next token, predicted from each layer", (), figures)]
 
@@ -192,7 +189,8 @@ class PatchscopesPage:
             "The source sentence does not ask for the attribute, the target prompt does. Only samples that "
             "the model answers when asked outright."
         )
-        figure = Figure(share_rows(rows, "share right", NAMES), "Extracted rightly", self._on())
+        drawn = shares(rows, x_name="share right", names=NAMES)
+        figure = Figure("extraction", "Extracted rightly", self._on(), drawn)
         whole = conditions_table("extraction", "Attribute extraction, held-out half", table)
         return [Section("Attributes, extracted", [text], [figure], [whole])]
 
@@ -200,12 +198,20 @@ class PatchscopesPage:
         table = self._read("cross_model")
         if table.empty or self.config.cross_model is None:
             return []
-        kinds: dict[str, Kind] = {"affine map": "latent", "as they are": "neuron", RANDOM: "random"}
+        roles: dict[str, Role] = {"affine map": "b", "as they are": "a", RANDOM: "null"}
         figures = []
         for group, of_group in table.rename(columns={"source": "layer"}).groupby("group", sort=False):
-            curves = {str(way): (kinds[str(way)], own) for way, own in of_group.groupby("way", sort=False)}
+            curves = {str(way): (roles[str(way)], own) for way, own in of_group.groupby("way", sort=False)}
             draw = by_layer(curves, "right", y_name="share repeated rightly")
-            figures.append(Figure(draw, str(group) or "entities", "Same layer in both models", 540))
+            figures.append(
+                Figure(
+                    f"cross_model-{group or 'all'}",
+                    str(group) or "entities",
+                    "Same layer in both models",
+                    draw,
+                    540,
+                )
+            )
         fit = self._read("cross_model_fit")
         rows = [[int(row["layer"]), float(row["explained"])] for row in fit.to_dict("records")]
         columns = [Column("layer", places=0), Column("R squared", places=3)]

@@ -27,10 +27,8 @@ from interp.features.neurons import MlpNeurons
 from interp.features.space import FeatureSpace
 from interp.mining.mined import MinedSpaces
 from interp.render.comparison import comparison_data
-from interp.render.concept_figure import concept_recovery
-from interp.render.figures import overview_figure, score_distributions
-from interp.render.line_figure import training_curve
 from interp.render.report import render_report
+from interp.render.score_figures import report_figures
 from interp.subject import Site
 from interp.track.files import write_text
 from interp.track.run import Run
@@ -190,14 +188,6 @@ class Job(CorpusJob[Config]):
             found_auroc=self.config.concepts.found_auroc,
             notes=NOTES,
         )
-        step.figure("scores", overview_figure(data.populations, data.features, standalone=True))
-        step.figure(
-            "score_distributions", score_distributions(data.populations, data.features, standalone=True)
-        )
-        if data.concepts:
-            figure = concept_recovery(data.concepts, found_auroc=data.found_auroc, standalone=True)
-            step.figure("concepts", figure)
-        if data.sae:
-            for name, points in data.sae.history.items():
-                step.figure(name.replace("/", "_"), training_curve(points, name, standalone=True))
+        for figure in report_figures(data):
+            step.figure(figure)
         write_text(step.folder / "report.html", render_report(data))

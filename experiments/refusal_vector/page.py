@@ -5,18 +5,20 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments.common.page import framed
-from experiments.common.vectors.figures import Draw, overflow_note, profile, shares
+from experiments.common.vectors.figures import overflow_note, profile, shares
 from experiments.refusal_vector.config import Config
-from interp.render.data import Estimate, Kind
+from interp.render.data import Estimate
 from interp.render.digits import interval, measured
-from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Cell, Column, Page, Section, Table
+from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
 from interp.vectors.vector import Vector
 
 HALF = 540  # pixels of a figure that stands beside another
 RANDOM = ", random"
-NAMES: dict[Kind, str] = {"direction": "the direction", "random": "random directions", "latent": "unchanged"}
+NAMES: dict[Role, str] = {"c": "the direction", "null": "random directions", "b": "unchanged"}
 WORDS = (
     ("Refusal direction", "Mean activation on harmful requests less that on harmless ones, at one "
      "token behind the request and one layer (`resid_pre`)."),
@@ -72,28 +74,19 @@ class RefusalPage:
                 "of the same length.",
                 self._verdict(),
             ],
-            Figure(self._shares(), "Refused, held-out requests", self.measured_on),
+            Figure("refused", "Refused, held-out requests", self.measured_on, self._shares()),
             [self._layers(), self._held_out(), self._costs(), self._candidates(), self._texts()],
             WORDS,
             (*LIMITS, *overflow_note(self.profile)),
         )
 
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        return {
-            "refused": self._shares(standalone=True)(620),
-            "layers_harmless": self._by_layer("harmless", standalone=True)(620),
-            "layers_harmful": self._by_layer("harmful", standalone=True)(620),
-        }
-
     def _of(self, condition: str, kind: str, measure: str = "right") -> Estimate:
         found = self.results[(self.results["condition"] == condition) & (self.results["kind"] == kind)]
         return Estimate() if found.empty else Estimate.of(found.iloc[0].to_dict(), measure)
 
-    def _shares(self, standalone: bool = False) -> Draw:
-        rows: list[tuple[str, Sequence[tuple[Kind, Estimate]]]] = [
-            (f"{kind}, unchanged", [("latent", self._of("unchanged", kind))])
-            for kind in ("harmless", "harmful")
+    def _shares(self) -> Draw:
+        rows: list[tuple[str, Sequence[tuple[Role, Estimate]]]] = [
+            (f"{kind}, unchanged", [("b", self._of("unchanged", kind))]) for kind in ("harmless", "harmful")
         ]
         where = self.config.positions
         changed = [("harmless", f"add, {place}, {much}") for place in where for much in ("1x", "chosen")]
@@ -101,31 +94,42 @@ class RefusalPage:
         changed += [("harmful", name) for name in ("project out", "weights orthogonalised", "mean-centred")]
         for kind, condition in changed:
             null = f"{condition.removesuffix(', 1x').removesuffix(', chosen')}{RANDOM}"
-            entries: list[tuple[Kind, Estimate]] = [("direction", self._of(condition, kind))]
+            entries: list[tuple[Role, Estimate]] = [("c", self._of(condition, kind))]
             if self._of(null, kind).point is not None:
-                entries.append(("random", self._of(null, kind)))
+                entries.append(("null", self._of(null, kind)))
             if self._of(condition, kind).point is not None:
                 rows.append((f"{kind}, {condition}", entries))
-        return shares(rows, x_name="share refused", names=NAMES, standalone=standalone)
+        return shares(rows, x_name="share refused", names=NAMES)
 
-    def _by_layer(self, kind: str, standalone: bool = False) -> Draw:
+    def _by_layer(self, kind: str) -> Draw:
         own = self.profile[self.profile["kind"] == kind]
         curves = {}
         for how, rows in own.groupby("how", sort=False):
             best = rows.groupby("layer")["right"].agg("idxmax" if kind == "harmless" else "idxmin")
             curves[str(how)] = rows.loc[best]
-        kinds: dict[str, Kind] = {how: "random" for how in curves if how.endswith(RANDOM)}
+        roles: dict[str, Role] = {how: "null" for how in curves if how.endswith(RANDOM)}
         return profile(
-            curves, "layer", x_name="layer (resid_pre)", y_name="share refused", kinds=kinds,
-            standalone=standalone,
+            curves, "layer", x_name="layer (resid_pre)", y_name="share refused", roles=roles,
         )  # fmt: skip
 
     def _layers(self) -> Section:
         caption = f"{self.config.requests.validate_on} validation requests at most; best coefficient "
         "and positions at each layer"
         figures = [
-            Figure(self._by_layer("harmless"), "Harmless requests, the direction added", caption, HALF),
-            Figure(self._by_layer("harmful"), "Harmful requests, the direction taken away", caption, HALF),
+            Figure(
+                "layers_harmless",
+                "Harmless requests, the direction added",
+                caption,
+                self._by_layer("harmless"),
+                HALF,
+            ),
+            Figure(
+                "layers_harmful",
+                "Harmful requests, the direction taken away",
+                caption,
+                self._by_layer("harmful"),
+                HALF,
+            ),
         ]
         return Section("The profile over layers", (), figures)
 

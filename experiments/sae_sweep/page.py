@@ -1,12 +1,13 @@
 """The page of `sae_sweep`: the frontier of sparsity and faithfulness."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from experiments.common.dictionaries.page import DictionariesPage
 from experiments.sae_sweep.config import Config
+from interp.render.charts.curves import Curve, curve_chart
 from interp.render.digits import interval, measured, number, significant
-from interp.render.dose_figure import Curve, dose_response
-from interp.render.page import Figure, Section
+from interp.render.figure import Draw, Figure
+from interp.render.page import Section
 from interp.statistics.estimate import Estimate
 
 HALF = 540  # pixels of a figure that stands beside another
@@ -50,13 +51,6 @@ class SweepPage(DictionariesPage[Config]):
         ]
         return [*frontiers, self.all_figures()]
 
-    def files(self) -> dict[str, str]:
-        return {
-            f"{kind}_{column}": self._frontier(kind, column, standalone=True)(620)
-            for kind in self.kinds
-            for column in QUANTITIES
-        }
-
     def _verdict(self) -> str:
         rows = self.frame.sort_values("l0").to_dict("records")
         sparse, dense = rows[0], rows[-1]
@@ -71,25 +65,25 @@ class SweepPage(DictionariesPage[Config]):
         )
 
     def _figure(self, kind: str, column: str, width: int) -> Figure:
-        return Figure(self._frontier(kind, column), f"{QUANTITIES[column]}, {kind}", self.measured_on, width)
+        return Figure(
+            f"{kind}_{column}",
+            f"{QUANTITIES[column]}, {kind}",
+            self.measured_on,
+            self._frontier(kind, column),
+            width,
+        )
 
-    def _frontier(self, kind: str, column: str, standalone: bool = False) -> Callable[[int], str]:
+    def _frontier(self, kind: str, column: str) -> Draw:
         own = self.frame[self.frame.architecture == kind]
         curves = [
             Curve(
                 f"{latents:,} latents",
-                "latent",
+                "b",
                 [
-                    (
-                        row["l0"],
-                        Estimate.of(row, column) if f"{column}_low" in row else Estimate(row[column]),
-                    )
+                    (row["l0"], Estimate.of({f"{column}_low": None, f"{column}_high": None} | row, column))
                     for row in of_width.to_dict("records")
                 ],
             )
             for latents, of_width in own.groupby("latents")
         ]
-        return lambda width: dose_response(
-            curves, x_name="L0 (latents active per token)", y_name=QUANTITIES[column], width=width,
-            standalone=standalone,
-        )  # fmt: skip
+        return curve_chart(curves, x_name="L0 (latents active per token)", y_name=QUANTITIES[column])

@@ -1,6 +1,6 @@
 """The page of `steering`, filled from what its steps wrote."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,26 +22,27 @@ from interp.causal.steering.methods import (
 )
 from interp.causal.steering.prompts import Prompt
 from interp.causal.steering.targets import SteeringTarget
-from interp.render.data import Estimate, Kind, Number
+from interp.render.charts.curves import Curve, curve_chart
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
+from interp.render.data import Estimate
 from interp.render.digits import count, interval, measured, number
-from interp.render.dose_figure import Curve, dose_response
-from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Cell, Column, Page, Section, Table
+from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.records import read_written
 from interp.track.run import Run
 
-Draw = Callable[[int], str]
 Row = Mapping[str, Any]
 HALF = 540  # pixels of a figure that stands beside another
-KINDS: Mapping[str, Kind] = {
-    LATENT: "latent",
-    ADDED: "latent",
-    DIFFERENCE: "direction",
-    NEURONS: "neuron",
-    RANDOM_LATENT: "random",
-    RANDOM_DIRECTION: "random",
+ROLES: Mapping[str, Role] = {
+    LATENT: "b",
+    ADDED: "b",
+    DIFFERENCE: "c",
+    NEURONS: "a",
+    RANDOM_LATENT: "null",
+    RANDOM_DIRECTION: "null",
 }
 ORDER = (*METHODS, PROMPT, NONE)
 FACTOR, CHANGE = "factor (times the latent's maximum)", "change of the residual stream (share of its norm)"
@@ -118,7 +119,7 @@ class SteeringPage:
                 "means and by random directions of the same norm (grey).",
                 self._verdict(),
             ],
-            Figure(self._dose("harmonic"), "Harmonic mean of the three scores", self.measured_on),
+            Figure("harmonic", "Harmonic mean of the three scores", self.measured_on, self._dose("harmonic")),
             [self._chosen(), self._golden(), self._doses(), self._norms(), self._concepts(),
              *self._examples(), self._steered()],
             WORDS,
@@ -127,16 +128,6 @@ class SteeringPage:
             run_facts(self.run),
             step_seconds(self.run),
         )  # fmt: skip
-
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        doses = {measure: self._dose(measure, standalone=True)(620) for measure in NAMES}
-        return {
-            **doses,
-            "kl": self._dose("kl", standalone=True)(620),
-            "harmonic_by_change": self._dose("harmonic", "relative", standalone=True)(620),
-            "methods": self._methods(standalone=True)(620),
-        }
 
     def _verdict(self) -> str:
         latent, difference, random = (
@@ -172,7 +163,7 @@ class SteeringPage:
                 "prompts; the figures are of the other half. On a large model (AxBench, 2025) difference "
                 f"in means steers better than SAE latents; here, {self._comparison('chosen', DIFFERENCE)}.",
             ],
-            [Figure(self._methods(), "Harmonic mean at the chosen factors", self.measured_on)],
+            [Figure("methods", "Harmonic mean at the chosen factors", self.measured_on, self._methods())],
             [self._headline("chosen", "At the chosen factors")],
         )
 
@@ -196,10 +187,10 @@ class SteeringPage:
 
     def _doses(self) -> Section:
         figures = [
-            Figure(self._dose(measure), NAMES[measure].capitalize(), self.measured_on, HALF)
+            Figure(measure, NAMES[measure].capitalize(), self.measured_on, self._dose(measure), HALF)
             for measure in ("concept_score", "instruction_score", "fluency_score")
         ]
-        figures.append(Figure(self._dose("repetition"), "Repetition", self.measured_on, HALF))
+        figures.append(Figure("repetition", "Repetition", self.measured_on, self._dose("repetition"), HALF))
         text = "All methods are scaled to one axis; a random one changes the stream as much as the latent."
         return Section("Factor by factor: what is gained and what is lost", [text], figures)
 
@@ -209,8 +200,16 @@ class SteeringPage:
             "Bands: 95%."
         )
         figures = [
-            Figure(self._dose("harmonic", "relative"), "Harmonic mean by the size of the change", on, HALF),
-            Figure(self._dose("kl", "relative"), "Cost where the concept has no place", on, HALF),
+            Figure(
+                "harmonic_by_change",
+                "Harmonic mean by the size of the change",
+                on,
+                self._dose("harmonic", "relative"),
+                HALF,
+            ),
+            Figure(
+                "kl_by_change", "Cost where the concept has no place", on, self._dose("kl", "relative"), HALF
+            ),
         ]
         text = (
             "The change is that of the residual stream behind the last layer, as a share of its norm: "
@@ -300,40 +299,32 @@ class SteeringPage:
             "costs", "On documents without the concept; repetition in what is written", columns, rows
         )
 
-    def _dose(self, measure: str, against: str = "factor", standalone: bool = False) -> Draw:
+    def _dose(self, measure: str, against: str = "factor") -> Draw:
         curves = []
         for method in (name for name in METHODS if name in set(self.curves["method"])):
-            rows = self.curves[self.curves["method"] == method].to_dict("records")
-            points: list[tuple[Number, Estimate]] = [
-                (row[against], Estimate.of({str(name): cell for name, cell in row.items()}, measure))
-                for row in rows
-            ]
-            curves.append(Curve(method, KINDS[method], points))
+            rows = self.curves[self.curves["method"] == method]
+            curves.append(Curve.of(method, ROLES[method], rows, against, measure))
         golden = [(self.config.golden, "Golden Gate")] if against == "factor" else []
         y_name = NAMES.get(measure, {"kl": "KL (nats a token)"}.get(measure, measure))
-        return lambda width: dose_response(
+        return curve_chart(
             curves,
             x_name=FACTOR if against == "factor" else CHANGE,
             y_name=y_name,
             marks=golden,
-            width=width,
-            standalone=standalone,
         )
 
-    def _methods(self, standalone: bool = False) -> Draw:
+    def _methods(self) -> Draw:
         rows = [
             EstimateRow(
-                row["method"], [Entry(KINDS.get(row["method"], "random"), Estimate.of(row, "harmonic"))]
+                row["method"], [Entry(ROLES.get(row["method"], "null"), Estimate.of(row, "harmonic"))]
             )
             for row in self._ordered(self._table("chosen_overall").to_dict("records"))
         ]
-        names: Mapping[Kind, str] = {
-            "latent": "latent", "direction": "difference in means", "neuron": "neurons",
-            "random": "random, prompt, none",
+        names: Mapping[Role, str] = {
+            "b": "latent", "c": "difference in means", "a": "neurons",
+            "null": "random, prompt, none",
         }  # fmt: skip
-        return lambda width: estimates(
-            rows, x_name="harmonic mean (0 to 2)", names=names, width=width, standalone=standalone
-        )
+        return estimate_chart(rows, x_name="harmonic mean (0 to 2)", names=names)
 
     def _best(self, which: str) -> str:
         rows = self._table(f"{which}_overall")

@@ -7,7 +7,6 @@ import pandas as pd
 from experiments.common.page import framed
 from experiments.common.vectors.figures import (
     RANDOM_SUFFIX,
-    Draw,
     best_by,
     over_groups,
     overflow_note,
@@ -15,9 +14,11 @@ from experiments.common.vectors.figures import (
     shares,
 )
 from experiments.steering_vectors.config import Config
-from interp.render.data import Estimate, Kind
+from interp.render.data import Estimate
 from interp.render.digits import interval, measured, number
-from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Cell, Column, Page, Section, Table
+from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
 from interp.vectors.sweep import SEVERAL
@@ -26,7 +27,7 @@ HALF = 540  # pixels of a figure that stands beside another
 MOST_CURVES = 3  # that can be told apart
 SHOWN_TEXTS = 3  # of each condition and behaviour
 NONE, PROMPTED = "unchanged", "prompted"
-KINDS: dict[str, Kind] = {NONE: "latent", PROMPTED: "neuron"}
+ROLES: dict[str, Role] = {NONE: "b", PROMPTED: "a"}
 WORDS = (
     ("Right", "The likeliest next token is one that shows the behaviour."),
     ("Preference", "p(shows it) / (p(shows it) + p(does not)), where there are tokens that do not."),
@@ -79,38 +80,32 @@ class TrialPage:
                 "that asks for it.",
                 self._verdict(),
             ],
-            Figure(self._shares(), "Held-out prompts on which the behaviour shows", self.measured_on),
+            Figure(
+                "shares", "Held-out prompts on which the behaviour shows", self.measured_on, self._shares()
+            ),
             [self._costs(), self._profiles(), self._by_behaviour(), self._choices(), self._texts()],
             WORDS,
             (*LIMITS, *overflow_note(self.profile)),
         )
 
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        found = {"shares": self._shares(standalone=True)(620)}
-        layered = self._layered()
-        if layered:
-            found["layers"] = self._by_layer(layered[:MOST_CURVES], standalone=True)(620)
-        return found
-
     def _mean(self, condition: str, measure: str = "right") -> Estimate:
         return over_groups(self.results[self.results["condition"] == condition], measure, self.config.seed)
 
-    def _shares(self, standalone: bool = False) -> Draw:
-        rows: list[tuple[str, Sequence[tuple[Kind, Estimate]]]] = [
-            (method, [("direction", self._mean(method)), ("random", self._mean(method + RANDOM_SUFFIX))])
+    def _shares(self) -> Draw:
+        rows: list[tuple[str, Sequence[tuple[Role, Estimate]]]] = [
+            (method, [("c", self._mean(method)), ("null", self._mean(method + RANDOM_SUFFIX))])
             for method in self._ranked()
         ]
-        for condition, kind in KINDS.items():
+        for condition, role in ROLES.items():
             if condition in set(self.results["condition"]):
-                rows.append((condition, [(kind, self._mean(condition))]))
-        return shares(rows, standalone=standalone)
+                rows.append((condition, [(role, self._mean(condition))]))
+        return shares(rows)
 
     def _layered(self) -> list[str]:
         at_layers = self.profile[self.profile["layer"] != SEVERAL]
         return list(dict.fromkeys(at_layers["method"]))
 
-    def _by_layer(self, methods: Sequence[str], standalone: bool = False) -> Draw:
+    def _by_layer(self, methods: Sequence[str]) -> Draw:
         curves = {
             method: best_by(
                 self.profile[(self.profile["method"] == method) & (self.profile["layer"] != SEVERAL)],
@@ -120,13 +115,19 @@ class TrialPage:
             )
             for method in methods
         }
-        return profile(curves, "layer", x_name="layer (0-based)", standalone=standalone)
+        return profile(curves, "layer", x_name="layer (0-based)")
 
     def _profiles(self) -> Section:
         caption = "The best strength at each layer, mean over behaviours; on the half that is chosen on"
         layered = self._layered()
         figures = [
-            Figure(self._by_layer(layered[at : at + MOST_CURVES]), "By layer", caption, HALF)
+            Figure(
+                f"layers_{at // MOST_CURVES}",
+                "By layer",
+                caption,
+                self._by_layer(layered[at : at + MOST_CURVES]),
+                HALF,
+            )
             for at in range(0, len(layered), MOST_CURVES)
         ]
         by_strength = [
@@ -146,7 +147,13 @@ class TrialPage:
             }
             drawn = profile(curves, "strength", x_name="strength (in the method's own unit)")
             figures.append(
-                Figure(drawn, "By strength", caption.replace("strength at each layer", "layer"), HALF)
+                Figure(
+                    f"strengths_{len(by_strength)}",
+                    "By strength",
+                    caption.replace("strength at each layer", "layer"),
+                    drawn,
+                    HALF,
+                )
             )
         return Section(
             "Where it works and how strong it must be",

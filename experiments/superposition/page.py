@@ -8,7 +8,8 @@ from experiments.superposition.figures import MEASURES, NULLS, SuperpositionFigu
 from experiments.superposition.saes import RANDOM
 from interp.render.data import SubjectInfo
 from interp.render.digits import interval, measured, number, percent
-from interp.render.page import Column, Figure, Section, Table
+from interp.render.figure import Figure
+from interp.render.page import Column, Section, Table
 from interp.statistics.estimate import Estimate
 from interp.track.run import Run
 
@@ -64,19 +65,17 @@ class SuperpositionPage(ExperimentPage[Config]):
     def headline(self) -> Figure:
         vectors = self.config.vectors
         return Figure(
-            self.figures.vectors(),
+            "vectors",
             f"{vectors.features} features in {vectors.dimensions} dimensions, denser to sparser",
             f"Directions of the features, the most important darkest; the best of {vectors.copies} "
             f"models at each density; seed {self.config.seed}. Circle: length 1.",
+            self.figures.vectors(),
             760,
         )
 
     def sections(self) -> Sequence[Section]:
         recovered = [self._recovery(source) for source in self.figures.sources]
         return [*recovered, self._settings(), self._falling(), self._shared(), self._every_seed()]
-
-    def files(self) -> dict[str, str]:
-        return self.figures.files()
 
     def studied(self) -> SubjectInfo:
         toy = self.config.recovery.toy
@@ -126,7 +125,13 @@ class SuperpositionPage(ExperimentPage[Config]):
                 self._presence(source),
             ],
             [
-                Figure(self.figures.recovered(source, column), said[:1].upper() + said[1:], caption, HALF)
+                Figure(
+                    f"recovery_{source}_{column}",
+                    said[:1].upper() + said[1:],
+                    caption,
+                    self.figures.recovered(source, column),
+                    HALF,
+                )
                 for column, said in MEASURES.items()
             ],
             [Table(f"recovery {source}", "Means over the seeds", columns, rows)],
@@ -205,10 +210,11 @@ class SuperpositionPage(ExperimentPage[Config]):
             ],
             [
                 Figure(
-                    self.figures.grams(),
+                    "importance",
                     "WᵀW, length and superposition of every feature",
                     f"{toy.features} features in {toy.dimensions} dimensions, importance "
                     f"{toy.importance:g} to the power of i; seed {self.config.seed}.",
+                    self.figures.grams(),
                     760,
                 )
             ],
@@ -236,10 +242,11 @@ class SuperpositionPage(ExperimentPage[Config]):
             [sticky],
             [
                 Figure(
-                    self.figures.dimensionality(),
+                    "dimensionality",
                     "Dimensions that each feature takes",
                     f"{toy.features} features that count alike in {toy.dimensions} dimensions; represented "
                     f"ones only; seed {self.config.seed}.",
+                    self.figures.dimensionality(),
                 )
             ],
             [Table.of(models, columns, "geometry", "A model at each density")],

@@ -7,7 +7,8 @@ from experiments.common.tasks import TaskTables
 from experiments.common.vectors.figures import overflow_note
 from experiments.task_vector.config import Config
 from interp.render.digits import interval, measured
-from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.render.figure import Figure
+from interp.render.page import Cell, Column, Page, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run
 
@@ -46,7 +47,7 @@ class TaskPage:
         caption = (
             "Means over tasks, on the queries that layers are chosen on; bands: 95% intervals over tasks"
         )
-        layers = Figure(self.tables.by_layer(names), "By layer", caption)
+        layers = Figure("layers", "By layer", caption, self.tables.by_layer(names))
         return framed(
             self.run,
             self.subject,
@@ -58,7 +59,9 @@ class TaskPage:
                 "or added to it, beside random vectors and another task's.",
                 self._verdict(),
             ],
-            Figure(self.tables.conditions(), "Right answers to held-out queries", self.measured_on),
+            Figure(
+                "conditions", "Right answers to held-out queries", self.measured_on, self.tables.conditions()
+            ),
             [
                 Section("Where it works", (), [layers]),
                 Section("Task by task", (), (), [self.tables.table()]),
@@ -67,14 +70,6 @@ class TaskPage:
             WORDS,
             (*LIMITS, *overflow_note(self.tables.profile)),
         )
-
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        names = ("replaced", "added", "replaced, random")
-        return {
-            "conditions": self.tables.conditions(standalone=True)(620),
-            "layers": self.tables.by_layer(names, standalone=True)(620),
-        }
 
     def _conflict(self) -> Section:
         columns = [

@@ -2,13 +2,15 @@
 
 import pandas as pd
 
-from experiments.common.lenses.figures import Draw, by_layer
+from experiments.common.lenses.figures import by_layer
 from experiments.common.page import framed
 from experiments.thinking_language.config import Config
 from interp.lenses.residual_stream import layer_name
-from interp.render.data import Estimate, Kind
+from interp.render.data import Estimate
 from interp.render.digits import interval, measured, number
-from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Cell, Column, Page, Section, Table
+from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
 
@@ -53,15 +55,19 @@ class ThinkingPage:
                 self._verdict(),
             ],
             Figure(
-                self._curves(self.groups[0], "answer"),
+                f"{self.groups[0]}-answer",
                 f"{self.groups[0]}: where the answer begins",
                 self._on(),
+                self._curves(self.groups[0], "answer"),
             ),
             [
                 Section(
                     f"Where the {'answer begins' if place == 'answer' else 'source word ends'}",
                     (),
-                    [Figure(self._curves(group, place), group, self._on(), 540) for group in self.groups],
+                    [
+                        Figure(f"{group}-{place}", group, self._on(), self._curves(group, place), 540)
+                        for group in self.groups
+                    ],
                 )
                 for place in ("answer", "source")
             ]
@@ -69,14 +75,6 @@ class ThinkingPage:
             WORDS,
             LIMITS,
         )
-
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        return {
-            f"{group.replace(' ', '-')}-{place}": self._curves(group, place)(620, standalone=True)
-            for group in self.groups
-            for place in ("answer", "source")
-        }
 
     def _on(self) -> str:
         return (
@@ -86,10 +84,10 @@ class ThinkingPage:
 
     def _curves(self, group: str, place: str) -> Draw:
         own = self.layers[(self.layers["group"] == group) & (self.layers["place"] == place)]
-        curves: dict[str, tuple[Kind, pd.DataFrame]] = {}
+        curves: dict[str, tuple[Role, pd.DataFrame]] = {}
         for word, rows in own.groupby("word", sort=False):
-            kind: Kind = "latent" if word == self.config.pivot else "neuron"
-            curves[str(word)] = ("random" if str(word).endswith("shuffled") else kind, rows)
+            role: Role = "b" if word == self.config.pivot else "a"
+            curves[str(word)] = ("null" if str(word).endswith("shuffled") else role, rows)
         return by_layer(curves, "probability", y_name="probability of the word")
 
     def _table(self) -> Table:

@@ -1,14 +1,14 @@
 """The page of `train_saes`: how faithful each dictionary is, and how its training went."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 from experiments.common.dictionaries.page import DictionariesPage
 from experiments.train_saes.config import Config
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import interval, measured, number
-from interp.render.estimate_figure import Entry, EstimateRow, estimates
-from interp.render.line_figure import training_curve
-from interp.render.page import Figure, Section
+from interp.render.figure import Draw, Figure
+from interp.render.page import Section
+from interp.render.score_figures import training_curve
 from interp.statistics.estimate import Estimate
 from interp.track.step import read_points
 
@@ -37,25 +37,22 @@ class TrainingPage(DictionariesPage[Config]):
         ]
 
     def headline(self) -> Figure:
-        return Figure(self._recovered(), "Cross-entropy recovered", self.measured_on)
+        return Figure(
+            "cross_entropy_recovered", "Cross-entropy recovered", self.measured_on, self._recovered()
+        )
 
     def sections(self) -> Sequence[Section]:
         return [self.all_figures(), *self._curves()]
 
-    def files(self) -> dict[str, str]:
-        return {"cross_entropy_recovered": self._recovered(standalone=True)(620)}
-
-    def _recovered(self, standalone: bool = False) -> Callable[[int], str]:
+    def _recovered(self) -> Draw:
         rows = [
             EstimateRow(
                 row["dictionary"],
-                [Entry("latent", Estimate.of(row, "cross_entropy_recovered"), f"L0 {number(row['l0'])}")],
+                [Entry("b", Estimate.of(row, "cross_entropy_recovered"), f"L0 {number(row['l0'])}")],
             )
             for row in self.frame.to_dict("records")
         ]
-        return lambda width: estimates(
-            rows, x_name="share of the cross-entropy", null=None, width=width, standalone=standalone
-        )
+        return estimate_chart(rows, x_name="share of the cross-entropy", null=None)
 
     def _curves(self) -> list[Section]:
         points = read_points(self.run.folder / "steps" / "train" / "history.jsonl")
@@ -66,12 +63,7 @@ class TrainingPage(DictionariesPage[Config]):
                 key = f"sae/{plan.name}/{name}"
                 curve = [(p.at, float(p.values[key] or 0)) for p in points if key in p.values]
                 if curve:
-                    draw = partial(_curve, curve, key)
-                    figures.append(Figure(draw, name.replace("_", " "), "batches in training", THIRD))
+                    figures.append(training_curve(key, curve, "batches in training", THIRD))
             title = f"Training {plan.name}: {plan.training.architecture.kind} at {plan.site}"
             sections.append(Section(title, (), figures))
         return sections
-
-
-def _curve(points: list[tuple[int, float]], name: str, width: int) -> str:
-    return training_curve(points, name, width=width)

@@ -4,21 +4,23 @@ from collections.abc import Sequence
 
 from experiments.common.page import framed
 from experiments.common.tasks import TaskTables
-from experiments.common.vectors.figures import Draw, overflow_note, profile, shares
+from experiments.common.vectors.figures import overflow_note, profile, shares
 from experiments.vector_algebra.config import Composition, Config
-from interp.render.data import Estimate, Kind
+from interp.render.data import Estimate
 from interp.render.digits import measured
-from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Cell, Column, Page, Section, Table
+from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
 
 HALF = 540  # pixels of a figure that stands beside another
 SUM = "sum"
-NAMES: dict[Kind, str] = {
-    "direction": "sum",
-    "neuron": "best part",
-    "random": "random",
-    "latent": "unchanged",
+NAMES: dict[Role, str] = {
+    "c": "sum",
+    "a": "best part",
+    "null": "null",
+    "b": "unchanged",
 }
 WORDS = (
     ("Vector of a task", "The mean activation at the last token behind examples, less that without "
@@ -59,15 +61,11 @@ class AlgebraPage:
                 "against random vectors as long as the sum.",
                 self._verdict(),
             ],
-            Figure(self._shares(), "Right answers to the composed task", self.measured_on),
+            Figure("shares", "Right answers to the composed task", self.measured_on, self._shares()),
             [self._layers(), self._parts(), Section("Every condition", (), (), [self.tables.table()])],
             WORDS,
             (*LIMITS, *overflow_note(self.tables.profile)),
         )
-
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        return {"shares": self._shares(standalone=True)(620)}
 
     def _of(self, composition: Composition, condition: str) -> Estimate:
         results = self.tables.results
@@ -78,16 +76,16 @@ class AlgebraPage:
         found = [self._of(composition, f"part {number + 1}") for number in range(len(composition.parts))]
         return max(found, key=lambda estimate: -1 if estimate.point is None else estimate.point)
 
-    def _shares(self, standalone: bool = False) -> Draw:
-        rows: list[tuple[str, Sequence[tuple[Kind, Estimate]]]] = []
+    def _shares(self) -> Draw:
+        rows: list[tuple[str, Sequence[tuple[Role, Estimate]]]] = []
         for composition in self.config.compositions:
-            entries: list[tuple[Kind, Estimate]] = [("direction", self._of(composition, SUM))]
+            entries: list[tuple[Role, Estimate]] = [("c", self._of(composition, SUM))]
             if len(composition.parts) > 1:
-                entries.append(("neuron", self._best_part(composition)))
-            entries.append(("random", self._of(composition, f"{SUM}, random")))
-            entries.append(("latent", self._of(composition, "unchanged")))
+                entries.append(("a", self._best_part(composition)))
+            entries.append(("null", self._of(composition, f"{SUM}, random")))
+            entries.append(("b", self._of(composition, "unchanged")))
             rows.append((composition.name, entries))
-        return shares(rows, names=NAMES, standalone=standalone)
+        return shares(rows, names=NAMES)
 
     def _layers(self) -> Section:
         own = self.tables.profile[self.tables.profile["method"] == SUM]
@@ -97,7 +95,7 @@ class AlgebraPage:
             best = rows.loc[rows.groupby("layer")["right"].idxmax()]
             drawn = profile({SUM: best}, "layer", x_name="layer (resid_post, 0-based)")
             caption = "The best strength at each layer, on the queries that are chosen on"
-            figures.append(Figure(drawn, composition.name, caption, HALF))
+            figures.append(Figure(f"layers {composition.name}", composition.name, caption, drawn, HALF))
         return Section("Where it works", (), figures)
 
     def _parts(self) -> Section:

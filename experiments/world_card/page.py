@@ -4,14 +4,17 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from experiments.common.lenses.figures import AT_EMBEDDING, Draw, share_rows
+from experiments.common.lenses.figures import AT_EMBEDDING
 from experiments.common.page import framed
+from experiments.common.vectors.figures import shares
 from experiments.world_card.config import Config
 from interp.bundled.world import TRAINING_NOTE
-from interp.render.data import Estimate, Kind
+from interp.render.charts.curves import Curve, curve_chart
+from interp.render.data import Estimate
 from interp.render.digits import number
-from interp.render.dose_figure import Curve, dose_response
-from interp.render.page import Cell, Column, Figure, Page, Section, Table
+from interp.render.figure import Draw, Figure
+from interp.render.page import Cell, Column, Page, Section, Table
+from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
 
@@ -32,7 +35,7 @@ LIMITS = (
     "say how another world would do. Seeds differ in weights and documents; the facts are the same.",
     "A maximum over layers, as in “layers 6 on, most”, is marked as such; its control is a maximum, too.",
 )
-KINDS: dict[Kind, str] = {"latent": "effect", "random": "its control"}
+ROLES: dict[Role, str] = {"b": "effect", "null": "its control"}
 SPREAD: tuple[tuple[str, str, str], ...] = (
     ("bridge", "bridge: performer, unseen entities, at the entity", "bridge at the album"),
     ("identity patchscope", "performer", "patchscope repeats a performer"),
@@ -86,7 +89,7 @@ CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
         "projected out": "projected out",
     }),
 )  # fmt: skip
-ORDER: tuple[Kind, ...] = ("latent", "neuron", "direction")
+ORDER: tuple[Role, ...] = ("b", "a", "c")
 
 
 class CardPage:
@@ -113,20 +116,16 @@ class CardPage:
                 "is reported on the other, beside its control.",
                 f"{held} of {all_gates} bounds hold. {self._verdict()}",
             ],
-            Figure(self._gated(), "What the weights are held to", f"“{self.own}”; whiskers: 95% intervals"),
+            Figure(
+                "bounds",
+                "What the weights are held to",
+                f"“{self.own}”; whiskers: 95% intervals",
+                self._gated(),
+            ),
             [self._bounds(), self._spread(), *self._groups()],
             WORDS,
             LIMITS,
         )
-
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        found = {"bounds": self._gated()(620, standalone=True), "spread": self._spread_figure()(620, True)}
-        for group, *wanted in CURVES:
-            draw = self._curves(group, *wanted)
-            if draw is not None:
-                found[group.replace(" ", "-")] = draw(620, standalone=True)
-        return found
 
     def _verdict(self) -> str:
         pivot = self._lines("pivot", "last token")["value"].max()
@@ -159,11 +158,11 @@ class CardPage:
         rows = []
         for gate in self.gates.itertuples():
             line = self._line(gate.group, gate.effect, gate.at)
-            entries: list[tuple[Kind, Estimate]] = [("latent", _estimate(line))]
+            entries: list[tuple[Role, Estimate]] = [("b", _estimate(line))]
             if line["control_n"]:
-                entries.append(("random", _estimate(line, "control_")))
+                entries.append(("null", _estimate(line, "control_")))
             rows.append((gate.label, entries))
-        return share_rows(rows, "share of held-out questions, or AUROC", KINDS)
+        return shares(rows, x_name="share of held-out questions, or AUROC", names=ROLES)
 
     def _bounds(self) -> Section:
         rows: list[list[Cell]] = [
@@ -185,24 +184,24 @@ class CardPage:
 
     def _spread_figure(self) -> Draw:
         """Own model first; other worlds with a window, then those without."""
-        kinds = [self._kind(model) for model in self.models]
+        roles = [self._role(model) for model in self.models]
         rows = []
         for label, lines in self._spread_lines():
             entries = [
-                (kind, Estimate(line["value"]) if kind != "latent" else _estimate(line))
-                for kind, line in zip(kinds, lines, strict=True)
+                (role, Estimate(line["value"]) if role != "b" else _estimate(line))
+                for role, line in zip(roles, lines, strict=True)
                 if line is not None
             ]
             rows.append((label, entries))
-        names: dict[Kind, str] = {
-            "latent": self.own, "neuron": "other seeds", "random": "trained without a window",
+        names: dict[Role, str] = {
+            "b": self.own, "a": "other seeds", "null": "trained without a window",
         }  # fmt: skip
-        return share_rows(rows, "share of held-out questions, or F1", names)
+        return shares(rows, x_name="share of held-out questions, or F1", names=names)
 
-    def _kind(self, model: str) -> Kind:
+    def _role(self, model: str) -> Role:
         if model == self.own:
-            return "latent"
-        return "random" if "no-window" in model else "neuron"
+            return "b"
+        return "null" if "no-window" in model else "a"
 
     def _spread(self) -> Section:
         rows: list[list[Cell]] = []
@@ -215,7 +214,9 @@ class CardPage:
             rows.append([f"{label}: control", *controls])
         columns = [Column("effect"), *(Column(model) for model in self.models)]
         table = Table("spread", "Every model, with 95% intervals", columns, rows)
-        figure = Figure(self._spread_figure(), "Other seeds, and without a window", "One mark for each model")
+        figure = Figure(
+            "spread", "Other seeds, and without a window", "One mark for each model", self._spread_figure()
+        )
         text = "Seeds change the initial weights and the documents drawn; layers are chosen anew for each."
         return Section("Does it repeat?", [text], [figure], [table])
 
@@ -229,7 +230,7 @@ class CardPage:
                 draw = self._curves(str(group), *curves[group])
                 if draw is not None:
                     caption = "All questions of a kind, by layer; bands: 95% intervals"
-                    figures.append(Figure(draw, f"{str(group).capitalize()} by layer", caption))
+                    figures.append(Figure(str(group), f"{str(group).capitalize()} by layer", caption, draw))
             sections.append(Section(str(group).capitalize(), (), figures, [_table(str(group), lines)]))
         return sections
 
@@ -241,13 +242,11 @@ class CardPage:
         drawn = []
         for place, name in enumerate(series):
             null = any(word in name for word in ("random", "another", "shuffled"))
-            kind = "random" if null else ORDER[min(place, 2)]
+            role = "null" if null else ORDER[min(place, 2)]
             rows = own[own["series"] == name].sort_values("layer")
             points = [(int(row.layer), Estimate(row.value, row.low, row.high)) for row in rows.itertuples()]
-            drawn.append(Curve(wanted[name], kind, points))
-        return lambda width, standalone=False: dose_response(
-            drawn, x_name="layer", y_name=y_name, marks=AT_EMBEDDING, width=width, standalone=standalone
-        )
+            drawn.append(Curve(wanted[name], role, points))
+        return curve_chart(drawn, x_name="layer", y_name=y_name, marks=AT_EMBEDDING)
 
 
 def _estimate(line: pd.Series, prefix: str = "") -> Estimate:

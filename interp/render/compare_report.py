@@ -6,15 +6,15 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
-from interp.render.concept_figure import concept_recovery
-from interp.render.data import Estimate, FeatureRow, Kind, Number, ReportData
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
+from interp.render.charts.scatter import scatter_chart
+from interp.render.data import Estimate, FeatureRow, Number, ReportData
 from interp.render.digits import count, interval, measured
-from interp.render.estimate_figure import Entry, EstimateRow, estimates
-from interp.render.figures import overview_figure, score_distributions
-from interp.render.html import LARGEST_PAGE, both_widths, csv_uri, rendered
-from interp.render.line_figure import training_curve
-from interp.render.report import LEANER, Group, ReportView
-from interp.render.scatter_figure import scatter
+from interp.render.figure import Figure
+from interp.render.html import LARGEST_PAGE, csv_uri, rendered
+from interp.render.palette import OF_KIND
+from interp.render.report import LEANER, Group, ReportView, drawn
+from interp.render.score_figures import concept_recovery, report_figures
 from interp.render.tokens import Titles
 from interp.render.wording import score_title
 
@@ -79,70 +79,36 @@ class CompareData:
     summaries: Sequence[PairSummary]
     found: Mapping[str, int]
 
-    def files(self) -> dict[str, str]:
-        """The figures as files of their own, by name."""
-        d = self.data
-        drawn = {
-            "scores": overview_figure(d.populations, d.features, standalone=True),
-            "score_distributions": score_distributions(d.populations, d.features, standalone=True),
-            "score_differences": differences_figure(self, 760, standalone=True),
-        }
-        if self.pairs:
-            drawn["pair_scores"] = pair_scores_figure(self.pairs, HALF, standalone=True)
-            drawn["pair_correlations"] = pair_correlations_figure(self.pairs, HALF, standalone=True)
-        if d.concepts:
-            drawn["concepts"] = recovery_figure(self, 760, standalone=True)
-        for name, points in (d.sae.history if d.sae else {}).items():
-            drawn[name.replace("/", "_")] = training_curve(points, name, standalone=True)
-        return drawn
 
-
-def differences_figure(page: CompareData, width: int, standalone: bool = False) -> str:
-    """The difference of mean scores of every two populations."""
-    kinds = {p.label: p.kind for p in page.data.populations}
+def compare_figures(page: CompareData) -> list[Figure]:
+    """The figures of the page: those of a report, and of pairs of populations and of features."""
+    roles = {p.label: OF_KIND[p.kind] for p in page.data.populations}
     rows = [
-        EstimateRow(f"{_short(second, first)} − {first}", [Entry(kinds[second], estimate)])
+        EstimateRow(f"{_short(second, first)} − {first}", [Entry(roles[second], estimate)])
         for first, second, estimate in page.differences
     ]
-    return estimates(rows, x_name="difference of mean scores (Pearson r)", width=width, standalone=standalone)
-
-
-def pair_scores_figure(pairs: Sequence[MatchedPair], width: int, standalone: bool = False) -> str:
-    """Every matched pair by the two scores."""
-    points = [(_float(p.neuron.both.point), _float(p.latent.both.point)) for p in pairs]
-    return scatter(
-        points,
-        kind="latent",
-        x_name="score of the neuron",
-        y_name="score of the latent",
-        width=width,
-        standalone=standalone,
-    )
-
-
-def pair_correlations_figure(pairs: Sequence[MatchedPair], width: int, standalone: bool = False) -> str:
-    """Every latent by its correlation with its nearest neuron and with its nearest random direction."""
-    points = [(_float(p.random_correlation), _float(p.correlation)) for p in pairs]
-    return scatter(
-        points,
-        kind="neuron",
-        x_name="r with the nearest random direction",
-        y_name="r with the nearest neuron",
-        width=width,
-        standalone=standalone,
-    )
-
-
-def recovery_figure(page: CompareData, width: int, standalone: bool = False) -> str:
-    """How well the best of each population tells each concept."""
-    drawn: dict[str, Kind] = {p.label: p.kind for p in page.data.populations}
-    return concept_recovery(
-        page.data.concepts,
-        found_auroc=page.data.found_auroc,
-        drawn=drawn,
-        width=width,
-        standalone=standalone,
-    )
+    differences = estimate_chart(rows, x_name="difference of mean scores (Pearson r)")
+    figures = [
+        *(figure for figure in report_figures(page.data) if figure.name != "concepts"),
+        Figure("score_differences", "Differences of mean scores", "", differences),
+    ]
+    if page.pairs:
+        scores = [(_float(p.neuron.both.point), _float(p.latent.both.point)) for p in page.pairs]
+        alike = [(_float(p.random_correlation), _float(p.correlation)) for p in page.pairs]
+        of_scores = scatter_chart(
+            scores, role="b", x_name="score of the neuron", y_name="score of the latent"
+        )
+        of_correlations = scatter_chart(
+            alike, role="a", x_name="r with the nearest random direction", y_name="r with the nearest neuron"
+        )
+        figures.append(Figure("pair_scores", "Scores within pairs", "", of_scores, HALF))
+        figures.append(
+            Figure("pair_correlations", "How alike the nearest neuron is", "", of_correlations, HALF)
+        )
+    if page.data.concepts:
+        chart = concept_recovery(page.data.concepts, found=page.data.found_auroc, drawn=roles)
+        figures.append(Figure("concepts", "Concepts found", "", chart, 640))
+    return figures
 
 
 def render_comparison(page: CompareData, largest: int = LARGEST_PAGE) -> str:
@@ -153,8 +119,9 @@ def render_comparison(page: CompareData, largest: int = LARGEST_PAGE) -> str:
     n = len(page.data.features)
     first = 0 if n <= FEW else 3 if n <= MORE else len(LEANER)
     html = ""
+    drawings = drawn(compare_figures(page))
     for titles, per_band, kept, rows in STEPS[first:]:
-        view = _CompareView(page, titles, per_band, kept, rows)
+        view = _CompareView(page, drawings, titles, per_band, kept, rows)
         data = page.data
         html = rendered(
             "compare.html",
@@ -175,8 +142,16 @@ def render_comparison(page: CompareData, largest: int = LARGEST_PAGE) -> str:
 class _CompareView(ReportView):
     """What the template asks for; `kept` descriptions keep their exemplars, lists have at most `rows`."""
 
-    def __init__(self, page: CompareData, titles: Titles, per_band: int | None, kept: int, rows: int) -> None:
-        super().__init__(page.data, titles, per_band)
+    def __init__(
+        self,
+        page: CompareData,
+        drawings: Mapping[str, list[Markup]],
+        titles: Titles,
+        per_band: int | None,
+        kept: int,
+        rows: int,
+    ) -> None:
+        super().__init__(page.data, drawings, titles, per_band)
         self.page, self.rows = page, rows
         self.opening = opening_of(page)
         ranked = super().ranked()
@@ -198,18 +173,6 @@ class _CompareView(ReportView):
 
     def groups(self, feature: FeatureRow, few: bool = False) -> list[Group]:
         return super().groups(feature, few) if feature.key in self.with_exemplars else []
-
-    def differences(self) -> list[Markup]:
-        return both_widths(lambda w: differences_figure(self.page, w), 620)
-
-    def pair_scores(self) -> list[Markup]:
-        return both_widths(lambda w: pair_scores_figure(self.page.pairs, w), HALF)
-
-    def pair_correlations(self) -> list[Markup]:
-        return both_widths(lambda w: pair_correlations_figure(self.page.pairs, w), HALF)
-
-    def recovery(self) -> list[Markup]:
-        return both_widths(lambda w: recovery_figure(self.page, w), 640)
 
     def titles_of(self) -> dict[str, str]:
         """The headings of the sections, which say what is seen."""

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -13,10 +13,8 @@ from interp.csv_text import csv_text
 from interp.render import digits
 from interp.render.characters import permitted, shortened
 from interp.render.palette import css_variables
-from interp.render.svg import figure_css
 from interp.render.tokens import token_css
 
-PHONE = 350  # width in pixels of the second drawing of a figure, shown on narrow screens
 LARGEST_PAGE = 5_000_000  # bytes
 
 
@@ -54,7 +52,7 @@ def csv_uri(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
 
 def style() -> Markup:
     """The style sheet of all pages."""
-    return Markup("\n".join((css_variables(), _template_text("page.css"), token_css(), figure_css())))
+    return Markup("\n".join((css_variables(), _template_text("page.css"), token_css())))
 
 
 def rendered(template: str, scripts: Sequence[str], **values: object) -> str:
@@ -72,11 +70,6 @@ def rendered(template: str, scripts: Sequence[str], **values: object) -> str:
     )
     page = environment().get_template(template).render(code=code, policy=Markup(policy), **values)
     return permitted(page)
-
-
-def both_widths(draw: Callable[[int], str], width: int) -> list[Markup]:
-    """A figure drawn for wide screens, `width` pixels, and for phones."""
-    return [Markup(draw(pixels)) for pixels in (width, PHONE)]
 
 
 def _template_text(name: str) -> str:

@@ -1,12 +1,13 @@
 """Lens views as the interactive page, and as a figure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 from interp.errors import UserError
 from interp.lenses.residual_stream import layer_name, layer_of
 from interp.lenses.view import LensView
-from interp.render.heat_figure import Heat, heat_grid
+from interp.render.charts.heat import Heat, heat_chart
+from interp.render.figure import Draw
 from interp.render.lens_page import LensGrid, LensText, render_lens_page
 from interp.subject.site import Site
 
@@ -31,8 +32,8 @@ def lens_page(views: Sequence[LensView], title: str = "What the model expects at
     )
 
 
-def lens_figure(view: LensView, kind: str = "resid_post") -> Callable[..., str]:
-    """The likeliest token of every layer, the last on top, behind the last tokens; heat: its probability."""
+def lens_figure(view: LensView, kind: str = "resid_post") -> Draw:
+    """The likeliest token of every layer, the last on top, after the last tokens; heat: its probability."""
     places = [place for place, site in enumerate(view.sites) if _kind(site) == kind][::-1]
     first = max(0, len(view.tokens) - SHOWN)
     strings = view.subject.token_strings
@@ -42,13 +43,11 @@ def lens_figure(view: LensView, kind: str = "resid_post") -> Callable[..., str]:
         values=[view.top_probability[place, first:, 0].tolist() for place in places],
         texts=[strings(view.top[place, first:, 0]) for place in places],
     )
-    return lambda width, standalone=False: heat_grid(
+    return heat_chart(
         heat,
         x_name="tokens",
         y_name="layers",
         value_name="probability of the likeliest next token",
-        width=width,
-        standalone=standalone,
     )
 
 

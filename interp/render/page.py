@@ -1,6 +1,6 @@
 """A page for any experiment: a question, its answer in three sentences and one figure, then the evidence."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,32 +9,14 @@ from markupsafe import Markup
 from interp.render.characters import shortened
 from interp.render.data import Estimate, Number, RunInfo, SubjectInfo
 from interp.render.digits import UNDEFINED, interval, measured, number, significant
-from interp.render.html import LARGEST_PAGE, both_widths, csv_uri, rendered
+from interp.render.figure import Figure
+from interp.render.html import LARGEST_PAGE, csv_uri, rendered
 
 Cell = str | int | float | Estimate | None
 OPENING = 3  # sentences: what was asked, what was done, the verdict
 FOLDED = 15  # rows from which a table is folded away
 NARROW = 4  # columns up to which a table fits beside a figure
 SHOWN_ROWS = (500, 100, 20)  # rows of a table: steps taken until the page is small enough
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A drawing under a title.
-
-    `draw` takes a width in pixels and gives the SVG; it is called for wide screens with `width` and once more
-    for phones, and must escape what it is given, as the figures of this package do. `title` says what is
-    seen, `caption` on what (split, n, seed).
-    """
-
-    draw: Callable[[int], str]
-    title: str
-    caption: str
-    width: int = 620
-
-    def drawings(self) -> list[Markup]:
-        """For wide screens and for phones."""
-        return both_widths(self.draw, self.width)
 
 
 @dataclass(frozen=True)
@@ -169,6 +151,11 @@ class Page:
     def __post_init__(self) -> None:
         if len(self.opening) != OPENING:
             raise ValueError(f"a page opens with {OPENING} sentences, not {len(self.opening)}")
+
+    def figures(self) -> list[Figure]:
+        """All figures, by name: those of one name are one, shown again."""
+        shown = [self.headline, *(figure for section in self.sections for figure in section.figures)]
+        return list({figure.name: figure for figure in shown}.values())
 
 
 @dataclass(frozen=True)

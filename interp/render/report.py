@@ -1,15 +1,18 @@
 """The report: one self-contained HTML page that works offline, prints, and opens with a plain answer."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 from markupsafe import Markup
 
-from interp.render.concept_figure import concept_recovery
 from interp.render.data import ConceptScore, Exemplar, FeatureRow, Kind, ReportData
-from interp.render.figures import activation_profile, overview_figure, score_distributions
-from interp.render.html import LARGEST_PAGE, both_widths, csv_uri, rendered
-from interp.render.line_figure import quantity, training_curve
+from interp.render.digits import significant
+from interp.render.figure import Figure
+from interp.render.html import LARGEST_PAGE, csv_uri, rendered
+from interp.render.score_figures import QUANTITIES, report_figures
 from interp.render.tokens import HeatScale, Titles, TokenWindow, render_tokens
 from interp.render.wording import concept_duel, concept_title, concepts_found, opening, score_title
 
@@ -30,8 +33,9 @@ def render_report(data: ReportData, largest: int = LARGEST_PAGE) -> str:
     with heat, then only peaks tell their value on hover, then fewer exemplars of each band are shown.
     """
     page = ""
+    drawings = drawn(report_figures(data))
     for titles, per_band in LEANER:
-        view = ReportView(data, titles, per_band)
+        view = ReportView(data, drawings, titles, per_band)
         page = rendered(
             "report.html",
             ["page.js", "report.js"],
@@ -47,6 +51,11 @@ def render_report(data: ReportData, largest: int = LARGEST_PAGE) -> str:
     return page
 
 
+def drawn(figures: Sequence[Figure]) -> dict[str, list[Markup]]:
+    """The drawings of every figure, by its name."""
+    return {figure.name: figure.drawings() for figure in figures}
+
+
 @dataclass(frozen=True)
 class Group:
     """Exemplars of one band under a heading."""
@@ -58,8 +67,10 @@ class Group:
 class ReportView:
     """What the template asks for: figures, titles, tokens and downloads, made from the data."""
 
-    def __init__(self, data: ReportData, titles: Titles, per_band: int | None) -> None:
-        self.data, self.titles, self.per_band = data, titles, per_band
+    def __init__(
+        self, data: ReportData, drawings: Mapping[str, list[Markup]], titles: Titles, per_band: int | None
+    ) -> None:
+        self.data, self.drawings, self.titles, self.per_band = data, drawings, titles, per_band
         self.opening = opening(data)
         self.score_title = score_title(data.population("neuron"), data.population("latent"), data.difference)
         self.concept_title = concept_title(data.concepts, data.found_auroc)
@@ -75,32 +86,36 @@ class ReportView:
         few = "" if self.per_band is None else f" At most {self.per_band} exemplars of each band are shown."
         return said[self.titles] + few
 
-    def overview(self) -> list[Markup]:
-        """Every description by its score."""
-        d = self.data
-        return both_widths(lambda w: overview_figure(d.populations, d.features, width=w), 640)
-
-    def distributions(self) -> list[Markup]:
-        """Histograms of the scores."""
-        d = self.data
-        return both_widths(lambda w: score_distributions(d.populations, d.features, width=w), 620)
-
-    def recovery(self) -> list[Markup]:
-        """How well the best features tell each concept."""
-        d = self.data
-        return both_widths(lambda w: concept_recovery(d.concepts, found_auroc=d.found_auroc, width=w), 640)
-
     def curves(self) -> list[Markup]:
         """The training curves worth a look; all of them if none is known by name."""
         history = self.data.sae.history if self.data.sae else {}
-        known = [name for name in history if quantity(name) != name]
-        return [
-            Markup(training_curve(history[name], name)) for name in known or history if len(history[name]) > 1
-        ]
+        known = [name for name in history if name.rpartition("/")[2] in QUANTITIES]
+        return [self.drawings[n.replace("/", "_")][0] for n in known or history if len(history[n]) > 1]
 
     def profile(self, feature: FeatureRow) -> Markup:
-        """The spread of a feature's activations."""
-        return Markup(activation_profile(feature.quantiles, feature.kind))
+        """The spread of a feature's activations over all tokens: range, middle 98%, middle half, and zero."""
+        quantiles = dict(feature.quantiles)
+        if len(quantiles) < 2 or not all(map(math.isfinite, quantiles.values())):
+            return Markup()
+        at = partial(np.interp, xp=list(quantiles), fp=list(quantiles.values()))
+        low, high = min(0.0, *quantiles.values()), max(0.0, *quantiles.values())
+        scale = 100 / (high - low or 1.0)
+        parts = [Markup('<i class="zero" style="left:{:.1f}%"></i>').format(-low * scale)]
+        for tail, thick in ((0.0, 1), (0.01, 4), (0.25, 10)):
+            start, end = float(at(tail)), float(at(1 - tail))
+            parts.append(
+                Markup('<i style="left:{:.1f}%;width:{:.1f}%;top:{:g}px;height:{}px"></i>').format(
+                    (start - low) * scale, max(0.7, (end - start) * scale), 13 - thick / 2, thick
+                )
+            )
+        least, median, most = (significant(float(at(place))) for place in (0, 0.5, 1))
+        label = (
+            f"Activation over all tokens: {least} to {most}, median {median}; "
+            "thick: middle half, then middle 98%"
+        )
+        return Markup('<span class="profile {}" role="img" aria-label="{}" title="{}">{}</span>').format(
+            feature.kind, label, label, Markup().join(parts)
+        )
 
     def legend(self, feature: FeatureRow) -> Markup:
         """What the colours of a feature's tokens mean."""

@@ -2,22 +2,59 @@
 
 from collections.abc import Mapping, Sequence
 
-from interp.render.charts.distributions import Group, histograms, swarms
-from interp.render.charts.estimates import Entry, EstimateRow, estimates
-from interp.render.data import ConceptScore, FeatureRow, Kind, Number, Population
+from interp.render.charts.curves import Curve, curve_chart
+from interp.render.charts.distributions import Group, histogram_chart, swarm_chart
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
+from interp.render.data import ConceptScore, Estimate, FeatureRow, Number, Population, ReportData
 from interp.render.digits import number
-from interp.render.figure import Draw
+from interp.render.figure import Draw, Figure
 from interp.render.palette import OF_KIND, Role
 
 BIN_WIDTH = 0.1
 AXIS = "score: Pearson r, predicted against true activation"
+QUANTITIES = {
+    "explained_variance": "explained variance (share of the batch's)",
+    "l0": "L0 (latents active per token)",
+    "cross_entropy_recovered": "cross-entropy recovered (share)",
+    "dead_latents": "dead latents (count)",
+}
 SHUFFLED = "shuffled descriptions"
-DRAWN: Mapping[str, Kind] = {"neurons": "neuron", "latents": "latent", "random": "random"}
+DRAWN: Mapping[str, Role] = {"neurons": "a", "latents": "b", "random": "null"}
+
+
+def report_figures(data: ReportData) -> list[Figure]:
+    """The figures of a report: scores, their distributions, concepts, and a curve a training metric."""
+    d = data
+    figures = [
+        Figure("scores", "Every description by its score", "", overview(d.populations, d.features), 640),
+        Figure("score_distributions", "Scores", "", distributions(d.populations, d.features)),
+    ]
+    if d.concepts:
+        recovered = concept_recovery(d.concepts, found=d.found_auroc)
+        figures.append(Figure("concepts", "Concepts found", "", recovered, 640))
+    return [
+        *figures,
+        *(training_curve(name, points) for name, points in (d.sae.history if d.sae else {}).items()),
+    ]
+
+
+def quantity(name: str) -> str:
+    """What a metric's name such as "sae/l0" says on an axis, with its unit; other names stay as they are."""
+    return QUANTITIES.get(name.rpartition("/")[2], name)
+
+
+def training_curve(
+    name: str, points: Sequence[tuple[Number, Number]], x_name: str = "tokens seen", width: int = 360
+) -> Figure:
+    """How a metric moved while something was trained."""
+    curve = Curve("", "b", [(at, Estimate(value)) for at, value in points])
+    chart = curve_chart([curve], x_name=x_name, y_name=quantity(name), height=110)
+    return Figure(name.replace("/", "_"), quantity(name), "", chart, width)
 
 
 def overview(populations: Sequence[Population], features: Sequence[FeatureRow]) -> Draw:
     """Every description as a dot by its score, each population's mean with its interval, the null in grey."""
-    return swarms(
+    return swarm_chart(
         _groups(populations, features),
         x_name=f"{AXIS}, 1 is perfect",
         marks=[(0.0, "no better than guessing")],
@@ -33,14 +70,16 @@ def distributions(populations: Sequence[Population], features: Sequence[FeatureR
     low = min(-0.2, *(float(v) for group in groups for v in group.finite()), 0.0)
     first = int(10 * low - 0.999)
     bins = [n * BIN_WIDTH for n in range(first, 11)]
-    return histograms(groups, x_name=AXIS, bins=bins, unit="descriptions", null_name=SHUFFLED, height=100)
+    return histogram_chart(
+        groups, x_name=AXIS, bins=bins, unit="descriptions", null_name=SHUFFLED, height=100
+    )
 
 
 def concept_recovery(
     scores: Sequence[ConceptScore],
     *,
     found: Number | None,
-    drawn: Mapping[str, Kind] = DRAWN,
+    drawn: Mapping[str, Role] = DRAWN,
     measure: str = "AUROC",
     chance: Number = 0.5,
 ) -> Draw:
@@ -49,7 +88,7 @@ def concept_recovery(
     Args:
         scores: One a concept and method; `auroc` holds the measure, whichever it is.
         found: From where a concept counts as found; None draws no line.
-        drawn: The methods that are shown, and the kind of each.
+        drawn: The methods that are shown, and the role of each.
         measure: What is measured.
         chance: What a feature that knows nothing scores.
     """
@@ -57,24 +96,24 @@ def concept_recovery(
     for score in scores:
         if score.method in drawn:
             table.setdefault(score.concept, {})[score.method] = score
-    own = [method for method, kind in drawn.items() if kind != "random"]
+    own = [method for method, role in drawn.items() if role != "null"]
     best = {name: max((row[m].auroc for m in own if m in row), default=0.0) for name, row in table.items()}
     rows = [
         EstimateRow(
             name,
             [
-                Entry(OF_KIND[kind], s.estimate, s.feature)
-                for method, kind in drawn.items()
+                Entry(role, s.estimate, s.feature)
+                for method, role in drawn.items()
                 if (s := table[name].get(method)) is not None
             ],
         )
         for name in sorted(table, key=lambda name: (-best[name], name))
     ]
     names: dict[Role, str] = {}
-    for method, kind in drawn.items():
-        names.setdefault(OF_KIND[kind], method)
+    for method, role in drawn.items():
+        names.setdefault(role, method)
     marks = [(chance, "chance"), *([] if found is None else [(found, f"found: {number(found)}")])]
-    return estimates(
+    return estimate_chart(
         rows, x_name=f"{measure} of the best feature", names=names, null=None, marks=marks, step=6
     )
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,19 @@ class Listener(Protocol):
 
     def log(self, step: str, point: Point) -> None:
         """Take one point of `step`."""
+        ...
+
+
+class Savable(Protocol):
+    """A figure that is written in the format that the ending of a file names."""
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        ...
+
+    def save(self, path: Path) -> Path:
+        """Write it."""
         ...
 
 
@@ -106,11 +120,14 @@ class Step:
         write_parquet(path, frame)
         return path
 
-    def figure(self, name: str, svg: str) -> Path:
-        """Write an SVG to figures/<name>.svg of the step, later of the run."""
-        path = self.folder / "figures" / f"{name}.svg"
-        write_text(path, svg)
-        return path
+    def figure(self, figure: Savable) -> Path:
+        """Write a figure to figures/<name>.svg of the step, later of the run; its chart beside it (.json).
+
+        Its specification (Vega-Lite) also goes to W&B.
+        """
+        path = self.folder / "figures" / re.sub(r"[^\w.+-]+", "-", figure.name)
+        figure.save(path.with_name(f"{path.name}.json"))
+        return figure.save(path.with_name(f"{path.name}.svg"))
 
     def history(self) -> list[Point]:
         """Return all points, of interrupted attempts too, in the order they were logged."""

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from interp.errors import UserError
-from interp.render.charts.curves import Curve, curves
-from interp.render.charts.distributions import Group, histograms, swarms
-from interp.render.charts.estimates import Entry, EstimateRow, estimates
-from interp.render.charts.heat import Heat, heat_grid
+from interp.render.charts.curves import Curve, curve_chart
+from interp.render.charts.distributions import Group, histogram_chart, swarm_chart
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
+from interp.render.charts.heat import Heat, heat_chart
 from interp.render.charts.parts import apart, cut, limits, wrapped
-from interp.render.charts.scatter import scatter, thinned
+from interp.render.charts.scatter import scatter_chart, thinned
 from interp.render.data import KINDS, Estimate
 from interp.render.figure import PHONE, Draw, Figure
 from interp.render.palette import BASE, MINIMUM_CONTRAST, OF_KIND, ROLES, THEMES, contrast
@@ -56,29 +56,31 @@ def outline(element: ElementTree.Element) -> list[tuple[float, float]]:
 
 
 def dose(*lines: Curve, **options) -> Draw:
-    return curves(lines, x_name="dose (z)", y_name="effect (nats)", **options)
+    return curve_chart(lines, x_name="dose (z)", y_name="effect (nats)", **options)
 
 
 def histogram(*groups: Group, **options) -> Draw:
-    return histograms(groups, x_name="activation (a.u.)", **options)
+    return histogram_chart(groups, x_name="activation (a.u.)", **options)
 
 
 def pairs(points, **options) -> Draw:
-    return scatter(points, role="a", **({"x_name": "exact (nats)", "y_name": "estimate (nats)"} | options))
+    return scatter_chart(
+        points, role="a", **({"x_name": "exact (nats)", "y_name": "estimate (nats)"} | options)
+    )
 
 
 def rows(*rows: EstimateRow, **options) -> Draw:
-    return estimates(rows, x_name="drop (nats)", **options)
+    return estimate_chart(rows, x_name="drop (nats)", **options)
 
 
 def everything(word: str) -> list[Draw]:
     return [
         dose(Curve(word, "a", DOSES, (0, 1)), marks=[(0, word)]),
         histogram(Group(word, [0.0, 1.0, 2]), Group(word, [1], "null")),
-        swarms([Group(word, [0.0, 1.0], "a", DOSES[0][1], DOSES[1][1], [word, word])], x_name=word),
+        swarm_chart([Group(word, [0.0, 1.0], "a", DOSES[0][1], DOSES[1][1], [word, word])], x_name=word),
         pairs([(1, 2.0), (-3, 0.5)], y_name=word),
         rows(EstimateRow(word, [Entry("b", DOSES[0][1], word)]), names={"b": word}),
-        heat_grid(Heat([word], [word], [[1.0]], texts=[[word]]), x_name=word, y_name=word, value_name=word),
+        heat_chart(Heat([word], [word], [[1.0]], texts=[[word]]), x_name=word, y_name=word, value_name=word),
     ]
 
 
@@ -132,15 +134,15 @@ def test_marks_say_their_number_on_hover():
 def test_empty_input_says_so():
     for draw, says in [
         (dose(), "No values to draw."),
-        (dose(Curve("a", "a", [(1, Estimate(None)), (2, Estimate(NAN))])), "No values to draw."),
+        (dose(Curve("a", "a", [(1, Estimate()), (2, Estimate(NAN))])), "No values to draw."),
         (histogram(), "No values to draw."),
         (histogram(Group("a", [NAN, math.inf])), "No values to draw."),
-        (swarms([Group("a", [NAN])], x_name="x"), "No values to draw."),
+        (swarm_chart([Group("a", [NAN])], x_name="x"), "No values to draw."),
         (pairs([]), "No pairs to draw."),
         (pairs([(NAN, 1.0)]), "No pairs to draw."),
         (rows(), "No estimates to draw."),
         (rows(EstimateRow("a", [])), "No estimates to draw."),
-        (heat_grid(Heat([], [], []), x_name="x", y_name="y", value_name="v"), "No cells to draw."),
+        (heat_chart(Heat([], [], []), x_name="x", y_name="y", value_name="v"), "No cells to draw."),
     ]:
         assert (texts(svg(draw)), svg(draw).get("aria-label")) == ([says], says)
 
@@ -263,7 +265,7 @@ def test_histogram_counts_every_finite_value_once_and_shows_the_mean_with_its_in
 def test_swarm_has_a_dot_a_value_and_none_covers_another():
     values = [0.1 + 0.001 * (i % 3) for i in range(9)] + [0.9, NAN]
     root = svg(
-        swarms(
+        swarm_chart(
             [Group("a", values, "b", Estimate(0.2, 0.1, 0.3), notes=[str(i) for i in range(11)])], x_name="r"
         )
     )
@@ -334,7 +336,7 @@ def test_key_names_the_roles_that_are_drawn():
 def test_heat_is_signed_and_texts_that_do_not_fit_are_cut_or_left_out():
     heat = Heat(["one", "two"], ["x", "y"], [[1, -1], [0.01, -0.5]], signed=True, marked=[(1, 0)],
                 texts=[["word", "a very long word indeed"], ["", ""]])  # fmt: skip
-    root = svg(heat_grid(heat, x_name="column", y_name="row", value_name="share"))
+    root = svg(heat_chart(heat, x_name="column", y_name="row", value_name="share"))
     cells = {e.find("title").text: e.get("fill") for e in marks(root, "cells")}
     assert cells["one, x: word 1"] == "var(--p8)" and cells["two, y: −0.500"] == "var(--n4)"
     assert cells["two, x: 0.0100"] == "var(--paper)"  # next to nothing has no colour
@@ -343,7 +345,7 @@ def test_heat_is_signed_and_texts_that_do_not_fit_are_cut_or_left_out():
     wide = Heat(["r"], [f"column {i}" for i in range(40)], [[0.5] * 40])
     assert any(
         "more columns" in t
-        for t in texts(svg(heat_grid(wide, x_name="c", y_name="r", value_name="v"), PHONE))
+        for t in texts(svg(heat_chart(wide, x_name="c", y_name="r", value_name="v"), PHONE))
     )
 
 

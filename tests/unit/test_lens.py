@@ -18,6 +18,7 @@ from interp.lenses.prompt import Prompt, check_ordinary, prompt_at, span_positio
 from interp.lenses.residual_stream import EMBEDDING, layer_of, read_stream, stream_sites
 from interp.lenses.tuned_lens import TunedLens, load_tuned_lens, save_tuned_lens, train_tuned_lens
 from interp.lenses.view import look
+from interp.render.figure import Figure
 from interp.render.lens_views import lens_figure, lens_page
 from interp.statistics.splits import split_halves
 from interp.subject import Site, Subject
@@ -241,9 +242,8 @@ def test_words_cannot_end_the_page_s_data(bytewise: Subject) -> None:
 
 
 def test_the_figure_is_a_grid_of_layers_and_tokens(subject: Subject) -> None:
-    draw = lens_figure(look(LogitLens(subject), TEXT, k=1))
+    figure = Figure("lens", "", "", lens_figure(look(LogitLens(subject), TEXT, k=1)))
     for width in (900, 350):
-        root = ElementTree.fromstring(draw(width, standalone=True))
-        titles = [e.text or "" for e in root.iter("{http://www.w3.org/2000/svg}title")]
+        titles = [e.text or "" for e in ElementTree.fromstring(figure.svg(width)).iter("title")]
         assert len(titles) >= subject.n_layers + 1
         assert any(title.startswith("7, is: paris") for title in titles) or width < 900

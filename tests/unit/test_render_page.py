@@ -11,13 +11,15 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel
 
+from interp.render.charts.curves import Curve, curve_chart
+from interp.render.charts.distributions import Group, histogram_chart
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
+from interp.render.charts.parts import nothing
+from interp.render.charts.scatter import scatter_chart
 from interp.render.data import Estimate
-from interp.render.dose_figure import Curve, dose_response
-from interp.render.estimate_figure import Entry, EstimateRow, estimates
 from interp.render.facts import run_facts, step_seconds
-from interp.render.label_histogram import Group, label_histogram
-from interp.render.page import Column, Figure, Page, Section, Table, render_page
-from interp.render.scatter_figure import scatter
+from interp.render.figure import Figure
+from interp.render.page import Column, Page, Section, Table, render_page
 from interp.track.progress import silent
 from interp.track.run import open_run
 from tests.unit.render_sample import sample_report
@@ -27,8 +29,8 @@ EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'"
 
 
 def figure(word: str = "effect") -> Figure:
-    rows = [EstimateRow(word, [Entry("neuron", Estimate(0.5, 0.4, 0.6), word)])]
-    return Figure(lambda width: estimates(rows, x_name=word, names={"neuron": word}, width=width), word, word)
+    rows = [EstimateRow(word, [Entry("a", Estimate(0.5, 0.4, 0.6), word)])]
+    return Figure("effect", word, word, estimate_chart(rows, x_name=word, names={"a": word}))
 
 
 def table(word: str = "effect") -> Table:
@@ -104,11 +106,11 @@ def test_everything_from_outside_is_escaped():
         page.run, name=EVIL, config=EVIL, command=EVIL, date=EVIL, manifest={EVIL: EVIL}
     )
     subject = dataclasses.replace(page.subject, name=EVIL, note=EVIL, architecture=EVIL)
-    curves = [Curve(EVIL, "neuron", [(0, Estimate(1.0, 0.5, 1.5)), (1, Estimate(2.0))], (0, 1))]
+    curves = [Curve(EVIL, "a", [(0, Estimate(1.0, 0.5, 1.5)), (1, Estimate(2.0))], (0, 1))]
     drawings = [
-        Figure(lambda w: dose_response(curves, x_name=EVIL, y_name=EVIL, marks=[(0, EVIL)], width=w), "", ""),
-        Figure(lambda w: label_histogram([Group(EVIL, [1.0])], x_name=EVIL, width=w), "", ""),
-        Figure(lambda w: scatter([(1, 2)], kind="latent", x_name=EVIL, y_name=EVIL, width=w), "", ""),
+        Figure("curves", "", "", curve_chart(curves, x_name=EVIL, y_name=EVIL, marks=[(0, EVIL)])),
+        Figure("histogram", "", "", histogram_chart([Group(EVIL, [1.0])], x_name=EVIL)),
+        Figure("scatter", "", "", scatter_chart([(1, 2)], role="b", x_name=EVIL, y_name=EVIL)),
     ]
     sections = [*page.sections, Section(EVIL, [EVIL], drawings)]
     html = render_page(dataclasses.replace(page, run=run, subject=subject, sections=sections))
@@ -119,17 +121,18 @@ def test_everything_from_outside_is_escaped():
 
 
 def test_figures_are_drawn_for_wide_screens_and_for_phones():
-    asked = []
-
-    def draw(width: int) -> str:
-        asked.append(width)
-        return f"<svg data-width='{width}'></svg>"
-
-    one = Figure(draw, "Seen", "On what", 480)
+    one = Figure("one", "Seen", "On what", nothing("Nothing."), 480)
     html = render_page(dataclasses.replace(sample_page(), headline=one, sections=[]))
-    assert asked == [480, 350]
-    assert html.index("Seen") < html.index("<div class=\"wide\"><svg data-width='480'>")
-    assert "<div class=\"narrow\"><svg data-width='350'>" in html
+    wide = html.index('<div class="wide"><svg class="figure"')
+    assert html.index("Seen") < wide < html.index('<div class="narrow"><svg class="figure"')
+    assert 'width="480"' in html and 'width="350"' in html
+
+
+def test_a_page_gives_its_figures_by_name_and_one_that_is_shown_twice_once():
+    page = sample_page()
+    other = dataclasses.replace(page.headline, name="other")
+    page = dataclasses.replace(page, sections=[Section("s", figures=[page.headline, other])])
+    assert [figure.name for figure in page.figures()] == ["effect", "other"]
 
 
 def test_download_holds_value_and_ends_of_every_estimate(html):

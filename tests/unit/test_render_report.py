@@ -10,11 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from interp.render.concept_figure import concept_recovery
 from interp.render.data import ConceptScore, Difference, Estimate, Exemplar, Population
-from interp.render.figures import overview_figure, score_distributions
-from interp.render.line_figure import training_curve
 from interp.render.report import render_report
+from interp.render.score_figures import report_figures
 from interp.render.wording import concept_duel, concept_title, concepts_found, opening, score_title
 from tests.unit.render_sample import sample_report
 
@@ -245,24 +243,26 @@ def test_opening_is_three_sentences_with_the_result_last():
     assert "+0.18 (95% interval +0.11 to +0.25)" in sentences[2]
 
 
-def test_standalone_figures_are_svg_files_with_named_axes():
-    data = sample_report()
-    drawings = {
-        "score": overview_figure(data.populations, data.features, standalone=True),
-        "Pearson r": score_distributions(data.populations, data.features, standalone=True),
-        "AUROC": concept_recovery(data.concepts, found_auroc=0.9, standalone=True),
-        "tokens seen": training_curve([(0, 0.0), (100, 0.5)], "explained variance (share)", standalone=True),
+def test_the_figures_of_a_report_name_their_axes():
+    figures = {figure.name: figure for figure in report_figures(sample_report())}
+    says = {
+        "scores": "Pearson r",
+        "score_distributions": "Pearson r",
+        "concepts": "AUROC",
+        "sae_l0": "tokens seen",
     }
-    for name, drawing in drawings.items():
-        root = ElementTree.fromstring(drawing)
-        assert root.tag == "{http://www.w3.org/2000/svg}svg"
-        assert name in " ".join(root.itertext())
-        assert "--paper:" in drawing
+    for name, axis in says.items():
+        assert axis in " ".join(ElementTree.fromstring(figures[name].svg()).itertext())
 
 
-def test_histogram_counts_every_scored_feature_once():
+def test_every_scored_feature_has_a_dot_that_says_its_description():
     data = sample_report()
-    titles = re.findall(
-        r"<title>[^<]*: (\d+) features</title>", score_distributions(data.populations, data.features)
-    )
-    assert sum(map(int, titles)) == sum(f.both.point is not None for f in data.features)
+    figure = next(figure for figure in report_figures(data) if figure.name == "scores")
+    titles = [title.text for title in ElementTree.fromstring(figure.svg()).iter("title")]
+    scored = [f for f in data.features if f.both.point is not None]
+    assert sum(any(f.key in title for title in titles) for f in scored) == len(scored)
+
+
+def test_the_spread_of_activations_is_drawn_only_where_it_is_known(page):
+    assert page.count('class="profile') == sum(len(f.quantiles) > 1 for f in sample_report().features)
+    assert "thick: middle half, then middle 98%" in page

@@ -1,23 +1,23 @@
 """Figures of the pages on lenses: profiles over layers, and grids of layer pairs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from experiments.common.vectors.figures import shares
 from interp.lenses.layer_pairs import Pair
 from interp.lenses.residual_stream import EMBEDDING, layer_name
-from interp.render.data import Estimate, Kind, Number
-from interp.render.dose_figure import Curve, dose_response
-from interp.render.heat_figure import Heat, heat_grid
+from interp.render.charts.curves import Curve, curve_chart
+from interp.render.charts.heat import Heat, heat_chart
+from interp.render.data import Estimate, Number
+from interp.render.figure import Draw
 from interp.render.page import Cell, Column, Table
+from interp.render.palette import Role
 
-Draw = Callable[..., str]
 AT_EMBEDDING: tuple[tuple[Number, str], ...] = ((EMBEDDING, "embedding"),)
 
 
 def by_layer(
-    curves: Mapping[str, tuple[Kind, pd.DataFrame]],
+    curves: Mapping[str, tuple[Role, pd.DataFrame]],
     measure: str,
     *,
     y_name: str,
@@ -25,20 +25,11 @@ def by_layer(
 ) -> Draw:
     """A curve for each name: `measure` with its interval over the column `layer`; the embedding is -1."""
     drawn = [
-        Curve(
-            name,
-            kind,
-            [
-                (int(row["layer"]), Estimate.of({str(k): v for k, v in row.items()}, measure))
-                for row in rows.sort_values("layer").to_dict("records")
-            ],
-        )
-        for name, (kind, rows) in curves.items()
+        Curve.of(name, role, rows, "layer", measure)
+        for name, (role, rows) in curves.items()
         if not rows.empty
     ]
-    return lambda width, standalone=False: dose_response(
-        drawn, x_name="layer", y_name=y_name, marks=marks, width=width, standalone=standalone
-    )
+    return curve_chart(drawn, x_name="layer", y_name=y_name, marks=marks)
 
 
 def pair_grid(frame: pd.DataFrame, chosen: Pair | None = None, top: Number | None = None) -> Draw:
@@ -53,35 +44,18 @@ def pair_grid(frame: pd.DataFrame, chosen: Pair | None = None, top: Number | Non
         top=float(frame["right"].max() or 1.0) if top is None else top,
         marked=[] if chosen is None else [(sources.index(chosen[0]), targets.index(chosen[1]))],
     )
-    return lambda width, standalone=False: heat_grid(
-        heat,
-        x_name="target layer",
-        y_name="source layer",
-        value_name="share right",
-        width=width,
-        standalone=standalone,
-    )
-
-
-def share_rows(
-    rows: Sequence[tuple[str, Sequence[tuple[Kind, Estimate]]]], x_name: str, names: Mapping[Kind, str]
-) -> Draw:
-    """A row for each label with its estimates, from 0 to 1."""
-    return lambda width, standalone=False: shares(rows, x_name=x_name, names=names, standalone=standalone)(
-        width
-    )
+    return heat_chart(heat, x_name="target layer", y_name="source layer", value_name="share right")
 
 
 def condition_rows(
-    table: pd.DataFrame, marks: Sequence[tuple[Kind, str, str]]
-) -> list[tuple[Kind, Estimate]]:
-    """One group's marks in a figure of shares; each is a kind, a condition, and a control or "" for none."""
+    table: pd.DataFrame, marks: Sequence[tuple[Role, str, str]]
+) -> list[tuple[Role, Estimate]]:
+    """One group's marks in a figure of shares; each is a role, a condition, and a control or "" for none."""
     found = []
-    for kind, condition, of in marks:
+    for role, condition, of in marks:
         row = table[(table["condition"] == condition) & (table["control"] == of)]
         if not row.empty:
-            values = {str(key): value for key, value in row.iloc[0].items()}
-            found.append((kind, Estimate.of(values, "right")))
+            found.append((role, Estimate.of(row.iloc[0].to_dict(), "right")))
     return found
 
 
@@ -94,7 +68,7 @@ def conditions_table(title: str, caption: str, table: pd.DataFrame) -> Table:
     rows: list[list[Cell]] = []
     for row in table.to_dict("records"):
         ends = [None if row[end] != row[end] else layer_name(int(row[end])) for end in ("source", "target")]
-        share = Estimate.of({str(key): value for key, value in row.items()}, "right")
+        share = Estimate.of(row, "right")
         rows.append(
             [
                 row["group"],

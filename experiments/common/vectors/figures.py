@@ -1,17 +1,18 @@
 """Figures of the pages on vectors: profiles over layers and strengths, and shares beside their controls."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from interp.render.data import Estimate, Kind, Number
-from interp.render.dose_figure import Curve, dose_response
-from interp.render.estimate_figure import Entry, EstimateRow, estimates
+from interp.render.charts.curves import Curve, curve_chart
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
+from interp.render.data import Estimate, Number
+from interp.render.figure import Draw
+from interp.render.palette import Role
 from interp.statistics.estimate import mean_interval
 
-Draw = Callable[[int], str]
-NAMES: Mapping[Kind, str] = {
-    "direction": "vector", "random": "random vectors", "neuron": "prompted", "latent": "unchanged",
+NAMES: Mapping[Role, str] = {
+    "c": "vector", "null": "random vectors", "a": "prompted", "b": "unchanged",
 }  # fmt: skip
 RANDOM_SUFFIX = ", random"
 
@@ -22,21 +23,12 @@ def profile(
     *,
     x_name: str,
     y_name: str = "share of right answers",
-    kinds: Mapping[str, Kind] | None = None,
+    roles: Mapping[str, Role] | None = None,
     marks: Sequence[tuple[Number, str]] = (),
-    standalone: bool = False,
 ) -> Draw:
     """One curve for each name over the column `x`, through `right` with its interval."""
-    drawn = []
-    for name, rows in curves.items():
-        points: list[tuple[Number, Estimate]] = [
-            (row[x], Estimate.of({str(key): cell for key, cell in row.items()}, "right"))
-            for row in rows.sort_values(x).to_dict("records")
-        ]
-        drawn.append(Curve(name, (kinds or {}).get(name, "direction"), points))
-    return lambda width: dose_response(
-        drawn, x_name=x_name, y_name=y_name, marks=marks, width=width, standalone=standalone
-    )
+    drawn = [Curve.of(name, (roles or {}).get(name, "c"), rows, x, "right") for name, rows in curves.items()]
+    return curve_chart(drawn, x_name=x_name, y_name=y_name, marks=marks)
 
 
 def best_by(rows: pd.DataFrame, x: str, keys: Sequence[str], seed: int) -> pd.DataFrame:
@@ -56,17 +48,14 @@ def best_by(rows: pd.DataFrame, x: str, keys: Sequence[str], seed: int) -> pd.Da
 
 
 def shares(
-    rows: Sequence[tuple[str, Sequence[tuple[Kind, Estimate]]]],
+    rows: Sequence[tuple[str, Sequence[tuple[Role, Estimate]]]],
     *,
     x_name: str = "share of right answers",
-    names: Mapping[Kind, str] = NAMES,
-    standalone: bool = False,
+    names: Mapping[Role, str] = NAMES,
 ) -> Draw:
     """A row for each label with its estimates, from 0 to 1."""
-    drawn = [EstimateRow(label, [Entry(kind, e) for kind, e in entries]) for label, entries in rows]
-    return lambda width: estimates(
-        drawn, x_name=x_name, names=names, null=None, width=width, standalone=standalone
-    )
+    drawn = [EstimateRow(label, [Entry(role, e) for role, e in entries]) for label, entries in rows]
+    return estimate_chart(drawn, x_name=x_name, names=names, null=None)
 
 
 def overflow_note(rows: pd.DataFrame) -> list[str]:
@@ -81,6 +70,6 @@ def over_groups(rows: pd.DataFrame, measure: str, seed: int) -> Estimate:
     if rows.empty:
         return Estimate()
     if len(rows) == 1 and f"{measure}_low" in rows:
-        return Estimate.of({str(key): cell for key, cell in rows.iloc[0].items()}, measure)
+        return Estimate.of(rows.iloc[0].to_dict(), measure)
     known = rows[measure].dropna().to_numpy(dtype=float)
     return mean_interval(known, seed)

@@ -58,7 +58,7 @@ class Curve:
     @classmethod
     def of(cls, name: str, role: Role, frame: pd.DataFrame, x: str, measure: str) -> "Curve":
         """The columns `x`, and `measure` with its interval, of a table."""
-        rows = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+        rows = frame.to_dict("records")
         return cls(name, role, [(row[x], Estimate.of(row, measure)) for row in rows])
 
     def drawn(self) -> list[tuple[Number, Estimate]]:
@@ -70,7 +70,9 @@ class Curve:
         return [(x, e.point) for x, e in self.drawn() if e.point is not None]
 
 
-def curves(lines: Sequence[Curve], *, x_name: str, y_name: str, marks: Marks = (), height: int = 250) -> Draw:
+def curve_chart(
+    lines: Sequence[Curve], *, x_name: str, y_name: str, marks: Marks = (), height: int = 250
+) -> Draw:
     """Lines through estimates with their 95% bands; nulls in grey under the others.
 
     Args:

@@ -68,7 +68,7 @@ class Group:
         return Estimate(float(np.median(values)))
 
 
-def histograms(
+def histogram_chart(
     groups: Sequence[Group],
     *,
     x_name: str,
@@ -151,7 +151,7 @@ def histograms(
     return draw
 
 
-def swarms(
+def swarm_chart(
     groups: Sequence[Group],
     *,
     x_name: str,

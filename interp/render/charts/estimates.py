@@ -52,7 +52,7 @@ class EstimateRow:
     entries: Sequence[Entry]
 
 
-def estimates(
+def estimate_chart(
     rows: Sequence[EstimateRow],
     *,
     x_name: str,

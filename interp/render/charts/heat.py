@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import altair as alt
 
-from interp.render.charts.parts import LETTER, Row, cut, data, down, framed, nothing
+from interp.render.charts.parts import LETTER, Row, cut, framed, nothing, placed, words
 from interp.render.data import Number
 from interp.render.digits import significant
 from interp.render.figure import Draw
@@ -34,7 +34,7 @@ class Heat:
     marked: Sequence[tuple[int, int]] = ()
 
 
-def heat_grid(heat: Heat, *, x_name: str, y_name: str, value_name: str) -> Draw:
+def heat_chart(heat: Heat, *, x_name: str, y_name: str, value_name: str) -> Draw:
     """The grid with its scale; every cell says its row, column and value on hover.
 
     Args:
@@ -54,7 +54,7 @@ def heat_grid(heat: Heat, *, x_name: str, y_name: str, value_name: str) -> Draw:
         slanted = cell < SLANTED and max(map(len, shown)) * LETTER > cell
         head = 9 * LETTER if slanted else 14
         cells = [_cell(heat, r, c, cell) for r in range(len(heat.rows)) for c in range(len(shown))]
-        words = [
+        texts = [
             {"x": cell * (c + 0.5), "y": CELL * (r + 0.5), "text": cut(text, cell - 4)}
             for r, row in enumerate(heat.texts or ())
             for c, text in enumerate(row[: len(shown)])
@@ -64,14 +64,13 @@ def heat_grid(heat: Heat, *, x_name: str, y_name: str, value_name: str) -> Draw:
         names = [{"x": 0, "y": CELL * (r + 0.5), "text": name} for r, name in enumerate(heat.rows)]
         grid = rectangles(cells, heat.top, heat.signed)
         framed_cells = rectangles([row for row in cells if row["marked"]], heat.top, heat.signed)
-        written = _words(words if cell >= SMALLEST_TEXT else ())
         turned = {"angle": 300, "align": "left", "dx": 6} if slanted else {"dy": -9}
         layers = [
             grid.properties(name="cells"),
             framed_cells.mark_rect(stroke=var("ink"), strokeWidth=1.5).properties(name="marked"),
-            written.mark_text(color=var("ink"), fontSize=10.5),
-            _words(heads).mark_text(fontSize=11, **turned),
-            _words(names).mark_text(fontSize=11, align="right", dx=-6),
+            words(texts if cell >= SMALLEST_TEXT else (), color=var("ink"), fontSize=10.5),
+            words(heads, fontSize=11, **turned),
+            words(names, fontSize=11, align="right", dx=-6),
             *heat_key(heat.top, heat.signed, -head - 18),
         ]
         left_out = len(heat.columns) - len(shown)
@@ -94,7 +93,7 @@ def rectangles(rows: Iterable[Row], top: Number, signed: bool) -> alt.Chart:
     ends = [-top - half if signed else -half, top + half]
     scale = alt.Scale(type="quantize", domain=ends, range=[var(level) for level in levels])
     heat = alt.Color("value:Q", scale=scale, legend=None)
-    cells: alt.Chart = _placed(rows).mark_rect()
+    cells: alt.Chart = placed(rows).mark_rect()
     return cells.encode(
         x2=alt.X2("right:Q"), y2=alt.Y2("bottom:Q"), color=heat, description=alt.Description("says:N")
     )
@@ -113,8 +112,8 @@ def heat_key(top: Number, signed: bool, y: Number, says: str = "") -> list[alt.C
     after = {"x": left + size * len(levels) + 6, "y": y, "text": f"{high}   {says}".rstrip()}
     return [
         rectangles(strip, top, signed),
-        _words([{"x": left - 6, "y": y, "text": low}]).mark_text(fontSize=11, align="right"),
-        _words([after]).mark_text(fontSize=11, align="left"),
+        words([{"x": left - 6, "y": y, "text": low}], fontSize=11, align="right"),
+        words([after], fontSize=11, align="left"),
     ]
 
 
@@ -130,11 +129,3 @@ def _cell(heat: Heat, row: int, column: int, width: Number) -> Row:
         "marked": (row, column) in heat.marked,
         "says": f"{heat.rows[row]}, {heat.columns[column]}: {text} {significant(value)}".replace("  ", " "),
     }
-
-
-def _placed(rows: Iterable[Row]) -> alt.Chart:
-    return data(rows).encode(x=alt.X("x:Q", axis=None, scale=None), y=down("y"))
-
-
-def _words(rows: Iterable[Row]) -> alt.Chart:
-    return _placed(rows).encode(text=alt.Text("text:N"))

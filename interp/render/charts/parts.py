@@ -94,6 +94,17 @@ def down(column: str) -> alt.Y:
     return alt.Y(f"{column}:Q", axis=None, scale=None)
 
 
+def placed(rows: Iterable[Row]) -> alt.Chart:
+    """A chart of rows at "x" and "y" in pixels from the top left of the plot, without axes."""
+    return data(rows).encode(x=alt.X("x:Q", axis=None, scale=None), y=down("y"))
+
+
+def words(rows: Iterable[Row], **mark: Any) -> alt.Chart:
+    """The column "text" of rows at "x" and "y" in pixels."""
+    written: alt.Chart = placed(rows).mark_text(**mark)
+    return written.encode(text=alt.Text("text:N"))
+
+
 def colour(roles: Mapping[str, Role], legend: alt.Legend | None = None, column: str = "name") -> alt.Color:
     """The colour of each name's role."""
     scale = alt.Scale(domain=list(roles), range=[var(role) for role in roles.values()])

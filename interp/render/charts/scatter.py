@@ -16,7 +16,7 @@ MOST = 1500  # points drawn
 LARGEST = 500  # of them, those of the largest effects, which are always kept
 
 
-def scatter(
+def scatter_chart(
     pairs: Sequence[tuple[Number, Number]], *, role: Role, x_name: str, y_name: str, identity: bool = True
 ) -> Draw:
     """A dot a pair over zero lines, on axes that reach as far below zero as above.

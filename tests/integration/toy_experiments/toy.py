@@ -10,6 +10,8 @@ import pandas as pd
 from interp.config import ExperimentConfig
 from interp.errors import UserError
 from interp.fields import Count, Finite, Line, NonEmpty, NotNegative, Offset, Section
+from interp.render.charts.parts import nothing
+from interp.render.figure import Figure
 from interp.track.files import write_json
 from interp.track.run import Run
 from interp.track.step import Step
@@ -65,7 +67,7 @@ def run(config: Config, run: Run) -> None:
                     write_json(checkpoint, state)
                 advance(1)
         step.metric("train/weight_end", state["weight"], headline=True)
-        step.figure("curve", "<svg xmlns='http://www.w3.org/2000/svg'/>")
+        step.figure(Figure("curve", "", "", nothing("nothing")))
 
     def judge(step: Step) -> None:
         time.sleep(config.pause_seconds)
