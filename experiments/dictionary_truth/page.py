@@ -357,4 +357,4 @@ def _role(method: str) -> Role:
         return "b"
     if method.startswith("neurons"):
         return "a"
-    return "random" if method.startswith("random") else "direction"
+    return "null" if method.startswith("random") else "c"

@@ -39,6 +39,7 @@ class Listener(Protocol):
         ...
 
 
+@runtime_checkable
 class Savable(Protocol):
     """A figure that is written in the format that the ending of a file names."""
 

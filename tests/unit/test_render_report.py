@@ -249,7 +249,7 @@ def test_the_figures_of_a_report_name_their_axes():
         "scores": "Pearson r",
         "score_distributions": "Pearson r",
         "concepts": "AUROC",
-        "sae_l0": "tokens seen",
+        "explained variance (share)": "tokens seen",
     }
     for name, axis in says.items():
         assert axis in " ".join(ElementTree.fromstring(figures[name].svg()).itertext())
