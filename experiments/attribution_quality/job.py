@@ -21,9 +21,9 @@ from interp.attribution import (
     integrated_gradients,
 )
 from interp.attribution.ablation import random_places, strongest_places
+from interp.attribution.agreement import agreement_table
 from interp.attribution.baseline import Statistics
-from interp.causal.aim import laid, target_of
-from interp.causal.quality import quality
+from interp.causal.answer_targets import answer_target, padded_prompts
 from interp.corpus.questions import notes_on_questions, open_questions, question_pairs
 from interp.errors import UserError
 from interp.mining.mined import mine
@@ -59,8 +59,8 @@ class Job(SubjectJob[Config]):
         rows = []
         with step.progress.task("ablating", total=len(self.questions), unit="prompts") as advance:
             for number, question in enumerate(self.questions):
-                tokens, mask = laid(self.subject, [question])
-                target = target_of(self.subject, [question])
+                tokens, mask = padded_prompts(self.subject, [question])
+                target = answer_target(self.subject, [question])
                 found = self._attributions(tokens, mask, target, statistics)
                 chosen, drawn = self._chosen(list(found.values()), rng)
                 exact = ablation_effects(
@@ -102,7 +102,10 @@ class Job(SubjectJob[Config]):
         rows = []
         with step.progress.task("patching", total=len(self.pairs), unit="pairs") as advance:
             for number, (clean, corrupted) in enumerate(self.pairs):
-                (one, _), (other, _) = laid(self.subject, [clean]), laid(self.subject, [corrupted])
+                (one, _), (other, _) = (
+                    padded_prompts(self.subject, [clean]),
+                    padded_prompts(self.subject, [corrupted]),
+                )
                 target = Target("logit_difference", clean.answers[0], corrupted.answers[0])
                 estimate = attribution_patching(
                     self.subject, one, other, target, sites=[*streams, *heads], spaces=self.spaces
@@ -129,7 +132,7 @@ class Job(SubjectJob[Config]):
     def agree(self, step: Step) -> None:
         """Rank correlation, sign agreement and shared top of every approximation, beside a random ranking."""
         ablation, patching = (self.run.table(name) for name in ("ablation", "patching"))
-        found = quality(ablation, patching, self.config.top, self.config.seed)
+        found = agreement_table(ablation, patching, self.config.top, self.config.seed)
         step.table("agreement", found)
         for row in found.to_dict("records"):
             name = f"{row['effects']}/{row['approximation']}".replace(" ", "_")

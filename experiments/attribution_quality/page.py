@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.attribution_quality.config import Config
-from interp.causal.quality import NOT_METHODS
+from interp.attribution.agreement import NOT_METHODS
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.charts.scatter import scatter_chart
 from interp.render.data import Estimate

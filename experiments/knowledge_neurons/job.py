@@ -7,12 +7,11 @@ import pandas as pd
 from experiments.common.job import CorpusJob
 from experiments.knowledge_neurons.config import Config
 from experiments.knowledge_neurons.page import KnowledgePage
-from interp.causal.change import scales
-from interp.causal.controls import matched_controls
-from interp.causal.effects import CLEAN, CONTROL, TOGETHER
-from interp.causal.flips import flips, foils_of_group
-from interp.causal.knowledge import answer_attributions, shared_features
+from interp.causal.effects import CLEAN, CONTROL, TOGETHER, flips, foils_of_group
+from interp.causal.interventions import scales
+from interp.causal.knowledge_neurons import answer_attributions, shared_features
 from interp.causal.outcome import ask, halves
+from interp.causal.selection import matched_controls
 from interp.corpus.questions import notes_on_questions, open_questions
 from interp.errors import UserError
 from interp.features.ref import FeatureRef

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.knowledge_neurons.config import Config
-from interp.causal.effects import TOGETHER
-from interp.causal.flips import RANDOM
+from interp.causal.effects import RANDOM, TOGETHER
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.data import Estimate
 from interp.render.digits import interval, measured, number

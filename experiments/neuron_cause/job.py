@@ -9,11 +9,10 @@ from experiments.common.job import CorpusJob
 from experiments.neuron_cause.config import Config, PickByConcept, PickById
 from experiments.neuron_cause.page import CausePage
 from interp.attribution.baseline import Statistics
-from interp.causal.change import ablations, clamps, dose_values
-from interp.causal.controls import matched_controls
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER, effects
+from interp.causal.interventions import ablations, clamps, dose_values
 from interp.causal.outcome import ask, halves
-from interp.causal.pick import by_attribution, by_concept
+from interp.causal.selection import by_attribution, by_concept, matched_controls
 from interp.corpus.questions import counted_as, notes_on_questions, open_questions
 from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces, mine

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from experiments.neuron_cause.config import Config, PickByAttribution, PickByConcept
-from interp.causal.drivers import drivers
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER
 from interp.document import Corpus
 from interp.features.ref import FeatureRef

@@ -7,7 +7,7 @@ import pandas as pd
 from interp.bundled.world.labelling import carries
 from interp.bundled.world.vocabulary import token_ids
 from interp.causal.steering.methods import DIFFERENCE, LATENT, NONE, RANDOM_LATENT
-from interp.causal.steering.prompts import Prompt
+from interp.causal.steering.prompts import SteeringPrompt
 from interp.render.marked import MarkedText
 from interp.render.page import Column, Table
 from interp.subject import Subject
@@ -18,7 +18,7 @@ PROMPTS = 4  # of each concept
 def example_tables(
     subject: Subject,
     texts: pd.DataFrame,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[SteeringPrompt],
     concepts: Sequence[str],
     chosen: Mapping[tuple[str, str], float],
     golden: float,

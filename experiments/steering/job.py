@@ -22,7 +22,7 @@ from interp.causal.steering.methods import (
     RANDOM_LATENT,
     steering,
 )
-from interp.causal.steering.prompts import Prompt, announcement, prompts_without
+from interp.causal.steering.prompts import SteeringPrompt, announcement, prompts_without
 from interp.causal.steering.references import fluency_references, genuine_shares, scored
 from interp.causal.steering.targets import SteeringTarget, find_targets, read_targets, save_targets
 from interp.causal.steering.texts import measured, written
@@ -72,7 +72,7 @@ class Job(CorpusJob[Config]):
         asked = WorldQuestions(behaviours=config.behaviours, most=POOL)
         questions = open_questions(asked, self.subject, config.seed)
         most = config.prompts_per_behaviour
-        self.prompts: list[Prompt] = [
+        self.prompts: list[SteeringPrompt] = [
             prompt
             for concept in config.concepts
             for prompt in prompts_without(concept, questions, most, config.seed)

@@ -20,7 +20,7 @@ from interp.causal.steering.methods import (
     RANDOM_DIRECTION,
     RANDOM_LATENT,
 )
-from interp.causal.steering.prompts import Prompt
+from interp.causal.steering.prompts import SteeringPrompt
 from interp.causal.steering.targets import SteeringTarget
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
@@ -89,7 +89,7 @@ class SteeringPage:
         subject: Subject,
         config: Config,
         targets: Sequence[SteeringTarget],
-        prompts: Sequence[Prompt],
+        prompts: Sequence[SteeringPrompt],
     ) -> None:
         self.run, self.subject, self.config = run, subject, config
         self.targets, self.prompts = targets, prompts

@@ -9,10 +9,9 @@ from experiments.world_card.effect import Effect, Figure, Measured
 from interp.attribution.baseline import Statistics
 from interp.bundled.world.families.numbers import CONTEXTS
 from interp.bundled.world.lexicon import lexicon
-from interp.causal.change import ablations
-from interp.causal.controls import matched_controls
+from interp.causal.interventions import ablations
 from interp.causal.outcome import ask, halves
-from interp.causal.pick import by_attribution, by_attribution_in_rounds
+from interp.causal.selection import by_attribution, by_attribution_in_rounds, matched_controls
 from interp.corpus.questions import Question, WorldQuestions, open_questions
 from interp.corpus.text import TextCorpus
 from interp.features.neurons import MlpNeurons

@@ -11,12 +11,16 @@ from torch import Tensor
 
 from interp.document import Corpus
 from interp.errors import UserError
+from interp.features.ref import FeatureRef
 from interp.features.space import Polarity
 from interp.mining.exemplars import TokenSample
 from interp.mining.mined import MinedSpaces
 from interp.statistics.auroc import auroc_interval, auroc_table
 from interp.statistics.estimate import Estimate, central
 from interp.track.progress import Progress, silent
+
+LEAST_TOKENS = 10
+"""That carry a concept, for a feature's activations to be shown by it."""
 
 
 @dataclass(frozen=True)
@@ -162,3 +166,24 @@ def mean_difference(
         return Estimate()
     picks = np.random.default_rng(seed).integers(len(pairs), size=(draws, len(pairs)))
     return Estimate(float(pairs.mean()), *central(pairs[picks].mean(1)))
+
+
+def activations_by_concept(
+    corpus: Corpus, mined: MinedSpaces, feature: FeatureRef, most: int = 6
+) -> list[tuple[str, Float[np.ndarray, " token"]]]:
+    """Activations on sampled report tokens, by the labels that the feature tells best; all other tokens last.
+
+    Labels are ranked by the AUROC of the feature's side on the select split; those that fewer than
+    `LEAST_TOKENS` sampled tokens of either split carry are left out. Activations are signed as they are.
+    """
+    select, report = (mined[feature.space.name].samples[split] for split in ("select", "report"))
+    tells, labels = labels_at(corpus, select), labels_at(corpus, report)
+    side = select.value[:, [feature.feature_id]].float() * feature.polarity
+    auroc = auroc_table(side, tells)[0]
+    enough = (tells.sum(0) >= LEAST_TOKENS) & (labels.sum(0) >= LEAST_TOKENS)
+    ranked = auroc.masked_fill(~enough, -1).nan_to_num(-1).argsort(descending=True)[:most].tolist()
+    values = report.value[:, feature.feature_id].double().numpy()
+    shown = [number for number in ranked if bool(enough[number])]
+    groups = [(corpus.label_names[number], values[labels[:, number].numpy()]) for number in shown]
+    none = ~labels[:, shown].any(1) if shown else torch.ones(len(values), dtype=torch.bool)
+    return [*groups, ("all other tokens", values[none.numpy()])]

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.causal.outcome import ask
-from interp.causal.steering.by_rows import ByRows
 from interp.corpus.questions import Question
 from interp.errors import UserError
+from interp.intervene.by_rows import ByRows
 from interp.subject.forward import Intervention
 from interp.subject.read_at import read_at
 from interp.subject.site import Site

@@ -8,17 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp
-from interp.causal.aim import target_of
-from interp.causal.change import ablations, clamps, dose_values, scales
-from interp.causal.controls import NEAREST, matched_controls
-from interp.causal.drivers import drivers
-from interp.causal.effects import effects
-from interp.causal.flips import flips
-from interp.causal.knowledge import shared_features
+from interp.attribution.agreement import agreement_table
+from interp.causal.answer_targets import answer_target
+from interp.causal.effects import effects, flips
+from interp.causal.interventions import ablations, clamps, dose_values, scales
+from interp.causal.knowledge_neurons import shared_features
 from interp.causal.outcome import ask, halves
-from interp.causal.pick import by_attribution, by_concept, strongest
-from interp.causal.quality import quality
-from interp.compare.concepts import labels_at
+from interp.causal.selection import NEAREST, by_attribution, by_concept, matched_controls, strongest
+from interp.compare.concepts import activations_by_concept, labels_at
 from interp.corpus.questions import Question, WorldQuestions, open_questions
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
@@ -70,7 +67,7 @@ def test_a_class_of_answers_counts_as_one(subject: Subject, questions: list[Ques
     both = Question(question.prompt, question.answers + question.foils, (), question.group)
     one = ask(subject, [question])
     assert ask(subject, [both]).answer[0] == pytest.approx(one.answer[0] + one.foil[0])
-    assert target_of(subject, [both]).answers == question.answers  # the likeliest of the class
+    assert answer_target(subject, [both]).answers == question.answers  # the likeliest of the class
 
 
 def test_halves_share_no_prompt_and_keep_every_question(subject: Subject) -> None:
@@ -190,7 +187,7 @@ def test_the_strongest_are_found_across_spaces(layers: list[MlpNeurons]) -> None
 
 def test_drivers_are_the_labels_a_feature_tells_best(mined: interp.Mined, layers: list[MlpNeurons]) -> None:
     feature, _ = by_concept(layers, mined, CORPUS, "adjective", 1)[0]
-    found = drivers(CORPUS, mined, feature, most=4)
+    found = activations_by_concept(CORPUS, mined, feature, most=4)
     assert found[0][0] == "adjective" and found[-1][0] == "all other tokens" and len(found) == 5
     report = mined[feature.space.name].samples["report"]
     labels = labels_at(CORPUS, report)
@@ -267,7 +264,7 @@ def test_quality_tells_a_good_approximation_from_a_random_one() -> None:
          "good": exact + 0.1 * rng.normal(size=400), "opposite": -exact}
     )  # fmt: skip
     nothing = pd.DataFrame(columns=["pair", "kind", "exact", "attribution patching"])
-    found = quality(ablation, nothing, top=5, seed=0).set_index("approximation")
+    found = agreement_table(ablation, nothing, top=5, seed=0).set_index("approximation")
     assert found.loc["good", "spearman"] > 0.95 and found.loc["good", "sign"] > 0.9
     assert found.loc["opposite", "spearman"] == pytest.approx(-1) and found.loc["opposite", "sign"] == 0
     assert found.loc["opposite", "top"] == 1  # the same sizes

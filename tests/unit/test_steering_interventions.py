@@ -6,20 +6,19 @@ import torch
 import interp
 from interp.bundled.world.concepts import bit
 from interp.bundled.world.vocabulary import token_ids
-from interp.causal.steering.by_rows import ByRows
 from interp.causal.steering.costs import costs, neutral_documents
-from interp.causal.steering.means import difference_in_means
-from interp.causal.steering.methods import METHODS, steering
-from interp.causal.steering.prompts import Prompt
+from interp.causal.steering.difference_in_means import difference_in_means
+from interp.causal.steering.methods import METHODS, NormMatched, steering
+from interp.causal.steering.prompts import SteeringPrompt
 from interp.causal.steering.targets import SteeringTarget, added_norm, largest_of, random_latents
 from interp.causal.steering.texts import cross_entropy, measured, written
-from interp.causal.steering.turned import Turned
 from interp.corpus.questions import Question
 from interp.document import split_of
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.intervene import AddVector, Clamp, Scale
+from interp.intervene.by_rows import ByRows
 from interp.mining.config import MiningConfig
 from interp.subject import Site, Subject
 from saes.latents import SaeLatents
@@ -124,9 +123,9 @@ def test_turning_refuses_what_has_no_direction_or_several_sites(
     subject: Subject, latents: SaeLatents
 ) -> None:
     with pytest.raises(UserError):
-        Turned(Clamp(latents, 1, 1.0), torch.zeros(128))
+        NormMatched(Clamp(latents, 1, 1.0), torch.zeros(128))
     with pytest.raises(UserError):
-        Turned(interp.ProjectOut(subject, torch.ones(128)), torch.ones(128))
+        NormMatched(interp.ProjectOut(subject, torch.ones(128)), torch.ones(128))
     with pytest.raises(UserError, match="other latents"):
         random_latents([1, 2], 2, 2, seed=0)
     assert random_latents(range(50), 7, 5, seed=1) == random_latents(range(50), 7, 5, seed=1)
@@ -169,7 +168,7 @@ def test_steering_with_a_words_unembedding_makes_the_word_appear(subject: Subjec
     direction = subject.unembedding()[:, storm]
     last = Site("resid_post", subject.n_layers - 1)
     asked = [ids("the capital of france is"), ids("the king near the pan"), ids("hot : cold , big :")]
-    prompts = [Prompt("topic_weather", Question(p, ((1,),), (), "g"), True) for p in asked]
+    prompts = [SteeringPrompt("topic_weather", Question(p, ((1,),), (), "g"), True) for p in asked]
     shares = []
     for size in (0.0, 3.0, 300.0):
         edit = [AddVector(subject, last, direction / direction.norm(), size)]
@@ -188,7 +187,7 @@ def test_cross_entropy_is_that_of_the_text_alone_whatever_stands_beside_it(subje
     for prompt, text, nats in zip(prompts, texts, found, strict=True):
         if not text:
             assert nats != nats
-            asked = Prompt("topic_law", Question(prompt, ((1,),), (), "g"), True)
+            asked = SteeringPrompt("topic_law", Question(prompt, ((1,),), (), "g"), True)
             empty = measured(subject, [asked], [text], method="none", factor=0.0, draw=0).iloc[0]
             assert empty["share"] == 0 and not empty["right"] and empty["text"] == ""
             continue

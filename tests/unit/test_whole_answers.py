@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from interp.bundled import bundled_models
-from interp.causal.aim import target_of
+from interp.causal.answer_targets import answer_target
 from interp.causal.outcome import ask
 from interp.corpus.questions import Question
 from interp.errors import UserError
@@ -103,12 +103,12 @@ def test_a_vector_at_the_prompt_s_last_token_stays_there(subject: Subject) -> No
 
 def test_targets_are_whole_answers_and_differences_of_them_refused(subject: Subject, reference: Any) -> None:
     asked = [question(subject), question(subject, "if it is not found , this")]
-    target = target_of(subject, asked)
+    target = answer_target(subject, asked)
     assert target.kind == "log_prob"
     for one, chosen in zip(asked, target.answers, strict=True):
         assert chosen == max(one.answers, key=lambda ids: log_prob(subject, reference, one.prompt, ids))
     with pytest.raises(UserError, match="an answer or a foil has several"):
-        target_of(subject, asked, "logit_difference")
+        answer_target(subject, asked, "logit_difference")
 
 
 def test_effects_of_heads_on_whole_answers(subject: Subject, tmp_path: Path) -> None:

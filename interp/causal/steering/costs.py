@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.causal.pick import concept_number
+from interp.causal.selection import concept_number
 from interp.causal.side_effects import prediction_costs
-from interp.causal.steering.by_rows import ByRows
 from interp.corpus.batches import collate, rows_of
 from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
+from interp.intervene.by_rows import ByRows
 from interp.subject.forward import Intervention
 from interp.subject.site import Site
 from interp.subject.subject import Subject

@@ -1,13 +1,16 @@
 """Ways to steer towards a concept at a factor, all in units of what its latent adds at its maximum."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from interp.causal.change import clamps
+from interp.causal.interventions import clamps
 from interp.causal.steering.targets import SteeringTarget
-from interp.causal.steering.turned import Turned
 from interp.errors import UserError
 from interp.intervene import Add, AddVector, Clamp, Positions
-from interp.subject.forward import Intervention
+from interp.intervene.edit import PositionEdit
+from interp.subject.forward import ForwardPass, Intervention
+from interp.subject.site import Site
 from interp.subject.subject import Subject
 
 LATENT, ADDED, DIFFERENCE, NEURONS = "latent", "latent added", "difference in means", "neurons"
@@ -55,7 +58,42 @@ def steering(
         return list(clamps(target.neurons, factor * target.neuron_largest, positions))
     if method == RANDOM_LATENT:
         row = space.decoder(torch.tensor([target.random_latents[draw]]))[0]
-        return [Turned(clamp, row)]
+        return [NormMatched(clamp, row)]
     if method == RANDOM_DIRECTION:
-        return [Turned(clamp, target.random_directions[draw])]
+        return [NormMatched(clamp, target.random_directions[draw])]
     raise UserError(f"there is no steering method {method!r}", "methods", f"use {', '.join(METHODS)}")
+
+
+class NormMatched:
+    """Changes the activation by as much as another edit would, along one direction.
+
+    At every position the change has the Euclidean norm of that edit's own: x + |edit(x) - x| u, with u the
+    direction [width] at unit length. Where the edit does nothing, neither does this.
+
+    Raises:
+        UserError: the edit acts at several sites, or the direction is zero or not finite.
+    """
+
+    def __init__(self, edit: PositionEdit, direction: Float[Tensor, " width"]) -> None:
+        norm = float(direction.norm())
+        if len(edit.sites) != 1 or not 0 < norm < float("inf"):
+            raise UserError(
+                "a change is matched in norm at one site, along a direction that is not zero",
+                "NormMatched",
+                "give an edit of one site and a finite direction",
+            )
+        self.sites = edit.sites
+        self.edit = edit
+        self.direction = direction / norm
+
+    def check(self, forward: ForwardPass) -> None:
+        """Raises UserError if the edit is impossible in this pass."""
+        self.edit.check(forward)
+
+    def apply(self, activation: Tensor, site: Site, forward: ForwardPass) -> Tensor:
+        """The activation, moved along the direction by the norm of the edit's change."""
+        change = self.edit.apply(activation, site, forward) - activation
+        wide = torch.promote_types(activation.dtype, torch.float32)
+        size = change.to(wide).norm(dim=-1, keepdim=True)
+        moved: Tensor = activation + (size * self.direction.to(size)).to(activation.dtype)
+        return moved

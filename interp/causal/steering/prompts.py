@@ -18,7 +18,7 @@ from interp.errors import UserError
 
 
 @dataclass(frozen=True)
-class Prompt:
+class SteeringPrompt:
     """A question that is steered towards a concept; `choosing` says in which half it is.
 
     On one half of every group of questions a factor is chosen, the figures are of the other.
@@ -29,7 +29,9 @@ class Prompt:
     choosing: bool
 
 
-def prompts_without(concept: str, questions: Sequence[Question], most: int, seed: int) -> list[Prompt]:
+def prompts_without(
+    concept: str, questions: Sequence[Question], most: int, seed: int
+) -> list[SteeringPrompt]:
     """At most `most` questions of each group of which no word, right answers included, carries the concept.
 
     Drawn at random, no prompt twice, and dealt to the two halves in turn.
@@ -37,7 +39,7 @@ def prompts_without(concept: str, questions: Sequence[Question], most: int, seed
     Raises:
         UserError: no group has two such questions, or no word carries the concept.
     """
-    found: list[Prompt] = []
+    found: list[SteeringPrompt] = []
     for group in dict.fromkeys(question.group for question in questions):
         free = {
             question.prompt: question
@@ -47,7 +49,9 @@ def prompts_without(concept: str, questions: Sequence[Question], most: int, seed
         }
         drawn = Random(f"{concept} {group} {seed}").sample(list(free.values()), min(most, len(free)))
         if len(drawn) > 1:
-            found += [Prompt(concept, question, place % 2 == 0) for place, question in enumerate(drawn)]
+            found += [
+                SteeringPrompt(concept, question, place % 2 == 0) for place, question in enumerate(drawn)
+            ]
     if not found:
         raise UserError(
             f"every question has words that carry {concept}", "questions", "use other behaviours, or more"

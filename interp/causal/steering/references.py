@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from interp.bundled.world.labelling import carries
-from interp.causal.pick import concept_number
+from interp.causal.selection import concept_number
 from interp.causal.steering.choose import SCORES
-from interp.causal.steering.prompts import Prompt
+from interp.causal.steering.prompts import SteeringPrompt
 from interp.causal.steering.scores import BEST, between, harmonic_mean
 from interp.causal.steering.texts import cross_entropy
 from interp.document import Corpus, Split, split_of
@@ -53,7 +53,7 @@ def genuine_shares(
 
 
 def fluency_references(
-    subject: Subject, prompts: Sequence[Prompt], texts: Sequence[Sequence[int]], seed: int
+    subject: Subject, prompts: Sequence[SteeringPrompt], texts: Sequence[Sequence[int]], seed: int
 ) -> dict[str, tuple[float, float]]:
     """For each group of questions, nats per token of unsteered texts and of the same with tokens shuffled."""
     rng = np.random.default_rng(seed)

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.causal.pick import by_attribution, by_concept
-from interp.causal.steering.means import difference_in_means
+from interp.causal.selection import by_attribution, by_concept
+from interp.causal.steering.difference_in_means import difference_in_means
 from interp.causal.steering.prompts import questions_about
 from interp.corpus.batches import batches
 from interp.document import Corpus

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 
 from interp.bundled.world.labelling import carries
-from interp.causal.steering.by_rows import ByRows
-from interp.causal.steering.prompts import Prompt
+from interp.causal.steering.prompts import SteeringPrompt
 from interp.causal.steering.scores import repeated
 from interp.corpus.questions import begins_with
+from interp.intervene.by_rows import ByRows
 from interp.subject.forward import Intervention
 from interp.subject.losses import token_losses
 from interp.subject.subject import Subject
@@ -66,7 +66,7 @@ def cross_entropy(
 
 
 def measured(
-    subject: Subject, prompts: Sequence[Prompt], texts: Sequence[Tokens], **names: str | float | int
+    subject: Subject, prompts: Sequence[SteeringPrompt], texts: Sequence[Tokens], **names: str | float | int
 ) -> pd.DataFrame:
     """A row for each text: `names` in every row, where it stands, and its raw figures.
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.causal.pick import concept_number
+from interp.causal.selection import concept_number
 from interp.corpus.batches import batches
 from interp.document import Corpus, Split
 from interp.errors import UserError

@@ -1,22 +1,24 @@
-"""Picking features: those that tell a labelled concept, those that a behaviour is attributed to."""
+"""Selecting features: those that tell a concept, those that a behaviour is attributed to, and controls."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.attribution.baseline import Statistics
 from interp.attribution.gradient import activation_times_gradient
-from interp.causal.aim import laid, target_of
-from interp.causal.change import ablations
+from interp.causal.answer_targets import answer_target, padded_prompts
+from interp.causal.interventions import ablations, by_space
 from interp.compare.concepts import labels_at
 from interp.corpus.questions import Question
 from interp.document import Corpus
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
+from interp.features.statistics import FeatureStatistics
 from interp.mining.mined import MinedSpaces
 from interp.statistics.auroc import auroc_table
 from interp.subject.subject import Subject
@@ -59,7 +61,7 @@ def by_concept(
     }
     picked = strongest(spaces, strength, count)
     return [
-        (_turned(feature, -1 if table[feature.space.name][feature.feature_id] < 0.5 else 1), value)
+        (_with_polarity(feature, -1 if table[feature.space.name][feature.feature_id] < 0.5 else 1), value)
         for feature, value in picked
     ]
 
@@ -81,9 +83,15 @@ def by_attribution(
     leans = {space.name: torch.zeros(space.n_features) for space in spaces}
     for start in range(0, len(questions), prompts_per_batch):
         asked = questions[start : start + prompts_per_batch]
-        tokens, mask = laid(subject, asked)
+        tokens, mask = padded_prompts(subject, asked)
         found = activation_times_gradient(
-            subject, tokens, mask, target_of(subject, asked), spaces, baseline="mean", statistics=statistics
+            subject,
+            tokens,
+            mask,
+            answer_target(subject, asked),
+            spaces,
+            baseline="mean",
+            statistics=statistics,
         )
         real = mask[:, :, None]
         for name, values in found.values.items():
@@ -92,7 +100,7 @@ def by_attribution(
             leans[name] += (away * real).sum((0, 1)).cpu()
     means = {name: total / len(questions) for name, total in totals.items()}
     return [
-        (_turned(feature, 1 if leans[feature.space.name][feature.feature_id] > 0 else -1), value)
+        (_with_polarity(feature, 1 if leans[feature.space.name][feature.feature_id] > 0 else -1), value)
         for feature, value in strongest(spaces, means, count)
     ]
 
@@ -137,5 +145,50 @@ def strongest(
     return found
 
 
-def _turned(feature: FeatureRef, polarity: int) -> FeatureRef:
+def _with_polarity(feature: FeatureRef, polarity: int) -> FeatureRef:
     return FeatureRef(feature.space, feature.feature_id, polarity if feature.space.signed else 1)
+
+
+NEAREST = 10  # candidates for each picked feature
+
+
+def matched_controls(
+    features: Sequence[FeatureRef], statistics: Statistics, n_sets: int, seed: int
+) -> list[list[FeatureRef]]:
+    """Sets of random features, one for each picked one: of its space, not picked, and about as active.
+
+    Activity is the mean absolute activation on the sampled tokens; each control is drawn from the `NEAREST`
+    features whose logarithm of it is closest, no feature twice in a set.
+
+    Raises:
+        UserError: a space has fewer features left than were picked of it.
+    """
+    rng = np.random.default_rng(seed)
+    sets: list[list[FeatureRef]] = [[] for _ in range(n_sets)]
+    for space, places in by_space(features):
+        picked = np.array([features[place].feature_id for place in places])
+        if space.n_features < 2 * len(picked):
+            raise UserError(
+                f"{len(picked)} of {space.n_features} features are picked: no control is left for each",
+                space.name,
+                "pick fewer features",
+            )
+        activity = _activity(statistics[space.name])
+        for chosen in sets:
+            taken = set(picked.tolist())
+            for place, feature_id in zip(places, picked, strict=True):
+                near = np.argsort(np.abs(activity - activity[feature_id]), kind="stable")
+                free = [i for i in near.tolist() if i not in taken][:NEAREST]
+                control = int(rng.choice(free))
+                taken.add(control)
+                chosen.append(FeatureRef(space, control, features[place].polarity))
+    return sets
+
+
+def _activity(statistics: FeatureStatistics) -> NDArray[np.float64]:
+    """Logarithm of each feature's mean absolute activation; of its mean's size where no sample was kept."""
+    sample = statistics.sample
+    size: Float[np.ndarray, " feature"] = (
+        (statistics.mean.abs() if sample is None else sample.float().abs().mean(0)).double().numpy()
+    )
+    return np.log(size + 1e-6)

@@ -14,7 +14,7 @@ from interp.subject.subject import Subject
 from interp.subject.unembedding import in_blocks
 
 
-def laid(
+def padded_prompts(
     subject: Subject, questions: Sequence[Question]
 ) -> tuple[Int[Tensor, "question pos"], Int[Tensor, "question pos"]]:
     """Tokens and attention mask of the questions' prompts."""
@@ -22,7 +22,7 @@ def laid(
 
 
 @torch.no_grad()
-def target_of(subject: Subject, questions: Sequence[Question], kind: Kind | None = None) -> Target:
+def answer_target(subject: Subject, questions: Sequence[Question], kind: Kind | None = None) -> Target:
     """The target of a batch of questions, after the last token of each.
 
     By default the logit of the answer less that of the foil, where every question has one and all are one

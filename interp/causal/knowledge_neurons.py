@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.attribution.integrated import integrated_gradients
-from interp.causal.aim import laid, target_of
+from interp.causal.answer_targets import answer_target, padded_prompts
 from interp.corpus.questions import Question
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
@@ -20,7 +20,7 @@ PROMPTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedFeature:
     """A feature that passes the threshold on a share of the prompts; `attribution` is its mean over all."""
 
     feature: FeatureRef
@@ -43,12 +43,12 @@ def answer_attributions(
     parts: list[list[Tensor]] = [[] for _ in spaces]
     for start in range(0, len(questions), PROMPTS_AT_ONCE):
         batch = questions[start : start + PROMPTS_AT_ONCE]
-        tokens, mask = laid(subject, batch)
+        tokens, mask = padded_prompts(subject, batch)
         found = integrated_gradients(
             subject,
             tokens,
             mask,
-            target_of(subject, batch, "probability"),
+            answer_target(subject, batch, "probability"),
             spaces,
             steps=steps,
             rule="endpoints",
@@ -68,7 +68,7 @@ def shared_features(
     of_largest: float = 0.2,
     least_share: float = 0.7,
     wanted: tuple[int, int] | None = None,
-) -> tuple[list[Shared], float]:
+) -> tuple[list[SharedFeature], float]:
     """Features whose attribution exceeds a part of the prompt's largest one, on a share of the prompts.
 
     Dai et al. 2022 (arXiv 2104.08696, section 3.2): a feature counts for a prompt if its attribution exceeds
@@ -81,15 +81,15 @@ def shared_features(
     counts = joined > of_largest * joined.amax(1, keepdim=True).clamp(min=0)
     share, mean = counts.double().mean(0), joined.mean(0)
     if wanted is not None:
-        least_share = _moved(share, least_share, wanted)
+        least_share = _share_that_keeps(share, least_share, wanted)
     sizes = [part.shape[1] for part in attributions]
     refs = [FeatureRef(space, i) for space, size in zip(spaces, sizes, strict=True) for i in range(size)]
     kept = (share >= least_share - ROUNDING).nonzero()[:, 0].tolist()
-    found = [Shared(refs[place], float(share[place]), float(mean[place])) for place in kept]
+    found = [SharedFeature(refs[place], float(share[place]), float(mean[place])) for place in kept]
     return sorted(found, key=lambda one: (-one.share, -one.attribution)), least_share
 
 
-def _moved(share: Float[Tensor, " feature"], start: float, wanted: tuple[int, int]) -> float:
+def _share_that_keeps(share: Float[Tensor, " feature"], start: float, wanted: tuple[int, int]) -> float:
     """The share at which a wanted number of features is kept, in steps from `start`."""
     at, direction = start, 0
     while True:
