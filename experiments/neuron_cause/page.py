@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from experiments.neuron_cause.config import Config, PickByAttribution, PickByConcept
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER
+from interp.compare.concepts import activations_by_concept
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces
@@ -274,7 +275,7 @@ class CausePage:
         return estimate_chart(rows, x_name="change in the share", names=names)
 
     def _histogram(self, feature: FeatureRef) -> Draw:
-        found = drivers(self.corpus, self.mined, feature)
+        found = activations_by_concept(self.corpus, self.mined, feature)
         groups = [
             Group(name, values.tolist(), role_of(feature) if index < len(found) - 1 else "null")
             for index, (name, values) in enumerate(found)
