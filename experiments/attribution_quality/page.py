@@ -9,12 +9,12 @@ from experiments.attribution_quality.config import Config
 from interp.attribution.agreement import NOT_METHODS
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.charts.scatter import scatter_chart
-from interp.render.data import Estimate
 from interp.render.digits import count, interval, measured, number
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.figure import Draw, Figure
 from interp.render.page import Column, Page, Section, Table
 from interp.render.palette import Role
+from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 

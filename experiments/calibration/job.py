@@ -165,7 +165,7 @@ class Job(CorpusJob[Config]):
     def report(self, step: Step) -> None:
         """The page and its figures."""
         page = CalibrationPage(self.run, self.subject, self.config)
-        save_page(step, page.page())
+        save_page(step, page)
 
 
 def refs(known: list[Known], spaces: dict[str, FeatureSpace]) -> list[FeatureRef]:

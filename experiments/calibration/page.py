@@ -8,12 +8,12 @@ from experiments.calibration.candidates import FOREIGN, MEAGRE, OTHER, TRUE
 from experiments.calibration.config import Config
 from interp.descriptions.explainers.patterns import NAME as PATTERNS
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
-from interp.render.data import Estimate
 from interp.render.digits import interval, measured
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.figure import Draw, Figure
 from interp.render.page import Column, Page, Section, Table
 from interp.render.palette import Role
+from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 

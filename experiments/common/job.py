@@ -1,21 +1,32 @@
 """What every experiment's job stands on: its config, its run, its model and its text, and how it ends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from experiments.common.page import ExperimentPage
 from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, open_corpus
 from interp.corpus.text import TextCorpus
 from interp.document import Corpus
-from interp.render.page import Page, render_page
+from interp.render.figure import Figure
 from interp.subject import Subject, load
 from interp.subject.config import SubjectConfig
 from interp.track.files import publish, write_text
 from interp.track.run import Run
 from interp.track.step import Step
+
+
+class Shown(Protocol):
+    """A page and its figures."""
+
+    def figures(self) -> Sequence[Figure]:
+        """All figures, by names that differ."""
+        ...
+
+    def html(self) -> str:
+        """The whole page."""
+        ...
 
 
 class ReadsSubject(Protocol):
@@ -83,20 +94,20 @@ class ExperimentJob(Generic[AnyConfig]):
         for file in sorted(folder.iterdir()):
             publish(file, self.run.folder / name / file.name)
 
-    def write_page(self, made: Callable[[], ExperimentPage[Any]]) -> None:
+    def write_page(self, made: Callable[[], Shown]) -> None:
         """The last step, `report`: the page, and its figures as files of their own."""
 
         def write(step: Step) -> None:
-            save_page(step, made().page())
+            save_page(step, made())
 
         self.run.publish_report(self.run.step("report", write) / "report.html")
 
 
-def save_page(step: Step, page: Page) -> None:
+def save_page(step: Step, page: Shown) -> None:
     """Writes a page, and its figures as files of their own."""
     for figure in page.figures():
         step.figure(figure)
-    write_text(step.folder / "report.html", render_page(page))
+    write_text(step.folder / "report.html", page.html())
 
 
 class SubjectJob(ExperimentJob[SubjectConfigured]):

@@ -7,7 +7,7 @@ from interp.config import ExperimentConfig
 from interp.render.data import SubjectInfo
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.figure import Figure
-from interp.render.page import Page, Section
+from interp.render.page import Page, Section, render_page
 from interp.subject import Subject
 from interp.track.run import Run
 
@@ -65,6 +65,14 @@ class ExperimentPage(Generic[AnyConfig]):
             run_facts(self.run),
             step_seconds(self.run),
         )
+
+    def figures(self) -> list[Figure]:
+        """All figures of the page."""
+        return self.page().figures()
+
+    def html(self) -> str:
+        """The whole page as HTML."""
+        return render_page(self.page())
 
 
 def framed(

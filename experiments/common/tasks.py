@@ -6,10 +6,10 @@ import pandas as pd
 
 from experiments.common.vectors.figures import best_by, profile, shares
 from interp.causal.side_effects import Neutral
-from interp.render.data import Estimate
 from interp.render.figure import Draw
 from interp.render.page import Cell, Column, Table
 from interp.render.palette import Role
+from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 from interp.track.step import Step

@@ -18,7 +18,7 @@ from experiments.common.dictionaries.job import (
 from experiments.common.dictionaries.training import train_dictionary
 from experiments.common.job import CorpusJob
 from experiments.compare.config import Config, check_baselines
-from experiments.compare.page import compare_page
+from experiments.compare.reading import compare_page
 from interp.compare.concepts import Candidates, found, mean_difference, recover_concepts
 from interp.compare.difference import compare_pairs, compare_populations
 from interp.compare.matching import Match, most_similar
@@ -40,7 +40,6 @@ from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.mining.mined import MinedSpaces
 from interp.parquet import read_parquet
-from interp.render.compare_report import compare_figures, render_comparison
 from interp.statistics.estimate import mean_interval
 from interp.subject import Site
 from interp.track.files import (
@@ -48,7 +47,6 @@ from interp.track.files import (
     write_json,
     write_parquet,
     write_safetensors,
-    write_text,
 )
 from interp.track.records import read_written, redo
 from interp.track.run import Run
@@ -88,8 +86,8 @@ class Job(CorpusJob[Config]):
         self.run.step("score", lambda step: self.score(step, mined, chosen, described))
         if self.corpus.label_names:
             self.run.step("concepts", lambda step: self.concepts(step, mined))
-        self.run.step("report", lambda step: self.report(step, mined))
-        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+        made = self.run, self.subject, self.corpus, mined, self.populations, self.config
+        self.write_page(lambda: compare_page(*made))
 
     def train_sae(self, step: Step) -> None:
         """An SAE at the configured site, with its figures on the report split."""
@@ -257,13 +255,6 @@ class Job(CorpusJob[Config]):
             if population.kind == "latent":
                 values = mean_difference(results, population.name, NEURONS, seed=self.config.seed)
                 step.estimate(f"concepts/{slug(population.name)}_minus_neurons", *values)
-
-    def report(self, step: Step, mined: MinedSpaces) -> None:
-        """The page and its figures."""
-        page = compare_page(self.run, self.subject, self.corpus, mined, self.populations, self.config)
-        for figure in compare_figures(page):
-            step.figure(figure)
-        write_text(step.folder / "report.html", render_comparison(page))
 
     def _populations(self, principal: Path | None) -> list[Population]:
         found = [neuron_population(self.subject, self.config.neurons, self.saes)]

@@ -1,145 +1,298 @@
-"""What the page of `compare` shows, read from what its steps wrote."""
+"""The page of `compare`: populations, matched pairs side by side, concepts, and every description."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
-import pandas as pd
+from markupsafe import Markup
 
-from experiments.common.dictionaries.config import slug
-from experiments.compare.config import Config
-from interp.compare.populations import Population
-from interp.document import Corpus
-from interp.mining.mined import MinedSpaces
-from interp.render.compare_report import CompareData, MatchedPair, PairSummary
-from interp.render.comparison import (
-    best_concept,
-    concept_scores,
-    corpus_facts,
-    feature_row,
-    metric_estimate,
-    population,
-    sae_report,
+from experiments.common.populations.data import DescribedFeature, PopulationsData
+from experiments.common.populations.figures import concept_recovery, report_figures
+from experiments.common.populations.view import (
+    LEANER,
+    TEMPLATES,
+    Group,
+    PopulationsView,
+    drawn,
+    first_below,
+    score_title,
 )
-from interp.render.data import Difference, Estimate, FeatureRow, ReportData
-from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.subject import Subject
-from interp.track.records import read_written
-from interp.track.run import Run
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
+from interp.render.charts.scatter import scatter_chart
+from interp.render.digits import count, interval, measured
+from interp.render.figure import Figure
+from interp.render.html import LARGEST_PAGE, csv_uri, rendered
+from interp.render.palette import OF_KIND
+from interp.render.tokens import Titles
+from interp.statistics.estimate import Estimate, Number
 
-USES = {
-    "explain": "descriptions are made from it; SAEs of this run and principal directions, too",
-    "select": "nearest neurons, and the best feature for each concept, are chosen on it",
-    "report": "every score on this page is measured on it, and nothing else is",
-}
-LIMITS = (
-    "Descriptions are written without a language model, from patterns of tokens: what cannot be said in "
-    "tokens is not described. The score is of all the patterns found, of which the sentence names the "
-    "strongest.",
-    "For a concept, kinds compete with different numbers of candidates; the random directions are as many as "
-    "the widest dictionary has latents, and each has two sides.",
-    "The nearest neuron is the nearest single one: a latent that several neurons make together has none.",
-    "Random and principal directions are read from zero, not from the mean, as neurons and latents are.",
-    "One subject, one seed: the intervals say how sure the figures are for this model and these "
-    "dictionaries, not for others.",
-)
+T = TypeVar("T")
+HALF = 540
+MANY = 100_000
+STEPS: tuple[tuple[Titles, int | None, int, int], ...] = (
+    *((titles, per_band, MANY, MANY) for titles, per_band in LEANER),
+    ("peak", 1, 160, 1000),
+    ("peak", 1, 60, 300),
+)  # as in a report, then: how many descriptions keep their exemplars, and how many rows a list has
+FEW, MORE = 400, 900  # descriptions up to which the first, and a middle step are worth a try
 
 
-def compare_page(
-    run: Run,
-    subject: Subject,
-    corpus: Corpus,
-    mined: MinedSpaces,
-    populations: Sequence[Population],
-    config: Config,
-) -> CompareData:
-    """Everything on the page, from the finished steps of a run."""
-    steps = run.folder / "steps"
-    table = run.table("features")
-    records = read_written(steps / "describe" / "described.json", "list")
-    concepts = concept_scores(run)
-    best = best_concept(concepts)
-    rows = [
-        feature_row(row, record, mined, subject, best)
-        for row, record in zip(table.to_dict("records"), records, strict=True)
-    ]
-    metrics = run.metrics
-    shown = [
-        population(
-            one.kind,
-            one.total,
-            table[table["population"] == one.name],
-            metrics,
-            one.note,
-            one.name,
-            slug(one.name),
-        )
-        for one in populations
-    ]
-    latents = [one for one in populations if one.kind == "latent"]
-    gap = metric_estimate(metrics, f"difference/{slug(latents[0].name)}_minus_neurons")
-    data = ReportData(
-        subject=subject_facts(subject),
-        run=run_facts(run),
-        corpus=corpus_facts(corpus, metrics, "mining", USES),
-        populations=shown,
-        difference=Difference(gap, True, 1000),
-        features=rows,
-        concepts=concepts,
-        sae=_trained(run, latents[0], mined, metrics),
-        timing=step_seconds(run),
-        limits=list(LIMITS),
-        special_ids=frozenset(subject.special_ids),
-        found_auroc=config.concepts.found_auroc,
-        question=f"Are the latents of a dictionary easier to describe than the neurons of {subject.name}?",
-    )
-    differences = run.table("differences")
-    return CompareData(
-        data,
-        [
-            (row["first"], row["second"], Estimate.of(row, "difference"))
-            for row in differences.to_dict("records")
-        ],
-        _pairs(run.table("pairs"), rows),
-        [_summary(one.name, metrics) for one in latents],
-        {one.name: int(metrics[f"concepts/{slug(one.name)}/found"]) for one in populations if concepts},
-    )
+@dataclass(frozen=True)
+class MatchedPair:
+    """A latent and the neuron that is most like it.
+
+    `selected` and `correlation` are Pearson's r of their activations on the select and on the report split,
+    `random_correlation` that of the most similar of as many random directions on the report split.
+    """
+
+    population: str
+    latent: DescribedFeature
+    neuron: DescribedFeature
+    selected: Number
+    correlation: Number | None
+    random_correlation: Number | None
+
+    @property
+    def difference(self) -> Number | None:
+        """Score of the latent's description less that of the neuron's."""
+        one, two = self.latent.both.point, self.neuron.both.point
+        return None if one is None or two is None else one - two
 
 
-def _trained(run: Run, latents: Population, mined: MinedSpaces, metrics: Mapping[str, Any]) -> Any:
-    """The SAE that this run trained; None for those it was given."""
-    folder = run.folder / "steps" / "train_sae"
-    if not folder.exists():
-        return None
-    space = latents.spaces[0]
-    return sae_report(folder, space.site, mined[space.name].exemplars["explain"], metrics)
+@dataclass(frozen=True)
+class PairSummary:
+    """All matched pairs of one population of latents; the estimates are means with 95% intervals."""
+
+    population: str
+    correlation: Estimate
+    random: Estimate
+    beyond: Estimate
+    difference: Estimate
+    scored: int
+    undefined: int
+    ahead: int
+    unmatched: int
 
 
-def _pairs(table: pd.DataFrame, rows: Sequence[FeatureRow]) -> list[MatchedPair]:
-    by_key = {row.key: row for row in rows}
+@dataclass(frozen=True)
+class ComparePage:
+    """Everything on the page; `differences` are (first, second, mean score of the second less the first's).
+
+    `found` says of each population how many concepts it finds.
+    """
+
+    data: PopulationsData
+    differences: Sequence[tuple[str, str, Estimate]]
+    pairs: Sequence[MatchedPair]
+    summaries: Sequence[PairSummary]
+    found: Mapping[str, int]
+
+    def figures(self) -> list[Figure]:
+        """The figures of the page: those of a report, and of pairs of populations and of features."""
+        roles = {p.label: OF_KIND[p.kind] for p in self.data.populations}
+        rows = [
+            EstimateRow(f"{_short(second, first)} − {first}", [Entry(roles[second], estimate)])
+            for first, second, estimate in self.differences
+        ]
+        differences = estimate_chart(rows, x_name="difference of mean scores (Pearson r)")
+        figures = [
+            *(figure for figure in report_figures(self.data) if figure.name != "concepts"),
+            Figure("score_differences", "Differences of mean scores", "", differences),
+        ]
+        if self.pairs:
+            scores = [(_float(p.neuron.both.point), _float(p.latent.both.point)) for p in self.pairs]
+            alike = [(_float(p.random_correlation), _float(p.correlation)) for p in self.pairs]
+            of_scores = scatter_chart(
+                scores, role="b", x_name="score of the neuron", y_name="score of the latent"
+            )
+            of_correlations = scatter_chart(
+                alike,
+                role="a",
+                x_name="r with the nearest random direction",
+                y_name="r with the nearest neuron",
+            )
+            figures.append(Figure("pair_scores", "Scores within pairs", "", of_scores, HALF))
+            figures.append(
+                Figure("pair_correlations", "How alike the nearest neuron is", "", of_correlations, HALF)
+            )
+        if self.data.concepts:
+            chart = concept_recovery(self.data.concepts, found=self.data.found_auroc, drawn=roles)
+            figures.append(Figure("concepts", "Concepts found", "", chart, 640))
+        return figures
+
+    def html(self, largest: int = LARGEST_PAGE) -> str:
+        """The whole page; the same data gives the same bytes.
+
+        No request leaves the page. A page over `largest` bytes is made leaner, and says so.
+        """
+        return first_below(self._pages(), largest)
+
+    def _pages(self) -> Iterator[str]:
+        n, drawings = len(self.data.features), drawn(self.figures())
+        first = 0 if n <= FEW else 3 if n <= MORE else len(LEANER)
+        for titles, per_band, kept, rows in STEPS[first:]:
+            yield rendered(
+                "compare.html",
+                ["page.js", "features.js"],
+                [Path(__file__).parent / "templates", TEMPLATES],
+                page=self,
+                data=self.data,
+                view=CompareView(self, drawings, titles, per_band, kept, rows),
+                subject=self.data.subject,
+                run=self.data.run,
+                timing=self.data.timing,
+                limits=self.data.limits,
+            )
+
+
+class CompareView(PopulationsView):
+    """What the template asks for; `kept` descriptions keep their exemplars, lists have at most `rows`."""
+
+    def __init__(
+        self,
+        page: ComparePage,
+        drawings: Mapping[str, list[Markup]],
+        titles: Titles,
+        per_band: int | None,
+        kept: int,
+        rows: int,
+    ) -> None:
+        super().__init__(page.data, drawings, titles, per_band)
+        self.page, self.rows = page, rows
+        self.opening = opening_of(page)
+        ranked = super().ranked()
+        self.n_kept = min(kept, len(ranked))
+        self.with_exemplars = {f.key for f in evenly(ranked, kept)}
+        self._ranked = evenly(ranked, rows)
+
+    def leaner(self) -> str:
+        said = super().leaner()
+        total = len(self.data.features)
+        if self.n_kept < total:
+            said += f" Exemplars are kept for {count(self.n_kept)} of {count(total)} descriptions."
+        if len(self._ranked) < total:
+            said += f" {count(len(self._ranked))} rows at even steps of the score; the CSV has all."
+        return said
+
+    def ranked(self) -> list[DescribedFeature]:
+        return self._ranked
+
+    def groups(self, feature: DescribedFeature, few: bool = False) -> list[Group]:
+        return super().groups(feature, few) if feature.key in self.with_exemplars else []
+
+    def titles_of(self) -> dict[str, str]:
+        """The headings of the sections, which say what is seen."""
+        return {"scores": scores_title(self.page), "pairs": pairs_title(self.page), "concepts": self._found()}
+
+    def _found(self) -> str:
+        tested = len({score.concept for score in self.data.concepts})
+        found = ", ".join(f"{name} {n}" for name, n in self.page.found.items())
+        return f"Of {tested} labelled concepts the best feature finds: {found}"
+
+    def matched(self) -> list[MatchedPair]:
+        """The pairs that are listed, most alike first."""
+        ranked = sorted(self.page.pairs, key=lambda p: (-(p.correlation or -1.0), p.latent.key))
+        return evenly(ranked, self.rows)
+
+    def differences_csv(self) -> Markup:
+        rows = [[a, b, e.value, e.low, e.high] for a, b, e in self.page.differences]
+        return csv_uri(["first", "second", "second_minus_first", "low", "high"], rows)
+
+    def matched_csv(self) -> Markup:
+        head = [
+            "population", "latent", "neuron", "r_select", "r_report", "random_r_report",
+            "latent_score", "neuron_score", "difference", "latent_description", "neuron_description",
+        ]  # fmt: skip
+        rows = [
+            [
+                p.population, p.latent.key, p.neuron.key, p.selected, p.correlation, p.random_correlation,
+                p.latent.both.value, p.neuron.both.value, p.difference, p.latent.text, p.neuron.text,
+            ]
+            for p in self.page.pairs
+        ]  # fmt: skip
+        return csv_uri(head, rows)
+
+    def by_concept(self) -> list[tuple[str, int, int]]:
+        """Population, concepts found, concepts tried."""
+        tried = len({score.concept for score in self.data.concepts})
+        return [(name, n, tried) for name, n in self.page.found.items()]
+
+    def labels(self) -> list[str]:
+        """Labels of the populations, in the order in which they are described."""
+        return list(dict.fromkeys(f.group for f in self.data.features))
+
+
+def opening_of(page: ComparePage) -> list[str]:
+    """Three sentences: what was compared, how, and what came out."""
+    d = page.data
+    names = [population.label for population in d.populations]
+    described = sum(p.described for p in d.populations)
+    matched = len(page.pairs)
     return [
-        MatchedPair(
-            row["population"],
-            by_key[row["latent"]],
-            by_key[row["neuron"]],
-            row["selected"],
-            Estimate(row["correlation"]).point,
-            Estimate(row["random_correlation"]).point,
-        )
-        for row in table.to_dict("records")
-        if isinstance(row["neuron"], str)
+        f"The same text was read from {d.subject.name} by {', '.join(names[:-1])} and {names[-1]}, and each "
+        "kept the same number of exemplars.",
+        f"The same explainer described {count(described)} of them, and the nearest neurons of "
+        f"{count(matched)} latents, without a language model; each sentence was scored by how well it "
+        "predicts activations on other text.",
+        f"{scores_title(page)}; {_lower(pairs_title(page))}.",
     ]
 
 
-def _summary(name: str, metrics: Mapping[str, Any]) -> PairSummary:
-    match, pairs = f"match/{slug(name)}", f"pairs/{slug(name)}"
-    return PairSummary(
-        name,
-        metric_estimate(metrics, f"{match}/correlation"),
-        metric_estimate(metrics, f"{match}/random"),
-        metric_estimate(metrics, f"{match}/beyond_random"),
-        metric_estimate(metrics, f"{pairs}/latent_minus_neuron"),
-        int(metrics[f"{pairs}/scored"]),
-        int(metrics[f"{pairs}/undefined"]),
-        int(metrics[f"{pairs}/latent_ahead"]),
-        int(metrics[f"{match}/unmatched"]),
-    )
+def scores_title(page: ComparePage) -> str:
+    """Whether latents or neurons are described better, as far as the intervals show."""
+    populations = page.data.populations
+    neurons = next((p for p in populations if p.kind == "neuron"), None)
+    latents = [p for p in populations if p.kind == "latent"]
+    if len(latents) == 1:
+        others = [f"{p.label} {measured(p.both)}" for p in populations if p.kind not in ("neuron", "latent")]
+        title = score_title(neurons, latents[0], page.data.difference)
+        return f"{title} ({', '.join(others)})" if others else title
+    means = ", ".join(f"{p.label} {measured(p.both)}" for p in populations)
+    clear = [
+        f"{second} {'above' if estimate.ends[0] > 0 else 'below'} {first}"
+        for first, second, estimate in page.differences
+        if estimate.ends is not None and not estimate.ends[0] <= 0 <= estimate.ends[1]
+    ]
+    return f"Mean scores: {means} (clear differences: {len(clear)} of {len(page.differences)} pairs)"
+
+
+def pairs_title(page: ComparePage) -> str:
+    """How alike latents and their nearest neurons are, and which of the two is described better."""
+    said = []
+    for summary in page.summaries:
+        gap = summary.difference
+        within = "no pair has two scores"
+        if gap.point is not None:
+            seen = gap.ends is not None and not gap.ends[0] <= 0 <= gap.ends[1]
+            within = f"latents score {measured(gap, sign=True)} ({interval(gap, sign=True)}) within pairs"
+            within += "" if seen else ", no clear difference"
+        null = f", with the nearest random direction {measured(summary.random)}" * (
+            summary.random.point is not None
+        )
+        who = "Latents" if len(page.summaries) == 1 else summary.population.capitalize()
+        said.append(
+            f"{who} correlate {measured(summary.correlation)} with the nearest neuron{null}, and {within}"
+        )
+    return "; ".join(said) or "No latent was matched"
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` of the items, at even steps."""
+    if len(items) <= most:
+        return list(items)
+    return [items[i * len(items) // most] for i in range(most)]
+
+
+def _short(name: str, other: str) -> str:
+    """A name without its last word where the other ends with the same."""
+    head, _, last = name.rpartition(" ")
+    return head if head and other.endswith(f" {last}") else name
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _float(value: Number | None) -> float:
+    return float("nan") if value is None else float(value)

@@ -229,7 +229,7 @@ class Job(CorpusJob[Config]):
     def report(self, step: Step) -> None:
         """The page and its figures."""
         page = DescribePage(self.run, self.subject, self.corpus, self.config)
-        save_page(step, page.page())
+        save_page(step, page)
 
     def _open_spaces(self) -> None:
         config = self.config

@@ -7,13 +7,12 @@ import pandas as pd
 from experiments.describe.config import Config
 from interp.document import Corpus
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
-from interp.render.data import Estimate
 from interp.render.digits import interval, measured
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.figure import Draw, Figure
 from interp.render.page import Column, Page, Section, Table
 from interp.render.palette import Role
-from interp.statistics.estimate import mean_interval
+from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 

@@ -6,15 +6,15 @@ import pandas as pd
 
 from experiments.common.dictionaries.config import slug
 from experiments.common.page import ExperimentPage
+from experiments.common.populations.data import ConceptScore
+from experiments.common.populations.figures import concept_recovery
 from experiments.dictionary_truth.config import Config
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
-from interp.render.data import ConceptScore, Estimate
 from interp.render.digits import count, interval, measured, number
 from interp.render.figure import Draw, Figure
 from interp.render.page import Cell, Column, Section, Table
 from interp.render.palette import Role
-from interp.render.score_figures import concept_recovery
-from interp.statistics.estimate import mean_interval
+from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 

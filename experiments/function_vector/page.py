@@ -6,10 +6,10 @@ from experiments.common.page import framed
 from experiments.common.tasks import TaskTables
 from experiments.common.vectors.figures import overflow_note
 from experiments.function_vector.config import Config
-from interp.render.data import Estimate
 from interp.render.digits import interval, measured
 from interp.render.figure import Draw, Figure
 from interp.render.page import Cell, Column, Page, Section, Table
+from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 

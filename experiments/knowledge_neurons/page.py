@@ -7,12 +7,12 @@ from typing import Any
 from experiments.knowledge_neurons.config import Config
 from interp.causal.effects import RANDOM, TOGETHER
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
-from interp.render.data import Estimate
 from interp.render.digits import interval, measured, number
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.figure import Draw, Figure
 from interp.render.page import Column, Page, Section, Table
 from interp.render.palette import Role
+from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 

@@ -7,12 +7,11 @@ from experiments.common.page import framed
 from experiments.common.vectors.figures import over_groups, shares
 from experiments.linear_relations.config import Config
 from interp.lenses.residual_stream import layer_name
-from interp.render.data import Estimate
 from interp.render.digits import interval, measured, number
 from interp.render.figure import Draw, Figure
 from interp.render.page import Cell, Column, Page, Section, Table
 from interp.render.palette import Role
-from interp.statistics.estimate import mean_interval
+from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 

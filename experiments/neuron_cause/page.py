@@ -5,23 +5,23 @@ from collections.abc import Mapping, Sequence
 from experiments.neuron_cause.config import Config, PickByAttribution, PickByConcept
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER
 from interp.compare.concepts import activations_by_concept
+from interp.compare.populations import PopulationKind
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.charts.distributions import Group, histogram_chart
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
-from interp.render.data import Estimate, Kind
 from interp.render.digits import count, interval, measured, number
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.figure import Draw, Figure
 from interp.render.page import Column, Page, Section, Table
 from interp.render.palette import OF_KIND, Role
-from interp.statistics.estimate import mean_interval
+from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 
-SPACES: Mapping[str, Kind] = {"mlp": "neuron", "sae": "latent", "directions": "direction"}
+SPACES: Mapping[str, PopulationKind] = {"mlp": "neuron", "sae": "latent", "directions": "direction"}
 PROBABILITY, RATE = "answer", "right"
 NAMES = {PROBABILITY: "probability of the answers", RATE: "share of questions answered so"}
 DOSE = "dose (share of the range)"

@@ -17,6 +17,7 @@ from experiments.common.dictionaries.job import (
 from experiments.common.dictionaries.training import train_dictionary
 from experiments.common.job import CorpusJob
 from experiments.quickstart.config import Config
+from experiments.quickstart.page import QuickstartPage, quickstart_data
 from interp.compare.concepts import Candidates, ConceptRecovery, found, mean_difference, recover_concepts
 from interp.compare.difference import MeanScores, compare_scores
 from interp.compare.score_table import score_table
@@ -26,25 +27,11 @@ from interp.features.directions import random_directions
 from interp.features.neurons import MlpNeurons
 from interp.features.space import FeatureSpace
 from interp.mining.mined import MinedSpaces
-from interp.render.comparison import comparison_data
-from interp.render.report import render_report
-from interp.render.score_figures import report_figures
 from interp.subject import Site
-from interp.track.files import write_text
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.latents import SaeLatents
 from saes.load import load as load_sae
-
-NOTES = (
-    "Descriptions are written without a language model, from patterns of tokens: what cannot be said in "
-    "tokens is not described. The score is of all the patterns found, of which the sentence names the "
-    "strongest.",
-    "AUROC ranks every token: a sparse latent, silent on most tokens, ranks them all alike, while a neuron "
-    "or a random direction never is, and where several latents share a concept each misses a part of it.",
-    "One subject, one SAE, one seed: the intervals say how sure the figures are for this model and this "
-    "dictionary, not for others.",
-)
 
 
 class Job(CorpusJob[Config]):
@@ -66,8 +53,9 @@ class Job(CorpusJob[Config]):
         self.run.step("score", lambda step: self.score(step, mined, described, sae))
         if self.corpus.label_names:
             self.run.step("concepts", lambda step: self.concepts(step, mined))
-        self.run.step("report", lambda step: self.report(step, mined))
-        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+        found_auroc = self.config.concepts.found_auroc
+        made = self.run, self.subject, self.corpus, mined, self.site, found_auroc
+        self.write_page(lambda: QuickstartPage(quickstart_data(*made)))
 
     def mine_neurons(self, step: Step) -> None:
         """All neurons of all layers, both polarities, in one pass."""
@@ -176,18 +164,3 @@ class Job(CorpusJob[Config]):
                 )
         difference = mean_difference(results, "latents", "neurons", seed=self.config.seed)
         step.estimate("concepts/latents_minus_neurons", *difference)
-
-    def report(self, step: Step, mined: MinedSpaces) -> None:
-        """The page and its figures."""
-        data = comparison_data(
-            self.run,
-            self.subject,
-            self.corpus,
-            mined,
-            self.site,
-            found_auroc=self.config.concepts.found_auroc,
-            notes=NOTES,
-        )
-        for figure in report_figures(data):
-            step.figure(figure)
-        write_text(step.folder / "report.html", render_report(data))

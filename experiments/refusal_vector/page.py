@@ -7,11 +7,11 @@ import pandas as pd
 from experiments.common.page import framed
 from experiments.common.vectors.figures import overflow_note, profile, shares
 from experiments.refusal_vector.config import Config
-from interp.render.data import Estimate
 from interp.render.digits import interval, measured
 from interp.render.figure import Draw, Figure
 from interp.render.page import Cell, Column, Page, Section, Table
 from interp.render.palette import Role
+from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 from interp.vectors.vector import Vector

@@ -24,12 +24,12 @@ from interp.causal.steering.prompts import SteeringPrompt
 from interp.causal.steering.targets import SteeringTarget
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
-from interp.render.data import Estimate
 from interp.render.digits import count, interval, measured, number
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.figure import Draw, Figure
 from interp.render.page import Cell, Column, Page, Section, Table
 from interp.render.palette import Role
+from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.records import read_written
 from interp.track.run import Run

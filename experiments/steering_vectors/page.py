@@ -14,11 +14,11 @@ from experiments.common.vectors.figures import (
     shares,
 )
 from experiments.steering_vectors.config import Config
-from interp.render.data import Estimate
 from interp.render.digits import interval, measured, number
 from interp.render.figure import Draw, Figure
 from interp.render.page import Cell, Column, Page, Section, Table
 from interp.render.palette import Role
+from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 from interp.vectors.sweep import SEVERAL

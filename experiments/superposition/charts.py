@@ -25,10 +25,10 @@ from interp.render.charts.parts import (
     placed,
     words,
 )
-from interp.render.data import Number
 from interp.render.digits import number
 from interp.render.figure import Draw
 from interp.render.theme import SHAPES, var
+from interp.statistics.estimate import Number
 
 NARROWEST_PLANE, WIDEST_PLANE = 104, 190.0  # pixels of a panel
 NARROWEST_GRAM = 168

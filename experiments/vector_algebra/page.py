@@ -6,11 +6,11 @@ from experiments.common.page import framed
 from experiments.common.tasks import TaskTables
 from experiments.common.vectors.figures import overflow_note, profile, shares
 from experiments.vector_algebra.config import Composition, Config
-from interp.render.data import Estimate
 from interp.render.digits import measured
 from interp.render.figure import Draw, Figure
 from interp.render.page import Cell, Column, Page, Section, Table
 from interp.render.palette import Role
+from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 

@@ -10,11 +10,11 @@ from experiments.common.vectors.figures import shares
 from experiments.world_card.config import Config
 from interp.bundled.world import TRAINING_NOTE
 from interp.render.charts.curves import Curve, curve_chart
-from interp.render.data import Estimate
 from interp.render.digits import number
 from interp.render.figure import Draw, Figure
 from interp.render.page import Cell, Column, Page, Section, Table
 from interp.render.palette import Role
+from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 

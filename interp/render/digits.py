@@ -2,7 +2,7 @@
 
 import math
 
-from interp.render.data import Estimate, Number
+from interp.statistics.estimate import Estimate, Number
 
 UNDEFINED = "–"
 

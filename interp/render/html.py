@@ -5,8 +5,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from interp.csv_text import csv_text
@@ -19,10 +20,10 @@ LARGEST_PAGE = 5_000_000  # bytes
 
 
 @cache
-def environment() -> Environment:
-    """Jinja2 with everything escaped and a misspelt name an error."""
+def environment(folders: tuple[Path, ...] = ()) -> Environment:
+    """Jinja2 with everything escaped and a misspelt name an error; templates of `folders` come first."""
     env = Environment(
-        loader=PackageLoader("interp.render"),
+        loader=ChoiceLoader([FileSystemLoader(folders), PackageLoader("interp.render")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -55,20 +56,22 @@ def style() -> Markup:
     return Markup("\n".join((css_variables(), _template_text("page.css"), token_css())))
 
 
-def rendered(template: str, scripts: Sequence[str], **values: object) -> str:
-    """A page from a template, with scripts that lie beside it.
+def rendered(template: str, scripts: Sequence[str], folders: Sequence[Path] = (), **values: object) -> str:
+    """A page from a template and scripts, of this package or of `folders`.
 
     Its Content-Security-Policy lets a browser run these scripts and no other, load nothing from anywhere, and
     send nothing. Characters that no page may hold become U+FFFD.
     """
-    code = Markup("\n".join(map(_template_text, scripts)))
+    env = environment(tuple(folders))
+    assert env.loader is not None
+    code = Markup("\n".join(env.loader.get_source(env, script)[0] for script in scripts))
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     # the drawings carry styles of their own; the icon is an empty data URI
     policy = (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    page = environment().get_template(template).render(code=code, policy=Markup(policy), **values)
+    page = env.get_template(template).render(code=code, policy=Markup(policy), **values)
     return permitted(page)
 
 

@@ -7,10 +7,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from interp.render.characters import shortened
-from interp.render.data import Estimate, Number, RunInfo, SubjectInfo
+from interp.render.data import RunInfo, SubjectInfo
 from interp.render.digits import UNDEFINED, interval, measured, number, significant
 from interp.render.figure import Figure
 from interp.render.html import LARGEST_PAGE, csv_uri, rendered
+from interp.statistics.estimate import Estimate, Number
 
 Cell = str | int | float | Estimate | None
 OPENING = 3  # sentences: what was asked, what was done, the verdict

@@ -12,9 +12,9 @@ from typing import Literal
 from markupsafe import Markup, escape
 
 from interp.render.characters import MOST_OF_A_TOKEN, shortened
-from interp.render.data import Number
 from interp.render.digits import significant
 from interp.render.palette import HEAT_LEVELS, css_variables
+from interp.statistics.estimate import Number
 
 Titles = Literal["all", "hot", "peak"]
 CLASSES = {

@@ -2,22 +2,21 @@
 
 import random
 
-from interp.render.data import (
+from experiments.common.populations.data import (
     ConceptScore,
     CorpusFacts,
+    DescribedFeature,
+    DescribedPopulation,
     Difference,
-    Estimate,
     Exemplar,
-    FeatureRow,
-    Kind,
     Piece,
-    Population,
-    ReportData,
-    RunInfo,
+    PopulationsData,
     SaeReport,
     SplitFacts,
-    SubjectInfo,
 )
+from interp.compare.populations import PopulationKind
+from interp.render.data import RunInfo, SubjectInfo
+from interp.statistics.estimate import Estimate
 
 SENTENCES = [
     "the capital of france is paris and the currency of france is euro .",
@@ -92,7 +91,9 @@ def ids(tokens: list[str]) -> list[int]:
     return [0 if token == "<bos>" else 1 + WORDS.index(token) for token in tokens]
 
 
-def feature(rng: random.Random, kind: Kind, index: int, mean: float, windows: int, length: int) -> FeatureRow:
+def feature(
+    rng: random.Random, kind: PopulationKind, index: int, mean: float, windows: int, length: int
+) -> DescribedFeature:
     score = max(-0.3, min(0.99, rng.gauss(mean, 0.24)))
     layer = rng.randrange(8) if kind == "neuron" else 4
     polarity = rng.choice((1, -1)) if kind == "neuron" else 1
@@ -103,7 +104,7 @@ def feature(rng: random.Random, kind: Kind, index: int, mean: float, windows: in
     quantiles = [(p, round(scale * max(low, 1.5 * (p / (1.02 - p)) ** 0.35 - 1.4), 4)) for p in PROBABILITIES]
     name = "mlp" if kind == "neuron" else "sae.resid_post"
     number = rng.randrange(320 if kind == "neuron" else 1024)
-    return FeatureRow(
+    return DescribedFeature(
         key=f"{name}.{layer}/{number}{('+' if polarity > 0 else '−') if kind == 'neuron' else ''}",
         kind=kind,
         layer=layer,
@@ -132,11 +133,13 @@ def feature(rng: random.Random, kind: Kind, index: int, mean: float, windows: in
     )
 
 
-def population(kind: Kind, total: int, described: int, mean: float, note: str) -> Population:
+def population(
+    kind: PopulationKind, total: int, described: int, mean: float, note: str
+) -> DescribedPopulation:
     def around(value: float) -> Estimate:
         return Estimate(value, value - 0.05, value + 0.05)
 
-    return Population(
+    return DescribedPopulation(
         kind, total, described, around(mean), around(mean + 0.08), around(mean - 0.1), around(0.03), 1, note
     )
 
@@ -147,7 +150,7 @@ def sample_report(
     length: int = 40,
     means: tuple[float, float] = (0.42, 0.6),
     seed: int = 0,
-) -> ReportData:
+) -> PopulationsData:
     """Data of a plausible run: `per_kind` features a side, `means` of neurons and latents."""
     rng = random.Random(seed)
     neurons = [feature(rng, "neuron", i, means[0], windows, length) for i in range(per_kind)]
@@ -175,7 +178,7 @@ def sample_report(
                 )
             )
     steps = [1000 * i for i in range(0, 600, 10)]
-    return ReportData(
+    return PopulationsData(
         subject=SubjectInfo(
             name="world",
             architecture="LlamaForCausalLM",

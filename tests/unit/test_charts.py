@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
+from experiments.common.populations.data import KINDS
 from interp.errors import UserError
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.charts.distributions import Group, histogram_chart, swarm_chart
@@ -16,10 +17,10 @@ from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.charts.heat import Heat, heat_chart
 from interp.render.charts.parts import apart, cut, limits, wrapped
 from interp.render.charts.scatter import scatter_chart, thinned
-from interp.render.data import KINDS, Estimate
 from interp.render.figure import PHONE, Draw, Figure
 from interp.render.palette import BASE, MINIMUM_CONTRAST, OF_KIND, ROLES, THEMES, contrast
 from interp.render.theme import SHAPES
+from interp.statistics.estimate import Estimate
 
 NAN = math.nan
 WIDE = 620

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 INSIDE = {"config": 0, "page": 1, "job": 2}
 """The order in the folder of an experiment; its other modules stand anywhere between."""
-ON_THE_WAY = {"interp.render.comparison", "interp.render.lens_views", "experiments.world_card.reading"}
+ON_THE_WAY = {"interp.render.lens_views", "experiments.world_card.reading"}
 """Modules of which a part is about to move: an entry goes with it."""
 
 

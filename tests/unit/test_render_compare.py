@@ -8,27 +8,27 @@ import re
 
 import pytest
 
-from interp.render.compare_report import (
-    CompareData,
+from experiments.common.populations.data import DescribedPopulation, Difference
+from experiments.compare.page import (
+    ComparePage,
     MatchedPair,
     PairSummary,
     evenly,
     opening_of,
     pairs_title,
-    render_comparison,
     scores_title,
 )
-from interp.render.data import Difference, Estimate, Population
+from interp.statistics.estimate import Estimate
 from tests.unit.render_sample import sample_report
 from tests.unit.test_render_report import Outline
 
 
-def sample(per_kind: int = 12, windows: int = 6, gap: float = 0.1) -> CompareData:
+def sample(per_kind: int = 12, windows: int = 6, gap: float = 0.1) -> ComparePage:
     data = sample_report(per_kind=per_kind, windows=windows)
     neurons = [f for f in data.features if f.kind == "neuron"]
     latents = [f for f in data.features if f.kind == "latent"]
     band = Estimate(0.05, 0.0, 0.1)
-    random = Population(
+    random = DescribedPopulation(
         "random", 400, 4, *[Estimate(0.3, 0.2, 0.4)] * 3, band, 0, "random", "random directions"
     )
     pairs = [
@@ -38,7 +38,7 @@ def sample(per_kind: int = 12, windows: int = 6, gap: float = 0.1) -> CompareDat
     around = Estimate(gap, gap - 0.05, gap + 0.05)
     summary = PairSummary("latents", Estimate(0.4, 0.3, 0.5), Estimate(0.1, 0, 0.2), Estimate(0.3, 0.2, 0.4),
                           around, per_kind, 0, per_kind - 2, 1)  # fmt: skip
-    return CompareData(
+    return ComparePage(
         dataclasses.replace(
             data,
             populations=[*data.populations, random],
@@ -53,7 +53,7 @@ def sample(per_kind: int = 12, windows: int = 6, gap: float = 0.1) -> CompareDat
 
 
 def test_the_page_is_balanced_labelled_and_makes_no_request() -> None:
-    page = render_comparison(sample())
+    page = sample().html()
     outline = Outline(page)
     assert all(link.startswith(("#", "data:")) for link in outline.links)
     assert {link[1:] for link in outline.links if link.startswith("#")} <= set(outline.ids)
@@ -61,7 +61,7 @@ def test_the_page_is_balanced_labelled_and_makes_no_request() -> None:
     assert set(outline.labels) == {"q", "kind", "pq", "pk"}
     for asking in ("http:", "https:", "@import", "url(", "fetch(", "XMLHttpRequest", "import("):
         assert asking not in page, asking
-    assert page == render_comparison(sample())
+    assert page == sample().html()
     listed = page.split('id="matched"')[1].split("</table>")[0]
     assert listed.count("<tbody") == 12 and listed.count('<div class="pair">') == 12
     assert "random directions" in page and "<option>matched</option>" in page
@@ -72,18 +72,15 @@ def test_everything_from_outside_is_escaped() -> None:
     page = sample(2)
     pair = page.pairs[0]
     latent = dataclasses.replace(pair.latent, key=evil, description=evil)
-    html = render_comparison(
-        dataclasses.replace(page, pairs=[dataclasses.replace(pair, latent=latent, population=evil)])
-    )
+    pairs = [dataclasses.replace(pair, latent=latent, population=evil)]
+    html = dataclasses.replace(page, pairs=pairs).html()
     assert "<img" not in html and html.count("<script>") == 1
     Outline(html)
 
 
 def test_the_download_of_the_pairs_has_all_numbers() -> None:
     data = sample()
-    found = re.search(
-        r'-pairs.csv" href="data:text/csv;charset=utf-8;base64,([^"]+)"', render_comparison(data)
-    )
+    found = re.search(r'-pairs.csv" href="data:text/csv;charset=utf-8;base64,([^"]+)"', data.html())
     assert found is not None
     rows = list(csv.DictReader(io.StringIO(base64.b64decode(found[1]).decode())))
     assert [row["latent"] for row in rows] == [pair.latent.key for pair in data.pairs]
@@ -92,7 +89,7 @@ def test_the_download_of_the_pairs_has_all_numbers() -> None:
 
 
 def test_a_page_that_grows_keeps_fewer_exemplars_and_says_so() -> None:
-    page = render_comparison(sample(30, windows=2), largest=200_000)
+    page = sample(30, windows=2).html(largest=200_000)
     assert "Exemplars are kept for 60 of 61 descriptions" in page
     listed = page.split('id="matched"')[1].split("</table>")[0]
     assert listed.count("<tbody") == 30

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from interp.render.compare_report import render_comparison
-from interp.render.data import KINDS
+from experiments.common.populations.data import KINDS
+from experiments.quickstart.page import QuickstartPage
 from interp.render.lens_page import LensGrid, LensText, render_lens_page
 from interp.render.marked import MarkedText
 from interp.render.page import Section, Table, render_page
-from interp.render.report import render_report
 from interp.statistics.estimate import Estimate
 from tests.unit.render_sample import sample_report
 from tests.unit.test_render_compare import sample as sample_comparison
@@ -78,11 +77,17 @@ def comparison(words: str) -> str:
     page = sample_comparison(per_kind=2, windows=4)
     populations = [dataclasses.replace(one, name=one.label) for one in page.data.populations]
     data = dataclasses.replace(page.data, populations=populations)
-    return render_comparison(named(dataclasses.replace(page, data=data), words))
+    return named(dataclasses.replace(page, data=data), words).html()
+
+
+def report(words: str) -> str:
+    return QuickstartPage(named(sample_report(per_kind=2, windows=4, length=12), words)).html()
 
 
 PAGES: dict[str, Callable[[str], str]] = {
-    "report": lambda words: render_report(named(sample_report(per_kind=2, windows=4, length=12), words)),
+    "report": lambda words: QuickstartPage(
+        named(sample_report(per_kind=2, windows=4, length=12), words)
+    ).html(),
     "compare": comparison,
     "page": generic,
     "lens": lens,
@@ -163,11 +168,11 @@ def test_a_text_of_a_megabyte_is_cut_where_it_is_shown_and_whole_in_the_download
     one = dataclasses.replace(one, description=long, exemplars=exemplars)
     if kind == "report":
         data = dataclasses.replace(sample_report(), features=[one, *others])
-        page = render_report(data)
+        page = QuickstartPage(data).html()
     else:
         comparison = sample_comparison(per_kind=2, windows=4)
         data = dataclasses.replace(comparison.data, features=[one, *others])
-        page = render_comparison(dataclasses.replace(comparison, data=data))
+        page = dataclasses.replace(comparison, data=data).html()
     assert "y" * 2_000 + "…" in page
     assert "y" * 2_001 not in page
     assert "y" * 200 + "…</span>" in page

@@ -16,10 +16,10 @@ from interp.render.charts.distributions import Group, histogram_chart
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.charts.parts import nothing
 from interp.render.charts.scatter import scatter_chart
-from interp.render.data import Estimate
 from interp.render.facts import run_facts, step_seconds
 from interp.render.figure import Figure
 from interp.render.page import Column, Page, Section, Table, render_page
+from interp.statistics.estimate import Estimate
 from interp.track.progress import silent
 from interp.track.run import open_run
 from tests.unit.render_sample import sample_report

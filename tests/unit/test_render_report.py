@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from interp.render.data import ConceptScore, Difference, Estimate, Exemplar, Population
-from interp.render.report import render_report
-from interp.render.score_figures import report_figures
-from interp.render.wording import concept_duel, concept_title, concepts_found, opening, score_title
+from experiments.common.populations.data import ConceptScore, DescribedPopulation, Difference, Exemplar
+from experiments.common.populations.view import concepts_found, score_title
+from experiments.quickstart.page import QuickstartPage
+from experiments.quickstart.wording import concept_duel, concept_title, opening
+from interp.statistics.estimate import Estimate
 from tests.unit.render_sample import sample_report
 
 VOID = {"meta", "link", "input", "br"}
@@ -54,7 +55,7 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return render_report(sample_report())
+    return QuickstartPage(sample_report()).html()
 
 
 def test_page_is_balanced_labelled_and_makes_no_request(page):
@@ -69,7 +70,7 @@ def test_page_is_balanced_labelled_and_makes_no_request(page):
 
 def test_big_page_stays_under_five_megabytes_and_keeps_all_exemplars():
     data = sample_report(per_kind=75, windows=12, length=64)
-    page = render_report(data)
+    page = QuickstartPage(data).html()
     assert len(page.encode()) < 5_000_000
     table = page.split('id="all"')[1].split("</table>")[0]
     assert table.count('<div class="tokens">') == 150 * 12
@@ -78,13 +79,15 @@ def test_big_page_stays_under_five_megabytes_and_keeps_all_exemplars():
 def test_page_too_big_for_its_exemplars_says_what_it_left_out():
     data = sample_report(per_kind=2, windows=8, length=40)
     loud = dataclasses.replace(data.features[0], exemplars=data.features[0].exemplars * 60)
-    page = render_report(dataclasses.replace(data, features=[loud, *data.features[1:]]), largest=300_000)
+    page = QuickstartPage(dataclasses.replace(data, features=[loud, *data.features[1:]])).html(
+        largest=300_000
+    )
     assert len(page.encode()) < 300_000
     assert "Only peaks tell their value. At most 3 exemplars of each band are shown." in page
 
 
 def test_same_data_same_bytes(page):
-    assert render_report(sample_report()) == page
+    assert QuickstartPage(sample_report()).html() == page
 
 
 def test_everything_from_outside_is_escaped():
@@ -106,7 +109,7 @@ def test_everything_from_outside_is_escaped():
         concepts=[dataclasses.replace(c, concept=evil, feature=evil) for c in data.concepts[:4]],
         populations=[dataclasses.replace(p, note=evil) for p in data.populations],
     )
-    page = render_report(data)
+    page = QuickstartPage(data).html()
     assert "<img" not in page
     assert page.count("<script>") == 1
     Outline(page)  # also refuses attributes that begin with "on"
@@ -118,7 +121,7 @@ def test_guesses_are_grey_and_say_so():
     fine = dataclasses.replace(data.features[1], both=Estimate(0.4, 0.3, 0.5), null=Estimate(0.0, -0.2, 0.12))
     nothing = dataclasses.replace(data.features[2], both=Estimate())
     assert [f.is_guess for f in (low, fine, nothing)] == [True, False, True]
-    page = render_report(dataclasses.replace(data, features=[low, fine, nothing]))
+    page = QuickstartPage(dataclasses.replace(data, features=[low, fine, nothing])).html()
     table = page.split('id="all"')[1].split("</table>")[0]
     assert table.count("class=guess") == 2
     assert table.count("under its null") == 1
@@ -156,12 +159,14 @@ def test_page_without_latents_concepts_or_sae_still_stands():
             difference=None,
             timing={},
         )
-        Outline(render_report(bare))
+        Outline(QuickstartPage(bare).html())
 
 
 def population(kind, mean, low, high, null=0.02):
     estimate = Estimate(mean, low, high)
-    return Population(kind, 100, 50, estimate, estimate, estimate, Estimate(null, null - 0.05, null + 0.05))
+    return DescribedPopulation(
+        kind, 100, 50, estimate, estimate, estimate, Estimate(null, null - 0.05, null + 0.05)
+    )
 
 
 @pytest.mark.parametrize(
@@ -244,7 +249,7 @@ def test_opening_is_three_sentences_with_the_result_last():
 
 
 def test_the_figures_of_a_report_name_their_axes():
-    figures = {figure.name: figure for figure in report_figures(sample_report())}
+    figures = {figure.name: figure for figure in QuickstartPage(sample_report()).figures()}
     says = {
         "scores": "Pearson r",
         "score_distributions": "Pearson r",
@@ -257,7 +262,7 @@ def test_the_figures_of_a_report_name_their_axes():
 
 def test_every_scored_feature_has_a_dot_that_says_its_description():
     data = sample_report()
-    figure = next(figure for figure in report_figures(data) if figure.name == "scores")
+    figure = next(figure for figure in QuickstartPage(data).figures() if figure.name == "scores")
     titles = [title.text for title in ElementTree.fromstring(figure.svg()).iter("title")]
     scored = [f for f in data.features if f.both.point is not None]
     assert sum(any(f.key in title for title in titles) for f in scored) == len(scored)

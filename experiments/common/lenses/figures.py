@@ -8,10 +8,10 @@ from interp.lenses.layer_pairs import Pair
 from interp.lenses.residual_stream import EMBEDDING, layer_name
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.charts.heat import Heat, heat_chart
-from interp.render.data import Estimate, Number
 from interp.render.figure import Draw
 from interp.render.page import Cell, Column, Table
 from interp.render.palette import Role
+from interp.statistics.estimate import Estimate, Number
 
 AT_EMBEDDING: tuple[tuple[Number, str], ...] = ((EMBEDDING, "embedding"),)
 

@@ -6,10 +6,9 @@ import pandas as pd
 
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
-from interp.render.data import Estimate, Number
 from interp.render.figure import Draw
 from interp.render.palette import Role
-from interp.statistics.estimate import mean_interval
+from interp.statistics.estimate import Estimate, Number, mean_interval
 
 NAMES: Mapping[Role, str] = {
     "c": "vector", "null": "random vectors", "a": "prompted", "b": "unchanged",

@@ -32,11 +32,11 @@ from interp.render.charts.parts import (
     said,
     zero,
 )
-from interp.render.data import Estimate, Number
 from interp.render.digits import significant
 from interp.render.figure import Draw
 from interp.render.palette import Role
 from interp.render.theme import var
+from interp.statistics.estimate import Estimate, Number
 
 DASHES = ([1, 0], [8, 4], [2, 3])  # tell curves of one role apart
 MOST_MARKED = 40  # points of a curve up to which each is marked

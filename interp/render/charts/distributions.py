@@ -28,11 +28,11 @@ from interp.render.charts.parts import (
     texts,
     zero,
 )
-from interp.render.data import Estimate, Number
 from interp.render.digits import count, percent, significant
 from interp.render.figure import Draw
 from interp.render.palette import ROLES, Role
 from interp.render.theme import var
+from interp.statistics.estimate import Estimate, Number
 
 BINS = 48
 LEAST = 1.5  # pixels of a bin that holds one value

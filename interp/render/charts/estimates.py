@@ -28,11 +28,11 @@ from interp.render.charts.parts import (
     texts,
     wrapped,
 )
-from interp.render.data import Estimate, Number
 from interp.render.digits import UNDEFINED, significant
 from interp.render.figure import Draw
 from interp.render.palette import ROLES, Role
 from interp.render.theme import var
+from interp.statistics.estimate import Estimate, Number
 
 
 @dataclass(frozen=True)

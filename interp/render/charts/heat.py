@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import altair as alt
 
 from interp.render.charts.parts import LETTER, Row, cut, framed, nothing, placed, words
-from interp.render.data import Number
 from interp.render.digits import significant
 from interp.render.figure import Draw
 from interp.render.palette import HEAT_LEVELS
 from interp.render.theme import var
+from interp.statistics.estimate import Number
 
 CELL = 20  # pixels of a row
 NARROWEST, WIDEST = 22, 96.0  # pixels of a column

@@ -10,11 +10,11 @@ from typing import Any
 
 import altair as alt
 
-from interp.render.data import Estimate, Number
 from interp.render.digits import interval, measured
 from interp.render.figure import Draw
 from interp.render.palette import Role
 from interp.render.theme import SHAPES, var
+from interp.statistics.estimate import Estimate, Number
 
 Row = dict[str, Any]
 Ends = tuple[Number, Number]

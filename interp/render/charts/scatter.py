@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import altair as alt
 
 from interp.render.charts.parts import DASHED, between, data, framed, nothing, zero
-from interp.render.data import Number
 from interp.render.digits import count, percent
 from interp.render.figure import Draw
 from interp.render.palette import Role
 from interp.render.theme import SHAPES, var
+from interp.statistics.estimate import Number
 
 MOST = 1500  # points drawn
 LARGEST = 500  # of them, those of the largest effects, which are always kept

@@ -2,27 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 
-from interp.render.charts.curves import Curve, curve_chart
+from experiments.common.dictionaries.curves import training_curve
+from experiments.common.populations.data import (
+    ConceptScore,
+    DescribedFeature,
+    DescribedPopulation,
+    PopulationsData,
+)
 from interp.render.charts.distributions import Group, histogram_chart, swarm_chart
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
-from interp.render.data import ConceptScore, Estimate, FeatureRow, Number, Population, ReportData
 from interp.render.digits import number
 from interp.render.figure import Draw, Figure
 from interp.render.palette import OF_KIND, Role
+from interp.statistics.estimate import Number
 
 BIN_WIDTH = 0.1
 AXIS = "score: Pearson r, predicted against true activation"
-QUANTITIES = {
-    "explained_variance": "explained variance (share of the batch's)",
-    "l0": "L0 (latents active per token)",
-    "cross_entropy_recovered": "cross-entropy recovered (share)",
-    "dead_latents": "dead latents (count)",
-}
 SHUFFLED = "shuffled descriptions"
 DRAWN: Mapping[str, Role] = {"neurons": "a", "latents": "b", "random": "null"}
 
 
-def report_figures(data: ReportData) -> list[Figure]:
+def report_figures(data: PopulationsData) -> list[Figure]:
     """The figures of a report: scores, their distributions, concepts, and a curve a training metric."""
     d = data
     figures = [
@@ -38,21 +38,7 @@ def report_figures(data: ReportData) -> list[Figure]:
     ]
 
 
-def quantity(name: str) -> str:
-    """What a metric's name such as "sae/l0" says on an axis, with its unit; other names stay as they are."""
-    return QUANTITIES.get(name.rpartition("/")[2], name)
-
-
-def training_curve(
-    name: str, points: Sequence[tuple[Number, Number]], x_name: str = "tokens seen", width: int = 360
-) -> Figure:
-    """How a metric moved while something was trained."""
-    curve = Curve("", "b", [(at, Estimate(value)) for at, value in points])
-    chart = curve_chart([curve], x_name=x_name, y_name=quantity(name), height=110)
-    return Figure(name.replace("/", "_"), quantity(name), "", chart, width)
-
-
-def overview(populations: Sequence[Population], features: Sequence[FeatureRow]) -> Draw:
+def overview(populations: Sequence[DescribedPopulation], features: Sequence[DescribedFeature]) -> Draw:
     """Every description as a dot by its score, each population's mean with its interval, the null in grey."""
     return swarm_chart(
         _groups(populations, features),
@@ -64,7 +50,7 @@ def overview(populations: Sequence[Population], features: Sequence[FeatureRow]) 
     )
 
 
-def distributions(populations: Sequence[Population], features: Sequence[FeatureRow]) -> Draw:
+def distributions(populations: Sequence[DescribedPopulation], features: Sequence[DescribedFeature]) -> Draw:
     """One histogram of scores per population on one axis, with mean, interval and null band."""
     groups = _groups(populations, features)
     low = min(-0.2, *(float(v) for group in groups for v in group.finite()), 0.0)
@@ -118,7 +104,7 @@ def concept_recovery(
     )
 
 
-def _groups(populations: Sequence[Population], features: Sequence[FeatureRow]) -> list[Group]:
+def _groups(populations: Sequence[DescribedPopulation], features: Sequence[DescribedFeature]) -> list[Group]:
     groups = []
     for population in populations:
         own = [f for f in features if f.group == population.label and f.both.point is not None]

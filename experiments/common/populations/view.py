@@ -1,20 +1,28 @@
-"""The report: one self-contained HTML page that works offline, prints, and opens with a plain answer."""
+"""What the pages on populations of features share: cards, lists, downloads, and how a page is kept small."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
 
-from interp.render.data import ConceptScore, Exemplar, FeatureRow, Kind, ReportData
-from interp.render.digits import significant
+from experiments.common.populations.data import (
+    PLURAL,
+    ConceptScore,
+    DescribedFeature,
+    DescribedPopulation,
+    Difference,
+    Exemplar,
+    PopulationsData,
+)
+from interp.render.digits import measured, significant
 from interp.render.figure import Figure
-from interp.render.html import LARGEST_PAGE, csv_uri, rendered
-from interp.render.score_figures import QUANTITIES, report_figures
+from interp.render.html import csv_uri
 from interp.render.tokens import HeatScale, Titles, TokenWindow, render_tokens
-from interp.render.wording import concept_duel, concept_title, concepts_found, opening, score_title
+from interp.statistics.estimate import Estimate, Number
 
 LEANER: tuple[tuple[Titles, int | None], ...] = (
     ("all", None),
@@ -23,29 +31,13 @@ LEANER: tuple[tuple[Titles, int | None], ...] = (
     ("peak", 3),
     ("peak", 1),
 )  # what a token says on hover, and the exemplars of a band: steps taken until the page is small enough
-SIDE_BY_SIDE = (1.0, 0.75, 0.5, 0.25, 0.0)  # quantiles of the score at which examples are shown
+TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render_report(data: ReportData, largest: int = LARGEST_PAGE) -> str:
-    """The whole page as a string of HTML; the same data gives the same bytes.
-
-    No request leaves the page. A page over `largest` bytes is made leaner, and says so: first only tokens
-    with heat, then only peaks tell their value on hover, then fewer exemplars of each band are shown.
-    """
+def first_below(pages: Iterable[str], largest: int) -> str:
+    """The first page of less than `largest` bytes; the last one if none is."""
     page = ""
-    drawings = drawn(report_figures(data))
-    for titles, per_band in LEANER:
-        view = ReportView(data, drawings, titles, per_band)
-        page = rendered(
-            "report.html",
-            ["page.js", "report.js"],
-            data=data,
-            view=view,
-            subject=data.subject,
-            run=data.run,
-            timing=data.timing,
-            limits=data.limits,
-        )
+    for page in pages:
         if len(page.encode()) < largest:
             break
     return page
@@ -64,17 +56,17 @@ class Group:
     windows: Sequence[Markup]
 
 
-class ReportView:
-    """What the template asks for: figures, titles, tokens and downloads, made from the data."""
+class PopulationsView:
+    """What the templates of `features.html` ask for: tokens, rows and downloads, made from the data."""
 
     def __init__(
-        self, data: ReportData, drawings: Mapping[str, list[Markup]], titles: Titles, per_band: int | None
+        self,
+        data: PopulationsData,
+        drawings: Mapping[str, list[Markup]],
+        titles: Titles,
+        per_band: int | None,
     ) -> None:
         self.data, self.drawings, self.titles, self.per_band = data, drawings, titles, per_band
-        self.opening = opening(data)
-        self.score_title = score_title(data.population("neuron"), data.population("latent"), data.difference)
-        self.concept_title = concept_title(data.concepts, data.found_auroc)
-        self.concept_duel = concept_duel(data.concepts)
 
     def leaner(self) -> str:
         """What was left out to keep the page small, as a sentence; empty if nothing was."""
@@ -86,13 +78,7 @@ class ReportView:
         few = "" if self.per_band is None else f" At most {self.per_band} exemplars of each band are shown."
         return said[self.titles] + few
 
-    def curves(self) -> list[Markup]:
-        """The training curves worth a look; all of them if none is known by name."""
-        history = self.data.sae.history if self.data.sae else {}
-        known = [name for name in history if name.rpartition("/")[2] in QUANTITIES]
-        return [self.drawings[n.replace("/", "_")][0] for n in known or history if len(history[n]) > 1]
-
-    def profile(self, feature: FeatureRow) -> Markup:
+    def profile(self, feature: DescribedFeature) -> Markup:
         """The spread of a feature's activations over all tokens: range, middle 98%, middle half, and zero."""
         quantiles = dict(feature.quantiles)
         if len(quantiles) < 2 or not all(map(math.isfinite, quantiles.values())):
@@ -117,11 +103,11 @@ class ReportView:
             feature.kind, label, label, Markup().join(parts)
         )
 
-    def legend(self, feature: FeatureRow) -> Markup:
+    def legend(self, feature: DescribedFeature) -> Markup:
         """What the colours of a feature's tokens mean."""
         return self._scale(feature).legend()
 
-    def groups(self, feature: FeatureRow, few: bool = False) -> list[Group]:
+    def groups(self, feature: DescribedFeature, few: bool = False) -> list[Group]:
         """A feature's exemplars by band, in the order of the data, on one scale; with `few`, some of them."""
         scale = self._scale(feature)
         bands: dict[str, list[Exemplar]] = {}
@@ -135,34 +121,12 @@ class ReportView:
             for band, exemplars in bands.items()
         ]
 
-    def pairs(self) -> list[tuple[str, FeatureRow | None, FeatureRow | None]]:
-        """Examples by rule, not by taste: best, quartiles and lowest score of each side."""
-        names = ("Best score", "Upper quartile", "Median", "Lower quartile", "Lowest score")
-        shown: set[str] = set()
-        pairs = []
-        for name, share in zip(names, SIDE_BY_SIDE, strict=True):
-            left, right = self._at("neuron", share), self._at("latent", share)
-            keys = {f.key for f in (left, right) if f}
-            if keys - shown:  # a handful of features has fewer ranks than five
-                pairs.append((name, left, right))
-            shown |= keys
-        return pairs
-
-    def ranked(self) -> list[FeatureRow]:
+    def ranked(self) -> list[DescribedFeature]:
         """All features, best score first, undefined scores last."""
         return sorted(
             self.data.features,
             key=lambda f: (f.both.point is None, -(f.both.point or 0.0), f.key),
         )
-
-    def recovered(self) -> list[tuple[str, int, int]]:
-        """Method, concepts found, concepts tried."""
-        d = self.data
-        methods = dict.fromkeys(s.method for s in d.concepts)
-        return [
-            (m, len(concepts_found(d.concepts, m, d.found_auroc)), sum(s.method == m for s in d.concepts))
-            for m in methods
-        ]
 
     def concept_rows(self) -> list[tuple[str, int, list[ConceptScore | None]]]:
         """Concept, tokens that carry it, and the score of each method."""
@@ -232,7 +196,7 @@ class ReportView:
             rows.append(row)
         return csv_uri(head, rows)
 
-    def _scale(self, feature: FeatureRow) -> HeatScale:
+    def _scale(self, feature: DescribedFeature) -> HeatScale:
         return HeatScale.over((e.values for e in feature.exemplars), signed=feature.signed)
 
     def _window(self, exemplar: Exemplar, scale: HeatScale) -> Markup:
@@ -240,13 +204,6 @@ class ReportView:
             exemplar.tokens, exemplar.values, exemplar.token_ids, exemplar.start, exemplar.peak
         )
         return render_tokens(window, scale, special_ids=self.data.special_ids, titles=self.titles)
-
-    def _at(self, kind: Kind, share: float) -> FeatureRow | None:
-        scored = [f for f in self.data.features if f.kind == kind and f.both.point is not None]
-        if not scored:
-            return None
-        ranked = sorted(scored, key=lambda f: (f.both.point or 0.0, f.key))
-        return ranked[round(share * (len(ranked) - 1))]
 
 
 def band_heading(band: str) -> str:
@@ -263,3 +220,47 @@ def band_heading(band: str) -> str:
 def _shown(band: str) -> int:
     """How many exemplars of a band stand side by side; the table below has all."""
     return 4 if band == "top" else 1 if band.startswith("q") else 2
+
+
+def score_title(
+    neurons: DescribedPopulation | None, latents: DescribedPopulation | None, difference: Difference | None
+) -> str:
+    """Which population's descriptions predict better, or that no difference is seen."""
+    present = [p for p in (neurons, latents) if p is not None and p.both.point is not None]
+    if neurons is None or latents is None or len(present) < 2:
+        if not present:
+            return "No description could be scored"
+        return f"Descriptions of {PLURAL[present[0].kind]} score {measured(present[0].both)} on average"
+    pair = f"latents {measured(latents.both)}, neurons {measured(neurons.both)}"
+    if not any(beats_null(p) for p in present):
+        return f"Neither kind of description predicts better than shuffled ones: {pair}"
+    gap = difference.estimate if difference else Estimate()
+    if gap.point is None or gap.ends is None:
+        return f"Mean scores: {pair} (the difference has no interval)"
+    if gap.low > 0:
+        return f"Descriptions of latents predict better than those of neurons: {pair}"
+    if gap.high < 0:
+        return f"Descriptions of neurons predict better than those of latents: {pair}"
+    return f"No difference seen between neurons and latents: {pair}"
+
+
+def beats_null(population: DescribedPopulation) -> bool:
+    """True if the interval of the mean lies above the mean score of shuffled descriptions."""
+    low = population.both.ends[0] if population.both.ends else population.both.point
+    return low is not None and low > (population.null.point or 0.0)
+
+
+def concepts_found(scores: Sequence[ConceptScore], method: str, found_auroc: Number) -> set[str]:
+    """Concepts whose best feature reaches `found_auroc` with an interval above the random baseline's."""
+    baseline: dict[str, Number] = {}
+    for s in scores:
+        if s.method == "random":
+            bar = s.high if s.high is not None else s.auroc
+            baseline[s.concept] = max(bar, baseline.get(s.concept, 0.0))
+    return {
+        s.concept
+        for s in scores
+        if s.method == method
+        and s.auroc >= found_auroc
+        and (s.low if s.low is not None else s.auroc) > baseline.get(s.concept, 0.0)
+    }

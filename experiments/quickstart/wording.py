@@ -1,55 +1,15 @@
-"""What the figures show, in words computed from the numbers, fair to whichever side wins."""
+"""What the quickstart found, in words computed from the numbers, fair to whichever side wins."""
 
 from collections.abc import Sequence
 
 from scipy.stats import binomtest
 
-from interp.render.data import PLURAL, ConceptScore, Difference, Estimate, Number, Population, ReportData
+from experiments.common.populations.data import ConceptScore, PopulationsData
+from experiments.common.populations.view import concepts_found, score_title
 from interp.render.digits import approximately, count, interval, measured, number
+from interp.statistics.estimate import Number
 
 SIGNIFICANCE = 0.05
-
-
-def score_title(neurons: Population | None, latents: Population | None, difference: Difference | None) -> str:
-    """Which population's descriptions predict better, or that no difference is seen."""
-    present = [p for p in (neurons, latents) if p is not None and p.both.point is not None]
-    if neurons is None or latents is None or len(present) < 2:
-        if not present:
-            return "No description could be scored"
-        return f"Descriptions of {PLURAL[present[0].kind]} score {measured(present[0].both)} on average"
-    pair = f"latents {measured(latents.both)}, neurons {measured(neurons.both)}"
-    if not any(beats_null(p) for p in present):
-        return f"Neither kind of description predicts better than shuffled ones: {pair}"
-    gap = difference.estimate if difference else Estimate()
-    if gap.point is None or gap.ends is None:
-        return f"Mean scores: {pair} (the difference has no interval)"
-    if gap.low > 0:
-        return f"Descriptions of latents predict better than those of neurons: {pair}"
-    if gap.high < 0:
-        return f"Descriptions of neurons predict better than those of latents: {pair}"
-    return f"No difference seen between neurons and latents: {pair}"
-
-
-def beats_null(population: Population) -> bool:
-    """True if the interval of the mean lies above the mean score of shuffled descriptions."""
-    low = population.both.ends[0] if population.both.ends else population.both.point
-    return low is not None and low > (population.null.point or 0.0)
-
-
-def concepts_found(scores: Sequence[ConceptScore], method: str, found_auroc: Number) -> set[str]:
-    """Concepts whose best feature reaches `found_auroc` with an interval above the random baseline's."""
-    baseline: dict[str, Number] = {}
-    for s in scores:
-        if s.method == "random":
-            bar = s.high if s.high is not None else s.auroc
-            baseline[s.concept] = max(bar, baseline.get(s.concept, 0.0))
-    return {
-        s.concept
-        for s in scores
-        if s.method == method
-        and s.auroc >= found_auroc
-        and (s.low if s.low is not None else s.auroc) > baseline.get(s.concept, 0.0)
-    }
 
 
 def concept_title(scores: Sequence[ConceptScore], found_auroc: Number) -> str:
@@ -104,7 +64,7 @@ def sign_test(one: set[str], other: set[str]) -> Number:
     return float(binomtest(only_one, only_one + only_other).pvalue)
 
 
-def opening(data: ReportData) -> list[str]:
+def opening(data: PopulationsData) -> list[str]:
     """Three sentences: what was looked at, how it was tested, what came out."""
     kinds = {p.kind for p in data.populations}
     parts = "the neurons it was built with" if "neuron" in kinds else "directions in its inner state"
@@ -127,7 +87,7 @@ def opening(data: ReportData) -> list[str]:
     return [what, how, verdict(data)]
 
 
-def verdict(data: ReportData) -> str:
+def verdict(data: PopulationsData) -> str:
     """The result as one sentence with the difference and its interval."""
     neurons, latents = data.population("neuron"), data.population("latent")
     title = score_title(neurons, latents, data.difference)

@@ -1,4 +1,4 @@
-"""The report of a comparison of neurons and latents, filled from what the steps of a run wrote."""
+"""What the pages on populations show, read from what the steps of a run wrote."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,95 +8,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.common.populations.data import (
+    ConceptScore,
+    CorpusFacts,
+    DescribedFeature,
+    DescribedPopulation,
+    Exemplar,
+    Piece,
+    SaeReport,
+    SplitFacts,
+)
+from interp.compare.populations import PopulationKind
 from interp.document import SPLITS, Corpus
 from interp.mining.exemplars import Exemplars
 from interp.mining.mined import MinedSpaces
 from interp.mining.quantiles import LEVELS
-from interp.render.data import (
-    ConceptScore,
-    CorpusFacts,
-    Difference,
-    Estimate,
-    Exemplar,
-    FeatureRow,
-    Kind,
-    Piece,
-    Population,
-    ReportData,
-    SaeReport,
-    SplitFacts,
-)
-from interp.render.facts import run_facts, step_seconds, subject_facts
+from interp.statistics.estimate import Estimate
 from interp.subject import Site, Subject
-from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import read_points
 
-_USES = {
-    "explain": "descriptions are made from it, the SAE is trained on it",
-    "select": "the best feature for each concept is chosen on it",
-    "report": "every score on this page is measured on it, and nothing else is",
-}
 _SHOWN = {"top": 5, "quantile": 5, "silent": 2}
 _BANDS_SHOWN_EVERY = 2
-
-
-def comparison_data(
-    run: Run,
-    subject: Subject,
-    corpus: Corpus,
-    mined: MinedSpaces,
-    sae_site: Site,
-    *,
-    found_auroc: float,
-    notes: Sequence[str] = (),
-) -> ReportData:
-    """Everything on the page, from the finished steps `mine_neurons`, `train_sae`, `mine_latents`,
-    `describe`, `score` and, where the corpus has labels, `concepts`.
-
-    `notes` are sentences about the limits of the study that its reader must know.
-    """  # fmt: skip
-    steps = run.folder / "steps"
-    table = run.table("features")
-    described = read_written(steps / "describe" / "described.json", "list")
-    concepts = concept_scores(run)
-    best = best_concept(concepts)
-    features = [
-        feature_row(row, record, mined, subject, best)
-        for row, record in zip(table.to_dict("records"), described, strict=True)
-    ]
-    metrics = run.metrics
-    neurons = sum(m.exemplars["explain"].n_features for name, m in mined.items() if name[:4] == "mlp.")
-    latents = f"sae.{sae_site}"
-    return ReportData(
-        subject=subject_facts(subject),
-        run=run_facts(run),
-        corpus=corpus_facts(corpus, metrics, "mining/neurons", _USES),
-        populations=[
-            population(
-                "neuron",
-                2 * neurons,
-                table[table["kind"] == "neuron"],
-                metrics,
-                "MLP neurons of all layers, both polarities",
-            ),
-            population(
-                "latent",
-                mined[latents].exemplars["explain"].n_features,
-                table[table["kind"] == "latent"],
-                metrics,
-                f"latents of an SAE on {sae_site}",
-            ),
-        ],
-        difference=Difference(metric_estimate(metrics, "score/latents_minus_neurons"), True, 1000),
-        features=features,
-        concepts=concepts,
-        sae=sae_report(steps / "train_sae", sae_site, mined[latents].exemplars["explain"], metrics),
-        timing=step_seconds(run),
-        limits=list(notes),
-        special_ids=frozenset(subject.special_ids),
-        found_auroc=found_auroc,
-    )
 
 
 def _number(value: Any) -> float | None:
@@ -129,19 +62,19 @@ def corpus_facts(
 
 
 def population(
-    kind: Kind,
+    kind: PopulationKind,
     total: int,
     described: pd.DataFrame,
     metrics: Mapping[str, Any],
     note: str,
     name: str = "",
     prefix: str = "",
-) -> Population:
+) -> DescribedPopulation:
     """A population from the rows of its features and its metrics `score/PREFIX/...` (its kind by default)."""
     null = described["both_null_mean"].dropna()
     ends = np.quantile(null, [0.025, 0.975]) if len(null) else (None, None)
     key = f"score/{prefix or kind}"
-    return Population(
+    return DescribedPopulation(
         kind=kind,
         total=total,
         described=len(described),
@@ -161,7 +94,7 @@ def feature_row(
     mined: MinedSpaces,
     subject: Subject,
     best: Mapping[str, ConceptScore],
-) -> FeatureRow:
+) -> DescribedFeature:
     """A described feature from its row of the table and its record; `best` as `best_concept` gives it."""
     space, feature_id, polarity = record["space"], record["feature_id"], record["polarity"]
     exemplars = mined[space].exemplars["explain"]
@@ -170,7 +103,7 @@ def feature_row(
         part: Estimate(*(_float(row[f"{part}_{end}"]) for end in ("value", "low", "high")))
         for part in ("both", "top", "random")
     }
-    return FeatureRow(
+    return DescribedFeature(
         key=row["feature"],
         kind=row["kind"],
         layer=int(row["layer"]),

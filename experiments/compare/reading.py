@@ -1,0 +1,146 @@
+"""What the page of `compare` shows, read from what its steps wrote."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from experiments.common.dictionaries.config import slug
+from experiments.common.populations.data import DescribedFeature, Difference, PopulationsData
+from experiments.common.populations.reading import (
+    best_concept,
+    concept_scores,
+    corpus_facts,
+    feature_row,
+    metric_estimate,
+    population,
+    sae_report,
+)
+from experiments.compare.config import Config
+from experiments.compare.page import ComparePage, MatchedPair, PairSummary
+from interp.compare.populations import Population
+from interp.document import Corpus
+from interp.mining.mined import MinedSpaces
+from interp.render.facts import run_facts, step_seconds, subject_facts
+from interp.statistics.estimate import Estimate
+from interp.subject import Subject
+from interp.track.records import read_written
+from interp.track.run import Run
+
+USES = {
+    "explain": "descriptions are made from it; SAEs of this run and principal directions, too",
+    "select": "nearest neurons, and the best feature for each concept, are chosen on it",
+    "report": "every score on this page is measured on it, and nothing else is",
+}
+LIMITS = (
+    "Descriptions are written without a language model, from patterns of tokens: what cannot be said in "
+    "tokens is not described. The score is of all the patterns found, of which the sentence names the "
+    "strongest.",
+    "For a concept, kinds compete with different numbers of candidates; the random directions are as many as "
+    "the widest dictionary has latents, and each has two sides.",
+    "The nearest neuron is the nearest single one: a latent that several neurons make together has none.",
+    "Random and principal directions are read from zero, not from the mean, as neurons and latents are.",
+    "One subject, one seed: the intervals say how sure the figures are for this model and these "
+    "dictionaries, not for others.",
+)
+
+
+def compare_page(
+    run: Run,
+    subject: Subject,
+    corpus: Corpus,
+    mined: MinedSpaces,
+    populations: Sequence[Population],
+    config: Config,
+) -> ComparePage:
+    """Everything on the page, from the finished steps of a run."""
+    steps = run.folder / "steps"
+    table = run.table("features")
+    records = read_written(steps / "describe" / "described.json", "list")
+    concepts = concept_scores(run)
+    best = best_concept(concepts)
+    rows = [
+        feature_row(row, record, mined, subject, best)
+        for row, record in zip(table.to_dict("records"), records, strict=True)
+    ]
+    metrics = run.metrics
+    shown = [
+        population(
+            one.kind,
+            one.total,
+            table[table["population"] == one.name],
+            metrics,
+            one.note,
+            one.name,
+            slug(one.name),
+        )
+        for one in populations
+    ]
+    latents = [one for one in populations if one.kind == "latent"]
+    gap = metric_estimate(metrics, f"difference/{slug(latents[0].name)}_minus_neurons")
+    data = PopulationsData(
+        subject=subject_facts(subject),
+        run=run_facts(run),
+        corpus=corpus_facts(corpus, metrics, "mining", USES),
+        populations=shown,
+        difference=Difference(gap, True, 1000),
+        features=rows,
+        concepts=concepts,
+        sae=_trained(run, latents[0], mined, metrics),
+        timing=step_seconds(run),
+        limits=list(LIMITS),
+        special_ids=frozenset(subject.special_ids),
+        found_auroc=config.concepts.found_auroc,
+        question=f"Are the latents of a dictionary easier to describe than the neurons of {subject.name}?",
+    )
+    differences = run.table("differences")
+    return ComparePage(
+        data,
+        [
+            (row["first"], row["second"], Estimate.of(row, "difference"))
+            for row in differences.to_dict("records")
+        ],
+        _pairs(run.table("pairs"), rows),
+        [_summary(one.name, metrics) for one in latents],
+        {one.name: int(metrics[f"concepts/{slug(one.name)}/found"]) for one in populations if concepts},
+    )
+
+
+def _trained(run: Run, latents: Population, mined: MinedSpaces, metrics: Mapping[str, Any]) -> Any:
+    """The SAE that this run trained; None for those it was given."""
+    folder = run.folder / "steps" / "train_sae"
+    if not folder.exists():
+        return None
+    space = latents.spaces[0]
+    return sae_report(folder, space.site, mined[space.name].exemplars["explain"], metrics)
+
+
+def _pairs(table: pd.DataFrame, rows: Sequence[DescribedFeature]) -> list[MatchedPair]:
+    by_key = {row.key: row for row in rows}
+    return [
+        MatchedPair(
+            row["population"],
+            by_key[row["latent"]],
+            by_key[row["neuron"]],
+            row["selected"],
+            Estimate(row["correlation"]).point,
+            Estimate(row["random_correlation"]).point,
+        )
+        for row in table.to_dict("records")
+        if isinstance(row["neuron"], str)
+    ]
+
+
+def _summary(name: str, metrics: Mapping[str, Any]) -> PairSummary:
+    match, pairs = f"match/{slug(name)}", f"pairs/{slug(name)}"
+    return PairSummary(
+        name,
+        metric_estimate(metrics, f"{match}/correlation"),
+        metric_estimate(metrics, f"{match}/random"),
+        metric_estimate(metrics, f"{match}/beyond_random"),
+        metric_estimate(metrics, f"{pairs}/latent_minus_neuron"),
+        int(metrics[f"{pairs}/scored"]),
+        int(metrics[f"{pairs}/undefined"]),
+        int(metrics[f"{pairs}/latent_ahead"]),
+        int(metrics[f"{match}/unmatched"]),
+    )

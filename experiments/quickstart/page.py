@@ -1,0 +1,196 @@
+"""The page of the quickstart: it works offline, prints, and opens with a plain answer."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from experiments.common.dictionaries.curves import QUANTITIES
+from experiments.common.populations.data import DescribedFeature, Difference, PopulationsData
+from experiments.common.populations.figures import report_figures
+from experiments.common.populations.reading import (
+    best_concept,
+    concept_scores,
+    corpus_facts,
+    feature_row,
+    metric_estimate,
+    population,
+    sae_report,
+)
+from experiments.common.populations.view import (
+    LEANER,
+    TEMPLATES,
+    PopulationsView,
+    concepts_found,
+    drawn,
+    first_below,
+    score_title,
+)
+from experiments.quickstart.wording import concept_duel, concept_title, opening
+from interp.compare.populations import PopulationKind
+from interp.document import Corpus
+from interp.mining.mined import MinedSpaces
+from interp.render.facts import run_facts, step_seconds, subject_facts
+from interp.render.figure import Figure
+from interp.render.html import LARGEST_PAGE, rendered
+from interp.render.tokens import Titles
+from interp.subject import Site, Subject
+from interp.track.records import read_written
+from interp.track.run import Run
+
+USES = {
+    "explain": "descriptions are made from it, the SAE is trained on it",
+    "select": "the best feature for each concept is chosen on it",
+    "report": "every score on this page is measured on it, and nothing else is",
+}
+LIMITS = (
+    "Descriptions are written without a language model, from patterns of tokens: what cannot be said in "
+    "tokens is not described. The score is of all the patterns found, of which the sentence names the "
+    "strongest.",
+    "AUROC ranks every token: a sparse latent, silent on most tokens, ranks them all alike, while a neuron "
+    "or a random direction never is, and where several latents share a concept each misses a part of it.",
+    "One subject, one SAE, one seed: the intervals say how sure the figures are for this model and this "
+    "dictionary, not for others.",
+)
+SIDE_BY_SIDE = (1.0, 0.75, 0.5, 0.25, 0.0)  # quantiles of the score at which examples are shown
+
+
+@dataclass(frozen=True)
+class QuickstartPage:
+    """Neurons and latents: their scores, the concepts that they find, examples, and every description."""
+
+    data: PopulationsData
+
+    def figures(self) -> list[Figure]:
+        """All figures."""
+        return report_figures(self.data)
+
+    def html(self, largest: int = LARGEST_PAGE) -> str:
+        """The whole page; the same data gives the same bytes.
+
+        No request leaves the page. A page over `largest` bytes is made leaner, and says so: first only tokens
+        with heat, then only peaks tell their value on hover, then fewer exemplars of each band are shown.
+        """
+        return first_below(self._pages(), largest)
+
+    def _pages(self) -> Iterator[str]:
+        drawings = drawn(self.figures())
+        for titles, per_band in LEANER:
+            yield rendered(
+                "quickstart.html",
+                ["page.js", "features.js"],
+                [Path(__file__).parent / "templates", TEMPLATES],
+                data=self.data,
+                view=QuickstartView(self.data, drawings, titles, per_band),
+                subject=self.data.subject,
+                run=self.data.run,
+                timing=self.data.timing,
+                limits=self.data.limits,
+            )
+
+
+class QuickstartView(PopulationsView):
+    """What the template asks for."""
+
+    def __init__(
+        self,
+        data: PopulationsData,
+        drawings: Mapping[str, list[Markup]],
+        titles: Titles,
+        per_band: int | None,
+    ) -> None:
+        super().__init__(data, drawings, titles, per_band)
+        self.opening = opening(data)
+        self.score_title = score_title(data.population("neuron"), data.population("latent"), data.difference)
+        self.concept_title = concept_title(data.concepts, data.found_auroc)
+        self.concept_duel = concept_duel(data.concepts)
+
+    def curves(self) -> list[Markup]:
+        """The training curves worth a look; all of them if none is known by name."""
+        history = self.data.sae.history if self.data.sae else {}
+        known = [name for name in history if name.rpartition("/")[2] in QUANTITIES]
+        return [self.drawings[n.replace("/", "_")][0] for n in known or history if len(history[n]) > 1]
+
+    def pairs(self) -> list[tuple[str, DescribedFeature | None, DescribedFeature | None]]:
+        """Examples by rule, not by taste: best, quartiles and lowest score of each side."""
+        names = ("Best score", "Upper quartile", "Median", "Lower quartile", "Lowest score")
+        shown: set[str] = set()
+        pairs = []
+        for name, share in zip(names, SIDE_BY_SIDE, strict=True):
+            left, right = self._at("neuron", share), self._at("latent", share)
+            keys = {f.key for f in (left, right) if f}
+            if keys - shown:  # a handful of features has fewer ranks than five
+                pairs.append((name, left, right))
+            shown |= keys
+        return pairs
+
+    def recovered(self) -> list[tuple[str, int, int]]:
+        """Method, concepts found, concepts tried."""
+        d = self.data
+        methods = dict.fromkeys(s.method for s in d.concepts)
+        return [
+            (m, len(concepts_found(d.concepts, m, d.found_auroc)), sum(s.method == m for s in d.concepts))
+            for m in methods
+        ]
+
+    def _at(self, kind: PopulationKind, share: float) -> DescribedFeature | None:
+        scored = [f for f in self.data.features if f.kind == kind and f.both.point is not None]
+        if not scored:
+            return None
+        ranked = sorted(scored, key=lambda f: (f.both.point or 0.0, f.key))
+        return ranked[round(share * (len(ranked) - 1))]
+
+
+def quickstart_data(
+    run: Run,
+    subject: Subject,
+    corpus: Corpus,
+    mined: MinedSpaces,
+    sae_site: Site,
+    found_auroc: float,
+) -> PopulationsData:
+    """Everything on the page, from the finished steps `mine_neurons`, `train_sae`, `mine_latents`,
+    `describe`, `score` and, where the corpus has labels, `concepts`.
+    """  # fmt: skip
+    steps = run.folder / "steps"
+    table = run.table("features")
+    described = read_written(steps / "describe" / "described.json", "list")
+    concepts = concept_scores(run)
+    best = best_concept(concepts)
+    features = [
+        feature_row(row, record, mined, subject, best)
+        for row, record in zip(table.to_dict("records"), described, strict=True)
+    ]
+    metrics = run.metrics
+    neurons = sum(m.exemplars["explain"].n_features for name, m in mined.items() if name[:4] == "mlp.")
+    latents = f"sae.{sae_site}"
+    return PopulationsData(
+        subject=subject_facts(subject),
+        run=run_facts(run),
+        corpus=corpus_facts(corpus, metrics, "mining/neurons", USES),
+        populations=[
+            population(
+                "neuron",
+                2 * neurons,
+                table[table["kind"] == "neuron"],
+                metrics,
+                "MLP neurons of all layers, both polarities",
+            ),
+            population(
+                "latent",
+                mined[latents].exemplars["explain"].n_features,
+                table[table["kind"] == "latent"],
+                metrics,
+                f"latents of an SAE on {sae_site}",
+            ),
+        ],
+        difference=Difference(metric_estimate(metrics, "score/latents_minus_neurons"), True, 1000),
+        features=features,
+        concepts=concepts,
+        sae=sae_report(steps / "train_sae", sae_site, mined[latents].exemplars["explain"], metrics),
+        timing=step_seconds(run),
+        limits=LIMITS,
+        special_ids=frozenset(subject.special_ids),
+        found_auroc=found_auroc,
+    )
