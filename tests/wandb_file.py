@@ -37,6 +37,9 @@ def read_back(run_folder: Path) -> dict[str, Any]:
         if kind == "run":
             found["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
             found["host"] = record.run.host
+        elif kind == "config":
+            for item in record.config.update:
+                found["config"]["/".join(item.nested_key) or item.key] = json.loads(item.value_json)
         elif kind == "summary":
             for item in record.summary.update:
                 found["summary"]["/".join(item.nested_key) or item.key] = json.loads(item.value_json)

@@ -43,6 +43,7 @@ class Figure:
     def spec(self, width: int | None = None, theme: Theme | None = "light") -> dict[str, Any]:
         """The Vega-Lite specification; without a theme its colours are the variables of a page."""
         spec = self.chart(width or self.width).to_dict(validate=False)
+        spec["usermeta"] = {"title": self.title, "caption": self.caption}
         spec["config"] = CONFIG if theme is None else {**CONFIG, "background": var("paper")}
         plain: dict[str, Any] = themed(spec, theme)
         return plain

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from interp.errors import UserError
-from interp.json_text import to_json
+from interp.json_text import read_json, to_json
 from interp.track.records import BEGIN_ANEW
 from interp.track.step import Point, Value
 from interp.yaml_text import read_yaml
@@ -47,12 +47,22 @@ class WandbLog:
         self._run.log({**point.values, axis: point.at})
 
     def finish(self, folder: Path, metrics: dict[str, Value]) -> None:
-        """Add the final metrics, the tables and the report of the run `folder`, and close the W&B run."""
+        """Add the final metrics, tables, figures and report of the run `folder`, and close the W&B run.
+
+        A figure is there as a chart that W&B draws from its points, where it has that kind of chart (curves,
+        rows of estimates, pairs); as a picture, with its intervals; and as its Vega-Lite file.
+        """
         import pandas as pd
         import wandb
 
         self._run.summary.update(metrics)
         media: dict[str, Any] = {}
+        for file in sorted((folder / "figures").glob("*.json")):
+            self._run.save(str(file), base_path=str(folder))
+            if (chart := _chart(read_json(file, BEGIN_ANEW))) is not None:
+                media[f"charts/{file.stem}"] = chart
+        for file in sorted((folder / "figures").glob("*.svg")):
+            media[f"figures/{file.stem}"] = wandb.Html(file.read_text(encoding="utf-8"), inject=False)
         for file in sorted((folder / "tables").glob("*.parquet")):
             frame = _plain(pd.read_parquet(file).head(TABLE_ROWS))
             media[f"tables/{file.stem}"] = wandb.Table(dataframe=frame, allow_mixed_types=True)
@@ -175,6 +185,33 @@ def _quiet_settings() -> "wandb.Settings":
         x_disable_viewer=True,
         x_save_requirements=False,
     )
+
+
+def _chart(spec: dict[str, Any]) -> Any:
+    """A chart that W&B draws by itself from the points of a figure (Vega-Lite); None where it has no such."""
+    import wandb
+
+    title = spec.get("usermeta", {}).get("title", "")
+    curves, points = (_rows(spec, name) for name in ("curves", "points"))
+    if curves and {"name", "x", "y"} <= set(curves[0]):
+        names = list(dict.fromkeys(row["name"] for row in curves))
+        known = [[r for r in curves if r["name"] == name and r["y"] is not None] for name in names]
+        xs, ys = ([[row[axis] for row in rows] for rows in known] for axis in "xy")
+        return wandb.plot.line_series(xs, ys, keys=names, title=title)
+    if points and {"row", "name", "x", "low", "high"} <= set(points[0]):
+        data = [[f"{row['row']}: {row['name']}", row["x"], row["low"], row["high"]] for row in points]
+        table = wandb.Table(columns=["estimate", "value", "low", "high"], data=data, allow_mixed_types=True)
+        return wandb.plot.bar(table, "estimate", "value", title=title)
+    if points and {"x", "y"} <= set(points[0]):
+        table = wandb.Table(columns=["x", "y"], data=[[row["x"], row["y"]] for row in points])
+        return wandb.plot.scatter(table, "x", "y", title=title)
+    return None
+
+
+def _rows(spec: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """What a layer of a Vega-Lite figure draws."""
+    data = next((layer["data"] for layer in spec.get("layer", ()) if layer.get("name") == name), {})
+    return data.get("values") or spec.get("datasets", {}).get(data.get("name"), [])
 
 
 def _plain(frame: "pd.DataFrame") -> "pd.DataFrame":

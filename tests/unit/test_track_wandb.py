@@ -11,6 +11,12 @@ import pytest
 
 from interp.config import ExperimentConfig, WandbOptions
 from interp.errors import UserError
+from interp.render.charts.curves import Curve, curve_chart
+from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
+from interp.render.charts.heat import Heat, heat_chart
+from interp.render.charts.scatter import scatter_chart
+from interp.render.figure import Figure
+from interp.statistics.estimate import Estimate
 from interp.track.progress import silent
 from interp.track.run import Run, open_run
 from interp.track.step import Step
@@ -23,6 +29,8 @@ def work(run: Run, dies: bool = False) -> None:
         for at in range(0, 30, 10):
             step.log({"sae/l0": 12.5 - at, "sae/loss": 1 / (at + 1)}, at=at)
         step.metric("sae/l0_end", -7.5, headline=True)
+        for name, chart in CHARTS.items():
+            step.figure(Figure(name, f"the {name}", "", chart))
         step.table("latents", pd.DataFrame({"description": ["fires on *bridge*"], "tokens": [["a", "b"]]}))
 
     def score(step: Step) -> None:
@@ -36,6 +44,17 @@ def work(run: Run, dies: bool = False) -> None:
     run.write_report("<!doctype html><p>the report</p>")
 
 
+WHISKERS = Estimate(0.5, 0.4, 0.6)
+CHARTS = {
+    "layers": curve_chart(
+        [Curve("own", "a", [(0, WHISKERS), (1, Estimate())])], x_name="layer", y_name="share"
+    ),
+    "shares": estimate_chart(
+        [EstimateRow("all", [Entry("b", WHISKERS)])], x_name="share", names={"b": "own"}
+    ),
+    "pairs": scatter_chart([(1.0, 2.0)], role="a", x_name="exact", y_name="estimate"),
+    "heat": heat_chart(Heat(["r"], ["c"], [[1.0]]), x_name="column", y_name="row", value_name="share"),
+}
 CONFIG = ExperimentConfig(experiment="x", seed=3, wandb=WandbOptions(mode="offline"))
 
 
@@ -73,6 +92,18 @@ def test_the_offline_run_holds_config_history_metrics_tables_and_report(
     assert found["exit"] == 0
     (table,) = (tmp_path / "x" / "wandb").glob("offline-run-*/files/media/table/tables/latents*.json")
     assert json.loads(table.read_text())["data"] == [["fires on *bridge*", '["a", "b"]']]
+    drawn = {"layers": [[0, "own", 0.5]], "shares": [["all: own", 0.5, 0.4, 0.6]], "pairs": [[1.0, 2.0]]}
+    kept = tmp_path / "x" / "wandb"
+    for name, rows in drawn.items():  # as charts of W&B's own, which point at their tables
+        (table,) = kept.glob(f"offline-run-*/files/media/table/charts/{name}_table*.json")
+        assert json.loads(table.read_text())["data"] == rows
+        shown = found["config"][f"_wandb/visualize/charts/{name}"]["panel_config"]
+        assert shown["panelDefId"].startswith("wandb/") and shown["stringSettings"]["title"] == f"the {name}"
+    for name in CHARTS:  # as pictures, and as Vega-Lite
+        (picture,) = kept.glob(f"offline-run-*/files/media/html/figures/{name}*.html")
+        assert "<svg" in picture.read_text()
+        (spec,) = kept.glob(f"offline-run-*/files/figures/{name}.json")
+        assert json.loads(spec.read_text())["usermeta"]["title"] == f"the {name}"
     (report,) = (tmp_path / "x" / "wandb").glob("offline-run-*/files/media/html/report*.html")
     assert "<p>the report</p>" in report.read_text()
     out, err = capfd.readouterr()

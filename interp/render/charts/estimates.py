@@ -94,11 +94,17 @@ def estimate_chart(
         tops = np.cumsum([0, *heights]).tolist()
         middles = [top + height / 2 for top, height in zip(tops, heights, strict=False)]
         marked = [
-            {"y": middle + step * (n - (len(row.entries) - 1) / 2), "name": names.get(entry.role, entry.role),
-             "text": entry.note, "says": f"{row.label}, {_says(entry, names)}"} | estimate_row(entry.estimate)
+            {
+                "y": middle + step * (n - (len(row.entries) - 1) / 2),
+                "row": row.label,
+                "name": names.get(entry.role, entry.role),
+                "text": entry.note,
+                "says": f"{row.label}, {_says(entry, names)}",
+                **estimate_row(entry.estimate),
+            }
             for row, middle in zip(rows, middles, strict=True)
             for n, entry in enumerate(row.entries)
-        ]  # fmt: skip
+        ]
         undefined = [row | {"text": f"{UNDEFINED} not defined"} for row in marked if row["x"] is None]
         dots = data(marked).encode(x=across(x_name, ends, width), y=down("y"))
         legend = _legend(list(roles), width, reach_above(marks, ends, width)) if names else None
