@@ -7,7 +7,7 @@ subject = interp.load("world")
 neurons = interp.MlpNeurons(subject, layer=3)
 latents = saes.load(subject, "runs/quickstart/sae")
 out = subject.run("the capital of france is", read=[neurons, latents])
-state = interp.mine(subject, [neurons, latents], interp.WorldCorpus(seed=1, n_documents=2000))
+mined = interp.mine(subject, [neurons, latents], interp.WorldCorpus(seed=1, n_documents=2000))
 ```
 """
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from experiments.calibration.config import CandidatesConfig
-from experiments.calibration.features import Known
+from interp.compare.known_features import KnownFeature
 from interp.descriptions.candidate import Candidate
 from interp.descriptions.evidence import Evidence
 from interp.descriptions.explainers.patterns import PatternExplainer
@@ -22,7 +22,7 @@ MEAGRE_TEXTS = 8
 
 def write_candidates(
     corpus: Corpus,
-    known: Sequence[Known],
+    known: Sequence[KnownFeature],
     features: Sequence[FeatureRef],
     evidence: Sequence[Evidence],
     explainer: PatternExplainer,

@@ -3,33 +3,17 @@
 from pydantic import Field
 
 from experiments.common.config import check_context
-from experiments.common.describers import JudgeSource, TextsConfig, WordSimulatorSource, check_endpoints
+from interp.compare.known_features import KnownFeaturesConfig
 from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus
-from interp.fields import Auroc, Count, CountOrZero, Extent, Listed, Name, Section, Several
+from interp.descriptions.sources import JudgeSource, TextsConfig, WordSimulatorSource, check_sources
+from interp.fields import Count, CountOrZero, Listed, Name, Section, Several
 from interp.llm.endpoint import Endpoint
 from interp.mining.config import MiningConfig
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
 from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
-
-
-class FeaturesConfig(Section):
-    """Which features have a known truth: probes, and the neurons and latents that tell a concept well."""
-
-    of_each: Count = 24
-    """The most latents, and the most neurons of the site's layer."""
-    a_concept: Count = 2
-    """The most of these with the same concept."""
-    least_auroc: Auroc = 0.9
-    """The AUROC, on the select split, from which a neuron or latent stands for its best concept."""
-    least_positives: Count = 20
-    """Sampled tokens of each split that must carry a concept."""
-    max_tokens: Extent = Field(40_000, ge=1000)
-    """Tokens of each split that probes are trained, and concepts looked for, on."""
-    sampled_tokens: Count = Field(12_000, ge=1000)
-    """Of these, how many are used."""
 
 
 class CandidatesConfig(Section):
@@ -67,7 +51,7 @@ class Config(ExperimentConfig):
     """Where the probes and the SAE stand, KIND.LAYER of the residual stream."""
     sae: SaeTraining = SaeTraining()
     """How the SAE is trained."""
-    features: FeaturesConfig = FeaturesConfig()
+    features: KnownFeaturesConfig = KnownFeaturesConfig()
     """Features with a known truth."""
     candidates: CandidatesConfig = CandidatesConfig()
     """Competing descriptions."""
@@ -87,4 +71,4 @@ def check(config: Config) -> None:
     check_corpus(config.corpus)
     info.site_width(Site.parse(config.site))
     check_context(info, {"mining": config.mining.context_size, "sae": config.sae.context_size})
-    check_endpoints(config.endpoints, *config.judges, *config.simulators)
+    check_sources(config.endpoints, *config.judges, *config.simulators)

@@ -8,22 +8,23 @@ import pandas as pd
 
 from experiments.calibration.candidates import write_candidates
 from experiments.calibration.config import Config
-from experiments.calibration.features import PROBE, SPACE, Known, find_known
 from experiments.calibration.page import CalibrationPage
 from experiments.calibration.scores import FeatureScorer
-from experiments.common.describers import connect
 from experiments.common.dictionaries.job import mine_spaces, mined_by_space
 from experiments.common.dictionaries.training import train_dictionary
 from experiments.common.job import CorpusJob, save_page
 from interp.compare.calibration import calibrate
+from interp.compare.known_features import PROBE, SPACE, KnownFeature, find_known_features
 from interp.descriptions.candidate import Candidate
 from interp.descriptions.explainers.patterns import PatternExplainer
+from interp.descriptions.sources import connect
 from interp.descriptions.windows import gather_evidence
 from interp.features.directions import Directions
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.llm.client import run_with
+from interp.mining.mined import Mined
 from interp.subject import Site
 from interp.track.files import read_safetensors, write_json, write_safetensors
 from interp.track.journal import Journal
@@ -52,7 +53,7 @@ class Job(CorpusJob[Config]):
             "neuron": MlpNeurons(self.subject, layer),
         }
         truth = self.run.step("features", lambda step: self.features(step, spaces))
-        known = [Known(**one) for one in read_written(truth / "features.json", "list")]
+        known = [KnownFeature(**one) for one in read_written(truth / "features.json", "list")]
         vectors, _ = read_safetensors(truth / "probes.safetensors")
         spaces[PROBE] = Directions(self.subject, SPACE.split(".")[1], self.site, vectors["vectors"])
         mined = self.run.step("mine", lambda step: self.mine(step, spaces))
@@ -69,9 +70,9 @@ class Job(CorpusJob[Config]):
     def features(self, step: Step, spaces: dict[str, FeatureSpace]) -> None:
         """Probes, and the latents and neurons that tell a concept well."""
         config = self.config
-        found = find_known(
-            step, self.subject, self.corpus, self.site, spaces, config.features,
-            config.mining.context_size, config.seed,
+        found = find_known_features(
+            self.subject, self.corpus, self.site, spaces, config.features, config.mining.context_size,
+            config.seed, step.progress,
         )  # fmt: skip
         write_json(step.folder / "features.json", [asdict(one) for one in found.known])
         write_safetensors(step.folder / "probes.safetensors", {"vectors": found.vectors})
@@ -83,7 +84,7 @@ class Job(CorpusJob[Config]):
         mine_spaces(step, self.subject, list(spaces.values()), self.corpus, self.config.mining, "mining")
 
     def candidates(
-        self, step: Step, known: list[Known], spaces: dict[str, FeatureSpace], mined: Path
+        self, step: Step, known: list[KnownFeature], spaces: dict[str, FeatureSpace], mined: Path
     ) -> None:
         """Descriptions of every quality for each feature."""
         found = mined_by_space(mined)
@@ -101,7 +102,12 @@ class Job(CorpusJob[Config]):
         )
 
     def score(
-        self, step: Step, known: list[Known], spaces: dict[str, FeatureSpace], mined: Path, written: Path
+        self,
+        step: Step,
+        known: list[KnownFeature],
+        spaces: dict[str, FeatureSpace],
+        mined: Path,
+        written: Path,
     ) -> None:
         """Every score of every candidate on the select split, and its truth on the report split."""
         candidates = [
@@ -110,9 +116,11 @@ class Job(CorpusJob[Config]):
         ]
         features = refs(known, spaces)
         clients = connect(self.config.endpoints, self.run.folder)
-        scorer = FeatureScorer(
-            self.subject, self.corpus, features, mined_by_space(mined), self.config, clients, step.progress
-        )
+        text = Mined(
+            self.subject, self.corpus, {space.name: space for space in spaces.values()}, self.config.mining,
+            mined_by_space(mined),
+        )  # fmt: skip
+        scorer = FeatureScorer(text, features, self.config, clients, step.progress)
         journal = Journal(step.scratch / "scores.jsonl")
         with step.progress.task("scoring candidates", total=len(known), unit="features") as advance:
             for place, one in enumerate(known):
@@ -133,7 +141,7 @@ class Job(CorpusJob[Config]):
                 )  # fmt: skip
         step.table("candidates", pd.DataFrame(rows))
 
-    def rank(self, step: Step, known: list[Known], scored: Path) -> None:
+    def rank(self, step: Step, known: list[KnownFeature], scored: Path) -> None:
         """How each score ranks the candidates of a feature against their truth."""
         table = self.run.table("candidates")
         scores = [name for name in table if str(name).startswith("score: ")]
@@ -168,6 +176,6 @@ class Job(CorpusJob[Config]):
         save_page(step, page)
 
 
-def refs(known: list[Known], spaces: dict[str, FeatureSpace]) -> list[FeatureRef]:
+def refs(known: list[KnownFeature], spaces: dict[str, FeatureSpace]) -> list[FeatureRef]:
     """The features, in their order."""
     return [FeatureRef(spaces[one.kind], one.feature_id, one.polarity) for one in known]

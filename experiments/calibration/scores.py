@@ -1,30 +1,38 @@
 """The scores of one feature's candidates, and their truth."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool
 
 from experiments.calibration.config import Config
-from experiments.common.describers import open_judge, open_simulator
 from interp.descriptions.candidate import Candidate, Judge, Simulator
-from interp.descriptions.excerpt import Excerpt, excerpts
 from interp.descriptions.labels import carries
 from interp.descriptions.scorers.agreement import agreement
-from interp.descriptions.scorers.intervention import Continuations, Continuer, intervention
+from interp.descriptions.scorers.intervention import Continuations
 from interp.descriptions.scorers.judge_simulated import SimulatorJudge
-from interp.descriptions.scorers.judged import judged
-from interp.descriptions.scorers.simulation import simulation
-from interp.descriptions.scorers.texts import gather_texts
+from interp.descriptions.scoring import Scorer, read_excerpts
 from interp.descriptions.simulators.known import KnownSimulator
-from interp.descriptions.windows import gather_report
-from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.llm.client import Client
-from interp.mining.mined import MinedSpaces
-from interp.subject import Subject
+from interp.mining.mined import Mined
 from interp.track.progress import Progress
+
+SIMULATED = {
+    "simulation top": "simulation{}, top",
+    "simulation random": "simulation{}, random",
+    "simulation": "simulation{}, both",
+}
+JUDGED = {
+    "detection": "detection{}, AUROC",
+    "detection accuracy": "detection{}, accuracy",
+    "fuzzing": "fuzzing{}, AUROC",
+    "fuzzing accuracy": "fuzzing{}, accuracy",
+    "intervention": "intervention{}, AUROC",
+}
+"""What each kind of score is called, by whom it was given in the braces."""
 
 
 class FeatureScorer:
@@ -32,90 +40,55 @@ class FeatureScorer:
 
     def __init__(
         self,
-        subject: Subject,
-        corpus: Corpus,
+        mined: Mined,
         features: Sequence[FeatureRef],
-        mined: MinedSpaces,
         config: Config,
         clients: Mapping[str, Client],
         progress: Progress,
     ) -> None:
-        self._corpus, self._config = corpus, config
-        self._simulator = KnownSimulator(corpus)
-        self._judges: dict[str, Judge] = {"": SimulatorJudge(self._simulator)}
-        self._simulators: dict[str, Simulator] = {"": self._simulator}
+        known = KnownSimulator(mined.corpus)
+        judges: dict[str, Judge] = {"": SimulatorJudge(known)}
+        simulators: dict[str, Simulator] = {"": known}
         for number, source in enumerate(config.judges, start=1):
-            self._judges[f" by {source.kind} {number}"] = open_judge(source, clients, self._simulator)
+            judges[f" by {source.kind} {number}"] = source.open(known, clients)
         for number, simulated in enumerate(config.simulators, start=1):
-            self._simulators[f" by {simulated.kind} {number}"] = open_simulator(simulated, clients, corpus)
-        context_size, options = config.mining.context_size, config.scores
-        split = {
-            name: {space: found.exemplars[space][name] for space, found in mined.items()}
-            for name in ("select", "report")
-        }
-        top, random = gather_report(
-            subject, corpus, features, split["select"], options.random_windows, context_size, progress
-        )
-        self._top = [excerpts(subject, windows) for windows in top]
-        self._random = [excerpts(subject, windows) for windows in random]
-        _, truth = gather_report(
-            subject, corpus, features[:1], split["report"], options.truth_windows, context_size, progress
-        )
-        self._texts = gather_texts(
-            subject, corpus, features, mined, "select", options.texts, context_size, config.seed, progress
-        )
-        self._mined, self._features = mined, features
-        self._continuer: Continuer | None = None
-        if options.prompts:
-            shown = self._random[0][: options.prompts]
-            self._continuer = Continuer.behind(subject, shown, options.new_tokens)
-        self._truth: list[Excerpt] = excerpts(subject, truth[0])
+            simulators[f" by {simulated.kind} {number}"] = simulated.open(mined.corpus, clients)
+        options = config.scores
+        self._corpus, self._known, self._features = mined.corpus, known, features
+        self._simulators, self._judges = list(simulators), list(judges)
+        self._judged = JUDGED if options.prompts else {k: v for k, v in JUDGED.items() if k != "intervention"}
+        self._scorer = Scorer(
+            mined, list(simulators.values()), list(judges.values()), options, config.seed,
+            draws=1, with_labels=False,
+        )  # fmt: skip
+        self._texts = self._scorer.texts(features, "select", progress)
+        ((_, self._truth),) = read_excerpts(mined, features[:1], "report", options.truth_windows, progress)
 
     async def score(
         self, place: int, concept: str, candidates: Sequence[Candidate]
     ) -> list[dict[str, float]]:
         """Of each candidate its truth and its scores, each under "score: NAME"."""
         label = [carries(self._corpus, one.window, concept) for one in self._truth]
-        continuations = self._continued(place)
-        return list(
-            await asyncio.gather(*(self._scores(place, one, label, continuations) for one in candidates))
-        )
+        continued = self._scorer.continued(self._features[place], self._texts[place])
+        return list(await asyncio.gather(*(self._scores(place, one, label, continued) for one in candidates)))
 
     async def _scores(
         self,
         place: int,
         candidate: Candidate,
         label: Sequence[Bool[np.ndarray, " _"]],
-        continuations: Continuations | None,
+        continued: Continuations | None,
     ) -> dict[str, float]:
-        simulated = await self._simulator.simulate(candidate, self._truth)
-        row = {"truth": agreement(simulated, self._truth, label, draws=0).value}
-        for by, simulator in self._simulators.items():
-            windows = self._top[place], self._random[place]
-            found = await simulation(simulator, candidate, *windows, (), self._config.seed)
-            parts = found.correlations
-            row[f"score: simulation{by}, top"] = parts.top.value
-            row[f"score: simulation{by}, random"] = parts.random.value
-            row[f"score: simulation{by}, both"] = parts.both.value
+        simulated = await self._known.simulate(candidate, self._truth)
         texts = self._texts[place]
-        for by, judge in self._judges.items():
-            detection = await judged(judge, candidate, texts.active, texts.silent, draws=1)
-            fuzzing = await judged(judge, candidate, texts.marked, texts.mismarked, draws=1)
-            row[f"score: detection{by}, AUROC"] = detection.auroc[0]
-            row[f"score: detection{by}, accuracy"] = detection.balanced_accuracy[0]
-            row[f"score: fuzzing{by}, AUROC"] = fuzzing.auroc[0]
-            row[f"score: fuzzing{by}, accuracy"] = fuzzing.balanced_accuracy[0]
-            if self._config.scores.prompts:
-                value = float("nan")
-                if continuations is not None:
-                    value = (await intervention(judge, candidate, continuations)).score.auroc[0]
-                row[f"score: intervention{by}, AUROC"] = value
+        values: dict[tuple[str, int], float] = {}
+        seen: Counter[str] = Counter()
+        for one in await self._scorer.scores(self._features[place], candidate, texts, (), continued):
+            values[one.kind, seen[one.kind]] = float("nan") if one.value is None else one.value
+            seen[one.kind] += 1
+        row = {"truth": agreement(simulated, self._truth, label, draws=0).value}
+        for names, whose in ((SIMULATED, self._simulators), (self._judged, self._judges)):
+            for number, by in enumerate(whose):
+                for kind, name in names.items():
+                    row[f"score: {name.format(by)}"] = values.get((kind, number), float("nan"))
         return row | {"score: length of the words": float(len(candidate.text))}
-
-    def _continued(self, place: int) -> Continuations | None:
-        if self._continuer is None:
-            return None
-        feature = self._features[place]
-        statistics = self._mined[feature.space.name].statistics()
-        strength = self._config.scores.strength
-        return self._continuer.continued(feature, statistics, strength, self._config.seed)

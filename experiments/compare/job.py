@@ -33,7 +33,7 @@ from interp.compare.populations import (
     sample_populations,
 )
 from interp.compare.score_table import score_table
-from interp.descriptions.population import DescriptionScores
+from interp.descriptions.scorers.simulation import SimulationScore
 from interp.features.directions import Directions
 from interp.features.principal import principal_directions
 from interp.features.ref import FeatureRef
@@ -188,7 +188,7 @@ class Job(CorpusJob[Config]):
         by_key = {feature.key: scored for feature, scored in zip(features, scores, strict=True)}
         self._pair_metrics(step, read_parquet(chosen / "matches.parquet", redo(chosen)), by_key)
 
-    def _population_metrics(self, step: Step, names: list[str], scores: list[DescriptionScores]) -> None:
+    def _population_metrics(self, step: Step, names: list[str], scores: list[SimulationScore]) -> None:
         of = {
             population.name: [s for s, name in zip(scores, names, strict=True) if name == population.name]
             for population in self.populations
@@ -210,7 +210,7 @@ class Job(CorpusJob[Config]):
             step.estimate(f"difference/{slug(two)}_minus_{slug(one)}", *difference)
         step.table("differences", pd.DataFrame(rows))
 
-    def _pair_metrics(self, step: Step, matches: pd.DataFrame, scores: dict[str, DescriptionScores]) -> None:
+    def _pair_metrics(self, step: Step, matches: pd.DataFrame, scores: dict[str, SimulationScore]) -> None:
         matches["latent_score"] = [scores[key].both.value for key in matches["latent"]]
         matches["neuron_score"] = [
             scores[key].both.value if isinstance(key, str) else np.nan for key in matches["neuron"]

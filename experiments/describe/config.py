@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from experiments.common.config import check_context
-from experiments.common.describers import (
+from interp.config import ExperimentConfig
+from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.descriptions.sources import (
     AnyJudgeSource,
     ExplainerSource,
     KnownSource,
@@ -13,11 +15,10 @@ from experiments.common.describers import (
     SimulatedSource,
     SimulatorSource,
     TextsConfig,
-    check_endpoints,
+    check_named,
+    check_sources,
 )
-from interp.config import ExperimentConfig
-from interp.corpus.source import CorpusSource, WorldSource, check_corpus
-from interp.embed.source import EmbedderSource, EndpointSource, TfidfSource
+from interp.embed.source import EmbedderSource, TfidfSource
 from interp.errors import UserError
 from interp.fields import (
     Count,
@@ -146,11 +147,8 @@ def check(config: Config) -> None:
             str(config.interest),
             "give the classifier/ folder of an interestingness run",
         )
-    named = [] if not config.summarise_by else [_Named(endpoint=config.summarise_by)]
-    if isinstance(config.store.embedder, EndpointSource):
-        config.store.embedder.endpoint.check()
-    check_endpoints(config.endpoints, *config.explainers, config.simulator, *config.judges, *named)
-
-
-class _Named(Section):
-    endpoint: Line
+    if config.store.embedder is not None:
+        config.store.embedder.check()
+    if config.summarise_by:
+        check_named(config.summarise_by, config.endpoints)
+    check_sources(config.endpoints, *config.explainers, config.simulator, *config.judges)

@@ -195,7 +195,7 @@ def _score(
     simulator: Simulator, candidate: Candidate, windows: tuple[Sequence[Excerpt], Sequence[Excerpt]]
 ) -> float:
     found = asyncio.run(simulation(simulator, candidate, *windows))
-    return found.correlations.both.value
+    return found.both.value
 
 
 def _named_too(student: str, teacher: str) -> float:

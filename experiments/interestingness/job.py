@@ -4,7 +4,6 @@ from experiments.common.job import ExperimentJob
 from experiments.interestingness.config import Config
 from experiments.interestingness.page import InterestPage
 from interp.descriptions.interest import read_labels, train_interest
-from interp.embed.source import open_embedder
 from interp.embed.tfidf import TfidfEmbedder
 from interp.track.step import Step
 
@@ -20,7 +19,7 @@ class Job(ExperimentJob[Config]):
     def train(self, step: Step) -> None:
         """Saves the classifier, its cross-validated figures, and the embedder if it was fitted here."""
         descriptions, labels = read_labels(self.config.labels)
-        embedder = open_embedder(self.config.embedder, descriptions)
+        embedder = self.config.embedder.open(descriptions)
         found = train_interest(descriptions, labels, embedder, self.config.seed)
         found.save(step.folder / "classifier")
         if isinstance(embedder, TfidfEmbedder):

@@ -21,8 +21,8 @@ from experiments.quickstart.page import QuickstartPage, quickstart_data
 from interp.compare.concepts import Candidates, ConceptRecovery, found, mean_difference, recover_concepts
 from interp.compare.difference import MeanScores, compare_scores
 from interp.compare.score_table import score_table
-from interp.descriptions.population import DescriptionScores
 from interp.descriptions.sample import sample_active
+from interp.descriptions.scorers.simulation import SimulationScore
 from interp.features.directions import random_directions
 from interp.features.neurons import MlpNeurons
 from interp.features.space import FeatureSpace
@@ -119,7 +119,7 @@ class Job(CorpusJob[Config]):
         step.table("features", score_table(features, kinds, descriptions, scores, mined))
 
     def _score_metrics(
-        self, step: Step, kinds: list[str], scores: list[DescriptionScores], means: MeanScores
+        self, step: Step, kinds: list[str], scores: list[SimulationScore], means: MeanScores
     ) -> None:
         for kind, mean in (("neuron", means.first), ("latent", means.second)):
             mine = [s for s, of in zip(scores, kinds, strict=True) if of == kind]

@@ -36,7 +36,7 @@ def compare_populations(
     The interval is a paired bootstrap (Koehn 2004): each draw resamples the random windows once for all
     features of all populations, since they were scored on the same text, and within each population the
     features and their own top windows. Features whose score is undefined in a draw are left out of it.
-    As many random as top windows count for each feature, the first of either, as in `DescriptionScores.both`.
+    As many random as top windows count for each feature, the first of either, as in `SimulationScore.both`.
     """
     rng = np.random.default_rng(seed)
     shared = _shared([m for population in populations.values() for m in population], draws, rng)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from interp.descriptions.description import Description
-from interp.descriptions.population import DescriptionScores
+from interp.descriptions.scorers.simulation import SimulationScore
 from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces
 
@@ -16,7 +16,7 @@ def score_table(
     features: Sequence[FeatureRef],
     kinds: Sequence[str],
     descriptions: Sequence[Description],
-    scores: Sequence[DescriptionScores],
+    scores: Sequence[SimulationScore],
     mined: MinedSpaces,
 ) -> pd.DataFrame:
     """Every feature with what is said of it, how well that predicts it, and how active it is.

@@ -4,8 +4,6 @@ from interp.descriptions.description import Description, Part
 from interp.descriptions.evidence import Evidence, Window
 from interp.descriptions.pattern import ExplainSettings
 from interp.descriptions.population import (
-    Described,
-    DescriptionScores,
     describe_all,
     describe_features,
     score_descriptions,
@@ -16,9 +14,7 @@ from interp.features.ref import FeatureRef
 
 __all__ = [
     "IGNORE",
-    "Described",
     "Description",
-    "DescriptionScores",
     "End",
     "Evidence",
     "ExplainSettings",

@@ -1,6 +1,6 @@
 """What explainers, simulators and judges hand to each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -8,7 +8,10 @@ import numpy as np
 from jaxtyping import Bool
 
 from interp.descriptions.description import Description
+from interp.descriptions.evidence import Evidence
 from interp.descriptions.excerpt import Excerpt, TextEvidence
+from interp.features.ref import FeatureRef
+from interp.track.progress import Progress
 
 SCALE = 10.0
 """Simulated activations run from 0 to this."""
@@ -53,6 +56,15 @@ class Explained:
     candidates: tuple[Candidate, ...]
     failures: int = 0
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` restores the same."""
+        return {"candidates": [one.to_json() for one in self.candidates], "failures": self.failures}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> "Explained":
+        """Restore what `to_json` gave."""
+        return cls(tuple(Candidate.from_json(one) for one in saved["candidates"]), saved["failures"])
+
 
 @runtime_checkable
 class Explainer(Protocol):
@@ -65,6 +77,33 @@ class Explainer(Protocol):
 
     async def explain(self, evidence: TextEvidence, samples: int, seed: int) -> Explained:
         """Up to `samples` descriptions of one feature; equal seeds give equal prompts."""
+        ...
+
+
+@runtime_checkable
+class FeatureExplainer(Protocol):
+    """Writes descriptions of many features: pattern tries, or an `Explainer` asked about each."""
+
+    @property
+    def name(self) -> str:
+        """What it is, with everything that its descriptions depend on."""
+        ...
+
+    def explain_all(
+        self,
+        features: Sequence[FeatureRef],
+        evidence: Sequence[Evidence],
+        samples: int = 1,
+        seed: int = 0,
+        progress: Progress | None = None,
+        *,
+        levels: Sequence[Sequence[float]] | None = None,
+        found: Callable[[int, Explained], None] = lambda place, explained: None,
+    ) -> list[Explained]:
+        """Up to `samples` descriptions of each feature; `found` hears of each as soon as it is there.
+
+        `levels` are activations that each feature seldom exceeds, the rarest first.
+        """
         ...
 
 

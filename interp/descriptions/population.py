@@ -1,49 +1,29 @@
 """Describe many features at once, and score the descriptions against each other's as a null."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from interp.descriptions.candidate import Candidate
 from interp.descriptions.description import Description
 from interp.descriptions.evidence import Evidence, Window
-from interp.descriptions.excerpt import pieces
+from interp.descriptions.excerpt import Excerpt, pieces
 from interp.descriptions.explain import explain
 from interp.descriptions.fit import build
 from interp.descriptions.pattern import ExplainSettings
 from interp.descriptions.query import Ask, Propose, propose_nothing
 from interp.descriptions.reader import FeatureReader, SubjectProposals
-from interp.descriptions.score import Measured, Score, Statistics, auroc, correlations, statistics
+from interp.descriptions.scorers.simulation import SimulationScore, simulation
 from interp.descriptions.sentence import describe
+from interp.descriptions.simulators.known import TrieSimulator
 from interp.descriptions.wording import Show
 from interp.features.ref import FeatureRef
+from interp.llm.running import run_with
 from interp.subject.subject import Subject
 from interp.track.progress import Progress, silent
 
-
-@dataclass(frozen=True)
-class Described:
-    """A feature with its description."""
-
-    feature: FeatureRef
-    description: Description
-
-
-@dataclass(frozen=True)
-class DescriptionScores:
-    """A description held against report-split windows.
-
-    `top` is on the feature's strongest windows, `random` on windows drawn without regard to it, `both` on as
-    many of the one as of the other. `detection` is the probability that the description's largest
-    prediction is larger on a top window than on a random one (AUROC). `measured` are the statistics behind
-    the correlations.
-    """
-
-    top: Score
-    random: Score
-    both: Score
-    detection: float
-    measured: Measured
+NAME = "patterns"
+"""What tells a description by pattern tries."""
 
 
 def describe_features(
@@ -52,13 +32,13 @@ def describe_features(
     evidence: Sequence[Evidence],
     settings: ExplainSettings | None = None,
     progress: Progress | None = None,
-) -> list[Described]:
+) -> list[Description]:
     """Describe features of a subject from their explain-split evidence, in the order given.
 
     Deterministic; a feature's description depends on the others only through the common stock of
     substitute tokens.
     """
-    descriptions = describe_all(
+    return describe_all(
         FeatureReader(subject, features),
         evidence,
         lambda tokens: "".join(pieces(subject, np.array(tokens))),
@@ -66,7 +46,6 @@ def describe_features(
         SubjectProposals(subject),
         progress,
     )
-    return [Described(feature, one) for feature, one in zip(features, descriptions, strict=True)]
 
 
 def describe_all(
@@ -93,40 +72,34 @@ def score_descriptions(
     nulls: int = 32,
     seed: int = 0,
     progress: Progress | None = None,
-) -> list[DescriptionScores]:
-    """Score each description on its feature's report-split windows.
+) -> list[SimulationScore]:
+    """Score each description, by its own trie, on its feature's report-split windows.
 
     `top[i]` and `random[i]` belong to description i. The null of i are the descriptions of up to `nulls`
     other features, on the windows of i. Windows with the same tokens (random ones shared by all features)
     are simulated once per description.
     """
-    simulations: dict[tuple[int, bytes], np.ndarray] = {}
+    simulator = TrieSimulator()
+    candidates = [Candidate(one.text, NAME, pattern=one) for one in descriptions]
 
-    def predicted(number: int, window: Window) -> np.ndarray:
-        key = number, window.tokens.tobytes()
-        if key not in simulations:
-            simulations[key] = descriptions[number].simulate(window.tokens)
-        return simulations[key]
-
-    def measured(number: int, windows: Sequence[Window]) -> Statistics:
-        return statistics(windows, [predicted(number, window) for window in windows])
-
-    scored = []
-    with (progress or silent()).task("scoring descriptions", len(descriptions), "descriptions") as advance:
-        for i in range(len(descriptions)):
-            rng = np.random.default_rng([seed, i])
-            others = [j for j in range(len(descriptions)) if j != i]
-            null = sorted(
-                rng.choice(others, size=min(nulls, len(others)), replace=False).tolist() if others else []
-            )
-            own = Measured(measured(i, top[i]), measured(i, random[i]))
-            foreign = [Measured(measured(j, top[i]), measured(j, random[i])) for j in null]
-            found = correlations(own, foreign, seed)
-            loudest = [
-                [float(predicted(i, w).max(initial=-np.inf)) for w in ws] for ws in (top[i], random[i])
-            ]
-            scored.append(
-                DescriptionScores(found.top, found.random, found.both, auroc(*loudest), measured=own)
-            )
+    async def all_of_them(advance: Callable[[float | int], None]) -> list[SimulationScore]:
+        scored = []
+        for i, candidate in enumerate(candidates):
+            others = sorted(others_drawn(range(len(candidates)), i, nulls, [seed, i]))
+            strong, weak = ([Excerpt(window, ()) for window in windows[i]] for windows in (top, random))
+            null = [candidates[other] for other in others]
+            scored.append(await simulation(simulator, candidate, strong, weak, null, seed))
             advance(1)
-    return scored
+        return scored
+
+    with (progress or silent()).task("scoring descriptions", len(candidates), "descriptions") as advance:
+        return run_with(all_of_them(advance), ())
+
+
+def others_drawn(places: Iterable[int], own: int, n: int, seed: Sequence[int]) -> list[int]:
+    """Up to `n` of the places that are not one's own, drawn at random: whose descriptions make a null."""
+    others = [place for place in places if place != own]
+    if not others:
+        return []
+    drawn = np.random.default_rng(seed).choice(others, size=min(n, len(others)), replace=False)
+    return [int(place) for place in drawn]

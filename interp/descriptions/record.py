@@ -5,19 +5,20 @@ from typing import Any
 
 from interp.descriptions.description import Description
 from interp.descriptions.evidence import Evidence, Window
-from interp.descriptions.population import Described
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.mining.exemplars import WindowRef
 
 
-def record(described: Described, evidence: Evidence, pointers: Sequence[WindowRef]) -> dict[str, Any]:
+def record(
+    feature: FeatureRef, description: Description, evidence: Evidence, pointers: Sequence[WindowRef]
+) -> dict[str, Any]:
     """One feature with its description and its own windows; `pointers` say of which band each is."""
     return {
-        "space": described.feature.space.name,
-        "feature_id": described.feature.feature_id,
-        "polarity": described.feature.polarity,
-        "description": described.description.to_json(),
+        "space": feature.space.name,
+        "feature_id": feature.feature_id,
+        "polarity": feature.polarity,
+        "description": description.to_json(),
         "windows": [
             _window(window, ref.band, ref.quantile, ref.start)
             for window, ref in zip(evidence.windows, pointers, strict=True)

@@ -1,4 +1,4 @@
-"""Which embedder a config means."""
+"""Which embedder a config means: each source checks and opens itself."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
@@ -13,6 +13,8 @@ from interp.fields import CountOrZero, Device, PathText, Section, Several
 from interp.llm.client import Client
 from interp.llm.endpoint import Endpoint
 
+Connect = Callable[[Endpoint], Client]
+
 
 class TfidfSource(Section):
     """TF-IDF and SVD, fitted on the descriptions: no model, no network."""
@@ -20,6 +22,13 @@ class TfidfSource(Section):
     kind: Literal["tfidf"] = "tfidf"
     width: Several = 384
     """The most numbers in a vector."""
+
+    def check(self) -> None:
+        """Nothing can be wrong."""
+
+    def open(self, texts: Sequence[str], connect: Connect = Client) -> Embedder:
+        """The embedder, fitted on `texts`."""
+        return TfidfEmbedder.fit(texts, self.width)
 
 
 class SentenceSource(Section):
@@ -31,6 +40,13 @@ class SentenceSource(Section):
     device: Device = "cpu"
     """Where it runs."""
 
+    def check(self) -> None:
+        """Nothing is known before it is opened."""
+
+    def open(self, texts: Sequence[str], connect: Connect = Client) -> Embedder:
+        """The embedder; raises UserError as `SentenceEmbedder`."""
+        return SentenceEmbedder(self.model, self.device)
+
 
 class EndpointSource(Section):
     """An embedding model behind an endpoint."""
@@ -41,18 +57,13 @@ class EndpointSource(Section):
     width: CountOrZero = 0
     """Numbers in a vector; 0 to ask."""
 
+    def check(self) -> None:
+        """Raises UserError if the address is none or there is no key."""
+        self.endpoint.check()
+
+    def open(self, texts: Sequence[str], connect: Connect = Client) -> Embedder:
+        """The embedder; `connect` makes the client."""
+        return EndpointEmbedder(connect(self.endpoint), self.width)
+
 
 EmbedderSource = Annotated[TfidfSource | SentenceSource | EndpointSource, Field(discriminator="kind")]
-
-
-def open_embedder(
-    source: TfidfSource | SentenceSource | EndpointSource,
-    texts: Sequence[str],
-    connect: Callable[[Endpoint], Client] = Client,
-) -> Embedder:
-    """The embedder; `texts` are what TF-IDF is fitted on, `connect` makes the client of an endpoint."""
-    if isinstance(source, SentenceSource):
-        return SentenceEmbedder(source.model, source.device)
-    if isinstance(source, EndpointSource):
-        return EndpointEmbedder(connect(source.endpoint), source.width)
-    return TfidfEmbedder.fit(texts, source.width)

@@ -1,7 +1,7 @@
 """What mining found, by the name of the feature space, with the text that it was found in."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from interp.document import SPLITS, Corpus, Split
 from interp.errors import UserError, nearest
@@ -55,8 +55,8 @@ class Mined(Mapping[str, MinedSpace]):
     spaces: Mapping[str, FeatureSpace]
     config: MiningConfig
     found: Mapping[str, MinedSpace]
-    documents: Mapping[Split, int]
-    """How many of each split were read."""
+    documents: Mapping[Split, int] = field(default_factory=dict)
+    """How many of each split the pass read."""
 
     def __getitem__(self, name: str) -> MinedSpace:
         """One space.

@@ -14,16 +14,18 @@ from interp.track.files import writing_explained
 class Journal:
     """A file of JSON lines, one for each finished piece, by its key.
 
+    Without a file, results are kept in memory only.
+
     A line that a kill cut short is dropped when the file is opened again, so that piece is done again.
 
     Raises:
         UserError: a line that is whole is damaged; nothing is dropped.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path | None = None) -> None:
         self.file = file
         self.done: dict[str, Any] = {}
-        if not os.path.lexists(file):
+        if file is None or not os.path.lexists(file):
             return
         end = 0
         fix = "delete that line to have its piece done again, or the file to have all of them"
@@ -46,8 +48,9 @@ class Journal:
             UserError: the system refuses it.
         """
         line = to_json([key, value], ensure_ascii=True) + "\n"
-        with writing_explained(self.file.parent), self.file.open("a", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        if self.file is not None:
+            with writing_explained(self.file.parent), self.file.open("a", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
         self.done[key] = json.loads(line)[1]

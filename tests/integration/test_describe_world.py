@@ -8,7 +8,7 @@ import torch
 
 from interp.bundled.world.corpus import WorldCorpus
 from interp.descriptions import (
-    Described,
+    Description,
     Evidence,
     FeatureRef,
     Window,
@@ -60,16 +60,16 @@ def evidence(windows: dict[str, list[list[Window]]]) -> list[Evidence]:
 
 
 @pytest.fixture(scope="module")
-def described(subject: Subject, features: list[FeatureRef], evidence: list[Evidence]) -> list[Described]:
+def described(subject: Subject, features: list[FeatureRef], evidence: list[Evidence]) -> list[Description]:
     return describe_features(subject, features, evidence)
 
 
 def test_descriptions_beat_other_features_descriptions_on_report_text(
-    described: list[Described], windows: dict[str, list[list[Window]]]
+    described: list[Description], windows: dict[str, list[list[Window]]]
 ) -> None:
     report = windows["report"]
     scores = score_descriptions(
-        [one.description for one in described],
+        described,
         [strongest(found) for found in report],
         [found[:60] for found in report],
     )
@@ -83,22 +83,22 @@ def test_descriptions_beat_other_features_descriptions_on_report_text(
     assert np.mean([score.detection for score in scores]) > 0.7
 
 
-def test_sentences_quote_tokens_of_the_evidence(subject: Subject, described: list[Described]) -> None:
+def test_sentences_quote_tokens_of_the_evidence(subject: Subject, described: list[Description]) -> None:
     known = {subject.decode([token]).strip() for token in range(subject.d_vocab)}
     for one in described:
-        quoted = [part.text for part in one.description.parts if part.kind == "tokens"]
+        quoted = [part.text for part in one.parts if part.kind == "tokens"]
         assert quoted
         for text in quoted:
-            assert set(text.replace(" … ", " ").split()) <= known, one.description.text
-        assert one.description.text.startswith("fires on ")
-        assert len(one.description.text) < 400
+            assert set(text.replace(" … ", " ").split()) <= known, one.text
+        assert one.text.startswith("fires on ")
+        assert len(one.text) < 400
 
 
 def test_the_same_features_get_the_same_bytes(
     subject: Subject, features: list[FeatureRef], evidence: list[Evidence]
 ) -> None:
     first, second = (
-        [json.dumps(d.description.to_json()) for d in describe_features(subject, features[:4], evidence[:4])]
+        [json.dumps(d.to_json()) for d in describe_features(subject, features[:4], evidence[:4])]
         for _ in range(2)
     )
     assert first == second

@@ -118,7 +118,7 @@ def test_simulation_is_raw_beside_its_null_and_counts_failures(subject: Subject)
 
     right, wrong = Candidate("right", "test"), Candidate("wrong", "test")
     found = asyncio.run(simulation(Fixed(), right, shown[:30], shown[30:], [wrong]))
-    assert found.correlations.both.value == pytest.approx(1)
-    assert found.correlations.both.null_mean == pytest.approx(-1)
+    assert found.both.value == pytest.approx(1)
+    assert found.both.null_mean == pytest.approx(-1)
     assert (found.failures, found.windows) == (1, len(shown))
-    assert found.correlations.top.n_windows == 29
+    assert found.top.n_windows == 29

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from interp.descriptions.description import Description
-from interp.descriptions.population import DescriptionScores, describe_features, score_descriptions
+from interp.descriptions.population import describe_features, score_descriptions
 from interp.descriptions.record import description_of, feature_of, record
+from interp.descriptions.scorers.simulation import SimulationScore
 from interp.descriptions.windows import gather_evidence, gather_report
 from interp.document import SPLITS, Corpus
 from interp.features.ref import FeatureRef
@@ -57,7 +58,7 @@ def describe_chosen(
     )
     write_json(
         step.folder / "described.json",
-        [record(one, *found) for one, found in zip(described, gathered, strict=True)],
+        [record(*one, *found) for *one, found in zip(features, described, gathered, strict=True)],
     )
 
 
@@ -81,7 +82,7 @@ def score_described(
     nulls: int,
     context_size: int,
     seed: int,
-) -> list[DescriptionScores]:
+) -> list[SimulationScore]:
     """Scores the descriptions on report windows: each feature's strongest, and random ones that all share."""
     report = {name: found.exemplars["report"] for name, found in mined.items()}
     top, random = gather_report(

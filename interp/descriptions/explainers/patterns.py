@@ -1,6 +1,6 @@
 """The explainer without a language model: pattern tries, further ones from random parts of the evidence."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,12 +8,10 @@ import numpy as np
 from interp.descriptions.candidate import Candidate, Explained
 from interp.descriptions.evidence import Evidence
 from interp.descriptions.pattern import ExplainSettings
-from interp.descriptions.population import describe_features
+from interp.descriptions.population import NAME, describe_features
 from interp.features.ref import FeatureRef
 from interp.subject.subject import Subject
 from interp.track.progress import Progress
-
-NAME = "patterns"
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,9 @@ class PatternExplainer:
         samples: int = 1,
         seed: int = 0,
         progress: Progress | None = None,
+        *,
+        levels: Sequence[Sequence[float]] | None = None,
+        found: Callable[[int, Explained], None] = lambda place, explained: None,
     ) -> list[Explained]:
         """`samples` descriptions of each feature, in the order given."""
         parts = [
@@ -44,13 +45,15 @@ class PatternExplainer:
         repeated = [feature for feature in features for _ in range(samples)]
         described = describe_features(self.subject, repeated, parts, self.settings, progress)
         candidates = [
-            Candidate(one.description.text, self.name, number % samples, one.description)
-            for number, one in enumerate(described)
+            Candidate(one.text, self.name, number % samples, one) for number, one in enumerate(described)
         ]
-        return [
+        explained = [
             Explained(tuple(candidates[start : start + samples]))
             for start in range(0, len(candidates), samples)
         ]
+        for place, one in enumerate(explained):
+            found(place, one)
+        return explained
 
 
 def part(evidence: Evidence, sample: int, seed: Sequence[int]) -> Evidence:

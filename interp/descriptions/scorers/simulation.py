@@ -10,16 +10,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.descriptions.candidate import Candidate, Simulator
+from interp.descriptions.candidate import Candidate, Simulated, Simulator
 from interp.descriptions.excerpt import Excerpt
-from interp.descriptions.score import Correlations, Measured, Statistics, correlations, statistics
+from interp.descriptions.score import Measured, Score, Statistics, auroc, correlations, statistics
 
 
 @dataclass(frozen=True)
 class SimulationScore:
-    """A description's correlations, and how many of `windows` windows were left out as unreadable answers."""
+    """A description held against its feature's windows.
 
-    correlations: Correlations
+    `top` is the correlation on the feature's strongest windows, `random` on windows drawn without regard to
+    it, `both` on as many of the one as of the other. `detection` is the probability that the largest
+    prediction is larger on a top window than on a random one (AUROC). `measured` are the statistics behind
+    the correlations; `failures` of `windows` windows were left out as unreadable answers.
+    """
+
+    top: Score
+    random: Score
+    both: Score
+    detection: float
     measured: Measured
     windows: int
     failures: int
@@ -37,20 +46,22 @@ async def simulation(
 
     `nulls` are descriptions of other features, simulated on the same windows. All calls are made together.
     """
-    measured = await asyncio.gather(*(_measure(simulator, one, top, random) for one in (candidate, *nulls)))
-    own, failures = measured[0]
-    foreign = [one for one, _ in measured[1:]]
-    return SimulationScore(correlations(own, foreign, seed), own, len(top) + len(random), failures)
+    shown = [*top, *random]
+    simulated = await asyncio.gather(*(simulator.simulate(one, shown) for one in (candidate, *nulls)))
+    own, *foreign = [_measured(one, top, random) for one in simulated]
+    found = correlations(own, foreign, seed)
+    peaks = [None if one is None else float(one.max(initial=-np.inf)) for one in simulated[0].values]
+    strong, weak = (
+        [peak for peak in part if peak is not None] for part in (peaks[: len(top)], peaks[len(top) :])
+    )
+    return SimulationScore(
+        found.top, found.random, found.both, auroc(strong, weak), own, len(shown), simulated[0].failures
+    )
 
 
-async def _measure(
-    simulator: Simulator, candidate: Candidate, top: Sequence[Excerpt], random: Sequence[Excerpt]
-) -> tuple[Measured, int]:
-    simulated = await simulator.simulate(candidate, [*top, *random])
-    parts = simulated.values[: len(top)], simulated.values[len(top) :]
-
+def _measured(simulated: Simulated, top: Sequence[Excerpt], random: Sequence[Excerpt]) -> Measured:
     def of(excerpts: Sequence[Excerpt], values: Sequence[np.ndarray | None]) -> Statistics:
         read = [(e.window, v) for e, v in zip(excerpts, values, strict=True) if v is not None]
         return statistics([window for window, _ in read], [value for _, value in read])
 
-    return Measured(of(top, parts[0]), of(random, parts[1])), simulated.failures
+    return Measured(of(top, simulated.values[: len(top)]), of(random, simulated.values[len(top) :]))

@@ -15,18 +15,45 @@ from interp.document import Corpus
 from interp.errors import UserError
 
 
+class TrieSimulator:
+    """The `Simulator` that is a description's own trie, in the units of the activation; reads no words.
+
+    What a trie predicts for the same tokens is computed once.
+    """
+
+    name = "trie"
+
+    def __init__(self) -> None:
+        self._simulated: dict[int, tuple[PatternTrie, dict[bytes, Float[np.ndarray, " token"]]]] = {}
+
+    async def simulate(self, candidate: Candidate, excerpts: Sequence[Excerpt]) -> Simulated:
+        """Predictions for each excerpt, not held to any scale: a correlation does not see it."""
+        assert candidate.pattern is not None
+        trie = candidate.pattern.trie
+        return Simulated(tuple(self.predict(trie, excerpt.window) for excerpt in excerpts))
+
+    def predict(self, trie: PatternTrie, window: Window) -> Float[np.ndarray, " token"]:
+        """What a trie predicts for one window."""
+        # the trie is kept beside what it predicted, so that no other can come to have its id
+        _, simulated = self._simulated.setdefault(id(trie), (trie, {}))
+        key = window.tokens.tobytes()
+        if key not in simulated:
+            simulated[key] = simulate(trie, window.tokens)
+        return simulated[key]
+
+
 class KnownSimulator:
     """The `Simulator` that needs no language model.
 
     A trie's prediction is given as a share of its largest one; a concept is `SCALE` on the tokens that carry
-    its label and 0 elsewhere. What a trie predicts for the same tokens is computed once.
+    its label and 0 elsewhere.
     """
 
     name = "known"
 
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
-        self._simulated: dict[int, tuple[PatternTrie, dict[bytes, Float[np.ndarray, " token"]]]] = {}
+        self._tries = TrieSimulator()
 
     async def simulate(self, candidate: Candidate, excerpts: Sequence[Excerpt]) -> Simulated:
         """Predictions for each excerpt.
@@ -39,7 +66,10 @@ class KnownSimulator:
     def predict(self, candidate: Candidate, window: Window) -> Float[np.ndarray, " token"]:
         """The predictions for one window; raises as `simulate` does."""
         if candidate.pattern is not None:
-            return self._by_trie(candidate.pattern.trie, window)
+            trie = candidate.pattern.trie
+            predicted = self._tries.predict(trie, window)
+            shares = np.clip(predicted / trie.peak, 0, 1) if trie.peak > 0 else np.zeros(len(predicted))
+            return SCALE * shares
         if candidate.concept not in self._corpus.label_names:
             raise UserError(
                 f"nothing but its words is known of {candidate.text!r}",
@@ -47,13 +77,3 @@ class KnownSimulator:
                 "choose a simulator that reads words: structured, expected_value or prompt_logprobs",
             )
         return SCALE * carries(self._corpus, window, candidate.concept).astype(np.float64)
-
-    def _by_trie(self, trie: PatternTrie, window: Window) -> Float[np.ndarray, " token"]:
-        # the trie is kept beside what it predicted, so that no other can come to have its id
-        _, simulated = self._simulated.setdefault(id(trie), (trie, {}))
-        key = window.tokens.tobytes()
-        if key not in simulated:
-            predicted = simulate(trie, window.tokens)
-            shares = np.clip(predicted / trie.peak, 0, 1) if trie.peak > 0 else np.zeros(len(predicted))
-            simulated[key] = SCALE * shares
-        return simulated[key]

@@ -5,25 +5,44 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
-from experiments.calibration.config import FeaturesConfig
 from interp.compare.detection import measurable
 from interp.compare.labelled import Reading, read_labelled
 from interp.compare.probe import Probes, train_probes
-from interp.document import Corpus
+from interp.document import Corpus, Split
 from interp.errors import UserError
 from interp.features.space import FeatureSpace, polarities
+from interp.fields import Auroc, Count, Extent, Section
 from interp.statistics.auroc import auroc_table
 from interp.subject import Site, Subject
-from interp.track.step import Step
+from interp.track.progress import Progress
+
+
+class KnownFeaturesConfig(Section):
+    """Which features have a known truth: probes, and the neurons and latents that tell a concept well."""
+
+    of_each: Count = 24
+    """The most latents, and the most neurons of the site's layer."""
+    a_concept: Count = 2
+    """The most of these with the same concept."""
+    least_auroc: Auroc = 0.9
+    """The AUROC, on the select split, from which a neuron or latent stands for its best concept."""
+    least_positives: Count = 20
+    """Sampled tokens of each split that must carry a concept."""
+    max_tokens: Extent = Field(40_000, ge=1000)
+    """Tokens of each split that probes are trained, and concepts looked for, on."""
+    sampled_tokens: Count = Field(12_000, ge=1000)
+    """Of these, how many are used."""
+
 
 PROBE = "probe"
 SPACE = "directions.probe"
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownFeature:
     """A feature and the concept that it stands for.
 
     `auroc` is what it reaches on the select split; `next_concepts` are those that it tells next best there.
@@ -39,29 +58,29 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Found:
+class KnownFeatures:
     """The features, and the vectors [probe, d_site] of those that are probes."""
 
-    known: list[Known]
+    known: list[KnownFeature]
     vectors: Float[Tensor, "probe d_site"]
 
 
-def find_known(
-    step: Step,
+def find_known_features(
     subject: Subject,
     corpus: Corpus,
     site: Site,
     spaces: Mapping[str, FeatureSpace],
-    options: FeaturesConfig,
+    options: KnownFeaturesConfig,
     context_size: int,
-    seed: int,
-) -> Found:
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> KnownFeatures:
     """One probe of every concept with enough tokens, and the best detectors of each kind in `spaces`."""
 
-    def read(split: str, with_spaces: Sequence[FeatureSpace]) -> Reading:
+    def read(split: Split, with_spaces: Sequence[FeatureSpace]) -> Reading:
         return read_labelled(
             subject, corpus, split, site, with_spaces, options.max_tokens, options.sampled_tokens,
-            context_size, seed, step.progress,
+            context_size, seed, progress,
         )  # fmt: skip
 
     explain, select, report = read("explain", []), read("select", list(spaces.values())), read("report", [])
@@ -79,18 +98,20 @@ def find_known(
     probes = train_probes(
         (explain.activations[explain.sample], explain.tokens.labels[:, places]),
         (select.activations[select.sample], labels),
-        progress=step.progress,
+        progress=progress,
     )
     known = _probes(probes, select, labels, names)
     for kind, space in spaces.items():
         known += _detectors(kind, space, select, labels, names, options)
-    return Found(known, probes.direction)
+    return KnownFeatures(known, probes.direction)
 
 
-def _probes(probes: Probes, select: Reading, labels: Tensor, names: Sequence[str]) -> list[Known]:
+def _probes(probes: Probes, select: Reading, labels: Tensor, names: Sequence[str]) -> list[KnownFeature]:
     table = auroc_table(probes.scores(select.activations[select.sample]), labels)
     return [
-        Known(PROBE, SPACE, place, 1, name, float(table[place, place]), _next(table[place], place, names))
+        KnownFeature(
+            PROBE, SPACE, place, 1, name, float(table[place, place]), _next(table[place], place, names)
+        )
         for place, name in enumerate(names)
     ]
 
@@ -101,14 +122,14 @@ def _detectors(
     select: Reading,
     labels: Tensor,
     names: Sequence[str],
-    options: FeaturesConfig,
-) -> list[Known]:
+    options: KnownFeaturesConfig,
+) -> list[KnownFeature]:
     """The best detectors of a space, few of them for the same concept."""
     sides = polarities(space)
     tables = [auroc_table(select.tokens.side(space.name, side).float(), labels) for side in sides]
     table = torch.cat(tables)
     best = table.max(dim=1)
-    found: list[Known] = []
+    found: list[KnownFeature] = []
     for row in best.values.argsort(descending=True).tolist():
         if best.values[row] < options.least_auroc or len(found) == options.of_each:
             break
@@ -117,7 +138,9 @@ def _detectors(
             side, feature_id = sides[row // space.n_features], row % space.n_features
             following = _next(table[row], place, names)
             found.append(
-                Known(kind, space.name, feature_id, side, names[place], float(best.values[row]), following)
+                KnownFeature(
+                    kind, space.name, feature_id, side, names[place], float(best.values[row]), following
+                )
             )
     return found
 

@@ -1,14 +1,14 @@
-"""Write what was described, with short forms and verdicts, into a store, and make it searchable."""
+"""What was described as rows of a store, with short forms and verdicts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from experiments.describe.results import Choice
+from interp.descriptions.choice import Choice, ChosenScores
 from interp.descriptions.interest import Verdict, by_rule
 from interp.descriptions.levels import quantiles_of
 from interp.descriptions.score import Score
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
+from interp.features.space import Polarity
 from interp.mining.mined import MinedSpaces
 from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow
 
@@ -31,33 +31,36 @@ class RowWriter:
         self._run, self._seed, self._corpus, self._mined = run, seed, corpus, mined
         self._short, self._verdicts = short, verdicts
 
-    def row(self, feature: FeatureRef, choices: Sequence[Choice], results: Sequence[Any]) -> FeatureRow:
+    def row(
+        self, feature: FeatureRef, choices: Sequence[Choice], results: Sequence[ChosenScores | None]
+    ) -> FeatureRow:
         """One feature with everything that is known of it; `results` are its scores by explainer."""
-        found = self._mined[feature.space.name].exemplars[feature.space.name]
+        found = self._mined[feature.space.name].exemplars
         explain = found["explain"]
-        rate = float(explain.rate[explain.line(feature.feature_id, 1 if feature.polarity > 0 else -1)])
+        side: Polarity = 1 if feature.polarity > 0 else -1
+        rate = float(explain.rate[explain.line(feature.feature_id, side)])
         exemplars = [
             ExemplarRow(self._corpus.name, split, ref.document, ref.start, ref.value, ref.band, ref.quantile)
             for split in ("explain", "select", "report")
-            for ref in found[split].windows(feature.feature_id, 1 if feature.polarity > 0 else -1)
+            for ref in found[split].windows(feature.feature_id, side)
         ]
         described = []
-        for (candidates, best, values), scored in zip(choices, results, strict=True):
-            scores = tuple(ScoreRow(**row) for row in scored["scores"]) if scored else ()
-            for place, one in enumerate(candidates):
-                own = scores if place == best else ()
+        for choice, scored in zip(choices, results, strict=True):
+            scores = scored.scores if scored else ()
+            for place, one in enumerate(choice.candidates):
+                own = scores if place == choice.best else ()
                 verdict = self._verdict(one.text, own) if own else None
-                provenance = {"run": self._run, "seed": self._seed, "select": values[place]}
+                provenance = {"run": self._run, "seed": self._seed, "select": choice.values[place]}
                 described.append(
                     DescriptionRow(
-                        one.text, one.explainer, one.sample, self._short[one.text], place == best,
+                        one.text, one.explainer, one.sample, self._short[one.text], place == choice.best,
                         verdict.interesting if verdict else None, verdict.reason if verdict else "",
                         provenance, own,
                     )
                 )  # fmt: skip
         quantiles = {f"{level:.6g}": value for level, value in quantiles_of(explain, feature).items()}
         return FeatureRow(
-            feature.space.name, feature.feature_id, feature.polarity, rate, quantiles, tuple(described),
+            feature.space.name, feature.feature_id, side, rate, quantiles, tuple(described),
             tuple(exemplars),
         )  # fmt: skip
 

@@ -1,0 +1,228 @@
+"""What describes, simulates and judges: sections of a config, each of which checks and opens itself."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from interp.descriptions.candidate import Explainer, FeatureExplainer, Judge, Simulator
+from interp.descriptions.explainers.by_text import TextExplainer
+from interp.descriptions.explainers.contrastive import Contrastive
+from interp.descriptions.explainers.local import LocalExplainer
+from interp.descriptions.explainers.patterns import PatternExplainer
+from interp.descriptions.explainers.prompted import Prompted
+from interp.descriptions.scorers.judge_endpoint import EndpointJudge
+from interp.descriptions.scorers.judge_simulated import SimulatorJudge
+from interp.descriptions.simulators.expected_value import ExpectedValueSimulator
+from interp.descriptions.simulators.known import KnownSimulator
+from interp.descriptions.simulators.prompt_logprobs import PromptLogprobSimulator
+from interp.descriptions.simulators.structured import StructuredSimulator
+from interp.document import Corpus
+from interp.errors import UserError, nearest
+from interp.fields import Count, CountOrZero, Device, FilePath, Flag, Line, Positive, Section, Several
+from interp.llm.cache import Cache
+from interp.llm.client import Client
+from interp.llm.endpoint import Endpoint
+from interp.llm.ledger import FILE, Ledger
+from interp.subject.load import Dtype
+from interp.subject.subject import Subject
+
+Clients = Mapping[str, Client]
+"""Endpoints that are connected, by their name."""
+
+
+class _Source(Section):
+    def check(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Raises UserError if it names an endpoint or a folder that is not there."""
+
+
+class _Endpoint(_Source):
+    endpoint: Line = "main"
+    """Which of `endpoints`."""
+
+    def check(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Raises UserError if there is no such endpoint."""
+        check_named(self.endpoint, endpoints)
+
+
+class _Asks(_Endpoint):
+    few_shot: Flag = True
+    """Whether the prompt has worked examples."""
+
+
+class _Runs(_Source):
+    model: FilePath
+    """A Hugging Face folder with a causal language model (safetensors)."""
+    device: Device = "cpu"
+    """Where it runs."""
+    dtype: Dtype = "float32"
+    """Float type of its weights."""
+
+    def check(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Raises UserError if there is no such folder."""
+        if not (self.model / "config.json").exists():
+            raise UserError("there is no model", str(self.model), "give a Hugging Face folder")
+
+
+class PatternsSource(_Source):
+    """Pattern tries; no language model."""
+
+    kind: Literal["patterns"] = "patterns"
+
+    def open(self, subject: Subject, clients: Clients) -> FeatureExplainer:
+        """The explainer."""
+        return PatternExplainer(subject)
+
+
+class PromptedSource(_Asks):
+    """A prompt with highlighted exemplars."""
+
+    kind: Literal["prompted"]
+
+    def open(self, subject: Subject, clients: Clients) -> FeatureExplainer:
+        """The explainer."""
+        return _by_text(subject, Prompted(clients[self.endpoint], self.few_shot), clients)
+
+
+class ContrastiveSource(_Asks):
+    """The same, with excerpts on which the feature is silent."""
+
+    kind: Literal["contrastive"]
+
+    def open(self, subject: Subject, clients: Clients) -> FeatureExplainer:
+        """The explainer."""
+        return _by_text(subject, Contrastive(clients[self.endpoint], self.few_shot), clients)
+
+
+class LocalExplainerSource(_Runs):
+    """A causal language model in this process, in the format of the published 8B explainer."""
+
+    kind: Literal["local"]
+
+    def open(self, subject: Subject, clients: Clients) -> FeatureExplainer:
+        """The explainer."""
+        return _by_text(subject, LocalExplainer.load(self.model, self.device, self.dtype), clients)
+
+
+class KnownSource(_Source):
+    """Tries by themselves and concepts by their labels; reads no words."""
+
+    kind: Literal["known"] = "known"
+
+    def open(self, corpus: Corpus, clients: Clients) -> Simulator:
+        """The simulator."""
+        return KnownSimulator(corpus)
+
+
+class StructuredSource(_Asks):
+    """Activations as JSON from an endpoint."""
+
+    kind: Literal["structured"]
+
+    def open(self, corpus: Corpus, clients: Clients) -> Simulator:
+        """The simulator."""
+        return StructuredSimulator(clients[self.endpoint], self.few_shot)
+
+
+class PromptLogprobsSource(_Endpoint):
+    """Expected values from an endpoint's log-probabilities of the prompt."""
+
+    kind: Literal["prompt_logprobs"]
+
+    def open(self, corpus: Corpus, clients: Clients) -> Simulator:
+        """The simulator."""
+        return PromptLogprobSimulator(clients[self.endpoint])
+
+
+class ExpectedValueSource(_Runs):
+    """Expected values from a local model's logits, all excerpts of a feature in one pass."""
+
+    kind: Literal["expected_value"]
+
+    def open(self, corpus: Corpus, clients: Clients) -> Simulator:
+        """The simulator."""
+        return ExpectedValueSimulator.load(self.model, self.device, self.dtype)
+
+
+class JudgeSource(_Asks):
+    """Ratings from an endpoint."""
+
+    kind: Literal["endpoint"]
+
+    def open(self, simulator: Simulator, clients: Clients) -> Judge:
+        """The judge."""
+        return EndpointJudge(clients[self.endpoint], self.few_shot)
+
+
+class SimulatedSource(_Source):
+    """Ratings from the simulator's predictions."""
+
+    kind: Literal["simulated"] = "simulated"
+
+    def open(self, simulator: Simulator, clients: Clients) -> Judge:
+        """The judge."""
+        return SimulatorJudge(simulator)
+
+
+ExplainerSource = Annotated[
+    PatternsSource | PromptedSource | ContrastiveSource | LocalExplainerSource, Field(discriminator="kind")
+]
+WordSimulatorSource = Annotated[
+    StructuredSource | PromptLogprobsSource | ExpectedValueSource, Field(discriminator="kind")
+]
+SimulatorSource = Annotated[
+    KnownSource | StructuredSource | PromptLogprobsSource | ExpectedValueSource,
+    Field(discriminator="kind"),
+]
+AnyJudgeSource = Annotated[SimulatedSource | JudgeSource, Field(discriminator="kind")]
+
+
+class TextsConfig(Section):
+    """On how much text descriptions are scored."""
+
+    random_windows: Several = 30
+    """Random windows, the same for every feature."""
+    texts: Several = 20
+    """Texts with the feature, and as many without (half of them hard negatives), that a judge sees."""
+    prompts: CountOrZero = 0
+    """Beginnings of documents that the intervention score continues; 0 leaves it out."""
+    new_tokens: Count = 16
+    """Tokens that are written behind each."""
+    strength: Positive = 2.0
+    """Where a feature is held for it: times what it exceeds on one token in 100,000."""
+
+
+def check_sources(endpoints: Mapping[str, Endpoint], *sources: _Source) -> None:
+    """Finds sources that name no endpoint, folders that are not there, and keys that are missing.
+
+    Raises:
+        UserError: one of these.
+    """
+    for source in sources:
+        source.check(endpoints)
+    for endpoint in endpoints.values():
+        endpoint.check()
+
+
+def check_named(name: str, endpoints: Iterable[str]) -> None:
+    """Raises UserError if there is no endpoint of this name."""
+    known = list(endpoints)
+    if name not in known:
+        near = nearest(name, known) or known
+        fix = f"use {', '.join(near)}" if near else "add it: endpoints: {main: {base_url: ..., model: ...}}"
+        raise UserError(f"there is no endpoint {name!r}", "endpoints", fix)
+
+
+def connect(endpoints: Mapping[str, Endpoint], folder: Path | None = None) -> dict[str, Client]:
+    """A client for each endpoint; with a folder (a run's) they share its cache of answers and its ledger."""
+    if not endpoints:
+        return {}
+    if folder is None:
+        return {name: Client(endpoint) for name, endpoint in endpoints.items()}
+    cache, ledger = Cache(folder / "llm_answers.sqlite"), Ledger(folder / FILE)
+    return {name: Client(endpoint, cache, ledger) for name, endpoint in endpoints.items()}
+
+
+def _by_text(subject: Subject, explainer: Explainer, clients: Clients) -> FeatureExplainer:
+    return TextExplainer(subject, explainer, tuple(clients.values()))
