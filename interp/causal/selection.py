@@ -12,13 +12,13 @@ from interp.attribution.baseline import Statistics
 from interp.attribution.gradient import activation_times_gradient
 from interp.causal.answer_targets import answer_target, padded_prompts
 from interp.causal.interventions import ablations, by_space
-from interp.compare.concepts import labels_at
 from interp.corpus.questions import Question
 from interp.document import Corpus
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.features.statistics import FeatureStatistics
+from interp.mining.exemplars import labels_at
 from interp.mining.mined import MinedSpaces
 from interp.statistics.auroc import auroc_table
 from interp.subject.subject import Subject

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.document import Corpus
-from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.features.space import Polarity
-from interp.mining.exemplars import TokenSample
+from interp.mining.exemplars import TokenSample, labels_at
 from interp.mining.mined import MinedSpaces
 from interp.statistics.auroc import auroc_interval, auroc_table
 from interp.statistics.estimate import Estimate, central
@@ -64,25 +63,6 @@ class ConceptRecovery:
     selected_auroc: float
     positives: int
     n_candidates: int
-
-
-def labels_at(corpus: Corpus, sample: TokenSample) -> Bool[Tensor, "token label"]:
-    """Which concepts each sampled token carries.
-
-    Raises:
-        UserError: the corpus has no labels.
-    """
-    if not corpus.label_names:
-        raise UserError("the corpus has no concept labels", corpus.name, "leave out the concept comparison")
-    document, position = sample.document.numpy(), sample.position.numpy()
-    masks = np.zeros(len(document), dtype=np.uint64)
-    order = np.argsort(document, kind="stable")
-    for places in np.split(order, np.flatnonzero(np.diff(document[order])) + 1):
-        labels = corpus[int(document[places[0]])].labels
-        if labels is not None:
-            masks[places] = labels[position[places]]
-    bits = np.arange(len(corpus.label_names), dtype=np.uint64)
-    return torch.from_numpy((masks[:, None] >> bits[None, :] & np.uint64(1)).astype(bool))
 
 
 def recover_concepts(

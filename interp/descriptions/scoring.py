@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from interp.compare.concepts import labels_at
 from interp.descriptions.candidate import Candidate, Judge, Shown, Simulator
 from interp.descriptions.excerpt import Excerpt, excerpts
 from interp.descriptions.labels import carries
@@ -21,6 +20,7 @@ from interp.descriptions.sources import TextsConfig
 from interp.descriptions.windows import gather_report
 from interp.document import Split
 from interp.features.ref import FeatureRef
+from interp.mining.exemplars import labels_at
 from interp.mining.mined import Mined
 from interp.statistics.auroc import auroc_table
 from interp.statistics.estimate import mean_and_central

@@ -6,11 +6,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from interp.document import Split
+from interp.document import Corpus, Split
+from interp.errors import UserError
 from interp.features.space import Polarity
 from interp.mining.fold import MiningState
 from interp.mining.half import compact
@@ -212,3 +213,22 @@ def token_sample(state: MiningState, split: Split, space: str) -> TokenSample:
         torch.from_numpy(part.token_index.document[order]),
         torch.from_numpy(part.token_index.position[order]),
     )
+
+
+def labels_at(corpus: Corpus, sample: TokenSample) -> Bool[Tensor, "token label"]:
+    """Which concepts each sampled token carries.
+
+    Raises:
+        UserError: the corpus has no labels.
+    """
+    if not corpus.label_names:
+        raise UserError("the corpus has no concept labels", corpus.name, "leave out the concept comparison")
+    document, position = sample.document.numpy(), sample.position.numpy()
+    masks = np.zeros(len(document), dtype=np.uint64)
+    order = np.argsort(document, kind="stable")
+    for places in np.split(order, np.flatnonzero(np.diff(document[order])) + 1):
+        labels = corpus[int(document[places[0]])].labels
+        if labels is not None:
+            masks[places] = labels[position[places]]
+    bits = np.arange(len(corpus.label_names), dtype=np.uint64)
+    return torch.from_numpy((masks[:, None] >> bits[None, :] & np.uint64(1)).astype(bool))

@@ -21,6 +21,7 @@ from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
 from interp.features.statistics import FeatureStatistics
+from interp.mining.exemplars import labels_at
 from interp.mining.quantiles import LEVELS
 from interp.statistics.auroc import auroc_table
 from interp.statistics.estimate import mean_interval, share_interval

@@ -5,13 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, rankdata
 
-from interp.compare.concepts import Candidates, found, labels_at, mean_difference, recover_concepts
+from interp.compare.concepts import Candidates, found, mean_difference, recover_concepts
 from interp.compare.difference import compare_scores
 from interp.descriptions.evidence import Window
 from interp.descriptions.score import Measured, statistics
 from interp.document import Document
 from interp.errors import UserError
-from interp.mining.exemplars import TokenSample
+from interp.mining.exemplars import TokenSample, labels_at
 from interp.statistics.auroc import auroc_interval, auroc_table, average_ranks
 from tests.corpora import ListCorpus
 
