@@ -210,8 +210,14 @@ def _chart(spec: dict[str, Any]) -> Any:
 
 def _rows(spec: dict[str, Any], name: str) -> list[dict[str, Any]]:
     """What a layer of a Vega-Lite figure draws."""
-    data = next((layer["data"] for layer in spec.get("layer", ()) if layer.get("name") == name), {})
-    return data.get("values") or spec.get("datasets", {}).get(data.get("name"), [])
+    for layer in spec.get("layer", ()):
+        if layer.get("name") == name:
+            data: dict[str, Any] = layer["data"]
+            rows: list[dict[str, Any]] = data.get("values") or spec.get("datasets", {}).get(
+                data.get("name"), []
+            )
+            return rows
+    return []
 
 
 def _plain(frame: "pd.DataFrame") -> "pd.DataFrame":
