@@ -26,7 +26,9 @@ def test_help_comes_quickly_and_imports_nothing_heavy() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", script], env=environment(), capture_output=True, text=True
     ).stdout.split()
-    assert not {"torch", "pandas", "wandb", "transformer_lens", "sae_lens", "transformers"} & set(loaded)
+    assert not {"torch", "pandas", "wandb", "transformer_lens", "sae_lens", "transformers", "altair"} & set(
+        loaded
+    )
 
 
 @pytest.mark.parametrize(

@@ -113,24 +113,17 @@ def curve_chart(
         x = across(x_name, x_ends, width, offset=LINE * len(lanes))
         y = alt.Y("y:Q", title=None, scale=between(y_ends), axis=alt.Axis(tickCount=4))
         lined = data(rows).encode(x=x, y=y, detail=alt.Detail("curve:N"), color=colour(roles))
+        bands = lined.mark_area(opacity=0.17).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
         layers = [
             *zero(y_ends),
             *reference(marks, x_ends, width),
-            lined.mark_area(opacity=0.17)
-            .encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
-            .properties(name="bands"),
+            bands.properties(name="bands"),
             lined.mark_line().encode(strokeDash=_dashes(roles), opacity=pale).properties(name="curves"),
-            *(
-                [points(lined, roles).properties(name="points")]
-                if len(rows) <= MOST_MARKED * len(lines)
-                else []
-            ),
-            *(
-                lane
-                for n, c in enumerate(lanes)
-                for lane in _lane(c, tall + LINE * n, x_ends, len(lanes) > 1)
-            ),
         ]
+        if len(rows) <= MOST_MARKED * len(lines):
+            layers.append(points(lined, roles).properties(name="points"))
+        for n, curve in enumerate(lanes):
+            layers += _lane(curve, tall + LINE * n, x_ends, width, len(lanes) > 1)
         if any(roles):
             layers += (
                 _end_labels(lines, roles, y_ends, tall, width)
@@ -179,14 +172,14 @@ def _key(roles: Mapping[str, Role], above: Number, width: int) -> list[alt.Chart
     return [line.encode(strokeDash=_dashes(roles)), points(named.encode(x=alt.XValue(13)), roles), text]
 
 
-def _lane(curve: Curve, top: int, ends: Ends, several: bool) -> list[alt.Chart]:
+def _lane(curve: Curve, top: int, ends: Ends, width: int, several: bool) -> list[alt.Chart]:
     """The natural range of a curve as a strip, with its name on the side that has room, or else across it."""
     low, high = sorted(curve.natural or (0.0, 0.0))
     name = "natural range" + (f": {curve.name}" if several else "")
     before, after = low - ends[0], ends[1] - high
     align: Literal["left", "center", "right"] = "left" if after >= before else "right"
     at, dx = (high, 6) if after >= before else (low, -6)
-    if max(before, after) < LETTER * len(name) / 400 * (ends[1] - ends[0]):
+    if max(before, after) < (10 + LETTER * len(name)) / (0.7 * width) * (ends[1] - ends[0]):
         align, at, dx = "center", (low + high) / 2, 0
     says = f"{curve.name}: natural range {significant(low)} to {significant(high)}"
     placed = data([{"low": low, "high": high, "x": at, "text": name, "says": says}])

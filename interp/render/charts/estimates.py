@@ -107,7 +107,8 @@ def estimate_chart(
         ]
         undefined = [row | {"text": f"{UNDEFINED} not defined"} for row in marked if row["x"] is None]
         dots = data(marked).encode(x=across(x_name, ends, width), y=down("y"))
-        legend = _legend(list(roles), width, reach_above(marks, ends, width)) if names else None
+        plot = width - LETTER * max(len(line) for label in labels for line in label.split("\n"))
+        legend = _legend(list(roles), plot, reach_above(marks, ends, width)) if names else None
         whiskers = dots.mark_rule(strokeWidth=2).encode(
             x=alt.X("low:Q"), x2=alt.X2("high:Q"), color=colour(roles, legend)
         )
@@ -125,7 +126,7 @@ def estimate_chart(
     return draw
 
 
-def _legend(names: Sequence[str], width: int, above: Number) -> alt.Legend:
+def _legend(names: Sequence[str], width: Number, above: Number) -> alt.Legend:
     columns = max(1, int(width // (LETTER * max(map(len, names)) + 36)))
     return alt.Legend(columns=columns, offset=8 + above)
 

@@ -159,7 +159,9 @@ def texts(rows: Iterable[Row], *, dx: int = 0, **encoded: Any) -> alt.Chart:
 
 def row_labels(rows: Iterable[tuple[str, Number]]) -> alt.Chart:
     """Names of rows at the left of the plot, each at a height in pixels."""
-    placed = texts(({"text": name, "y": y} for name, y in rows), x=alt.XValue(0)).properties(name="labels")
+    up = (LINE - 1) / 2  # several lines hang on their first
+    centred = ({"text": name, "y": y - up * name.count("\n")} for name, y in rows)
+    placed = texts(centred, x=alt.XValue(0)).properties(name="labels")
     marks: alt.Chart = placed.mark_text(
         align="right", color=var("ink"), fontSize=12, dx=-8, lineHeight=LINE - 1
     )
