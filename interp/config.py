@@ -1,9 +1,11 @@
 """What every experiment's config has."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import StringConstraints
 
+from interp.cost import Stage, SubjectShape
 from interp.fields import Line, Section, Seed, Text, Word
 
 __all__ = ["ExperimentConfig", "WandbOptions"]
@@ -34,3 +36,10 @@ class ExperimentConfig(Section):
     """Seed of everything random."""
     wandb: WandbOptions = WandbOptions()
     """Weights & Biases."""
+
+    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+        """What costs memory or time once the subject is loaded, for a corpus of so many tokens.
+
+        Describing, scoring and pages are left out: they do not grow with the model.
+        """
+        return ()

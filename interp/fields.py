@@ -2,13 +2,13 @@
 
 A number is a number: `true` and text are none, but for `1e-4` and `1e3`, which YAML leaves as text. It is
 finite, and of a size that single precision can work with; how much memory a whole config takes is told by
-`interp.estimate`. Text holds no control characters and no halves of a character.
+its stages (`interp.config`). Text holds no control characters and no halves of a character.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -23,8 +23,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
+from interp.cost import Stage, gigabytes
 from interp.errors import UserError, escaped, quoted
-from interp.held import gigabytes
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass as _ModelMetaclass
@@ -87,8 +87,10 @@ class Section(BaseModel, metaclass=_Explaining):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
     )
-    takes_memory: ClassVar[bool] = False
-    """Whether its values decide how much memory a run takes: `interp.estimate` says how much."""
+
+    def stage(self) -> Stage | None:
+        """What its values alone make a run hold, whatever the model is; None if that is little."""
+        return None
 
 
 def sections(value: Any, key: str = "") -> Iterator[tuple[str, Section]]:

@@ -1,6 +1,6 @@
 """How an SAE is trained: every number, with its unit."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import model_validator
 
@@ -23,8 +23,6 @@ from saes.architecture import Architecture, TopK
 
 class SaeTraining(Section):
     """Settings of one training run. The defaults suit the bundled `world` (half a minute)."""
-
-    takes_memory: ClassVar[bool] = True
 
     architecture: Architecture = TopK()
     """Which SAE, with its sparsity settings: `{kind: topk, k: 16}`."""

@@ -1,70 +1,64 @@
 """What training a dictionary costs in memory and work, from the sizes alone."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
+from interp.cost import (
+    BYTES,
+    Part,
+    SpaceSize,
+    Stage,
+    SubjectShape,
+    forward_flops,
+    gigabytes,
+    pass_part,
+    subject_part,
+)
 from interp.errors import UserError
-from interp.held import Part, gigabytes
-from interp.subject.shape import SubjectShape
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from saes.architecture import TopK
 from saes.config import SaeTraining
 from saes.memory import available_bytes
+from saes.source import SaeConfig
 from saes.sparse import available as sparse_step_available
-from saes.stream import activation_width, tokens_at_once
+from saes.stream import tokens_at_once
 
-BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of a run: what it holds at its peak, and its work.
-
-    `flops` are floating-point operations of matrix products, `moved` the bytes that are read and written
-    around them by operations that compute little, in the machine's memory (`on_host`) or the device's.
-    """
-
-    name: str
-    parts: tuple[Part, ...]
-    flops: float
-    moved: float = 0.0
-    on_host: bool = False
-
-    @property
-    def bytes(self) -> int:
-        """The peak."""
-        return sum(part.bytes for part in self.parts)
+BUFFER, LEARNT = "buffer of activations", "dictionary, gradients, Adam"
 
 
-def subject_part(shape: SubjectShape, dtype: str) -> Part:
-    """The subject's weights."""
-    return Part("subject's weights", shape.n_parameters * BYTES[dtype], "subject.dtype or a smaller model")
+def site_width(shape: SubjectShape, site: Site) -> int:
+    """The length of an activation at a site; at `head_out` all heads side by side."""
+    if site.kind == "mlp_post":
+        return shape.d_mlp
+    return shape.d_model * (shape.n_heads if site.kind == "head_out" else 1)
 
 
-def loading_stage(shape: SubjectShape, dtype: str, backend: str) -> Stage:
-    """Loading. For `hooked`, what `transformers` read is there until its weights are converted, so twice."""
-    weights = shape.n_parameters * BYTES[dtype]
-    again = Part("weights before their conversion", weights, "it to nothing with subject.backend: bridge")
-    converted = (shape.backend if backend == "auto" else backend) == "hooked"
-    parts = (subject_part(shape, dtype), again) if converted else (subject_part(shape, dtype),)
-    return Stage("load the subject", parts, 0.0, 4.0 * weights, True)
+def trained_size(shape: SubjectShape, site: Site, config: SaeTraining) -> SpaceSize:
+    """The latents of an SAE that is trained at a site."""
+    weights = 2 * site_width(shape, site) * config.n_latents
+    return SpaceSize(config.n_latents, site.layer, False, weights)
 
 
-def pass_part(shape: SubjectShape, dtype: str, tokens: int, context_size: int, key: str) -> Part:
-    """Activations of one layer of a forward pass: residual stream, gated MLP, attention patterns."""
-    floats = 6 * shape.d_model + 4 * shape.d_mlp + 3 * shape.n_heads * context_size
-    return Part("activations of a forward pass", tokens * floats * BYTES[dtype], key)
+def saved_size(shape: SubjectShape, source: str | Path | SaeConfig) -> SpaceSize:
+    """What a folder or a release says of its size without its weights: layer and width stand in the names."""
+    text = f"{source.release}/{source.id}" if isinstance(source, SaeConfig) else str(source)
+    layer = re.search(r"layer_(\d+)|/l(\d+)[a-z]_|blocks\.(\d+)", text)
+    width = re.search(r"width_(\d+)(k|m)", text)
+    expansion = re.search(r"_(\d+)x", text)
+    n = 32 * shape.d_model
+    if width:
+        n = int(width[1]) * (1024 if width[2] == "k" else 1024**2)
+    elif expansion:
+        n = int(expansion[1]) * shape.d_model
+    at = int(next(group for group in layer.groups() if group)) if layer else shape.n_layers - 1
+    return SpaceSize(n, at, False, 2 * shape.d_model * n)
 
 
-def forward_flops(shape: SubjectShape, layers: int) -> float:
-    """Operations of a forward pass through the first `layers` layers, for one token (without attention's)."""
-    return 2.0 * shape.n_block_parameters * layers
-
-
-def training_stage(
-    shape: SubjectShape, dtype: str, layer: int, width: int, config: SaeTraining, device: str
-) -> Stage:
-    """Training one dictionary of `width` inputs at a site of this layer.
+def training_stage(shape: SubjectShape, dtype: str, site: Site, config: SaeTraining, device: str) -> Stage:
+    """Training one dictionary at a site.
 
     A weight has a gradient and Adam's two moments. A dense step holds about five tensors [batch, latent]
     (before and after the activation function, with gradients and for the loss of dead latents), a sparse one
@@ -72,7 +66,7 @@ def training_stage(
     decoder; a sparse one 4, since only the encoder's forward pass is dense.
     """
     sparse = isinstance(config.architecture, TopK) and sparse_step_available(device, config.dtype)
-    size = BYTES[config.dtype]
+    size, width = BYTES[config.dtype], site_width(shape, site)
     weights = 2 * width * config.n_latents
     held = 2 if sparse else 5
     reading = pass_part(shape, dtype, tokens_at_once(device), config.context_size, "sae.context_size")
@@ -84,8 +78,8 @@ def training_stage(
     parts = (
         subject_part(shape, dtype),
         max(reading, learning, key=lambda part: part.bytes),  # one after the other
-        Part("buffer of activations", 2 * config.buffer_tokens * width * 4, "sae.buffer_tokens"),
-        Part("dictionary, gradients, Adam", 4 * weights * size, "sae.n_latents or sae.dtype: bfloat16"),
+        Part(BUFFER, 2 * config.buffer_tokens * width * 4, "sae.buffer_tokens"),
+        Part(LEARNT, 4 * weights * size, "sae.n_latents or sae.dtype: bfloat16"),
     )
     step = (4.0 if sparse else 12.0) * width * config.n_latents
     tokens = config.n_steps * config.batch_tokens
@@ -93,9 +87,21 @@ def training_stage(
     return Stage(
         "train the SAE",
         parts,
-        tokens * (forward_flops(shape, layer + 1) + step),
+        tokens * (forward_flops(shape, site.layer + 1) + step),
         optimiser + tokens * held * config.n_latents * size,
     )
+
+
+def together(stages: Sequence[Stage], n_sites: int) -> Stage:
+    """Training several dictionaries from one reading: all are held, and a buffer of every site."""
+    parts: dict[str, Part] = {}
+    for part in (part for stage in stages for part in stage.parts):
+        before = parts.get(part.what, Part(part.what, 0, part.lower))
+        size = before.bytes + part.bytes if part.what == LEARNT else max(before.bytes, part.bytes)
+        parts[part.what] = replace(part, bytes=size)
+    parts[BUFFER] = replace(parts[BUFFER], bytes=n_sites * parts[BUFFER].bytes)
+    work, moved = sum(stage.flops for stage in stages), sum(stage.moved for stage in stages)
+    return Stage(f"train {len(stages)} dictionaries", tuple(parts.values()), work, moved)
 
 
 def check_fits(stage: Stage, device: str, already: int = 0) -> None:
@@ -118,18 +124,14 @@ def check_fits(stage: Stage, device: str, already: int = 0) -> None:
 
 def check_training_fits(subject: Subject, site: Site, config: SaeTraining) -> None:
     """Raises UserError, saying what to lower, if training clearly cannot fit beside the loaded subject."""
-    n_blocks = subject.n_layers
     shape = SubjectShape(
         name=subject.name,
-        n_parameters=0,
-        n_block_parameters=0,
-        n_layers=n_blocks,
+        n_layers=subject.n_layers,
         d_model=subject.d_model,
         d_mlp=subject.d_mlp,
         n_heads=subject.n_heads,
         d_vocab=subject.d_vocab,
         backend=subject.backend,
     )
-    dtype = str(subject.dtype).removeprefix("torch.")
-    width, device = activation_width(subject, site), str(subject.device)
-    check_fits(training_stage(shape, dtype, site.layer, width, config, device), device)
+    dtype, device = str(subject.dtype).removeprefix("torch."), str(subject.device)
+    check_fits(training_stage(shape, dtype, site, config, device), device)

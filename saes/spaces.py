@@ -1,5 +1,6 @@
 """Which feature spaces a config means: neurons, the latents of an SAE, directions from a file."""
 
+from interp.cost import SpaceSize, SubjectShape, neuron_spaces
 from interp.errors import UserError
 from interp.features.directions import Directions
 from interp.features.neurons import MlpNeurons
@@ -10,6 +11,7 @@ from interp.subject.site import Site, SiteName
 from interp.subject.subject import Subject
 from interp.tensors import check_finite
 from interp.track.files import read_safetensors
+from saes.cost import saved_size
 from saes.source import SaeSource, check_sae, open_sae
 
 _VECTORS = "vectors"
@@ -53,6 +55,12 @@ def neuron_sizes(config: SpacesConfig, info: SubjectInfo) -> dict[str, int]:
     """The names of the layers of neurons that are asked for, each with how many it has."""
     layers = range(info.n_layers) if config.neurons is True else config.neurons or ()
     return {f"mlp.{layer}": info.d_mlp for layer in layers}
+
+
+def space_sizes(config: SpacesConfig, shape: SubjectShape) -> list[SpaceSize]:
+    """How large the neurons and latents are that are asked for."""
+    neurons = neuron_spaces(shape, None if config.neurons is True else config.neurons or ())
+    return neurons + [saved_size(shape, source) for source in config.saes]
 
 
 def open_spaces(config: SpacesConfig, subject: Subject) -> list[FeatureSpace]:

@@ -1,13 +1,16 @@
 """How well each way to attribute an answer agrees with what ablation and patching really do."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from experiments.common.config import MiningJobConfig, check_mining, check_subject
 from interp.attribution.baseline import Baseline
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
+from interp.cost import Stage, SubjectShape
 from interp.fields import Count
-from saes.spaces import SpacesConfig, check_spaces
+from saes.spaces import SpacesConfig, check_spaces, space_sizes
 
 
 class Config(MiningJobConfig):
@@ -29,6 +32,10 @@ class Config(MiningJobConfig):
     """Features at positions whose exact effect is measured on each prompt: half strongest, half random."""
     top: Count = 10
     """The size of the top of both rankings that is compared, for each prompt."""
+
+    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+        """Mines the spaces."""
+        return self.mined(shape, tokens, space_sizes(self.spaces, shape))
 
 
 def check(config: Config) -> None:

@@ -1,19 +1,18 @@
 """Calibrate the automatic scores of descriptions: how does each rank them, where the truth is known?"""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
-from experiments.common.config import check_context
+from experiments.common.config import MiningJobConfig, check_mining
 from interp.compare.known_features import KnownFeaturesConfig
-from interp.config import ExperimentConfig
-from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from interp.cost import Stage, SubjectShape, neuron_spaces, random_spaces
 from interp.descriptions.sources import JudgeSource, TextsConfig, WordSimulatorSource, check_sources
 from interp.fields import Count, CountOrZero, Listed, Name, Section, Several
 from interp.llm.endpoint import Endpoint
-from interp.mining.config import MiningConfig
-from interp.subject.config import SubjectConfig
-from interp.subject.folder import subject_info
 from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
+from saes.cost import trained_size
 
 
 class CandidatesConfig(Section):
@@ -38,15 +37,9 @@ class ScoresConfig(TextsConfig):
     """Random windows of the report split on which the truth is measured."""
 
 
-class Config(ExperimentConfig):
+class Config(MiningJobConfig):
     """Features with a known truth, descriptions of every quality, and the scores that rank them."""
 
-    subject: SubjectConfig = SubjectConfig()
-    """The model."""
-    corpus: CorpusSource = WorldSource()
-    """Labelled text."""
-    mining: MiningConfig = MiningConfig()
-    """What is kept of each feature."""
     site: SiteName = "resid_post.4"
     """Where the probes and the SAE stand, KIND.LAYER of the residual stream."""
     sae: SaeTraining = SaeTraining()
@@ -64,11 +57,16 @@ class Config(ExperimentConfig):
     simulators: Listed[WordSimulatorSource] = ()
     """Language models that simulate them by their words."""
 
+    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+        """Trains the SAE, then mines neurons, then latents beside as many probes."""
+        latents = [trained_size(shape, Site.parse(self.site), self.sae)]
+        random = random_spaces(shape, latents)
+        mined = self.mined(shape, tokens, neuron_spaces(shape), latents + random)
+        return [self.training(shape, self.site, self.sae), *mined]
+
 
 def check(config: Config) -> None:
     """Finds an impossible site, corpus, context or endpoint before anything is written."""
-    info = subject_info(config.subject.name)
-    check_corpus(config.corpus)
+    info = check_mining(config, sae=config.sae.context_size)
     info.site_width(Site.parse(config.site))
-    check_context(info, {"mining": config.mining.context_size, "sae": config.sae.context_size})
     check_sources(config.endpoints, *config.judges, *config.simulators)

@@ -1,11 +1,18 @@
 """What several experiments' configs have: a model, its text, and what is kept of its features."""
 
+from collections.abc import Sequence
+
 from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, WorldSource, check_corpus, check_tokens_of
+from interp.cost import SpaceSize, Stage, SubjectShape
 from interp.errors import UserError
 from interp.mining.config import MiningConfig
+from interp.mining.cost import mining_stage
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import SubjectInfo, subject_info
+from interp.subject.site import Site
+from saes.config import SaeTraining
+from saes.cost import training_stage
 
 
 class SubjectJobConfig(ExperimentConfig):
@@ -13,6 +20,10 @@ class SubjectJobConfig(ExperimentConfig):
 
     subject: SubjectConfig = SubjectConfig()
     """The model."""
+
+    def training(self, shape: SubjectShape, site: str, sae: SaeTraining) -> Stage:
+        """What training an SAE costs."""
+        return training_stage(shape, self.subject.dtype, Site.parse(site), sae, self.subject.device)
 
 
 class CorpusJobConfig(SubjectJobConfig):
@@ -27,6 +38,11 @@ class MiningJobConfig(CorpusJobConfig):
 
     mining: MiningConfig = MiningConfig()
     """What is kept of each feature."""
+
+    def mined(self, shape: SubjectShape, tokens: int, *passes: Sequence[SpaceSize]) -> list[Stage]:
+        """What mining costs, for each pass over the corpus and the spaces that are mined in it."""
+        dtype = self.subject.dtype
+        return [mining_stage(shape, dtype, spaces, self.mining, tokens) for spaces in passes if spaces]
 
 
 def check_subject(config: SubjectJobConfig) -> SubjectInfo:

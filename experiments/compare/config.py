@@ -1,13 +1,16 @@
 """Compare neurons with the latents of SAEs: same text, same budget, same explainer, pair by pair."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from experiments.common.config import MiningJobConfig, check_mining
 from experiments.common.dictionaries.config import ConceptsConfig, DescribeConfig
+from interp.cost import SpaceSize, Stage, SubjectShape, neuron_spaces, random_spaces
 from interp.errors import UserError
 from interp.fields import Listed, Several
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.config import SaeTraining
+from saes.cost import saved_size, trained_size
 from saes.source import SaeSource, check_sae
 
 
@@ -36,6 +39,20 @@ class Config(MiningJobConfig):
     """What is described."""
     concepts: ConceptsConfig = ConceptsConfig()
     """What the labels are used for; not looked at where the corpus has none."""
+
+    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+        """Trains an SAE where none is given, then mines all populations in one pass."""
+        latents = [saved_size(shape, source) for source in self.saes]
+        trains = [] if self.saes or self.sae is None else [self.sae]
+        latents += [trained_size(shape, Site.parse(self.site), sae) for sae in trains]
+        spaces = latents + neuron_spaces(
+            shape, None if self.neurons == "all" else [one.layer for one in latents]
+        )
+        if "random" in self.baselines:
+            spaces += random_spaces(shape, latents)
+        if "pca" in self.baselines:
+            spaces += [SpaceSize(shape.d_model, one.layer, True, shape.d_model**2) for one in latents]
+        return [*(self.training(shape, self.site, sae) for sae in trains), *self.mined(shape, tokens, spaces)]
 
 
 def check(config: Config) -> None:

@@ -1,12 +1,12 @@
 """Describe features with any explainer, choose the best of several, score them, and keep them in a store."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from experiments.common.config import check_context
-from interp.config import ExperimentConfig
-from interp.corpus.source import CorpusSource, WorldSource, check_corpus
+from experiments.common.config import MiningJobConfig, check_mining
+from interp.cost import Stage, SubjectShape, neuron_spaces, random_spaces
 from interp.descriptions.sources import (
     AnyJudgeSource,
     ExplainerSource,
@@ -34,12 +34,10 @@ from interp.fields import (
     one_line,
 )
 from interp.llm.endpoint import Endpoint
-from interp.mining.config import MiningConfig
 from interp.secrets import keep_passwords_of
-from interp.subject.config import SubjectConfig
-from interp.subject.folder import subject_info
 from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
+from saes.cost import saved_size, trained_size
 from saes.source import SaeSource, check_sae
 
 
@@ -75,15 +73,9 @@ class StoreConfig(Section):
     """What an approximate index is tuned to reach."""
 
 
-class Config(ExperimentConfig):
+class Config(MiningJobConfig):
     """Which features are described, by what, and how they are scored."""
 
-    subject: SubjectConfig = SubjectConfig()
-    """The model."""
-    corpus: CorpusSource = WorldSource()
-    """The text."""
-    mining: MiningConfig = MiningConfig()
-    """What is kept of each feature."""
     neurons: Literal["all", "none"] | Listed[Layer] = "all"
     """MLP neurons: of all layers, of none, or of these."""
     saes: Listed[SaeSource] = ()
@@ -117,18 +109,24 @@ class Config(ExperimentConfig):
     features_at_once: Count = 32
     """Features whose text is read together and whose calls are in flight together."""
 
+    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+        """Trains the SAE, then mines neurons, then latents beside as many random directions."""
+        trains = [] if self.sae is None else [self.sae]
+        latents = [saved_size(shape, source) for source in self.saes]
+        latents += [trained_size(shape, Site.parse(self.site), sae) for sae in trains]
+        layers = {"all": None, "none": ()}[self.neurons] if isinstance(self.neurons, str) else self.neurons
+        passes = neuron_spaces(shape, layers), latents + random_spaces(shape, latents)
+        mined = self.mined(shape, tokens, *passes)
+        return [*(self.training(shape, self.site, sae) for sae in trains), *mined]
+
 
 def check(config: Config) -> None:
     """Finds an impossible site, corpus, SAE, endpoint or pairing before anything is written."""
-    info = subject_info(config.subject.name)
-    check_corpus(config.corpus)
+    info = check_mining(config, **({} if config.sae is None else {"sae": config.sae.context_size}))
     for source in config.saes:
         check_sae(source, info)
-    sizes = {"mining": config.mining.context_size}
     if config.sae is not None:
         info.site_width(Site.parse(config.site))
-        sizes["sae"] = config.sae.context_size
-    check_context(info, sizes)
     if config.neurons == "none" and not config.saes and config.sae is None:
         raise UserError("there is nothing to describe", "neurons, saes, sae", "set one of them")
     if not isinstance(config.neurons, str):

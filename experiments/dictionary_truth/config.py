@@ -1,11 +1,13 @@
 """Hold dictionaries against the truth: which concepts they recover, split, absorb and hedge."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from experiments.common.config import CorpusJobConfig, check_context, check_subject_and_corpus
 from interp.corpus.source import WorldSource
+from interp.cost import Stage, SubjectShape
 from interp.errors import UserError
 from interp.fields import Count, Extent, Fraction, Listed, Name, OpenFraction, Section, Several
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
@@ -56,6 +58,10 @@ class Config(CorpusJobConfig):
     """How much text is read."""
     truth: TruthConfig = TruthConfig()
     """What counts as enough."""
+
+    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+        """Trains the SAEs, where none are given."""
+        return [self.training(shape, self.site, sae) for sae in self.train.values() if not self.saes]
 
 
 def check(config: Config) -> None:

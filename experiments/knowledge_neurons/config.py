@@ -1,10 +1,13 @@
 """Find the neurons that carry a kind of answer by integrated gradients; erase and enhance them."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from experiments.common.config import MiningJobConfig, check_mining
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
+from interp.cost import Stage, SubjectShape
 from interp.fields import (
     Count,
     CountOrZero,
@@ -16,7 +19,7 @@ from interp.fields import (
     Several,
 )
 from interp.intervene.positions import Named
-from saes.spaces import SpacesConfig, check_spaces
+from saes.spaces import SpacesConfig, check_spaces, space_sizes
 
 
 class Config(MiningJobConfig):
@@ -44,6 +47,10 @@ class Config(MiningJobConfig):
     """Where features are changed; they are searched at the last position."""
     controls: Count = 10
     """Sets of random features of the same spaces and like activity, changed in the same ways."""
+
+    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+        """Mines the spaces."""
+        return self.mined(shape, tokens, space_sizes(self.spaces, shape))
 
 
 def check(config: Config) -> None:

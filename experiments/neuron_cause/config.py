@@ -1,5 +1,6 @@
 """Change picked features and see what the model then answers: ablation, dose and effect, what drives them."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -8,12 +9,13 @@ from experiments.common.config import MiningJobConfig, check_mining
 from interp.bundled.world.concepts import CONCEPTS
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
+from interp.cost import Stage, SubjectShape
 from interp.errors import UserError
 from interp.features.ref import split_key
 from interp.fields import Count, CountOrZero, Listed, NonEmpty, Offset, Section, Several, Text, TokenId, Word
 from interp.intervene.features import AblateTo
 from interp.intervene.positions import Named
-from saes.spaces import SpacesConfig, check_spaces, neuron_sizes
+from saes.spaces import SpacesConfig, check_spaces, neuron_sizes, space_sizes
 
 
 class PickById(Section):
@@ -74,6 +76,10 @@ class Config(MiningJobConfig):
     """Sets of random features of the same layers and like activity, which get the same treatment."""
     histograms: CountOrZero = 2
     """For how many of the picked features the activation is shown by concept label."""
+
+    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+        """Mines the spaces."""
+        return self.mined(shape, tokens, space_sizes(self.spaces, shape))
 
 
 def check(config: Config) -> None:

@@ -1,9 +1,13 @@
 """Describe, score and compare the neurons and the SAE latents of a model, end to end."""
 
+from collections.abc import Sequence
+
 from experiments.common.config import MiningJobConfig, check_mining
 from experiments.common.dictionaries.config import ConceptsConfig, DescribeConfig
+from interp.cost import Stage, SubjectShape, neuron_spaces, random_spaces
 from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
+from saes.cost import trained_size
 
 
 class Config(MiningJobConfig):
@@ -17,6 +21,13 @@ class Config(MiningJobConfig):
     """What is described."""
     concepts: ConceptsConfig = ConceptsConfig()
     """What the labels are used for."""
+
+    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+        """Trains the SAE, then mines neurons, then latents beside as many random directions."""
+        latents = [trained_size(shape, Site.parse(self.sae_site), self.sae)]
+        random = random_spaces(shape, latents)
+        mined = self.mined(shape, tokens, neuron_spaces(shape), latents + random)
+        return [self.training(shape, self.sae_site, self.sae), *mined]
 
 
 def check(config: Config) -> None:

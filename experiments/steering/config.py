@@ -1,11 +1,13 @@
 """Steer by a latent: hold it at multiples of its maximum, see if its concept appears and what that costs."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from experiments.common.config import MiningJobConfig, check_context, check_subject
 from interp.bundled.world.labelling import carries, lexical_concepts
 from interp.corpus.questions import WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
+from interp.cost import Stage, SubjectShape, neuron_spaces
 from interp.errors import UserError
 from interp.fields import (
     Count,
@@ -25,6 +27,7 @@ from interp.subject.config import SubjectConfig
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.architecture import Transcoder
 from saes.config import SaeTraining
+from saes.cost import saved_size, trained_size
 
 TOPICS = tuple(name for name in lexical_concepts() if name.startswith("topic_"))
 LANGUAGES = tuple(name for name in lexical_concepts() if name.startswith("lang_"))
@@ -81,6 +84,14 @@ class Config(MiningJobConfig):
     """Documents without each concept on which steering's cost is measured."""
     examples: CountOrZero = 3
     """Concepts whose texts are shown on the page."""
+
+    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+        """Trains an SAE where none is given, then mines its latents and all neurons in one pass."""
+        if self.sae is not None:
+            return self.mined(shape, tokens, [saved_size(shape, self.sae), *neuron_spaces(shape)])
+        latents = trained_size(shape, Site.parse(self.sae_site), self.sae_training)
+        mined = self.mined(shape, tokens, [latents, *neuron_spaces(shape)])
+        return [self.training(shape, self.sae_site, self.sae_training), *mined]
 
 
 def check(config: Config) -> None:

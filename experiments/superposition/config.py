@@ -1,22 +1,23 @@
 """The toy model of superposition: more features than dimensions, and SAEs that take them apart again."""
 
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from interp.config import ExperimentConfig
+from interp.cost import Part, Stage, SubjectShape
 from interp.errors import UserError
 from interp.fields import Count, Extent, NonEmpty, PositiveFraction, Section, Several
-from interp.held import Part
+from interp.subject.site import Site
 from interp.toys.superposition import ToyTraining
 from saes.architecture import Architecture, Standard, TopK
 from saes.config import SaeTraining
+from saes.cost import training_stage
 
 
 class ToyConfig(Section):
     """Toy models that differ in the sparsity of their features."""
-
-    takes_memory: ClassVar[bool] = True
 
     features: Extent = Field(5, ge=2)
     """Features of the input."""
@@ -31,13 +32,14 @@ class ToyConfig(Section):
     training: ToyTraining = ToyTraining(steps=4000, decay="cosine")
     """How they are trained."""
 
-    def held(self) -> tuple[Part, ...]:
+    def stage(self) -> Stage:
         """What training holds: inputs, outputs and their gradients of all models at once."""
         models, batch = self.copies * len(self.densities), self.training.batch
-        return (
+        parts = (
             Part("inputs and outputs", 16 * models * self.features * batch, "training.batch or copies"),
             Part("weights", 16 * models * self.features * self.dimensions, "features or dimensions"),
         )
+        return Stage("train the model", parts)
 
     @model_validator(mode="after")
     def _possible(self) -> "ToyConfig":
@@ -159,6 +161,11 @@ class Config(ExperimentConfig):
     """Many features that count alike, for how dimensions are shared."""
     recovery: RecoveryConfig = RecoveryConfig()
     """Planted features and SAEs."""
+
+    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+        """Trains SAEs on the toy models, which say themselves what they hold."""
+        hidden = SubjectShape(d_model=self.recovery.toy.dimensions)
+        return [training_stage(hidden, "float32", Site("resid_post", 0), self.recovery.sae, "cpu")]
 
 
 def check(config: Config) -> None:

@@ -70,10 +70,10 @@ def bench(name: Annotated[str, typer.Argument(help="Which benchmark; without it,
 
 
 def _print_estimate(config: str, overrides: list[str], tokens: int | None, tflops: float | None) -> None:
+    from interp.cli.estimate import Machine, estimate, measured_machine
     from interp.cli.loading import load_config
-    from interp.estimate import Machine, estimate, measured_machine
+    from interp.cost import gigabytes
     from interp.fields import Positive, Tokens, taken
-    from interp.held import gigabytes
     from interp.track.progress import clock
 
     taken(Tokens | None, tokens, "--tokens")

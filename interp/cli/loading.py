@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from interp.cli.config_file import Source, read_config_file
+from interp.cli.estimate import check_memory
 from interp.cli.shipped import find_config, run_name, shipped_module
 from interp.config import ExperimentConfig
 from interp.errors import UserError
@@ -46,16 +47,12 @@ class Experiment:
             UserError: as the experiment's own check; a device is not here; the machine has too little memory.
         """
         self.own_check(config)
-        parts = list(sections(config))
-        for key, section in parts:
+        for key, section in sections(config):
             if isinstance(device := getattr(section, "device", None), str):
                 from interp.device import usable_device  # here: torch takes seconds to import
 
                 usable_device(device, f"{key}.device")
-        if any(section.takes_memory for _, section in parts):
-            from interp.estimate import check_memory
-
-            check_memory(config)
+        check_memory(config)
 
 
 def load_experiment(name: str, source: Source) -> Experiment:

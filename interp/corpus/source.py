@@ -1,7 +1,7 @@
 """Which corpus a config means."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from interp.bundled.pydoc.sources import check_sources
 from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.text import TextCorpus
 from interp.corpus.text_file import TextFile
+from interp.cost import Part, Stage
 from interp.document import Corpus
 from interp.errors import UserError
 from interp.fields import Extent, FilePath, Section, Seed
@@ -17,17 +18,28 @@ from interp.subject.folder import SubjectInfo
 from interp.subject.subject import Subject
 from interp.track.progress import Progress
 
+BYTES_A_TOKEN = 4.0
+"""Of English text, with the vocabularies of the models that are usual."""
+
 
 class WorldSource(Section):
     """Documents of the bundled world, generated as they are read, with concept labels."""
-
-    takes_memory: ClassVar[bool] = True
 
     kind: Literal["world"] = "world"
     documents: Extent = 30_000
     """How many documents."""
     seed: Seed = 1
     """Which documents: the shipped model was trained on another seed's."""
+
+    def stage(self) -> Stage:
+        """What reading holds: the documents' order."""
+        return Stage("read the corpus", (Part("the documents' order", 44 * self.documents, "documents"),))
+
+    def n_tokens(self) -> int:
+        """About how many tokens it has, from 200 of its documents."""
+        corpus = WorldCorpus(self.seed, self.documents)
+        some = range(0, len(corpus), max(1, len(corpus) // 200))
+        return int(len(corpus) * sum(len(corpus[i].tokens) for i in some) / len(some))
 
 
 class TextSource(Section):
@@ -36,6 +48,10 @@ class TextSource(Section):
     kind: Literal["text"] = "text"
     path: FilePath
     """A .txt file with one document a line, or .jsonl with a "text" or the "messages" of a chat in each."""
+
+    def n_tokens(self) -> int | None:
+        """About how many tokens it has, at four bytes each; None if the file is not there."""
+        return int(self.path.stat().st_size / BYTES_A_TOKEN) if self.path.is_file() else None
 
 
 class PydocSource(Section):
@@ -46,6 +62,9 @@ class PydocSource(Section):
     """held_out: modules and topics on which the shipped `pydoc` was not trained; or training, or all."""
     documents: Extent | None = None
     """How many documents; all of the part if left out."""
+
+    def n_tokens(self) -> None:
+        """Not known: it varies by Python version."""
 
 
 CorpusSource = Annotated[WorldSource | TextSource | PydocSource, Field(discriminator="kind")]

@@ -1,7 +1,5 @@
 """How much is kept of each feature while a corpus streams by."""
 
-from typing import ClassVar
-
 from pydantic import Field
 
 from interp.document import Split
@@ -25,8 +23,6 @@ class TopWindows(Section):
 
 class MiningConfig(Section):
     """What one pass keeps. Memory grows with these numbers and the features, not with the corpus."""
-
-    takes_memory: ClassVar[bool] = True
 
     context_size: Several = 64
     """Tokens the subject sees at once, the beginning-of-sequence token included; also a window's size."""

@@ -1,8 +1,8 @@
 """How large a model is, from its configuration alone: parameters and widths, no weights."""
 
-from dataclasses import dataclass
 from typing import Any
 
+from interp.cost import SubjectShape
 from interp.subject.architectures import chosen_backend
 from interp.subject.folder import find_folder, mlp_width, read_config
 
@@ -54,25 +54,6 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """The configurations of the models that the configs in this repository name, so that their cost can be told
 without downloading anything: `model_type` and what differs from `transformers`' defaults."""
-
-
-@dataclass(frozen=True)
-class SubjectShape:
-    """The sizes that cost depends on.
-
-    `n_parameters` counts the embedding and the unembedding apart, as they are held here; `n_block_parameters`
-    are those of one layer. `backend` is what `auto` means for this model.
-    """
-
-    name: str
-    n_parameters: int
-    n_block_parameters: int
-    n_layers: int
-    d_model: int
-    d_mlp: int
-    n_heads: int
-    d_vocab: int
-    backend: str
 
 
 def subject_shape(name: str) -> SubjectShape:

@@ -14,12 +14,13 @@ import torch
 import interp.subject
 import saes
 from interp.bundled.world.corpus import WorldCorpus
+from interp.cost import neuron_spaces, subject_part
 from interp.features.neurons import MlpNeurons
 from interp.mining.config import MiningConfig
 from interp.mining.mined import mine
 from interp.subject.shape import subject_shape
 from interp.subject.site import Site
-from saes.cost import subject_part, training_stage
+from saes.cost import training_stage
 
 
 def resident() -> int:
@@ -61,13 +62,13 @@ def training() -> tuple[int, int]:
     with tempfile.TemporaryDirectory() as folder, peak_over_start(found):
         saes.train(subject, site, corpus, config, Path(folder) / "sae")
     shape = subject_shape("world")
-    stage = training_stage(shape, "float32", site.layer, subject.d_model, config, "cpu")
+    stage = training_stage(shape, "float32", site, config, "cpu")
     return found[0], stage.bytes - subject_part(shape, "float32").bytes
 
 
 def mining() -> tuple[int, int]:
     """All neurons of the model with many samples: (measured, estimated) beside the loaded subject."""
-    from interp.estimate import Features, mining_stage
+    from interp.mining.cost import mining_stage
 
     subject = interp.subject.load("world", device="cpu")
     config = MiningConfig(context_size=128, tokens_per_batch=8192, sampled_tokens=8192, sampled_rows=512)
@@ -77,8 +78,7 @@ def mining() -> tuple[int, int]:
     with peak_over_start(found):
         mine(subject, [MlpNeurons(subject, layer) for layer in range(subject.n_layers)], corpus, config)
     shape = subject_shape("world")
-    spaces = [Features(shape.d_mlp, layer, True) for layer in range(shape.n_layers)]
-    stage = mining_stage(shape, "float32", spaces, config, 1)
+    stage = mining_stage(shape, "float32", neuron_spaces(shape), config, 1)
     return found[0], stage.bytes - subject_part(shape, "float32").bytes
 
 

@@ -48,7 +48,7 @@ def test_a_killed_experiment_ends_as_one_that_was_not_and_asks_nothing_twice(
 
 @pytest.fixture(scope="module")
 def toys() -> Iterator[list[Forge]]:
-    modules = ("experiments.toy", "interp.device", "interp.estimate", "pandas", "pyarrow.parquet", *STORES)
+    modules = ("experiments.toy", "interp.device", "pandas", "pyarrow.parquet", *STORES)
     with (
         forge(*modules, hash_seed=1, INTERP_EXPERIMENTS_PATH=str(TOYS)) as first,
         forge(*modules, hash_seed=2, INTERP_EXPERIMENTS_PATH=str(TOYS)) as second,

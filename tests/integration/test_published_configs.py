@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from interp.cli.estimate import Machine, estimate
 from interp.cli.loading import load_config
 from interp.cli.shipped import config_folders
 from interp.errors import UserError
-from interp.estimate import Machine, estimate
 from interp.track.run import open_run
 from tests.parity.subject_folders import save_model
 from tests.unit import hub_cache

@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 
 import saes
 from interp.cli import app
+from interp.cli.estimate import Machine, estimate
 from interp.cli.loading import load_config
+from interp.cost import Stage, loading_stage
 from interp.errors import UserError
-from interp.estimate import Machine, estimate
 from interp.subject import Site
 from interp.subject.shape import PUBLISHED, subject_shape
 from saes import cost, memory
-from saes.cost import check_training_fits, loading_stage, training_stage
+from saes.cost import check_training_fits, training_stage
 from tests.subjects import world_subject
 
 
@@ -64,8 +65,10 @@ def test_cost_grows_with_what_makes_it() -> None:
     shape = subject_shape("openai-community/gpt2")
     config = saes.SaeTraining(n_latents=24576, training_tokens=10**6)
 
-    def stage(**changes: object) -> cost.Stage:
-        return training_stage(shape, "float32", 5, 768, config.model_copy(update=changes), "cpu")
+    def stage(**changes: object) -> Stage:
+        return training_stage(
+            shape, "float32", Site("resid_post", 5), config.model_copy(update=changes), "cpu"
+        )
 
     base = stage()
     assert {part.what: part.bytes for part in base.parts}[
@@ -119,6 +122,9 @@ def test_a_config_is_estimated_stage_by_stage() -> None:
     slow, fast = Machine.of(1e9, 1e9), Machine.of(1e12, 1e12)
     assert found.seconds(slow) == pytest.approx(1000 * found.seconds(fast))
     assert found.bytes == max(stage.bytes for stage in found.stages)
+    _, several = load_config("sae_sweep")
+    one, together = estimate(load_config("quickstart")[1]).stages[1], estimate(several).stages[1]
+    assert together.name == "train 12 dictionaries" and one.bytes < together.bytes < 3 * one.bytes
     _, training = load_config("train_world")
     with pytest.raises(UserError, match="no subject"):
         estimate(training)

@@ -1,8 +1,12 @@
 """Parts of a config that the experiments on dictionaries share, and how their results are named."""
 
+from collections.abc import Sequence
+
 from experiments.common.config import CorpusJobConfig, check_context, check_subject_and_corpus
+from interp.cost import Stage, SubjectShape
 from interp.fields import Auroc, Count, Extent, Section, Several
 from interp.track.folder import check_run_name
+from saes.cost import together
 from saes.train import Plan, check_plans
 
 
@@ -44,6 +48,12 @@ class TrainingJobConfig(CorpusJobConfig):
     def plans(self) -> list[Plan]:
         """What is trained."""
         raise NotImplementedError
+
+    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+        """Trains the dictionaries from one reading."""
+        plans = self.plans()
+        stages = [self.training(shape, str(plan.site), plan.training) for plan in plans]
+        return [together(stages, len({site for plan in plans for site in plan.sites}))]
 
 
 def check_training(config: TrainingJobConfig) -> None:

@@ -1,9 +1,8 @@
 """How a small Llama is trained: what every recipe has."""
 
-from typing import ClassVar
-
 from pydantic import Field
 
+from interp.cost import Part, Stage
 from interp.fields import (
     Count,
     Device,
@@ -15,13 +14,10 @@ from interp.fields import (
     Steps,
     StepsOrZero,
 )
-from interp.held import Part
 
 
 class Recipe(Section):
     """Batches, learning rates and their schedule."""
-
-    takes_memory: ClassVar[bool] = True
 
     steps: Steps = 1600
     """Optimiser steps."""
@@ -50,9 +46,10 @@ class Recipe(Section):
     log_every: Steps = 20
     """Steps between logged metrics."""
 
-    def held(self) -> tuple[Part, ...]:
+    def stage(self) -> Stage:
         """What training holds, at the least: the tokens of a step with a width of 1,000 numbers."""
-        return (Part("activations of a step", self.rows * self.row_length * 4000, "rows or row_length"),)
+        part = Part("activations of a step", self.rows * self.row_length * 4000, "rows or row_length")
+        return Stage("train the model", (part,))
 
     def rate_at(self, step: int) -> float:
         """The factor of the learning rates at `step`: warm-up, plateau, decay to 2%."""

@@ -15,8 +15,8 @@ from interp.bundled.llama.muon import Muon
 from interp.bundled.llama.train import Log, train_to_the_end
 from interp.bundled.pydoc.packing import Packing
 from interp.bundled.pydoc.texts import fingerprint
+from interp.cost import Part, Stage
 from interp.fields import Count, Extent, Fraction, Section, Several, Steps, StepsOrZero
-from interp.held import Part
 from interp.track.progress import Progress
 
 
@@ -59,16 +59,17 @@ class Recipe(llama_recipe.Recipe):
     size: Size = Size()
     """The size of the model."""
 
-    def held(self) -> tuple[Part, ...]:
+    def stage(self) -> Stage:
         """What training holds: a step's activations and logits; weights, gradients and two moments."""
         size, tokens = self.size, self.rows * self.row_length
         layer = 4 * size.d_model**2 + 3 * size.d_model * size.d_mlp
         weights = 2 * size.d_vocab * size.d_model + size.n_layers * layer
         width = 2 * size.d_vocab + size.n_layers * (6 * size.d_model + 4 * size.d_mlp)
-        return (
+        parts = (
             Part("activations of a step", 4 * tokens * width, "recipe.rows, row_length or size"),
             Part("weights, gradients, moments", 16 * weights, "recipe.size"),
         )
+        return Stage("train the model", parts)
 
 
 class Trainer(llama_train.Trainer):
