@@ -26,7 +26,6 @@ from interp.bundled.world.facts import facts
 from interp.lenses.answers import Answers
 from interp.lenses.layer_pairs import all_pairs, sweep_pairs
 from interp.lenses.linear_relation import fit_relation
-from interp.lenses.logit_lens import LogitLens
 from interp.lenses.patchscopes import open_target_prompts
 from interp.lenses.prompt import prompt_at
 from interp.lenses.relations import world_relation
@@ -59,7 +58,7 @@ def lens_ratio(name: str, folder: Path, device: str) -> float:
     length = TOKENS - (subject.bos_id is not None)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(3, subject.d_vocab, (length,), generator=generator).tolist()
-    lens, sites = LogitLens(subject), list(stream_sites(subject).values())
+    sites = list(stream_sites(subject).values())
     tokens, _ = subject.pad([ids])
     shape = (tokens.shape[1], subject.d_model)
     normed = [torch.randn(shape, device=device, dtype=subject.dtype) for _ in sites]
@@ -72,7 +71,7 @@ def lens_ratio(name: str, folder: Path, device: str) -> float:
                 activation @ unembedding
 
     def ours() -> None:
-        look(lens, ids, sites, targets=[5])
+        look(subject, ids, [5], sites=sites)
 
     ratios = []
     for number in range(ROUNDS + 1):

@@ -212,7 +212,7 @@ CALLS: dict[str, Callable[[Bench], object]] = {
     "function vector": lambda b: indirect_effects(
         b.subject, b.questions, mean_head_outputs(b.subject, b.rows)
     ),
-    "logit lens, a view": lambda b: look(LogitLens(b.subject), b.rows[0], targets=[5]),
+    "logit lens, a view": lambda b: look(b.subject, b.rows[0], [5]),
     "logit lens, divergence": lambda b: divergence([LogitLens(b.subject)], b.corpus, b.n_texts),
     "logit lens, readout": lambda b: read_words(
         LogitLens(b.subject),

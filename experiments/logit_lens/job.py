@@ -17,8 +17,7 @@ from interp.lenses.logit_lens import Lens, LogitLens
 from interp.lenses.prompt import prompt_at
 from interp.lenses.residual_stream import EMBEDDING, stream_sites
 from interp.lenses.tuned_lens import load_tuned_lens, save_tuned_lens, train_tuned_lens
-from interp.lenses.view import look
-from interp.render.lens_views import lens_page
+from interp.lenses.view import lens_page, look
 from interp.statistics.estimate import mean_interval
 from interp.subject import Site
 from interp.subject.continuation import notes_on
@@ -54,7 +53,7 @@ class Job(SubjectJob[Config]):
         for file in sorted((looked / "lens").iterdir()):
             publish(file, self.run.folder / "lens" / file.name)
         self.run.step("direct", self.direct)
-        self.write_page(lambda: LogitLensPage(self.run, self.subject, self.config))
+        self.write_page(lambda: LogitLensPage(self.run, self.config, self.subject))
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -108,7 +107,9 @@ class Job(SubjectJob[Config]):
             for lens in lenses:
                 sites = [*stream_sites(self.subject).values()]
                 sites += outputs if lens is lenses[0] else []  # a tuned lens reads the stream alone
-                view = look(lens, text.text, sites, self.targets[number], self.config.top)
+                view = look(
+                    self.subject, text.text, self.targets[number], lens=lens, sites=sites, k=self.config.top
+                )
                 views.append(view)
                 frames.append(view.frame().assign(text=number, lens=lens.name))
                 write_safetensors(

@@ -1,173 +1,125 @@
 """The page of `logit_lens`, filled from what its steps wrote."""
 
-from functools import cached_property
-
 import pandas as pd
 from markupsafe import Markup
 
 from experiments.common.lenses.figures import by_layer
-from experiments.common.page import framed
+from experiments.common.page import ExperimentPage
 from experiments.logit_lens.config import Config, LensText
-from interp.lenses.logit_lens import LogitLens
 from interp.lenses.residual_stream import layer_name
 from interp.lenses.view import look
 from interp.render.digits import number
-from interp.render.figure import Draw, Figure
-from interp.render.lens_views import lens_figure
-from interp.render.page import Cell, Column, Page, Section, Table
+from interp.render.figure import Figure
+from interp.render.page import Column, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run
 
-WORDS = (
-    ("Logit lens", "The final norm and the unembedding, applied to the residual stream behind a layer: "
-     "what the model would say if it stopped there."),
-    ("Tuned lens", "The same behind an affine map for each layer, trained to match the model's output."),
-    ("KL", "How many nats of the output's distribution a lens misses: KL(output || lens)."),
-    ("Direct logit attribution", "What a part adds to a word's logit by itself, the final norm's scale held "
-     "fixed; all parts add up to the logit."),
-)  # fmt: skip
-LIMITS = (
-    "A lens shows what can be read off linearly, not what later layers use.",
-    "Direct attribution leaves out what a part does through later ones.",
-    "The tuned lens was trained on other documents (explain split) than it is held against (report split).",
-)
+PART_COLUMNS = ("text", "target", "part", Column("adds", "logits", places=2, of="value"))
+LAYER_COLUMNS = (*PART_COLUMNS[:3], "layer", PART_COLUMNS[3])
 
 
-class LogitLensPage:
-    """The tables of a run, and the page made from them."""
+class LogitLensPage(ExperimentPage[Config]):
+    """What the model expects, layer by layer."""
 
-    def __init__(self, run: Run, subject: Subject, config: Config) -> None:
-        self.run, self.subject, self.config = run, subject, config
+    words = (
+        ("Logit lens", "The final norm and the unembedding, applied to the residual stream after a layer: "
+         "what the model would say if it stopped there."),
+        ("Tuned lens", "The same after an affine map for each layer, trained to match the model's output."),
+        ("KL", "How many nats of the output's distribution a lens misses: KL(output || lens)."),
+        ("Direct logit attribution", "What a part adds to a word's logit by itself, the final norm's scale "
+         "held fixed; all parts add up to the logit."),
+    )  # fmt: skip
+    limits = (
+        "A lens shows what can be read off linearly, not what later layers use.",
+        "Direct attribution leaves out what a part does through later ones.",
+        "The tuned lens was trained on other documents (explain split) than it is held against (report "
+        "split).",
+    )
 
-    @cached_property
-    def divergence(self) -> pd.DataFrame:
-        """KL by lens and layer; empty without a tuned lens."""
-        columns = ["lens", "layer", "kl", "kl_low", "kl_high", "documents"]
-        known = self.run.has_table("divergence")
-        return self.run.table("divergence") if known else pd.DataFrame(columns=columns)
+    subject: Subject
 
-    @cached_property
-    def views(self) -> list[Draw]:
-        """A figure of every text through the logit lens."""
-        lens = LogitLens(self.subject)
-        return [lens_figure(look(lens, text.text, k=1)) for text in self.config.texts]
+    def __init__(self, run: Run, config: Config, subject: Subject) -> None:
+        super().__init__(run, config, subject)
+        self.divergence = run.table("divergence") if run.has_table("divergence") else pd.DataFrame()
 
-    def page(self) -> Page:
-        """The whole page."""
-        return framed(
-            self.run,
-            self.subject,
-            f"What does {self.subject.name} expect, before it says it?",
-            [
-                f"The residual stream of {len(self.config.texts)} texts was read at every layer and token as "
-                "if the model ended there.",
-                Markup(
-                    '<a href="lens/index.html">lens/index.html</a> beside this page shows '
-                    "every layer, token, "
-                    "lens and rank, to move through."
-                ),
-                self._verdict(),
-            ],
-            Figure(
-                "lens-0",
-                f"“{self.config.texts[0].text}” through the logit lens",
-                "Likeliest next tokens",
-                self.views[0],
+    def question(self) -> str:
+        return f"What does {self.subject.name} expect, before it says it?"
+
+    def opening(self) -> list[str]:
+        return [
+            f"The residual stream of {len(self.config.texts)} texts was read at every layer and token as "
+            "if the model ended there.",
+            Markup(
+                '<a href="lens/index.html">lens/index.html</a> beside this page shows every layer, token, '
+                "lens and rank, to move through."
             ),
-            [*self._others(), *self._tuned(), *self._direct()],
-            WORDS,
-            LIMITS,
-        )
-
-    def _others(self) -> list[Section]:
-        others = list(zip(self.config.texts, self.views, strict=True))[1:]
-        figures = [
-            Figure(f"lens-{n}", f"“{text.text}”", "Likeliest next tokens", draw)
-            for n, (text, draw) in enumerate(others, 1)
+            self._verdict(),
         ]
-        return [Section("Another text", (), [figure]) for figure in figures]
 
-    def _curves(self) -> Draw:
-        curves = {
-            str(lens): ("b" if lens == "tuned lens" else "a", rows)
-            for lens, rows in self.divergence.groupby("lens", sort=False)
-        }
-        return by_layer(curves, "kl", y_name="KL to the output (nats a token)")
+    def headline(self) -> Figure:
+        return self._view(0, " through the logit lens")
+
+    def sections(self) -> list[Section]:
+        others = [Section("Another text", (), [self._view(n)]) for n in range(1, len(self.config.texts))]
+        return [*others, *self._tuned(), *self._direct()]
+
+    def _view(self, place: int, through: str = "") -> Figure:
+        text = self.config.texts[place].text
+        return look(self.subject, text, k=1).figure(f"lens-{place}", f"“{text}”{through}")
 
     def _tuned(self) -> list[Section]:
         if self.divergence.empty:
             return []
         documents = int(self.divergence["documents"].iloc[0])
         caption = f"Means over {documents} documents of the report split; bands: 95% bootstrap intervals"
-        return [
-            Section(
-                "How much of the output each layer holds",
-                (),
-                [Figure("divergence", "Lens against output", caption, self._curves())],
-                [self._divergence_table(caption)],
-            )
-        ]
-
-    def _divergence_table(self, caption: str) -> Table:
-        wide = self.divergence.pivot(index="layer", columns="lens", values="kl")
-        rows: list[list[Cell]] = [
-            [layer_name(int(layer)), *map(float, row)]
-            for layer, row in zip(wide.index, wide.to_numpy(), strict=True)
-        ]
-        columns = [Column("layer"), *(Column(str(lens), "nats", places=3) for lens in wide.columns)]
-        return Table("divergence", caption, columns, rows)
+        wide = self.divergence.pivot(index="layer", columns="lens", values="kl").reset_index()
+        lenses = [Column(str(lens), "nats", places=3) for lens in wide.columns[1:]]
+        table = Table.of(
+            wide.assign(layer=wide["layer"].map(layer_name)), ["layer", *lenses], "divergence", caption
+        )
+        curves = by_layer(
+            {
+                str(lens): ("b" if lens == "tuned lens" else "a", rows)
+                for lens, rows in self.divergence.groupby("lens", sort=False)
+            },
+            "kl",
+            y_name="KL to the output (nats a token)",
+        )
+        figure = Figure("divergence", "Lens against output", caption, curves)
+        return [Section("How much of the output each layer holds", (), [figure], [table])]
 
     def _direct(self) -> list[Section]:
         if not self.run.has_table("direct_layers"):
             return []
-        layers, parts = self.run.table("direct_layers"), self.run.table("direct_parts")
-        texts = [text.text for text in self.config.texts]
-        targets = [self._target(text) for text in self.config.texts]
-        by_part: list[list[Cell]] = [
-            [
-                texts[row.text],
-                targets[row.text],
-                row.part,
-                layer_name(row.layer) if row.part != "bias" else "",
-                row.value,
-            ]
-            for row in layers.itertuples()
-        ]
-        head = [
-            Column("text"),
-            Column("target"),
-            Column("part"),
-            Column("layer"),
-            Column("adds", "logits", places=2),
-        ]
-        strongest: list[list[Cell]] = [
-            [texts[row.text], targets[row.text], f"{row.kind} {row.layer}.{row.index}", row.value]
-            for row in parts.itertuples(index=False)
-        ]
-        answers = [Column("text"), Column("target"), Column("part"), Column("adds", "logits", places=2)]
+        layers, parts = (self._of_texts(self.run.table(name)) for name in ("direct_layers", "direct_parts"))
+        named = layers["layer"].map(layer_name).where(layers["part"] != "bias", "")
+        place = parts["layer"].astype(str) + "." + parts["index"].astype(str)
+        strongest = parts.assign(part=parts["kind"] + " " + place)
         tables = [
-            Table("parts", "Heads and neurons that add most, at the end of each text", answers, strongest),
-            Table(
-                "layers",
-                "Everything that adds up to the logit, before a soft cap if the model has one",
-                head,
-                by_part,
-            ),
-        ]
+            Table.of(strongest, PART_COLUMNS, "parts",
+                     "Heads and neurons that add most, at the end of each text"),
+            Table.of(layers.assign(layer=named), LAYER_COLUMNS, "layers",
+                     "Everything that adds up to the logit, before a soft cap if the model has one"),
+        ]  # fmt: skip
         return [Section("What writes the answer", (), (), tables)]
 
+    def _of_texts(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table with texts and their first targets in the place of the texts' numbers."""
+        texts = self.config.texts
+        return table.assign(
+            target=[self._target(texts[n]) for n in table["text"]],
+            text=[texts[n].text for n in table["text"]],
+        )
+
     def _target(self, text: LensText) -> str:
-        if not text.targets:
-            return ""
         taken = self.subject.continuation(text.text, text.targets[0])
         return taken.text if taken.other is None else str(taken)
 
     def _verdict(self) -> str:
         if self.divergence.empty:
             return "No tuned lens was asked for."
-        means = (
-            self.divergence[self.divergence["layer"] < self.subject.n_layers - 1].groupby("lens")["kl"].mean()
-        )
+        before_last = self.divergence[self.divergence["layer"] < self.subject.n_layers - 1]
+        means = before_last.groupby("lens")["kl"].mean()
         return (
             f"On held-out text the logit lens misses {number(means['logit lens'])} nats a token on "
             f"average over layers, the tuned lens {number(means['tuned lens'])}."

@@ -1,7 +1,8 @@
 """What a lens sees in a text: at every site and position the likeliest tokens, ranks, entropy, and KL."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import groupby
 
 import pandas as pd
 import torch
@@ -10,16 +11,21 @@ from torch import Tensor
 
 from interp.errors import UserError
 from interp.lenses.distribution import LogProbabilities, likeliest
+from interp.lenses.grid import LensGrid, LensText, TargetGrid, lens_page_html
 from interp.lenses.logit_lens import Lens, LogitLens
-from interp.lenses.residual_stream import layer_of, stream_sites
+from interp.lenses.residual_stream import layer_name, layer_of, stream_sites
+from interp.render.charts.heat import Heat, heat_chart
+from interp.render.figure import Figure
 from interp.subject.site import RESIDUAL_KINDS, Site
 from interp.subject.subject import Subject
 from interp.subject.unembedding import in_blocks
 
 LOGITS_TOGETHER = 1 << 22  # logits of several sites, 16 MiB
+SHOWN = 24  # tokens of a figure, from the end
+KINDS = {"resid_post": "residual stream", "attn_out": "attention output", "mlp_out": "MLP output"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LensView:
     """What a lens reads at some sites of one text. Probabilities, and nats.
 
@@ -39,7 +45,7 @@ class LensView:
     kl: Float[Tensor, "site pos"]
     probability: Float[Tensor, "site pos target"]
     rank: Int[Tensor, "site pos target"]
-    subject: Subject = field(repr=False)
+    subject: Subject
     said: tuple[str, ...] = ()
 
     def arrays(self) -> dict[str, Tensor]:
@@ -67,25 +73,104 @@ class LensView:
             columns[f"rank of {target}"] = self.rank[..., place].flatten().tolist()
         return pd.DataFrame(columns)
 
+    def places(self, kind: str) -> list[int]:
+        """Where in `sites` those of a kind stand; the embedding counts as "resid_post"."""
+        return [place for place, site in enumerate(self.sites) if _kind(site) == kind]
+
+    def grids(self) -> LensText:
+        """The text and a grid for each kind of site, as plain values."""
+        kinds = [kind for kind, _ in groupby(self.sites, key=_kind)]
+        return LensText(self.subject.token_strings(self.tokens), [self._grid(kind) for kind in kinds])
+
+    def _grid(self, kind: str) -> LensGrid:
+        places = self.places(kind)
+        k, n_pos = self.top.shape[-1], len(self.tokens)
+        flat = self.subject.token_strings(self.top[places].flatten())
+        cells = [
+            [flat[(row * n_pos + pos) * k : (row * n_pos + pos + 1) * k] for pos in range(n_pos)]
+            for row in range(len(places))
+        ]
+        words = self.subject.token_strings(self.targets) if self.targets else []
+        return LensGrid(
+            lens=self.lens,
+            kind=KINDS.get(kind, kind),
+            rows=[layer_name(layer_of(self.sites[place])) for place in places],
+            tokens=cells,
+            probabilities=self.top_probability[places].tolist(),
+            entropy=self.entropy[places].tolist(),
+            kl=self.kl[places].tolist(),
+            targets=[
+                TargetGrid(word, self.probability[places, :, i].tolist(), self.rank[places, :, i].tolist())
+                for i, word in enumerate(words)
+            ],
+        )
+
+    def figure(self, name: str = "lens", title: str = "", caption: str = "Likeliest next tokens") -> Figure:
+        """The likeliest token of every layer, the last on top, after the last tokens."""
+        places = self.places("resid_post")[::-1]
+        first = max(0, len(self.tokens) - SHOWN)
+        strings = self.subject.token_strings
+        heat = Heat(
+            rows=[layer_name(layer_of(self.sites[place])) for place in places],
+            columns=strings(self.tokens[first:]),
+            values=[self.top_probability[place, first:, 0].tolist() for place in places],
+            texts=[strings(self.top[place, first:, 0]) for place in places],
+        )
+        value = "probability of the likeliest next token"
+        return Figure(
+            name, title, caption, heat_chart(heat, x_name="tokens", y_name="layers", value_name=value)
+        )
+
+    def __repr__(self) -> str:
+        targets = f", targets {', '.join(self.said)}" if self.said else ""
+        return f"<LensView: {self.lens} at {len(self.sites)} sites of {len(self.tokens)} tokens{targets}>"
+
+    def _repr_html_(self) -> str:
+        return str(self.grids().table())
+
+
+def lens_page(views: Sequence[LensView], title: str = "What the model expects at each layer") -> str:
+    """One self-contained HTML page of views, to move through; those of the same text share a place.
+
+    Raises:
+        UserError: there is no view.
+    """
+    if not views:
+        raise UserError("there is no view", "lens page", "give at least one")
+    texts: dict[tuple[int, ...], LensText] = {}
+    for view in views:
+        made = view.grids()
+        known = texts.get(key := tuple(view.tokens.tolist()))
+        texts[key] = made if known is None else LensText(known.tokens, [*known.grids, *made.grids])
+    return lens_page_html(title, list(texts.values()))
+
 
 def look(
-    lens: Lens,
+    subject: Subject,
     text: str | Sequence[int],
-    sites: Sequence[Site] | None = None,
     targets: Sequence[int | str] = (),
+    *,
+    lens: Lens | None = None,
+    sites: Sequence[Site] | None = None,
     k: int = 5,
 ) -> LensView:
     """Reads a text, or token ids without a beginning-of-sequence token, through a lens, in one pass.
 
-    `sites` are those of the residual stream by default; attention and MLP outputs can be read as well (what
-    they add, seen through the same norm). `targets` are tokens, or words of one token, whose ranks are
-    wanted: a word is the token that continues the text.
+    Args:
+        subject: The model.
+        text: What it reads.
+        targets: Tokens, or words of one token, whose ranks are wanted; a word is the token that continues
+            the text.
+        lens: The logit lens by default, or a `TunedLens` of the subject.
+        sites: Those of the residual stream by default; the logit lens reads attention and MLP outputs, too
+            (what they add, seen through the same norm).
+        k: Likeliest tokens that are kept of each distribution.
 
     Raises:
         UserError: a site is not in the residual stream's space, a target is not one token, the text does not
             fit the context.
     """
-    subject = lens.subject
+    lens = lens or LogitLens(subject)
     sites = tuple(stream_sites(subject).values()) if sites is None else tuple(sites)
     for site in sites:
         if site.kind not in RESIDUAL_KINDS:
@@ -127,6 +212,10 @@ def look(
         subject,
         tuple(map(str, taken)),
     )
+
+
+def _kind(site: Site) -> str:
+    return "resid_post" if site.kind in ("resid_pre", "embed") else site.kind
 
 
 def _groups(activations: list[Tensor], logits_each: int) -> Iterator[list[Tensor]]:

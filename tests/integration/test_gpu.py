@@ -67,7 +67,7 @@ def test_interventions_and_attribution(both: tuple[Subject, Subject]) -> None:
 
 
 def test_views_and_direct_attribution(both: tuple[Subject, Subject]) -> None:
-    views = [look(LogitLens(subject), TEXT, targets=["paris"]) for subject in both]
+    views = [look(subject, TEXT, ["paris"]) for subject in both]
     assert torch.equal(views[0].top[-1, -1, :1], views[1].top[-1, -1, :1])
     assert torch.allclose(views[0].kl, views[1].kl, atol=2e-2)
     direct = [direct_attribution(s, prompts(s), [s.single_token(c) for _, c in NAMES]) for s in both]
@@ -110,7 +110,7 @@ def test_a_tuned_lens_is_trained_and_moved(both: tuple[Subject, Subject], tmp_pa
     found = divergence([LogitLens(gpu), lens], corpus, 40).groupby(["lens", "layer"])["kl"].mean()
     assert all(found["tuned lens", layer] < found["logit lens", layer] for layer in range(-1, 7))
     moved = load_tuned_lens(save_tuned_lens(f"{tmp_path}/lens.safetensors", lens), cpu)
-    here, there = look(moved, TEXT), look(lens, TEXT)
+    here, there = look(moved.subject, TEXT, lens=moved), look(lens.subject, TEXT, lens=lens)
     assert torch.allclose(here.kl, there.kl, atol=2e-2)
 
 

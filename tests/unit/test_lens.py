@@ -17,9 +17,7 @@ from interp.lenses.logit_lens import LogitLens
 from interp.lenses.prompt import Prompt, check_ordinary, prompt_at, span_positions
 from interp.lenses.residual_stream import EMBEDDING, layer_of, read_stream, stream_sites
 from interp.lenses.tuned_lens import TunedLens, load_tuned_lens, save_tuned_lens, train_tuned_lens
-from interp.lenses.view import look
-from interp.render.figure import Figure
-from interp.render.lens_views import lens_figure, lens_page
+from interp.lenses.view import lens_page, look
 from interp.statistics.splits import split_halves
 from interp.subject import Site, Subject
 from interp.track.files import read_safetensors, write_safetensors
@@ -57,7 +55,7 @@ def test_the_likeliest_are_those_of_topk(d_vocab: int, k: int) -> None:
 
 def test_a_view_has_ranks_and_probabilities_of_every_site(subject: Subject) -> None:
     sites = [Site("resid_pre", 0), Site("attn_out", 3), Site("mlp_out", 5), Site("resid_post", 6)]
-    view = look(LogitLens(subject), TEXT, sites, ["paris", 12], k=3)
+    view = look(subject, TEXT, ["paris", 12], sites=sites, k=3)
     tokens = subject.to_tokens(TEXT)
     read, paris = subject.read(tokens, sites), subject.single_token("paris")
     output = subject.logits(tokens)[0].double().log_softmax(-1)
@@ -75,10 +73,10 @@ def test_a_view_has_ranks_and_probabilities_of_every_site(subject: Subject) -> N
 
 
 def test_many_sites_at_once_read_as_each_alone(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = look(LogitLens(subject), TEXT)
+    together = look(subject, TEXT)
     monkeypatch.setattr("interp.lenses.view.LOGITS_TOGETHER", 1)
     monkeypatch.setattr("interp.subject.unembedding.LOGITS_AT_ONCE", 3 * subject.d_vocab)
-    alone = look(LogitLens(subject), TEXT)
+    alone = look(subject, TEXT)
     assert torch.allclose(together.kl, alone.kl, atol=1e-4) and torch.equal(together.top, alone.top)
 
 
@@ -192,9 +190,9 @@ class TestPrompts:
 
     def test_a_target_that_is_not_one_token_and_a_site_outside_the_stream(self, subject: Subject) -> None:
         with pytest.raises(UserError, match="does not know the word"):
-            look(LogitLens(subject), TEXT, targets=["atlantis"])
+            look(subject, TEXT, targets=["atlantis"])
         with pytest.raises(UserError, match="not in the residual stream"):
-            look(LogitLens(subject), TEXT, [Site("mlp_post", 0)])
+            look(subject, TEXT, sites=[Site("mlp_post", 0)])
 
 
 def data_of(page: str) -> list[dict[str, Any]]:
@@ -208,8 +206,8 @@ def data_of(page: str) -> list[dict[str, Any]]:
 
 
 def test_the_page_holds_every_view_and_nothing_that_runs(subject: Subject) -> None:
-    views = [look(LogitLens(subject), TEXT, targets=["paris"], k=2), look(TunedLens(subject), TEXT, k=2)]
-    views.append(look(LogitLens(subject), "near spain", [Site("mlp_out", 1)], k=2))
+    views = [look(subject, TEXT, targets=["paris"], k=2), look(subject, TEXT, lens=TunedLens(subject), k=2)]
+    views.append(look(subject, "near spain", sites=[Site("mlp_out", 1)], k=2))
     page = lens_page(views, "</title><script>alert(1)</script>")
     assert "<script>alert" not in page and "http://" not in page.replace("http://www.w3.org", "")
     data = data_of(page)
@@ -227,7 +225,7 @@ def test_the_page_holds_every_view_and_nothing_that_runs(subject: Subject) -> No
 
 
 def test_an_undefined_number_is_null_on_the_page(subject: Subject) -> None:
-    view = look(LogitLens(subject), TEXT, k=1)
+    view = look(subject, TEXT, k=1)
     view.kl[0, 0], view.entropy[0, 1] = torch.inf, torch.nan
     grid = data_of(lens_page([view]))[0]["grids"][0]
     assert grid["kl"][0][0] is None and grid["entropy"][0][1] is None
@@ -235,14 +233,22 @@ def test_an_undefined_number_is_null_on_the_page(subject: Subject) -> None:
 
 
 def test_words_cannot_end_the_page_s_data(bytewise: Subject) -> None:
-    page = lens_page([look(LogitLens(bytewise), "</script><script>alert(1)</script>", k=1)])
+    page = lens_page([look(bytewise, "</script><script>alert(1)</script>", k=1)])
     assert "<script>alert" not in page
     data = data_of(page)
     assert "".join(data[0]["tokens"]).endswith("</script><script>alert(1)</script>")
 
 
+def test_a_view_shows_itself_in_a_notebook_and_in_a_line(bytewise: Subject) -> None:
+    view = look(bytewise, "<b>a</b>", k=2)
+    html = view._repr_html_()
+    assert "<b>" not in html and "<script" not in html and html.count("<tr>") == len(view.sites) + 1
+    assert "&lt;" in html and "entropy" in html
+    assert repr(view) == f"<LensView: logit lens at {len(view.sites)} sites of {len(view.tokens)} tokens>"
+
+
 def test_the_figure_is_a_grid_of_layers_and_tokens(subject: Subject) -> None:
-    figure = Figure("lens", "", "", lens_figure(look(LogitLens(subject), TEXT, k=1)))
+    figure = look(subject, TEXT, k=1).figure()
     for width in (900, 350):
         titles = [e.text or "" for e in ElementTree.fromstring(figure.svg(width)).iter("title")]
         assert len(titles) >= subject.n_layers + 1

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.common.populations.data import KINDS
 from experiments.quickstart.page import QuickstartPage
-from interp.render.lens_page import LensGrid, LensText, render_lens_page
+from interp.lenses.grid import LensGrid, LensText, TargetGrid, lens_page_html
 from interp.render.marked import MarkedText
 from interp.render.page import Section, Table, render_page
 from interp.statistics.estimate import Estimate
@@ -58,9 +58,9 @@ def lens(words: str) -> str:
     numbers = [[0.5, 0.25]]
     grid = LensGrid(
         words, words, [words], [[tokens, tokens]], [[[0.5, 0.1], [0.2, 0.1]]], numbers, numbers,
-        {words: numbers}, {words: [[1, 2]]},
+        [TargetGrid(words, numbers, [[1, 2]])],
     )  # fmt: skip
-    return render_lens_page(words, [LensText(tokens, [grid])])
+    return lens_page_html(words, [LensText(tokens, [grid])])
 
 
 def generic(words: str) -> str:

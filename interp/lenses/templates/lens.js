@@ -47,7 +47,7 @@
     const one = grid(), { row, column } = state;
     detail.replaceChildren();
     if (row < 0) { detail.append(element("p", "Choose a cell to see its likeliest tokens.", "empty")); return; }
-    detail.append(element("h3", `${one.rows[row]}, behind “${shown(texts[state.text].tokens[column])}”`));
+    detail.append(element("h3", `${one.rows[row]}, after “${shown(texts[state.text].tokens[column])}”`));
     const table = element("table", undefined, "plain"), body = element("tbody");
     one.tokens[row][column].forEach((token, i) => {
       const line = element("tr");
