@@ -2,14 +2,13 @@
 
 from pydantic import Field
 
-from experiments.common.lenses.config import LensConfig, check_subject
+from experiments.common.config import SubjectJobConfig, check_subject
 from interp.errors import UserError
 from interp.fields import Count, CountOrZero, Finite, Flag, LayerOrEmbedding, NonEmpty
-from interp.lenses.item_source import world_only
-from interp.lenses.relations import RelationSource, WorldRelations, check_relations
+from interp.lenses.relations import RelationSource, WorldRelations
 
 
-class Config(LensConfig):
+class Config(SubjectJobConfig):
     """Which relations, and what is tried."""
 
     relations: RelationSource = WorldRelations()
@@ -33,9 +32,7 @@ class Config(LensConfig):
 def check(config: Config) -> None:
     """Finds a missing model, file, relation or layer before anything is written."""
     info = check_subject(config)
-    if isinstance(config.relations, WorldRelations):
-        world_only(info, "relations.kind")
-    check_relations(config.relations)
+    config.relations.check(info, "relations")
     check_layers(config.layers, info.n_layers)
     if min(config.ranks) > info.d_model:
         raise UserError(

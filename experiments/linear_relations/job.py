@@ -20,7 +20,7 @@ from interp.lenses.answers import Answers
 from interp.lenses.linear_relation import LinearRelation, fit_relation
 from interp.lenses.patch import Patch
 from interp.lenses.prompt import Prompt, prompt_at
-from interp.lenses.relations import Relation, open_relations, told_apart_by_first
+from interp.lenses.relations import Relation, told_apart_by_first
 from interp.lenses.residual_stream import EMBEDDING, Vectors, read_stream, stream_site
 from interp.statistics.estimate import share_interval
 from interp.subject.losses import likeliest_tokens
@@ -62,9 +62,7 @@ class Job(SubjectJob[Config]):
         super().__init__(config, run)
         self.last = self.subject.n_layers - 1
         self.layers = config.layers or tuple(range(EMBEDDING, self.last))
-        self.relations = [
-            self._drawn(relation, run) for relation in open_relations(config.relations, self.subject)
-        ]
+        self.relations = [self._drawn(relation, run) for relation in config.relations.open(self.subject)]
         self.prompts = [self._prompts(relation) for relation in self.relations]
 
     def steps(self) -> None:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from experiments.common.lenses.config import LensConfig, check_subject
+from experiments.common.config import SubjectJobConfig, check_subject, check_text
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
 from interp.fields import Count, Extent, Listed, NonEmpty, Positive, Section, Several, Steps, Text, TokenId
@@ -33,7 +33,7 @@ class TunedLensConfig(Section):
     """Documents of the report split on which lenses are held against the output."""
 
 
-class Config(LensConfig):
+class Config(SubjectJobConfig):
     """Which texts."""
 
     texts: NonEmpty[LensText] = (
@@ -53,7 +53,9 @@ class Config(LensConfig):
 
 def check(config: Config) -> None:
     """Finds a missing model or corpus before anything is written."""
-    info = check_subject(config, config.tuned.corpus if config.tuned else None)
+    info = check_subject(config)
+    if config.tuned is not None:
+        check_text(config.tuned.corpus, info, "tuned.corpus")
     if config.top > info.d_vocab:
         raise UserError(f"{info.name} has {info.d_vocab} tokens", "top", f"use at most {info.d_vocab}")
     targets = [target for text in config.texts for target in text.targets if isinstance(target, int)]

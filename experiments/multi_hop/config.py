@@ -2,14 +2,13 @@
 
 from pydantic import Field
 
-from experiments.common.lenses.config import LensConfig, check_subject
+from experiments.common.config import SubjectJobConfig, check_subject
 from interp.fields import Count, CountOrZero, FilePath, Flag
-from interp.lenses.hops import HopSource, WorldHops, check_hops
-from interp.lenses.item_source import world_only
+from interp.lenses.hops import HopSource, WorldHops
 from interp.lenses.tuned_lens import check_lens
 
 
-class Config(LensConfig):
+class Config(SubjectJobConfig):
     """Which questions, and how they are judged."""
 
     questions: HopSource = WorldHops()
@@ -32,8 +31,5 @@ class Config(LensConfig):
 
 def check(config: Config) -> None:
     """Finds a missing model or file before anything is written."""
-    info = check_subject(config)
-    if isinstance(config.questions, WorldHops):
-        world_only(info, "questions.kind")
-    check_hops(config.questions)
+    config.questions.check(check_subject(config), "questions")
     check_lens(config.tuned_lens)

@@ -13,7 +13,7 @@ from interp.errors import UserError
 from interp.lenses.answers import Answers
 from interp.lenses.back_patching import BackPatching
 from interp.lenses.evaluation import read_words, words_by_layer
-from interp.lenses.hops import ask_hops, hops_told_apart, open_hops, others
+from interp.lenses.hops import ask_hops, hops_told_apart, others
 from interp.lenses.knockout import between, window
 from interp.lenses.prompt import prompt_at, span_positions
 from interp.lenses.residual_stream import read_stream
@@ -33,7 +33,7 @@ class Job(SubjectJob[Config]):
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
         self.lens = open_lens(config.tuned_lens, self.subject, config.check_model)
-        self.questions = open_hops(config.questions, self.subject, config.answer_tokens)
+        self.questions = config.questions.open(self.subject, config.answer_tokens)
         readable, notes = hops_told_apart(self.questions, self.subject)
         if config.answer_tokens == 0:  # every step judges by first tokens
             self.questions = [self.questions[place] for place in readable]

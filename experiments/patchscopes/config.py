@@ -4,13 +4,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from experiments.common.lenses.config import LensConfig, check_subject
+from experiments.common.config import SubjectJobConfig, check_subject, check_text
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.fields import Count, CountOrZero, FilePath, Flag, Section, Several, Text
-from interp.lenses.entities import EntitySource, WorldEntities, check_entities
+from interp.lenses.entities import EntitySource, WorldEntities
 from interp.lenses.item_source import world_only
 from interp.lenses.patchscopes import Named, TargetPrompts, check_target_prompts
-from interp.lenses.relations import RelationSource, WorldRelations, check_relations
+from interp.lenses.relations import RelationSource, WorldRelations
 from interp.lenses.tuned_lens import check_lens
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
@@ -53,7 +53,7 @@ class CrossModel(Section):
     """Beginnings of documents to fit maps on."""
 
 
-class Config(LensConfig):
+class Config(SubjectJobConfig):
     """Which entities, prompts and attributes."""
 
     scopes: Named | TargetPrompts = "world"
@@ -74,20 +74,16 @@ class Config(LensConfig):
 
 def check(config: Config) -> None:
     """Finds missing models, files and placeholders before anything is written."""
-    info = check_subject(config, config.next_tokens.corpus if config.next_tokens else None)
+    info = check_subject(config)
     check_target_prompts(config.scopes)
-    check_entities(config.entities)
+    if config.scopes == "world":
+        world_only(info, "scopes")
+    config.entities.check(info, "entities")
     if config.next_tokens is not None:
+        check_text(config.next_tokens.corpus, info, "next_tokens.corpus")
         check_lens(config.next_tokens.tuned_lens)
     if config.extraction is not None:
-        check_relations(config.extraction.relations)
-    for field, in_world in (
-        ("scopes", config.scopes == "world"),
-        ("entities.kind", isinstance(config.entities, WorldEntities)),
-        ("extraction", config.extraction and isinstance(config.extraction.relations, WorldRelations)),
-    ):
-        if in_world:
-            world_only(info, field)
+        config.extraction.relations.check(info, "extraction.relations")
     if config.cross_model is not None:
-        check_subject(config, config.cross_model.corpus)
+        check_text(config.cross_model.corpus, info, "cross_model.corpus")
         subject_info(config.cross_model.source.name)

@@ -14,7 +14,7 @@ from interp.document import Corpus
 from interp.errors import UserError
 from interp.lenses.affine import Affine, check_same_vocabulary, fit_affine
 from interp.lenses.answers import Answers
-from interp.lenses.entities import Entity, open_entities
+from interp.lenses.entities import Entity
 from interp.lenses.layer_pairs import (
     Pair,
     PairSweep,
@@ -29,7 +29,7 @@ from interp.lenses.next_token import by_lens, by_maps, by_patchscope, read_begin
 from interp.lenses.patchscopes import known, open_target_prompts, source_prompts, target_prompt
 from interp.lenses.probe import probe_accuracy
 from interp.lenses.prompt import Prompt
-from interp.lenses.relations import Relation, open_relations, told_apart_by_first
+from interp.lenses.relations import Relation, told_apart_by_first
 from interp.lenses.residual_stream import EMBEDDING, Vectors, read_stream
 from interp.lenses.tuned_lens import open_lens
 from interp.statistics.estimate import mean_interval, share_interval
@@ -50,7 +50,7 @@ class Job(SubjectJob[Config]):
         self.identity = self.scopes.prompt(self.subject, self.scopes.identity, config.identity_tokens)
         self.description = self.scopes.prompt(self.subject, self.scopes.description, self.scopes.new_tokens)
         self.next_token = self.scopes.prompt(self.subject, self.scopes.next_token)
-        self.entities = open_entities(config.entities, self.subject, self.scopes)
+        self.entities = config.entities.open(self.subject, self.scopes)
         self.layers = range(EMBEDDING, self.subject.n_layers)
         self.extractions = [] if config.extraction is None else self._extractions(config.extraction, run)
         self.other: Subject | None = None
@@ -246,7 +246,7 @@ class Job(SubjectJob[Config]):
     def _extractions(self, config: Extraction, run: Run) -> list[tuple[Relation, list[Prompt], Prompt]]:
         """Every relation's drawn samples, their source prompts, and the target prompt."""
         found = []
-        for opened in open_relations(config.relations, self.subject):
+        for opened in config.relations.open(self.subject):
             relation, notes = told_apart_by_first(opened, self.subject)
             run.tell(*notes)
             samples = list(relation.samples)

@@ -1,13 +1,12 @@
 """Thinking language: translating between two languages, do middle layers expect the word in a third?"""
 
-from experiments.common.lenses.config import LensConfig, check_subject
+from experiments.common.config import SubjectJobConfig, check_subject
 from interp.fields import FilePath, Flag, Word
-from interp.lenses.item_source import world_only
-from interp.lenses.languages import TranslationSource, WorldTranslations, check_translations
+from interp.lenses.languages import TranslationSource, WorldTranslations
 from interp.lenses.tuned_lens import check_lens
 
 
-class Config(LensConfig):
+class Config(SubjectJobConfig):
     """Which words, and which language may stand between."""
 
     words: TranslationSource = WorldTranslations()
@@ -22,8 +21,5 @@ class Config(LensConfig):
 
 def check(config: Config) -> None:
     """Finds a missing model, file or language before anything is written."""
-    info = check_subject(config)
-    if isinstance(config.words, WorldTranslations):
-        world_only(info, "words.kind")
-    check_translations(config.words)
+    config.words.check(check_subject(config), "words")
     check_lens(config.tuned_lens)

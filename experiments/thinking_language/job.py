@@ -9,7 +9,7 @@ from experiments.thinking_language.config import Config
 from experiments.thinking_language.page import ThinkingPage
 from interp.errors import UserError
 from interp.lenses.evaluation import read_words, words_by_layer
-from interp.lenses.languages import LanguageItem, open_translations, told_apart_in
+from interp.lenses.languages import LanguageItem, told_apart_in
 from interp.lenses.residual_stream import read_stream
 from interp.lenses.tuned_lens import open_lens
 from interp.statistics.splits import split_halves
@@ -25,7 +25,7 @@ class Job(SubjectJob[Config]):
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
         self.lens = open_lens(config.tuned_lens, self.subject, config.check_model)
-        items = open_translations(config.words, self.subject)
+        items = config.words.open(self.subject)
         if config.pivot not in items[0].words:
             raise UserError(
                 f"no item has a word in {config.pivot!r}", "pivot", f"use {', '.join(items[0].words)}"

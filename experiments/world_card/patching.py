@@ -9,8 +9,8 @@ from experiments.world_card.effect import Effect, Figure, Measured
 from interp.bundled.world.facts import facts
 from interp.lenses.answers import Answers
 from interp.lenses.back_patching import OTHER, RANDOM, BackPatching
-from interp.lenses.entities import Entity, WorldEntities, open_entities
-from interp.lenses.hops import WorldHops, ask_hops, open_hops, others
+from interp.lenses.entities import Entity, WorldEntities
+from interp.lenses.hops import WorldHops, ask_hops, others
 from interp.lenses.layer_pairs import PairSweep, random_vectors, same_layer, sweep_pairs
 from interp.lenses.patchscopes import open_target_prompts
 from interp.lenses.prompt import Prompt, prompt_at
@@ -60,7 +60,7 @@ def interchange(subject: Subject, seed: int) -> Measured:
 def patchscopes(subject: Subject, seed: int) -> Measured:
     """Target prompts that repeat and that describe: what do they say of an entity's activation?"""
     scopes, found = open_target_prompts("world"), Measured()
-    entities = open_entities(WorldEntities(), subject, scopes)
+    entities = WorldEntities().open(subject, scopes)
     identity = scopes.prompt(subject, scopes.identity)
     description = scopes.prompt(subject, scopes.description, scopes.new_tokens)
     for kind in dict.fromkeys(entity.group for entity in entities):
@@ -128,7 +128,7 @@ def _scope(
 
 def back_patching(subject: Subject, seed: int) -> Measured:
     """Failed two-hop questions, each with a later activation of its own put into an earlier layer."""
-    questions = open_hops(WorldHops(), subject)
+    questions = WorldHops().open(subject)
     patching = BackPatching(subject, questions, Answers.of(subject, [q.answer for q in questions]), seed)
     prompts = {
         "entity": [prompt_at(subject, q.text, q.entity) for q in questions],

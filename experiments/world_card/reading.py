@@ -9,8 +9,8 @@ from experiments.world_card.effect import Effect, Figure, Measured
 from interp.bundled.world.facts import facts
 from interp.lenses.answers import Answers
 from interp.lenses.evaluation import Tokens, read_words
-from interp.lenses.hops import Part, WorldHops, open_hops, others
-from interp.lenses.languages import WorldTranslations, open_translations
+from interp.lenses.hops import HopSplit, WorldHops, others
+from interp.lenses.languages import WorldTranslations
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.probe import probe_accuracy
 from interp.lenses.prompt import Prompt, prompt_at
@@ -22,7 +22,7 @@ from interp.subject import Subject
 MOST = 150  # questions of a kind
 EARLY = (1, 2, 3)  # where a bridge may stand: behind the windowed layers it is overwritten
 TRAINED_ALBUMS = 2  # of each performer, for the probe; the rest are held out
-PARTS: dict[Part, str] = {
+PARTS: dict[HopSplit, str] = {
     "trained": "trained questions",
     "held_out": "unseen combinations",
     "unseen_entities": "unseen entities",
@@ -33,7 +33,7 @@ def read_bridges(subject: Subject, seed: int) -> Measured:
     """The bridge of two-hop questions through the logit lens, where the entity stands and at the end."""
     found, group = Measured(), "bridge"
     for part, called in PARTS.items():
-        questions = open_hops(WorldHops(parts=(part,)), subject)
+        questions = WorldHops(parts=(part,)).open(subject)
         for first in ("performer", "country"):
             asked = evenly_spaced([q for q in questions if q.group.endswith(f"of {first}")], MOST)
             if len(asked) < 4:
@@ -60,7 +60,7 @@ def read_bridges(subject: Subject, seed: int) -> Measured:
 def read_pivot(subject: Subject, seed: int) -> Measured:
     """Between the two made-up languages: is the English word the likeliest somewhere on the way?"""
     found = Measured()
-    items = open_translations(WorldTranslations(most=MOST), subject)
+    items = WorldTranslations(most=MOST).open(subject)
     for direction in dict.fromkeys(item.group for item in items):
         own = [item for item in items if item.group == direction]
         other = [item.words["english"] for item in shuffled_items(own, seed)]

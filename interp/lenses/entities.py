@@ -8,8 +8,8 @@ from pydantic import Field
 
 from interp.bundled.world.facts import facts
 from interp.errors import UserError
-from interp.fields import Count, FilePath, NonEmpty, Section
-from interp.lenses.item_source import check_file, world_only
+from interp.fields import Count, FilePath, NonEmpty
+from interp.lenses.item_source import ItemFile, WorldItems
 from interp.lenses.patchscopes import TargetPrompts
 from interp.lenses.prompt import Prompt, check_ordinary, prompt_at
 from interp.lenses.relations import FILLER
@@ -30,40 +30,33 @@ class Entity:
     group: str
 
 
-class WorldEntities(Section):
+class WorldEntities(WorldItems):
     """Entities of the bundled world."""
 
-    kind: Literal["world"] = "world"
     groups: NonEmpty[Group] = get_args(Group)
     """country (described by its capital), performer and capital (by the country), album (by the performer),
     bridge (read at an album in a two-hop question: its performer, described by the country)."""
     most: Count = Field(60, ge=4)
     """At most so many of a group."""
 
+    def open(self, subject: Subject, shown: TargetPrompts) -> list[Entity]:
+        """The entities that the target prompts do not name; UserError if another model is asked."""
+        self.check(subject.info, "entities")
+        return [entity for group in self.groups for entity in _of_world(group, self.most, subject, shown)]
 
-class EntityFile(Section):
+
+class EntityFile(ItemFile):
     """Your own entities."""
 
-    kind: Literal["file"] = "file"
     path: FilePath
     """A .jsonl file; each line has "prompt", "entity" (words of it), "description" (a list) and "group"."""
 
+    def open(self, subject: Subject, shown: TargetPrompts) -> list[Entity]:
+        """The entities; raises UserError for a line that cannot be used (says which, and why)."""
+        return _read(self.path, subject)
+
 
 EntitySource = Annotated[WorldEntities | EntityFile, Field(discriminator="kind")]
-
-
-def open_entities(
-    source: WorldEntities | EntityFile, subject: Subject, scopes: TargetPrompts
-) -> list[Entity]:
-    """The entities of a source, less those of the world that the target prompts name.
-
-    Raises:
-        UserError: a line cannot be used (says which, and why), or the world's are asked of another subject.
-    """
-    if isinstance(source, EntityFile):
-        return _read(source.path, subject)
-    world_only(subject.info, "entities.kind")
-    return [entity for group in source.groups for entity in _of_world(group, source.most, subject, scopes)]
 
 
 def _of_world(group: str, most: int, subject: Subject, scopes: TargetPrompts) -> list[Entity]:
@@ -108,9 +101,3 @@ def _read(path: Path, subject: Subject) -> list[Entity]:
 
 def _words(words: Any) -> tuple[str, ...]:
     return (words,) if isinstance(words, str) else tuple(map(str, words))
-
-
-def check_entities(source: WorldEntities | EntityFile) -> None:
-    """Raises UserError if the file is not there."""
-    if isinstance(source, EntityFile):
-        check_file(source.path, "entities.path")

@@ -14,14 +14,14 @@ from pydantic import Field
 from interp.bundled.world.facts import TwoHop, facts
 from interp.corpus.first_token import ToldApart, told_apart
 from interp.errors import UserError
-from interp.fields import FilePath, NonEmpty, Section, Text
+from interp.fields import FilePath, NonEmpty, Text
 from interp.lenses.answers import Answers
-from interp.lenses.item_source import check_file, world_only
+from interp.lenses.item_source import ItemFile, WorldItems
 from interp.lenses.prompt import check_length, prompt_at, span_positions
 from interp.lines import json_lines
 from interp.subject.subject import Subject
 
-Part = Literal["trained", "held_out", "unseen_entities"]
+HopSplit = Literal["trained", "held_out", "unseen_entities"]
 
 
 @dataclass(frozen=True)
@@ -45,51 +45,50 @@ class HopQuestion:
     shortcuts: tuple[str, ...] = ()
 
 
-class WorldHops(Section):
+class WorldHops(WorldItems):
     """Two-hop questions of the bundled world."""
 
-    kind: Literal["world"] = "world"
-    parts: NonEmpty[Part] = ("held_out", "unseen_entities")
+    parts: NonEmpty[HopSplit] = ("held_out", "unseen_entities")
     """Which: trained, unseen combinations of trained entities, or entities that no two-hop question named."""
     filler: Text = ", as we know ,"
     """Words between a question and its answer; may be empty."""
 
+    def open(self, subject: Subject, new_tokens: int = 0) -> list[HopQuestion]:
+        """The questions, with room for `new_tokens` after each.
 
-class HopFile(Section):
+        Raises:
+            UserError: the model does not speak the world's words, or a question does not fit its context.
+        """
+        self.check(subject.info, "questions")
+        return _checked(_of_world(self), subject, new_tokens)
+
+
+class HopFile(ItemFile):
     """Your own questions."""
 
-    kind: Literal["file"] = "file"
     path: FilePath
     """A .jsonl file; each line has "question", "entity", "bridge", "answer", "first" and "second", and may
     have "relation", "shortcuts" and "group". Bridge and answer are a word or a list of spellings."""
+
+    def open(self, subject: Subject, new_tokens: int = 0) -> list[HopQuestion]:
+        """The questions, with room for `new_tokens` after each.
+
+        Raises:
+            UserError: a line cannot be used (says which, and why), an entity is not in its question, or a
+                question does not fit the context.
+        """
+        return _checked(_read(self.path), subject, new_tokens)
 
 
 HopSource = Annotated[WorldHops | HopFile, Field(discriminator="kind")]
 
 
-def open_hops(source: WorldHops | HopFile, subject: Subject, new_tokens: int = 0) -> list[HopQuestion]:
-    """The questions of a source, with room for `new_tokens` behind each.
-
-    Raises:
-        UserError: a line cannot be used (says which, and why), an entity is not in its question, a question
-            does not fit the context, or the world's are asked of another subject.
-    """
-    if isinstance(source, WorldHops):
-        world_only(subject.info, "questions.kind")
-        found = _of_world(source)
-    else:
-        found = _read(source.path)
-    for question in found:
+def _checked(questions: list[HopQuestion], subject: Subject, new_tokens: int) -> list[HopQuestion]:
+    for question in questions:
         span_positions(subject, question.text, question.entity)
         for text in (question.text, question.first, question.second, *question.shortcuts):
             check_length(subject, subject.encode(text), text, new_tokens)
-    return found
-
-
-def check_hops(source: WorldHops | HopFile) -> None:
-    """Raises UserError if the file is not there."""
-    if isinstance(source, HopFile):
-        check_file(source.path, "questions.path")
+    return questions
 
 
 def hops_told_apart(questions: Sequence[HopQuestion], subject: Subject) -> ToldApart:
@@ -137,7 +136,7 @@ def others(questions: Sequence[HopQuestion], items: Sequence[int], seed: int) ->
 
 def _of_world(source: WorldHops) -> list[HopQuestion]:
     world = facts()
-    parts: dict[Part, tuple[TwoHop, ...]] = {
+    parts: dict[HopSplit, tuple[TwoHop, ...]] = {
         "trained": world.two_hop_train,
         "held_out": world.two_hop_held_out,
         "unseen_entities": world.two_hop_unseen,

@@ -1,23 +1,33 @@
-"""What the sources of items share: a strict config, a file that is there, words that are the world's."""
+"""Where items come from, the bundled world or a file of your own: a source checks and opens itself."""
 
-from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict
+from typing import Literal
 
 from interp.errors import UserError
+from interp.fields import FilePath, Section
 from interp.subject.folder import SubjectInfo
 
 
-class ItemSource(BaseModel):
-    """A part of a config that says where items come from."""
+class WorldItems(Section):
+    """Items in the words of the bundled world."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    kind: Literal["world"] = "world"
+
+    def check(self, model: SubjectInfo, field: str) -> None:
+        """Raises UserError if another model is asked in the world's words, by the config's `field`."""
+        world_only(model, f"{field}.kind")
 
 
-def check_file(path: Path, field: str) -> None:
-    """Raises UserError if the file that a config's field names is not there."""
-    if not path.is_file():
-        raise UserError(f"no file {path}", field, "give a .jsonl file")
+class ItemFile(Section):
+    """Your own items, one a line."""
+
+    kind: Literal["file"] = "file"
+    path: FilePath
+    """A .jsonl file."""
+
+    def check(self, model: SubjectInfo, field: str) -> None:
+        """Raises UserError if the file that the config's `field` names is not there."""
+        if not self.path.is_file():
+            raise UserError(f"no file {self.path}", f"{field}.path", "give a .jsonl file")
 
 
 def world_only(model: SubjectInfo, field: str) -> None:

@@ -7,7 +7,7 @@ that are not English, do middle layers expect the English word?
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -16,12 +16,13 @@ from interp.bundled.world.families.sentences import translation_slots
 from interp.bundled.world.lexicon import lexicon
 from interp.corpus.first_token import ToldApart
 from interp.errors import UserError
-from interp.fields import Count, FilePath, NonEmpty, Section, Word
+from interp.fields import Count, FilePath, NonEmpty, Word
 from interp.lenses.answers import first_tokens
-from interp.lenses.item_source import check_file, world_only
+from interp.lenses.item_source import ItemFile, WorldItems
 from interp.lenses.prompt import Prompt, prompt_at
 from interp.lines import json_lines
 from interp.statistics.splits import evenly_spaced
+from interp.subject.folder import SubjectInfo
 from interp.subject.subject import Subject
 
 
@@ -39,59 +40,53 @@ class LanguageItem:
     group: str
 
 
-class WorldTranslations(Section):
+class WorldTranslations(WorldItems):
     """Words of the bundled world, translated from one language to another."""
 
-    kind: Literal["world"] = "world"
     directions: NonEmpty[tuple[Word, Word]] = (("zorvic", "tamric"), ("tamric", "zorvic"))
     """Pairs of source and target language."""
     most: Count = Field(200, ge=4)
     """At most so many words."""
 
+    def check(self, model: SubjectInfo, field: str = "words") -> None:
+        """Raises UserError if another model is asked, or the world has no such language."""
+        super().check(model, field)
+        for language in {name for direction in self.directions for name in direction}:
+            if language not in lexicon().languages:
+                known = ", ".join(lexicon().languages)
+                raise UserError(
+                    f"the world has no language {language!r}", f"{field}.directions", f"use {known}"
+                )
 
-class TranslationFile(Section):
+    def open(self, subject: Subject) -> list[LanguageItem]:
+        """The items; UserError as `check`."""
+        self.check(subject.info)
+        languages = lexicon().languages
+        template = read_templates()["translation"]["word"].partition("*{answer}")[0].strip()
+        found = []
+        for start, end in self.directions:
+            for word in evenly_spaced(lexicon().content, self.most):
+                text = template.format(**translation_slots(word, start, end))
+                words = {name: _first(subject, dictionary[word]) for name, dictionary in languages.items()}
+                prompt = prompt_at(subject, text)
+                source_word = prompt_at(subject, text, languages[start][word])
+                found.append(LanguageItem(prompt, source_word, words, f"{start} to {end}"))
+        return found
+
+
+class TranslationFile(ItemFile):
     """Your own prompts."""
 
-    kind: Literal["file"] = "file"
     path: FilePath
     """A .jsonl file; each line has "prompt", "source" (the word in it), "words" by language, and "group"."""
+
+    def open(self, subject: Subject) -> list[LanguageItem]:
+        """The items; raises UserError for a line that cannot be used (says which, and why)."""
+        return _read(self.path, subject)
 
 
 TranslationSource = Annotated[WorldTranslations | TranslationFile, Field(discriminator="kind")]
 _FIX = 'write {"prompt": ..., "source": ..., "words": {"english": ..., ...}, "group": ...}'
-
-
-def check_translations(source: WorldTranslations | TranslationFile) -> None:
-    """Raises UserError if the file is not there, or the world has no such language."""
-    if isinstance(source, TranslationFile):
-        check_file(source.path, "words.path")
-        return
-    for language in {name for direction in source.directions for name in direction}:
-        if language not in lexicon().languages:
-            known = ", ".join(lexicon().languages)
-            raise UserError(f"the world has no language {language!r}", "words.directions", f"use {known}")
-
-
-def open_translations(source: WorldTranslations | TranslationFile, subject: Subject) -> list[LanguageItem]:
-    """The items of a source.
-
-    Raises:
-        UserError: a line cannot be used (says which, and why), or the world's are asked of another subject.
-    """
-    if isinstance(source, TranslationFile):
-        return _read(source.path, subject)
-    world_only(subject.info, "words.kind")
-    languages = lexicon().languages
-    template = read_templates()["translation"]["word"].partition("*{answer}")[0].strip()
-    found = []
-    for start, end in source.directions:
-        for word in evenly_spaced(lexicon().content, source.most):
-            text = template.format(**translation_slots(word, start, end))
-            words = {name: _first(subject, dictionary[word]) for name, dictionary in languages.items()}
-            prompt = prompt_at(subject, text)
-            source_word = prompt_at(subject, text, languages[start][word])
-            found.append(LanguageItem(prompt, source_word, words, f"{start} to {end}"))
-    return found
 
 
 def _read(path: Path, subject: Subject) -> list[LanguageItem]:

@@ -13,8 +13,9 @@ from interp.corpus.first_token import told_apart
 from interp.errors import UserError, quoted
 from interp.fields import FilePath, NonEmpty, Section, Text, Word
 from interp.json_text import read_json
-from interp.lenses.item_source import world_only
+from interp.lenses.item_source import WorldItems
 from interp.shape import Shape
+from interp.subject.folder import SubjectInfo
 from interp.subject.subject import Subject
 
 FILLER = " , as we know ,"
@@ -67,10 +68,9 @@ def filled(template: str, word: str) -> str:
     return template.replace("{}", word)
 
 
-class WorldRelations(Section):
+class WorldRelations(WorldItems):
     """Relations of the bundled world."""
 
-    kind: Literal["world"] = "world"
     relations: NonEmpty[Word] = (
         "capital",
         "language",
@@ -82,6 +82,17 @@ class WorldRelations(Section):
     )
     """Names; "country" of capitals and performers."""
 
+    def check(self, model: SubjectInfo, field: str = "relations") -> None:
+        """Raises UserError if another model is asked, or the world has no such relation."""
+        super().check(model, field)
+        for name in self.relations:
+            world_relation(name)
+
+    def open(self, subject: Subject) -> list[Relation]:
+        """The relations; UserError as `check`."""
+        self.check(subject.info)
+        return [world_relation(name) for name in self.relations]
+
 
 class RelationFiles(Section):
     """Your own relations."""
@@ -92,26 +103,17 @@ class RelationFiles(Section):
     separator: Text = "\n"
     """Stands between sentences where several are shown."""
 
+    def check(self, model: SubjectInfo, field: str = "relations") -> None:
+        """Raises UserError if a file is not there or not a relation."""
+        for path in self.paths:
+            read_relation(path, self.separator)
+
+    def open(self, subject: Subject) -> list[Relation]:
+        """The relations; UserError as `check`."""
+        return [read_relation(path, self.separator) for path in self.paths]
+
 
 RelationSource = Annotated[WorldRelations | RelationFiles, Field(discriminator="kind")]
-
-
-def check_relations(source: WorldRelations | RelationFiles) -> None:
-    """Raises UserError if a file is not there or not a relation, or the world has no such relation."""
-    if isinstance(source, RelationFiles):
-        for path in source.paths:
-            read_relation(path, source.separator)
-        return
-    for name in source.relations:
-        world_relation(name)
-
-
-def open_relations(source: WorldRelations | RelationFiles, subject: Subject) -> list[Relation]:
-    """The relations of a source; UserError as `check_relations`, or for the world's on another subject."""
-    if isinstance(source, RelationFiles):
-        return [read_relation(path, source.separator) for path in source.paths]
-    world_only(subject.info, "relations.kind")
-    return [world_relation(name) for name in source.relations]
 
 
 def told_apart_by_first(relation: Relation, subject: Subject) -> tuple[Relation, tuple[str, ...]]:

@@ -13,13 +13,11 @@ from torch.autograd.functional import jacobian
 from interp.bundled.world.facts import facts
 from interp.errors import UserError
 from interp.lenses.answers import Answers
-from interp.lenses.entities import EntityFile, WorldEntities, open_entities
-from interp.lenses.hops import HopFile, HopQuestion, WorldHops, hops_told_apart, open_hops, others
+from interp.lenses.entities import EntityFile, WorldEntities
+from interp.lenses.hops import HopFile, HopQuestion, WorldHops, hops_told_apart, others
 from interp.lenses.languages import (
     TranslationFile,
     WorldTranslations,
-    check_translations,
-    open_translations,
     told_apart_in,
 )
 from interp.lenses.linear_relation import LinearRelation, fit_relation, jacobians
@@ -30,8 +28,6 @@ from interp.lenses.relations import (
     Relation,
     RelationFiles,
     WorldRelations,
-    check_relations,
-    open_relations,
     read_relation,
     told_apart_by_first,
     world_relation,
@@ -182,16 +178,16 @@ class TestRelationFiles:
             with pytest.raises(UserError, match=says):
                 read_relation(file)
         with pytest.raises(UserError, match="no file"):
-            check_relations(RelationFiles(paths=(tmp_path / "none.json",)))
+            RelationFiles(paths=(tmp_path / "none.json",)).check(world.info)
         with pytest.raises(UserError, match="no relation 'mayor'"):
-            check_relations(WorldRelations(relations=("mayor",)))
+            WorldRelations(relations=("mayor",)).check(world.info)
         with pytest.raises(UserError, match="need not be known"):
-            open_relations(WorldRelations(), pydoc_subject())
+            WorldRelations().open(pydoc_subject())
         file.write_text(json.dumps({
             "name": "capital", "prompt_templates": ["the capital of {} is"],
             "samples": [{"subject": "france", "object": "paris"}],
         }))  # fmt: skip
-        (relation,) = open_relations(RelationFiles(paths=(file,), separator=" . "), subject)
+        (relation,) = RelationFiles(paths=(file,), separator=" . ").open(subject)
         assert relation.samples == (("france", "paris"),) and relation.separator == " . "
 
 
@@ -200,7 +196,7 @@ class TestItems:
 
     def test_entities_of_the_world_are_none_that_the_prompts_name(self, subject: Subject) -> None:
         scopes = open_target_prompts("world")
-        found = open_entities(WorldEntities(most=30), subject, scopes)
+        found = WorldEntities(most=30).open(subject, scopes)
         shown = set(f"{scopes.identity} {scopes.description}".split())
         for entity in found:
             assert subject.token_strings([entity.prompt.tokens[entity.prompt.position]])[0] not in shown
@@ -215,7 +211,7 @@ class TestItems:
         scopes = open_target_prompts("world")
         row = {"prompt": "near paris , we saw", "entity": "paris", "description": ["france"], "group": "city"}
         file.write_text(json.dumps(row) + "\n\n")
-        (entity,) = open_entities(EntityFile(path=file), subject, scopes)
+        (entity,) = EntityFile(path=file).open(subject, scopes)
         assert entity.prompt.position == -4 and entity.described == ("france",) and entity.group == "city"
         for line, says in (
             ("{", "not valid JSON"),
@@ -225,13 +221,13 @@ class TestItems:
         ):
             file.write_text(line)
             with pytest.raises(UserError, match=says):
-                open_entities(EntityFile(path=file), subject, scopes)
+                EntityFile(path=file).open(subject, scopes)
         file.write_text(json.dumps(row | {"entity": "rome"}))
         with pytest.raises(UserError, match="does not hold 'rome'"):
-            open_entities(EntityFile(path=file), subject, scopes)
+            EntityFile(path=file).open(subject, scopes)
 
     def test_two_hop_questions(self, subject: Subject, tmp_path: Path) -> None:
-        found = open_hops(WorldHops(), subject)
+        found = WorldHops().open(subject)
         assert {q.group for q in found} >= {"spouse of performer", "capital of country"}
         taken = others(found, range(50), 0)
         for own, other in zip(found[:50], (found[place] for place in taken), strict=True):
@@ -242,19 +238,19 @@ class TestItems:
             "answer": ["paris"], "first": "the country of paris is", "second": "the capital of france is",
         }  # fmt: skip
         file.write_text(json.dumps(row))
-        (question,) = open_hops(HopFile(path=file), subject)
+        (question,) = HopFile(path=file).open(subject)
         assert question.answer == ("paris",) and question.shortcuts == ()
         with pytest.raises(UserError, match="no other question"):
             others([question], [0], 0)
         for changed, says in (({"answer": 3}, "no two-hop question"), ({"entity": "rome"}, "does not hold")):
             file.write_text(json.dumps(row | changed))
             with pytest.raises(UserError, match=says):
-                open_hops(HopFile(path=file), subject)
+                HopFile(path=file).open(subject)
         with pytest.raises(UserError, match="need not be known"):
-            open_hops(WorldHops(), pydoc_subject())
+            WorldHops().open(pydoc_subject())
 
     def test_translations(self, subject: Subject, tmp_path: Path) -> None:
-        found = open_translations(WorldTranslations(most=20), subject)
+        found = WorldTranslations(most=20).open(subject)
         assert {item.group for item in found} == {"zorvic to tamric", "tamric to zorvic"}
         item = found[0]
         source = item.source.tokens[item.source.position]
@@ -262,17 +258,17 @@ class TestItems:
         file = tmp_path / "words.jsonl"
         row = {"prompt": "zorvic : team ; it is :", "source": "team", "words": {"english": "team"}}
         file.write_text(json.dumps(row))
-        (own,) = open_translations(TranslationFile(path=file), subject)
+        (own,) = TranslationFile(path=file).open(subject)
         assert own.source.position == -5 and own.group == ""
         other = row | {"words": {"zorvic": "pepeka"}}
         file.write_text(f"{json.dumps(row)}\n{json.dumps(other)}")
         with pytest.raises(UserError, match="same languages"):
-            open_translations(TranslationFile(path=file), subject)
+            TranslationFile(path=file).open(subject)
         with pytest.raises(UserError, match="no language 'latin'"):
-            check_translations(WorldTranslations(directions=(("latin", "zorvic"),)))
+            WorldTranslations(directions=(("latin", "zorvic"),)).check(world.info)
 
     def test_no_item_of_the_world_is_left_out(self, subject: Subject) -> None:
-        translations, hops = open_translations(WorldTranslations(), subject), open_hops(WorldHops(), subject)
+        translations, hops = WorldTranslations().open(subject), WorldHops().open(subject)
         assert told_apart_in(translations) == (tuple(range(len(translations))), ())
         assert hops_told_apart(hops, subject) == (tuple(range(len(hops))), ())
         for name in facts().relations:
@@ -288,7 +284,7 @@ class TestItems:
             for e, z in words
         ]
         file.write_text("\n".join(map(json.dumps, rows)))
-        kept, notes = told_apart_in(open_translations(TranslationFile(path=file), subject))
+        kept, notes = told_apart_in(TranslationFile(path=file).open(subject))
         assert kept == (0, 2)
         assert notes == (
             "1 of 3 words are left out: they begin with the same token in two of the languages.",
