@@ -178,9 +178,9 @@ class TestRelationFiles:
             with pytest.raises(UserError, match=says):
                 read_relation(file)
         with pytest.raises(UserError, match="no file"):
-            RelationFiles(paths=(tmp_path / "none.json",)).check(world.info)
+            RelationFiles(paths=(tmp_path / "none.json",)).check(subject.info)
         with pytest.raises(UserError, match="no relation 'mayor'"):
-            WorldRelations(relations=("mayor",)).check(world.info)
+            WorldRelations(relations=("mayor",)).check(subject.info)
         with pytest.raises(UserError, match="need not be known"):
             WorldRelations().open(pydoc_subject())
         file.write_text(json.dumps({
@@ -265,7 +265,7 @@ class TestItems:
         with pytest.raises(UserError, match="same languages"):
             TranslationFile(path=file).open(subject)
         with pytest.raises(UserError, match="no language 'latin'"):
-            WorldTranslations(directions=(("latin", "zorvic"),)).check(world.info)
+            WorldTranslations(directions=(("latin", "zorvic"),)).check(subject.info)
 
     def test_no_item_of_the_world_is_left_out(self, subject: Subject) -> None:
         translations, hops = WorldTranslations().open(subject), WorldHops().open(subject)
