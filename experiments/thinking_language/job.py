@@ -1,7 +1,5 @@
 """The steps of `thinking_language`."""
 
-from random import Random
-
 import pandas as pd
 
 from experiments.common.job import SubjectJob
@@ -9,7 +7,7 @@ from experiments.thinking_language.config import Config
 from experiments.thinking_language.page import ThinkingPage
 from interp.errors import UserError
 from interp.lenses.evaluation import read_words, words_by_layer
-from interp.lenses.languages import LanguageItem, told_apart_in
+from interp.lenses.languages import shuffled_items, told_apart_in
 from interp.lenses.residual_stream import read_stream
 from interp.lenses.tuned_lens import open_lens
 from interp.statistics.splits import split_halves
@@ -41,7 +39,7 @@ class Job(SubjectJob[Config]):
         """All steps in order; those that have finished are skipped."""
         self.run.step("read", self.read)
         self.run.step("chosen", self.chosen)
-        self.write_page(lambda: ThinkingPage(self.run, self.subject, self.config))
+        self.write_page(lambda: ThinkingPage(self.run, self.config, self.subject))
 
     def read(self, step: Step) -> None:
         """Every word's probability and rank by layer, at the source word and where the answer begins."""
@@ -75,16 +73,3 @@ class Job(SubjectJob[Config]):
         for row in table.itertuples():
             if row.word.startswith(self.config.pivot):
                 step.metric(f"{row.group}, {row.place}: top is {row.word}", row.top, headline=True)
-
-
-def shuffled_items(items: list[LanguageItem], seed: int) -> list[LanguageItem]:
-    """For each item another of its group, itself only where it is alone: the control."""
-    random = Random(seed)
-    found: list[LanguageItem] = list(items)
-    for group in dict.fromkeys(item.group for item in items):
-        places = [place for place, item in enumerate(items) if item.group == group]
-        order = places.copy()
-        random.shuffle(order)
-        for own, other in zip(order, order[1:] + order[:1], strict=True):
-            found[own] = items[other]
-    return found

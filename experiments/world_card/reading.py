@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments.thinking_language.job import shuffled_items
 from experiments.world_card.effect import Effect, Figure, Measured
 from interp.bundled.world.facts import facts
 from interp.lenses.answers import Answers
 from interp.lenses.evaluation import Tokens, read_words
 from interp.lenses.hops import HopSplit, WorldHops, others
-from interp.lenses.languages import WorldTranslations
+from interp.lenses.languages import WorldTranslations, shuffled_items
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.probe import probe_accuracy
 from interp.lenses.prompt import Prompt, prompt_at

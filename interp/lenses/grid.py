@@ -61,9 +61,7 @@ class LensText:
             Markup("<tr><th scope=row>{}</th>{}</tr>").format(grid.rows[row], _cells(grid, row, scale))
             for row in reversed(range(len(grid.rows)))
         )
-        style = Markup("<style>{}{}</style>").format(
-            Markup(css_variables()), _style()
-        )
+        style = Markup("<style>{}{}</style>").format(Markup(css_variables()), _style())
         caption = f"{grid.lens}: the likeliest next token after each token, by layer ({grid.kind})"
         made = Markup(
             '<div class="lens">{}<table><caption>{}</caption><thead><tr><th></th>{}</tr></thead>'
@@ -81,7 +79,7 @@ def lens_page_html(title: str, texts: Sequence[LensText]) -> str:
     data = [_short(asdict(text)) for text in texts]
     # the only character that could end a script element early
     embedded = to_json(data, separators=(",", ":")).replace("<", "\\u003c")
-        data_element = Markup(embedded)
+    data_element = Markup(embedded)
     return rendered(
         "lens.html", ["lens.js"], [TEMPLATES], title=title, data=data_element, texts=texts, css=_style()
     )

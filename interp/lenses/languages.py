@@ -7,6 +7,7 @@ that are not English, do middle layers expect the English word?
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Annotated
 
 from pydantic import Field
@@ -132,6 +133,19 @@ def told_apart_in(items: Sequence[LanguageItem]) -> ToldApart:
     ]
     left_out = {*empty, *alike}
     return ToldApart(tuple(place for place in range(len(items)) if place not in left_out), tuple(notes))
+
+
+def shuffled_items(items: Sequence[LanguageItem], seed: int) -> list[LanguageItem]:
+    """For each item another of its group, itself only where it is alone: the control."""
+    random = Random(seed)
+    found = list(items)
+    for group in dict.fromkeys(item.group for item in items):
+        places = [place for place, item in enumerate(items) if item.group == group]
+        order = places.copy()
+        random.shuffle(order)
+        for own, other in zip(order, order[1:] + order[:1], strict=True):
+            found[own] = items[other]
+    return found
 
 
 def _first(subject: Subject, word: str) -> frozenset[int]:

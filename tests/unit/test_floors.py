@@ -12,8 +12,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 INSIDE = {"config": 0, "page": 1, "job": 2}
 """The order in the folder of an experiment; its other modules stand anywhere between."""
-ON_THE_WAY = {"interp.render.lens_views", "experiments.world_card.reading"}
-"""Modules of which a part is about to move: an entry goes with it."""
 
 
 @cache
@@ -75,7 +73,7 @@ def test_no_import_points_up() -> None:
         for other in found
         if floor(other) < floor(name)
     ]
-    assert [one for one in up if one.split()[0] not in ON_THE_WAY] == []
+    assert up == []
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
@@ -100,4 +98,4 @@ def test_an_experiment_imports_its_own_folder_one_way_and_of_others_what_is_comm
             up = of == room and INSIDE.get(part, 0) > INSIDE.get(own, 9)
             if up or of not in (room, "common"):
                 wrong.append(f"{name} -> {other}")
-    assert [one for one in wrong if one.split()[0] not in ON_THE_WAY] == []
+    assert wrong == []

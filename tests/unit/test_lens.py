@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import interp
-from experiments.logit_lens.page import lens_figure
 from interp.errors import UserError
 from interp.lenses.distribution import LogProbabilities, likeliest
 from interp.lenses.evaluation import divergence, read_words, words_by_layer
