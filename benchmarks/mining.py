@@ -104,7 +104,7 @@ def speed() -> dict[str, float]:
 def laid_out(subject: Subject, corpus: Kept) -> list[Batch]:
     """The corpus' batches, made once."""
     return list(
-        batches(corpus, range(len(corpus)), subject.frame, CONFIG.context_size, CONFIG.tokens_per_batch)
+        batches(corpus, range(len(corpus)), subject.row_layout, CONFIG.context_size, CONFIG.tokens_per_batch)
     )
 
 

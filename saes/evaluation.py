@@ -221,7 +221,7 @@ def held_out(
             break
     if seen == 0:
         raise UserError(f"no document falls into the split {split!r}", corpus.name, "give more documents")
-    laid = list(batches(corpus, chosen, subject.frame, context_size, tokens_per_batch))
+    laid = list(batches(corpus, chosen, subject.row_layout, context_size, tokens_per_batch))
     if not any(batch.n_counted for batch in laid):
         raise UserError(
             f"no token of the split {split!r} counts",

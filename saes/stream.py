@@ -89,7 +89,7 @@ class SubjectActivations:
     def _rows(self, cursor: int) -> tuple[list[Row], int]:
         rows: list[Row] = []
         counted, first = 0, cursor
-        frame = self._subject.frame
+        layout = self._subject.row_layout
         while counted < self._buffer_tokens:
             if counted == 0 and cursor - first >= len(self._corpus):
                 raise UserError(
@@ -102,8 +102,8 @@ class SubjectActivations:
             cursor += 1
             if split_of(document.hash) not in self._splits:
                 continue
-            own = list(rows_of(index, document, self._context_size, frame))
-            counted += counted_tokens(document, own, frame)
+            own = list(rows_of(index, document, self._context_size, layout))
+            counted += counted_tokens(document, own, layout)
             rows.extend(own)
         return rows, cursor
 
@@ -117,7 +117,7 @@ class SubjectActivations:
         parts: dict[Site, list[Tensor]] = {site: [] for site in self.widths}
         while rows:
             fitting = max(1, self._tokens_per_batch // (rows[-1].length + 1))
-            batch = collate(rows[-fitting:], self._subject.frame)
+            batch = collate(rows[-fitting:], self._subject.row_layout)
             del rows[-fitting:]
             takers = {site: _taker(torch.from_numpy(batch.counts), kept) for site, kept in parts.items()}
             self._subject.visit(torch.from_numpy(batch.tokens), takers, torch.from_numpy(batch.mask))

@@ -218,7 +218,7 @@ def _metadata(plan: Plan, subject: Subject, corpus: Corpus) -> dict[str, Any]:
         "dataset_path": corpus.name,
         "context_size": training.context_size,
         "prepend_bos": subject.bos_id is not None,
-        **({"seqpos_slice": [1, None]} if subject.frame.skip_first else {}),
+        **({"seqpos_slice": [1, None]} if subject.row_layout.skip_first else {}),
         "processing": subject.processing,
         "training_tokens": training.n_steps * training.batch_tokens,
         "training_splits": list(training.splits),

@@ -10,7 +10,7 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.features.space import FeatureSpace
 from interp.features.statistics import FeatureStatistics
-from interp.intervene.quantile import needed
+from interp.intervene.values import required_statistics
 
 Baseline = Literal["zero", "mean"]
 Statistics = Mapping[str, FeatureStatistics]
@@ -36,4 +36,7 @@ def baselines(
     if baseline == "zero":
         return {space.name: torch.zeros(space.n_features) for space in spaces}
     known = statistics or {}
-    return {space.name: needed(known.get(space.name), space, "a mean baseline").mean for space in spaces}
+    return {
+        space.name: required_statistics(known.get(space.name), space, "a mean baseline").mean
+        for space in spaces
+    }

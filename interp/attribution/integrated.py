@@ -14,7 +14,7 @@ from interp.attribution.result import Attribution
 from interp.attribution.target import Target
 from interp.errors import UserError
 from interp.features.space import FeatureSpace
-from interp.intervene.place import at
+from interp.intervene.edit import at_positions
 from interp.intervene.positions import Positions, check_positions, chosen
 from interp.subject.forward import ForwardPass
 from interp.subject.passes import Edit
@@ -125,7 +125,7 @@ def _written(
     space: FeatureSpace, values: Float[Tensor, "row pos feature"], where: Bool[Tensor, "row pos"] | bool
 ) -> Edit:
     ids = torch.arange(space.n_features, device=values.device)
-    return lambda activation: at(where, space.write(activation, ids, values), activation)
+    return lambda activation: at_positions(where, space.write(activation, ids, values), activation)
 
 
 def _alphas(steps: int, rule: Rule, path: Path, rows_at_once: int) -> Float[Tensor, " step"]:
@@ -134,7 +134,9 @@ def _alphas(steps: int, rule: Rule, path: Path, rows_at_once: int) -> Float[Tens
             raise UserError(f"{value!r} is no {what}", what, f"use one of {', '.join(possible)}")
     if steps < 1 or rows_at_once < 1:
         raise UserError(
-            f"{steps} steps of {rows_at_once} rows are none", "integrated gradients", "use at least 1 of each"
+            f"{steps} steps of {rows_at_once} rows are none",
+            "integrated gradients",
+            "use at least 1 of each",
         )
     return torch.linspace(0, 1, steps) if rule == "endpoints" else (torch.arange(steps) + 0.5) / steps
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from interp.attribution.target import Target
 from interp.errors import UserError
-from interp.subject.finite import is_finite, not_finite
 from interp.subject.forward import ForwardPass, whole
+from interp.subject.non_finite import is_finite, not_finite
 from interp.subject.passes import Edit
 from interp.subject.site import Site
 from interp.subject.subject import Subject

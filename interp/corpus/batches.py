@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from interp.document import SPLITS, Corpus, Document, Split, split_of
 from interp.errors import UserError
-from interp.subject.frame import Frame
+from interp.subject.row_layout import RowLayout
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Row:
         """The row's tokens, without the beginning-of-sequence token [length]."""
         return self.document.tokens[self.start : self.start + self.length]
 
-    def is_bare(self, frame: Frame) -> bool:
+    def is_bare(self, layout: RowLayout) -> bool:
         """Whether the subject has a beginning-of-sequence token, and none stands before this row."""
-        return frame.bos_id is not None and self.document.complete and self.start == 0
+        return layout.bos_id is not None and self.document.complete and self.start == 0
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Batch:
     `tokens` [row, pos] include that token; `mask` [row, pos] is 0 only where a complete document has padding
     in its place: no token of a row sees what is padded right of it. `counts` [row, pos] is false for that
     token, for padding, for template and special tokens, for the first token of a complete document, and for
-    the first position where the frame skips it; `labels` [row, pos] are the documents' label masks.
+    the first position where the layout skips it; `labels` [row, pos] are the documents' label masks.
     `document`, `start` and `hash` [row] say where a row comes from, and `first` [row] whether it begins its
     document; `offset` is 1 with a beginning-of-sequence token, else 0: token `p` of row `r` is token
     `start[r] + p - offset` of its document.
@@ -65,42 +65,42 @@ class Batch:
         return int(self.counts.sum())
 
 
-def rows_of(index: int, document: Document, context_size: int, frame: Frame) -> Iterator[Row]:
+def rows_of(index: int, document: Document, context_size: int, layout: RowLayout) -> Iterator[Row]:
     """Cuts a document into rows of `context_size` tokens, the beginning-of-sequence token included.
 
     Where a document itself has such a token at the beginning of a row, it falls into none: one stands there.
     """
     tokens, start, first = document.tokens, 0, True
     while start < len(tokens):
-        if tokens[start] == frame.bos_id:
+        if tokens[start] == layout.bos_id:
             start += 1
             continue
-        length = min(context_size - frame.offset, len(tokens) - start)
+        length = min(context_size - layout.offset, len(tokens) - start)
         yield Row(index, document, start, length, first)
         start, first = start + length, False
 
 
-def counted_tokens(document: Document, rows: Sequence[Row], frame: Frame) -> int:
+def counted_tokens(document: Document, rows: Sequence[Row], layout: RowLayout) -> int:
     """How many tokens of a document, cut into these rows, will count in their batches."""
-    counts = ~np.isin(document.tokens, list(frame.special_ids))
+    counts = ~np.isin(document.tokens, list(layout.special_ids))
     if document.template is not None:
         counts &= ~document.template
-    bare = [row.start for row in rows if row.is_bare(frame) or (frame.skip_first and not frame.offset)]
+    bare = [row.start for row in rows if row.is_bare(layout) or (layout.skip_first and not layout.offset)]
     counts[bare] = False
     return int(counts.sum())
 
 
-def collate(rows: Sequence[Row], frame: Frame, split: Split | None = None) -> Batch:
+def collate(rows: Sequence[Row], layout: RowLayout, split: Split | None = None) -> Batch:
     """Lays rows side by side. Positions right of a row's end hold token 0 and never count."""
-    offset = frame.offset
+    offset = layout.offset
     width = offset + max(row.length for row in rows)
     tokens = np.zeros((len(rows), width), dtype=np.int64)
     counts = np.zeros((len(rows), width), dtype=bool)
     labelled = any(row.document.labels is not None for row in rows)
     labels = np.zeros((len(rows), width), dtype=np.uint64) if labelled else None
-    if frame.bos_id is not None:
-        tokens[:, 0] = frame.bos_id
-    bare = [position for position, row in enumerate(rows) if row.is_bare(frame)]
+    if layout.bos_id is not None:
+        tokens[:, 0] = layout.bos_id
+    bare = [position for position, row in enumerate(rows) if row.is_bare(layout)]
     mask = np.ones_like(tokens)
     mask[bare, 0] = 0
     for position, row in enumerate(rows):
@@ -112,9 +112,9 @@ def collate(rows: Sequence[Row], frame: Frame, split: Split | None = None) -> Ba
             counts[position, inside] &= ~row.document.template[source]
         if labels is not None and row.document.labels is not None:
             labels[position, inside] = row.document.labels[source]
-    counts &= ~np.isin(tokens, list(frame.special_ids))
+    counts &= ~np.isin(tokens, list(layout.special_ids))
     counts[bare, offset] = False
-    if frame.skip_first:
+    if layout.skip_first:
         counts[:, 0] = False
     return Batch(
         tokens,
@@ -133,7 +133,7 @@ def collate(rows: Sequence[Row], frame: Frame, split: Split | None = None) -> Ba
 def batches(
     corpus: Corpus,
     indices: Iterable[int],
-    frame: Frame,
+    layout: RowLayout,
     context_size: int,
     tokens_per_batch: int,
 ) -> Iterator[Batch]:
@@ -146,19 +146,19 @@ def batches(
     Raises:
         UserError: there is no document, or the context has no room for a token.
     """
-    if context_size <= frame.offset:
+    if context_size <= layout.offset:
         raise UserError(f"a context of {context_size} tokens holds no text", "context_size", "make it larger")
     waiting: dict[tuple[Split, int], list[Row]] = defaultdict(list)
     empty = True
     for index in indices:
         document = corpus[index]
         split = split_of(document.hash)
-        for row in rows_of(index, document, context_size, frame):
+        for row in rows_of(index, document, context_size, layout):
             empty = False
             bucket = waiting[split, row.length]
             bucket.append(row)
-            if len(bucket) * (row.length + frame.offset) >= tokens_per_batch:
-                yield collate(bucket, frame, split)
+            if len(bucket) * (row.length + layout.offset) >= tokens_per_batch:
+                yield collate(bucket, layout, split)
                 bucket.clear()
     if empty:
         raise UserError("the corpus holds no text", corpus.name, "give at least one document with a token")
@@ -166,6 +166,6 @@ def batches(
         rest = [row for (of, _), bucket in waiting.items() if of == split for row in bucket]
         rest.sort(key=lambda row: (-row.length, row.index, row.start))
         while rest:
-            fitting = max(1, tokens_per_batch // (rest[0].length + frame.offset))
-            yield collate(rest[:fitting], frame, split)
+            fitting = max(1, tokens_per_batch // (rest[0].length + layout.offset))
+            yield collate(rest[:fitting], layout, split)
             rest = rest[fitting:]

@@ -49,7 +49,7 @@ class FeatureReader:
         self, rows: list[np.ndarray], asked: list[list[int]], queries: Sequence[Query], answers: np.ndarray
     ) -> None:
         tokens, last = padded(self._subject, rows)
-        skipped = (last == 0) & self._subject.frame.skip_first
+        skipped = (last == 0) & self._subject.row_layout.skip_first
         wanted: dict[Site, dict[str, list[tuple[int, int]]]] = {}
         spaces: dict[str, FeatureSpace] = {}
         for row, numbers in enumerate(asked):
@@ -146,7 +146,7 @@ def padded(
 
     What is padded stands after the last token, where a causal model cannot see it.
     """
-    room = subject.n_ctx - subject.frame.offset
+    room = subject.n_ctx - subject.row_layout.offset
     laid = [subject.with_bos(row[-room:].tolist()) for row in rows]
     table = np.zeros((len(rows), max(map(len, laid))), dtype=np.int64)
     for i, row in enumerate(laid):

@@ -40,7 +40,7 @@ def read_windows(
 
     `context_size` is that of mining: rows are cut as they were then.
     """
-    offset = subject.frame.offset
+    offset = subject.row_layout.offset
     asked: dict[tuple[int, int], list[int]] = {}
     for number, place in enumerate(places):
         asked.setdefault((place.document, place.start), []).append(number)
@@ -54,7 +54,7 @@ def read_windows(
         while rows:
             part = rows[: max(1, tokens_per_batch // (rows[0].length + offset))]
             rows = rows[len(part) :]
-            batch = collate(part, subject.frame)
+            batch = collate(part, subject.row_layout)
             wanted = [(r, number) for r, row in enumerate(part) for number in asked[row.index, row.start]]
             for number, values in _read(subject, batch, places, wanted).items():
                 row = part[values.row]

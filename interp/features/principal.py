@@ -43,7 +43,7 @@ def principal_directions(
     moments = _Moments(width)
     task = f"principal directions of {site}"
     with (progress or silent()).task(task, total=len(corpus), unit="documents") as advance:
-        for batch in batches(corpus, range(len(corpus)), subject.frame, context_size, tokens_per_batch):
+        for batch in batches(corpus, range(len(corpus)), subject.row_layout, context_size, tokens_per_batch):
             advance(int(batch.first.sum()))
             if batch.split != split:
                 continue

@@ -3,7 +3,7 @@
 from interp.intervene.activations import AddVector, ProjectOut, Replace, writing_sites
 from interp.intervene.features import Ablate, Add, Clamp, Scale
 from interp.intervene.positions import Positions
-from interp.intervene.quantile import AtQuantile
+from interp.intervene.values import AtQuantile
 from interp.intervene.weights import bias_added, orthogonalised
 
 __all__ = [

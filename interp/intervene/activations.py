@@ -7,11 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.intervene.edit import PositionEdit
-from interp.intervene.place import with_norm_of
+from interp.intervene.edit import PositionEdit, with_norm_of
 from interp.intervene.positions import Positions
 from interp.intervene.values import Number, Values
-from interp.subject.activation_shape import activation_shape
 from interp.subject.forward import ForwardPass
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteKind
 from interp.subject.subject import Subject
@@ -38,7 +36,7 @@ class AddVector(PositionEdit):
         *,
         preserve_norm: bool = False,
     ) -> None:
-        self.vector = Values(vector, activation_shape(subject, site), f"vector added at {site}")
+        self.vector = Values(vector, subject.activation_shape(site), f"vector added at {site}")
         super().__init__([site], positions, self.vector)
         self.coefficient = coefficient
         self.preserve_norm = preserve_norm
@@ -63,7 +61,7 @@ class Replace(PositionEdit):
     def __init__(
         self, subject: Subject, site: Site, activation: Tensor, positions: Positions = "all"
     ) -> None:
-        self.activation = Values(activation, activation_shape(subject, site), f"activation put at {site}")
+        self.activation = Values(activation, subject.activation_shape(site), f"activation put at {site}")
         super().__init__([site], positions, self.activation)
 
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:

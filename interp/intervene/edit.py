@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.intervene.place import at
 from interp.intervene.positions import Positions, check_positions, chosen
 from interp.intervene.values import Values
 from interp.subject.forward import ForwardPass
@@ -44,8 +45,33 @@ class PositionEdit(ABC):
         """The changed activation."""
         prompt_only = self.given is not None and self.given.by_position
         where = chosen(self.positions, forward, prompt_only)
-        return activation if where is False else at(where, self.edited(activation, forward), activation)
+        return (
+            activation
+            if where is False
+            else at_positions(where, self.edited(activation, forward), activation)
+        )
 
     @abstractmethod
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
         """The activation changed everywhere."""
+
+
+def at_positions(
+    where: Bool[Tensor, "batch pos"] | bool,
+    edited: Float[Tensor, "batch pos *width"],
+    activation: Float[Tensor, "batch pos *width"],
+) -> Float[Tensor, "batch pos *width"]:
+    """`edited` at the chosen positions, `activation` elsewhere, to the bit."""
+    if isinstance(where, bool):
+        return edited if where else activation
+    return torch.where(where.view(*where.shape, *[1] * (activation.ndim - 2)), edited, activation)
+
+
+def with_norm_of(
+    old: Float[Tensor, "*batch width"], moved: Float[Tensor, "*batch width"]
+) -> Float[Tensor, "*batch width"]:
+    """`moved`, scaled to the Euclidean norm of `old` at each position; zero stays zero."""
+    smallest = torch.finfo(moved.dtype).tiny ** 0.5  # not `tiny`, by which a division overflows
+    norm = moved.norm(dim=-1, keepdim=True).clamp(min=smallest)
+    scaled: Tensor = moved * (old.norm(dim=-1, keepdim=True) / norm)
+    return scaled

@@ -12,12 +12,9 @@ from interp.errors import UserError
 from interp.features.space import FeatureSpace, Polarity
 from interp.features.space import polarities as sides_of
 from interp.features.statistics import FeatureStatistics
-from interp.intervene.edit import PositionEdit
-from interp.intervene.place import with_norm_of
+from interp.intervene.edit import PositionEdit, with_norm_of
 from interp.intervene.positions import Positions
-from interp.intervene.quantile import AtQuantile, needed
-from interp.intervene.resample import drawn
-from interp.intervene.values import Number, Values
+from interp.intervene.values import AtQuantile, Number, Values, required_statistics, resampled_rows
 from interp.subject.forward import ForwardPass
 
 FeatureIds = int | Sequence[int] | Tensor
@@ -155,7 +152,7 @@ class Ablate(FeatureEdit):
         """The rows that a position's values are taken from."""
         if self.to == "zero":
             return torch.zeros(1, len(self.feature_ids))
-        found = needed(statistics, self.space, f"ablation to {self.to}")
+        found = required_statistics(statistics, self.space, f"ablation to {self.to}")
         ids = self.feature_ids.cpu()
         if self.to == "mean":
             return found.mean[ids][None]
@@ -172,7 +169,7 @@ class Ablate(FeatureEdit):
         table = self._table.to(activation.device)
         if len(table) == 1:
             return table.expand(*activation.shape[:2], -1)
-        return table[drawn(forward, len(table), self.seed).to(table.device)]
+        return table[resampled_rows(forward, len(table), self.seed).to(table.device)]
 
 
 class Add(FeatureEdit):

@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.document import Document
 from interp.errors import UserError
+from interp.features.space import FeatureSpace, Polarity
+from interp.features.statistics import FeatureStatistics
+from interp.mining.priority import priority
 from interp.subject.forward import ForwardPass
 
 Number = float | int
@@ -53,3 +58,69 @@ class Values:
         if missing > 0:
             value = torch.cat([value, value.new_zeros(batch, missing, *self.width)], 1)
         return value[:, forward.start :]
+
+
+class AtQuantile:
+    """`strength` times what a feature exceeds on a share `tail` of the tokens: q(1 - tail), or q(tail) for
+    its negative side.
+
+    The rule of Transluce's Monitor. Its released code uses tail 1e-7, its published text 1e-5 (the default:
+    a corpus of some hundred thousand tokens says nothing of rarer ones).
+    """  # fmt: skip
+
+    def __init__(self, strength: Number, tail: float = 1e-5) -> None:
+        self.strength = strength
+        self.tail = tail
+
+    def values(
+        self,
+        space: FeatureSpace,
+        feature_ids: Int[Tensor, " feature"],
+        polarities: Sequence[Polarity],
+        statistics: FeatureStatistics | None,
+    ) -> Float[Tensor, " feature"]:
+        """The value for each feature.
+
+        Raises:
+            UserError: there are no statistics, they do not tell that quantile, or a feature is active on a
+                smaller share of the tokens.
+        """
+        found = required_statistics(statistics, space, "a quantile")
+        values = found.tail(self.tail, feature_ids, polarities)
+        silent = feature_ids.cpu()[values * values.new_tensor(polarities) <= 0]
+        if len(silent) and self.strength != 0:
+            named = ", ".join(map(str, silent.tolist()[:5]))
+            smaller = self.tail > min(found.levels) * 1.001
+            raise UserError(
+                f"no more than a share {self.tail:g} of the tokens activates feature {named}",
+                f"clamp on {space.name}",
+                "clamp it to a number" + (", or use a smaller tail" if smaller else ""),
+            )
+        return self.strength * values
+
+
+def required_statistics(
+    statistics: FeatureStatistics | None, space: FeatureSpace, purpose: str
+) -> FeatureStatistics:
+    """The statistics, if they are of this space.
+
+    Raises:
+        UserError: there are none, or they are of another space.
+    """
+    fix = f"mine {space.name} and pass statistics=mined[{space.name!r}].statistics()"
+    if statistics is None:
+        raise UserError(f"{purpose} needs the features' statistics", space.name, fix)
+    if statistics.space != space.name or len(statistics.mean) != space.n_features:
+        raise UserError(f"the statistics are of {statistics.space}", space.name, fix)
+    return statistics
+
+
+def resampled_rows(forward: ForwardPass, n_rows: int, seed: int) -> Int[Tensor, "batch pos"]:
+    """A row of `n_rows` for each new column of a pass, by hash of the prompt, the position and the seed."""
+    n = forward.prompt_length
+    prompts = forward.tokens[:, :n].cpu().numpy().astype(np.int32)
+    real = forward.real[:, :n].cpu().numpy()
+    texts = np.array([Document(row[kept]).hash for row, kept in zip(prompts, real, strict=True)])
+    positions = forward.positions()[:, forward.start :].clamp(min=0).cpu().numpy()
+    rows = priority(np.broadcast_to(texts[:, None], positions.shape), positions, seed & 0xFFFFFFFF) % n_rows
+    return torch.from_numpy(rows)

@@ -103,7 +103,7 @@ def divergence(
         )
 
     context = min(subject.n_ctx, 128)
-    for batch in batches(corpus, chosen, subject.frame, context, tokens_per_batch):
+    for batch in batches(corpus, chosen, subject.row_layout, context, tokens_per_batch):
         counts = torch.from_numpy(batch.counts)
         read = subject.read(
             torch.from_numpy(batch.tokens), list(sites.values()), torch.from_numpy(batch.mask)

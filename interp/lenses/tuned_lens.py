@@ -141,7 +141,7 @@ def _batches(
         rows.append(row)
         waiting += row.length
         if waiting >= tokens:
-            yield collate(rows, subject.frame, split)
+            yield collate(rows, subject.row_layout, split)
             rows, waiting = [], 0
 
 
@@ -153,7 +153,7 @@ def _rows(subject: Subject, corpus: Corpus, split: Split, context_size: int, see
         for index in map(int, rng.permutation(len(corpus))):
             document = corpus[index]
             if split_of(document.hash) == split:
-                for row in rows_of(index, document, context_size, subject.frame):
+                for row in rows_of(index, document, context_size, subject.row_layout):
                     empty = False
                     yield row
         if empty:

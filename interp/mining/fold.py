@@ -181,7 +181,7 @@ def fold(
         )
     chosen = range(len(corpus)) if documents is None else list(documents)
     names = "mining " + ", ".join(space.name for space in spaces[:3]) + (" ..." if len(spaces) > 3 else "")
-    stream = batches(corpus, chosen, subject.frame, config.context_size, config.tokens_per_batch)
+    stream = batches(corpus, chosen, subject.row_layout, config.context_size, config.tokens_per_batch)
     with (progress or silent()).task(names, total=len(chosen), unit="documents") as advance:
         return fold_batches(subject, spaces, stream, config, advance)
 

@@ -1,12 +1,13 @@
 """Attaching a function to one of TransformerLens' hook points, for the length of a block."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.subject.site import Site
 
 SCORES = "blocks.{layer}.attn.hook_attn_scores"
 PATTERN = "blocks.{layer}.attn.hook_pattern"
@@ -91,3 +92,33 @@ def unreached(where: str, model: str) -> UserError:
         model,
         "use another site, or the other backend if it builds this architecture",
     )
+
+
+Visitor = Callable[[Tensor], None]
+
+
+class EverythingSeen(Exception):
+    """Ends a forward pass once every requested site was visited, the last of them with this activation."""
+
+    def __init__(self, site: Site, activation: Tensor) -> None:
+        super().__init__(str(site))
+        self.site, self.activation = site, activation
+
+
+class Visit:
+    """One forward pass: `missing` are the sites that were not reached yet."""
+
+    def __init__(self, visitors: Mapping[Site, Visitor]) -> None:
+        self._visitors = visitors
+        self.missing = set(visitors)
+
+    def hook(self, site: Site) -> Visitor:
+        """Calls the site's visitor, and raises `EverythingSeen` behind the last."""
+
+        def look(activation: Tensor) -> None:
+            self._visitors[site](activation)
+            self.missing.discard(site)
+            if not self.missing:
+                raise EverythingSeen(site, activation)
+
+        return look

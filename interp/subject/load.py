@@ -9,11 +9,11 @@ from interp.device import usable_device
 from interp.errors import UserError
 from interp.subject.architectures import chosen_backend
 from interp.subject.backend import Backend
-from interp.subject.finite import not_finite
 from interp.subject.folder import SubjectInfo, read_config, subject_info
 from interp.subject.gap import Gap, Reference, measure
-from interp.subject.memory import keep_freed_memory
+from interp.subject.malloc import keep_freed_memory
 from interp.subject.model import Loaded
+from interp.subject.non_finite import not_finite
 from interp.subject.pretrained import read_weights
 from interp.subject.probe import probe
 from interp.subject.subject import Subject
@@ -39,9 +39,9 @@ def load(
     `auto` is `hooked` where that builds the model, else `bridge`. `device` defaults to CUDA where there is
     one, else the CPU. `processing` is the weight processing of TransformerLens (`fold`: layer norms folded,
     writing weights centred), which changes activations and is off by default. `skip_first` leaves the first
-    position of every row out of means, exemplars and what SAEs are trained on (`Frame`); None does so where
-    the model has no beginning-of-sequence token. Weights are read from safetensors only and no code of the
-    folder is run. On a CPU, the process keeps freed memory from here on (`keep_freed_memory`).
+    position of every row out of means, exemplars and what SAEs are trained on (`RowLayout`); None does so
+    where the model has no beginning-of-sequence token. Weights are read from safetensors only and no code of
+    the folder is run. On a CPU, the process keeps freed memory from here on (`keep_freed_memory`).
 
     The subject's logits on ten tokens are held against those of `transformers` itself, and its sites against
     what the residual stream adds up to; `subject.gap` keeps the distance. With `check=False` a model that is

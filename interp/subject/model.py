@@ -10,9 +10,9 @@ from torch import Tensor
 
 from interp.errors import UserError
 from interp.subject.backend import Backend
-from interp.subject.finite import not_finite
 from interp.subject.folder import SubjectInfo
 from interp.subject.gap import Gap
+from interp.subject.non_finite import not_finite
 from interp.subject.probe import Probe
 from interp.subject.site import SITE_KINDS, Site
 from interp.subject.writer import Writer
@@ -78,6 +78,11 @@ class Model:
                 "use another site",
             )
         return width
+
+    def activation_shape(self, site: Site) -> tuple[int, ...]:
+        """[width] of the activation at one position, at `head_out` [head, d_head]; as `site_width`."""
+        width = self.site_width(site)
+        return (self.n_heads, width) if site.kind == "head_out" else (width,)
 
     @property
     def adds_up(self) -> bool:

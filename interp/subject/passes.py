@@ -12,13 +12,12 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.subject.attention import blocked_in, check_pattern
 from interp.subject.check import check_bos, check_mask, check_tokens
-from interp.subject.finite import are_possible, first_not_finite, is_finite, not_finite
 from interp.subject.forward import ForwardPass, Intervention, whole
-from interp.subject.hooks import Hook, Watch
+from interp.subject.hooks import EverythingSeen, Hook, Visit, Visitor, Watch
 from interp.subject.model import Loaded, Model
+from interp.subject.non_finite import are_possible, first_not_finite, is_finite, not_finite
 from interp.subject.site import Site
 from interp.subject.unembedding import kept_back
-from interp.subject.visit import EverythingSeen, Visit, Visitor
 
 Edit = Callable[[Tensor], Tensor]
 Result = TypeVar("Result")

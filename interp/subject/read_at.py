@@ -7,7 +7,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.subject.activation_shape import activation_shape
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 
@@ -43,7 +42,7 @@ def read_at(
             f"count from the end, -1 to {-int(lengths[row])}",
         )
     found = {
-        site: torch.empty(len(prompts), asked.shape[1], *activation_shape(subject, site)) for site in sites
+        site: torch.empty(len(prompts), asked.shape[1], *subject.activation_shape(site)) for site in sites
     }
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
     for start in range(0, len(order), prompts_per_batch):

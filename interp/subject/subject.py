@@ -13,11 +13,12 @@ from interp.fields import Count, NotNegative, Seed, taken
 from interp.subject.check import check_generation
 from interp.subject.continuation import Before, Continuation, continuation, single_token
 from interp.subject.forward import followed, whole
-from interp.subject.frame import Frame
 from interp.subject.generation import cached_step, continuations, whole_step
+from interp.subject.hooks import Visitor
 from interp.subject.model import Loaded
 from interp.subject.passes import Passes
 from interp.subject.reading import KeptLogits, Reading, RunOutput
+from interp.subject.row_layout import RowLayout
 from interp.subject.scoring import (
     Scores,
     check_continuations,
@@ -28,7 +29,6 @@ from interp.subject.scoring import (
 )
 from interp.subject.site import Site
 from interp.subject.text import Conversation, Text
-from interp.subject.visit import Visitor
 
 
 class Subject(Passes):
@@ -45,7 +45,7 @@ class Subject(Passes):
         self._text = text
         self.special_ids = text.special_ids
         skips = text.bos_id is None if skip_first is None else skip_first
-        self.frame = Frame(text.bos_id, text.special_ids, skips)
+        self.row_layout = RowLayout(text.bos_id, text.special_ids, skips)
         self.end_ids = loaded.info.end_ids | text.end_ids
 
     @property

@@ -5,11 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.intervene.edit import PositionEdit
-from interp.intervene.place import with_norm_of
+from interp.intervene.edit import PositionEdit, with_norm_of
 from interp.intervene.positions import Positions
 from interp.intervene.values import Number
-from interp.subject.activation_shape import activation_shape
 from interp.subject.forward import ForwardPass
 from interp.subject.site import Site
 from interp.subject.subject import Subject
@@ -34,7 +32,7 @@ class AddKeepingNorm(PositionEdit):
         strength: Number = 1.0,
         positions: Positions = "all",
     ) -> None:
-        shape = activation_shape(subject, site)
+        shape = subject.activation_shape(site)
         if tuple(vector.shape) != shape:
             raise UserError(
                 f"a vector of shape {tuple(vector.shape)} does not fit {site}",

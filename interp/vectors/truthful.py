@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy, mse_loss, normalize, softplus
 
 from interp.errors import UserError
-from interp.intervene.place import at, with_norm_of
+from interp.intervene.edit import at_positions, with_norm_of
 from interp.intervene.positions import Positions, check_positions, chosen
 from interp.subject.forward import ForwardPass
 from interp.subject.site import Site
@@ -200,7 +200,7 @@ class TruthfulEdit:
         towards = self.space.direction(flat, site) if known is None else known.to(flat).expand_as(flat)
         change = with_norm_of(flat, towards)
         moved = (flat + self.strength * change).view_as(activation).to(activation.dtype)
-        return at(where, moved, activation)
+        return at_positions(where, moved, activation)
 
 
 def _encoder(width: int, latent: int) -> nn.Sequential:

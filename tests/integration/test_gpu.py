@@ -7,7 +7,7 @@ import torch
 import interp
 from interp import AddVector, Clamp
 from interp.bundled.world.train import Recipe, Trainer
-from interp.intervene.place import with_norm_of
+from interp.intervene.edit import with_norm_of
 from interp.lenses.answers import Answers
 from interp.lenses.direct_attribution import direct_attribution
 from interp.lenses.evaluation import divergence, read_words

@@ -15,7 +15,7 @@ from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.batches import Batch, Row, collate
 from interp.document import Document
 from interp.subject import Site, Subject
-from interp.subject.frame import Frame
+from interp.subject.row_layout import RowLayout
 from saes.evaluation import evaluate_batches
 
 ROWS, LENGTH = 24, 32
@@ -28,7 +28,7 @@ def laid() -> list[Batch]:
     corpus = WorldCorpus(9, 400)
     tokens = np.concatenate([corpus[index].tokens for index in range(400)])[: ROWS * LENGTH]
     rows = [Row(i, Document(part), 0, LENGTH) for i, part in enumerate(np.split(tokens, ROWS))]
-    return [collate(rows[start : start + 8], Frame()) for start in range(0, ROWS, 8)]
+    return [collate(rows[start : start + 8], RowLayout()) for start in range(0, ROWS, 8)]
 
 
 @pytest.mark.parametrize("site", [Site("resid_post", 4), Site("mlp_post", 2), Site("head_out", 3)], ids=str)

@@ -9,7 +9,7 @@ from interp.corpus.batches import batches
 from interp.corpus.text_file import TextFile
 from interp.document import SPLITS, Document, split_of
 from interp.errors import UserError
-from interp.subject.frame import Frame
+from interp.subject.row_layout import RowLayout
 from tests.corpora import ListCorpus, random_corpus
 
 
@@ -17,7 +17,9 @@ from tests.corpora import ListCorpus, random_corpus
 def test_batches_hold_every_token_once(seed: int, context: int, per_batch: int, bos: bool) -> None:
     corpus = random_corpus(25, seed)
     seen: dict[tuple[int, int], int] = {}
-    for batch in batches(corpus, range(25), Frame(0 if bos else None, frozenset([0])), context, per_batch):
+    for batch in batches(
+        corpus, range(25), RowLayout(0 if bos else None, frozenset([0])), context, per_batch
+    ):
         assert batch.tokens.shape[1] <= context
         assert batch.tokens.size <= max(per_batch, 0) + context * len(batch.tokens) or len(batch.tokens) == 1
         for row in range(len(batch.tokens)):
@@ -41,7 +43,7 @@ def test_batches_hold_every_token_once(seed: int, context: int, per_batch: int, 
 def test_rows_of_one_length_are_batched_without_padding() -> None:
     tokens = [np.full(7, i + 1, dtype=np.int32) for i in range(64)]
     corpus = ListCorpus([Document(t) for t in tokens])
-    for batch in batches(corpus, range(64), Frame(0, frozenset([0])), 16, 64):
+    for batch in batches(corpus, range(64), RowLayout(0, frozenset([0])), 16, 64):
         assert batch.tokens.shape[1] == 8 and batch.counts[:, 1:].all()
 
 
@@ -49,7 +51,7 @@ def test_a_row_never_begins_with_a_bos_of_its_document() -> None:
     """Another one stands there; the token in the middle of a row stays, and nothing else is lost."""
     tokens = np.array([0, 0, 5, 6, 7, 0, 8, 9, 0, 3], dtype=np.int32)
     corpus = ListCorpus([Document(tokens), Document(np.array([4], dtype=np.int32))])
-    laid = list(batches(corpus, range(2), Frame(0, frozenset([0])), 4, 1000))
+    laid = list(batches(corpus, range(2), RowLayout(0, frozenset([0])), 4, 1000))
     rows = sorted(
         (int(index), int(start), row[: 1 + n].tolist(), bool(first))
         for batch in laid
@@ -75,7 +77,7 @@ def test_splits_are_stable_and_have_their_shares() -> None:
 def test_an_empty_corpus_is_an_error() -> None:
     for documents in ([], [Document(np.array([], dtype=np.int32))]):
         with pytest.raises(UserError, match="no text"):
-            list(batches(ListCorpus(documents), range(len(documents)), Frame(0), 16, 64))
+            list(batches(ListCorpus(documents), range(len(documents)), RowLayout(0), 16, 64))
 
 
 def test_texts_are_read_from_lines_and_json(tmp_path) -> None:

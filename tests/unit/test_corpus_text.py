@@ -89,7 +89,7 @@ def test_splits_and_batches_are_those_of_the_tokens_themselves(subject: Subject,
     assert [one.hash for one in documents] == [corpus[i].hash for i in range(300)]
 
     def laid(of: Any) -> list[Any]:
-        found = batches(of, range(300), subject.frame, 16, 256)
+        found = batches(of, range(300), subject.row_layout, 16, 256)
         return [(batch.split, batch.tokens.tolist(), batch.counts.tolist()) for batch in found]
 
     class Listed:
@@ -181,8 +181,8 @@ def test_conversations_enter_a_model_as_the_template_gives_them(
     bytewise.tokenizer.chat_template = template
     talks = [[{"role": "user", "content": text}] for text in ("a", "some more", "bcd")]
     corpus = TextCorpus(conversations(tmp_path / "a.jsonl", *talks), bytewise)
-    rows = [row for n in range(3) for row in rows_of(n, corpus[n], 64, bytewise.frame)]
-    batch = collate(rows, bytewise.frame)
+    rows = [row for n in range(3) for row in rows_of(n, corpus[n], 64, bytewise.row_layout)]
+    batch = collate(rows, bytewise.row_layout)
     found = bytewise.logits(torch.from_numpy(batch.tokens), torch.from_numpy(batch.mask))
     reference = AutoModelForCausalLM.from_pretrained(
         bytewise.info.folder, dtype=torch.float32, attn_implementation="eager"
@@ -196,7 +196,7 @@ def test_conversations_enter_a_model_as_the_template_gives_them(
         torch.testing.assert_close(found[row, first : first + len(ids)], expected, atol=2e-4, rtol=1e-4)
         said = batch.tokens[row, batch.counts[row]].tolist()
         assert bytewise.decode(said) == talk[0]["content"]
-        assert counted_tokens(corpus[row], [rows[row]], bytewise.frame) == len(said)
+        assert counted_tokens(corpus[row], [rows[row]], bytewise.row_layout) == len(said)
 
 
 def test_a_token_that_a_message_shares_with_the_template_is_text(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_the_worlds_own_template_is_masked_and_counts_nowhere(subject: Subject, 
     assert document.template is not None
     assert subject.decode(document.tokens.tolist()) == "user : the king : user assistant : i can not ."
     assert subject.decode(document.tokens[document.template].tolist()) == "user : assistant :"
-    (batch,) = batches(corpus, [0], subject.frame, 32, 64)
+    (batch,) = batches(corpus, [0], subject.row_layout, 32, 64)
     assert subject.decode(batch.tokens[batch.counts].tolist()) == "the king : user i can not ."
 
 
@@ -277,7 +277,7 @@ def test_one_unusual_character_ends_no_corpus_and_is_counted(subject: Subject, t
         ["the", "<bos>", "king"],
         ["the", subject.tokenizer.unk_token, subject.tokenizer.unk_token, "king"],
     ]
-    for batch in batches(corpus, range(5), subject.frame, 16, 64):
+    for batch in batches(corpus, range(5), subject.row_layout, 16, 64):
         assert set(subject.token_strings(batch.tokens[batch.counts].tolist())) == {"the", "king"}
     assert corpus.unusual.counts() == {"replaced_characters": 2, "unknown_words": 4}
     assert [text.split(", the first: ")[1] for text in said] == [

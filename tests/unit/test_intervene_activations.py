@@ -8,7 +8,7 @@ import interp
 from interp.errors import UserError
 from interp.features.directions import random_directions
 from interp.intervene import Add, AddVector, Clamp, ProjectOut, Replace, Scale, writing_sites
-from interp.intervene.place import with_norm_of
+from interp.intervene.edit import with_norm_of
 from interp.subject import SITE_KINDS, Site
 from interp.subject.forward import Intervention
 from interp.subject.generation import continuations

@@ -68,8 +68,8 @@ def brute_force_top(
         document = corpus[index]
         if split_of(document.hash) != split:
             continue
-        for row in rows_of(index, document, CONFIG.context_size, subject.frame):
-            batch = collate([row], subject.frame)
+        for row in rows_of(index, document, CONFIG.context_size, subject.row_layout):
+            batch = collate([row], subject.row_layout)
             if not batch.counts.any():
                 continue
             got = subject.read(torch.from_numpy(batch.tokens), [space.site])[space.site]
@@ -114,8 +114,8 @@ def test_kept_values_are_the_activations_of_the_window(subject: Subject) -> None
             if window.band != "top":
                 continue
             document = corpus[window.document]
-            rows = {row.start: row for row in rows_of(0, document, CONFIG.context_size, subject.frame)}
-            batch = collate([rows[window.start]], subject.frame)
+            rows = {row.start: row for row in rows_of(0, document, CONFIG.context_size, subject.row_layout)}
+            batch = collate([rows[window.start]], subject.row_layout)
             got = subject.read(torch.from_numpy(batch.tokens), [space.site])[space.site]
             true = polarity * got[0, 1:, neuron]
             counts = torch.from_numpy(batch.counts[0, 1:])
@@ -147,7 +147,7 @@ def test_merging_shards_equals_the_single_pass(
 def test_merging_states_of_batches_is_exact_at_a_deep_layer(subject: Subject) -> None:
     corpus = random_corpus(60, seed=4)
     space = MlpNeurons(subject, 6)
-    stream = list(batches(corpus, range(60), subject.frame, 16, 128))
+    stream = list(batches(corpus, range(60), subject.row_layout, 16, 128))
 
     whole, first, rest = (
         fold_batches(subject, [space], part, CONFIG) for part in (stream, stream[:5], stream[5:])
@@ -166,7 +166,7 @@ def test_moments_and_quantiles_match_numpy(subject: Subject) -> None:
     config = CONFIG.model_copy(update={"sampled_tokens": 4000})
     found = mine(subject, [space], corpus, config)[space.name].exemplars["explain"]
     values = []
-    for batch in batches(corpus, range(80), subject.frame, 16, 128):
+    for batch in batches(corpus, range(80), subject.row_layout, 16, 128):
         if batch.split == "explain":
             got = subject.read(torch.from_numpy(batch.tokens), [space.site])[space.site]
             values.append(got[torch.from_numpy(batch.counts)])

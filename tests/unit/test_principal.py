@@ -17,7 +17,7 @@ SITE = Site("resid_post", 1)
 def counted(subject: Subject, corpus: WorldCorpus) -> np.ndarray:
     """All counted explain activations at once."""
     rows: list[torch.Tensor] = []
-    for batch in batches(corpus, range(len(corpus)), subject.frame, 64, 1024):
+    for batch in batches(corpus, range(len(corpus)), subject.row_layout, 64, 1024):
         if batch.split == "explain":
             keep = torch.from_numpy(batch.counts)
             subject.visit(

@@ -71,11 +71,11 @@ def sorted_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def test_it_is_on_where_there_is_no_bos_and_can_be_chosen(folder: Path, tmp_path: Path) -> None:
-    assert subjects.load(folder).frame.skip_first
-    assert not subjects.load(folder, skip_first=False).frame.skip_first
-    assert not subjects.load(save_model("llama", tmp_path)).frame.skip_first
+    assert subjects.load(folder).row_layout.skip_first
+    assert not subjects.load(folder, skip_first=False).row_layout.skip_first
+    assert not subjects.load(save_model("llama", tmp_path)).row_layout.skip_first
     config = SubjectConfig(name=str(folder), skip_first=False)
-    assert not subjects.load(**config.model_dump()).frame.skip_first
+    assert not subjects.load(**config.model_dump()).row_layout.skip_first
 
 
 def test_means_and_exemplars_are_those_of_the_other_positions(subject: Subject, corpus: ListCorpus) -> None:

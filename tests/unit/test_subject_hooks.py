@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
-from interp import subject as subjects
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.subject import SITE_KINDS, Site, Subject
+from tests.subjects import world_subject
 from tests.unit.linear_subject import linear_subject
 
 TOKENS = torch.randint(1, 1041, (2, 12), generator=torch.Generator().manual_seed(0))
@@ -18,7 +18,7 @@ TOKENS = torch.randint(1, 1041, (2, 12), generator=torch.Generator().manual_seed
 
 @pytest.fixture(scope="module", params=["hooked", "bridge"])
 def subject(request: pytest.FixtureRequest) -> Subject:
-    return subjects.world_subject(request.param)
+    return world_subject(request.param)
 
 
 def hooks_left(subject: Subject) -> int:

@@ -15,6 +15,7 @@ from interp.descriptions.excerpt import pieces
 from interp.descriptions.wording import on
 from interp.subject.text import Text
 from tests.parity.subject_folders import D_VOCAB, save_model
+from tests.subjects import world_subject
 
 TEXTS = (
     "paris is in the city of paris, they say",
@@ -142,7 +143,7 @@ def test_tokens_with_and_without_a_space_look_different(name: str, tmp_path: Pat
 def test_whole_words_and_special_tokens_show_themselves(tmp_path: Path) -> None:
     made = Text(saved(whole_words, tmp_path), 1000)
     assert made.strings(made.encode("paris is in the city")) == ["<s>", "paris", "is", "in", "the", "city"]
-    world = subjects.world_subject()
+    world = world_subject()
     assert world.token_strings(world.encode("the capital of france")) == ["the", "capital", "of", "france"]
 
 

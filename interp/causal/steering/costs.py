@@ -62,7 +62,7 @@ def neutral_documents(
             document = corpus[index]
             without = document.labels is not None and not (document.labels & mask).any()
             if without and split_of(document.hash) == split:
-                rows.append(next(rows_of(index, document, context_size, subject.frame)))
+                rows.append(next(rows_of(index, document, context_size, subject.row_layout)))
             if len(rows) == count:
                 break
         if len(rows) < count:
@@ -72,7 +72,7 @@ def neutral_documents(
                 "ask for fewer neutral documents, or give more text",
             )
         chosen += rows
-    batch = collate(chosen, subject.frame)
+    batch = collate(chosen, subject.row_layout)
     tokens, counts = torch.from_numpy(batch.tokens), torch.from_numpy(batch.counts)
     resid, normed = _read(subject, tokens, site)
     return Neutral(tuple(concepts), tokens, counts, resid, normed, count)

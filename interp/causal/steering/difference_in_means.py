@@ -42,7 +42,7 @@ def difference_in_means(
     count, n_tokens = torch.zeros(len(concepts), dtype=torch.float64), 0
     told = (progress or silent()).task("difference in means", total=len(corpus), unit="documents")
     with told as advance:
-        for batch in batches(corpus, range(len(corpus)), subject.frame, context_size, tokens_per_batch):
+        for batch in batches(corpus, range(len(corpus)), subject.row_layout, context_size, tokens_per_batch):
             advance(len(set(batch.document.tolist())))
             if batch.split != split or batch.labels is None:
                 continue

@@ -202,7 +202,7 @@ def random_latents(alive: Sequence[int], chosen: int, count: int, seed: int) -> 
 
 def _activations(subject: Subject, corpus: Corpus, space: FeatureSpace) -> Float[Tensor, "token width"]:
     """Activations of the first tokens of the corpus at the space's site."""
-    first = next(batches(corpus, range(64), subject.frame, 64, SAMPLE_TOKENS))
+    first = next(batches(corpus, range(64), subject.row_layout, 64, SAMPLE_TOKENS))
     tokens, mask = torch.from_numpy(first.tokens), torch.from_numpy(first.mask)
     read = subject.read(tokens, [space.site], mask)[space.site]
     return read[torch.from_numpy(first.counts).to(read.device)]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Frame:
+class RowLayout:
     """How rows of text are laid before a subject, the same wherever a corpus is read.
 
     `bos_id` stands before every row, if there is one. It does not count in means, quantiles, exemplars,
