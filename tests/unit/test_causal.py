@@ -15,7 +15,7 @@ from interp.causal.interventions import ablations, clamps, dose_values, scales
 from interp.causal.knowledge_neurons import shared_features
 from interp.causal.outcome import ask, halves
 from interp.causal.selection import NEAREST, by_attribution, by_concept, matched_controls, strongest
-from interp.compare.concepts import activations_by_concept, labels_at
+from interp.compare.concepts import activations_by_concept
 from interp.corpus.questions import Question, WorldQuestions, open_questions
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
