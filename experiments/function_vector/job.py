@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from safetensors.torch import save_file
 from torch import Tensor
 
 from experiments.common.tasks import write_compared
 from experiments.common.vectors.job import VectorJob
 from experiments.function_vector.config import Config
 from experiments.function_vector.page import FunctionPage
-from interp.track.files import atomic, read_safetensors
+from interp.track.files import read_safetensors, write_safetensors
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.conditions import Condition
@@ -79,8 +78,7 @@ class Job(VectorJob[Config]):
                     rows.append([task.name, layer, head, float(effects[layer, head])])
                 advance(1)
         step.table("heads", pd.DataFrame(rows, columns=["task", "layer", "head", "effect"]))
-        with atomic(step.folder / "heads.safetensors") as file:
-            save_file(tensors, file)
+        write_safetensors(step.folder / "heads.safetensors", tensors)
 
     def layers(self, step: Step) -> None:
         """The vector, the layer average and a random vector, behind every layer, on chosen-on prompts."""

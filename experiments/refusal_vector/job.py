@@ -7,18 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import save_file
 
-from experiments.common.vectors.job import VectorJob
+from experiments.common.vectors.job import BehaviourJob
 from experiments.refusal_vector.config import Config
 from experiments.refusal_vector.page import RefusalPage
-from interp.causal.side_effects import side_effects
-from interp.corpus.questions import Question, notes_on_questions, open_questions
+from interp.corpus.questions import Question, notes_on_questions
 from interp.errors import UserError
 from interp.intervene import orthogonalised
 from interp.intervene.weights import editable_writers
 from interp.subject.forward import Intervention
-from interp.track.files import atomic, read_safetensors, write_json
+from interp.track.files import read_safetensors, write_json, write_safetensors
 from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
@@ -28,9 +26,9 @@ from interp.vectors.refusal import (
     Candidates,
     mean_centred_ablation,
     refusal_candidates,
-    refusal_scores,
     score_candidates,
     select_direction,
+    treated_rightly,
 )
 from interp.vectors.requests import RequestParts, open_requests, refuses
 from interp.vectors.sweep import answered, rates
@@ -41,14 +39,12 @@ HEADLINE = ("unchanged", "add, all, chosen", "add, last, chosen", "mean-centred"
 PROFILE = ("how", "layer", "coefficient", "positions", "kind")
 
 
-class Job(VectorJob[Config]):
+class Job(BehaviourJob[Config]):
     """The steps, and what they share."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
         self.requests = open_requests(config.requests, self.subject, config.seed)
-        asked = config.others
-        self.others = [] if asked is None else open_questions(asked, self.subject, config.seed)
         run.tell(*notes_on_questions([*self.requests.harmful.report, *self.others]))
 
     def steps(self) -> None:
@@ -68,7 +64,7 @@ class Job(VectorJob[Config]):
         for kind in KINDS:
             parts: RequestParts = getattr(self.requests, kind)
             for name, part in (("train", parts.train), ("validation", parts.validation)):
-                kept[kind, name] = self._kept(part, kind == "harmful")
+                kept[kind, name] = treated_rightly(self.subject, part, kind == "harmful")
                 step.metric(f"select/{kind}/{name}/kept", len(kept[kind, name]))
                 step.metric(f"select/{kind}/{name}/of", len(part))
                 if len(kept[kind, name]) < 2:
@@ -90,18 +86,12 @@ class Job(VectorJob[Config]):
         )
         step.metric("select/position", position, headline=True)
         step.metric("select/layer", layer, headline=True)
-        with atomic(step.folder / "means.safetensors") as file:
-            save_file({"harmful": candidates.harmful, "harmless": candidates.harmless}, file)
+        means = {"harmful": candidates.harmful, "harmless": candidates.harmless}
+        write_safetensors(step.folder / "means.safetensors", means)
         save_vectors(step.folder / "vectors" / "refusal.safetensors", [candidates.vector(position, layer)])
-        write_json(
-            step.folder / "chosen.json",
-            {
-                "position": position,
-                "layer": layer,
-                "positions": candidates.positions,
-                "n": candidates.requests,
-            },
-        )
+        chosen = {"position": position, "layer": layer}
+        chosen |= {"positions": candidates.positions, "n": candidates.requests}
+        write_json(step.folder / "chosen.json", chosen)
 
     def profile(self, step: Step, candidates: Candidates, position: int) -> None:
         """Every layer's direction on the validation requests, in every way, beside random ones."""
@@ -159,10 +149,7 @@ class Job(VectorJob[Config]):
                         rows.append(answered(self.subject, asked, (), kind=kind, **names))
                         if draw == 0:
                             texts.append(self._written(asked, kind, condition))
-                    cost = side_effects(self.subject, self.neutral, (), **names)
-                    if self.others:
-                        cost["others"] = float(answered(self.subject, self.others)["right"].mean())
-                    costs.append(cost)
+                    costs.append(self.costs((), **names))
                 advance(1)
         outcomes, written = pd.concat(rows, ignore_index=True), pd.concat(texts, ignore_index=True)
         step.table("outcomes", outcomes)
@@ -174,9 +161,8 @@ class Job(VectorJob[Config]):
         step.table("results", results)
         for row in results.itertuples():
             name = f"refused/{row.kind}/{row.condition.replace(', ', '_').replace(' ', '_')}"
-            step.metric(name, row.right, headline=row.condition in HEADLINE)
-            step.metric(f"{name}_low", row.right_low)
-            step.metric(f"{name}_high", row.right_high)
+            found = row.right, row.right_low, row.right_high
+            step.estimate(name, *found, headline=row.condition in HEADLINE)
 
     def _conditions(
         self,
@@ -221,11 +207,6 @@ class Job(VectorJob[Config]):
         refused = [answered(self.subject, asked, edits)["right"].mean() for edits in tried]
         return tried[int(np.argmax(refused) if adds else np.argmin(refused))]
 
-    def _kept(self, requests: Sequence[Question], harmful: bool) -> list[Question]:
-        """Those with a refusal score on the right side of zero, as in the paper."""
-        scores = refusal_scores(self.subject, requests)
-        return [request for request, score in zip(requests, scores, strict=True) if (score > 0) == harmful]
-
     def _written(self, requests: Sequence[Question], kind: str, condition: str) -> pd.DataFrame:
         tokens, mask = self.subject.pad([request.prompt for request in requests])
         texts = [
@@ -243,10 +224,8 @@ class Job(VectorJob[Config]):
         )
 
     def _candidates(self, folder: Path) -> Candidates:
-        means, chosen = (
-            read_safetensors(folder / "means.safetensors")[0],
-            read_written(folder / "chosen.json"),
-        )
+        means, _ = read_safetensors(folder / "means.safetensors")
+        chosen = read_written(folder / "chosen.json")
         positions = tuple(chosen["positions"])
         return Candidates(positions, means["harmful"], means["harmless"], self.subject.name, chosen["n"])
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.common.vectors.job import VectorJob
+from experiments.common.vectors.job import BehaviourJob
 from experiments.steering_vectors.config import Config, slug
 from experiments.steering_vectors.page import TrialPage
-from interp.causal.side_effects import side_effects
-from interp.corpus.questions import Question, notes_on_questions, open_questions
+from interp.corpus.questions import Question, notes_on_questions
 from interp.errors import UserError
 from interp.parquet import read_parquet
 from interp.subject.forward import Intervention
@@ -34,7 +33,7 @@ NONE, PROMPTED, RANDOM = "unchanged", "prompted", "random"
 ENOUGH = 0.9  # of what all examples reach
 
 
-class Job(VectorJob[Config]):
+class Job(BehaviourJob[Config]):
     """The steps, and what they share."""
 
     def __init__(self, config: Config, run: Run) -> None:
@@ -50,8 +49,6 @@ class Job(VectorJob[Config]):
                     f"behaviour {contrast.name}",
                     f"give {least} or more",
                 )
-        asked = config.others
-        self.others = [] if asked is None else open_questions(asked, self.subject, config.seed)
         run.tell(*notes_on_questions(self.others))
 
     def steps(self) -> None:
@@ -120,11 +117,7 @@ class Job(VectorJob[Config]):
         conditions += [(f"{setting.method}, {RANDOM}", null.edits) for null in nulls]
         for draw, (condition, edits) in enumerate(conditions):
             rows.append(self._asked(questions, edits, condition=condition, fold=fold, draw=draw))
-            cost = side_effects(self.subject, self.neutral, edits, condition=condition, fold=fold, draw=draw)
-            if self.others:
-                frame = answered(self.subject, self.others, edits)
-                cost["others"] = float(frame["right"].mean())
-            costs.append(cost)
+            costs.append(self.costs(edits, condition=condition, fold=fold, draw=draw))
         return rows, costs
 
     def _keep(self, file: Path, setting: Setting) -> None:

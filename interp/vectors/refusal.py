@@ -97,6 +97,12 @@ def refusal_scores(subject: Subject, requests: Sequence[Question]) -> Float[np.n
     return np.log(p + EPSILON) - np.log(1 - p + EPSILON)
 
 
+def treated_rightly(subject: Subject, requests: Sequence[Question], harmful: bool) -> list[Question]:
+    """The harmful requests that are refused (a score above 0), or the harmless ones that are not."""
+    scores = refusal_scores(subject, requests)
+    return [request for request, score in zip(requests, scores, strict=True) if (score > 0) == harmful]
+
+
 def score_candidates(
     subject: Subject, candidates: Candidates, harmful: Sequence[Question], harmless: Sequence[Question]
 ) -> pd.DataFrame:
