@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import ClassVar, Generic, TypeVar
 
+import pandas as pd
+
 from interp.config import ExperimentConfig
 from interp.render.data import SubjectInfo
 from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.figure import Figure
 from interp.render.page import Page, Section, render_page
+from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 
@@ -73,6 +76,13 @@ class ExperimentPage(Generic[AnyConfig]):
     def html(self) -> str:
         """The whole page as HTML."""
         return render_page(self.page())
+
+
+def estimate_of(frame: pd.DataFrame, measure: str, **where: object) -> Estimate:
+    """A measure in the first row whose columns have these values; not known if there is none."""
+    for column, value in where.items():
+        frame = frame[frame[column] == value]
+    return Estimate() if frame.empty else Estimate.of(frame.iloc[0].to_dict(), measure)
 
 
 def framed(

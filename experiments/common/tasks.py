@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from experiments.common.vectors.figures import best_by, profile, shares
+from experiments.common.page import AnyConfig, ExperimentPage, estimate_of
+from experiments.common.vectors.figures import best_by, overflow_note, profile, shares
 from interp.causal.side_effects import Neutral
-from interp.render.figure import Draw
-from interp.render.page import Cell, Column, Table
+from interp.render.figure import Figure
+from interp.render.page import Column, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
@@ -47,54 +48,56 @@ def write_compared(
         step.metric(f"right/{name}", row["right"], headline=True)
 
 
-class TaskTables:
-    """The tables of a run on tasks, and what is drawn of them."""
+class TasksPage(ExperimentPage[AnyConfig]):
+    """A page on tasks by example: tables `results` and `profile`, and what is drawn of them."""
 
-    def __init__(self, run: Run, seed: int) -> None:
+    def __init__(self, run: Run, config: AnyConfig, subject: Subject) -> None:
+        super().__init__(run, config, subject)
         self.results, self.profile = (run.table(name) for name in ("results", "profile"))
-        self.seed = seed
+        self.model = subject.name
 
-    def mean(self, condition: str) -> Estimate:
-        """A condition's share over tasks, with its interval over tasks."""
-        rows = self.results[(self.results["condition"] == condition) & (self.results["task"] == ALL_TASKS)]
-        return Estimate() if rows.empty else Estimate.of(rows.iloc[0].to_dict(), "right")
+    def caveats(self) -> Sequence[str]:
+        """The limits, and whether logits overflowed."""
+        return (*self.limits, *overflow_note(self.profile))
 
-    def conditions(self) -> Draw:
+    def share(self, condition: str, task: str = ALL_TASKS) -> Estimate:
+        """A condition's share of right answers: its mean over tasks, or that of one task."""
+        return estimate_of(self.results, "right", condition=condition, task=task)
+
+    def conditions(self, caption: str) -> Figure:
         """Every condition's mean over tasks, a method beside its random control."""
         names = list(dict.fromkeys(self.results["condition"]))
         rows: list[tuple[str, Sequence[tuple[Role, Estimate]]]] = []
         for name in (name for name in names if not name.endswith(RANDOM)):
-            entries: list[tuple[Role, Estimate]] = [(ROLES.get(name, "c"), self.mean(name))]
+            entries: list[tuple[Role, Estimate]] = [(ROLES.get(name, "c"), self.share(name))]
             if name + RANDOM in names:
-                entries.append(("null", self.mean(name + RANDOM)))
+                entries.append(("null", self.share(name + RANDOM)))
             rows.append((name, entries))
-        return shares(rows, names=NAMES)
+        return Figure("conditions", "Right answers to held-out queries", caption, shares(rows, names=NAMES))
 
-    def by_layer(self, methods: Sequence[str], asked: Mapping[str, str] | None = None) -> Draw:
+    def by_layer(self, name: str, title: str, methods: Sequence[str], **asked: str) -> Figure:
         """The mean over tasks at each layer, for each method; `asked` narrows the table by its columns."""
         own = self.profile
-        for column, value in (asked or {}).items():
+        for column, value in asked.items():
             own = own[own[column] == value]
         curves = {
             "random" if method.endswith(RANDOM) else method: best_by(
-                own[own["method"] == method], "layer", ["task"], self.seed
+                own[own["method"] == method], "layer", ["task"], self.config.seed
             )
             for method in methods
             if method in set(own["method"])
         }
-        return profile(curves, "layer", x_name="layer (resid_post, 0-based)", roles={"random": "null"})
+        caption = (
+            "Means over tasks, on the queries that layers are chosen on; bands: 95% intervals over tasks"
+        )
+        drawn = profile(curves, "layer", x_name="layer (resid_post, 0-based)", roles={"random": "null"})
+        return Figure(name, title, caption, drawn)
 
-    def table(self) -> Table:
+    def every_condition(self) -> Table:
         """Every task and condition."""
         columns = [
-            Column("task"), Column("condition"), Column("right"), Column("KL", "nats"),
-            Column("extra cross-entropy", "nats"), Column("prompts", places=0),
+            "task", "condition", "right", Column("KL", "nats", of="kl"),
+            Column("extra cross-entropy", "nats", of="extra"), Column("prompts", places=0, of="questions"),
         ]  # fmt: skip
-        rows: list[list[Cell]] = [
-            [row["task"], row["condition"], Estimate.of(row, "right"),
-             *(None if pd.isna(row[cost]) else row[cost] for cost in ("kl", "extra")), row["questions"]]
-            for row in self.results.to_dict("records")
-        ]  # fmt: skip
-        return Table(
-            "results", "Held-out queries; costs on the beginnings of neutral documents", columns, rows
-        )
+        caption = "Held-out queries; costs on the beginnings of neutral documents"
+        return Table.of(self.results, columns, "results", caption)

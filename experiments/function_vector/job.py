@@ -53,8 +53,7 @@ class Job(VectorJob[Config]):
         added = self.run.step("layers", self.layers)
         self.publish(added / "vectors", "vectors")
         self.run.step("held_out", self.held_out)
-        names = [task.name for task in self.tasks]
-        self.write_page(lambda: FunctionPage(self.run, self.subject, self.config, names))
+        self.write_page(lambda: FunctionPage(self.run, self.config, self.subject, len(self.tasks)))
 
     def heads(self, step: Step) -> None:
         """Every head's mean output on prompts that show a task, and its effect where they mislead."""

@@ -56,7 +56,7 @@ class Job(BehaviourJob[Config]):
         self.publish(found / "vectors", "vectors")
         self.run.step("profile", lambda step: self.profile(step, candidates, chosen["position"]))
         self.run.step("held_out", lambda step: self.held_out(step, candidates, vector, chosen["position"]))
-        self.write_page(lambda: RefusalPage(self.run, self.subject, self.config, vector, chosen))
+        self.write_page(lambda: RefusalPage(self.run, self.config, self.subject, chosen))
 
     def select(self, step: Step) -> None:
         """Candidates from requests that the subject treats as it should, their scores, and the choice."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.common.vectors.job import BehaviourJob
 from experiments.steering_vectors.config import Config, slug
-from experiments.steering_vectors.page import TrialPage
+from experiments.steering_vectors.page import SteeringVectorsPage
 from interp.corpus.questions import Question, notes_on_questions
 from interp.errors import UserError
 from interp.parquet import read_parquet
@@ -57,7 +57,7 @@ class Job(BehaviourJob[Config]):
             done = self.run.step(f"behaviour-{slug(contrast.name)}", partial(self.behaviour, contrast))
             self.publish(done / "vectors", "vectors")
         self.run.step("summary", self.summary)
-        self.write_page(lambda: TrialPage(self.run, self.subject, self.config))
+        self.write_page(lambda: SteeringVectorsPage(self.run, self.config, self.subject))
 
     def behaviour(self, contrast: Contrast, step: Step) -> None:
         """Every method on one behaviour: swept and chosen on one half, reported on the other."""

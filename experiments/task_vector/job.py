@@ -36,8 +36,7 @@ class Job(VectorJob[Config]):
         self.publish(found / "vectors", "vectors")
         self.run.step("held_out", self.held_out)
         self.run.step("conflict", self.conflict)
-        names = [task.name for task in self.tasks]
-        self.write_page(lambda: TaskPage(self.run, self.subject, self.config, names))
+        self.write_page(lambda: TaskPage(self.run, self.config, self.subject, len(self.tasks)))
 
     def layers(self, step: Step) -> None:
         """Every layer's vector on the queries that layers are chosen on, put in and added, beside random."""

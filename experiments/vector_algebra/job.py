@@ -34,7 +34,7 @@ class Job(VectorJob[Config]):
         found = self.run.step("layers", self.layers)
         self.publish(found / "vectors", "vectors")
         self.run.step("held_out", self.held_out)
-        self.write_page(lambda: AlgebraPage(self.run, self.subject, self.config))
+        self.write_page(lambda: AlgebraPage(self.run, self.config, self.subject))
 
     def layers(self, step: Step) -> None:
         """Every sum and every part, behind every layer, on the queries chosen on."""

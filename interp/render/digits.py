@@ -50,6 +50,12 @@ def interval(estimate: Estimate, sign: bool = False) -> str:
     return " to ".join(number(end, places, sign) for end in estimate.ends)
 
 
+def with_interval(estimate: Estimate, sign: bool = False) -> str:
+    """An estimate as "0.47 (0.41 to 0.52)", or its value alone where the interval is not known."""
+    ends = interval(estimate, sign)
+    return measured(estimate, sign) + (f" ({ends})" if ends else "")
+
+
 def count(value: Number) -> str:
     """A whole number with thousands separated."""
     return f"{value:,.0f}"

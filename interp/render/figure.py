@@ -54,9 +54,9 @@ class Figure:
         drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
         return _inline(drawn, spec.get("description", self.title))
 
-    def drawings(self) -> list[Markup]:
+    def drawings(self, width: int | None = None) -> list[Markup]:
         """The chart for wide screens and for phones."""
-        return [self.svg(self.width), self.svg(PHONE)]
+        return [self.svg(width), self.svg(PHONE)]
 
     def save(self, path: str | Path, theme: Theme = "light") -> Path:
         """Write the chart as a file of its own; its name ends with .svg, .png, .pdf or .json (Vega-Lite).

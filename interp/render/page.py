@@ -16,6 +16,7 @@ from interp.statistics.estimate import Estimate, Number
 Cell = str | int | float | Estimate | None
 OPENING = 3  # sentences: what was asked, what was done, the verdict
 FOLDED = 15  # rows from which a table is folded away
+IN_GRID, WIDE = 540, 1240  # pixels of a figure that stands beside others, and of one that does not
 NARROW = 4  # columns up to which a table fits beside a figure
 SHOWN_ROWS = (500, 100, 20)  # rows of a table: steps taken until the page is small enough
 
@@ -111,13 +112,19 @@ class Table:
 class Section:
     """A piece of the evidence; `title` says what is seen.
 
-    One figure stands beside the paragraphs and the narrow tables; several stand in a grid, 540 pixels each.
+    One figure stands beside the paragraphs and the narrow tables; several stand in a grid, `IN_GRID` pixels
+    each.
     """
 
     title: str
     paragraphs: Sequence[str] = ()
     figures: Sequence[Figure] = ()
     tables: Sequence[Table] = ()
+
+    @property
+    def widest(self) -> int:
+        """Pixels that a figure may take."""
+        return IN_GRID if len(self.figures) > 1 else WIDE
 
     @property
     def beside(self) -> list[Table]:
@@ -173,7 +180,10 @@ def render_page(page: Page, largest: int = LARGEST_PAGE) -> str:
 
     No request leaves the page. Tables of a page over `largest` bytes are cut, and say so.
     """
-    drawings = [[figure.drawings() for figure in section.figures] for section in page.sections]
+    drawings = [
+        [figure.drawings(min(figure.width, section.widest)) for figure in section.figures]
+        for section in page.sections
+    ]
     headline = page.headline.drawings()
     html = ""
     for most in SHOWN_ROWS:

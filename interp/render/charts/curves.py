@@ -29,10 +29,9 @@ from interp.render.charts.parts import (
     points,
     reach_above,
     reference,
-    said,
     zero,
 )
-from interp.render.digits import significant
+from interp.render.digits import significant, with_interval
 from interp.render.figure import Draw
 from interp.render.palette import Role
 from interp.render.theme import var
@@ -92,7 +91,7 @@ def curve_chart(
             "curve": n,
             "name": c.name,
             "x": x,
-            "says": f"{c.name} at {significant(x)}: {said(e)}",
+            "says": f"{c.name} at {significant(x)}: {with_interval(e)}",
             **estimate_row(e, "y"),
         }
         for n, c in enumerate(lines)

@@ -24,11 +24,10 @@ from interp.render.charts.parts import (
     points,
     reference,
     row_labels,
-    said,
     texts,
     zero,
 )
-from interp.render.digits import count, percent, significant
+from interp.render.digits import count, percent, significant, with_interval
 from interp.render.figure import Draw
 from interp.render.palette import ROLES, Role
 from interp.render.theme import var
@@ -102,11 +101,11 @@ def histogram_chart(
         row for group, at in zip(groups, places, strict=True) for row in _outline(group, at, bins, unit)
     ]
     means = [
-        at | estimate_row(g.middle()) | {"says": said(g.middle())}
+        at | estimate_row(g.middle()) | {"says": with_interval(g.middle())}
         for g, at in zip(groups, places, strict=True)
     ]
     nulls = _nulls(groups, places, null_name)
-    says = f"{x_name} by group. " + "; ".join(f"{g.name}: {said(g.middle())}" for g in groups)
+    says = f"{x_name} by group. " + "; ".join(f"{g.name}: {with_interval(g.middle())}" for g in groups)
 
     def draw(width: int) -> alt.TopLevelMixin:
         own = colour({role: role for role in ROLES}, column="role")
@@ -176,7 +175,7 @@ def swarm_chart(
         return nothing("No values to draw.")
     values = [v for g in groups for v in (*g.finite().tolist(), *g.null.reach, *g.mean.reach)]
     ends = limits([*values, *reach, *(value for value, _ in marks)], 0.02)
-    says = f"{x_name}. " + "; ".join(f"{g.name}: mean {said(g.mean)}" for g in groups)
+    says = f"{x_name}. " + "; ".join(f"{g.name}: mean {with_interval(g.mean)}" for g in groups)
     roles = {group.name: group.role for group in groups}
     places: list[Row] = [
         {"name": group.name, "y": height * n + 56, "top": height * n + 24, "base": height * n + 88}
@@ -193,10 +192,10 @@ def swarm_chart(
         dots, heads, means = [], [], []
         for group, at in zip(groups, places, strict=True):
             dots += _swarm(group, at["y"], pixel)
-            mean = f"{len(group.finite())} {unit}, mean {said(group.mean)}"
+            mean = f"{len(group.finite())} {unit}, mean {with_interval(group.mean)}"
             heads.append({"y": at["top"] - 12, "text": group.name})
             means.append(at | estimate_row(group.mean) | {"says": f"{group.name}: {mean}"})
-            means[-1]["text"] = mean if roomy else said(group.mean)
+            means[-1]["text"] = mean if roomy else with_interval(group.mean)
         own = colour(roles)
         dot = points(data(dots).encode(x=across(x_name, ends, width), y=down("y")), roles)
         mean_of = data(means).encode(x=alt.X("x:Q"), y=down("y"), color=own)
@@ -226,7 +225,7 @@ def swarm_chart(
 def _nulls(groups: Sequence[Group], places: Sequence[Row], name: str) -> alt.Chart:
     """The ranges of the nulls as grey bands."""
     rows = [
-        at | estimate_row(group.null) | {"says": f"{name}: {said(group.null)}"}
+        at | estimate_row(group.null) | {"says": f"{name}: {with_interval(group.null)}"}
         for group, at in zip(groups, places, strict=True)
         if group.null.ends
     ]

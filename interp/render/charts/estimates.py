@@ -24,11 +24,10 @@ from interp.render.charts.parts import (
     reach_above,
     reference,
     row_labels,
-    said,
     texts,
     wrapped,
 )
-from interp.render.digits import UNDEFINED, significant
+from interp.render.digits import UNDEFINED, significant, with_interval
 from interp.render.figure import Draw
 from interp.render.palette import ROLES, Role
 from interp.render.theme import var
@@ -133,4 +132,4 @@ def _legend(names: Sequence[str], width: Number, above: Number) -> alt.Legend:
 
 def _says(entry: Entry, names: Mapping[Role, str]) -> str:
     note = f", {entry.note}" if entry.note else ""
-    return f"{names.get(entry.role, '')} {said(entry.estimate)}{note}".strip()
+    return f"{names.get(entry.role, '')} {with_interval(entry.estimate)}{note}".strip()

@@ -10,7 +10,6 @@ from typing import Any
 
 import altair as alt
 
-from interp.render.digits import interval, measured
 from interp.render.figure import Draw
 from interp.render.palette import Role
 from interp.render.theme import SHAPES, var
@@ -60,12 +59,6 @@ def estimate_row(estimate: Estimate, value: str = "x") -> Row:
     """The columns of an estimate: its value, "low" and "high", each None where it is not defined."""
     low, high = estimate.ends or (None, None)
     return {value: estimate.point, "low": low, "high": high}
-
-
-def said(estimate: Estimate) -> str:
-    """An estimate with its interval in words."""
-    ends = interval(estimate)
-    return measured(estimate) + (f" ({ends})" if ends else "")
 
 
 def limits(values: Iterable[Number], room: Number = 0.05) -> Ends:
