@@ -50,7 +50,7 @@ class Job(SubjectJob[Config]):
         self.run.step("ablate", self.ablate)
         self.run.step("patch", self.patch)
         self.run.step("agree", self.agree)
-        self.write_page(lambda: QualityPage(self.run, self.subject, self.config))
+        self.write_page(lambda: QualityPage(self.run, self.config, self.subject))
 
     def ablate(self, step: Step) -> None:
         """Exact effects of features at positions, beside their attributions."""

@@ -46,7 +46,7 @@ class Job(CorpusJob[Config]):
         mined = load_mined(self.run.step("mine", self.mine) / "exemplars")
         self.run.step("search", self.search)
         self.run.step("change", lambda step: self.change(step, mined))
-        self.write_page(lambda: KnowledgePage(self.run, self.subject, self.config, self.groups))
+        self.write_page(lambda: KnowledgePage(self.run, self.config, self.subject, self.groups))
 
     def mine(self, step: Step) -> None:
         """How active every feature is, by which random ones are matched."""

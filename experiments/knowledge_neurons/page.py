@@ -1,133 +1,126 @@
-"""The page of `knowledge_neurons`, filled from what its steps wrote."""
+"""The page of `knowledge_neurons`."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from experiments.common.page import ExperimentPage
 from experiments.knowledge_neurons.config import Config
 from interp.causal.effects import RANDOM, TOGETHER
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
-from interp.render.digits import interval, measured, number
-from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.render.figure import Draw, Figure
-from interp.render.page import Column, Page, Section, Table
+from interp.render.digits import number, with_interval
+from interp.render.figure import Figure
+from interp.render.page import Column, Section, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 
-HALF = 540  # pixels of a figure that stands beside another
 NAMES: Mapping[Role, str] = {"a": "knowledge neurons", "null": "random features"}
-WORDS = (
-    ("Answer and foil", "The token that is right next, and one of the same kind that would be wrong."),
-    ("Attribution", "Integrated gradients of the answer's probability, from zero to the features' values, at "
-     "the last token, all features of a layer together."),
-    ("Knowledge neuron", "A feature whose attribution passes a part of the largest, on most prompts."),
-    ("Erase, enhance", "Set a feature to zero, or multiply it."),
-    ("Flip", "After the change the foil is likelier than the answer, where it was not before."),
-    ("Nats", "Differences of natural logarithms of probabilities: +0.69 doubles a probability."),
-)  # fmt: skip
-LIMITS = (
-    "Prompts of one group are alike; intervals take them as independent.",
-    "A shift does not show that a feature stores the answer, nor a missing flip that it does not.",
-)
+SHIFT, SHARE = "change (nats)", "share of prompts"
 
 
-class KnowledgePage:
-    """The tables of a run, and the pieces of the page made from them."""
+class KnowledgePage(ExperimentPage[Config]):
+    """What erasing and enhancing the neurons does, beside random features."""
 
-    def __init__(self, run: Run, subject: Subject, config: Config, groups: Sequence[str]) -> None:
-        self.run, self.subject, self.config, self.groups = run, subject, config, groups
+    words = (
+        ("Answer and foil", "The token that is right next, and one of the same kind that would be wrong."),
+        ("Attribution", "Integrated gradients of the answer's probability, from zero to the features' "
+         "values, at the last token, all features of a layer together."),
+        ("Knowledge neuron", "A feature whose attribution passes a part of the largest, on most prompts."),
+        ("Erase, enhance", "Set a feature to zero, or multiply it."),
+        ("Flip", "After the change the foil is likelier than the answer, where it was not before."),
+        ("Nats", "Differences of natural logarithms of probabilities: +0.69 doubles a probability."),
+    )  # fmt: skip
+    limits = (
+        "Prompts of one group are alike; intervals take them as independent.",
+        "A shift does not show that a feature stores the answer, nor a missing flip that it does not.",
+    )
+
+    def __init__(self, run: Run, config: Config, subject: Subject, groups: Sequence[str]) -> None:
+        super().__init__(run, config, subject)
+        self.groups, self.model = groups, subject.name
         self.found, self.flips = (run.table(name) for name in ("knowledge_neurons", "flips"))
         n = "not measured" if self.flips.empty else f"{int(self.flips['questions'].max())} prompts a group"
         self.measured_on = f"{n}, on which nothing was searched; seed {config.seed}; whiskers: 95% intervals."
 
-    def page(self) -> Page:
-        """The whole page."""
+    def question(self) -> str:
+        """What was asked."""
+        return f"Do the neurons that carry an answer decide it in {self.model}?"
+
+    def opening(self) -> Sequence[str]:
+        """What was done, and what came out."""
         counts = []
         for group in self.groups:
             n, share = int((self.found["group"] == group).sum()), self.run.metrics[f"search/{group}/share"]
             counts.append(f"{n} by {share:.0%} of the prompts of {group}")
-        return Page(
-            f"Do the neurons that carry an answer decide it in {self.subject.name}?",
-            [
-                f"Integrated gradients say from which neurons of {self.subject.name} an answer's probability "
-                f"comes; shared are {', '.join(counts)}.",
-                "They were erased and enhanced on other prompts, and so were random features that are about "
-                "as active (grey).",
-                self._verdict(),
-            ],
-            Figure(
-                "foil",
-                "Change in the probability of the wrong answer",
-                self.measured_on,
-                self._shifts("foil"),
-            ),
-            [self._moved(), self._flipped(), self._neurons()],
-            WORDS,
-            LIMITS,
-            subject_facts(self.subject),
-            run_facts(self.run),
-            step_seconds(self.run),
+        return (
+            f"Integrated gradients say from which neurons of {self.model} an answer's probability comes; "
+            f"shared are {', '.join(counts)}.",
+            "They were erased and enhanced on other prompts, and so were random features that are about as "
+            "active (grey).",
+            self._verdict(),
         )
 
-    def _moved(self) -> Section:
-        figures = [
-            Figure("answer", "Probability of the answer", self.measured_on, self._shifts("answer"), HALF),
-            Figure("foil", "Probability of the foil", self.measured_on, self._shifts("foil"), HALF),
-        ]
-        text = "Mean change of the log-probability; zero is no change, and each 0.69 a factor of two."
-        return Section("The shift in probability", [text], figures, [self._table()])
+    def headline(self) -> Figure:
+        """The shift towards the wrong answer."""
+        return self._changes("foil", "Change in the probability of the wrong answer", SHIFT)
 
-    def _flipped(self) -> Section:
-        figures = [
-            Figure(
-                "flips",
-                "The foil becomes likelier than the answer",
-                self.measured_on,
-                self._shares("flips"),
-                HALF,
-            ),
-            Figure(
-                "top_flips",
-                "The likeliest token becomes a foil",
-                self.measured_on,
-                self._shares("top_flips"),
-                HALF,
-            ),
+    def sections(self) -> Sequence[Section]:
+        """Shifts, flips, neurons."""
+        shift = "Mean change of the log-probability; zero is no change, and each 0.69 a factor of two."
+        shifts = [
+            self._changes("answer", "Probability of the answer", SHIFT),
+            self._changes("foil", "Probability of the foil", SHIFT),
         ]
-        text = "Shares of the prompts on which it was not so before."
-        return Section("How often the answer flips", [text], figures)
+        flips = [
+            self._changes("flips", "The foil becomes likelier than the answer", SHARE),
+            self._changes("top_flips", "The likeliest token becomes a foil", SHARE),
+        ]
+        return (
+            Section("The shift in probability", [shift], shifts, self._table()),
+            Section(
+                "How often the answer flips", ["Shares of the prompts on which it was not so before."], flips
+            ),
+            Section(
+                "The neurons",
+                ["Attribution is a share of probability, the mean over prompts."],
+                tables=[self._neurons()],
+            ),
+        )
 
-    def _neurons(self) -> Section:
-        columns = [
-            Column("group"),
-            Column("feature"),
-            Column("shared by", "% of prompts"),
-            Column("attribution"),
-        ]
+    def _changes(self, measure: str, title: str, x_name: str) -> Figure:
+        """A row for each way to change a group's features, on the prompts of that group."""
+        table: dict[str, dict[str, Mapping[str, Any]]] = {}
+        for row in self.flips.to_dict("records"):
+            if row["of"] == row["group"]:
+                table.setdefault(f"{row['group']}, {row['how']}", {})[row["set"]] = row
         rows = [
-            [row["group"], row["feature"], 100 * row["share"], row["attribution"]]
-            for row in self.found.to_dict("records")
-        ]
-        table = Table(
-            "knowledge neurons", "Found on the half of the prompts that is not reported on", columns, rows
-        )
-        return Section(
-            "The neurons", ["Attribution is a share of probability, the mean over prompts."], (), [table]
-        )
+            EstimateRow(label, [Entry("a", Estimate.of(changed[TOGETHER], measure)),
+                                Entry("null", Estimate.of(changed[RANDOM], measure))])
+            for label, changed in table.items()
+        ]  # fmt: skip
+        return Figure(measure, title, self.measured_on, estimate_chart(rows, x_name=x_name, names=NAMES))
 
-    def _table(self) -> Table:
+    def _neurons(self) -> Table:
+        columns = ["group", "feature", Column("shared by", "% of prompts", of="percent"), "attribution"]
+        found = self.found.assign(percent=100 * self.found["share"])
+        caption = "Found on the half of the prompts that is not reported on"
+        return Table.of(found, columns, "knowledge neurons", caption)
+
+    def _table(self) -> list[Table]:
+        if self.flips.empty:
+            return []
         columns = [
-            Column("features of"), Column("on"), Column("what"), Column("which"), Column("answer", "nats"),
-            Column("foil", "nats"), Column("flips"), Column("top flips"), Column("prompts", places=0),
+            Column("features of", of="of"), Column("on", of="group"), Column("what", of="how"), "which",
+            Column("answer", "nats"), Column("foil", "nats"), "flips", Column("top flips", of="top_flips"),
+            Column("prompts", places=0, of="questions"),
         ]  # fmt: skip
-        rows = [
-            [row["of"], row["group"], row["how"], NAMES["a" if row["set"] == TOGETHER else "null"],
-             *(Estimate.of(row, name) for name in ("answer", "foil", "flips", "top_flips")), row["questions"]]
-            for row in self.flips.to_dict("records")
-        ]  # fmt: skip
-        return Table("shifts and flips", "Each change on the prompts of every group", columns, rows)
+        which = np.where(self.flips["set"] == TOGETHER, NAMES["a"], NAMES["null"])
+        caption = "Each change on the prompts of every group"
+        return [Table.of(self.flips.assign(which=which), columns, "shifts and flips", caption)]
 
     def _verdict(self) -> str:
         own = [r for r in self.flips.to_dict("records") if r["of"] == r["group"] and r["how"] == "erase"]
@@ -138,37 +131,11 @@ class KnowledgePage:
                 said.append(f"for {group} no neuron is shared by enough prompts")
                 continue
             erased, random = rows[TOGETHER], rows[RANDOM]
-            factor = Estimate(*(math.exp(erased[f"foil{end}"]) for end in ("", "_low", "_high")))
-            flipped = Estimate.of(erased, "flips")
+            factor = Estimate(*map(math.exp, Estimate.of(erased, "foil")))
             said.append(
-                f"erasing those of {group} multiplies the foil's probability by {measured(factor)} "
-                f"({interval(factor)}; random features {number(math.exp(random['foil']))}) and flips "
-                f"{measured(flipped)} ({interval(flipped)}) of the answers"
+                f"erasing those of {group} multiplies the foil's probability by {with_interval(factor)}, "
+                f"random features by {number(math.exp(random['foil']))}, and flips "
+                f"{with_interval(Estimate.of(erased, 'flips'))} of the answers"
             )
         text = "; ".join(said)
         return f"{text[:1].upper()}{text[1:]}."
-
-    def _shifts(self, column: str) -> Draw:
-        rows = self._rows(column)
-        return estimate_chart(rows, x_name="change (nats)", names=NAMES)
-
-    def _shares(self, column: str) -> Draw:
-        rows = self._rows(column)
-        return estimate_chart(rows, x_name="share of prompts", names=NAMES)
-
-    def _rows(self, column: str) -> list[EstimateRow]:
-        """A row for each way to change a group's features, on the prompts of that group."""
-        table: dict[str, dict[str, Mapping[str, Any]]] = {}
-        for row in self.flips.to_dict("records"):
-            if row["of"] == row["group"]:
-                table.setdefault(f"{row['group']}, {row['how']}", {})[row["set"]] = row
-        return [
-            EstimateRow(
-                label,
-                [
-                    Entry("a", Estimate.of(rows[TOGETHER], column)),
-                    Entry("null", Estimate.of(rows[RANDOM], column)),
-                ],
-            )
-            for label, rows in table.items()
-        ]

@@ -1,14 +1,12 @@
 """The steps of `neuron_cause`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from experiments.common.job import CorpusJob
 from experiments.neuron_cause.config import Config, PickByConcept, PickById
 from experiments.neuron_cause.page import CausePage
-from interp.attribution.baseline import Statistics
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER, effects
 from interp.causal.interventions import ablations, clamps, dose_values
 from interp.causal.outcome import ask, halves
@@ -24,6 +22,9 @@ from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.spaces import open_spaces
+
+Sets = Sequence[tuple[str, list[FeatureRef]]]
+"""Features that are changed together, by what the set is called."""
 
 
 class Job(CorpusJob[Config]):
@@ -44,16 +45,13 @@ class Job(CorpusJob[Config]):
     def steps(self) -> None:
         """All steps in order; those that have finished are skipped."""
         mined = load_mined(self.run.step("mine", self.mine) / "exemplars")
-        picked = self.run.step("pick", lambda step: self.pick(step, mined)) / "picked.json"
-        self.run.step("ablate", lambda step: self.ablate(step, mined, picked))
-        self.run.step("sweep", lambda step: self.sweep(step, mined, picked))
-        values = read_written(picked)
-        features = [FeatureRef.parse(key, self.spaces) for key in values]
-        self.write_page(
-            lambda: CausePage(
-                self.run, self.subject, self.corpus, mined, features, list(values.values()), self.config
-            )
-        )
+        self.statistics = {space.name: mined[space.name].statistics() for space in self.spaces}
+        file = self.run.step("pick", lambda step: self.pick(step, mined)) / "picked.json"
+        picked = [(FeatureRef.parse(key, self.spaces), value) for key, value in read_written(file).items()]
+        sets = self._sets([feature for feature, _ in picked])
+        self.run.step("ablate", lambda step: self.ablate(step, sets))
+        self.run.step("sweep", lambda step: self.sweep(step, sets))
+        self.write_page(lambda: CausePage(self.run, self.config, self.subject, self.corpus, mined, picked))
 
     def mine(self, step: Step) -> None:
         """Means, quantiles and samples of every feature of every space."""
@@ -72,18 +70,16 @@ class Job(CorpusJob[Config]):
         else:
             group = self.to_pick_on[0].group
             asked = [question for question in self.to_pick_on if question.group == group]
-            found = by_attribution(self.subject, self.spaces, asked, self._statistics(mined), pick.count)
+            found = by_attribution(self.subject, self.spaces, asked, self.statistics, pick.count)
         write_json(step.folder / "picked.json", {f.key: value for f, value in found})
 
-    def ablate(self, step: Step, mined: MinedSpaces, picked: Path) -> None:
+    def ablate(self, step: Step, sets: Sets) -> None:
         """The picked features, each of them alone, and every set of controls, ablated in each way."""
-        statistics = self._statistics(mined)
-        sets = self._sets(mined, picked)
         rows = [self._asked([], set=CLEAN, to=CLEAN)]
         changes = [(name, features, to) for to in self.config.ablate_to for name, features in sets]
         with step.progress.task("ablating", total=len(changes), unit="changes") as advance:
             for name, features, to in changes:
-                edits = ablations(features, to, statistics, self.config.positions, self.config.seed)
+                edits = ablations(features, to, self.statistics, self.config.positions, self.config.seed)
                 rows.append(self._asked(edits, set=name, to=to))
                 advance(1)
         outcomes = pd.concat(rows, ignore_index=True)
@@ -99,14 +95,12 @@ class Job(CorpusJob[Config]):
                 step.estimate(f"{name}/{row.measure}", row.value, row.low, row.high, headline=main)
                 step.metric(f"{name}/{row.measure}_control", row.control, headline=main)
 
-    def sweep(self, step: Step, mined: MinedSpaces, picked: Path) -> None:
+    def sweep(self, step: Step, sets: Sets) -> None:
         """Every set clamped to one dose after another."""
-        statistics = self._statistics(mined)
-        sets = self._sets(mined, picked)
         rows = []
         with step.progress.task("sweeping", total=len(sets) * self.config.doses, unit="doses") as advance:
             for name, features in sets:
-                values = dose_values(features, statistics, self.config.doses)
+                values = dose_values(features, self.statistics, self.config.doses)
                 for number, dose in enumerate(values):
                     edits = clamps(features, dose, self.config.positions)
                     share = number / (self.config.doses - 1)
@@ -121,11 +115,10 @@ class Job(CorpusJob[Config]):
                 step.metric(name, float(part[part["set"] == TOGETHER]["right"].mean()), headline=True)
                 step.metric(f"{name}_control", float(part[random]["right"].mean()))
 
-    def _sets(self, mined: MinedSpaces, picked: Path) -> list[tuple[str, list[FeatureRef]]]:
-        """The picked features together, some of them alone, and the controls of all and of each."""
-        features = [FeatureRef.parse(key, self.spaces) for key in read_written(picked)]
+    def _sets(self, features: list[FeatureRef]) -> Sets:
+        """The picked features together, some of them alone, and controls."""
         alone = features[: self.config.separately] if len(features) > 1 else []
-        controls = matched_controls(features, self._statistics(mined), self.config.controls, self.config.seed)
+        controls = matched_controls(features, self.statistics, self.config.controls, self.config.seed)
         return [
             (TOGETHER, features),
             *((feature.key, [feature]) for feature in alone),
@@ -136,6 +129,3 @@ class Job(CorpusJob[Config]):
         """The outcome of every question under some interventions."""
         with self.subject.intervene(*edits):
             return ask(self.subject, self.questions).frame(self.questions, **names)
-
-    def _statistics(self, mined: MinedSpaces) -> Statistics:
-        return {space.name: mined[space.name].statistics() for space in self.spaces}

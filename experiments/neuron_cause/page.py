@@ -1,205 +1,176 @@
-"""The page of `neuron_cause`, filled from what its steps wrote."""
+"""The page of `neuron_cause`."""
 
 from collections.abc import Mapping, Sequence
 
+from experiments.common.page import ExperimentPage
 from experiments.neuron_cause.config import Config, PickByAttribution, PickByConcept
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER
 from interp.compare.concepts import activations_by_concept
-from interp.compare.populations import PopulationKind
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.charts.distributions import Group, histogram_chart
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
-from interp.render.digits import count, interval, measured, number
-from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.render.figure import Draw, Figure
-from interp.render.page import Column, Page, Section, Table
-from interp.render.palette import OF_KIND, Role
+from interp.render.digits import count, measured, number, with_interval
+from interp.render.figure import Figure
+from interp.render.page import Column, Section, Table
+from interp.render.palette import Role
 from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 
-SPACES: Mapping[str, PopulationKind] = {"mlp": "neuron", "sae": "latent", "directions": "direction"}
+ROLES: Mapping[str, Role] = {"mlp": "a", "sae": "b", "directions": "c"}
+"""Of the kinds of spaces."""
 PROBABILITY, RATE = "answer", "right"
 NAMES = {PROBABILITY: "probability of the answers", RATE: "share of questions answered so"}
-DOSE = "dose (share of the range)"
-HALF = 540  # pixels of a figure that stands beside another
-WORDS = (
-    ("Feature", "A quantity read off the model at every token: a neuron, a latent of an SAE, a direction."),
-    ("Ablate", "Replace what a feature says: by zero, by its mean, or by its value on another token."),
-    (
-        "Dose",
-        "A value that the feature is held at, between its 1e-5- and its (1 - 1e-5)-quantile on the corpus.",
-    ),
-    ("Random features", "Sets of the same size, of the same layers, about as active, and not picked."),
-    (
-        "Interval",
-        "95%, by bootstrap over questions, paired with the unchanged model where a change is shown.",
-    ),
-)
-LIMITS = (
-    "Questions of one kind are alike; the intervals take them as independent and say nothing of other kinds.",
-    "A feature held at an extreme can push the model to where it never is by itself: an effect that shows at "
-    "the ends of the range only says less than one that begins inside it.",
-)
 
 
-class CausePage:
-    """The tables of a run, and the pieces of the page made from them."""
+class CausePage(ExperimentPage[Config]):
+    """What changing the picked features does, beside random ones."""
+
+    words = (
+        ("Feature", "A quantity read off the model at every token: a neuron, a latent of an SAE, a "
+         "direction."),
+        ("Ablate", "Replace what a feature says: by zero, by its mean, or by its value on another token."),
+        ("Dose", "A value that the feature is held at, between its 1e-5- and its (1 - 1e-5)-quantile on the "
+         "corpus."),
+        ("Random features", "Sets of the same size, of the same layers, about as active, and not picked."),
+        ("Interval", "95%, by bootstrap over questions, paired with the unchanged model where a change is "
+         "shown."),
+    )  # fmt: skip
+    limits = (
+        "Questions of one kind are alike; the intervals take them as independent and say nothing of other "
+        "kinds.",
+        "A feature held at an extreme can push the model to where it never is by itself: an effect that "
+        "shows at the ends of the range only says less than one that begins inside it.",
+    )
 
     def __init__(
         self,
         run: Run,
+        config: Config,
         subject: Subject,
         corpus: Corpus,
         mined: MinedSpaces,
-        features: Sequence[FeatureRef],
-        values: Sequence[float | None],
-        config: Config,
+        picked: Sequence[tuple[FeatureRef, float | None]],
     ) -> None:
-        self.run, self.subject, self.corpus, self.mined = run, subject, corpus, mined
-        self.features, self.values, self.config = features, values, config
+        super().__init__(run, config, subject)
+        self.corpus, self.mined, self.picked, self.model = corpus, mined, picked, subject.name
+        self.features = [feature for feature, _ in picked]
         self.sweep, self.outcomes, self.effects = (
             run.table(name) for name in ("sweep", "ablations", "ablation_effects")
         )
         self.groups = list(dict.fromkeys(self.outcomes["group"]))
-        self.role = role_of(features[0])
+        self.role = _role(self.features[0])
         n = int((self.outcomes["set"] == CLEAN).sum())
         self.measured_on = (
             f"{count(n)} questions on which nothing was picked, seed {config.seed}. Bands and whiskers: 95%."
         )
 
-    def page(self) -> Page:
-        """The whole page."""
-        clean = [f"{number(self._clean(group).value)} of {group}" for group in self.groups]
+    def question(self) -> str:
+        """What was asked."""
+        return f"Do these features make {self.model} answer as it does?"
+
+    def opening(self) -> Sequence[str]:
+        """What was done, and what came out."""
+        clean = self.outcomes[self.outcomes["set"] == CLEAN].groupby("group")[RATE].mean()
+        shares = [f"{number(float(clean[group]))} of {group}" for group in self.groups]
         total = sum(found.exemplars["explain"].n_features for found in self.mined.values())
-        return Page(
-            f"Do these features make {self.subject.name} answer as it does?",
-            [
-                f"The model {self.subject.name} gives the answers in question to this share of its prompts: "
-                f"{', '.join(clean)}.",
-                f"{len(self.features)} of {count(total)} features were then ablated, and held at values over "
-                "their range; the same was done to random features that are about as active (grey).",
-                self._verdict(),
-            ],
-            Figure(
-                "dose_probability",
-                "What holding the features at a value does",
-                self.measured_on,
-                self._together(PROBABILITY),
-            ),
-            [self._dose(), self._ablation(), *self._alone(), *self._drivers(), self._picked()],
-            WORDS,
-            LIMITS,
-            subject_facts(self.subject),
-            run_facts(self.run),
-            step_seconds(self.run),
+        return (
+            f"The model {self.model} gives the answers in question to this share of its prompts: "
+            f"{', '.join(shares)}.",
+            f"{len(self.features)} of {count(total)} features were then ablated, and held at values over "
+            "their range; the same was done to random features that are about as active (grey).",
+            self._verdict(),
         )
 
-    def _dose(self) -> Section:
+    def headline(self) -> Figure:
+        """Dose and probability."""
+        return self._together("dose_probability", PROBABILITY, "What holding the features at a value does")
+
+    def sections(self) -> Sequence[Section]:
+        """Doses, ablations, single features, what drives them, the features."""
+        return (self._doses(), self._ablations(), *self._alone(), *self._driven(), self._described())
+
+    def _verdict(self) -> str:
+        group = self.groups[0]
+        rate = self.effects[(self.effects["measure"] == "rate") & (self.effects["group"] == group)]
+        row = max(rate.to_dict("records"), key=lambda one: abs(one["beyond"]))
+        low, high = (self._at(TOGETHER, group, share) for share in (0.0, 1.0))
+        others = [number(self._control(group, share)) for share in (0.0, 1.0)]
+        return (
+            f"For {group}, ablation ({row['to']}) changes the share by "
+            f"{with_interval(Estimate.of(row, 'beyond'), sign=True)} beyond random features"
+            f"{'' if _clear(row) else ', which is no clear effect'}; held from the lowest to the highest "
+            f"dose, it goes from {measured(low)} to {measured(high)}, with random features from {others[0]} "
+            f"to {others[1]}."
+        )
+
+    def _doses(self) -> Section:
         ends = {g: [number(self._at(TOGETHER, g, share).value) for share in (0.0, 1.0)] for g in self.groups}
         moves = [f"{group} from {low} to {high}" for group, (low, high) in ends.items()]
+        text = (
+            "All picked features are held together. Dose 0 is the end of their range that is farthest "
+            "from the side they were picked for, dose 1 the end of that side."
+        )
+        figures = [
+            self._together("dose_probability", PROBABILITY, "Probability of the answers"),
+            self._together("dose_rate", RATE, "How often an answer is the likeliest token"),
+        ]
         return Section(
-            f"From the lowest dose to the highest, the share goes: {'; '.join(moves)}",
-            [
-                "All picked features are held together. Dose 0 is the end of their range that is farthest "
-                "from the side they were picked for, dose 1 the end of that side."
-            ],
-            [
-                Figure(
-                    "dose_probability",
-                    "Probability of the answers",
-                    self.measured_on,
-                    self._together(PROBABILITY),
-                    HALF,
-                ),
-                Figure(
-                    "dose_rate",
-                    "How often an answer is the likeliest token",
-                    self.measured_on,
-                    self._together(RATE),
-                    HALF,
-                ),
-            ],
+            f"From the lowest dose to the highest, the share goes: {'; '.join(moves)}", [text], figures
         )
 
-    def _ablation(self) -> Section:
-        rate = self.effects[self.effects["measure"] == "rate"]
-        clear = [
-            f"{row.to} ({row.group})"
-            for row in rate.itertuples()
-            if not row.beyond_low <= 0 <= row.beyond_high
-        ]
+    def _ablations(self) -> Section:
+        rows = self.effects[self.effects["measure"] == "rate"].to_dict("records")
+        clear = [f"{row['to']} ({row['group']})" for row in rows if _clear(row)]
         title = (
             f"Ablation changes the answers more than in random features: {', '.join(clear)}"
             if clear
             else "No ablation changes the answers more than in random features"
         )
+        text = (
+            "Zero takes a feature away, the mean leaves what it says on average, a resampled value takes "
+            "only its connection with this text."
+        )
         columns = [
-            Column("questions"),
-            Column("ablated to"),
-            Column("measure"),
-            Column("change"),
-            Column("random sets"),
-            Column("beyond random"),
-            Column("n", places=0),
-        ]
-        rows = [
-            [row.group, row.to, row.measure, Estimate(row.value, row.low, row.high),
-             Estimate(row.control, row.control_low, row.control_high),
-             Estimate(row.beyond, row.beyond_low, row.beyond_high), row.questions]
-            for row in self.effects.itertuples()
+            Column("questions", of="group"), Column("ablated to", of="to"), "measure",
+            Column("change", of="value"), Column("random sets", of="control"),
+            Column("beyond random", of="beyond"), Column("n", places=0, of="questions"),
         ]  # fmt: skip
         caption = (
             "Changes against the unchanged model; for random sets, the mean and the range of the sets' means"
         )
-        return Section(
-            title,
+        named = self.effects.rename(columns={"low": "value_low", "high": "value_high"})
+        drawn = estimate_chart(
             [
-                "Zero takes a feature away, the mean leaves what it says on average, a resampled value takes "
-                "only its connection with this text."
-            ],
-            [
-                Figure(
-                    "ablations",
-                    "Change in the share of questions answered so",
-                    self.measured_on,
-                    self._ablations(),
+                EstimateRow(
+                    f"{row['to']}, {row['group']}",
+                    [Entry(self.role, Estimate(row["value"], row["low"], row["high"])),
+                     Entry("null", Estimate.of(row, "control"))],
                 )
+                for row in rows
             ],
-            [Table("ablations", caption, columns, rows)],
-        )
+            x_name="change in the share",
+            names={self.role: "picked", "null": "random sets"},
+        )  # fmt: skip
+        figure = Figure("ablations", "Change in the share of questions answered so", self.measured_on, drawn)
+        return Section(title, [text], [figure], [Table.of(named, columns, "ablations", caption)])
 
     def _alone(self) -> list[Section]:
         swept = [feature for feature in self.features if feature.key in set(self.sweep["set"])]
-        if not swept:
-            return []
-        figures = [
-            Figure(f"dose_{feature.key}", feature.key, self.measured_on, self._single(feature), HALF)
-            for feature in swept
-        ]
         text = "The strip marks where 98% of the feature's activations lie."
-        return [Section("One feature at a time", [text], figures)]
+        figures = [self._single(feature) for feature in swept]
+        return [Section("One feature at a time", [text], figures)] if swept else []
 
-    def _drivers(self) -> list[Section]:
-        if not self._explained():
-            return []
-        figures = [
-            Figure(
-                f"drivers_{f.key}",
-                f.key,
-                "Tokens drawn from the report split of the corpus.",
-                self._histogram(f),
-                HALF,
-            )
-            for f in self._explained()
-        ]
+    def _driven(self) -> list[Section]:
+        explained = self.features[: self.config.histograms] if self.corpus.label_names else ()
         text = "The labels that the feature tells best, chosen on the select split."
-        return [Section("What kind of input drives them", [text], figures)]
+        figures = [self._histogram(feature) for feature in explained]
+        return [Section("What kind of input drives them", [text], figures)] if figures else []
 
-    def _picked(self) -> Section:
+    def _described(self) -> Section:
         pick = self.config.pick
         how, value = "They were named in the config.", "value"
         if isinstance(pick, PickByConcept):
@@ -209,42 +180,27 @@ class CausePage:
             value = "attribution"
         columns = [Column("feature"), Column(value), Column("mean"), Column("lowest"), Column("highest")]
         rows = []
-        for feature, worth in zip(self.features, self.values, strict=True):
+        for feature, worth in self.picked:
             found = self.mined[feature.space.name].statistics()
             levels = found.quantile_values[feature.feature_id].tolist()
             mean = float(found.mean[feature.feature_id])
             rows.append([feature.key, worth, mean, levels[0], levels[-1]])
         caption = "Lowest and highest: quantiles 1e-5 and 1 - 1e-5 of the signed activation"
-        return Section("The features", [how], (), [Table("features", caption, columns, rows)])
+        return Section("The features", [how], tables=[Table("features", caption, columns, rows)])
 
-    def _verdict(self) -> str:
-        rate = self.effects[(self.effects["measure"] == "rate") & (self.effects["group"] == self.groups[0])]
-        row = max(rate.itertuples(), key=lambda one: abs(one.beyond))
-        beyond = Estimate(row.beyond, row.beyond_low, row.beyond_high)
-        seen = not row.beyond_low <= 0 <= row.beyond_high
-        low, high = (self._at(TOGETHER, self.groups[0], share) for share in (0.0, 1.0))
-        others = [self._control(self.groups[0], share) for share in (0.0, 1.0)]
-        return (
-            f"For {self.groups[0]}, ablation ({row.to}) changes the share by {measured(beyond, sign=True)} "
-            f"({interval(beyond, sign=True)}) beyond random features"
-            f"{'' if seen else ', which is no clear effect'}; held from the lowest to the highest dose, it "
-            f"goes from {measured(low)} to {measured(high)}, with random features from {number(others[0])} "
-            f"to {number(others[1])}."
-        )
-
-    def _together(self, column: str) -> Draw:
+    def _together(self, name: str, measure: str, title: str) -> Figure:
         curves = []
-        for name in dict.fromkeys(self.sweep["set"]):
-            random = name.startswith(CONTROL)
-            if name != TOGETHER and not random:
+        for set_name in dict.fromkeys(self.sweep["set"]):
+            random = set_name.startswith(CONTROL)
+            if set_name != TOGETHER and not random:
                 continue
             for group in self.groups:
-                label = "random" if random else group
-                role: Role = "null" if random else self.role
-                curves.append(Curve(label, role, self._points(name, group, column, "share", not random)))
-        return curve_chart(curves, x_name=DOSE, y_name=NAMES[column])
+                points = self._points(set_name, group, measure, "share", banded=not random)
+                curves.append(Curve("random" if random else group, "null" if random else self.role, points))
+        drawn = curve_chart(curves, x_name="dose (share of the range)", y_name=NAMES[measure])
+        return Figure(name, title, self.measured_on, drawn)
 
-    def _single(self, feature: FeatureRef) -> Draw:
+    def _single(self, feature: FeatureRef) -> Figure:
         found = self.mined[feature.space.name].statistics()
         levels = found.quantile_values[feature.feature_id]
         natural = (float(levels[found.levels.index(0.01)]), float(levels[found.levels.index(0.99)]))
@@ -252,62 +208,47 @@ class CausePage:
             Curve(
                 group,
                 self.role,
-                self._points(feature.key, group, PROBABILITY, "value", True),
+                self._points(feature.key, group, PROBABILITY, "value"),
                 natural if place == 0 else None,
             )
             for place, group in enumerate(self.groups)
         ]
-        return curve_chart(curves, x_name="activation held", y_name=NAMES[PROBABILITY], marks=[(0.0, "zero")])
+        drawn = curve_chart(
+            curves, x_name="activation held", y_name=NAMES[PROBABILITY], marks=[(0.0, "zero")]
+        )
+        return Figure(f"dose_{feature.key}", feature.key, self.measured_on, drawn)
 
-    def _ablations(self) -> Draw:
-        rate = self.effects[self.effects["measure"] == "rate"]
-        rows = [
-            EstimateRow(
-                f"{row.to}, {row.group}",
-                [
-                    Entry(self.role, Estimate(row.value, row.low, row.high)),
-                    Entry("null", Estimate(row.control, row.control_low, row.control_high)),
-                ],
-            )
-            for row in rate.itertuples()
-        ]
-        names: Mapping[Role, str] = {self.role: "picked", "null": "random sets"}
-        return estimate_chart(rows, x_name="change in the share", names=names)
-
-    def _histogram(self, feature: FeatureRef) -> Draw:
-        found = activations_by_concept(self.corpus, self.mined, feature)
-        groups = [
-            Group(name, values.tolist(), role_of(feature) if index < len(found) - 1 else "null")
-            for index, (name, values) in enumerate(found)
-        ]
-        return histogram_chart(groups, x_name=f"activation of {feature.key}")
-
-    def _explained(self) -> Sequence[FeatureRef]:
-        return self.features[: self.config.histograms] if self.corpus.label_names else ()
+    def _histogram(self, feature: FeatureRef) -> Figure:
+        *labelled, (rest, others) = activations_by_concept(self.corpus, self.mined, feature)
+        groups = [Group(name, values.tolist(), _role(feature)) for name, values in labelled]
+        groups.append(Group(rest, others.tolist(), "null"))
+        drawn = histogram_chart(groups, x_name=f"activation of {feature.key}")
+        caption = "Tokens drawn from the report split of the corpus."
+        return Figure(f"drivers_{feature.key}", feature.key, caption, drawn)
 
     def _points(
-        self, name: str, group: str, column: str, dose: str, banded: bool
+        self, name: str, group: str, measure: str, dose: str, banded: bool = True
     ) -> list[tuple[float, Estimate]]:
         part = self.sweep[(self.sweep["set"] == name) & (self.sweep["group"] == group)]
         points = []
-        for at, values in part.groupby(dose)[column]:
-            plain = values.to_numpy(dtype=float)
-            found = mean_interval(plain, self.config.seed) if banded else (float(plain.mean()), None, None)
-            points.append((float(at), Estimate(*found)))
+        for at, values in part.groupby(dose)[measure]:
+            known = values.to_numpy(dtype=float)
+            found = mean_interval(known, self.config.seed) if banded else Estimate(float(known.mean()))
+            points.append((float(at), found))
         return points
 
-    def _clean(self, group: str) -> Estimate:
-        part = self.outcomes[(self.outcomes["set"] == CLEAN) & (self.outcomes["group"] == group)]
-        return mean_interval(part[RATE].to_numpy(dtype=float), self.config.seed)
-
     def _at(self, name: str, group: str, share: float) -> Estimate:
-        return dict(self._points(name, group, RATE, "share", True))[share]
+        return dict(self._points(name, group, RATE, "share"))[share]
 
     def _control(self, group: str, share: float) -> float:
         part = self.sweep[self.sweep["set"].str.startswith(CONTROL) & (self.sweep["group"] == group)]
         return float(part[part["share"] == share][RATE].mean())
 
 
-def role_of(feature: FeatureRef) -> Role:
-    """The role of a feature's kind, which gives its colour."""
-    return OF_KIND[SPACES.get(feature.space.name.partition(".")[0], "direction")]
+def _clear(row: Mapping[str, float]) -> bool:
+    """Whether an effect beyond random features has an interval without zero."""
+    return not row["beyond_low"] <= 0 <= row["beyond_high"]
+
+
+def _role(feature: FeatureRef) -> Role:
+    return ROLES.get(feature.space.name.partition(".")[0], "c")
