@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
-from experiments.common.populations.data import DescribedFeature, PopulationsData
+from experiments.common.populations.data import PLURAL, DescribedFeature, PopulationsData
 from experiments.common.populations.figures import concept_recovery, report_figures
 from experiments.common.populations.view import (
     LEANER,
@@ -95,7 +95,11 @@ class ComparePage:
             EstimateRow(f"{_short(second, first)} − {first}", [Entry(roles[second], estimate)])
             for first, second, estimate in self.differences
         ]
-        differences = estimate_chart(rows, x_name="difference of mean scores (Pearson r)")
+        differences = estimate_chart(
+            rows,
+            x_name="difference of mean scores (Pearson r)",
+            names={OF_KIND[kind]: name for kind, name in PLURAL.items()},
+        )
         figures = [
             *(figure for figure in report_figures(self.data) if figure.name != "concepts"),
             Figure("score_differences", "Differences of mean scores", "", differences),

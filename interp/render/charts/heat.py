@@ -74,9 +74,8 @@ def heat_chart(heat: Heat, *, x_name: str, y_name: str, value_name: str) -> Draw
             *heat_key(heat.top, heat.signed, -head - 18),
         ]
         left_out = len(heat.columns) - len(shown)
-        title = f"{y_name} against {x_name}: {value_name}" + (
-            f", and {left_out} more columns" if left_out else ""
-        )
+        more = f", and {left_out} more {'column' if left_out == 1 else 'columns'}" if left_out else ""
+        title = f"{y_name} against {x_name}: {value_name}{more}"
         return framed(layers, width, CELL * len(heat.rows), says, title)
 
     return draw

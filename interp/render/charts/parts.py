@@ -40,7 +40,7 @@ def framed(
     """
     fit = alt.AutoSizeParams(type="fit-x", contains="padding")
     chart = alt.layer(*layers).properties(width=width, height=height, autosize=fit, description=says)
-    return chart.properties(title=title) if title else chart
+    return chart.properties(title=wrapped(title, width - 10, 3).split("\n")) if title else chart
 
 
 def nothing(says: str) -> Draw:
