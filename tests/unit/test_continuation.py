@@ -7,8 +7,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from interp.bundled.pydoc import pydoc_folder
-from interp.bundled.world import world_folder
+from interp.bundled import bundled_models
 from interp.errors import UserError
 from interp.subject.continuation import continuation, single_token
 from interp.subject.text import Text
@@ -75,13 +74,12 @@ def byte_level(folder: Path) -> Path:
 
 
 MAKERS = {"metaspace": metaspace, "replaced": replaced, "byte_level": byte_level}
-BUNDLED = {"world": world_folder, "pydoc": pydoc_folder}
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {name: make(tmp_path_factory.mktemp(name)) for name, make in MAKERS.items()}
-    return made | {name: folder() for name, folder in BUNDLED.items()}
+    return made | {name: model.folder for name, model in bundled_models().items()}
 
 
 def own(folder: Path, whole: str, prompt: str) -> list[int]:

@@ -32,18 +32,15 @@ It streams, is mined and is labelled as the others; `interp.bundled.world.train.
 too. Words must be the world's (`interp.bundled.world.vocabulary.vocabulary()`).
 '''
 
-import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from interp.bundled.world.concepts import CONCEPTS, definitions
-    from interp.bundled.world.corpus import FAMILIES, WorldCorpus
-    from interp.bundled.world.draft import Draft
-    from interp.bundled.world.family import Family
-    from interp.bundled.world.preset import Preset, presets
-    from interp.bundled.world.question import Score, WorldQuestion, questions, score
-    from interp.bundled.world.stream import LabelledStream, labelled_stream
+from interp.bundled.world.concepts import CONCEPTS, definitions
+from interp.bundled.world.corpus import FAMILIES, WorldCorpus
+from interp.bundled.world.draft import Draft
+from interp.bundled.world.family import Family
+from interp.bundled.world.preset import Preset, presets
+from interp.bundled.world.question import Score, WorldQuestion, questions, score
+from interp.bundled.world.stream import LabelledStream, labelled_stream
 
 __all__ = [
     "CONCEPTS",
@@ -63,22 +60,6 @@ __all__ = [
     "score",
     "world_folder",
 ]
-_HOMES = {
-    "CONCEPTS": "concepts",
-    "Draft": "draft",
-    "FAMILIES": "corpus",
-    "Family": "family",
-    "LabelledStream": "stream",
-    "Preset": "preset",
-    "Score": "question",
-    "WorldCorpus": "corpus",
-    "WorldQuestion": "question",
-    "definitions": "concepts",
-    "labelled_stream": "stream",
-    "presets": "preset",
-    "questions": "question",
-    "score": "question",
-}
 
 TRAINING_NOTE = (
     "The world model was trained with a two-token attention window in its first four layers; it is run here "
@@ -90,10 +71,3 @@ TRAINING_NOTE = (
 def world_folder() -> Path:
     """Folder of the shipped `world` model, an ordinary Hugging Face folder."""
     return Path(__file__).parent / "weights" / "world"
-
-
-def __getattr__(name: str) -> Any:
-    """Loads a public name when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
