@@ -1,17 +1,17 @@
 """The page of `calibration`: which score to trust when a description is chosen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from experiments.calibration.candidates import FOREIGN, MEAGRE, OTHER, TRUE
 from experiments.calibration.config import Config
+from experiments.common.page import ExperimentPage
 from interp.descriptions.explainers.patterns import NAME as PATTERNS
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import interval, measured
-from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.figure import Draw, Figure
-from interp.render.page import Column, Page, Section, Table
+from interp.render.page import Column, Section, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
@@ -19,32 +19,58 @@ from interp.track.run import Run
 
 HALF = 540
 NAMES: Mapping[Role, str] = {"b": "scores", "null": "scores dealt anew (null)"}
-WORDS = (
-    ("Known truth", "A probe was trained to tell one labelled concept; a neuron or latent counts where "
-     "it tells one well. A description is as true as what it predicts tells that concept's tokens (AUROC)."),
-    ("Rank correlation", "Spearman's, between a score and the truth, over the descriptions of one feature."),
-    ("Pairs in order", "The share of pairs of descriptions of a feature that a score orders rightly."),
-    ("Truth of the chosen", "That of the description with the largest score: what best-of-n ends with."),
-    ("Simulation", "Correlation of predicted with true activations: on strong windows, random ones, both."),
-    ("Detection", "Does the description fit texts with the feature rather than texts without it?"),
-    ("Fuzzing", "Does the description fit the tokens that fire rather than other tokens of the same texts?"),
-    ("Intervention", "Does the description fit what the model writes when the feature is held high?"),
-)  # fmt: skip
-LIMITS = (
-    "The truth is that of the concept that a feature tells best; what else a feature does counts as wrong.",
-    "Descriptions by patterns are simulated by their patterns, definitions by the labels: a language model's "
-    "mistakes in reading words come on top, unless the run names one.",
-    "One model, one corpus, one seed; intervals are over features.",
-)
 
 
-class CalibrationPage:
-    """The tables of a run, and the page made from them."""
+class CalibrationPage(ExperimentPage[Config]):
+    """How each score ranks descriptions against the truth, and what choosing by it ends with."""
 
-    def __init__(self, run: Run, subject: Subject, config: Config) -> None:
-        self.run, self.subject, self.config = run, subject, config
-        self.ranks = run.table("calibration")
-        self.candidates = run.table("candidates")
+    words = (
+        ("Known truth", "A probe was trained to tell one labelled concept; a neuron or latent counts where "
+         "it tells one well. A description is as true as what it predicts tells that concept's tokens "
+         "(AUROC)."),
+        ("Rank correlation", "Spearman's, between a score and the truth, over the descriptions of one "
+         "feature."),
+        ("Pairs in order", "The share of pairs of descriptions of a feature that a score orders rightly."),
+        ("Truth of the chosen", "That of the description with the largest score: what best-of-n ends with."),
+        ("Simulation", "Correlation of predicted with true activations: on strong windows, random ones, "
+         "both."),
+        ("Detection", "Does the description fit texts with the feature rather than texts without it?"),
+        ("Fuzzing", "Does the description fit the tokens that fire rather than other tokens of the same "
+         "texts?"),
+        ("Intervention", "Does the description fit what the model writes when the feature is held high?"),
+    )  # fmt: skip
+    limits = (
+        "The truth is that of the concept that a feature tells best; what else a feature does counts as "
+        "wrong.",
+        "Descriptions by patterns are simulated by their patterns, definitions by the labels: a language "
+        "model's mistakes in reading words come on top, unless the run names one.",
+        "One model, one corpus, one seed; intervals are over features.",
+    )
+
+    subject: Subject
+
+    def __init__(self, run: Run, config: Config, subject: Subject) -> None:
+        super().__init__(run, config, subject)
+        self.ranks, self.candidates = run.table("calibration"), run.table("candidates")
+
+    def question(self) -> str:
+        return f"Which score knows a true description of a feature of {self.subject.name}?"
+
+    def opening(self) -> Sequence[str]:
+        return [
+            "Features whose meaning is known were given descriptions of every quality: the true "
+            "definition, those of other concepts, patterns from their own evidence, from little of it "
+            "and from that of others.",
+            "Every automatic score ranked the descriptions of each feature, without seeing the truth.",
+            self._verdict(),
+        ]
+
+    def headline(self) -> Figure:
+        title = "Rank correlation of each score with the truth"
+        return Figure("ranking", title, self.measured_on("all"), self.ranking("all"))
+
+    def sections(self) -> Sequence[Section]:
+        return [self._choice(), self._best_of(), self._kinds(), self._pool(), self._all()]
 
     def measured_on(self, among: str) -> str:
         """On what the figures are measured."""
@@ -53,31 +79,6 @@ class CalibrationPage:
             f"{part['candidates'].max()} descriptions of {part['features'].max()} features; scores on the "
             f"select split, truth on the report split; seed {self.config.seed}; whiskers: 95% intervals over "
             "features"
-        )
-
-    def page(self) -> Page:
-        """The whole page."""
-        return Page(
-            f"Which score knows a true description of a feature of {self.subject.name}?",
-            [
-                "Features whose meaning is known were given descriptions of every quality: the true "
-                "definition, those of other concepts, patterns from their own evidence, from little of it "
-                "and from that of others.",
-                "Every automatic score ranked the descriptions of each feature, without seeing the truth.",
-                self._verdict(),
-            ],
-            Figure(
-                "ranking",
-                "Rank correlation of each score with the truth",
-                self.measured_on("all"),
-                self.ranking("all"),
-            ),
-            [self._choice(), self._best_of(), self._kinds(), self._pool(), self._all()],
-            WORDS,
-            LIMITS,
-            subject_facts(self.subject),
-            run_facts(self.run),
-            step_seconds(self.run),
         )
 
     def _part(self, among: str, kind: str) -> pd.DataFrame:
@@ -125,17 +126,14 @@ class CalibrationPage:
         )
 
     def _kinds(self) -> Section:
-        kinds = [kind for kind in dict.fromkeys(self.ranks["kind"]) if kind != "all"]
-        names = ("features of kind", "score", "rank correlation", "pairs in order", "truth of the chosen")
-        columns = [*map(Column, names), Column("features", places=0)]
-        rows = [
-            [kind, row["score"], *(Estimate.of(row, name) for name in ("spearman", "pairs", "chosen")),
-             row["features"]]
-            for kind in kinds
-            for row in self._part("all", kind).to_dict("records")
-        ]  # fmt: skip
-        table = Table("by kind", "The same for each kind of feature", columns, rows)
-        return Section("Role by kind", ["Few features make wide intervals."], (), [table])
+        shown = self.ranks[(self.ranks["among"] == "all") & (self.ranks["kind"] != "all")]
+        columns = (
+            Column("features of kind", of="kind"), "score", Column("rank correlation", of="spearman"),
+            Column("pairs in order", of="pairs"), Column("truth of the chosen", of="chosen"),
+            Column("features", places=0),
+        )  # fmt: skip
+        table = Table.of(shown, columns, "by kind", "The same for each kind of feature")
+        return Section("Kind by kind", ["Few features make wide intervals."], (), [table])
 
     def _pool(self) -> Section:
         scores = [str(name) for name in self.candidates if str(name).startswith("score: ")]
@@ -161,15 +159,14 @@ class CalibrationPage:
         return Section("The descriptions that competed", (), (), [table])
 
     def _all(self) -> Section:
-        names = ("score", "rank correlation", "null, low", "null, high", "pairs in order")
-        more = ("truth of the chosen", "regret")
-        columns = [*map(Column, (*names, *more)), Column("undefined", places=0)]
-        rows = [
-            [row["score"], Estimate.of(row, "spearman"), row["null_low"], row["null_high"],
-             *(Estimate.of(row, name) for name in ("pairs", "chosen", "regret")), row["undefined"]]
-            for row in self._part("all", "all").sort_values("spearman", ascending=False).to_dict("records")
-        ]  # fmt: skip
-        table = Table("calibration", "Every score against the truth, all candidates", columns, rows)
+        columns = (
+            "score", Column("rank correlation", of="spearman"), Column("null, low", of="null_low"),
+            Column("null, high", of="null_high"), Column("pairs in order", of="pairs"),
+            Column("truth of the chosen", of="chosen"), "regret", Column("undefined", places=0),
+        )  # fmt: skip
+        ranked = self._part("all", "all").sort_values("spearman", ascending=False)
+        caption = "Every score against the truth, all candidates"
+        table = Table.of(ranked, columns, "calibration", caption)
         return Section("The headline table", [self.measured_on("all") + "."], (), [table])
 
     def ranking(self, among: str) -> Draw:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from markupsafe import Markup
 
@@ -26,8 +25,8 @@ from interp.render.html import LARGEST_PAGE, csv_uri, rendered
 from interp.render.palette import OF_KIND
 from interp.render.tokens import Titles
 from interp.statistics.estimate import Estimate, Number
+from interp.statistics.splits import evenly_spaced
 
-T = TypeVar("T")
 HALF = 540
 MANY = 100_000
 STEPS: tuple[tuple[Titles, int | None, int, int], ...] = (
@@ -167,8 +166,8 @@ class CompareView(PopulationsView):
         self.opening = opening_of(page)
         ranked = super().ranked()
         self.n_kept = min(kept, len(ranked))
-        self.with_exemplars = {f.key for f in evenly(ranked, kept)}
-        self._ranked = evenly(ranked, rows)
+        self.with_exemplars = {f.key for f in evenly_spaced(ranked, kept)}
+        self._ranked = evenly_spaced(ranked, rows)
 
     def leaner(self) -> str:
         said = super().leaner()
@@ -197,7 +196,7 @@ class CompareView(PopulationsView):
     def matched(self) -> list[MatchedPair]:
         """The pairs that are listed, most alike first."""
         ranked = sorted(self.page.pairs, key=lambda p: (-(p.correlation or -1.0), p.latent.key))
-        return evenly(ranked, self.rows)
+        return evenly_spaced(ranked, self.rows)
 
     def differences_csv(self) -> Markup:
         rows = [[a, b, e.value, e.low, e.high] for a, b, e in self.page.differences]
@@ -279,13 +278,6 @@ def pairs_title(page: ComparePage) -> str:
             f"{who} correlate {measured(summary.correlation)} with the nearest neuron{null}, and {within}"
         )
     return "; ".join(said) or "No latent was matched"
-
-
-def evenly(items: Sequence[T], most: int) -> list[T]:
-    """At most `most` of the items, at even steps."""
-    if len(items) <= most:
-        return list(items)
-    return [items[i * len(items) // most] for i in range(most)]
 
 
 def _short(name: str, other: str) -> str:

@@ -6,14 +6,12 @@ from typing import Any
 import pandas as pd
 
 from experiments.common.dictionaries.config import slug
-from experiments.common.populations.data import DescribedFeature, Difference, PopulationsData
+from experiments.common.populations.data import DescribedFeature
 from experiments.common.populations.reading import (
-    best_concept,
-    concept_scores,
     corpus_facts,
-    feature_row,
     metric_estimate,
     population,
+    populations_data,
     sae_report,
 )
 from experiments.compare.config import Config
@@ -21,10 +19,8 @@ from experiments.compare.page import ComparePage, MatchedPair, PairSummary
 from interp.compare.populations import Population
 from interp.document import Corpus
 from interp.mining.mined import MinedSpaces
-from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
-from interp.track.records import read_written
 from interp.track.run import Run
 
 USES = {
@@ -53,56 +49,39 @@ def compare_page(
     populations: Sequence[Population],
     config: Config,
 ) -> ComparePage:
-    """Everything on the page, from the finished steps of a run."""
-    steps = run.folder / "steps"
-    table = run.table("features")
-    records = read_written(steps / "describe" / "described.json", "list")
-    concepts = concept_scores(run)
-    best = best_concept(concepts)
-    rows = [
-        feature_row(row, record, mined, subject, best)
-        for row, record in zip(table.to_dict("records"), records, strict=True)
-    ]
-    metrics = run.metrics
-    shown = [
+    """The page, from the finished steps of a run; without `concepts` where the corpus has no labels."""
+    table, metrics = run.table("features"), run.metrics
+    described = [
         population(
-            one.kind,
-            one.total,
-            table[table["population"] == one.name],
-            metrics,
-            one.note,
-            one.name,
+            one.kind, one.total, table[table["population"] == one.name], metrics, one.note, one.name,
             slug(one.name),
         )
         for one in populations
-    ]
+    ]  # fmt: skip
     latents = [one for one in populations if one.kind == "latent"]
-    gap = metric_estimate(metrics, f"difference/{slug(latents[0].name)}_minus_neurons")
-    data = PopulationsData(
-        subject=subject_facts(subject),
-        run=run_facts(run),
+    data = populations_data(
+        run,
+        subject,
+        mined,
         corpus=corpus_facts(corpus, metrics, "mining", USES),
-        populations=shown,
-        difference=Difference(gap, True, 1000),
-        features=rows,
-        concepts=concepts,
+        populations=described,
+        difference=f"difference/{slug(latents[0].name)}_minus_neurons",
         sae=_trained(run, latents[0], mined, metrics),
-        timing=step_seconds(run),
-        limits=list(LIMITS),
-        special_ids=frozenset(subject.special_ids),
         found_auroc=config.concepts.found_auroc,
         question=f"Are the latents of a dictionary easier to describe than the neurons of {subject.name}?",
+        limits=LIMITS,
     )
-    differences = run.table("differences")
+    differences = [
+        (row["first"], row["second"], Estimate.of(row, "difference"))
+        for row in run.table("differences").to_dict("records")
+    ]
+    tested = run.has_table("concepts")
     return ComparePage(
         data,
-        [
-            (row["first"], row["second"], Estimate.of(row, "difference"))
-            for row in differences.to_dict("records")
-        ],
-        _pairs(run.table("pairs"), rows),
+        differences,
+        _pairs(run.table("pairs"), data.features),
         [_summary(one.name, metrics) for one in latents],
-        {one.name: int(metrics[f"concepts/{slug(one.name)}/found"]) for one in populations if concepts},
+        {one.name: int(metrics[f"concepts/{slug(one.name)}/found"]) for one in populations if tested},
     )
 
 

@@ -1,16 +1,16 @@
 """The page of `describe`: how well each explainer's descriptions do, and what choosing adds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from experiments.common.page import ExperimentPage
 from experiments.describe.config import Config
 from interp.document import Corpus
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import interval, measured
-from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.figure import Draw, Figure
-from interp.render.page import Column, Page, Section, Table
+from interp.render.page import Column, Section, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
@@ -20,53 +20,54 @@ KINDS = ("simulation", "detection", "fuzzing", "intervention", "agreement")
 NAMES: Mapping[Role, str] = {"b": "descriptions", "null": "other features' descriptions (null)"}
 CHOICE: Mapping[Role, str] = {"c": "on select, where it was chosen", "b": "chosen, on report",
                               "null": "first, on report"}  # fmt: skip
-WORDS = (
-    ("Simulation", "Correlation of activations predicted from a description with the true ones, on strong "
-     "and random windows together."),
-    ("Detection", "AUROC of a judge's ratings: texts with the feature over others, half of them hard."),
-    ("Fuzzing", "The same for marked tokens: those that fire over others of the same texts."),
-    ("Intervention", "The same for what the model writes with the feature held high, over without."),
-    ("Agreement", "AUROC of predicted activations as a detector of the label that the feature tells best."),
-    ("Optimism", "The score on the text that the description was chosen by, minus that on new text."),
-)  # fmt: skip
-LIMITS = (
-    "Intervals are over features; those of one model are not independent.",
-    "Answers that could not be read are left out and counted, never taken for silence.",
-)
 
 
-class DescribePage:
-    """The table of a run, and the page made from it."""
+class DescribePage(ExperimentPage[Config]):
+    """The scores of each explainer's descriptions, and what choosing among several adds."""
 
-    def __init__(self, run: Run, subject: Subject, corpus: Corpus, config: Config) -> None:
-        self.run, self.subject, self.config = run, subject, config
+    words = (
+        ("Simulation", "Correlation of activations predicted from a description with the true ones, on "
+         "strong and random windows together."),
+        ("Detection", "AUROC of a judge's ratings: texts with the feature over others, half of them hard."),
+        ("Fuzzing", "The same for marked tokens: those that fire over others of the same texts."),
+        ("Intervention", "The same for what the model writes with the feature held high, over without."),
+        ("Agreement", "AUROC of predicted activations as a detector of the label that the feature tells "
+         "best."),
+        ("Optimism", "The score on the text that the description was chosen by, minus that on new text."),
+    )  # fmt: skip
+    limits = (
+        "Intervals are over features; those of one model are not independent.",
+        "Answers that could not be read are left out and counted, never taken for silence.",
+    )
+
+    subject: Subject
+
+    def __init__(self, run: Run, config: Config, subject: Subject, corpus: Corpus) -> None:
+        super().__init__(run, config, subject)
         self.table = run.table("descriptions")
         self.explainers = list(dict.fromkeys(self.table["explainer"]))
         self.kinds = [kind for kind in KINDS if kind in self.table]
-        n = self.table["feature"].nunique()
+        self.n = self.table["feature"].nunique()
         self.measured_on = (
-            f"{n} features; report split of {corpus.name}; seed {config.seed}; whiskers: 95% intervals"
+            f"{self.n} features; report split of {corpus.name}; seed {config.seed}; whiskers: 95% intervals"
         )
 
-    def page(self) -> Page:
-        """The whole page."""
-        n = self.table["feature"].nunique()
-        return Page(
-            f"How well can the features of {self.subject.name} be described?",
-            [
-                f"{n} features were described by {', '.join(e[3:] for e in self.explainers)}, "
-                f"{self.config.samples} times each, and one description was chosen on the select split.",
-                "The chosen ones were scored on the report split, beside those of other features (grey).",
-                self._verdict(),
-            ],
-            Figure("scores", "Scores of the chosen descriptions", self.measured_on, self.scores()),
-            [self._choice(), self._populations(), self._failures(), self._examples()],
-            WORDS,
-            LIMITS,
-            subject_facts(self.subject),
-            run_facts(self.run),
-            step_seconds(self.run),
-        )
+    def question(self) -> str:
+        return f"How well can the features of {self.subject.name} be described?"
+
+    def opening(self) -> Sequence[str]:
+        return [
+            f"{self.n} features were described by {', '.join(e[3:] for e in self.explainers)}, "
+            f"{self.config.samples} times each, and one description was chosen on the select split.",
+            "The chosen ones were scored on the report split, beside those of other features (grey).",
+            self._verdict(),
+        ]
+
+    def headline(self) -> Figure:
+        return Figure("scores", "Scores of the chosen descriptions", self.measured_on, self.scores())
+
+    def sections(self) -> Sequence[Section]:
+        return [self._choice(), self._populations(), self._failures(), self._examples()]
 
     def scores(self) -> Draw:
         """The mean of each score by explainer, beside its null."""
@@ -164,24 +165,12 @@ class DescribePage:
         return Section("What could not be read or scored", (), (), [table])
 
     def _examples(self) -> Section:
-        columns = [
-            Column("feature"),
-            Column("explainer"),
-            Column("description"),
-            *(Column(k) for k in self.kinds),
-        ]
-        ordered = self.table.sort_values("simulation", ascending=False, na_position="last")
-        rows = [
-            [
-                row["feature"],
-                row["explainer"][3:],
-                row["text"] or "(none)",
-                *(row[kind] for kind in self.kinds),
-            ]
-            for row in ordered.to_dict("records")
-        ]
-        return Section("Every description", (), (), [Table("descriptions", "The best first", columns, rows)])
+        shown = self.table.assign(
+            explainer=self.table["explainer"].str[3:], description=self.table["text"].replace("", "(none)")
+        ).sort_values("simulation", ascending=False, na_position="last")
+        columns = ("feature", "explainer", "description", *self.kinds)
+        table = Table.of(shown, columns, "descriptions", "The best first")
+        return Section("Every description", (), (), [table])
 
     def _mean(self, values: "pd.Series[float]") -> Estimate:
-        known = values.astype(float).dropna().to_numpy()
-        return mean_interval(known, self.config.seed)
+        return mean_interval(values.astype(float).dropna().to_numpy(), self.config.seed)

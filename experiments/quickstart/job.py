@@ -17,7 +17,7 @@ from experiments.common.dictionaries.job import (
 from experiments.common.dictionaries.training import train_dictionary
 from experiments.common.job import CorpusJob
 from experiments.quickstart.config import Config
-from experiments.quickstart.page import QuickstartPage, quickstart_data
+from experiments.quickstart.page import quickstart_page
 from interp.compare.concepts import Candidates, ConceptRecovery, found, mean_difference, recover_concepts
 from interp.compare.difference import MeanScores, compare_scores
 from interp.compare.score_table import score_table
@@ -55,7 +55,7 @@ class Job(CorpusJob[Config]):
             self.run.step("concepts", lambda step: self.concepts(step, mined))
         found_auroc = self.config.concepts.found_auroc
         made = self.run, self.subject, self.corpus, mined, self.site, found_auroc
-        self.write_page(lambda: QuickstartPage(quickstart_data(*made)))
+        self.write_page(lambda: quickstart_page(*made))
 
     def mine_neurons(self, step: Step) -> None:
         """All neurons of all layers, both polarities, in one pass."""

@@ -7,17 +7,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from experiments.common.dictionaries.curves import QUANTITIES
-from experiments.common.populations.data import DescribedFeature, Difference, PopulationsData
+from experiments.common.populations.data import DescribedFeature, PopulationsData
 from experiments.common.populations.figures import report_figures
-from experiments.common.populations.reading import (
-    best_concept,
-    concept_scores,
-    corpus_facts,
-    feature_row,
-    metric_estimate,
-    population,
-    sae_report,
-)
+from experiments.common.populations.reading import corpus_facts, population, populations_data, sae_report
 from experiments.common.populations.view import (
     LEANER,
     TEMPLATES,
@@ -31,12 +23,10 @@ from experiments.quickstart.wording import concept_duel, concept_title, opening
 from interp.compare.populations import PopulationKind
 from interp.document import Corpus
 from interp.mining.mined import MinedSpaces
-from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.figure import Figure
 from interp.render.html import LARGEST_PAGE, rendered
 from interp.render.tokens import Titles
 from interp.subject import Site, Subject
-from interp.track.records import read_written
 from interp.track.run import Run
 
 USES = {
@@ -53,6 +43,10 @@ LIMITS = (
     "One subject, one SAE, one seed: the intervals say how sure the figures are for this model and this "
     "dictionary, not for others.",
 )
+QUESTION = (
+    "What do the parts inside a language model respond to, and which kind of part is easier to describe?"
+)
+NEURONS = "MLP neurons of all layers, both polarities"
 SIDE_BY_SIDE = (1.0, 0.75, 0.5, 0.25, 0.0)  # quantiles of the score at which examples are shown
 
 
@@ -142,55 +136,31 @@ class QuickstartView(PopulationsView):
         return ranked[round(share * (len(ranked) - 1))]
 
 
-def quickstart_data(
-    run: Run,
-    subject: Subject,
-    corpus: Corpus,
-    mined: MinedSpaces,
-    sae_site: Site,
-    found_auroc: float,
-) -> PopulationsData:
-    """Everything on the page, from the finished steps `mine_neurons`, `train_sae`, `mine_latents`,
-    `describe`, `score` and, where the corpus has labels, `concepts`.
-    """  # fmt: skip
-    steps = run.folder / "steps"
-    table = run.table("features")
-    described = read_written(steps / "describe" / "described.json", "list")
-    concepts = concept_scores(run)
-    best = best_concept(concepts)
-    features = [
-        feature_row(row, record, mined, subject, best)
-        for row, record in zip(table.to_dict("records"), described, strict=True)
-    ]
-    metrics = run.metrics
+def quickstart_page(
+    run: Run, subject: Subject, corpus: Corpus, mined: MinedSpaces, sae_site: Site, found_auroc: float
+) -> QuickstartPage:
+    """The page, from the finished steps of a run; without `concepts` where the corpus has no labels."""
+    table, metrics = run.table("features"), run.metrics
     neurons = sum(m.exemplars["explain"].n_features for name, m in mined.items() if name[:4] == "mlp.")
-    latents = f"sae.{sae_site}"
-    return PopulationsData(
-        subject=subject_facts(subject),
-        run=run_facts(run),
-        corpus=corpus_facts(corpus, metrics, "mining/neurons", USES),
-        populations=[
-            population(
-                "neuron",
-                2 * neurons,
-                table[table["kind"] == "neuron"],
-                metrics,
-                "MLP neurons of all layers, both polarities",
-            ),
-            population(
-                "latent",
-                mined[latents].exemplars["explain"].n_features,
-                table[table["kind"] == "latent"],
-                metrics,
-                f"latents of an SAE on {sae_site}",
-            ),
-        ],
-        difference=Difference(metric_estimate(metrics, "score/latents_minus_neurons"), True, 1000),
-        features=features,
-        concepts=concepts,
-        sae=sae_report(steps / "train_sae", sae_site, mined[latents].exemplars["explain"], metrics),
-        timing=step_seconds(run),
-        limits=LIMITS,
-        special_ids=frozenset(subject.special_ids),
-        found_auroc=found_auroc,
+    latents = mined[f"sae.{sae_site}"].exemplars["explain"]
+    populations = [
+        population("neuron", 2 * neurons, table[table["kind"] == "neuron"], metrics, NEURONS),
+        population(
+            "latent", latents.n_features, table[table["kind"] == "latent"], metrics,
+            f"latents of an SAE on {sae_site}",
+        ),
+    ]  # fmt: skip
+    return QuickstartPage(
+        populations_data(
+            run,
+            subject,
+            mined,
+            corpus=corpus_facts(corpus, metrics, "mining/neurons", USES),
+            populations=populations,
+            difference="score/latents_minus_neurons",
+            sae=sae_report(run.folder / "steps" / "train_sae", sae_site, latents, metrics),
+            found_auroc=found_auroc,
+            question=QUESTION,
+            limits=LIMITS,
+        )
     )

@@ -179,6 +179,7 @@ def sample_report(
             )
     steps = [1000 * i for i in range(0, 600, 10)]
     return PopulationsData(
+        question="What do the parts inside a language model respond to?",
         subject=SubjectInfo(
             name="world",
             architecture="LlamaForCausalLM",

@@ -13,7 +13,6 @@ from experiments.compare.page import (
     ComparePage,
     MatchedPair,
     PairSummary,
-    evenly,
     opening_of,
     pairs_title,
     scores_title,
@@ -93,7 +92,6 @@ def test_a_page_that_grows_keeps_fewer_exemplars_and_says_so() -> None:
     assert "Exemplars are kept for 60 of 61 descriptions" in page
     listed = page.split('id="matched"')[1].split("</table>")[0]
     assert listed.count("<tbody") == 30
-    assert evenly(list(range(10)), 4) == [0, 2, 5, 7] and evenly([1, 2], 5) == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -200,15 +200,13 @@ class PopulationsData:
     populations: Sequence[DescribedPopulation]
     difference: Difference | None
     features: Sequence[DescribedFeature]
+    question: str
     concepts: Sequence[ConceptScore] = ()
     sae: SaeReport | None = None
     timing: Mapping[str, Number] = field(default_factory=dict)
     limits: Sequence[str] = ()
     special_ids: frozenset[int] = frozenset()
     found_auroc: Number = 0.9
-    question: str = (
-        "What do the parts inside a language model respond to, and which kind of part is easier to describe?"
-    )
 
     def population(self, kind: PopulationKind) -> DescribedPopulation | None:
         """The population of that kind, or None."""

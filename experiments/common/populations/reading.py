@@ -13,8 +13,10 @@ from experiments.common.populations.data import (
     CorpusFacts,
     DescribedFeature,
     DescribedPopulation,
+    Difference,
     Exemplar,
     Piece,
+    PopulationsData,
     SaeReport,
     SplitFacts,
 )
@@ -23,8 +25,10 @@ from interp.document import SPLITS, Corpus
 from interp.mining.exemplars import Exemplars
 from interp.mining.mined import MinedSpaces
 from interp.mining.quantiles import LEVELS
+from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.statistics.estimate import Estimate
 from interp.subject import Site, Subject
+from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import read_points
 
@@ -85,6 +89,46 @@ def population(
         undefined=int(metrics[f"{key}/undefined"]),
         note=note + ", drawn uniformly from those that are ever active",
         name=name,
+    )
+
+
+def populations_data(
+    run: Run,
+    subject: Subject,
+    mined: MinedSpaces,
+    *,
+    corpus: CorpusFacts,
+    populations: Sequence[DescribedPopulation],
+    difference: str,
+    sae: SaeReport | None,
+    found_auroc: float,
+    question: str,
+    limits: Sequence[str],
+) -> PopulationsData:
+    """Everything on a page: besides what is given, the features, the concepts, the model and the run.
+
+    `difference` is the metric that says how much better latents are described than neurons.
+    """
+    described = read_written(run.folder / "steps" / "describe" / "described.json", "list")
+    concepts = concept_scores(run)
+    best = best_concept(concepts)
+    return PopulationsData(
+        subject=subject_facts(subject),
+        run=run_facts(run),
+        corpus=corpus,
+        populations=populations,
+        difference=Difference(metric_estimate(run.metrics, difference), True, 1000),
+        features=[
+            feature_row(row, record, mined, subject, best)
+            for row, record in zip(run.table("features").to_dict("records"), described, strict=True)
+        ],
+        concepts=concepts,
+        sae=sae,
+        timing=step_seconds(run),
+        limits=limits,
+        special_ids=frozenset(subject.special_ids),
+        found_auroc=found_auroc,
+        question=question,
     )
 
 
