@@ -12,7 +12,7 @@ from experiments.calibration.page import CalibrationPage
 from experiments.calibration.scores import FeatureScorer
 from experiments.common.dictionaries.job import mine_spaces, mined_by_space
 from experiments.common.dictionaries.training import train_dictionary
-from experiments.common.job import CorpusJob, save_page
+from experiments.common.job import CorpusJob
 from interp.compare.calibration import calibrate
 from interp.compare.known_features import PROBE, SPACE, KnownFeature, find_known_features
 from interp.descriptions.candidate import Candidate
@@ -38,7 +38,7 @@ CHOSEN_AMONG = {"all": None, "patterns": "patterns"}
 
 
 class Job(CorpusJob[Config]):
-    """The steps, and what they share."""
+    """Features whose truth is known, descriptions of every quality, and how each score ranks them."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -60,8 +60,7 @@ class Job(CorpusJob[Config]):
         written = self.run.step("candidates", lambda step: self.candidates(step, known, spaces, mined))
         scored = self.run.step("score", lambda step: self.score(step, known, spaces, mined, written))
         self.run.step("rank", lambda step: self.rank(step, known, scored))
-        self.run.step("report", self.report)
-        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+        self.write_page(lambda: CalibrationPage(self.run, self.config, self.subject))
 
     def train_sae(self, step: Step) -> None:
         """An SAE at the site."""
@@ -159,8 +158,7 @@ class Job(CorpusJob[Config]):
                     )
                     row: dict[str, Any] = {"among": among, "kind": kind, "score": str(name)[len("score: ") :]}
                     for what in ("spearman", "pairs", "chosen", "at_random", "regret"):
-                        for end, value in zip(("", "_low", "_high"), getattr(found, what), strict=True):
-                            row[f"{what}{end}"] = value
+                        row |= getattr(found, what).named(what)
                     row |= {"null_low": found.null_low, "null_high": found.null_high}
                     row |= {"features": found.n_features, "candidates": found.n_candidates}
                     row["undefined"] = found.undefined
@@ -169,11 +167,6 @@ class Job(CorpusJob[Config]):
                         step.metric(f"calibration/{row['score']}/spearman", row["spearman"], headline=True)
                         step.metric(f"calibration/{row['score']}/chosen", row["chosen"])
         step.table("calibration", pd.DataFrame(rows))
-
-    def report(self, step: Step) -> None:
-        """The page and its figures."""
-        page = CalibrationPage(self.run, self.subject, self.config)
-        save_page(step, page)
 
 
 def refs(known: list[KnownFeature], spaces: dict[str, FeatureSpace]) -> list[FeatureRef]:

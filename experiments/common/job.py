@@ -98,16 +98,12 @@ class ExperimentJob(Generic[AnyConfig]):
         """The last step, `report`: the page, and its figures as files of their own."""
 
         def write(step: Step) -> None:
-            save_page(step, made())
+            page = made()
+            for figure in page.figures():
+                step.figure(figure)
+            write_text(step.folder / "report.html", page.html())
 
         self.run.publish_report(self.run.step("report", write) / "report.html")
-
-
-def save_page(step: Step, page: Shown) -> None:
-    """Writes a page, and its figures as files of their own."""
-    for figure in page.figures():
-        step.figure(figure)
-    write_text(step.folder / "report.html", page.html())
 
 
 class SubjectJob(ExperimentJob[SubjectConfigured]):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from experiments.common.dictionaries.job import mine_spaces, mined_by_space
 from experiments.common.dictionaries.training import train_dictionary
-from experiments.common.job import CorpusJob, save_page
+from experiments.common.job import CorpusJob
 from experiments.describe.config import Config
 from experiments.describe.page import KINDS, DescribePage
 from interp.descriptions.candidate import Explained
@@ -42,7 +42,7 @@ from saes.source import open_sae
 
 
 class Job(CorpusJob[Config]):
-    """The steps, and what they share."""
+    """Descriptions by every explainer: written, chosen on one split, scored on another, and stored."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -61,8 +61,7 @@ class Job(CorpusJob[Config]):
         chosen = self.run.step("choose", lambda step: self.choose(step, features, scorer, explained))
         scored = self.run.step("score", lambda step: self.score(step, features, scorer, chosen))
         self.run.step("store", lambda step: self.store(step, features, mined, chosen, scored))
-        self.run.step("report", self.report)
-        self.run.publish_report(self.run.folder / "steps" / "report" / "report.html")
+        self.write_page(lambda: DescribePage(self.run, self.config, self.subject, self.corpus))
 
     def mine(self, step: Step) -> None:
         """Windows, quantiles and samples of every space, in one pass."""
@@ -147,11 +146,6 @@ class Job(CorpusJob[Config]):
         if embedder is not None:
             Searcher(opened, embedder, config.store.index, config.store.recall)
         opened.close()
-
-    def report(self, step: Step) -> None:
-        """The page and its figures."""
-        page = DescribePage(self.run, self.subject, self.corpus, self.config)
-        save_page(step, page)
 
     def _open_spaces(self) -> None:
         config = self.config
