@@ -22,6 +22,8 @@ Draw = Callable[[int], alt.TopLevelMixin]
 PHONE = 350  # width in pixels of the second drawing of a figure, shown on narrow screens
 SHARPNESS = 2  # pixels of a PNG for each pixel of the figure
 NOISE = frozenset({"role", "aria-roledescription", "aria-hidden", "aria-label", "pointer-events", "class"})
+SHARED = frozenset({"fill", "stroke", "stroke-width", "stroke-dasharray", "font-size", "text-anchor"})
+CIRCLE = re.compile(r"M([\d.]+),0A\1,\1,0,1,1,-\1,0A\1,\1,0,1,1,\1,0")
 UNSAID = frozenset({("opacity", "1"), ("font-weight", "normal"), ("transform", "translate(0,0)")})
 
 
@@ -108,16 +110,32 @@ def _tidied(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
         kept.pop("font-family", None)
     if name := re.search(r"\brole-mark (?!layer_|concat_)(\w+)_marks", element.get("class", "")):
         kept["class"] = name[1]
+    if "stroke" not in kept:
+        kept.pop("stroke-width", None)
+    if round_mark := CIRCLE.fullmatch(kept.get("d", "")):
+        tag, kept["r"] = "circle", round_mark[1]
+        del kept["d"]
     new = ElementTree.Element(tag, kept)
     new.text = element.text
-    if tag in ("path", "line") and (says := element.get("aria-label")):
+    if tag in ("path", "circle", "line") and (says := element.get("aria-label")):
         ElementTree.SubElement(new, "title").text = says
     for child in element:
         new.extend(_tidied(child))
+    if name:
+        _share(new)
     if tag == "g" and not kept:
         yield from new
     elif tag != "g" or len(new):
         yield new
+
+
+def _share(group: ElementTree.Element) -> None:
+    """Move what all marks of a group have in common to the group."""
+    for key in sorted(SHARED & set(group[0].attrib)) if len(group) > 1 else ():
+        if len({mark.get(key) for mark in group}) == 1:
+            group.set(key, group[0].attrib[key])
+            for mark in group:
+                del mark.attrib[key]
 
 
 def _rename(root: ElementTree.Element) -> None:
