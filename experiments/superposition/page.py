@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from experiments.common.page import ExperimentPage
 from experiments.superposition.config import Config
-from experiments.superposition.figures import MEASURES, NULLS, SuperpositionFigures
+from experiments.superposition.evidence import MEASURES, NULLS, Evidence
 from experiments.superposition.saes import RANDOM
 from interp.render.data import SubjectInfo
 from interp.render.digits import interval, measured, number, percent
@@ -48,7 +48,7 @@ class SuperpositionPage(ExperimentPage[Config]):
 
     def __init__(self, run: Run, config: Config) -> None:
         super().__init__(run, config)
-        self.figures = SuperpositionFigures(run, config)
+        self.evidence = Evidence(run, config)
 
     def question(self) -> str:
         return "Can a model hold more features than it has dimensions, and can an SAE take them apart?"
@@ -69,12 +69,12 @@ class SuperpositionPage(ExperimentPage[Config]):
             f"{vectors.features} features in {vectors.dimensions} dimensions, denser to sparser",
             f"Directions of the features, the most important darkest; the best of {vectors.copies} "
             f"models at each density; seed {self.config.seed}. Circle: length 1.",
-            self.figures.vectors(),
+            self.evidence.vectors(),
             760,
         )
 
     def sections(self) -> Sequence[Section]:
-        recovered = [self._recovery(source) for source in self.figures.sources]
+        recovered = [self._recovery(source) for source in self.evidence.sources]
         return [*recovered, self._settings(), self._falling(), self._shared(), self._every_seed()]
 
     def studied(self) -> SubjectInfo:
@@ -100,7 +100,7 @@ class SuperpositionPage(ExperimentPage[Config]):
         )
         seeds = self.config.recovery.seeds
         caption = f"{seeds} seeds, activations no SAE was trained on. Bands: 95%; nulls in grey."
-        table = self.figures.tables["recovery"]
+        table = self.evidence.tables["recovery"]
         mine = table[table["source"] == source]
         columns = [
             Column("density", places=3), Column("dictionary"), Column("setting"), Column("recall"),
@@ -110,10 +110,11 @@ class SuperpositionPage(ExperimentPage[Config]):
         ]  # fmt: skip
         rows = [
             [density, name, ", ".join(dict.fromkeys(part["sparsity"])),
-             self.figures.estimate(source, name, density, "cosine"),
-             self.figures.estimate(source, name, density, "cosine", "recovery_latents"), part["found"].mean(),
-             self.figures.estimate(source, name, density, "f1"),
-             self.figures.estimate(source, name, density, "auroc"),
+             self.evidence.estimate(source, name, density, "cosine"),
+             self.evidence.estimate(source, name, density, "cosine", "recovery_latents"),
+             part["found"].mean(),
+             self.evidence.estimate(source, name, density, "f1"),
+             self.evidence.estimate(source, name, density, "auroc"),
              part["l0"].mean(), part["true_l0"].mean(), part["active"].mean(), part["planted"].mean()]
             for (density, name), part in mine.groupby(["density", "dictionary"], sort=False)
         ]  # fmt: skip
@@ -129,7 +130,7 @@ class SuperpositionPage(ExperimentPage[Config]):
                     f"recovery_{source}_{column}",
                     said[:1].upper() + said[1:],
                     caption,
-                    self.figures.recovered(source, column),
+                    self.evidence.recovered(source, column),
                     HALF,
                 )
                 for column, said in MEASURES.items()
@@ -142,9 +143,9 @@ class SuperpositionPage(ExperimentPage[Config]):
         said = []
         for column in ("f1", "auroc"):
             pairs = [
-                f"{number(self._best(source, self.figures.kinds(source), density, column))} (nulls "
+                f"{number(self._best(source, self.evidence.kinds(source), density, column))} (nulls "
                 f"{number(self._best(source, NULLS, density, column))}) at density {density:g}"
-                for density in self.figures.densities(source)
+                for density in self.evidence.densities(source)
             ]
             said.append(", ".join(pairs))
         return (
@@ -154,10 +155,10 @@ class SuperpositionPage(ExperimentPage[Config]):
         )
 
     def _best(self, source: str, names: Sequence[str], density: float, column: str) -> float:
-        return max(self.figures.estimate(source, name, density, column).point or 0.0 for name in names)
+        return max(self.evidence.estimate(source, name, density, column).point or 0.0 for name in names)
 
     def _settings(self) -> Section:
-        table = self.figures.tables["settings"]
+        table = self.evidence.tables["settings"]
         by = "F1" if self.config.recovery.choose_by == "f1" else "recall"
         keys, recall = ["source", "density", "dictionary", "sparsity"], "recall"
         columns = (
@@ -183,7 +184,7 @@ class SuperpositionPage(ExperimentPage[Config]):
 
     def _falling(self) -> Section:
         toy = self.config.sparsity
-        models = self.figures.tables["sparsity_models"]
+        models = self.evidence.tables["sparsity_models"]
         plain, relu = (models[models["model"] == name] for name in ("linear", "relu"))
         off = float(plain["off_projection"].median())
         ratio = (plain["loss"] / plain["linear_optimum"] - 1).abs().max()
@@ -214,7 +215,7 @@ class SuperpositionPage(ExperimentPage[Config]):
                     "WᵀW, length and superposition of every feature",
                     f"{toy.features} features in {toy.dimensions} dimensions, importance "
                     f"{toy.importance:g} to the power of i; seed {self.config.seed}.",
-                    self.figures.grams(),
+                    self.evidence.grams(),
                     760,
                 )
             ],
@@ -223,7 +224,7 @@ class SuperpositionPage(ExperimentPage[Config]):
 
     def _shared(self) -> Section:
         toy = self.config.geometry
-        models = self.figures.tables["geometry_models"]
+        models = self.evidence.tables["geometry_models"]
         most = models.loc[models["near_digon"].fillna(-1).idxmax()]
         near, even = (self.run.metrics[f"geometry/{name}"] for name in ("near_any", "near_any_if_even"))
         sticky = (
@@ -246,7 +247,7 @@ class SuperpositionPage(ExperimentPage[Config]):
                     "Dimensions that each feature takes",
                     f"{toy.features} features that count alike in {toy.dimensions} dimensions; represented "
                     f"ones only; seed {self.config.seed}.",
-                    self.figures.dimensionality(),
+                    self.evidence.dimensionality(),
                 )
             ],
             [Table.of(models, columns, "geometry", "A model at each density")],
@@ -258,26 +259,26 @@ class SuperpositionPage(ExperimentPage[Config]):
             Column("setting", of="sparsity"), Column("recall", places=3), Column("precision", places=3),
             Column("found", places=2), Column("F1", places=2, of="f1"), Column("AUROC", places=2, of="auroc"),
         )  # fmt: skip
-        table = Table.of(self.figures.tables["recovery"], columns, "seeds", "A row a dictionary")
+        table = Table.of(self.evidence.tables["recovery"], columns, "seeds", "A row a dictionary")
         return Section("Every seed", (), (), [table])
 
     def _counts(self) -> str:
-        models = self.figures.tables["vectors_models"].sort_values("density", ascending=False)
+        models = self.evidence.tables["vectors_models"].sort_values("density", ascending=False)
         return ", ".join(f"{row.represented} at density {row.density:g}" for row in models.itertuples())
 
     def _verdict(self) -> str:
-        source = self.figures.sources[0]
+        source = self.evidence.sources[0]
         what = "them" if source == "toy" else "random directions"
         best: dict[float, tuple[Estimate, str]] = {}
-        for density in self.figures.densities(source):
+        for density in self.evidence.densities(source):
             named = [
-                (self.figures.estimate(source, name, density, "cosine"), name)
-                for name in self.figures.kinds(source)
+                (self.evidence.estimate(source, name, density, "cosine"), name)
+                for name in self.evidence.kinds(source)
             ]
             best[density] = max(named, key=lambda pair: pair[0].point or -1)
         top = max(best, key=lambda density: best[density][0].point or -1)
         low = min(best, key=lambda density: best[density][0].point or -1)
-        null = self.figures.estimate(source, RANDOM, top, "cosine")
+        null = self.evidence.estimate(source, RANDOM, top, "cosine")
         found, name = best[top]
         said = (
             f"In the larger models, SAEs find {what} with a mean max cosine of {measured(found)} "
@@ -289,7 +290,7 @@ class SuperpositionPage(ExperimentPage[Config]):
 
     def _said(self, source: str) -> str:
         clear = []
-        for density in self.figures.densities(source):
-            found = self._best(source, self.figures.kinds(source), density, "cosine")
+        for density in self.evidence.densities(source):
+            found = self._best(source, self.evidence.kinds(source), density, "cosine")
             clear.append(f"{number(found)} at density {density:g}")
         return "recall " + ", ".join(clear)

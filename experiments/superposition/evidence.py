@@ -1,4 +1,4 @@
-"""The figures of `superposition`, drawn from what its steps wrote."""
+"""What `superposition` found: the tables of a run, means of them, and the drawings made from both."""
 
 import math
 
@@ -21,7 +21,7 @@ NULLS = (UNTRAINED, RANDOM)
 MEASURES = {"cosine": "mean max cosine of the planted features", "f1": "F1 of the nearest latent"}
 
 
-class SuperpositionFigures:
+class Evidence:
     """The tables of a run, its estimates, and the drawings made from them."""
 
     def __init__(self, run: Run, config: Config) -> None:
