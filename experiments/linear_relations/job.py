@@ -44,7 +44,7 @@ class Job(SubjectJob[Config]):
     def steps(self) -> None:
         """All steps in order; those that have finished are skipped."""
         self.run.step("relations", self.measure)
-        self.write_page(lambda: LinearRelationsPage(self.run, self.subject, self.config))
+        self.write_page(lambda: LinearRelationsPage(self.run, self.config, self.subject))
 
     def measure(self, step: Step) -> None:
         """Every relation: faithfulness against baselines, and causal edits against controls."""

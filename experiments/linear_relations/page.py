@@ -1,37 +1,23 @@
 """The page of `linear_relations`, filled from what its steps wrote."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from experiments.common.lenses.figures import by_layer
-from experiments.common.page import framed
+from experiments.common.page import ExperimentPage
 from experiments.common.vectors.figures import over_groups, shares
 from experiments.linear_relations.config import Config
+from interp.lenses.relation_baselines import AT_RANDOM, INVERSE, LRE, OTHER_SUBJECT, WRONG
 from interp.lenses.residual_stream import layer_name
 from interp.render.digits import interval, measured, number
 from interp.render.figure import Draw, Figure
-from interp.render.page import Cell, Column, Page, Section, Table
+from interp.render.page import Column, Section, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 
-LRE, INVERSE = "linear relation", "low-rank inverse"
-WORDS = (
-    ("Linear relation", "The mean Jacobian from the subject's activation to the last one, and the mean of "
-     "what is left: an affine map that is not fitted to any answer."),
-    ("Faithfulness", "Of held-out subjects that the model answers rightly, how often the map's likeliest "
-     "word begins the object."),
-    ("Translation", "The subject's activation and the mean difference to the last activation."),
-    ("Identity", "The subject's activation as it is, read through the final norm and the unembedding."),
-    ("Logit lens", "The activation at the prompt's last token, behind the same layer."),
-    ("Low-rank inverse", "The subject's activation moved by the map's pseudo-inverse so that another object "
-     "should follow; right if the model says that one."),
-)  # fmt: skip
-LIMITS = (
-    "Layer, factor and rank are chosen on one half of the held-out samples and reported on the other.",
-    "Translation uses the samples that layers are chosen on; the linear relation those that it is fitted on.",
-    "Means over relations have intervals over relations.",
-)
 NAMES: dict[Role, str] = {
     "b": "linear relation, inverse",
     "a": "best baseline, other subject",
@@ -39,37 +25,56 @@ NAMES: dict[Role, str] = {
 }
 
 
-class LinearRelationsPage:
-    """The tables of a run, and the page made from them."""
+class LinearRelationsPage(ExperimentPage[Config]):
+    """Objects named and changed by affine maps, beside simpler ones."""
 
-    def __init__(self, run: Run, subject: Subject, config: Config) -> None:
-        self.run, self.subject, self.config = run, subject, config
+    words = (
+        ("Linear relation", "The mean Jacobian from the subject's activation to the last one, and the mean "
+         "of what is left: an affine map that is not fitted to any answer."),
+        ("Faithfulness", "Of held-out subjects that the model answers rightly, how often the map's likeliest "
+         "word begins the object."),
+        ("Translation", "The subject's activation and the mean difference to the last activation."),
+        ("Identity", "The subject's activation as it is, read through the final norm and the unembedding."),
+        ("Logit lens", "The activation at the prompt's last token, after the same layer."),
+        ("Low-rank inverse", "The subject's activation moved by the map's pseudo-inverse so that another "
+         "object should follow; right if the model says that one."),
+    )  # fmt: skip
+    limits = (
+        "Layer, factor and rank are chosen on one half of the held-out samples and reported on the other.",
+        "Translation uses the samples that layers are chosen on; the linear relation those that it is "
+        "fitted on.",
+        "Means over relations have intervals over relations.",
+    )
+
+    subject: Subject
+
+    def __init__(self, run: Run, config: Config, subject: Subject) -> None:
+        super().__init__(run, config, subject)
         self.faithful, self.layers, self.edits = (
             run.table(name) for name in ("faithfulness", "faithfulness_by_layer", "edits")
         )
         self.relations = list(dict.fromkeys(self.faithful["relation"]))
 
-    def page(self) -> Page:
-        """The whole page."""
-        return framed(
-            self.run,
-            self.subject,
-            f"Does {self.subject.name} go from subject to object along a straight line?",
-            [
-                f"For {len(self.relations)} relations the Jacobian from subject to object was averaged over "
-                f"{self.config.examples} examples, at every layer.",
-                "The map was held against other subjects, beside simpler maps, and its inverse was used to "
-                "change objects.",
-                self._verdict(),
-            ],
-            Figure("shares", "Objects named and objects changed", self._on(), self._shares()),
-            [
-                Section("By layer", (), [Figure("layers", "Faithfulness", self._on(), self._by_layer())]),
-                Section("Relation by relation", (), (), [self._faithful_table(), self._edit_table()]),
-            ],
-            WORDS,
-            LIMITS,
-        )
+    def question(self) -> str:
+        return f"Does {self.subject.name} go from subject to object along a straight line?"
+
+    def opening(self) -> Sequence[str]:
+        return [
+            f"For {len(self.relations)} relations the Jacobian from subject to object was averaged over "
+            f"{self.config.examples} examples, at every layer.",
+            "The map was held against other subjects, beside simpler maps, and its inverse was used to "
+            "change objects.",
+            self._verdict(),
+        ]
+
+    def headline(self) -> Figure:
+        return Figure("shares", "Objects named and objects changed", self._on(), self._shares())
+
+    def sections(self) -> Sequence[Section]:
+        return [
+            Section("By layer", (), [Figure("layers", "Faithfulness", self._on(), self._by_layer())]),
+            Section("Relation by relation", (), (), self._tables()),
+        ]
 
     def _on(self) -> str:
         return f"Held-out subjects; whiskers and bands: 95% intervals; seed {self.config.seed}"
@@ -78,19 +83,19 @@ class LinearRelationsPage:
         rows = []
         for relation in self.relations:
             own = self.faithful[self.faithful["relation"] == relation]
-            baselines = own[~own["method"].isin([LRE, "another relation's"])]
+            baselines = own[~own["method"].isin([LRE, WRONG])]
             best = baselines.loc[baselines["right"].idxmax(), "method"]
             marks: list[tuple[Role, str]] = [
                 ("b", LRE),
                 ("a", str(best)),
-                ("null", "another relation's"),
+                ("null", WRONG),
             ]
             rows.append((f"{relation}: named", _entries(own, "method", marks)))
             changed = self.edits[self.edits["relation"] == relation]
             marks = [
                 ("b", INVERSE),
-                ("a", "the other subject itself"),
-                ("null", "random direction of its size"),
+                ("a", OTHER_SUBJECT),
+                ("null", AT_RANDOM),
             ]
             if not changed.empty:
                 rows.append((f"{relation}: changed", _entries(changed, "edit", marks)))
@@ -103,37 +108,28 @@ class LinearRelationsPage:
                 (layer, *mean_interval(part["right"].to_numpy(), self.config.seed))
                 for layer, part in own.groupby("layer")
             ]
-            role: Role = "b" if method == LRE else "null" if method == "another relation's" else "a"
+            role: Role = "b" if method == LRE else "null" if method == WRONG else "a"
             curves[str(method)] = (
                 role,
                 pd.DataFrame(rows, columns=["layer", "right", "right_low", "right_high"]),
             )
         return by_layer(curves, "right", y_name="faithfulness, mean over relations")
 
-    def _faithful_table(self) -> Table:
-        columns = [
-            Column("relation"), Column("method"), Column("layer"), Column("factor", places=1),
-            Column("named rightly"), Column("n", places=0),
+    def _tables(self) -> list[Table]:
+        faithful = self.faithful.assign(layer=self.faithful["layer"].map(layer_name))
+        edits = self.edits.assign(
+            layer=self.edits["layer"].map(layer_name),
+            rank=["" if rank != rank else str(int(rank)) for rank in self.edits["rank"]],
+        )
+        named = ["relation", "method", "layer", Column("factor", places=1, of="beta"),
+                 Column("named rightly", of="right"), Column("n", places=0)]  # fmt: skip
+        changed = ["relation", "edit", "layer", "rank", Column("changed as wanted", of="right"),
+                   Column("n", places=0)]  # fmt: skip
+        return [
+            Table.of(faithful, named, "faithfulness", "Objects named for held-out subjects"),
+            Table.of(edits, changed, "edits",
+                     "The model's answers once the subject's activation was changed"),
         ]  # fmt: skip
-        rows: list[list[Cell]] = [
-            [row["relation"], row["method"], layer_name(row["layer"]), row["beta"], _estimate(row), row["n"]]
-            for row in self.faithful.to_dict("records")
-        ]
-        return Table("faithfulness", "Objects named for held-out subjects", columns, rows)
-
-    def _edit_table(self) -> Table:
-        columns = [
-            Column("relation"), Column("edit"), Column("layer"), Column("rank"),
-            Column("changed as wanted"), Column("n", places=0),
-        ]  # fmt: skip
-        rows: list[list[Cell]] = [
-            [
-                row["relation"], row["edit"], layer_name(row["layer"]),
-                "" if row["rank"] != row["rank"] else str(int(row["rank"])), _estimate(row), row["n"],
-            ]
-            for row in self.edits.to_dict("records")
-        ]  # fmt: skip
-        return Table("edits", "The model's answers once the subject's activation was changed", columns, rows)
 
     def _verdict(self) -> str:
         def over(frame: pd.DataFrame, key: str, value: str) -> Estimate:
@@ -149,7 +145,7 @@ class LinearRelationsPage:
         said = f"The maps name {measured(found)}{spread} of held-out objects ({others})"
         if self.edits.empty:
             return f"{said}."
-        turned, null = (over(self.edits, "edit", edit) for edit in (INVERSE, "random direction of its size"))
+        turned, null = (over(self.edits, "edit", edit) for edit in (INVERSE, AT_RANDOM))
         return (
             f"{said}; their inverses change {measured(turned)} of the answers as wanted (random "
             f"{measured(null)})."
@@ -161,9 +157,5 @@ def _entries(table: pd.DataFrame, key: str, marks: list[tuple[Role, str]]) -> li
     for role, value in marks:
         row = table[table[key] == value]
         if not row.empty:
-            found.append((role, _estimate(row.iloc[0].to_dict())))
+            found.append((role, Estimate.of(row.iloc[0].to_dict(), "right")))
     return found
-
-
-def _estimate(row: dict[object, object]) -> Estimate:
-    return Estimate.of({str(key): value for key, value in row.items()}, "right")

@@ -62,7 +62,7 @@ class Job(SubjectJob[Config]):
         self.run.step("knockout", lambda step: self.knockout(step, right))
         if self.config.back_patching:
             self.run.step("back_patching", lambda step: self.back_patching(step, wrong, right))
-        self.write_page(lambda: MultiHopPage(self.run, self.subject, self.config))
+        self.write_page(lambda: MultiHopPage(self.run, self.config, self.subject))
 
     def ask(self, step: Step) -> None:
         """Every question, its two hops, and its shortcuts."""

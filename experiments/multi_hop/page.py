@@ -1,38 +1,24 @@
 """The page of `multi_hop`, filled from what its steps wrote."""
 
+from collections.abc import Sequence
+
 from experiments.common.lenses.figures import (
     by_layer,
     condition_rows,
     conditions_table,
     pair_grid,
 )
-from experiments.common.page import framed
+from experiments.common.page import ExperimentPage
 from experiments.common.vectors.figures import shares
 from experiments.multi_hop.config import Config
 from interp.render.digits import number
 from interp.render.figure import Draw, Figure
-from interp.render.page import Cell, Column, Page, Section, Table
+from interp.render.page import Cell, Column, Section, Table
 from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
 
 OTHER = "another question's"
-WORDS = (
-    ("Bridge", "What the first hop leads to, and the question does not name."),
-    ("Readable", "The word is the likeliest of all through the lens, at that token and layer."),
-    ("Knockout", "Attention from one part of the question to another is forbidden in a window of layers."),
-    ("Back-patching", "A later layer's activation takes the place of an earlier layer's at the same token of "
-     "the same question, so that layers work on it a second time."),
-    ("Another question's", "The same with the activation of a question of the same two relations that has "
-     "another bridge and another answer: what a disturbance does."),
-    ("Random vectors", "Directions at random with the norms of the activations."),
-    ("Oracle", "The best pair in hindsight, or any pair at all: often quoted, and no result."),
-)  # fmt: skip
-LIMITS = (
-    "Only questions that are failed though both hops are answered, and not by a shortcut, are back-patched.",
-    "Any pair counts a question as solved if one of many pairs solves it; the controls get as many tries.",
-    "What is readable need not be used; knockout also disturbs what remains.",
-)
 MARKS: tuple[tuple[Role, str, str], ...] = (
     ("b", "chosen", ""),
     ("c", "any (oracle)", ""),
@@ -47,11 +33,33 @@ NAMES: dict[Role, str] = {
 }
 
 
-class MultiHopPage:
-    """The tables of a run, and the page made from them."""
+class MultiHopPage(ExperimentPage[Config]):
+    """Where bridges become readable, what attention they need, and back-patching."""
 
-    def __init__(self, run: Run, subject: Subject, config: Config) -> None:
-        self.run, self.subject, self.config = run, subject, config
+    words = (
+        ("Bridge", "What the first hop leads to, and the question does not name."),
+        ("Readable", "The word is the likeliest of all through the lens, at that token and layer."),
+        ("Knockout", "Attention from one part of the question to another is forbidden in a window of "
+         "layers."),
+        ("Back-patching", "A later layer's activation takes the place of an earlier layer's at the same "
+         "token of the same question, so that layers work on it a second time."),
+        ("Another question's", "The same with the activation of a question of the same two relations that "
+         "has another bridge and another answer: what a disturbance does."),
+        ("Random vectors", "Directions at random with the norms of the activations."),
+        ("Oracle", "The best pair in hindsight, or any pair at all: often quoted, and no result."),
+    )  # fmt: skip
+    limits = (
+        "Only questions that are failed though both hops are answered, and not by a shortcut, are "
+        "back-patched.",
+        "Any pair counts a question as solved if one of many pairs solves it; the controls get as many "
+        "tries.",
+        "What is readable need not be used; knockout also disturbs what remains.",
+    )
+
+    subject: Subject
+
+    def __init__(self, run: Run, config: Config, subject: Subject) -> None:
+        super().__init__(run, config, subject)
         self.questions, self.readable, self.chosen, self.knocked = (
             run.table(name) for name in ("questions", "readable", "readable_chosen", "knockout")
         )
@@ -60,38 +68,37 @@ class MultiHopPage:
                 run.table(name) for name in ("back_patching", "back_patching_pairs", "right_stays")
             )
 
-    def page(self) -> Page:
-        """The whole page."""
+    def question(self) -> str:
+        return f"How does {self.subject.name} answer questions of two hops, and why does it fail?"
+
+    def opening(self) -> Sequence[str]:
         asked = self.questions
         failing = int(asked["failed"].sum())
-        return framed(
-            self.run,
-            self.subject,
-            f"How does {self.subject.name} answer questions of two hops, and why does it fail?",
-            [
-                f"Of {len(asked)} questions {number(asked['right'].mean())} are answered "
-                f"rightly; {failing} are "
-                "failed although both hops are known.",
-                "Bridge and answer were read at every layer, attention was blocked, and "
-                "later activations were "
-                "put into earlier layers.",
-                self._verdict(),
-            ],
-            Figure(
-                "readable-entity",
-                "Readable at the entity's last token",
-                self._on(len(asked)),
-                self._readable("entity"),
-            ),
-            [
-                self._where(),
-                self._attention(),
-                *([self._back()] if self.config.back_patching else []),
-                self._tables(),
-            ],
-            WORDS,
-            LIMITS,
+        return [
+            f"Of {len(asked)} questions {number(asked['right'].mean())} are answered "
+            f"rightly; {failing} are "
+            "failed although both hops are known.",
+            "Bridge and answer were read at every layer, attention was blocked, and "
+            "later activations were "
+            "put into earlier layers.",
+            self._verdict(),
+        ]
+
+    def headline(self) -> Figure:
+        return Figure(
+            "readable-entity",
+            "Readable at the entity's last token",
+            self._on(len(self.questions)),
+            self._readable("entity"),
         )
+
+    def sections(self) -> Sequence[Section]:
+        return [
+            self._where(),
+            self._attention(),
+            *([self._back()] if self.config.back_patching else []),
+            self._tables(),
+        ]
 
     def _on(self, n: int) -> str:
         return f"{n} questions; bands and whiskers: 95% intervals; seed {self.config.seed}"

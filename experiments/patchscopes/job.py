@@ -68,7 +68,7 @@ class Job(SubjectJob[Config]):
             self.run.step("extraction", self.extract)
         if self.config.cross_model is not None:
             self.run.step("cross_model", self.cross)
-        self.write_page(lambda: PatchscopesPage(self.run, self.subject, self.config))
+        self.write_page(lambda: PatchscopesPage(self.run, self.config, self.subject))
 
     def repeat(self, step: Step) -> None:
         """The identity prompt, all pairs of layers."""

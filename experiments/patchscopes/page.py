@@ -10,37 +10,17 @@ from experiments.common.lenses.figures import (
     conditions_table,
     pair_grid,
 )
-from experiments.common.page import framed
+from experiments.common.page import ExperimentPage
 from experiments.common.vectors.figures import shares
 from experiments.patchscopes.config import Config
 from interp.lenses.layer_pairs import Pair
 from interp.render.digits import number
 from interp.render.figure import Draw, Figure
-from interp.render.page import Column, Page, Section, Table
+from interp.render.page import Column, Section, Table
 from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
 
-WORDS = (
-    ("Patchscope", "An activation of a source prompt takes the place of a placeholder's in a target prompt, "
-     "behind some layer; what the model says then is what the activation holds."),
-    ("Identity prompt", "Shows items that are repeated; right is the entity's own name."),
-    ("Description prompt", "Shows items that are described; right is one with the entity's attribute."),
-    ("Chosen", "The pair of layers that does best on one half of the entities, on the other half."),
-    ("Oracle", "The best pair on the reported half itself, or any pair at all: what a choice in hindsight "
-     "would promise, and no result."),
-    ("Random vectors", "Directions at random with the norms of the activations."),
-    ("Precision@1, surprisal", "How often a method's likeliest token is the model's own next token, and how "
-     "many nats it would be surprised by that token."),
-    ("Probe", "Logistic regression from activations to attributes, trained on the half that pairs are "
-     "chosen on."),
-)  # fmt: skip
-LIMITS = (
-    "Entities of a group are alike; intervals are over entities.",
-    "The embedding as a source is the word itself; it is shown, and left out of choices and oracles.",
-    "At the embedding as a target, vectors take the norm of what they replace.",
-    "A probe can only name attributes that it was trained on; a patchscope was trained on none.",
-)
 RANDOM = "random vectors"
 MARKS: tuple[tuple[Role, str, str], ...] = (
     ("b", "chosen", ""),
@@ -56,50 +36,70 @@ NAMES: dict[Role, str] = {
 }
 
 
-class PatchscopesPage:
-    """The tables of a run, and the page made from them."""
+class PatchscopesPage(ExperimentPage[Config]):
+    """What the model itself says of its activations, by pair of layers."""
 
-    def __init__(self, run: Run, subject: Subject, config: Config) -> None:
-        self.run, self.subject, self.config = run, subject, config
+    words = (
+        ("Patchscope", "An activation of a source prompt takes the place of a placeholder's in a target "
+         "prompt, after some layer; what the model says then is what the activation holds."),
+        ("Identity prompt", "Shows items that are repeated; right is the entity's own name."),
+        ("Description prompt", "Shows items that are described; right is one with the entity's attribute."),
+        ("Chosen", "The pair of layers that does best on one half of the entities, on the other half."),
+        ("Oracle", "The best pair on the reported half itself, or any pair at all: what a choice in "
+         "hindsight would promise, and no result."),
+        ("Random vectors", "Directions at random with the norms of the activations."),
+        ("Precision@1, surprisal", "How often a method's likeliest token is the model's own next token, and "
+         "how many nats it would be surprised by that token."),
+        ("Probe", "Logistic regression from activations to attributes, trained on the half that pairs are "
+         "chosen on."),
+    )  # fmt: skip
+    limits = (
+        "Entities of a group are alike; intervals are over entities.",
+        "The embedding as a source is the word itself; it is shown, and left out of choices and oracles.",
+        "At the embedding as a target, vectors take the norm of what they replace.",
+        "A probe can only name attributes that it was trained on; a patchscope was trained on none.",
+    )
+
+    subject: Subject
+
+    def __init__(self, run: Run, config: Config, subject: Subject) -> None:
+        super().__init__(run, config, subject)
         self.identity, self.description = self._read("identity"), self._read("description")
 
-    def page(self) -> Page:
-        """The whole page."""
-        return framed(
-            self.run,
-            self.subject,
-            f"What does {self.subject.name} say that its activations hold?",
-            [
-                f"Activations of {self._entities()} entities in sentences took the place of a "
-                "placeholder in a "
-                "prompt that repeats, and in one that describes.",
-                "Pairs of layers were chosen on half of the entities and are reported on the "
-                "other half, beside "
-                "random vectors and what hindsight would promise.",
-                self._verdict(),
-            ],
-            Figure("shares", "Right on held-out entities", self._on(), self._shares()),
-            [
-                self._grids("identity", "Repeated, by layer pair"),
-                self._resolution(),
-                *self._next_tokens(),
-                *self._extraction(),
-                *self._cross_model(),
-                Section(
-                    "Chosen, and in hindsight",
-                    (),
-                    (),
-                    [
-                        conditions_table("identity", "Identity prompt, held-out half", self.identity),
-                        conditions_table(
-                            "description", "Description prompt, held-out half", self.description
-                        ),
-                    ],
-                ),
-            ],
-            WORDS,
-            LIMITS,
-        )
+    def question(self) -> str:
+        return f"What does {self.subject.name} say that its activations hold?"
+
+    def opening(self) -> Sequence[str]:
+        return [
+            f"Activations of {self._entities()} entities in sentences took the place of a "
+            "placeholder in a "
+            "prompt that repeats, and in one that describes.",
+            "Pairs of layers were chosen on half of the entities and are reported on the "
+            "other half, beside "
+            "random vectors and what hindsight would promise.",
+            self._verdict(),
+        ]
+
+    def headline(self) -> Figure:
+        return Figure("shares", "Right on held-out entities", self._on(), self._shares())
+
+    def sections(self) -> Sequence[Section]:
+        return [
+            self._grids("identity", "Repeated, by layer pair"),
+            self._resolution(),
+            *self._next_tokens(),
+            *self._extraction(),
+            *self._cross_model(),
+            Section(
+                "Chosen, and in hindsight",
+                (),
+                (),
+                [
+                    conditions_table("identity", "Identity prompt, held-out half", self.identity),
+                    conditions_table("description", "Description prompt, held-out half", self.description),
+                ],
+            ),
+        ]
 
     def _read(self, name: str) -> pd.DataFrame:
         return self.run.table(name) if self.run.has_table(name) else pd.DataFrame()
@@ -150,7 +150,7 @@ class PatchscopesPage:
     def _resolution(self) -> Section:
         text = (
             "An entity of several tokens, or one that is only referred to, is resolved where its description "
-            "becomes right: each layer's activation was put behind the same layer of the description prompt."
+            "becomes right: each layer's activation was put after the same layer of the description prompt."
         )
         figure = Figure(
             "resolution", "Described rightly, by layer", f"All entities; {self._on()}", self._by_layer()
@@ -213,12 +213,11 @@ class PatchscopesPage:
                 )
             )
         fit = self._read("cross_model_fit")
-        rows = [[int(row["layer"]), float(row["explained"])] for row in fit.to_dict("records")]
-        columns = [Column("layer", places=0), Column("R squared", places=3)]
+        columns = [Column("layer", places=0), Column("R squared", places=3, of="explained")]
         caption = "Share of the variance on the report split that the affine maps explain"
         text = f"Activations of {self.config.cross_model.source.name}, put into {self.subject.name}."
         return [
-            Section("Another model's activations", [text], figures, [Table("maps", caption, columns, rows)])
+            Section("Another model's activations", [text], figures, [Table.of(fit, columns, "maps", caption)])
         ]
 
     def _verdict(self) -> str:

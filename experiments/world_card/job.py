@@ -48,7 +48,7 @@ class Job(ExperimentJob[Config]):
         cards, profiles = zip(*(self._measured(*item) for item in folders.items()), strict=True)
         self.run.step("card", lambda step: self._card(step, pd.concat(cards), pd.concat(profiles)))
         first = load(folders[self.config.models[0].name])
-        self.write_page(lambda: CardPage(self.run, first, self.config))
+        self.write_page(lambda: CardPage(self.run, self.config, first))
 
     def _folder(self, model: Trained | Retrained) -> Path:
         """Where a model is; trained first, where that is asked for."""

@@ -1,40 +1,23 @@
 """The page of `world_card`, filled from what its steps wrote."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from experiments.common.lenses.figures import AT_EMBEDDING
-from experiments.common.page import framed
+from experiments.common.page import ExperimentPage
 from experiments.common.vectors.figures import shares
 from experiments.world_card.config import Config
 from interp.bundled.world import TRAINING_NOTE
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.digits import number
 from interp.render.figure import Draw, Figure
-from interp.render.page import Cell, Column, Page, Section, Table
+from interp.render.page import Cell, Column, Section, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 
-WORDS = (
-    ("Chosen", "A layer, pair of layers, head or neuron that was best on one half of the questions (or on a "
-     "split of the documents); the figure is of the other half."),
-    ("Control", "The same with another question's vector, a random vector of the same norm, matched random "
-     "neurons, or random heads: what the intervention does by itself."),
-    ("Bridge", "What the first hop of a two-hop question leads to, and the question does not name."),
-    ("Patchscope", "An activation put into a prompt that makes the model say what it holds."),
-    ("Mean-centred", "A direction held at its mean over harmless requests, in place of zero."),
-    ("Window", "In training, the first layers mostly saw two tokens only; see the limits."),
-)  # fmt: skip
-LIMITS = (
-    TRAINING_NOTE + " That entities are enriched where they stand, and read from layer 4 on, is imposed by "
-    "that; worlds without a window stand beside it.",
-    "One small synthetic world: questions are not independent draws from anything, and the intervals do not "
-    "say how another world would do. Seeds differ in weights and documents; the facts are the same.",
-    "A maximum over layers, as in “layers 6 on, most”, is marked as such; its control is a maximum, too.",
-)
 ROLES: dict[Role, str] = {"b": "effect", "null": "its control"}
 SPREAD: tuple[tuple[str, str, str], ...] = (
     ("bridge", "bridge: performer, unseen entities, at the entity", "bridge at the album"),
@@ -92,40 +75,60 @@ CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
 ORDER: tuple[Role, ...] = ("b", "a", "c")
 
 
-class CardPage:
-    """The tables of a run, and the page made from them."""
+class CardPage(ExperimentPage[Config]):
+    """Every bound, the other seeds, and a section for each group of effects."""
 
-    def __init__(self, run: Run, subject: Subject, config: Config) -> None:
-        self.run, self.subject, self.config = run, subject, config
+    words = (
+        ("Chosen", "A layer, pair of layers, head or neuron that was best on one half of the questions (or "
+         "on a split of the documents); the figure is of the other half."),
+        ("Control", "The same with another question's vector, a random vector of the same norm, matched "
+         "random neurons, or random heads: what the intervention does by itself."),
+        ("Bridge", "What the first hop of a two-hop question leads to, and the question does not name."),
+        ("Patchscope", "An activation put into a prompt that makes the model say what it holds."),
+        ("Mean-centred", "A direction held at its mean over harmless requests, in place of zero."),
+        ("Window", "In training, the first layers mostly saw two tokens only; see the limits."),
+    )  # fmt: skip
+    limits = (
+        TRAINING_NOTE
+        + " That entities are enriched where they stand, and read from layer 4 on, is imposed by "
+        "that; worlds without a window stand beside it.",
+        "One small synthetic world: questions are not independent draws from anything, and the intervals do "
+        "not say how another world would do. Seeds differ in weights and documents; the facts are the same.",
+        "A maximum over layers, as in “layers 6 on, most”, is marked as such; its control is a maximum, too.",
+    )
+
+    subject: Subject
+
+    def __init__(self, run: Run, config: Config, subject: Subject) -> None:
+        super().__init__(run, config, subject)
         self.card, self.profile, self.gates = (run.table(name) for name in ("card", "profile", "gates"))
         self.own = config.models[0].name
         self.models = list(dict.fromkeys(self.card["model"]))
 
-    def page(self) -> Page:
-        """The whole page."""
+    def question(self) -> str:
+        return "What can the bundled world witness, and what not?"
+
+    def opening(self) -> Sequence[str]:
         held, all_gates = int(self.gates["holds"].sum()), len(self.gates)
         others = [model for model in self.models if model != self.own]
         beside = f"beside {', '.join(others)}" if others else "by itself"
-        return framed(
-            self.run,
-            self.subject,
-            "What can the bundled world witness, and what not?",
-            [
-                f"Every behaviour and effect of the model “{self.own}” was measured, {beside}.",
-                "What was chosen (layer, pair, heads, neurons) was chosen on one half of the questions and "
-                "is reported on the other, beside its control.",
-                f"{held} of {all_gates} bounds hold. {self._verdict()}",
-            ],
-            Figure(
-                "bounds",
-                "What the weights are held to",
-                f"“{self.own}”; whiskers: 95% intervals",
-                self._gated(),
-            ),
-            [self._bounds(), self._spread(), *self._groups()],
-            WORDS,
-            LIMITS,
+        return [
+            f"Every behaviour and effect of the model “{self.own}” was measured, {beside}.",
+            "What was chosen (layer, pair, heads, neurons) was chosen on one half of the questions and "
+            "is reported on the other, beside its control.",
+            f"{held} of {all_gates} bounds hold. {self._verdict()}",
+        ]
+
+    def headline(self) -> Figure:
+        return Figure(
+            "bounds",
+            "What the weights are held to",
+            f"“{self.own}”; whiskers: 95% intervals",
+            self._gated(),
         )
+
+    def sections(self) -> Sequence[Section]:
+        return [self._bounds(), self._spread(), *self._groups()]
 
     def _verdict(self) -> str:
         pivot = self._lines("pivot", "last token")["value"].max()

@@ -29,6 +29,7 @@ from interp.subject.subject import Subject
 
 LRE, WRONG = "linear relation", "another relation's"
 INVERSE, AT_RANDOM = "low-rank inverse", "random direction of its size"
+OTHER_SUBJECT = "the other subject itself"
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ def edits(subject: Subject, one: FittedRelation, ranks: Sequence[int], seed: int
         share = _share(_turned(subject, one.report, wanted, layer, moved))
         found.append(Edited(one.name, name, layer, rank, *share))
     own = one.report.subjects[layer]
-    for name, vectors in (("the other subject itself", own[wanted]), ("unchanged", own)):
+    for name, vectors in ((OTHER_SUBJECT, own[wanted]), ("unchanged", own)):
         share = _share(_turned(subject, one.report, wanted, layer, vectors))
         found.append(Edited(one.name, name, layer, None, *share))
     return found

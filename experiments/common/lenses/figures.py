@@ -9,7 +9,7 @@ from interp.lenses.residual_stream import EMBEDDING, layer_name
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.charts.heat import Heat, heat_chart
 from interp.render.figure import Draw
-from interp.render.page import Cell, Column, Table
+from interp.render.page import Column, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate, Number
 
@@ -61,22 +61,14 @@ def condition_rows(
 
 def conditions_table(title: str, caption: str, table: pd.DataFrame) -> Table:
     """What `interp.lenses.layer_pairs.report_sweep` says, by group."""
+    ends = {
+        end: ["" if layer != layer else layer_name(int(layer)) for layer in table[end]]
+        for end in ("source", "target")
+    }
     columns = [
-        Column("group"), Column("vectors"), Column("pair"), Column("from layer"), Column("into layer"),
-        Column("right"), Column("n", places=0),
+        "group", Column("vectors", of="control"), Column("pair", of="condition"),
+        Column("from layer", of="source"), Column("into layer", of="target"), "right", Column("n", places=0),
     ]  # fmt: skip
-    rows: list[list[Cell]] = []
-    for row in table.to_dict("records"):
-        ends = [None if row[end] != row[end] else layer_name(int(row[end])) for end in ("source", "target")]
-        share = Estimate.of(row, "right")
-        rows.append(
-            [
-                row["group"],
-                row["control"] or "own",
-                row["condition"],
-                *(end or "" for end in ends),
-                share,
-                row["n"],
-            ]
-        )
-    return Table(title, caption, columns, rows)
+    return Table.of(
+        table.assign(control=table["control"].replace("", "own"), **ends), columns, title, caption
+    )
