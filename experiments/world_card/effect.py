@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from io import StringIO
 
 import numpy as np
 import pandas as pd
 
+from interp.bundled.world.lexicon import DATA
 from interp.statistics.estimate import mean_interval, share_interval, share_of_items
 
 
@@ -89,3 +91,9 @@ def effect_table(effects: Sequence[Effect]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def recorded() -> pd.DataFrame:
+    """Recorded cards of other seeds and of worlds without the window, as `world_seeds` wrote them."""
+    text = (DATA / "seeds.csv").read_text(encoding="utf-8")
+    return pd.read_csv(StringIO(text), keep_default_na=True).fillna({"against": "", "note": "", "at": ""})

@@ -6,17 +6,15 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.common.job import ExperimentJob
-from experiments.world_card.behaviour import behaviour
+from experiments.world_card.behaviour import behaviour, two_hop_kinds
 from experiments.world_card.config import Config, Retrained, Trained
 from experiments.world_card.dictionary import ENTITY_SITE, SITE, concepts, documents, entities
-from experiments.world_card.effect import Measured, effect_table
+from experiments.world_card.effect import Measured, effect_table, recorded
 from experiments.world_card.gates import judged
-from experiments.world_card.hops import two_hop_kinds
 from experiments.world_card.numbers import number_flip
 from experiments.world_card.page import CardPage
 from experiments.world_card.patching import back_patching, interchange, patchscopes
 from experiments.world_card.reading import read_bridges, read_pivot
-from experiments.world_card.recorded import recorded
 from experiments.world_card.vectors import function_heads, refusal, task_vectors_of
 from interp.bundled.world.export import export
 from interp.bundled.world.train import train

@@ -25,7 +25,7 @@ OUTPUTS: tuple[SiteKind, SiteKind] = ("attn_out", "mlp_out")
 INPUTS: tuple[SiteKind, SiteKind] = ("head_out", "mlp_post")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DirectAttribution:
     """What parts of the model add to a logit (or a difference of two), for each prompt; in logits.
 
@@ -42,6 +42,11 @@ class DirectAttribution:
     logit: Float[np.ndarray, " prompt"]
     heads: Float[np.ndarray, "prompt layer head"] | None
     neurons: Float[np.ndarray, "prompt layer neuron"] | None
+
+    def __repr__(self) -> str:
+        (n_prompts, n_layers), logits = self.mlp.shape, ", ".join(f"{logit:.2f}" for logit in self.logit[:3])
+        more = ", ..." if n_prompts > 3 else ""
+        return f"<DirectAttribution: {n_prompts} prompts, {n_layers} layers, logits {logits}{more}>"
 
     def total(self) -> Float[np.ndarray, " prompt"]:
         """All parts together: the logit, up to rounding."""

@@ -17,19 +17,25 @@ from torch import Tensor
 from interp.lenses.answers import Answers
 from interp.lenses.patch import Patch
 from interp.lenses.prompt import Prompt
-from interp.lenses.residual_stream import EMBEDDING, Vectors, stream_site
+from interp.lenses.residual_stream import EMBEDDING, Vectors, layer_name, stream_site
 from interp.statistics.estimate import share_interval, share_of_items
 from interp.subject.subject import Subject
 
 Pair = tuple[int, int]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PairSweep:
     """`right` [pair, item]: whether an item came out right when put from one layer into another."""
 
     pairs: tuple[Pair, ...]
     right: Bool[np.ndarray, "pair item"]
+
+    def __repr__(self) -> str:
+        n_pairs, n_items = self.right.shape
+        source, target = map(layer_name, self.best())
+        share = f"best {source} into {target}, {self.right.mean(1).max():.2f} right"
+        return f"<PairSweep: {n_pairs} pairs of layers, {n_items} items; {share}>"
 
     def frame(self) -> pd.DataFrame:
         """A row for each pair: source, target, the share of right items with its interval, and n."""

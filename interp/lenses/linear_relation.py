@@ -17,13 +17,13 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.lenses.prompt import Prompt
 from interp.lenses.prompt_batches import PromptBatch, prompt_batches
-from interp.lenses.residual_stream import EMBEDDING, stream_site
+from interp.lenses.residual_stream import EMBEDDING, layer_name, stream_site
 from interp.subject.subject import Subject
 
 DIRECTIONS_PER_PASS = 32  # rows of the Jacobian that one backward pass computes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LinearRelation:
     """LRE(s) = beta W s + b, from behind layer `layer` to behind the last."""
 
@@ -31,6 +31,10 @@ class LinearRelation:
     weight: Float[Tensor, "out source"]
     bias: Float[Tensor, " out"]
     beta: float = 1.0
+
+    def __repr__(self) -> str:
+        out, source = self.weight.shape
+        return f"<LinearRelation: from layer {layer_name(self.layer)} to the last, {source} to {out} numbers>"
 
     def __call__(self, subjects: Float[Tensor, "item source"]) -> Float[Tensor, "item out"]:
         """The objects' activations as the relation has them, behind the last layer."""

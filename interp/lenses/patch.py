@@ -13,7 +13,7 @@ from interp.subject.site import Site
 from interp.subject.subject import Subject
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Patch:
     """Vectors [prompt, d_model] that take the place of activations at a site, at each prompt's position.
 
@@ -23,6 +23,9 @@ class Patch:
     site: Site
     vectors: Float[Tensor, "prompt d_model"]
     rescaled: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Patch: {len(self.vectors)} vectors at {self.site}{', rescaled' if self.rescaled else ''}>"
 
     def on(self, subject: Subject, rows: PromptBatch) -> AbstractContextManager[None]:
         """Within the block these prompts carry their vectors."""

@@ -14,8 +14,11 @@ from jaxtyping import Bool
 from interp.errors import UserError
 from interp.fields import Count, Section, Text, Word
 from interp.lenses.answers import Answers
+from interp.lenses.patch import Patch
 from interp.lenses.prompt import Prompt, check_length, check_ordinary, placeholder_at, prompt_at
+from interp.lenses.prompt_batches import continuations
 from interp.lenses.relations import Relation, filled
+from interp.lenses.residual_stream import EMBEDDING, read_stream, stream_site, stream_sites
 from interp.subject.subject import Subject
 
 Named = Literal["world", "published"]
@@ -62,6 +65,46 @@ def check_target_prompts(named: Named | TargetPrompts) -> None:
             raise UserError(
                 f"it does not hold {scopes.placeholder!r}", f"scopes.{name}", "write the placeholder"
             )
+
+
+def patchscope(
+    subject: Subject,
+    text: str,
+    span: str,
+    layer: int,
+    target: str,
+    placeholder: str,
+    *,
+    into: int | None = None,
+    new_tokens: int = 20,
+) -> str:
+    """What the subject writes about an activation: it takes the placeholder's place in a target prompt.
+
+    Args:
+        subject: The model.
+        text: The source prompt.
+        span: Words of it; the activation at the last of their tokens is read.
+        layer: The layer that it is read after; -1 is the embedding.
+        target: The target prompt.
+        placeholder: One token of it, whose last occurrence the activation takes the place of.
+        into: The layer that it is put after; the same if left out.
+        new_tokens: Length of what is written, in tokens.
+
+    Raises:
+        UserError: as `prompt_at` and `placeholder_at`, there is no such layer, or the context is too short.
+    """
+    into = layer if into is None else into
+    for asked in (layer, into):
+        if asked not in stream_sites(subject):
+            raise UserError(
+                f"{subject.name} has no layer {asked}",
+                "patchscope",
+                f"use {EMBEDDING} (the embedding) to {subject.n_layers - 1}",
+            )
+    check_length(subject, subject.encode(target), target, new_tokens)
+    vectors = read_stream(subject, [prompt_at(subject, text, span)])[layer]
+    held = Patch(stream_site(into), vectors, rescaled=into == EMBEDDING)
+    return continuations(subject, [placeholder_at(subject, target, placeholder)], new_tokens, held)[0]
 
 
 def source_prompts(subject: Subject, relation: Relation, template: str) -> list[Prompt]:

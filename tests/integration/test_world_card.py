@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from experiments.world_card.dictionary import Performers
+from experiments.world_card.effect import recorded
 from experiments.world_card.gates import GATES, Gate
-from experiments.world_card.recorded import recorded
 from interp.bundled.world.corpus import WorldCorpus
 from interp.bundled.world.facts import facts
 from interp.bundled.world.vocabulary import vocabulary

@@ -22,7 +22,7 @@ from interp.lenses.languages import (
 )
 from interp.lenses.linear_relation import LinearRelation, fit_relation, jacobians
 from interp.lenses.patch import Patch
-from interp.lenses.patchscopes import TargetPrompts, check_target_prompts, open_target_prompts
+from interp.lenses.patchscopes import TargetPrompts, check_target_prompts, open_target_prompts, patchscope
 from interp.lenses.prompt import Prompt, prompt_at
 from interp.lenses.relations import (
     Relation,
@@ -305,6 +305,15 @@ class TestItems:
         ]
         kept, said = hops_told_apart(asked, pydoc)
         assert kept == (0,) and "2 of 3 questions (by their answers)" in said[0]
+
+    def test_a_patchscope_says_what_an_activation_holds(self, subject: Subject) -> None:
+        shown = "leman > about : singer from china ; the > about :"
+        asked = subject, "the spouse of zudil is", "zudil", 2, shown, "the"
+        assert patchscope(*asked, new_tokens=6) == "singer from england , spouse fivesh"
+        with pytest.raises(UserError, match=r"-1 \(the embedding\) to 7"):
+            patchscope(*asked, into=8, new_tokens=6)
+        with pytest.raises(UserError, match="do not fit the context"):
+            patchscope(*asked, new_tokens=5_000)
 
     def test_target_prompts(self, subject: Subject) -> None:
         scopes = open_target_prompts("world")
