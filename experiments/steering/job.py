@@ -94,7 +94,7 @@ class Job(CorpusJob[Config]):
         self.run.step("write", lambda step: self.write(step, targets))
         self.run.step("cost", lambda step: self.cost(step, targets))
         self.run.step("score", self.score)
-        self.write_page(lambda: SteeringPage(self.run, self.subject, self.config, targets, self.prompts))
+        self.write_page(lambda: SteeringPage(self.run, self.config, self.subject, targets, self.prompts))
 
     def train_sae(self, step: Step) -> None:
         """An SAE at the configured site, with its figures on the report split."""

@@ -1,11 +1,11 @@
-"""The page of `steering`, filled from what its steps wrote."""
+"""The page of `steering`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 import torch
 
+from experiments.common.page import ExperimentPage, estimate_of
 from experiments.steering.config import Config
 from experiments.steering.examples import example_tables
 from interp.causal.steering.choose import ALL
@@ -25,17 +25,14 @@ from interp.causal.steering.targets import SteeringTarget
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import count, interval, measured, number
-from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.render.figure import Draw, Figure
-from interp.render.page import Cell, Column, Page, Section, Table
+from interp.render.figure import Figure
+from interp.render.page import Cell, Column, Section, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.records import read_written
 from interp.track.run import Run
 
-Row = Mapping[str, Any]
-HALF = 540  # pixels of a figure that stands beside another
 ROLES: Mapping[str, Role] = {
     LATENT: "b",
     ADDED: "b",
@@ -45,105 +42,109 @@ ROLES: Mapping[str, Role] = {
     RANDOM_DIRECTION: "null",
 }
 ORDER = (*METHODS, PROMPT, NONE)
-FACTOR, CHANGE = "factor (times the latent's maximum)", "change of the residual stream (share of its norm)"
 NAMES = {
     "concept_score": "concept score",
     "instruction_score": "instruction score",
     "fluency_score": "fluency score",
     "harmonic": "harmonic mean",
 }
-WORDS = (
-    ("Neurons", "The set to which the concept's words are attributed most (activation less its mean, times "
-     "gradient), or, if the config says so, that tells the concept best."),
-    ("Latent", "One of the features that a sparse autoencoder splits an inner state of the model into."),
-    ("Factor", "What a latent is held at, over its maximum on the explain split. The error of the "
-     "autoencoder is kept: x + SAE(x with the latent set) - SAE(x). The other methods are scaled to the norm "
-     "of what that adds; neurons are held at the factor times their own extremes."),
-    ("Concept score", "Share of the written tokens that carry the concept by the world's labels: 0 at the "
-     "share in unsteered text, 2 at the share in documents about it, linear in between."),
-    ("Instruction score", "2 if the first token written is a right answer to the prompt, else 0."),
-    ("Fluency score", "Cross-entropy of the text under the unsteered model: 2 at that of unsteered text on "
-     "prompts of the same kind, 0 at that of such text with its words in random order."),
-    ("Harmonic mean", "Of the three scores of one text, 0 if one of them is 0; then the mean over texts."),
-    ("Repetition", "The share of a text's word pairs that have occurred before in it."),
-    ("KL", "How far the next-token predictions move, in nats a token, on documents without the concept."),
-    ("Interval", "95%, by bootstrap: over concepts for means of all, over prompts for one concept."),
-)  # fmt: skip
-LIMITS = (
-    "The judge is the world's word list and the model itself, not a reader: a text that names the concept in "
-    "the wrong place still scores on it, and one that avoids its words does not.",
-    "An unsteered text scores below 2 on fluency on average, since 2 is the mean of such texts and no text "
-    "scores more.",
-    "Behind most of these prompts a document about something else is normal text; how far a concept can "
-    "appear while the instruction is kept is a property of this world, too.",
-    "One model, one site, one dictionary: intervals over concepts say nothing of others.",
-)
 
 
-class SteeringPage:
-    """The tables of a run, and the pieces of the page made from them."""
+class SteeringPage(ExperimentPage[Config]):
+    """What each way to steer does, at every factor."""
+
+    words = (
+        ("Neurons", "The set to which the concept's words are attributed most (activation less its mean, "
+         "times gradient), or, if the config says so, that tells the concept best."),
+        ("Latent", "One of the features that a sparse autoencoder splits an inner state of the model into."),
+        ("Factor", "What a latent is held at, over its maximum on the explain split. The error of the "
+         "autoencoder is kept: x + SAE(x with the latent set) - SAE(x). The other methods are scaled to the "
+         "norm of what that adds; neurons are held at the factor times their own extremes."),
+        ("Concept score", "Share of the written tokens that carry the concept by the world's labels: 0 at "
+         "the share in unsteered text, 2 at the share in documents about it, linear in between."),
+        ("Instruction score", "2 if the first token written is a right answer to the prompt, else 0."),
+        ("Fluency score", "Cross-entropy of the text under the unsteered model: 2 at that of unsteered text "
+         "on prompts of the same kind, 0 at that of such text with its words in random order."),
+        ("Harmonic mean", "Of the three scores of one text, 0 if one of them is 0; then the mean over "
+         "texts."),
+        ("Repetition", "The share of a text's word pairs that have occurred before in it."),
+        ("KL", "How far the next-token predictions move, in nats a token, on documents without the concept."),
+        ("Interval", "95%, by bootstrap: over concepts for means of all, over prompts for one concept."),
+    )  # fmt: skip
+    limits = (
+        "The judge is the world's word list and the model itself, not a reader: a text that names the "
+        "concept in the wrong place still scores on it, and one that avoids its words does not.",
+        "An unsteered text scores below 2 on fluency on average, since 2 is the mean of such texts and no "
+        "text scores more.",
+        "After most of these prompts a document about something else is normal text; how far a concept can "
+        "appear while the instruction is kept is a property of this world, too.",
+        "One model, one site, one dictionary: intervals over concepts say nothing of others.",
+    )
 
     def __init__(
         self,
         run: Run,
-        subject: Subject,
         config: Config,
+        subject: Subject,
         targets: Sequence[SteeringTarget],
         prompts: Sequence[SteeringPrompt],
     ) -> None:
-        self.run, self.subject, self.config = run, subject, config
-        self.targets, self.prompts = targets, prompts
+        super().__init__(run, config, subject)
+        self.model, self.targets, self.prompts = subject, targets, prompts
         self.references = read_written(run.folder / "steps" / "write" / "references.json")
-        self.curves = self._table("curves").merge(
-            self._table("cost_curves").drop(columns="concepts"), on=["method", "factor"], how="left"
-        )
+        costs = run.table("cost_curves").drop(columns="concepts")
+        self.curves = run.table("curves").merge(costs, on=["method", "factor"], how="left")
         reporting = sum(not prompt.choosing for prompt in prompts)
         self.measured_on = (
             f"{count(reporting)} prompts of {len(targets)} concepts on which no factor was chosen, seed "
             f"{config.seed}. Bands and whiskers: 95%."
         )
 
-    def page(self) -> Page:
-        """The whole page."""
-        unsteered = self._of("chosen", NONE)
-        return Page(
-            f"Does holding one latent make {self.subject.name} write about its concept, and at what cost?",
-            [
-                f"For {len(self.targets)} concepts, the latent of a sparse autoencoder that tells the "
-                f"concept best was held at {len(set(self.curves['factor']) - {0.0})} multiples of its "
-                f"maximum while {self.subject.name} answered prompts without the concept.",
-                "Each text was scored from 0 to 2 for the concept (unsteered text "
-                f"{measured(Estimate.of(unsteered, 'concept_score'))}), the instruction "
-                f"({measured(Estimate.of(unsteered, 'instruction_score'))}) and fluency "
-                f"({measured(Estimate.of(unsteered, 'fluency_score'))}), and so were texts steered by other "
-                "means and by random directions of the same norm (grey).",
-                self._verdict(),
-            ],
-            Figure("harmonic", "Harmonic mean of the three scores", self.measured_on, self._dose("harmonic")),
-            [self._chosen(), self._golden(), self._doses(), self._norms(), self._concepts(),
-             *self._examples(), self._steered()],
-            WORDS,
-            LIMITS,
-            subject_facts(self.subject),
-            run_facts(self.run),
-            step_seconds(self.run),
+    def question(self) -> str:
+        """What was asked."""
+        return f"Does holding one latent make {self.model.name} write about its concept, and at what cost?"
+
+    def opening(self) -> Sequence[str]:
+        """What was done, and what came out."""
+        concept, instruction, fluency = (
+            measured(self._of("chosen", NONE, f"{score}_score"))
+            for score in ("concept", "instruction", "fluency")
+        )
+        return (
+            f"For {len(self.targets)} concepts, the latent of a sparse autoencoder that tells the concept "
+            f"best was held at {len(set(self.curves['factor']) - {0.0})} multiples of its maximum while "
+            f"{self.model.name} answered prompts without the concept.",
+            f"Each text was scored from 0 to 2 for the concept (unsteered text {concept}), the instruction "
+            f"({instruction}) and fluency ({fluency}), and so were texts steered by other means and by "
+            "random directions of the same norm (grey).",
+            self._verdict(),
+        )
+
+    def headline(self) -> Figure:
+        """The harmonic mean by factor."""
+        return self._dose("harmonic", "Harmonic mean of the three scores")
+
+    def sections(self) -> Sequence[Section]:
+        """Chosen factors, the golden one, all factors, sizes, concepts, texts, latents."""
+        return (
+            self._chosen(), self._golden(), self._doses(), self._norms(), self._concepts(),
+            *self._examples(), self._steered(),
         )  # fmt: skip
 
     def _verdict(self) -> str:
         latent, difference, random = (
-            Estimate.of(self._of("chosen", method), "harmonic")
-            for method in (LATENT, DIFFERENCE, RANDOM_LATENT)
+            self._of("chosen", method, "harmonic") for method in (LATENT, DIFFERENCE, RANDOM_LATENT)
         )
-        golden = self._of("golden", LATENT)
+        concept, instruction, fluency, together = (
+            measured(self._of("golden", LATENT, score)) for score in NAMES
+        )
         return (
             f"At the factor chosen for each concept, the latent scores {measured(latent)} of 2 "
             f"({interval(latent)}), difference in means {measured(difference)} and a random latent "
             f"{measured(random)}: {self._comparison('chosen', DIFFERENCE)}, and "
             f"{self._comparison('chosen', RANDOM_LATENT)}; at {self.config.golden:g} times its maximum the "
-            f"concept scores {measured(Estimate.of(golden, 'concept_score'))}, but the instruction "
-            f"{measured(Estimate.of(golden, 'instruction_score'))} and fluency "
-            f"{measured(Estimate.of(golden, 'fluency_score'))}, together "
-            f"{measured(Estimate.of(golden, 'harmonic'))}."
+            f"concept scores {concept}, but the instruction {instruction} and fluency {fluency}, together "
+            f"{together}."
         )
 
     def _comparison(self, which: str, against: str) -> str:
@@ -155,7 +156,8 @@ class SteeringPage:
         return f"the latent is {'ahead of' if gap.ends[0] > 0 else 'behind'} {against} by {said}"
 
     def _chosen(self) -> Section:
-        best = self._best("chosen")
+        overall = self.run.table("chosen_overall")
+        best = overall.sort_values("harmonic")["method"].iloc[-1]
         return Section(
             f"At the chosen factors, the harmonic mean is highest for {best}",
             [
@@ -163,91 +165,78 @@ class SteeringPage:
                 "prompts; the figures are of the other half. On a large model (AxBench, 2025) difference "
                 f"in means steers better than SAE latents; here, {self._comparison('chosen', DIFFERENCE)}.",
             ],
-            [Figure("methods", "Harmonic mean at the chosen factors", self.measured_on, self._methods())],
-            [self._headline("chosen", "At the chosen factors")],
+            [self._methods()],
+            [self._scores("chosen", "At the chosen factors")],
         )
 
     def _golden(self) -> Section:
-        row = self._of("golden", LATENT)
-        share, right = Estimate.of(row, "share"), Estimate.of(row, "right")
-        repetition, before = (
-            Estimate.of(self._of("golden", method), "repetition") for method in (LATENT, NONE)
+        share, right, after, nats = (
+            measured(self._of("golden", LATENT, name))
+            for name in ("share", "right", "repetition", "cross_entropy")
         )
+        before, clean = (measured(self._of("golden", NONE, name)) for name in ("repetition", "cross_entropy"))
         title = (
-            f"At {self.config.golden:g} times the maximum, {measured(share)} of the words carry the concept "
-            f"and {measured(right)} of the answers are right"
+            f"At {self.config.golden:g} times the maximum, {share} of the words carry the concept and "
+            f"{right} of the answers are right"
         )
         text = (
-            f"The factor of the Golden Gate experiment. The share of repeated word pairs goes from "
-            f"{measured(before)} to {measured(repetition)}, and the text's cross-entropy under the unsteered "
-            f"model from {measured(Estimate.of(self._of('golden', NONE), 'cross_entropy'))} to "
-            f"{measured(Estimate.of(row, 'cross_entropy'))} nats a token."
+            "The factor of the Golden Gate experiment. The share of repeated word pairs goes from "
+            f"{before} to {after}, and the text's cross-entropy under the unsteered model from {clean} to "
+            f"{nats} nats a token."
         )
-        return Section(title, [text], (), [self._headline("golden", f"At factor {self.config.golden:g}")])
+        return Section(title, [text], tables=[self._scores("golden", f"At factor {self.config.golden:g}")])
 
     def _doses(self) -> Section:
         figures = [
-            Figure(measure, NAMES[measure].capitalize(), self.measured_on, self._dose(measure), HALF)
+            self._dose(measure, NAMES[measure].capitalize())
             for measure in ("concept_score", "instruction_score", "fluency_score")
         ]
-        figures.append(Figure("repetition", "Repetition", self.measured_on, self._dose("repetition"), HALF))
         text = "All methods are scaled to one axis; a random one changes the stream as much as the latent."
-        return Section("Factor by factor: what is gained and what is lost", [text], figures)
+        return Section(
+            "Factor by factor: what is gained and what is lost",
+            [text],
+            [*figures, self._dose("repetition", "Repetition")],
+        )
 
     def _norms(self) -> Section:
-        on = (
-            f"Change and KL on {self.config.neutral_documents} documents without each concept, report split. "
-            "Bands: 95%."
-        )
         figures = [
-            Figure(
-                "harmonic_by_change",
-                "Harmonic mean by the size of the change",
-                on,
-                self._dose("harmonic", "relative"),
-                HALF,
-            ),
-            Figure(
-                "kl_by_change", "Cost where the concept has no place", on, self._dose("kl", "relative"), HALF
-            ),
+            self._change("harmonic", "Harmonic mean by the size of the change"),
+            self._change("kl", "Cost where the concept has no place"),
         ]
         text = (
-            "The change is that of the residual stream behind the last layer, as a share of its norm: "
+            "The change is that of the residual stream after the last layer, as a share of its norm: "
             "neurons of other layers reach it, too, so that this axis puts them beside the other methods."
         )
-        return Section("Against the size of the change", [text], figures, [self._cost_table()])
+        return Section("Against the size of the change", [text], figures, [self._costs()])
 
     def _concepts(self) -> Section:
-        rows = self._table("chosen_concepts").to_dict("records")
+        found = self._ordered("chosen_concepts")
+        place = found["concept"].map(self.config.concepts.index)
+        found = found.iloc[place.argsort(kind="stable")]
         columns = [
-            Column("concept"), Column("method"), Column("factor"), Column("share with concept"),
-            Column("right answers"), Column("cross-entropy", "nats"), Column("harmonic mean"),
-            Column("of the means"), Column("prompts", places=0),
-        ]  # fmt: skip
-        cells: list[list[Cell]] = [
-            [row["concept"], row["method"], row["factor"] or None,
-             *(Estimate.of(row, name) for name in ("share", "right", "cross_entropy", "harmonic")),
-             row["harmonic_of_means"], row["prompts"]]
-            for concept in self.config.concepts
-            for row in self._ordered(r for r in rows if r["concept"] == concept)
+            "concept", "method", "factor", Column("share with concept", of="share"),
+            Column("right answers", of="right"), Column("cross-entropy", "nats", of="cross_entropy"),
+            Column("harmonic mean", of="harmonic"), Column("of the means", of="harmonic_of_means"),
+            Column("prompts", places=0),
         ]  # fmt: skip
         text = (
             "Raw figures at the chosen factors. The last but one column is the harmonic mean of the three "
             "mean scores, which does not ask that one text has them all."
         )
-        table = Table("concepts", "Every method and concept, reporting half", columns, cells)
-        return Section("Concept by concept", [text], (), [table])
+        steered = found.assign(factor=found["factor"].where(found["factor"] > 0))
+        table = Table.of(steered, columns, "concepts", "Every method and concept, reporting half")
+        return Section("Concept by concept", [text], tables=[table])
 
     def _examples(self) -> list[Section]:
         shown = self.config.concepts[: self.config.examples]
         if not shown:
             return []
-        rows = self._table("chosen_concepts").to_dict("records")
+        rows = self.run.table("chosen_concepts").to_dict("records")
         chosen = {(row["method"], row["concept"]): row["factor"] for row in rows}
-        texts = self._table("texts")
-        tables = example_tables(self.subject, texts, self.prompts, shown, chosen, self.config.golden)
+        texts = self.run.table("texts")
+        tables = example_tables(self.model, texts, self.prompts, shown, chosen, self.config.golden)
         text = "Sampled with the same random numbers in every column."
-        return [Section("What was written", [text], (), tables)]
+        return [Section("What was written", [text], tables=tables)]
 
     def _steered(self) -> Section:
         columns = [
@@ -268,9 +257,9 @@ class SteeringPage:
             [[group, *ends] for group, ends in self.references["fluency"].items()],
         )  # fmt: skip
         text = "AUROC on the select split, which chose the latent; its maximum on the explain split."
-        return Section("The latents, and what the scores rest on", [text], (), [found, fixed])
+        return Section("The latents, and what the scores rest on", [text], tables=[found, fixed])
 
-    def _headline(self, which: str, caption: str) -> Table:
+    def _scores(self, which: str, caption: str) -> Table:
         columns = [
             Column("method"), Column("concept"), Column("instruction"), Column("fluency"),
             Column("harmonic mean"), Column("less difference in means"), Column("less random latent"),
@@ -280,70 +269,76 @@ class SteeringPage:
             [row["method"], *(Estimate.of(row, name) for name in NAMES),
              *(self._gap(which, row["method"], against) for against in (DIFFERENCE, RANDOM_LATENT)),
              row["concepts"]]
-            for row in self._ordered(self._table(f"{which}_overall").to_dict("records"))
+            for row in self._ordered(f"{which}_overall").to_dict("records")
         ]  # fmt: skip
         return Table(f"scores {which}", f"{caption}: scores from 0 to 2, means over concepts", columns, rows)
 
-    def _cost_table(self) -> Table:
+    def _costs(self) -> Table:
         columns = [
-            Column("method"), Column("at"), Column("KL", "nats"), Column("extra cross-entropy", "nats"),
-            Column("change", "norm"), Column("change", "share"), Column("repetition"),
+            "method", "at", Column("KL", "nats", of="kl"), Column("extra cross-entropy", "nats", of="extra"),
+            Column("change", "norm", of="norm"), Column("change", "share", of="relative"), "repetition",
         ]  # fmt: skip
-        rows: list[list[Cell]] = [
-            [row["method"], at, *(Estimate.of(row, name) for name in ("kl", "extra", "norm", "relative")),
-             Estimate.of(self._of(which, row["method"]), "repetition")]
+        repetition = ["method", "repetition", "repetition_low", "repetition_high"]
+        rows = pd.concat(
+            self._ordered(f"{which}_costs")
+            .assign(at=at)
+            .merge(self.run.table(f"{which}_overall")[repetition], on="method", how="left")
             for which, at in (("chosen", "chosen factors"), ("golden", f"factor {self.config.golden:g}"))
-            for row in self._ordered(self._table(f"{which}_costs").to_dict("records"))
-        ]  # fmt: skip
-        return Table(
-            "costs", "On documents without the concept; repetition in what is written", columns, rows
         )
+        caption = "On documents without the concept; repetition in what is written"
+        return Table.of(rows, columns, "costs", caption)
 
-    def _dose(self, measure: str, against: str = "factor") -> Draw:
-        curves = []
-        for method in (name for name in METHODS if name in set(self.curves["method"])):
-            rows = self.curves[self.curves["method"] == method]
-            curves.append(Curve.of(method, ROLES[method], rows, against, measure))
-        golden = [(self.config.golden, "Golden Gate")] if against == "factor" else []
-        y_name = NAMES.get(measure, {"kl": "KL (nats a token)"}.get(measure, measure))
-        return curve_chart(
-            curves,
-            x_name=FACTOR if against == "factor" else CHANGE,
-            y_name=y_name,
-            marks=golden,
+    def _dose(self, measure: str, title: str) -> Figure:
+        drawn = curve_chart(
+            self._lines(measure, "factor"),
+            x_name="factor (times the latent's maximum)",
+            y_name=NAMES.get(measure, measure),
+            marks=[(self.config.golden, "Golden Gate")],
         )
+        return Figure(measure, title, self.measured_on, drawn)
 
-    def _methods(self) -> Draw:
+    def _change(self, measure: str, title: str) -> Figure:
+        drawn = curve_chart(
+            self._lines(measure, "relative"),
+            x_name="change of the residual stream (share of its norm)",
+            y_name=NAMES.get(measure, "KL (nats a token)"),
+        )
+        caption = (
+            f"Change and KL on {self.config.neutral_documents} documents without each concept, report split. "
+            "Bands: 95%."
+        )
+        return Figure(f"{measure}_by_change", title, caption, drawn)
+
+    def _lines(self, measure: str, against: str) -> list[Curve]:
+        rows = {str(method): part for method, part in self.curves.groupby("method")}
+        return [
+            Curve.of(method, ROLES[method], rows[method], against, measure)
+            for method in METHODS
+            if method in rows
+        ]
+
+    def _methods(self) -> Figure:
         rows = [
             EstimateRow(
                 row["method"], [Entry(ROLES.get(row["method"], "null"), Estimate.of(row, "harmonic"))]
             )
-            for row in self._ordered(self._table("chosen_overall").to_dict("records"))
+            for row in self._ordered("chosen_overall").to_dict("records")
         ]
         names: Mapping[Role, str] = {
-            "b": "latent", "c": "difference in means", "a": "neurons",
-            "null": "random, prompt, none",
+            "b": "latent", "c": "difference in means", "a": "neurons", "null": "random, prompt, none",
         }  # fmt: skip
-        return estimate_chart(rows, x_name="harmonic mean (0 to 2)", names=names)
-
-    def _best(self, which: str) -> str:
-        rows = self._table(f"{which}_overall")
-        return str(rows.sort_values("harmonic")["method"].iloc[-1])
+        drawn = estimate_chart(rows, x_name="harmonic mean (0 to 2)", names=names)
+        return Figure("methods", "Harmonic mean at the chosen factors", self.measured_on, drawn)
 
     def _gap(self, which: str, method: str, against: str) -> Estimate:
-        gaps = self._table(f"{which}_differences")
-        found = gaps[(gaps["method"] == method) & (gaps["against"] == against) & (gaps["concept"] == ALL)]
-        if found.empty:
-            return Estimate()
-        row = found.iloc[0]
-        return Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
+        gaps = self.run.table(f"{which}_differences")
+        named = gaps.rename(columns={"low": "value_low", "high": "value_high"})
+        return estimate_of(named, "value", method=method, against=against, concept=ALL)
 
-    def _of(self, which: str, method: str) -> Row:
-        rows = self._table(f"{which}_overall")
-        return dict(rows[rows["method"] == method].iloc[0])
+    def _of(self, which: str, method: str, measure: str) -> Estimate:
+        return estimate_of(self.run.table(f"{which}_overall"), measure, method=method)
 
-    def _ordered(self, rows: Any) -> list[Row]:
-        return sorted(rows, key=lambda row: ORDER.index(row["method"]))
-
-    def _table(self, name: str) -> pd.DataFrame:
-        return self.run.table(name)
+    def _ordered(self, table: str) -> pd.DataFrame:
+        """A table with its methods in their usual order."""
+        rows = self.run.table(table)
+        return rows.iloc[rows["method"].map(ORDER.index).argsort(kind="stable")]
