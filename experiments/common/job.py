@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from experiments.common.config import CorpusJobConfig, SubjectJobConfig
 from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, open_corpus
 from interp.corpus.text import TextCorpus
@@ -29,21 +30,9 @@ class Shown(Protocol):
         ...
 
 
-class ReadsSubject(Protocol):
-    """A config with a model."""
-
-    subject: SubjectConfig
-
-
-class ReadsCorpus(ReadsSubject, Protocol):
-    """A config with a model and its text."""
-
-    corpus: CorpusSource
-
-
 AnyConfig = TypeVar("AnyConfig", bound=ExperimentConfig)
-SubjectConfigured = TypeVar("SubjectConfigured", bound=ReadsSubject)
-CorpusConfigured = TypeVar("CorpusConfigured", bound=ReadsCorpus)
+SubjectConfigured = TypeVar("SubjectConfigured", bound=SubjectJobConfig)
+CorpusConfigured = TypeVar("CorpusConfigured", bound=CorpusJobConfig)
 
 
 class ExperimentJob(Generic[AnyConfig]):
