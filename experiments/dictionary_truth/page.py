@@ -1,5 +1,6 @@
 """The page of `dictionary_truth`, filled from what its steps wrote."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -328,7 +329,7 @@ class TruthPage(ExperimentPage[Config]):
 
     def _metric(self, name: str) -> Estimate:
         values = (self.run.metrics.get(name + end) for end in ("", "_low", "_high"))
-        return Estimate(*(float(v) if isinstance(v, int | float) else None for v in values))
+        return Estimate(*(float(v) if isinstance(v, int | float) else math.nan for v in values))
 
     def _mean(self, level: str, measure: str, method: str) -> Estimate:
         return self._metric(f"{level}_{measure}/{slug(method)}")

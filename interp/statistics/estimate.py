@@ -36,14 +36,12 @@ class Estimate(NamedTuple):
     @property
     def point(self) -> Number | None:
         """The value, or None where it is not defined or not finite."""
-        return self.value if self.value is not None and math.isfinite(self.value) else None
+        return self.value if math.isfinite(self.value) else None
 
     @property
     def ends(self) -> tuple[Number, Number] | None:
         """The ends of the interval, or None where one of them is unknown or not finite."""
-        if self.low is None or self.high is None or not math.isfinite(self.high - self.low):
-            return None
-        return self.low, self.high
+        return (self.low, self.high) if math.isfinite(self.high - self.low) else None
 
     @property
     def reach(self) -> list[Number]:

@@ -26,7 +26,7 @@ from interp.mining.exemplars import Exemplars
 from interp.mining.mined import MinedSpaces
 from interp.mining.quantiles import LEVELS
 from interp.render.facts import run_facts, step_seconds, subject_facts
-from interp.statistics.estimate import Estimate
+from interp.statistics.estimate import Estimate, central
 from interp.subject import Site, Subject
 from interp.track.records import read_written
 from interp.track.run import Run
@@ -76,7 +76,6 @@ def population(
 ) -> DescribedPopulation:
     """A population from the rows of its features and its metrics `score/PREFIX/...` (its kind by default)."""
     null = described["both_null_mean"].dropna()
-    ends = np.quantile(null, [0.025, 0.975]) if len(null) else (None, None)
     key = f"score/{prefix or kind}"
     return DescribedPopulation(
         kind=kind,
@@ -85,7 +84,7 @@ def population(
         both=metric_estimate(metrics, f"{key}/both"),
         top=Estimate(_float(metrics[f"{key}/top"])),
         random=Estimate(_float(metrics[f"{key}/random"])),
-        null=Estimate(_float(metrics[f"{key}/null"]), *map(_float, ends)),
+        null=Estimate(_float(metrics[f"{key}/null"]), *central(null.to_numpy(dtype=float))),
         undefined=int(metrics[f"{key}/undefined"]),
         note=note + ", drawn uniformly from those that are ever active",
         name=name,
