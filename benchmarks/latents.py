@@ -15,11 +15,12 @@ from pathlib import Path
 import torch
 
 import interp.subject
-from benchmarks.mining import CONFIG, ROUNDS, TOKENS, in_turn, laid_out, some_documents
 from interp.mining.fold import fold_batches
 from interp.subject import Site
 from saes.config import SaeTraining
 from saes.train import train
+
+from .mining import CONFIG, ROUNDS, TOKENS, in_turn, laid_out, some_documents
 
 SITE = Site("resid_post", 4)
 

@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 
 import interp.subject
-from benchmarks.attribution import random_llama
 from interp.bundled.world import world_folder
 from interp.bundled.world.facts import facts
 from interp.lenses.answers import Answers
@@ -32,6 +31,8 @@ from interp.lenses.relations import world_relation
 from interp.lenses.residual_stream import EMBEDDING, read_stream, stream_sites
 from interp.lenses.view import look
 from interp.subject import Subject
+
+from .attribution import random_llama
 
 TOKENS, ROUNDS, REPEATS = 128, 9, 5
 PROMPTS, SUBJECTS = 50, 8

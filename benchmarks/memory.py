@@ -22,7 +22,6 @@ from sae_lens.saes.topk_sae import TopKSAE, TopKSAEConfig
 from torch import Tensor
 
 import interp
-from benchmarks.attribution import random_llama
 from interp.causal.side_effects import neutral_beginnings, side_effects
 from interp.causal.steering.texts import cross_entropy
 from interp.corpus.questions import Question
@@ -54,6 +53,8 @@ from interp.vectors.refusal import refusal_candidates, score_candidates
 from interp.vectors.sweep import Setting, choose, sweep
 from saes.evaluation import evaluate
 from saes.latents import SaeLatents
+
+from .attribution import random_llama
 
 SHAPE: dict[str, int] = {
     "vocab_size": 262_144,

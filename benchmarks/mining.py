@@ -121,7 +121,7 @@ def memory() -> dict[str, float]:
     """Peak resident sets in MiB of mining `TOKENS` and four times as many."""
     peaks = {}
     for factor in (1, 4):
-        command = [sys.executable, "-m", "benchmarks.mining", str(factor * TOKENS)]
+        command = [sys.executable, "-m", f"{__package__}.mining", str(factor * TOKENS)]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         peaks[f"peak MiB at {factor * TOKENS:,} tokens"] = float(output)
     print("; ".join(f"{name}: {value:,.0f}" for name, value in peaks.items()))

@@ -22,11 +22,12 @@ import torch
 from sae_lens import LanguageModelSAERunnerConfig, LanguageModelSAETrainingRunner, LoggingConfig
 
 import interp.subject
-from benchmarks.mining import Kept, some_documents
 from interp.document import Document
 from interp.subject import Site, Subject
 from saes.config import SaeTraining
 from saes.train import train
+
+from .mining import Kept, some_documents
 
 SITE = Site("resid_post", 4)
 TOKENS = 65_536

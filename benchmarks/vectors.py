@@ -20,13 +20,14 @@ from typing import Any
 import torch
 
 import interp.subject
-from benchmarks.attribution import random_llama, seconds
 from interp.bundled.world import world_folder
 from interp.corpus.questions import Question
 from interp.subject import Site, Subject
 from interp.vectors.contrastive import Pair, contrastive_vectors, read_pairs
 from interp.vectors.methods import one_vector
 from interp.vectors.sweep import sweep
+
+from .attribution import random_llama, seconds
 
 PAIRS, LENGTHS, ROUNDS = 200, (20, 30), 7
 PER_BATCH = 64  # as `read_at` has it

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from experiments.common.config import MiningJobConfig, check_mining, check_subject
 from interp.attribution.baseline import Baseline
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.cost import Stage, SubjectShape
 from interp.fields import Count
 from saes.spaces import SpacesConfig, check_spaces, space_sizes
+
+from ..common.config import MiningJobConfig, check_mining, check_subject
 
 
 class Config(MiningJobConfig):

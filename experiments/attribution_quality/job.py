@@ -7,9 +7,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from experiments.attribution_quality.config import Config
-from experiments.attribution_quality.page import QualityPage
-from experiments.common.job import SubjectJob
 from interp.attribution import (
     Attribution,
     Chosen,
@@ -31,6 +28,10 @@ from interp.subject import Site
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.spaces import open_spaces
+
+from ..common.job import SubjectJob
+from .config import Config
+from .page import QualityPage
 
 STRONGEST, RANDOM = "strongest", "random"
 

@@ -5,8 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.attribution_quality.config import Config
-from experiments.common.page import ExperimentPage
 from interp.attribution.agreement import NOT_METHODS
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.charts.scatter import scatter_chart
@@ -17,6 +15,9 @@ from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.page import ExperimentPage
+from .config import Config
 
 PATCHING = "attribution patching"
 SQUARE = 460  # pixels of a figure as high as wide

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from experiments.calibration.config import CandidatesConfig
 from interp.compare.known_features import KnownFeature
 from interp.descriptions.candidate import Candidate
 from interp.descriptions.evidence import Evidence
@@ -14,6 +13,8 @@ from interp.descriptions.labels import definition
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.track.progress import Progress
+
+from .config import CandidatesConfig
 
 TRUE, OTHER = "true definition", "other definition"
 MEAGRE, FOREIGN = "patterns of two exemplars", "patterns of another feature"

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from experiments.common.config import MiningJobConfig, check_mining
 from interp.compare.known_features import KnownFeaturesConfig
 from interp.cost import Stage, SubjectShape, neuron_spaces, random_spaces
 from interp.descriptions.sources import JudgeSource, TextsConfig, WordSimulatorSource, check_sources
@@ -13,6 +12,8 @@ from interp.llm.endpoint import Endpoint
 from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
 from saes.cost import trained_size
+
+from ..common.config import MiningJobConfig, check_mining
 
 
 class CandidatesConfig(Section):

@@ -6,13 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.calibration.candidates import write_candidates
-from experiments.calibration.config import Config
-from experiments.calibration.page import CalibrationPage
-from experiments.calibration.scores import FeatureScorer
-from experiments.common.dictionaries.job import mine_spaces, mined_by_space
-from experiments.common.dictionaries.training import train_dictionary
-from experiments.common.job import CorpusJob
 from interp.compare.calibration import calibrate
 from interp.compare.known_features import PROBE, SPACE, KnownFeature, find_known_features
 from interp.descriptions.candidate import Candidate
@@ -32,6 +25,14 @@ from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.load import load as load_sae
+
+from ..common.dictionaries.job import mine_spaces, mined_by_space
+from ..common.dictionaries.training import train_dictionary
+from ..common.job import CorpusJob
+from .candidates import write_candidates
+from .config import Config
+from .page import CalibrationPage
+from .scores import FeatureScorer
 
 CHOSEN_AMONG = {"all": None, "patterns": "patterns"}
 """The candidates that compete: all of them, or those that the feature's own evidence gave (best of n)."""

@@ -4,9 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from experiments.calibration.candidates import FOREIGN, MEAGRE, OTHER, TRUE
-from experiments.calibration.config import Config
-from experiments.common.page import ExperimentPage
 from interp.descriptions.explainers.patterns import NAME as PATTERNS
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import interval, measured
@@ -16,6 +13,10 @@ from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.page import ExperimentPage
+from .candidates import FOREIGN, MEAGRE, OTHER, TRUE
+from .config import Config
 
 HALF = 540
 NAMES: Mapping[Role, str] = {"b": "scores", "null": "scores dealt anew (null)"}

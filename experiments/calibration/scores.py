@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool
 
-from experiments.calibration.config import Config
 from interp.descriptions.candidate import Candidate, Judge, Simulator
 from interp.descriptions.labels import carries
 from interp.descriptions.scorers.agreement import agreement
@@ -19,6 +18,8 @@ from interp.features.ref import FeatureRef
 from interp.llm.client import Client
 from interp.mining.mined import Mined
 from interp.track.progress import Progress
+
+from .config import Config
 
 SIMULATED = {
     "simulation top": "simulation{}, top",

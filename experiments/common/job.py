@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from experiments.common.config import CorpusJobConfig, SubjectJobConfig
 from interp.config import ExperimentConfig
 from interp.corpus.source import CorpusSource, open_corpus
 from interp.corpus.text import TextCorpus
@@ -16,6 +15,8 @@ from interp.subject.config import SubjectConfig
 from interp.track.files import publish, write_text
 from interp.track.run import Run
 from interp.track.step import Step
+
+from .config import CorpusJobConfig, SubjectJobConfig
 
 
 class Shown(Protocol):

@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from experiments.common.page import AnyConfig, ExperimentPage, estimate_of
-from experiments.common.vectors.figures import best_by, overflow_note, profile, shares
 from interp.causal.side_effects import Neutral
 from interp.render.figure import Figure
 from interp.render.page import Column, Table
@@ -15,6 +13,9 @@ from interp.subject import Subject
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.conditions import ALL_TASKS, Condition, compared, task_results
+
+from .page import AnyConfig, ExperimentPage, estimate_of
+from .vectors.figures import best_by, overflow_note, profile, shares
 
 ROLES: Mapping[str, Role] = {
     "unchanged": "b", "prompted": "a", "shuffled": "b", "wrong task's vector": "null",

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from experiments.common.config import MiningJobConfig, check_mining
-from experiments.common.dictionaries.config import ConceptsConfig, DescribeConfig
 from interp.cost import SpaceSize, Stage, SubjectShape, neuron_spaces, random_spaces
 from interp.errors import UserError
 from interp.fields import Listed, Several
@@ -12,6 +10,9 @@ from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.config import SaeTraining
 from saes.cost import saved_size, trained_size
 from saes.source import SaeSource, check_sae
+
+from ..common.config import MiningJobConfig, check_mining
+from ..common.dictionaries.config import ConceptsConfig, DescribeConfig
 
 
 class SampleConfig(DescribeConfig):

@@ -7,18 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.common.dictionaries.config import slug
-from experiments.common.dictionaries.job import (
-    describe_chosen,
-    described_in,
-    mine_spaces,
-    mined_by_space,
-    score_described,
-)
-from experiments.common.dictionaries.training import train_dictionary
-from experiments.common.job import CorpusJob
-from experiments.compare.config import Config, check_baselines
-from experiments.compare.reading import compare_page
 from interp.compare.concepts import Candidates, found, mean_difference, recover_concepts
 from interp.compare.difference import compare_pairs, compare_populations
 from interp.compare.matching import Match, most_similar
@@ -54,6 +42,19 @@ from interp.track.step import Step
 from saes.load import Latents
 from saes.load import load as load_sae
 from saes.source import open_sae
+
+from ..common.dictionaries.config import slug
+from ..common.dictionaries.job import (
+    describe_chosen,
+    described_in,
+    mine_spaces,
+    mined_by_space,
+    score_described,
+)
+from ..common.dictionaries.training import train_dictionary
+from ..common.job import CorpusJob
+from .config import Config, check_baselines
+from .reading import compare_page
 
 MATCHED = "matched neurons"
 

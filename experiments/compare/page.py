@@ -6,17 +6,6 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from experiments.common.populations.data import PLURAL, DescribedFeature, PopulationsData
-from experiments.common.populations.figures import concept_recovery, report_figures
-from experiments.common.populations.view import (
-    LEANER,
-    TEMPLATES,
-    Group,
-    PopulationsView,
-    drawn,
-    first_below,
-    score_title,
-)
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.charts.scatter import scatter_chart
 from interp.render.digits import count, interval, measured
@@ -26,6 +15,18 @@ from interp.render.palette import OF_KIND
 from interp.render.tokens import Titles
 from interp.statistics.estimate import Estimate, Number
 from interp.statistics.splits import evenly_spaced
+
+from ..common.populations.data import PLURAL, DescribedFeature, PopulationsData
+from ..common.populations.figures import concept_recovery, report_figures
+from ..common.populations.view import (
+    LEANER,
+    TEMPLATES,
+    Group,
+    PopulationsView,
+    drawn,
+    first_below,
+    score_title,
+)
 
 HALF = 540
 MANY = 100_000

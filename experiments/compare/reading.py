@@ -5,23 +5,24 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.common.dictionaries.config import slug
-from experiments.common.populations.data import DescribedFeature
-from experiments.common.populations.reading import (
-    corpus_facts,
-    metric_estimate,
-    population,
-    populations_data,
-    sae_report,
-)
-from experiments.compare.config import Config
-from experiments.compare.page import ComparePage, MatchedPair, PairSummary
 from interp.compare.populations import Population
 from interp.document import Corpus
 from interp.mining.mined import MinedSpaces
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.dictionaries.config import slug
+from ..common.populations.data import DescribedFeature
+from ..common.populations.reading import (
+    corpus_facts,
+    metric_estimate,
+    population,
+    populations_data,
+    sae_report,
+)
+from .config import Config
+from .page import ComparePage, MatchedPair, PairSummary
 
 USES = {
     "explain": "descriptions are made from it; SAEs of this run and principal directions, too",

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from experiments.common.config import MiningJobConfig, check_mining
 from interp.cost import Stage, SubjectShape, neuron_spaces, random_spaces
 from interp.descriptions.sources import (
     AnyJudgeSource,
@@ -39,6 +38,8 @@ from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
 from saes.cost import saved_size, trained_size
 from saes.source import SaeSource, check_sae
+
+from ..common.config import MiningJobConfig, check_mining
 
 
 class ScoringConfig(TextsConfig):

@@ -6,11 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.common.dictionaries.job import mine_spaces, mined_by_space
-from experiments.common.dictionaries.training import train_dictionary
-from experiments.common.job import CorpusJob
-from experiments.describe.config import Config
-from experiments.describe.page import KINDS, DescribePage
 from interp.descriptions.candidate import Explained
 from interp.descriptions.choice import Choice, ChosenScores, result_table
 from interp.descriptions.interest import InterestClassifier, Verdict
@@ -39,6 +34,12 @@ from interp.track.run import Run
 from interp.track.step import Step
 from saes.load import load as load_sae
 from saes.source import open_sae
+
+from ..common.dictionaries.job import mine_spaces, mined_by_space
+from ..common.dictionaries.training import train_dictionary
+from ..common.job import CorpusJob
+from .config import Config
+from .page import KINDS, DescribePage
 
 
 class Job(CorpusJob[Config]):

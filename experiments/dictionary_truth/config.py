@@ -5,7 +5,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from experiments.common.config import CorpusJobConfig, check_context, check_subject_and_corpus
 from interp.corpus.source import WorldSource
 from interp.cost import Stage, SubjectShape
 from interp.errors import UserError
@@ -13,6 +12,8 @@ from interp.fields import Count, Extent, Fraction, Listed, Name, OpenFraction, S
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.config import SaeTraining
 from saes.source import SaeSource, check_sae
+
+from ..common.config import CorpusJobConfig, check_context, check_subject_and_corpus
 
 
 class ReadingConfig(Section):

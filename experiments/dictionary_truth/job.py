@@ -5,11 +5,6 @@ from dataclasses import asdict
 import pandas as pd
 import torch
 
-from experiments.common.dictionaries.config import slug
-from experiments.common.dictionaries.training import train_dictionary
-from experiments.common.job import CorpusJob
-from experiments.dictionary_truth.config import Config
-from experiments.dictionary_truth.page import TruthPage
 from interp.compare.detection import Measure, detect, detect_by_probe, measurable
 from interp.compare.dictionary_measures import DictionaryMeasures
 from interp.compare.labelled import Reading, read_labelled
@@ -28,6 +23,12 @@ from saes.latents import SaeLatents
 from saes.load import Latents
 from saes.load import load as load_sae
 from saes.source import open_sae
+
+from ..common.dictionaries.config import slug
+from ..common.dictionaries.training import train_dictionary
+from ..common.job import CorpusJob
+from .config import Config
+from .page import TruthPage
 
 PROBE = "dense probe"
 LEVELS = ("token", "document")

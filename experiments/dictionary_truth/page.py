@@ -5,11 +5,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from experiments.common.dictionaries.config import slug
-from experiments.common.page import ExperimentPage
-from experiments.common.populations.data import ConceptScore
-from experiments.common.populations.figures import concept_recovery
-from experiments.dictionary_truth.config import Config
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import count, interval, measured, number
 from interp.render.figure import Draw, Figure
@@ -18,6 +13,12 @@ from interp.render.palette import Role
 from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.dictionaries.config import slug
+from ..common.page import ExperimentPage
+from ..common.populations.data import ConceptScore
+from ..common.populations.figures import concept_recovery
+from .config import Config
 
 HALF = 540
 MOST_DRAWN = 12  # concepts in the figure of absorption

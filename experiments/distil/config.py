@@ -2,10 +2,11 @@
 
 from pydantic import Field
 
-from experiments.common.config import MiningJobConfig, check_mining
 from interp.distil.train import ExplainerTuning, Tuning, check_installed
 from interp.errors import UserError
 from interp.fields import Count, CountOrZero, FilePath, OpenFraction, Several
+
+from ..common.config import MiningJobConfig, check_mining
 
 
 class Config(MiningJobConfig):

@@ -8,10 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.common.dictionaries.job import mine_spaces, mined_by_space
-from experiments.common.job import CorpusJob
-from experiments.distil.config import Config
-from experiments.distil.page import DistilPage
 from interp.bundled.pydoc import pydoc_folder
 from interp.descriptions.candidate import Candidate, Simulator
 from interp.descriptions.excerpt import Excerpt, TextEvidence, excerpts
@@ -41,6 +37,11 @@ from interp.track.files import write_json
 from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
+
+from ..common.dictionaries.job import mine_spaces, mined_by_space
+from ..common.job import CorpusJob
+from .config import Config
+from .page import DistilPage
 
 
 class Job(CorpusJob[Config]):

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from experiments.common.page import ExperimentPage
-from experiments.distil.config import Config
 from interp.document import Corpus
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import interval, measured
@@ -15,6 +13,9 @@ from interp.render.palette import Role
 from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.page import ExperimentPage
+from .config import Config
 
 SIMULATED = (
     ("teacher's words, teacher", "others' words, teacher", "teacher's words, by the teacher"),

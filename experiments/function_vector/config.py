@@ -2,10 +2,11 @@
 
 from typing import Literal
 
-from experiments.common.vectors.config import VectorConfig, check_vector_config
 from interp.errors import UserError
 from interp.fields import Count, Finite, Flag, NonEmpty, Several
 from interp.vectors.tasks import TaskSource, WorldTasks, check_tasks
+
+from ..common.vectors.config import VectorConfig, check_vector_config
 
 
 class Config(VectorConfig):

@@ -8,10 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experiments.common.tasks import write_compared
-from experiments.common.vectors.job import VectorJob
-from experiments.function_vector.config import Config
-from experiments.function_vector.page import FunctionPage
 from interp.track.files import read_safetensors, write_safetensors
 from interp.track.run import Run
 from interp.track.step import Step
@@ -30,6 +26,11 @@ from interp.vectors.heads import Head
 from interp.vectors.sweep import KEYS, Setting, best_layer, rates, sweep
 from interp.vectors.tasks import Task, open_tasks, task_prompts
 from interp.vectors.vector import Vector
+
+from ..common.tasks import write_compared
+from ..common.vectors.job import VectorJob
+from .config import Config
+from .page import FunctionPage
 
 VECTOR, AVERAGE = "function vector", "layer average"
 ZERO_SHOT, SHUFFLED = "zero-shot", "shuffled"

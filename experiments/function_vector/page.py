@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from experiments.common.tasks import TasksPage
-from experiments.function_vector.config import Config
 from interp.render.digits import measured, with_interval
 from interp.render.figure import Figure
 from interp.render.page import Column, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.tasks import TasksPage
+from .config import Config
 
 VECTOR, AVERAGE = "function vector", "layer average"
 

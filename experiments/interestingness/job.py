@@ -1,11 +1,12 @@
 """The steps of `interestingness`."""
 
-from experiments.common.job import ExperimentJob
-from experiments.interestingness.config import Config
-from experiments.interestingness.page import InterestPage
 from interp.descriptions.interest import read_labels, train_interest
 from interp.embed.tfidf import TfidfEmbedder
 from interp.track.step import Step
+
+from ..common.job import ExperimentJob
+from .config import Config
+from .page import InterestPage
 
 
 class Job(ExperimentJob[Config]):

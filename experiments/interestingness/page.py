@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.common.page import ExperimentPage
-from experiments.interestingness.config import Config
 from interp.descriptions.interest import FOLDS, InterestClassifier
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import interval, measured
@@ -12,6 +10,9 @@ from interp.render.page import Column, Section, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.track.run import Run
+
+from ..common.page import ExperimentPage
+from .config import Config
 
 NAMES: Mapping[Role, str] = {"b": "held-out descriptions", "null": "answers shuffled (null)"}
 

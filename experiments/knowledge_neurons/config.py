@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from experiments.common.config import MiningJobConfig, check_mining
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.cost import Stage, SubjectShape
@@ -20,6 +19,8 @@ from interp.fields import (
 )
 from interp.intervene.positions import Named
 from saes.spaces import SpacesConfig, check_spaces, space_sizes
+
+from ..common.config import MiningJobConfig, check_mining
 
 
 class Config(MiningJobConfig):

@@ -4,9 +4,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiments.common.job import CorpusJob
-from experiments.knowledge_neurons.config import Config
-from experiments.knowledge_neurons.page import KnowledgePage
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER, flips, foils_of_group
 from interp.causal.interventions import scales
 from interp.causal.knowledge_neurons import answer_attributions, shared_features
@@ -22,6 +19,10 @@ from interp.subject.forward import Intervention
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.spaces import open_spaces
+
+from ..common.job import CorpusJob
+from .config import Config
+from .page import KnowledgePage
 
 
 class Job(CorpusJob[Config]):

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common.page import ExperimentPage
-from experiments.knowledge_neurons.config import Config
 from interp.causal.effects import RANDOM, TOGETHER
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import number, with_interval
@@ -17,6 +15,9 @@ from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.page import ExperimentPage
+from .config import Config
 
 NAMES: Mapping[Role, str] = {"a": "knowledge neurons", "null": "random features"}
 SHIFT, SHARE = "change (nats)", "share of prompts"

@@ -2,10 +2,11 @@
 
 from pydantic import Field
 
-from experiments.common.config import SubjectJobConfig, check_subject
 from interp.errors import UserError
 from interp.fields import Count, CountOrZero, Finite, Flag, LayerOrEmbedding, NonEmpty
 from interp.lenses.relations import RelationSource, WorldRelations
+
+from ..common.config import SubjectJobConfig, check_subject
 
 
 class Config(SubjectJobConfig):

@@ -7,9 +7,6 @@ from random import Random
 import numpy as np
 import pandas as pd
 
-from experiments.common.job import SubjectJob
-from experiments.linear_relations.config import Config
-from experiments.linear_relations.page import LinearRelationsPage
 from interp.errors import UserError
 from interp.lenses.answers import Answers
 from interp.lenses.linear_relation import fit_relation
@@ -28,6 +25,10 @@ from interp.lenses.relations import Relation, told_apart_by_first
 from interp.lenses.residual_stream import EMBEDDING
 from interp.track.run import Run
 from interp.track.step import Step
+
+from ..common.job import SubjectJob
+from .config import Config
+from .page import LinearRelationsPage
 
 LEAST = 4  # samples to choose on and to report on, together
 

@@ -4,10 +4,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiments.common.lenses.figures import by_layer
-from experiments.common.page import ExperimentPage
-from experiments.common.vectors.figures import over_groups, shares
-from experiments.linear_relations.config import Config
 from interp.lenses.relation_baselines import AT_RANDOM, INVERSE, LRE, OTHER_SUBJECT, WRONG
 from interp.lenses.residual_stream import layer_name
 from interp.render.digits import interval, measured, number
@@ -17,6 +13,11 @@ from interp.render.palette import Role
 from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.lenses.figures import by_layer
+from ..common.page import ExperimentPage
+from ..common.vectors.figures import over_groups, shares
+from .config import Config
 
 NAMES: dict[Role, str] = {
     "b": "linear relation, inverse",

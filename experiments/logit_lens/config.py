@@ -2,10 +2,11 @@
 
 from pydantic import Field
 
-from experiments.common.config import SubjectJobConfig, check_subject, check_text
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
 from interp.fields import Count, Extent, Listed, NonEmpty, Positive, Section, Several, Steps, Text, TokenId
+
+from ..common.config import SubjectJobConfig, check_subject, check_text
 
 
 class LensText(Section):

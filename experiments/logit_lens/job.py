@@ -7,9 +7,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from experiments.common.job import SubjectJob
-from experiments.logit_lens.config import Config
-from experiments.logit_lens.page import LogitLensPage
 from interp.document import Corpus
 from interp.lenses.direct_attribution import DirectAttribution, direct_attribution
 from interp.lenses.evaluation import divergence
@@ -24,6 +21,10 @@ from interp.subject.continuation import notes_on
 from interp.track.files import publish, write_safetensors, write_text
 from interp.track.run import Run
 from interp.track.step import Step
+
+from ..common.job import SubjectJob
+from .config import Config
+from .page import LogitLensPage
 
 LENS_FILE = "tuned_lens.safetensors"
 SAID_EVERY = 25  # steps of training

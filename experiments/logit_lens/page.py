@@ -3,9 +3,6 @@
 import pandas as pd
 from markupsafe import Markup
 
-from experiments.common.lenses.figures import by_layer
-from experiments.common.page import ExperimentPage
-from experiments.logit_lens.config import Config, LensText
 from interp.lenses.residual_stream import layer_name
 from interp.lenses.view import look
 from interp.render.digits import number
@@ -13,6 +10,10 @@ from interp.render.figure import Figure
 from interp.render.page import Column, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.lenses.figures import by_layer
+from ..common.page import ExperimentPage
+from .config import Config, LensText
 
 PART_COLUMNS = ("text", "target", "part", Column("adds", "logits", places=2, of="value"))
 LAYER_COLUMNS = (*PART_COLUMNS[:3], "layer", PART_COLUMNS[3])

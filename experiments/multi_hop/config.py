@@ -2,10 +2,11 @@
 
 from pydantic import Field
 
-from experiments.common.config import SubjectJobConfig, check_subject
 from interp.fields import Count, CountOrZero, FilePath, Flag
 from interp.lenses.hops import HopSource, WorldHops
 from interp.lenses.tuned_lens import check_lens
+
+from ..common.config import SubjectJobConfig, check_subject
 
 
 class Config(SubjectJobConfig):

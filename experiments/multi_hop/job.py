@@ -6,9 +6,6 @@ from random import Random
 import numpy as np
 import pandas as pd
 
-from experiments.common.job import SubjectJob
-from experiments.multi_hop.config import Config
-from experiments.multi_hop.page import MultiHopPage
 from interp.errors import UserError
 from interp.lenses.answers import Answers
 from interp.lenses.back_patching import BackPatching
@@ -22,6 +19,10 @@ from interp.statistics.estimate import share_interval
 from interp.statistics.splits import split_halves
 from interp.track.run import Run
 from interp.track.step import Step
+
+from ..common.job import SubjectJob
+from .config import Config
+from .page import MultiHopPage
 
 PLACES = ("entity", "last")
 LEAST = 4  # failed questions

@@ -2,21 +2,22 @@
 
 from collections.abc import Sequence
 
-from experiments.common.lenses.figures import (
-    by_layer,
-    condition_rows,
-    conditions_table,
-    pair_grid,
-)
-from experiments.common.page import ExperimentPage
-from experiments.common.vectors.figures import shares
-from experiments.multi_hop.config import Config
 from interp.render.digits import number
 from interp.render.figure import Draw, Figure
 from interp.render.page import Cell, Column, Section, Table
 from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.lenses.figures import (
+    by_layer,
+    condition_rows,
+    conditions_table,
+    pair_grid,
+)
+from ..common.page import ExperimentPage
+from ..common.vectors.figures import shares
+from .config import Config
 
 OTHER = "another question's"
 MARKS: tuple[tuple[Role, str, str], ...] = (

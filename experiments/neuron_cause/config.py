@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from experiments.common.config import MiningJobConfig, check_mining
 from interp.bundled.world.concepts import CONCEPTS
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
@@ -16,6 +15,8 @@ from interp.fields import Count, CountOrZero, Listed, NonEmpty, Offset, Section,
 from interp.intervene.features import AblateTo
 from interp.intervene.positions import Named
 from saes.spaces import SpacesConfig, check_spaces, neuron_sizes, space_sizes
+
+from ..common.config import MiningJobConfig, check_mining
 
 
 class PickById(Section):

@@ -4,9 +4,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiments.common.job import CorpusJob
-from experiments.neuron_cause.config import Config, PickByConcept, PickById
-from experiments.neuron_cause.page import CausePage
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER, effects
 from interp.causal.interventions import ablations, clamps, dose_values
 from interp.causal.outcome import ask, halves
@@ -22,6 +19,10 @@ from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.spaces import open_spaces
+
+from ..common.job import CorpusJob
+from .config import Config, PickByConcept, PickById
+from .page import CausePage
 
 Sets = Sequence[tuple[str, list[FeatureRef]]]
 """Features that are changed together, by what the set is called."""

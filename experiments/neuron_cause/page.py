@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.common.page import ExperimentPage
-from experiments.neuron_cause.config import Config, PickByAttribution, PickByConcept
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER
 from interp.compare.concepts import activations_by_concept
 from interp.document import Corpus
@@ -19,6 +17,9 @@ from interp.render.palette import Role
 from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.page import ExperimentPage
+from .config import Config, PickByAttribution, PickByConcept
 
 ROLES: Mapping[str, Role] = {"mlp": "a", "sae": "b", "directions": "c"}
 """Of the kinds of spaces."""

@@ -4,7 +4,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from experiments.common.config import SubjectJobConfig, check_subject, check_text
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.fields import Count, CountOrZero, FilePath, Flag, Section, Several, Text
 from interp.lenses.entities import EntitySource, WorldEntities
@@ -14,6 +13,8 @@ from interp.lenses.relations import RelationSource, WorldRelations
 from interp.lenses.tuned_lens import check_lens
 from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
+
+from ..common.config import SubjectJobConfig, check_subject, check_text
 
 
 class NextTokens(Section):

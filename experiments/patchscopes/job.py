@@ -7,9 +7,6 @@ from random import Random
 import numpy as np
 import pandas as pd
 
-from experiments.common.job import SubjectJob
-from experiments.patchscopes.config import Config, Extraction
-from experiments.patchscopes.page import PatchscopesPage
 from interp.document import Corpus
 from interp.errors import UserError
 from interp.lenses.affine import Affine, check_same_vocabulary, fit_affine
@@ -37,6 +34,10 @@ from interp.statistics.splits import split_halves
 from interp.subject import Subject
 from interp.track.run import Run
 from interp.track.step import Step
+
+from ..common.job import SubjectJob
+from .config import Config, Extraction
+from .page import PatchscopesPage
 
 RANDOM = "random vectors"
 

@@ -4,15 +4,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiments.common.lenses.figures import (
-    by_layer,
-    condition_rows,
-    conditions_table,
-    pair_grid,
-)
-from experiments.common.page import ExperimentPage
-from experiments.common.vectors.figures import shares
-from experiments.patchscopes.config import Config
 from interp.lenses.layer_pairs import Pair
 from interp.render.digits import number
 from interp.render.figure import Draw, Figure
@@ -20,6 +11,16 @@ from interp.render.page import Column, Section, Table
 from interp.render.palette import Role
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.lenses.figures import (
+    by_layer,
+    condition_rows,
+    conditions_table,
+    pair_grid,
+)
+from ..common.page import ExperimentPage
+from ..common.vectors.figures import shares
+from .config import Config
 
 RANDOM = "random vectors"
 MARKS: tuple[tuple[Role, str, str], ...] = (

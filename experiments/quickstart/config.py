@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from experiments.common.config import MiningJobConfig, check_mining
-from experiments.common.dictionaries.config import ConceptsConfig, DescribeConfig
 from interp.cost import Stage, SubjectShape, neuron_spaces, random_spaces
 from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
 from saes.cost import trained_size
+
+from ..common.config import MiningJobConfig, check_mining
+from ..common.dictionaries.config import ConceptsConfig, DescribeConfig
 
 
 class Config(MiningJobConfig):

@@ -7,17 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.common.dictionaries.job import (
-    describe_chosen,
-    described_in,
-    mine_spaces,
-    mined_by_space,
-    score_described,
-)
-from experiments.common.dictionaries.training import train_dictionary
-from experiments.common.job import CorpusJob
-from experiments.quickstart.config import Config
-from experiments.quickstart.page import quickstart_page
 from interp.compare.concepts import Candidates, ConceptRecovery, found, mean_difference, recover_concepts
 from interp.compare.difference import MeanScores, compare_scores
 from interp.compare.score_table import score_table
@@ -32,6 +21,18 @@ from interp.track.run import Run
 from interp.track.step import Step
 from saes.latents import SaeLatents
 from saes.load import load as load_sae
+
+from ..common.dictionaries.job import (
+    describe_chosen,
+    described_in,
+    mine_spaces,
+    mined_by_space,
+    score_described,
+)
+from ..common.dictionaries.training import train_dictionary
+from ..common.job import CorpusJob
+from .config import Config
+from .page import quickstart_page
 
 
 class Job(CorpusJob[Config]):

@@ -6,20 +6,6 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from experiments.common.dictionaries.curves import QUANTITIES
-from experiments.common.populations.data import DescribedFeature, PopulationsData
-from experiments.common.populations.figures import report_figures
-from experiments.common.populations.reading import corpus_facts, population, populations_data, sae_report
-from experiments.common.populations.view import (
-    LEANER,
-    TEMPLATES,
-    PopulationsView,
-    concepts_found,
-    drawn,
-    first_below,
-    score_title,
-)
-from experiments.quickstart.wording import concept_duel, concept_title, opening
 from interp.compare.populations import PopulationKind
 from interp.document import Corpus
 from interp.mining.mined import MinedSpaces
@@ -28,6 +14,21 @@ from interp.render.html import LARGEST_PAGE, rendered
 from interp.render.tokens import Titles
 from interp.subject import Site, Subject
 from interp.track.run import Run
+
+from ..common.dictionaries.curves import QUANTITIES
+from ..common.populations.data import DescribedFeature, PopulationsData
+from ..common.populations.figures import report_figures
+from ..common.populations.reading import corpus_facts, population, populations_data, sae_report
+from ..common.populations.view import (
+    LEANER,
+    TEMPLATES,
+    PopulationsView,
+    concepts_found,
+    drawn,
+    first_below,
+    score_title,
+)
+from .wording import concept_duel, concept_title, opening
 
 USES = {
     "explain": "descriptions are made from it, the SAE is trained on it",

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from scipy.stats import binomtest
 
-from experiments.common.populations.data import ConceptScore, PopulationsData
-from experiments.common.populations.view import concepts_found, score_title
 from interp.render.digits import approximately, count, interval, measured, number
 from interp.statistics.estimate import Number
+
+from ..common.populations.data import ConceptScore, PopulationsData
+from ..common.populations.view import concepts_found, score_title
 
 SIGNIFICANCE = 0.05
 

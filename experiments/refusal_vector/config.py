@@ -1,10 +1,11 @@
 """The refusal direction: found, chosen, added, subtracted, taken out, and written into the weights."""
 
-from experiments.common.vectors.config import BehaviourConfig, check_behaviour_config
 from interp.errors import UserError
 from interp.fields import Count, Finite, NonEmpty, Positive, PositiveFraction
 from interp.intervene.positions import Named
 from interp.vectors.requests import RequestSource, WorldRequests, check_requests
+
+from ..common.vectors.config import BehaviourConfig, check_behaviour_config
 
 
 class Config(BehaviourConfig):

@@ -8,9 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.common.vectors.job import BehaviourJob
-from experiments.refusal_vector.config import Config
-from experiments.refusal_vector.page import RefusalPage
 from interp.corpus.questions import Question, notes_on_questions
 from interp.errors import UserError
 from interp.intervene import orthogonalised
@@ -33,6 +30,10 @@ from interp.vectors.refusal import (
 from interp.vectors.requests import RequestParts, open_requests, refuses
 from interp.vectors.sweep import answered, rates
 from interp.vectors.vector import Vector
+
+from ..common.vectors.job import BehaviourJob
+from .config import Config
+from .page import RefusalPage
 
 KINDS = ("harmful", "harmless")
 HEADLINE = ("unchanged", "add, all, chosen", "add, last, chosen", "mean-centred")

@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.common.page import ExperimentPage, estimate_of
-from experiments.common.vectors.figures import overflow_note, profile, shares
-from experiments.refusal_vector.config import Config
 from interp.render.digits import measured, with_interval
 from interp.render.figure import Draw, Figure
 from interp.render.page import Column, Section, Table
@@ -12,6 +9,10 @@ from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.page import ExperimentPage, estimate_of
+from ..common.vectors.figures import overflow_note, profile, shares
+from .config import Config
 
 RANDOM = ", random"
 NAMES: Mapping[Role, str] = {"c": "the direction", "null": "random directions", "b": "unchanged"}

@@ -1,12 +1,13 @@
 """Train dictionaries of several sparsities and widths together, and draw the frontier that they make."""
 
-from experiments.common.dictionaries.config import TrainingJobConfig, check_training
 from interp.errors import UserError
 from interp.fields import Extent, NonEmpty, Positive, Section
 from interp.subject.site import Site, SiteName
 from saes.architecture import Architecture, TopK
 from saes.config import SaeTraining
 from saes.train import Plan
+
+from ..common.dictionaries.config import TrainingJobConfig, check_training
 
 
 class Family(Section):

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from experiments.common.dictionaries.training import TrainingJob
-from experiments.sae_sweep.config import Config
-from experiments.sae_sweep.page import SweepPage
 from saes.train import Plan
+
+from ..common.dictionaries.training import TrainingJob
+from .config import Config
+from .page import SweepPage
 
 
 class Job(TrainingJob[Config]):

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from experiments.common.dictionaries.page import DictionariesPage
-from experiments.sae_sweep.config import Config
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.digits import interval, measured, number, significant
 from interp.render.figure import Draw, Figure
 from interp.render.page import Section
 from interp.statistics.estimate import Estimate
+
+from ..common.dictionaries.page import DictionariesPage
+from .config import Config
 
 HALF = 540  # pixels of a figure that stands beside another
 QUANTITIES = {

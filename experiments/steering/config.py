@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from experiments.common.config import MiningJobConfig, check_context, check_subject
 from interp.bundled.world.labelling import carries, lexical_concepts
 from interp.corpus.questions import WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
@@ -28,6 +27,8 @@ from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.architecture import Transcoder
 from saes.config import SaeTraining
 from saes.cost import saved_size, trained_size
+
+from ..common.config import MiningJobConfig, check_context, check_subject
 
 TOPICS = tuple(name for name in lexical_concepts() if name.startswith("topic_"))
 LANGUAGES = tuple(name for name in lexical_concepts() if name.startswith("lang_"))

@@ -5,10 +5,6 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from experiments.common.dictionaries.training import train_dictionary
-from experiments.common.job import CorpusJob
-from experiments.steering.config import Config
-from experiments.steering.page import SteeringPage
 from interp.causal.steering import choose
 from interp.causal.steering.costs import COSTS, costs, neutral_documents
 from interp.causal.steering.methods import (
@@ -44,6 +40,11 @@ from interp.track.run import Run
 from interp.track.step import Step
 from saes.latents import SaeLatents
 from saes.load import load as load_sae
+
+from ..common.dictionaries.training import train_dictionary
+from ..common.job import CorpusJob
+from .config import Config
+from .page import SteeringPage
 
 POOL = 200  # questions of each behaviour to draw from
 

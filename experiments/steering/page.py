@@ -5,9 +5,6 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import torch
 
-from experiments.common.page import ExperimentPage, estimate_of
-from experiments.steering.config import Config
-from experiments.steering.examples import example_tables
 from interp.causal.steering.choose import ALL
 from interp.causal.steering.methods import (
     ADDED,
@@ -32,6 +29,10 @@ from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.records import read_written
 from interp.track.run import Run
+
+from ..common.page import ExperimentPage, estimate_of
+from .config import Config
+from .examples import example_tables
 
 ROLES: Mapping[str, Role] = {
     LATENT: "b",

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from experiments.common.vectors.config import BehaviourConfig, check_behaviour_config
 from interp.errors import UserError
 from interp.fields import Count, Flag, Listed, NonEmpty, PathText, Text
 from interp.vectors.methods import Function, InferenceTime, Method
 from interp.vectors.world import check_behaviour
+
+from ..common.vectors.config import BehaviourConfig, check_behaviour_config
 
 
 class Config(BehaviourConfig):

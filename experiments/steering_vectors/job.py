@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.common.vectors.job import BehaviourJob
-from experiments.steering_vectors.config import Config, slug
-from experiments.steering_vectors.page import SteeringVectorsPage
 from interp.corpus.questions import Question, notes_on_questions
 from interp.errors import UserError
 from interp.parquet import read_parquet
@@ -27,6 +24,10 @@ from interp.vectors.sweep import KEYS, Setting, answered, by_method, choose, nul
 from interp.vectors.truthful import TruthfulEdit
 from interp.vectors.truthful_file import save_edit
 from interp.vectors.world import world_contrast
+
+from ..common.vectors.job import BehaviourJob
+from .config import Config, slug
+from .page import SteeringVectorsPage
 
 NONE, PROMPTED, RANDOM = "unchanged", "prompted", "random"
 """Conditions other than a method; a method's null is its name and `RANDOM`."""

@@ -4,16 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from experiments.common.page import ExperimentPage
-from experiments.common.vectors.figures import (
-    RANDOM_SUFFIX,
-    best_by,
-    over_groups,
-    overflow_note,
-    profile,
-    shares,
-)
-from experiments.steering_vectors.config import Config
 from interp.render.digits import measured, number, with_interval
 from interp.render.figure import Figure
 from interp.render.page import Cell, Column, Section, Table
@@ -22,6 +12,17 @@ from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 from interp.vectors.sweep import SEVERAL
+
+from ..common.page import ExperimentPage
+from ..common.vectors.figures import (
+    RANDOM_SUFFIX,
+    best_by,
+    over_groups,
+    overflow_note,
+    profile,
+    shares,
+)
+from .config import Config
 
 MOST_CURVES = 3  # that can be told apart
 SHOWN_TEXTS = 3  # of each condition and behaviour

@@ -5,9 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-from experiments.superposition.charts import Gram, Plane, Shares, gram_chart, plane_chart, share_chart
-from experiments.superposition.config import Config, ToyConfig
-from experiments.superposition.saes import RANDOM, UNTRAINED
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.figure import Draw
 from interp.render.palette import Role
@@ -15,6 +12,10 @@ from interp.statistics.estimate import Estimate, mean_interval
 from interp.toys import geometry
 from interp.track.files import read_safetensors
 from interp.track.run import Run
+
+from .charts import Gram, Plane, Shares, gram_chart, plane_chart, share_chart
+from .config import Config, ToyConfig
+from .saes import RANDOM, UNTRAINED
 
 SPARSITY = "sparsity of the features, log10 of 1/(1 − S)"
 NULLS = (UNTRAINED, RANDOM)

@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from experiments.common.job import ExperimentJob
-from experiments.superposition.config import Config, ToyConfig
-from experiments.superposition.page import SuperpositionPage
-from experiments.superposition.saes import best_settings, measure_grid, measure_report
 from interp.toys import geometry
 from interp.toys.superposition import ToyModels, held_out_loss, linear_optimum, train
 from interp.track.files import read_safetensors
 from interp.track.step import Step
+
+from ..common.job import ExperimentJob
+from .config import Config, ToyConfig
+from .page import SuperpositionPage
+from .saes import best_settings, measure_grid, measure_report
 
 CHOOSE_SEED, REPORT_SEED = 10_001, 10_002  # of the inputs on which a copy is chosen and its loss reported
 ARRANGEMENTS = np.array(list(geometry.GEOMETRIES.values()))

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 
-from experiments.common.page import ExperimentPage
-from experiments.superposition.config import Config
-from experiments.superposition.evidence import MEASURES, NULLS, Evidence
-from experiments.superposition.saes import RANDOM
 from interp.render.data import SubjectInfo
 from interp.render.digits import interval, measured, number, percent
 from interp.render.figure import Figure
 from interp.render.page import Column, Section, Table
 from interp.statistics.estimate import Estimate
 from interp.track.run import Run
+
+from ..common.page import ExperimentPage
+from .config import Config
+from .evidence import MEASURES, NULLS, Evidence
+from .saes import RANDOM
 
 HALF = 540  # pixels of a figure that stands beside another
 

@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from experiments.superposition.config import RecoveryConfig, sae_training
 from interp.compare.recovery import HELD_OUT, PlantedTruth, Recovery
 from interp.fields import seed_after
 from interp.track.progress import Progress
 from saes.architecture import Architecture
 from saes.cosines import random_directions
+
+from .config import RecoveryConfig, sae_training
 
 RANDOM, UNTRAINED = "random directions", "untrained SAE"
 

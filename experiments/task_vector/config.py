@@ -1,8 +1,9 @@
 """Task vectors: does what examples leave at the last token do their task in a prompt without examples?"""
 
-from experiments.common.vectors.config import VectorConfig, check_vector_config
 from interp.fields import Count, Flag, Several
 from interp.vectors.tasks import TaskSource, WorldTasks, check_tasks
+
+from ..common.vectors.config import VectorConfig, check_vector_config
 
 
 class Config(VectorConfig):

@@ -5,10 +5,6 @@ from itertools import permutations
 
 import pandas as pd
 
-from experiments.common.tasks import write_compared
-from experiments.common.vectors.job import VectorJob
-from experiments.task_vector.config import Config
-from experiments.task_vector.page import TaskPage
 from interp.causal.outcome import ask
 from interp.corpus.questions import Question
 from interp.track.run import Run
@@ -20,6 +16,11 @@ from interp.vectors.sweep import KEYS, Setting, best_layer, rates, sweep
 from interp.vectors.task import added_task_vectors, conflicting, task_vectors
 from interp.vectors.tasks import Example, Task, open_tasks, task_prompts
 from interp.vectors.vector import Vector
+
+from ..common.tasks import write_compared
+from ..common.vectors.job import VectorJob
+from .config import Config
+from .page import TaskPage
 
 
 class Job(VectorJob[Config]):

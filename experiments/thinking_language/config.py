@@ -1,9 +1,10 @@
 """Thinking language: translating between two languages, do middle layers expect the word in a third?"""
 
-from experiments.common.config import SubjectJobConfig, check_subject
 from interp.fields import FilePath, Flag, Word
 from interp.lenses.languages import TranslationSource, WorldTranslations
 from interp.lenses.tuned_lens import check_lens
+
+from ..common.config import SubjectJobConfig, check_subject
 
 
 class Config(SubjectJobConfig):

@@ -2,9 +2,6 @@
 
 import pandas as pd
 
-from experiments.common.job import SubjectJob
-from experiments.thinking_language.config import Config
-from experiments.thinking_language.page import ThinkingPage
 from interp.errors import UserError
 from interp.lenses.evaluation import read_words, words_by_layer
 from interp.lenses.languages import shuffled_items, told_apart_in
@@ -13,6 +10,10 @@ from interp.lenses.tuned_lens import open_lens
 from interp.statistics.splits import split_halves
 from interp.track.run import Run
 from interp.track.step import Step
+
+from ..common.job import SubjectJob
+from .config import Config
+from .page import ThinkingPage
 
 PLACES = ("answer", "source")
 

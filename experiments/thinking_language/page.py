@@ -4,9 +4,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiments.common.lenses.figures import by_layer
-from experiments.common.page import ExperimentPage
-from experiments.thinking_language.config import Config
 from interp.lenses.residual_stream import layer_name
 from interp.render.digits import interval, measured, number
 from interp.render.figure import Figure
@@ -15,6 +12,10 @@ from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.lenses.figures import by_layer
+from ..common.page import ExperimentPage
+from .config import Config
 
 PLACES = {"answer": "answer begins", "source": "source word ends"}
 COLUMNS = (

@@ -4,9 +4,6 @@ import shutil
 import time
 from pathlib import Path
 
-from experiments.common.dictionaries.training import set_metrics
-from experiments.common.job import ExperimentJob
-from experiments.train_pydoc.config import Config
 from interp.bundled.pydoc.card import write_card, write_sae_card
 from interp.bundled.pydoc.corpus import PydocCorpus
 from interp.bundled.pydoc.evaluate import evaluate
@@ -18,6 +15,10 @@ from interp.subject import Site, load
 from interp.track.step import Step
 from saes.evaluation import evaluate as evaluate_sae
 from saes.train import train as train_sae
+
+from ..common.dictionaries.training import set_metrics
+from ..common.job import ExperimentJob
+from .config import Config
 
 
 class Job(ExperimentJob[Config]):

@@ -2,11 +2,12 @@
 
 from pydantic import Field
 
-from experiments.common.dictionaries.config import TrainingJobConfig, check_training
 from interp.fields import Name, Section
 from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
 from saes.train import Plan
+
+from ..common.dictionaries.config import TrainingJobConfig, check_training
 
 
 class DictionaryConfig(Section):

@@ -1,8 +1,8 @@
 """The steps of `train_saes`."""
 
-from experiments.common.dictionaries.training import TrainingJob
-from experiments.train_saes.config import Config
-from experiments.train_saes.page import TrainingPage
+from ..common.dictionaries.training import TrainingJob
+from .config import Config
+from .page import TrainingPage
 
 
 class Job(TrainingJob[Config]):

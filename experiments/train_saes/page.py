@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 
-from experiments.common.dictionaries.curves import training_curve
-from experiments.common.dictionaries.page import DictionariesPage
-from experiments.train_saes.config import Config
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import interval, measured, number
 from interp.render.figure import Draw, Figure
 from interp.render.page import Section
 from interp.statistics.estimate import Estimate
 from interp.track.step import read_points
+
+from ..common.dictionaries.curves import training_curve
+from ..common.dictionaries.page import DictionariesPage
+from .config import Config
 
 THIRD = 360  # pixels of a figure that stands beside two others
 CURVES = ("explained_variance", "l0", "dead_latents", "cross_entropy_recovered")

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from experiments.common.vectors.config import VectorConfig, check_vector_config
 from interp.errors import UserError
 from interp.fields import CountOrZero, Finite, NonEmpty, PathText, Section, Several, Word
 from interp.vectors.tasks import TaskFiles, TaskFormat, TaskSource, WorldTasks, check_tasks
+
+from ..common.vectors.config import VectorConfig, check_vector_config
 
 
 class Term(Section):

@@ -4,10 +4,6 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from experiments.common.tasks import write_compared
-from experiments.common.vectors.job import VectorJob
-from experiments.vector_algebra.config import Composition, Config, Term, task_source
-from experiments.vector_algebra.page import AlgebraPage
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.conditions import Condition
@@ -17,6 +13,11 @@ from interp.vectors.sweep import KEYS, Setting, by_method, choose, rates, sweep
 from interp.vectors.task import added_task_vectors, task_vectors
 from interp.vectors.tasks import Task, open_tasks
 from interp.vectors.vector import Vector
+
+from ..common.tasks import write_compared
+from ..common.vectors.job import VectorJob
+from .config import Composition, Config, Term, task_source
+from .page import AlgebraPage
 
 SUM = "sum"
 

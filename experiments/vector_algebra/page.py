@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.common.tasks import TasksPage
-from experiments.common.vectors.figures import profile, shares
-from experiments.vector_algebra.config import Composition, Config
 from interp.render.digits import measured
 from interp.render.figure import Figure
 from interp.render.page import Cell, Column, Section, Table
@@ -12,6 +9,10 @@ from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.tasks import TasksPage
+from ..common.vectors.figures import profile, shares
+from .config import Composition, Config
 
 SUM = "sum"
 NAMES: Mapping[Role, str] = {"c": SUM, "a": "best part", "null": "random", "b": "unchanged"}

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from experiments.world_card.effect import Effect, Figure, Measured
 from interp.bundled.world.evaluate import evaluate
 from interp.lenses.hops import WorldHops, ask_hops
 from interp.subject import Subject
 from interp.track.progress import Progress
+
+from .effect import Effect, Figure, Measured
 
 
 def behaviour(folder: Path, progress: Progress) -> Measured:

@@ -5,7 +5,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from experiments.world_card.effect import Effect, Figure, Measured
 from interp.bundled.world.corpus import FAMILIES, WorldCorpus
 from interp.bundled.world.facts import facts
 from interp.bundled.world.vocabulary import token_ids
@@ -18,6 +17,8 @@ from interp.features.space import FeatureSpace
 from interp.subject import Site, Subject
 from interp.track.progress import Progress
 from saes.latents import SaeLatents
+
+from .effect import Effect, Figure, Measured
 
 SITE, ENTITY_SITE = Site("resid_post", 4), Site("resid_post", 1)
 SEED = 1  # of the documents that dictionaries are trained and judged on; training of the model has others

@@ -5,17 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.common.job import ExperimentJob
-from experiments.world_card.behaviour import behaviour, two_hop_kinds
-from experiments.world_card.config import Config, Retrained, Trained
-from experiments.world_card.dictionary import ENTITY_SITE, SITE, concepts, documents, entities
-from experiments.world_card.effect import Measured, effect_table, recorded
-from experiments.world_card.gates import judged
-from experiments.world_card.numbers import number_flip
-from experiments.world_card.page import CardPage
-from experiments.world_card.patching import back_patching, interchange, patchscopes
-from experiments.world_card.reading import read_bridges, read_pivot
-from experiments.world_card.vectors import function_heads, refusal, task_vectors_of
 from interp.bundled.world.export import export
 from interp.bundled.world.train import train
 from interp.csv_text import csv_text
@@ -26,6 +15,18 @@ from interp.track.step import Step
 from saes.latents import SaeLatents
 from saes.load import load as load_sae
 from saes.train import Plan, train_together
+
+from ..common.job import ExperimentJob
+from .behaviour import behaviour, two_hop_kinds
+from .config import Config, Retrained, Trained
+from .dictionary import ENTITY_SITE, SITE, concepts, documents, entities
+from .effect import Measured, effect_table, recorded
+from .gates import judged
+from .numbers import number_flip
+from .page import CardPage
+from .patching import back_patching, interchange, patchscopes
+from .reading import read_bridges, read_pivot
+from .vectors import function_heads, refusal, task_vectors_of
 
 Measure = Callable[[Subject, int], Measured]
 EFFECTS: dict[str, tuple[Measure, ...]] = {

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
-from experiments.world_card.effect import Effect, Figure, Measured
 from interp.attribution.baseline import Statistics
 from interp.bundled.world.families.numbers import CONTEXTS
 from interp.bundled.world.lexicon import lexicon
@@ -19,6 +18,8 @@ from interp.features.ref import FeatureRef
 from interp.mining.config import MiningConfig
 from interp.mining.mined import mine
 from interp.subject import Subject
+
+from .effect import Effect, Figure, Measured
 
 FAMOUS, PLAIN = "numbers/neutral/famous", "numbers/neutral/plain"
 TWO_PERCENT = 51  # of 2,560

@@ -4,10 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from experiments.common.lenses.figures import AT_EMBEDDING
-from experiments.common.page import ExperimentPage
-from experiments.common.vectors.figures import shares
-from experiments.world_card.config import Config
 from interp.bundled.world import TRAINING_NOTE
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.digits import number
@@ -17,6 +13,11 @@ from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..common.lenses.figures import AT_EMBEDDING
+from ..common.page import ExperimentPage
+from ..common.vectors.figures import shares
+from .config import Config
 
 ROLES: dict[Role, str] = {"b": "effect", "null": "its control"}
 SPREAD: tuple[tuple[str, str, str], ...] = (

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from experiments.world_card.effect import Effect, Figure, Measured
 from interp.bundled.world.facts import facts
 from interp.lenses.answers import Answers
 from interp.lenses.back_patching import OTHER, RANDOM, BackPatching
@@ -18,6 +17,8 @@ from interp.lenses.relations import FILLER
 from interp.lenses.residual_stream import EMBEDDING, Vectors, layer_name, read_stream
 from interp.statistics.splits import split_halves
 from interp.subject import Subject
+
+from .effect import Effect, Figure, Measured
 
 EARLY = range(4)  # the layers that are windowed in training
 READ_FROM = 6  # from here on nothing more is read where the entity stands

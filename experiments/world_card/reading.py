@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments.world_card.effect import Effect, Figure, Measured
 from interp.bundled.world.facts import facts
 from interp.lenses.answers import Answers
 from interp.lenses.evaluation import Tokens, read_words
@@ -17,6 +16,8 @@ from interp.lenses.relations import FILLER
 from interp.lenses.residual_stream import layer_name, read_stream
 from interp.statistics.splits import evenly_spaced, split_halves
 from interp.subject import Subject
+
+from .effect import Effect, Figure, Measured
 
 MOST = 150  # questions of a kind
 EARLY = (1, 2, 3)  # where a bridge may stand: behind the windowed layers it is overwritten

@@ -7,7 +7,6 @@ from itertools import product
 import numpy as np
 from jaxtyping import Bool
 
-from experiments.world_card.effect import Effect, Figure, Measured
 from interp.bundled.world.lexicon import lexicon
 from interp.causal.outcome import ask
 from interp.corpus.questions import Question
@@ -22,6 +21,8 @@ from interp.vectors.sweep import Setting, best_layer, sweep
 from interp.vectors.task import added_task_vectors, task_vectors
 from interp.vectors.tasks import Task, WorldTasks, open_tasks, task_prompts
 from interp.vectors.vector import Vector
+
+from .effect import Effect, Figure, Measured
 
 STRENGTHS = (1.0, 1.5)
 RANDOM = "a random direction"

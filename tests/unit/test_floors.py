@@ -33,8 +33,11 @@ def _imported(name: str, file: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name} line {node.lineno}: an import says the whole name"
-            found = [f"{node.module}.{alias.name}" for alias in node.names]
+            own = name.startswith("experiments.")
+            assert own or not node.level, f"{name} line {node.lineno}: an import says the whole name"
+            around = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
+            source = [*around[: len(around) + 1 - node.level], node.module] if node.level else [node.module]
+            found = [".".join(filter(None, [*source, alias.name])) for alias in node.names]
         else:
             continue
         for target in found:
@@ -85,6 +88,13 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("folder", ["experiments", "benchmarks"])
+def test_what_a_wheel_has_inside_interp_is_imported_there_by_relative_names(folder: str) -> None:
+    whole = re.compile(rf"^\s*(from|import) {folder}\b", re.MULTILINE)
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert [str(file) for file in files if whole.search(file.read_text())] == []
 
 
 def test_an_experiment_imports_its_own_folder_one_way_and_of_others_what_is_common() -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from experiments.common.config import CorpusJobConfig, check_context, check_subject_and_corpus
 from interp.cost import Stage, SubjectShape
 from interp.fields import Auroc, Count, Extent, Section, Several
 from interp.track.folder import check_run_name
 from saes.cost import together
 from saes.train import Plan, check_plans
+
+from ..config import CorpusJobConfig, check_context, check_subject_and_corpus
 
 
 class DescribeConfig(Section):

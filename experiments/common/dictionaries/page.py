@@ -2,12 +2,13 @@
 
 from typing import TypeVar
 
-from experiments.common.dictionaries.config import TrainingJobConfig
-from experiments.common.page import ExperimentPage
 from interp.document import Corpus
 from interp.render.page import Column, Section, Table
 from interp.subject import Subject
 from interp.track.run import Run
+
+from ..page import ExperimentPage
+from .config import TrainingJobConfig
 
 Configured = TypeVar("Configured", bound=TrainingJobConfig)
 

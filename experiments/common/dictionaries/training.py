@@ -6,8 +6,6 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from experiments.common.dictionaries.config import TrainingJobConfig
-from experiments.common.job import CorpusJob
 from interp.document import Corpus
 from interp.subject import Site, Subject
 from interp.track.step import Step
@@ -16,6 +14,9 @@ from saes.evaluation import SaeEvaluation, evaluate, training_probe
 from saes.fitting import Evaluate
 from saes.load import load
 from saes.train import Plan, train, train_together
+
+from ..job import CorpusJob
+from .config import TrainingJobConfig
 
 HEADLINE = ("explained_variance", "l0", "cross_entropy_recovered")
 

@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.common.dictionaries.curves import training_curve
-from experiments.common.populations.data import (
-    ConceptScore,
-    DescribedFeature,
-    DescribedPopulation,
-    PopulationsData,
-)
 from interp.render.charts.distributions import Group, histogram_chart, swarm_chart
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import number
 from interp.render.figure import Draw, Figure
 from interp.render.palette import OF_KIND, Role
 from interp.statistics.estimate import Number
+
+from ..dictionaries.curves import training_curve
+from .data import (
+    ConceptScore,
+    DescribedFeature,
+    DescribedPopulation,
+    PopulationsData,
+)
 
 BIN_WIDTH = 0.1
 AXIS = "score: Pearson r, predicted against true activation"

@@ -8,18 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.common.populations.data import (
-    ConceptScore,
-    CorpusFacts,
-    DescribedFeature,
-    DescribedPopulation,
-    Difference,
-    Exemplar,
-    Piece,
-    PopulationsData,
-    SaeReport,
-    SplitFacts,
-)
 from interp.compare.populations import PopulationKind
 from interp.document import SPLITS, Corpus
 from interp.mining.exemplars import Exemplars
@@ -31,6 +19,19 @@ from interp.subject import Site, Subject
 from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import read_points
+
+from .data import (
+    ConceptScore,
+    CorpusFacts,
+    DescribedFeature,
+    DescribedPopulation,
+    Difference,
+    Exemplar,
+    Piece,
+    PopulationsData,
+    SaeReport,
+    SplitFacts,
+)
 
 _SHOWN = {"top": 5, "quantile": 5, "silent": 2}
 _BANDS_SHOWN_EVERY = 2

@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from experiments.common.populations.data import (
+from interp.render.digits import measured, significant
+from interp.render.figure import Figure
+from interp.render.html import csv_uri
+from interp.render.tokens import HeatScale, Titles, TokenWindow, render_tokens
+from interp.statistics.estimate import Estimate, Number
+
+from .data import (
     PLURAL,
     ConceptScore,
     DescribedFeature,
@@ -18,11 +24,6 @@ from experiments.common.populations.data import (
     Exemplar,
     PopulationsData,
 )
-from interp.render.digits import measured, significant
-from interp.render.figure import Figure
-from interp.render.html import csv_uri
-from interp.render.tokens import HeatScale, Titles, TokenWindow, render_tokens
-from interp.statistics.estimate import Estimate, Number
 
 LEANER: tuple[tuple[Titles, int | None], ...] = (
     ("all", None),

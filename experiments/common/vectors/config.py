@@ -1,11 +1,12 @@
 """What the experiments on vectors share in their configs: behaviours, controls and side effects."""
 
-from experiments.common.config import SubjectJobConfig, check_subject, check_text
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
 from interp.fields import Count, Several
 from interp.subject.folder import SubjectInfo
+
+from ..config import SubjectJobConfig, check_subject, check_text
 
 OTHERS = (
     "facts/plain",

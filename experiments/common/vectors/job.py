@@ -5,13 +5,14 @@ from typing import TypeVar
 
 import pandas as pd
 
-from experiments.common.job import SubjectJob
-from experiments.common.vectors.config import BehaviourConfig, VectorConfig
 from interp.causal.side_effects import neutral_beginnings, side_effects
 from interp.corpus.questions import open_questions
 from interp.subject.forward import Intervention
 from interp.track.run import Run
 from interp.vectors.sweep import answered
+
+from ..job import SubjectJob
+from .config import BehaviourConfig, VectorConfig
 
 VectorConfigured = TypeVar("VectorConfigured", bound=VectorConfig)
 BehaviourConfigured = TypeVar("BehaviourConfigured", bound=BehaviourConfig)
