@@ -1,6 +1,5 @@
 """The page of `dictionary_truth`, filled from what its steps wrote."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -18,6 +17,7 @@ from ..common.dictionaries.config import slug
 from ..common.page import ExperimentPage
 from ..common.populations.data import ConceptScore
 from ..common.populations.figures import concept_recovery
+from ..common.populations.reading import metric_estimate
 from .config import Config
 
 HALF = 540
@@ -76,7 +76,7 @@ class TruthPage(ExperimentPage[Config]):
         return f"Does a dictionary find what {self.subject.name} really represents?"
 
     def opening(self) -> Sequence[str]:
-        tested, left = (int(self.run.metrics[f"concepts/{key}"]) for key in ("tested", "left_out"))
+        tested, left = (int(self.run.metrics[f"concepts/{key}"] or 0) for key in ("tested", "left_out"))
         return [
             f"Every token of the text carries the concepts that made it, so what the latents of "
             f"{len(self.saes)} sparse autoencoder{'s' * (len(self.saes) > 1)} respond to can be held "
@@ -129,28 +129,26 @@ class TruthPage(ExperimentPage[Config]):
                 row = by[method]
                 cells.append(Estimate(row["value"], row["low"], row["high"]))
             rows.append(cells)
-        columns = [
-            Column("concept"),
-            Column("measure"),
-            Column("with", places=0),
-            Column("without", places=0),
-        ]
-        columns += [Column(method) for method in self.methods]
-        best = [
-            [row["concept"], MEASURES[row["measure"]], row["method"],
-             f"{row['space']}/{row['feature_id']}{'+' if row['polarity'] > 0 else '-'}",
-             Estimate(row["value"], row["low"], row["high"]), row["selected"], row["threshold"],
-             row["n_candidates"]]
-            for row in table.to_dict("records")
-        ]  # fmt: skip
-        named = ("concept", "measure", "kind", "feature", "value", "where chosen", "threshold", "candidates")
+        counted = Column("with", places=0), Column("without", places=0)
+        columns = [Column("concept"), Column("measure"), *counted, *map(Column, self.methods)]
+        side = table["polarity"].map({1: "+", -1: "-"})
+        best = table.assign(
+            measure=table["measure"].map(MEASURES),
+            feature=table["space"] + "/" + table["feature_id"].astype(str) + side,
+            value_low=table["low"],
+            value_high=table["high"],
+        )
+        columns_of_best = (
+            "concept", "measure", Column("kind", of="method"), "feature", "value",
+            Column("where chosen", of="selected"), "threshold", Column("candidates", of="n_candidates"),
+        )  # fmt: skip
         return Section(
             self._recovery_title(level),
             [self._loses(level)],
             figures,
             [
                 Table(f"{level}s", f"Best feature of each kind, {level}s", columns, rows),
-                Table(f"{level} features", "Which features they are", [Column(n) for n in named], best),
+                Table.of(best, columns_of_best, f"{level} features", "Which features they are"),
             ],
         )
 
@@ -329,8 +327,7 @@ class TruthPage(ExperimentPage[Config]):
         )  # fmt: skip
 
     def _metric(self, name: str) -> Estimate:
-        values = (self.run.metrics.get(name + end) for end in ("", "_low", "_high"))
-        return Estimate(*(float(v) if isinstance(v, int | float) else math.nan for v in values))
+        return metric_estimate(self.run.metrics, name)
 
     def _mean(self, level: str, measure: str, method: str) -> Estimate:
         return self._metric(f"{level}_{measure}/{slug(method)}")

@@ -6,7 +6,7 @@ from interp.descriptions.interest import FOLDS, InterestClassifier
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import interval, measured
 from interp.render.figure import Draw, Figure
-from interp.render.page import Column, Section, Table
+from interp.render.page import Cell, Column, Section, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.track.run import Run
@@ -59,7 +59,7 @@ class InterestPage(ExperimentPage[Config]):
         return Figure("figures", "Held-out figures", measured_on, self._figure())
 
     def sections(self) -> Sequence[Section]:
-        rows = [[name.replace("_", " "), value] for name, value in self.values.items()]
+        rows: list[list[Cell]] = [[name.replace("_", " "), value] for name, value in self.values.items()]
         columns = [Column("figure"), Column("value")]
         table = Table("held-out figures", "By stratified cross-validation", columns, rows)
         return [Section("The figures", (), (), [table])]

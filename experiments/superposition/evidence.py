@@ -100,11 +100,11 @@ class Evidence:
         kept = features[features["represented"]]
         models = [
             Shares(
-                -math.log10(row.density),
-                kept.loc[kept["density"] == row.density, "dimensionality"].tolist(),
-                row.dimensions_per_feature,
+                -math.log10(row["density"]),
+                kept.loc[kept["density"] == row["density"], "dimensionality"].tolist(),
+                row["dimensions_per_feature"],
             )
-            for row in self.tables["geometry_models"].itertuples()
+            for row in self.tables["geometry_models"].to_dict("records")
         ]
         return share_chart(models, geometry.GEOMETRIES, x_name=SPARSITY)
 

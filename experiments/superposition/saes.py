@@ -52,10 +52,10 @@ def measure_report(
         for case in cases:
             mine = chosen[(chosen["source"] == case.source) & (chosen["density"] == case.density)]
             found: dict[str, tuple[str, Recovery]] = {}
-            for row in mine.itertuples():
-                architecture = config.architectures[row.setting]
+            for row in mine.to_dict("records"):
+                architecture = config.architectures[row["setting"]]
                 result = case.truth.trained(sae_training(config, architecture, case.seed))
-                found[row.dictionary] = (row.sparsity, result)
+                found[row["dictionary"]] = (row["sparsity"], result)
                 advance(1)
             untrained = sae_training(config, config.architectures[mine["setting"].iloc[0]], case.seed)
             found[UNTRAINED] = ("", case.truth.untrained(untrained))
@@ -97,6 +97,10 @@ def _cases(config: RecoveryConfig, W: Tensor, seed: int) -> Iterator[Case]:
         for density, models in zip(config.toy.densities, W, strict=True):
             for place, learnt in enumerate(models):
                 own = seed_after(seed, place)
-                planted = learnt if source == "toy" else random_directions(*learnt.shape, HELD_OUT + own)
+                planted = (
+                    learnt
+                    if source == "toy"
+                    else random_directions(learnt.shape[0], learnt.shape[1], HELD_OUT + own)
+                )
                 sizes = {"buffer_tokens": config.sae.buffer_tokens, "tokens": config.tokens}
                 yield Case(source, density, own, PlantedTruth(planted, density, seed=own, **sizes))

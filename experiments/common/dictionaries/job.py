@@ -58,7 +58,10 @@ def describe_chosen(
     )
     write_json(
         step.folder / "described.json",
-        [record(*one, *found) for *one, found in zip(features, described, gathered, strict=True)],
+        [
+            record(feature, one, evidence, windows)
+            for feature, one, (evidence, windows) in zip(features, described, gathered, strict=True)
+        ],
     )
 
 
