@@ -83,6 +83,8 @@ def test_an_experiment_of_ones_own_may_be_a_folder(tmp_path: Path) -> None:
     done = interp(tmp_path, "run", str(TOYS / "toy_folder.yaml"))
     assert done.returncode == 0, done.stderr
     assert "draw/mean" in done.stdout
+    assert "What is drawn?" in (tmp_path / "runs" / "toy_folder" / "report.html").read_text()
+    assert (tmp_path / "runs" / "toy_folder" / "figures" / "mean.svg").exists()
     refused = interp(tmp_path, "run", str(TOYS / "toy_folder.yaml"), "name=none", "draws=0")
     assert refused.returncode == 2 and "there is nothing to draw" in refused.stderr
     assert not (tmp_path / "runs" / "none").exists()

@@ -1,4 +1,4 @@
-"""Toy as a folder: a config of its own, and a job on the base that the project's experiments have."""
+"""Toy as a folder: a config, a job and a page on the bases that the project's experiments have."""
 
 from interp.config import ExperimentConfig
 from interp.errors import UserError

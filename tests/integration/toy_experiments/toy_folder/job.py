@@ -1,20 +1,25 @@
 """Draws numbers, and tells their mean."""
 
 import numpy as np
+import pandas as pd
 
 from interp.track.step import Step
 
 from ..common.job import ExperimentJob
 from .config import Config
+from .page import ToyPage
 
 
 class Job(ExperimentJob[Config]):
-    """One step."""
+    """A step and a page."""
 
     def steps(self) -> None:
-        """Does it."""
+        """Does them."""
+        self.run.step("draw", self.draw)
+        self.write_page(lambda: ToyPage(self.run, self.config))
 
-        def draw(step: Step) -> None:
-            step.metric("draw/mean", np.random.normal(size=self.config.draws).mean(), headline=True)
-
-        self.run.step("draw", draw)
+    def draw(self, step: Step) -> None:
+        """Draws."""
+        numbers = np.random.normal(size=self.config.draws)
+        step.table("numbers", pd.DataFrame({"number": numbers}))
+        step.estimate("draw/mean", numbers.mean(), numbers.min(), numbers.max(), headline=True)
