@@ -130,7 +130,7 @@ class QualityPage(ExperimentPage[Config]):
         return Figure(f"{change} {name}", name, self.measured_on, drawn, SQUARE)
 
     def _table(self) -> Table:
-        columns = [
+        columns: list[Column | str] = [
             "effects", "approximation", Column("Spearman", of="spearman"),
             Column("random", of="spearman_random"), "sign", Column("random", of="sign_random"),
             Column("largest found", of="top"), Column("random", of="top_random"), Column("n", places=0),

@@ -96,7 +96,7 @@ class TasksPage(ExperimentPage[AnyConfig]):
 
     def every_condition(self) -> Table:
         """Every task and condition."""
-        columns = [
+        columns: list[Column | str] = [
             "task", "condition", "right", Column("KL", "nats", of="kl"),
             Column("extra cross-entropy", "nats", of="extra"), Column("prompts", places=0, of="questions"),
         ]  # fmt: skip

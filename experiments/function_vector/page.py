@@ -84,5 +84,5 @@ class FunctionPage(TasksPage[Config]):
         ranked = self.heads.sort_values("effect", ascending=False).groupby("task", sort=False)
         best = ranked.head(self.config.heads).sort_values(["task", "effect"], ascending=[True, False])
         named = best.assign(head=best["layer"].astype(str) + "." + best["head"].astype(str))
-        columns = ["task", "head", Column("effect", "probability")]
+        columns: list[Column | str] = ["task", "head", Column("effect", "probability")]
         return Table.of(named, columns, "heads", "Layer.head, by their effect")

@@ -106,7 +106,12 @@ class KnowledgePage(ExperimentPage[Config]):
         return Figure(measure, title, self.measured_on, estimate_chart(rows, x_name=x_name, names=NAMES))
 
     def _neurons(self) -> Table:
-        columns = ["group", "feature", Column("shared by", "% of prompts", of="percent"), "attribution"]
+        columns: list[Column | str] = [
+            "group",
+            "feature",
+            Column("shared by", "% of prompts", of="percent"),
+            "attribution",
+        ]
         found = self.found.assign(percent=100 * self.found["share"])
         caption = "Found on the half of the prompts that is not reported on"
         return Table.of(found, columns, "knowledge neurons", caption)
@@ -114,7 +119,7 @@ class KnowledgePage(ExperimentPage[Config]):
     def _table(self) -> list[Table]:
         if self.flips.empty:
             return []
-        columns = [
+        columns: list[Column | str] = [
             Column("features of", of="of"), Column("on", of="group"), Column("what", of="how"), "which",
             Column("answer", "nats"), Column("foil", "nats"), "flips", Column("top flips", of="top_flips"),
             Column("prompts", places=0, of="questions"),

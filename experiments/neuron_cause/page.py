@@ -135,7 +135,7 @@ class CausePage(ExperimentPage[Config]):
             "Zero takes a feature away, the mean leaves what it says on average, a resampled value takes "
             "only its connection with this text."
         )
-        columns = [
+        columns: list[Column | str] = [
             Column("questions", of="group"), Column("ablated to", of="to"), "measure",
             Column("change", of="value"), Column("random sets", of="control"),
             Column("beyond random", of="beyond"), Column("n", places=0, of="questions"),

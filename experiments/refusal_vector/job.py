@@ -37,6 +37,7 @@ from .page import RefusalPage
 
 KINDS = ("harmful", "harmless")
 HEADLINE = ("unchanged", "add, all, chosen", "add, last, chosen", "mean-centred")
+Names = dict[str, str | float | int]
 PROFILE = ("how", "layer", "coefficient", "positions", "kind")
 
 
@@ -90,7 +91,7 @@ class Job(BehaviourJob[Config]):
         means = {"harmful": candidates.harmful, "harmless": candidates.harmless}
         write_safetensors(step.folder / "means.safetensors", means)
         save_vectors(step.folder / "vectors" / "refusal.safetensors", [candidates.vector(position, layer)])
-        chosen = {"position": position, "layer": layer}
+        chosen: dict[str, object] = {"position": position, "layer": layer}
         chosen |= {"positions": candidates.positions, "n": candidates.requests}
         write_json(step.folder / "chosen.json", chosen)
 
@@ -114,7 +115,7 @@ class Job(BehaviourJob[Config]):
             how: str, kind: str, edits: Sequence[Intervention], coefficient: float = 1.0, where: str = "all"
         ) -> pd.DataFrame:
             asked = getattr(self.requests, kind).validation
-            names = {"how": how, "layer": layer, "coefficient": float(coefficient), "positions": where}
+            names: Names = {"how": how, "layer": layer, "coefficient": float(coefficient), "positions": where}
             return answered(self.subject, asked, edits, kind=kind, **names)
 
         for where, coefficient in product(self.config.positions, self.config.coefficients):
@@ -143,7 +144,7 @@ class Job(BehaviourJob[Config]):
         conditions = list(self._conditions(candidates, vector, position, stronger))
         with step.progress.task("held-out requests", total=len(conditions), unit="conditions") as advance:
             for condition, draw, block in conditions:
-                names = {"condition": condition, "draw": draw}
+                names: Names = {"condition": condition, "draw": draw}
                 with block():
                     for kind in KINDS:
                         asked = getattr(self.requests, kind).report

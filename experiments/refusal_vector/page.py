@@ -139,14 +139,14 @@ class RefusalPage(ExperimentPage[Config]):
         return Figure(f"layers_{kind}", title, caption, drawn)
 
     def _held_out(self) -> Table:
-        columns = [
+        columns: list[Column | str] = [
             "condition", Column("requests", of="kind"), Column("refused", of="right"),
             Column("refused in text", places=2, of="written"), Column("answered", places=0, of="questions"),
         ]  # fmt: skip
         return Table.of(self.results, columns, "held out", "Held-out requests")
 
     def _costs(self) -> Table:
-        columns = [
+        columns: list[Column | str] = [
             "condition",
             Column("KL", "nats", of="kl"),
             Column("extra cross-entropy", "nats", of="extra"),
@@ -161,7 +161,7 @@ class RefusalPage(ExperimentPage[Config]):
         )
 
     def _candidates(self) -> Table:
-        columns = [
+        columns: list[Column | str] = [
             Column("position", places=0), Column("layer", places=0), "bypass", "induce",
             Column("KL", "nats", of="kl"),
         ]  # fmt: skip
@@ -169,7 +169,12 @@ class RefusalPage(ExperimentPage[Config]):
 
     def _texts(self) -> Table:
         shown = self.texts.groupby(["condition", "kind"], sort=False).head(2)
-        columns = ["condition", Column("requests", of="kind"), Column("request", of="prompt"), "text"]
+        columns: list[Column | str] = [
+            "condition",
+            Column("requests", of="kind"),
+            Column("request", of="prompt"),
+            "text",
+        ]
         return Table.of(shown, columns, "texts", "The first held-out requests")
 
     def _verdict(self) -> str:

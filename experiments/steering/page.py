@@ -214,7 +214,7 @@ class SteeringPage(ExperimentPage[Config]):
         found = self._ordered("chosen_concepts")
         place = found["concept"].map(self.config.concepts.index)
         found = found.iloc[place.argsort(kind="stable")]
-        columns = [
+        columns: list[Column | str] = [
             "concept", "method", "factor", Column("share with concept", of="share"),
             Column("right answers", of="right"), Column("cross-entropy", "nats", of="cross_entropy"),
             Column("harmonic mean", of="harmonic"), Column("of the means", of="harmonic_of_means"),
@@ -275,7 +275,7 @@ class SteeringPage(ExperimentPage[Config]):
         return Table(f"scores {which}", f"{caption}: scores from 0 to 2, means over concepts", columns, rows)
 
     def _costs(self) -> Table:
-        columns = [
+        columns: list[Column | str] = [
             "method", "at", Column("KL", "nats", of="kl"), Column("extra cross-entropy", "nats", of="extra"),
             Column("change", "norm", of="norm"), Column("change", "share", of="relative"), "repetition",
         ]  # fmt: skip

@@ -157,14 +157,14 @@ class SteeringVectorsPage(ExperimentPage[Config]):
         return figures
 
     def _sweep(self) -> Table:
-        columns = [
+        columns: list[Column | str] = [
             "behaviour", "method", "where", "strength", "right", "preference",
             Column("overflowed", "prompts", 0), Column("prompts", places=0, of="questions"),
         ]  # fmt: skip
         return Table.of(self.profile, columns, "sweep", "Every setting on the half that is chosen on")
 
     def _by_behaviour(self) -> Table:
-        columns = [
+        columns: list[Column | str] = [
             "behaviour", "condition", "right", "preference", Column("shown in text", places=2, of="shown"),
             Column("prompts", places=0, of="questions"),
         ]  # fmt: skip
@@ -193,7 +193,7 @@ class SteeringVectorsPage(ExperimentPage[Config]):
         return Table("methods", caption, columns, [*rows, unchanged])
 
     def _choices(self) -> Table:
-        columns = [
+        columns: list[Column | str] = [
             "behaviour", "method", "where", "strength", Column("settings tried", places=0, of="settings"),
             Column("pairs needed", places=0, of="examples"), Column("fitting", "s", 2, of="seconds"),
         ]  # fmt: skip
@@ -201,7 +201,7 @@ class SteeringVectorsPage(ExperimentPage[Config]):
 
     def _texts(self) -> Table:
         first = self.texts.groupby(["behaviour", "condition"], sort=False).head(SHOWN_TEXTS)
-        columns = ["behaviour", "condition", "prompt", "text"]
+        columns: list[Column | str] = ["behaviour", "condition", "prompt", "text"]
         return Table.of(first, columns, "texts", "The first reported prompts")
 
     def _verdict(self) -> str:

@@ -59,7 +59,7 @@ class TaskPage(TasksPage[Config]):
     def sections(self) -> Sequence[Section]:
         """Layers, tasks, conflicts."""
         layers = self.by_layer("layers", "By layer", ("replaced", "added", "replaced, random"))
-        columns = [
+        columns: list[Column | str] = [
             Column("examples of", of="shown"), Column("vector of", of="put_in"), Column("vector", of="state"),
             Column("answers as shown", places=2, of="as_shown"),
             Column("answers as put in", places=2, of="as_put_in"),
