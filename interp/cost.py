@@ -9,7 +9,7 @@ BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True)
-class Part:
+class MemoryPart:
     """Bytes that are held together with other parts, and the settings that make them fewer."""
 
     what: str
@@ -26,7 +26,7 @@ class Stage:
     """
 
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[MemoryPart, ...]
     flops: float = 0.0
     moved: float = 0.0
     on_host: bool = False
@@ -66,24 +66,28 @@ class SpaceSize:
     weights: int = 0
 
 
-def subject_part(shape: SubjectShape, dtype: str) -> Part:
+def subject_part(shape: SubjectShape, dtype: str) -> MemoryPart:
     """The subject's weights."""
-    return Part("subject's weights", shape.n_parameters * BYTES[dtype], "subject.dtype or a smaller model")
+    return MemoryPart(
+        "subject's weights", shape.n_parameters * BYTES[dtype], "subject.dtype or a smaller model"
+    )
 
 
 def loading_stage(shape: SubjectShape, dtype: str, backend: str) -> Stage:
     """Loading. For `hooked`, what `transformers` read is there until its weights are converted, so twice."""
     weights = shape.n_parameters * BYTES[dtype]
-    again = Part("weights before their conversion", weights, "it to nothing with subject.backend: bridge")
+    again = MemoryPart(
+        "weights before their conversion", weights, "it to nothing with subject.backend: bridge"
+    )
     converted = (shape.backend if backend == "auto" else backend) == "hooked"
     parts = (subject_part(shape, dtype), again) if converted else (subject_part(shape, dtype),)
     return Stage("load the subject", parts, 0.0, 4.0 * weights, True)
 
 
-def pass_part(shape: SubjectShape, dtype: str, tokens: int, context_size: int, key: str) -> Part:
+def pass_part(shape: SubjectShape, dtype: str, tokens: int, context_size: int, key: str) -> MemoryPart:
     """Activations of one layer of a forward pass: residual stream, gated MLP, attention patterns."""
     floats = 6 * shape.d_model + 4 * shape.d_mlp + 3 * shape.n_heads * context_size
-    return Part("activations of a forward pass", tokens * floats * BYTES[dtype], key)
+    return MemoryPart("activations of a forward pass", tokens * floats * BYTES[dtype], key)
 
 
 def forward_flops(shape: SubjectShape, layers: int) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from interp.cost import (
     BYTES,
-    Part,
+    MemoryPart,
     SpaceSize,
     Stage,
     SubjectShape,
@@ -70,7 +70,7 @@ def training_stage(shape: SubjectShape, dtype: str, site: Site, config: SaeTrain
     weights = 2 * width * config.n_latents
     held = 2 if sparse else 5
     reading = pass_part(shape, dtype, tokens_at_once(device), config.context_size, "sae.context_size")
-    learning = Part(
+    learning = MemoryPart(
         "latents of a training step",
         held * config.batch_tokens * config.n_latents * size,
         "sae.batch_tokens or sae.n_latents",
@@ -78,8 +78,8 @@ def training_stage(shape: SubjectShape, dtype: str, site: Site, config: SaeTrain
     parts = (
         subject_part(shape, dtype),
         max(reading, learning, key=lambda part: part.bytes),  # one after the other
-        Part(BUFFER, 2 * config.buffer_tokens * width * 4, "sae.buffer_tokens"),
-        Part(LEARNT, 4 * weights * size, "sae.n_latents or sae.dtype: bfloat16"),
+        MemoryPart(BUFFER, 2 * config.buffer_tokens * width * 4, "sae.buffer_tokens"),
+        MemoryPart(LEARNT, 4 * weights * size, "sae.n_latents or sae.dtype: bfloat16"),
     )
     step = (4.0 if sparse else 12.0) * width * config.n_latents
     tokens = config.n_steps * config.batch_tokens
@@ -94,9 +94,9 @@ def training_stage(shape: SubjectShape, dtype: str, site: Site, config: SaeTrain
 
 def together(stages: Sequence[Stage], n_sites: int) -> Stage:
     """Training several dictionaries from one reading: all are held, and a buffer of every site."""
-    parts: dict[str, Part] = {}
+    parts: dict[str, MemoryPart] = {}
     for part in (part for stage in stages for part in stage.parts):
-        before = parts.get(part.what, Part(part.what, 0, part.lower))
+        before = parts.get(part.what, MemoryPart(part.what, 0, part.lower))
         size = before.bytes + part.bytes if part.what == LEARNT else max(before.bytes, part.bytes)
         parts[part.what] = replace(part, bytes=size)
     parts[BUFFER] = replace(parts[BUFFER], bytes=n_sites * parts[BUFFER].bytes)

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from interp.config import ExperimentConfig
-from interp.cost import Part, Stage, SubjectShape
+from interp.cost import MemoryPart, Stage, SubjectShape
 from interp.errors import UserError
 from interp.fields import Count, Extent, NonEmpty, PositiveFraction, Section, Several
 from interp.subject.site import Site
@@ -36,8 +36,8 @@ class ToyConfig(Section):
         """What training holds: inputs, outputs and their gradients of all models at once."""
         models, batch = self.copies * len(self.densities), self.training.batch
         parts = (
-            Part("inputs and outputs", 16 * models * self.features * batch, "training.batch or copies"),
-            Part("weights", 16 * models * self.features * self.dimensions, "features or dimensions"),
+            MemoryPart("inputs and outputs", 16 * models * self.features * batch, "training.batch or copies"),
+            MemoryPart("weights", 16 * models * self.features * self.dimensions, "features or dimensions"),
         )
         return Stage("train the model", parts)
 

@@ -39,12 +39,12 @@ class Splitting:
         return len(self.latents)
 
 
-Part = tuple[Float[Tensor, "example latent"], Bool[Tensor, " example"]]
+LabelledLatents = tuple[Float[Tensor, "example latent"], Bool[Tensor, " example"]]
 """Activations of all latents, and whether each example carries the concept."""
 
 
 def rank_latents(
-    explain: Part, k: int, candidates: int = 64, most_negatives: int = 4000, seed: int = 0
+    explain: LabelledLatents, k: int, candidates: int = 64, most_negatives: int = 4000, seed: int = 0
 ) -> list[int]:
     """The `k` latents with the largest weights in an L1 probe of the concept, as SAEBench picks them.
 
@@ -72,9 +72,9 @@ def rank_latents(
 
 
 def splitting(
-    explain: Part,
-    select: Part,
-    report: Part,
+    explain: LabelledLatents,
+    select: LabelledLatents,
+    report: LabelledLatents,
     document: Int[np.ndarray, " example"],
     most: int = 6,
     ranked: Sequence[int] | None = None,

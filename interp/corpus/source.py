@@ -10,7 +10,7 @@ from interp.bundled.pydoc.sources import check_sources
 from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.text import TextCorpus
 from interp.corpus.text_file import TextFile
-from interp.cost import Part, Stage
+from interp.cost import MemoryPart, Stage
 from interp.document import Corpus
 from interp.errors import UserError
 from interp.fields import Extent, FilePath, Section, Seed
@@ -33,7 +33,9 @@ class WorldSource(Section):
 
     def stage(self) -> Stage:
         """What reading holds: the documents' order."""
-        return Stage("read the corpus", (Part("the documents' order", 44 * self.documents, "documents"),))
+        return Stage(
+            "read the corpus", (MemoryPart("the documents' order", 44 * self.documents, "documents"),)
+        )
 
     def n_tokens(self) -> int:
         """About how many tokens it has, from 200 of its documents."""

@@ -15,8 +15,6 @@ from interp.track.files import write_text
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-Part = dict[str, list[Any]]
-
 
 def write_sets(
     folder: Path,

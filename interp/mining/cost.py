@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from interp.cost import Part, SpaceSize, Stage, SubjectShape, forward_flops, pass_part, subject_part
+from interp.cost import MemoryPart, SpaceSize, Stage, SubjectShape, forward_flops, pass_part, subject_part
 from interp.document import SPLITS
 from interp.mining.config import MiningConfig
 from interp.mining.extremes import N_SAMPLES
@@ -22,13 +22,13 @@ def mining_stage(
     parts = (
         subject_part(shape, dtype),
         pass_part(shape, dtype, config.tokens_per_batch, config.context_size, "mining.tokens_per_batch"),
-        Part("SAEs and directions", sum(space.weights for space in spaces) * 4, "the number of SAEs"),
-        Part(
+        MemoryPart("SAEs and directions", sum(space.weights for space in spaces) * 4, "the number of SAEs"),
+        MemoryPart(
             "activations of the widest space",
             4 * config.tokens_per_batch * widest * 4,
             "mining.tokens_per_batch",
         ),
-        Part(
+        MemoryPart(
             "exemplars and samples (in the machine's memory)",
             kept,
             "mining.sampled_tokens, mining.top_windows or the features",

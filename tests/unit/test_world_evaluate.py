@@ -7,7 +7,7 @@ import pytest
 
 from interp.bundled.world import world_folder
 from interp.bundled.world.behaviours import Item, behaviours
-from interp.bundled.world.evaluate import Figure, evaluate
+from interp.bundled.world.evaluate import Measurement, evaluate
 from interp.bundled.world.export import write_tokenizer
 from interp.bundled.world.facts import facts
 from interp.bundled.world.families.numbers import Pair
@@ -63,14 +63,14 @@ def test_nine_eleven_is_larger_as_a_date_and_smaller_as_a_decimal() -> None:
     ],
 )
 def test_a_figure_holds_its_bound_or_does_not(rate: int, bounds: dict[str, float], holds: bool) -> None:
-    assert Figure("some", rate, 100, **bounds).holds is holds
+    assert Measurement("some", rate, 100, **bounds).holds is holds
 
 
 def test_the_interval_is_wilsons() -> None:
     z, n, p = 1.959963984540054, 100, 0.9
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
-    assert Figure("some", 90, 100).interval == pytest.approx((centre - half, centre + half), abs=1e-9)
+    assert Measurement("some", 90, 100).interval == pytest.approx((centre - half, centre + half), abs=1e-9)
 
 
 def test_a_tokenizer_of_another_vocabulary_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from interp.cost import Part, Stage
+from interp.cost import MemoryPart, Stage
 from interp.fields import (
     Count,
     Device,
@@ -48,7 +48,7 @@ class Recipe(Section):
 
     def stage(self) -> Stage:
         """What training holds, at the least: the tokens of a step with a width of 1,000 numbers."""
-        part = Part("activations of a step", self.rows * self.row_length * 4000, "rows or row_length")
+        part = MemoryPart("activations of a step", self.rows * self.row_length * 4000, "rows or row_length")
         return Stage("train the model", (part,))
 
     def rate_at(self, step: int) -> float:

@@ -27,7 +27,7 @@ RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """A measured value, with its 95% interval where it has one."""
 
     name: str
@@ -40,14 +40,14 @@ class Figure:
 class Evaluation:
     """All figures of one model, on how much held-out text they were measured, and the tokens of the rest."""
 
-    figures: tuple[Figure, ...]
+    figures: tuple[Measurement, ...]
     training_tokens: int
     documents: int
     sources: int
     tokens: int
     bytes: int
 
-    def __getitem__(self, name: str) -> Figure:
+    def __getitem__(self, name: str) -> Measurement:
         """The figure of that name; `KeyError` if there is none."""
         for figure in self.figures:
             if figure.name == name:
@@ -98,7 +98,7 @@ def evaluate(folder: Path, progress: Progress | None = None) -> Evaluation:
         part: "\0".join(document.text for document in pydoc_texts(part)) for part in ("held_out", "training")
     }
     sizes = compressed_bits(joined["held_out"].encode(), joined["training"].encode())
-    figures += [Figure(f"{name}/bits_per_byte", value) for name, value in sizes.items()]
+    figures += [Measurement(f"{name}/bits_per_byte", value) for name, value in sizes.items()]
     figures += [induction(model), loops(model, asked)]
     n_bytes = sum(len(document.text.encode()) for document in held_out)
     n_sources = len({document.source for document in held_out})
@@ -117,21 +117,23 @@ def document_figures(
     documents: Sequence[PydocText],
     found: Predictions,
     chosen: NDArray[np.bool_] | None = None,
-) -> tuple[Figure, Figure]:
+) -> tuple[Measurement, Measurement]:
     """Bits per byte and next-token accuracy over documents (those `chosen`), with their intervals."""
     every = np.ones(len(documents), dtype=bool) if chosen is None else chosen
     size = np.array([len(document.text.encode()) for document in documents])
     unit = np.array([document.source for document in documents])[every]
     return (
-        Figure(f"{name}/bits_per_byte", *_ratio(found.bits[every], size[every], unit)),
-        Figure(f"{name}/accuracy", *_ratio(found.right[every], found.tokens[every], unit)),
+        Measurement(f"{name}/bits_per_byte", *_ratio(found.bits[every], size[every], unit)),
+        Measurement(f"{name}/accuracy", *_ratio(found.right[every], found.tokens[every], unit)),
     )
 
 
-def _difference(name: str, documents: Sequence[PydocText], one: Predictions, other: Predictions) -> Figure:
+def _difference(
+    name: str, documents: Sequence[PydocText], one: Predictions, other: Predictions
+) -> Measurement:
     size = np.array([len(document.text.encode()) for document in documents])
     unit = np.array([document.source for document in documents])
-    return Figure(f"{name}/bits_per_byte", *_ratio(one.bits - other.bits, size, unit))
+    return Measurement(f"{name}/bits_per_byte", *_ratio(one.bits - other.bits, size, unit))
 
 
 def _ratio(above: NDArray[np.number], below: NDArray[np.number], unit: NDArray[np.str_]) -> Estimate:
@@ -150,7 +152,7 @@ def _ratio(above: NDArray[np.number], below: NDArray[np.number], unit: NDArray[n
 
 
 @torch.inference_mode()
-def induction(model: PreTrainedModel, n: int = 100) -> Figure:
+def induction(model: PreTrainedModel, n: int = 100) -> Measurement:
     """How often a random token is predicted where the sequence that it follows is shown a second time."""
     first = torch.randint(
         2, model.config.vocab_size, (n, REPEATED), generator=torch.Generator().manual_seed(0)
@@ -158,11 +160,11 @@ def induction(model: PreTrainedModel, n: int = 100) -> Figure:
     rows = torch.cat([torch.full((n, 1), BOS_ID), first, first], dim=1)
     guesses = model(rows[:, :-1]).logits[:, REPEATED + 1 :].argmax(-1)
     right = int((guesses == rows[:, REPEATED + 2 :]).sum())
-    return Figure("repeated random tokens/accuracy", *share_interval(right, guesses.numel()))
+    return Measurement("repeated random tokens/accuracy", *share_interval(right, guesses.numel()))
 
 
 @torch.inference_mode()
-def loops(model: PreTrainedModel, documents: Sequence[Sequence[int]]) -> Figure:
+def loops(model: PreTrainedModel, documents: Sequence[Sequence[int]]) -> Measurement:
     """How many greedy continuations of held-out documents end in a few tokens over and over."""
     long = [list(tokens[:PROMPT_TOKENS]) for tokens in documents if len(tokens) > PROMPT_TOKENS]
     picks = np.random.default_rng(0).choice(len(long), min(PROMPTS, len(long)), replace=False)
@@ -176,7 +178,7 @@ def loops(model: PreTrainedModel, documents: Sequence[Sequence[int]]) -> Figure:
         pad_token_id=PAD_ID,
     )[:, prompts.shape[1] :]
     looping = sum(loops_at_the_end(row) for row in written.tolist())
-    return Figure("greedy text that loops/share", *share_interval(looping, len(written)))
+    return Measurement("greedy text that loops/share", *share_interval(looping, len(written)))
 
 
 def loops_at_the_end(tokens: Sequence[int]) -> bool:

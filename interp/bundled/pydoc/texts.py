@@ -10,8 +10,8 @@ from typing import Literal, get_args
 from interp.bundled.pydoc.cut import module_documents, paragraphs, topic_documents
 from interp.bundled.pydoc.sources import Source, modules, topics
 
-Part = Literal["training", "held_out"]
-PARTS: tuple[Part, ...] = get_args(Part)
+TextPart = Literal["training", "held_out"]
+PARTS: tuple[TextPart, ...] = get_args(TextPart)
 HELD_OUT_SHARE = 0.25
 """Share of the topics and of the top-level modules that training never reads."""
 SHARED_FROM = 80
@@ -28,7 +28,7 @@ class PydocText:
 
 
 @cache
-def pydoc_texts(part: Part) -> tuple[PydocText, ...]:
+def pydoc_texts(part: TextPart) -> tuple[PydocText, ...]:
     """The documents of a part, in a fixed order of their own.
 
     A document is left out if a paragraph of at least `SHARED_FROM` characters (spaces apart) stood in one
@@ -38,7 +38,7 @@ def pydoc_texts(part: Part) -> tuple[PydocText, ...]:
 
 
 @cache
-def fingerprint(part: Part) -> str:
+def fingerprint(part: TextPart) -> str:
     """SHA-256 of the documents of a part: another Python version has other text."""
     digest = hashlib.sha256()
     for document in pydoc_texts(part):
@@ -46,13 +46,13 @@ def fingerprint(part: Part) -> str:
     return digest.hexdigest()
 
 
-def identity(*parts: Part) -> str:
+def identity(*parts: TextPart) -> str:
     """The Python version and the first eight digits of each part's fingerprint (of all parts by default)."""
     digests = "+".join(fingerprint(part)[:8] for part in parts or PARTS)
     return f"python={platform.python_version()}, sha256={digests}"
 
 
-def part_of(source: Source) -> Part:
+def part_of(source: Source) -> TextPart:
     """The part of a topic or a top-level module, by a hash of its name alone.
 
     A leading `_` or `_py` does not count: `_pydatetime.py` of a later version is `datetime.py` of an earlier.
@@ -70,10 +70,10 @@ def long_paragraphs(text: str) -> Iterator[str]:
 
 
 @cache
-def _parts() -> dict[Part, tuple[PydocText, ...]]:
+def _parts() -> dict[TextPart, tuple[PydocText, ...]]:
     sources = [*topics(), *modules()]
     seen: set[str] = set()
-    found: dict[Part, tuple[PydocText, ...]] = {}
+    found: dict[TextPart, tuple[PydocText, ...]] = {}
     for part in PARTS:
         chosen = [source for source in sources if part_of(source) == part]
         found[part] = tuple(_without_copies(chosen, seen))

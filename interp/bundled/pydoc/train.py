@@ -15,7 +15,7 @@ from interp.bundled.llama.muon import Muon
 from interp.bundled.llama.train import Log, train_to_the_end
 from interp.bundled.pydoc.packing import Packing
 from interp.bundled.pydoc.texts import fingerprint
-from interp.cost import Part, Stage
+from interp.cost import MemoryPart, Stage
 from interp.fields import Count, Extent, Fraction, Section, Several, Steps, StepsOrZero
 from interp.track.progress import Progress
 
@@ -66,8 +66,8 @@ class Recipe(llama_recipe.Recipe):
         weights = 2 * size.d_vocab * size.d_model + size.n_layers * layer
         width = 2 * size.d_vocab + size.n_layers * (6 * size.d_model + 4 * size.d_mlp)
         parts = (
-            Part("activations of a step", 4 * tokens * width, "recipe.rows, row_length or size"),
-            Part("weights, gradients, moments", 16 * weights, "recipe.size"),
+            MemoryPart("activations of a step", 4 * tokens * width, "recipe.rows, row_length or size"),
+            MemoryPart("weights, gradients, moments", 16 * weights, "recipe.size"),
         )
         return Stage("train the model", parts)
 

@@ -15,7 +15,7 @@ _ENCODINGS = {word: (index, lexical_labels().get(word, 0)) for word, index in to
 
 
 @dataclass(frozen=True)
-class Part:
+class TemplatePart:
     """A word of a template (`token` and its lexical `label`) or a `slot` to be filled in."""
 
     slot: str | None
@@ -29,7 +29,7 @@ class Part:
 class Template:
     """A sentence with slots, compiled from the marks explained in `data/templates.yaml`."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[TemplatePart, ...]
 
     @classmethod
     def compile(cls, text: str) -> "Template":
@@ -40,7 +40,7 @@ class Template:
             marks = word.removesuffix(bare)
             slot = bare[1:-1] if bare.startswith("{") else None
             token, label = (0, 0) if slot else _ENCODINGS[bare]
-            parts.append(Part(slot, token, label, "*" in marks, "~" in marks))
+            parts.append(TemplatePart(slot, token, label, "*" in marks, "~" in marks))
         return cls(tuple(parts))
 
 

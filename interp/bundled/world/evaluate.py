@@ -19,7 +19,7 @@ PROMPTS_PER_BATCH = 256
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """How often a behaviour's token was the likeliest, and the bound it is held to."""
 
     name: str
@@ -55,14 +55,14 @@ class Figure:
 class Evaluation:
     """All figures of one model."""
 
-    figures: tuple[Figure, ...]
+    figures: tuple[Measurement, ...]
 
     @property
-    def broken(self) -> tuple[Figure, ...]:
+    def broken(self) -> tuple[Measurement, ...]:
         """The figures that miss their bound."""
         return tuple(figure for figure in self.figures if not figure.holds)
 
-    def __getitem__(self, name: str) -> Figure:
+    def __getitem__(self, name: str) -> Measurement:
         """The figure of a behaviour; `KeyError` if there is none of that name."""
         for figure in self.figures:
             if figure.name == name:
@@ -98,13 +98,13 @@ def evaluate(
     return Evaluation(tuple(figures))
 
 
-def _figure(model: PreTrainedModel, behaviour: Behaviour) -> Figure:
+def _figure(model: PreTrainedModel, behaviour: Behaviour) -> Measurement:
     count = sum(
         guess == item.answer
         for items in _batches(behaviour.items)
         for guess, item in zip(_likeliest(model, items), items, strict=True)
     )
-    return Figure(behaviour.name, count, len(behaviour.items), behaviour.at_least, behaviour.at_most)
+    return Measurement(behaviour.name, count, len(behaviour.items), behaviour.at_least, behaviour.at_most)
 
 
 def _batches(items: Iterable[Item]) -> Iterable[Sequence[Item]]:

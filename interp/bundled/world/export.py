@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from interp.bundled.llama.folder import write_model
 from interp.bundled.llama.model import Llama
 from interp.bundled.world.corpus import FAMILIES, WorldCorpus
-from interp.bundled.world.evaluate import Evaluation, Figure
+from interp.bundled.world.evaluate import Evaluation, Measurement
 from interp.bundled.world.lexicon import DATA
 from interp.bundled.world.train import Recipe
 from interp.bundled.world.vocabulary import BOS, BOS_ID, vocabulary
@@ -89,7 +89,7 @@ def write_card(
     write_text(folder / "README.md", card)
 
 
-def _bound(figure: Figure) -> str:
+def _bound(figure: Measurement) -> str:
     if figure.at_least is not None:
         return f"at least {figure.at_least}"
     return f"at most {figure.at_most}" if figure.at_most is not None else ""
