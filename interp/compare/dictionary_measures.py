@@ -66,8 +66,12 @@ class DictionaryMeasures:
     def split_and_absorbed(self, sae: SaeLatents, column: int) -> Row:
         """One concept: its k-sparse probes, and where its latents are silent though the probe finds it."""
         place = self.places[column]
-        parts = [(r.tokens.positive[sae.name], r.tokens.labels[:, place]) for r in self.readings]
-        found = splitting(*parts, self._document, self.most_latents, draws=self.draws, seed=self.seed)
+        explain, select, report = (
+            (reading.tokens.positive[sae.name], reading.tokens.labels[:, place]) for reading in self.readings
+        )
+        found = splitting(
+            explain, select, report, self._document, self.most_latents, draws=self.draws, seed=self.seed
+        )
         last = found.n_splits - 1
         row: Row = {
             "concept": self.names[column],
@@ -104,7 +108,7 @@ class DictionaryMeasures:
                 tokens.double().numpy(), np.ones(len(inside)), inside, self.draws, self.seed
             )
             row |= dict(zip((what, f"{what}_low", f"{what}_high"), interval, strict=True))
-        whole = torch.tensor(lost.absorbing)[lost.full].unique()
+        whole = np.unique(np.array(lost.absorbing)[lost.full.numpy()])
         return row | {"absorbing": " ".join(map(str, whole.tolist()))}
 
     def hedged(self, sae: SaeLatents) -> list[Row]:
