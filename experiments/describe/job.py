@@ -10,7 +10,7 @@ from interp.descriptions.candidate import Explained
 from interp.descriptions.choice import Choice, ChosenScores, result_table
 from interp.descriptions.interest import InterestClassifier, Verdict
 from interp.descriptions.pipeline import choose_descriptions, explain_features, score_choices
-from interp.descriptions.rows import RowWriter
+from interp.descriptions.rows import put_described
 from interp.descriptions.sample import sample_active
 from interp.descriptions.scoring import Scorer
 from interp.descriptions.sources import connect
@@ -23,7 +23,6 @@ from interp.features.space import FeatureSpace
 from interp.llm.client import Client, run_with
 from interp.llm.endpoint import Endpoint
 from interp.mining.mined import Mined
-from interp.store.rows import SpaceRow
 from interp.store.search import Searcher
 from interp.store.store import Store
 from interp.subject import Site
@@ -128,20 +127,14 @@ class Job(CorpusJob[Config]):
         texts = sorted({c.text for of in choices for choice in of for c in choice.candidates})
         short = dict(zip(texts, self._short(step, texts), strict=True))
         opened = Store(config.store.where or self.run.folder / "store.sqlite")
-        for space in self.spaces.values():
-            opened.put_space(
-                SpaceRow(
-                    self.subject.name, space.name, str(space.site), space.site.layer, space.n_features,
-                    space.signed, {"run": self.run.name, "corpus": self.corpus.name},
-                )
-            )  # fmt: skip
         embedder = None
         if config.store.embedder is not None and texts:
             embedder = config.store.embedder.open(texts, self._client)
         verdicts = self._verdicts(texts, embedder)
-        writer = RowWriter(self.run.name, config.seed, self.corpus, mined, short, verdicts)
-        rows = [writer.row(*one) for one in zip(features, choices, results, strict=True)]
-        opened.put(self.subject.name, rows)
+        put_described(
+            opened, mined, features, choices, results,
+            run=self.run.name, seed=config.seed, short=short, verdicts=verdicts,
+        )  # fmt: skip
         for name, count in opened.counts().items():
             step.metric(f"store/{name}", count)
         if embedder is not None:

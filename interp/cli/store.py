@@ -2,16 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
+from typing import Annotated, Literal, cast, get_args
 
 import typer
 
 from interp.cli.explained import explained
 from interp.cli.terminal import say, show_table, table
 from interp.errors import UserError, nearest, quoted
-
-if TYPE_CHECKING:
-    from interp.store.store import Store
 
 app = typer.Typer(help="What a store holds; export and import.", no_args_is_help=True)
 Where = Annotated[
@@ -20,23 +17,6 @@ Where = Annotated[
 MOST_LETTERS = 500
 """Of a description or a name on a terminal."""
 FORMATS = ("parquet", "neuronpedia")
-
-
-def open_store(where: str) -> "Store":
-    """The store at a path or URL, or in a run's folder; a new one is not made.
-
-    Raises:
-        UserError: there is none.
-    """
-    from interp.store.store import Store
-
-    if "://" not in where:
-        path = Path(where)
-        path = path / "store.sqlite" if os.path.isdir(path) else path
-        if not os.path.exists(path):
-            raise UserError("there is no store", str(path), "run configs/describe.yaml, or import one")
-        where = str(path)
-    return Store(where)
 
 
 def search(
@@ -61,10 +41,11 @@ def search(
 ) -> None:
     """Find features by what their descriptions mean."""
     from interp.embed.sentence import SentenceEmbedder
-    from interp.embed.tfidf import TfidfEmbedder
     from interp.fields import Count, Finite, PositiveFraction, taken
     from interp.store import filters
-    from interp.store.search import IndexKind, Searcher
+    from interp.store.search import IndexKind
+    from interp.store.search import search as find
+    from interp.store.store import open_store
 
     with explained():
         taken(Count, k, "-k")
@@ -84,13 +65,11 @@ def search(
         if polarity:
             only.append(filters.OfPolarity(polarity))
         opened = open_store(store)
-        if embedder == "tfidf":
-            texts = [text for text, _ in opened.texts().values()]
-            embeds: TfidfEmbedder | SentenceEmbedder = TfidfEmbedder.fit(texts or [""])
-        else:
-            embeds = SentenceEmbedder(embedder)
-        searcher = Searcher(opened, embeds, cast(IndexKind, index), recall)
-        hits = searcher.search(query, k, filters.And(tuple(only)) if only else None)
+        hits = find(
+            opened, query, k, filters.And(tuple(only)) if only else None,
+            embedder=None if embedder == "tfidf" else SentenceEmbedder(embedder),
+            index=cast(IndexKind, index), recall=recall,
+        )  # fmt: skip
         if not hits:
             say("nothing found; other words or fewer conditions may help")
             return
@@ -109,6 +88,8 @@ def search(
 @app.command()
 def info(where: Where) -> None:
     """Say what a store holds."""
+    from interp.store.store import open_store
+
     with explained():
         store = open_store(where)
         for name, count in store.counts().items():
@@ -128,6 +109,7 @@ def export(
     """Write a store as Parquet files or as Neuronpedia's JSON lines."""
     from interp.store.neuronpedia import export_neuronpedia
     from interp.store.parquet import export_parquet
+    from interp.store.store import open_store
 
     with explained():
         store = open_store(where)

@@ -6,11 +6,13 @@ from interp.descriptions.choice import Choice, ChosenScores
 from interp.descriptions.interest import Verdict, by_rule
 from interp.descriptions.levels import quantiles_of
 from interp.descriptions.score import Score
+from interp.descriptions.summary import clipped
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.features.space import Polarity
-from interp.mining.mined import MinedSpaces
-from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow
+from interp.mining.mined import Mined, MinedSpaces
+from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow, SpaceRow
+from interp.store.store import Store
 
 
 class RowWriter:
@@ -73,3 +75,33 @@ class RowWriter:
         high = nan if main.null_high is None else main.null_high
         undefined = None if main.value is not None else "its score is not defined"
         return by_rule(text, Score(value, nan, nan, nan, nan, high, 0, 0, 0, 0, undefined))
+
+
+def put_described(
+    store: Store,
+    mined: Mined,
+    features: Sequence[FeatureRef],
+    choices: Sequence[Sequence[Choice]],
+    results: Sequence[Sequence[ChosenScores | None]],
+    *,
+    run: str = "",
+    seed: int = 0,
+    short: Mapping[str, str] | None = None,
+    verdicts: Mapping[str, Verdict] | None = None,
+) -> None:
+    """Keeps the spaces, and the features with their descriptions, scores and exemplars.
+
+    `short` are short forms by text, clipped by a rule if not given; `verdicts` are those of a classifier.
+    """
+    subject, corpus = mined.subject, mined.corpus
+    for space in mined.spaces.values():
+        store.put_space(
+            SpaceRow(
+                subject.name, space.name, str(space.site), space.site.layer, space.n_features, space.signed,
+                {"run": run, "corpus": corpus.name},
+            )
+        )  # fmt: skip
+    if short is None:
+        short = {one.text: clipped(one.text) for of in choices for choice in of for one in choice.candidates}
+    writer = RowWriter(run, seed, corpus, mined, short, verdicts)
+    store.put(subject.name, [writer.row(*one) for one in zip(features, choices, results, strict=True)])

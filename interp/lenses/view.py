@@ -145,6 +145,22 @@ def lens_page(views: Sequence[LensView], title: str = "What the model expects at
     return lens_page_html(title, list(texts.values()))
 
 
+def lens(
+    subject: Subject,
+    text: str | Sequence[int],
+    targets: Sequence[int | str] = (),
+    *,
+    sites: Sequence[Site] | None = None,
+    k: int = 5,
+) -> LensView:
+    """What the model expects next at every layer of a text: the logit lens (`look` takes other lenses).
+
+    Raises:
+        UserError: as `look`.
+    """
+    return look(LogitLens(subject), text, sites, targets, k)
+
+
 def look(
     subject: Subject,
     text: str | Sequence[int],

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from sqlalchemy import Float as SqlFloat
 from sqlalchemy import func, select
 
 from interp.embed.embedder import Embedder
+from interp.embed.tfidf import TfidfEmbedder
 from interp.errors import UserError
 from interp.store import schema
 from interp.store.connect import explained
@@ -20,7 +21,7 @@ from interp.store.filters import Filter
 from interp.store.index_annoy import AnnoySearch, build_annoy, read_annoy
 from interp.store.index_exact import ExactIndex
 from interp.store.read import fetched
-from interp.store.store import Store
+from interp.store.store import Store, open_store
 
 IndexKind = Literal["auto", "exact", "annoy"]
 EXACT_UP_TO = 1_000_000
@@ -56,6 +57,53 @@ class Hit:
     def key(self) -> str:
         """The feature's key."""
         return f"{self.space}/{self.feature_id}{'+' if self.polarity > 0 else '-'}"
+
+
+@runtime_checkable
+class Storable(Protocol):
+    """What can be written to a store."""
+
+    def store(self) -> Store:
+        """A store in memory with all of it."""
+        ...
+
+
+class Hits(tuple[Hit, ...]):
+    """What was found, best first."""
+
+    def __repr__(self) -> str:
+        shown = [f"{hit.key} {hit.similarity:.2f}" for hit in self[:5]]
+        return f"Hits({', '.join(shown)}{', ...' if len(self) > 5 else ''})"
+
+
+def search(
+    where: Store | Storable | str | Path,
+    words: str,
+    k: int = 20,
+    only: Filter | None = None,
+    *,
+    embedder: Embedder | None = None,
+    index: IndexKind = "auto",
+    recall: float = 0.95,
+) -> Hits:
+    """The `k` features whose chosen descriptions are most like these words, of those that `only` lets pass.
+
+    `where` is a store, its file or URL, a run's folder, or what `interp.describe` gave. Without an
+    `embedder`, TF-IDF is fitted on the descriptions.
+
+    Raises:
+        UserError: there is no store, or there are no descriptions.
+    """
+    store = (
+        where
+        if isinstance(where, Store)
+        else where.store()
+        if isinstance(where, Storable)
+        else open_store(where)
+    )
+    if embedder is None:
+        embedder = TfidfEmbedder.fit([text for text, _ in store.texts().values()] or [""])
+    return Hits(Searcher(store, embedder, index, recall).search(words, k, only))
 
 
 class Searcher:

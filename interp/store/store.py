@@ -1,5 +1,6 @@
 """Features with their descriptions and scores, in a database."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -235,3 +236,18 @@ def opened(where: str | Path) -> Iterator[Store]:
             yield store
         finally:
             store.close()
+
+
+def open_store(where: str | Path) -> Store:
+    """The store at a path or URL, or in a run's folder; a new one is not made.
+
+    Raises:
+        UserError: there is none.
+    """
+    if isinstance(where, str) and "://" in where:
+        return Store(where)
+    path = Path(where)
+    path = path / "store.sqlite" if os.path.isdir(path) else path
+    if not os.path.exists(path):
+        raise UserError("there is no store", str(path), "run configs/describe.yaml, or import one")
+    return Store(str(path))

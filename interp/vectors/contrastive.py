@@ -21,6 +21,11 @@ class Pair:
     positive: tuple[int, ...]
     negative: tuple[int, ...]
 
+    @classmethod
+    def of(cls, subject: Subject, positive: str, negative: str) -> "Pair":
+        """Two texts as the subject's tokens."""
+        return cls(tuple(subject.encode(positive)), tuple(subject.encode(negative)))
+
 
 @dataclass(frozen=True, eq=False)
 class PairReadings:
@@ -53,7 +58,7 @@ def read_pairs(
 
 def contrastive_vectors(
     subject: Subject,
-    pairs: Sequence[Pair],
+    pairs: Sequence[Pair | tuple[str, str]],
     name: str,
     *,
     how: Aggregate = "mean",
@@ -64,8 +69,9 @@ def contrastive_vectors(
 ) -> list[Vector]:
     """One vector for each layer, added with a coefficient (Rimsky et al. 2023, arXiv 2312.06681).
 
-    `position` -1 reads the last token; where the answer is a letter in brackets, the paper reads -2. `how`
-    is explained at `aggregate`. `readings` saves reading the pairs again.
+    A pair is two texts, the one that shows the behaviour first. `position` -1 reads the last token; where the
+    answer is a letter in brackets, the paper reads -2. `how` is explained at `aggregate`.
+    `readings` saves reading the pairs again.
 
     Raises:
         UserError: fewer than two pairs, a kind of site outside the residual stream, or a layer that the
@@ -76,7 +82,10 @@ def contrastive_vectors(
             f"{kind} is not in the residual stream's space", "kind", f"use {', '.join(RESIDUAL_KINDS)}"
         )
     sites = [Site(kind, layer) for layer in (range(subject.n_layers) if layers is None else layers)]
-    read = read_pairs(subject, pairs, sites, position) if readings is None else readings
+    read = readings
+    if read is None:
+        asked = [one if isinstance(one, Pair) else Pair.of(subject, *one) for one in pairs]
+        read = read_pairs(subject, asked, sites, position)
     made = {"method": f"contrastive, {how}", "pairs": len(pairs), "position": position}
     return [
         Vector(
