@@ -23,7 +23,7 @@ Ablation = Literal["zero", "mean"]
 Replace = Callable[[Float[Tensor, "token d_in"]], Float[Tensor, "token d_out"]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SaeEvaluation:
     """Figures of one dictionary on documents it was not trained on, over counted positions only.
 
@@ -67,6 +67,12 @@ class SaeEvaluation:
     """Share of tokens on which each latent is active."""
     rate_histogram: dict[str, int] = field(default_factory=dict)
     """Latents per decade of the firing rate; the key is the decade's lower edge."""
+
+    def __repr__(self) -> str:
+        return (
+            f"SaeEvaluation({self.split}, {self.n_tokens:,} tokens: L0 {self.l0:.1f}, explained variance "
+            f"{self.explained_variance:.3f}, cross entropy recovered {self.cross_entropy_recovered:.3f})"
+        )
 
     def metrics(self, prefix: str = "sae") -> dict[str, float]:
         """The scalar figures under the names they are logged by."""

@@ -73,6 +73,9 @@ class SaeLatents:
             return norm
         return 1.0
 
+    def __repr__(self) -> str:
+        return f"SaeLatents({self.name}: {self.n_features:,} features at {self.site})"
+
     def encode(self, activation: Float[Tensor, "... d_site"]) -> Float[Tensor, "... n_features"]:
         """Every latent's activation, in the SAE's float type."""
         latents: Tensor = self.sae.encode(self._flat(activation).to(self.sae.device))

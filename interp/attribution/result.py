@@ -9,11 +9,12 @@ from torch import Tensor
 
 from interp.attribution.target import Target
 from interp.errors import UserError
+from interp.render.tokens import HeatScale, TokenView, TokenWindow
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Attribution:
     """What each feature at each position adds to a target; signed, in the target's unit.
 
@@ -32,6 +33,23 @@ class Attribution:
     sites: dict[str, Site]
     prompt_length: int
     subject: Subject = field(repr=False)
+
+    def __repr__(self) -> str:
+        rows, spaces = len(self.tokens), ", ".join(self.values)
+        said = f"{self.target.kind} of {self.target.said}"
+        return f"Attribution({rows} prompt{'s' if rows > 1 else ''}, {said}, by {spaces})"
+
+    def _repr_html_(self) -> str:
+        """The first prompt, each token coloured by what all features there add, and the largest of them."""
+        columns = self.mask[0].nonzero()[:, 0]
+        added = torch.stack([found[0, columns].float().sum(-1).cpu() for found in self.values.values()]).sum(
+            0
+        )
+        tokens = self.tokens[0, columns].tolist()
+        window = TokenWindow(self.subject.token_strings(tokens), added.tolist(), tokens)
+        scale = HeatScale.over([window.values], signed=True)
+        shown = TokenView([window], scale, self.subject.special_ids)._repr_html_()
+        return shown + str(self.top(10).to_html(escape=True))
 
     def totals(self) -> dict[str, Float[Tensor, "batch feature"]]:
         """Each feature's attributions summed over the positions of each prompt."""

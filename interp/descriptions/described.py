@@ -27,6 +27,8 @@ from interp.fields import problems_of, told
 from interp.llm.client import Client
 from interp.llm.endpoint import Endpoint
 from interp.mining.mined import Mined
+from interp.render.digits import interval, measured
+from interp.statistics.estimate import Estimate
 from interp.store.store import Store
 from interp.track.progress import Progress
 
@@ -62,6 +64,25 @@ class Described:
     def __repr__(self) -> str:
         done = "described" if self.scores is None else "described and scored"
         return f"Described({len(self)} features {done} by {', '.join(self.explainers)})"
+
+    def _repr_html_(self) -> str:
+        """Each feature with the chosen description, its simulation score, the interval and the null."""
+        rows = []
+        for feature, choices, scores in zip(self.features, self.choices, self._scores(), strict=True):
+            for name, choice, scored in zip(self.explainers, choices, scores, strict=True):
+                main = (
+                    next((one for one in scored.scores if one.kind == "simulation"), None) if scored else None
+                )
+                rows.append(
+                    {
+                        "feature": feature.key,
+                        "explainer": name,
+                        "description": choice.chosen.text if choice.chosen else "",
+                        "simulation": _shown(main.value, main.low, main.high) if main else "",
+                        "null": _shown(main.null_mean, main.null_low, main.null_high) if main else "",
+                    }
+                )
+        return str(pd.DataFrame(rows).to_html(escape=True, index=False))
 
     def table(self) -> pd.DataFrame:
         """One row for each feature and explainer: the chosen description, its scores and their nulls."""
@@ -175,6 +196,12 @@ def _features(mined: Mined, features: int | Sequence[str | FeatureRef] | None, s
             for feature in sample_active([space], explain, features, [seed, salt])
         ]
     return [one if isinstance(one, FeatureRef) else FeatureRef.parse(one, spaces) for one in features]
+
+
+def _shown(*ends: float | None) -> str:
+    """A score with its ends, in a few digits."""
+    estimate = Estimate(*(float("nan") if end is None else end for end in ends))
+    return f"{measured(estimate)} ({interval(estimate)})" if estimate.ends else measured(estimate)
 
 
 def _source(adapter: TypeAdapter[Source], given: Named, place: str) -> Source:

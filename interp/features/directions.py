@@ -42,6 +42,9 @@ class Directions:
         self.n_features = vectors.shape[0]
         self.vectors = torch.nn.functional.normalize(vectors.to(subject.device, subject.dtype), dim=-1)
 
+    def __repr__(self) -> str:
+        return f"Directions({self.name}: {self.n_features:,} features at {self.site})"
+
     def encode(self, activation: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch feature"]:
         """The scalar projections."""
         return activation @ self.vectors.T

@@ -21,6 +21,9 @@ class MlpNeurons:
         self.name = f"mlp.{layer}"
         self._subject = subject
 
+    def __repr__(self) -> str:
+        return f"MlpNeurons({self.name}: {self.n_features:,} features at {self.site})"
+
     def encode(self, activation: Float[Tensor, "*batch d_mlp"]) -> Float[Tensor, "*batch d_mlp"]:
         """Returns the activation itself: a neuron is a coordinate."""
         return activation

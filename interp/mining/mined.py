@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 from interp.document import SPLITS, Corpus, Split
 from interp.errors import UserError, nearest
+from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace, Polarity
 from interp.features.statistics import FeatureStatistics
 from interp.mining.config import MiningConfig
 from interp.mining.exemplars import Exemplars, TokenSample, WindowRef, exemplars, token_sample
 from interp.mining.fold import MiningState, fold
 from interp.mining.quantiles import LEVELS
+from interp.render.tokens import HeatScale, TokenView, TokenWindow
 from interp.subject.subject import Subject
 from interp.track.progress import Progress
 
@@ -40,6 +42,36 @@ class MinedSpace:
     ) -> Iterator[WindowRef]:
         """A feature's windows: the strongest, those of each band of its activation, silent ones."""
         return self.exemplars[split].windows(feature_id, polarity)
+
+
+@dataclass(frozen=True, repr=False)
+class MinedFeature:
+    """One feature with its windows: the strongest, those of each band of its activation, silent ones.
+
+    In a notebook it shows the strongest, each token coloured by its activation.
+    """
+
+    feature: FeatureRef
+    windows: tuple[WindowRef, ...]
+    subject: Subject
+    corpus: Corpus
+
+    def __repr__(self) -> str:
+        peak = self.windows[0].value if self.windows else 0.0
+        return f"MinedFeature({self.feature.key}: {len(self.windows)} windows, peak {peak:.3g})"
+
+    def _repr_html_(self) -> str:
+        shown = []
+        for window in self.windows:
+            if window.values is None:
+                continue
+            end = window.start + len(window.values)
+            tokens = self.corpus[window.document].tokens[window.start : end].tolist()
+            values = window.values[: len(tokens)].nan_to_num(neginf=0.0)
+            texts = self.subject.token_strings(tokens)
+            shown.append(TokenWindow(texts, values.tolist(), tokens, window.start, int(values.argmax())))
+        scale = HeatScale.over([window.values for window in shown])
+        return TokenView(shown, scale, self.subject.special_ids)._repr_html_()
 
 
 MinedSpaces = Mapping[str, MinedSpace]
@@ -80,6 +112,16 @@ class Mined(Mapping[str, MinedSpace]):
 
     def __repr__(self) -> str:
         return f"Mined({', '.join(self.found)} on {self.tokens('explain'):,} tokens of {self.corpus.name})"
+
+    def feature(self, key: str | FeatureRef, split: Split = "explain") -> MinedFeature:
+        """One feature of one side, such as "mlp.3/17-", with its windows of a split.
+
+        Raises:
+            UserError: there is no such feature.
+        """
+        one = key if isinstance(key, FeatureRef) else FeatureRef.parse(key, list(self.spaces.values()))
+        windows = self[one.space.name].windows(one.feature_id, 1 if one.polarity > 0 else -1, split)
+        return MinedFeature(one, tuple(windows), self.subject, self.corpus)
 
     def tokens(self, split: Split) -> int:
         """Counted tokens of a split."""

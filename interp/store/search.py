@@ -75,6 +75,11 @@ class Hits(tuple[Hit, ...]):
         shown = [f"{hit.key} {hit.similarity:.2f}" for hit in self[:5]]
         return f"Hits({', '.join(shown)}{', ...' if len(self) > 5 else ''})"
 
+    def _repr_html_(self) -> str:
+        rows = [(round(hit.similarity, 2), hit.key, hit.score, hit.text) for hit in self]
+        frame = pd.DataFrame(rows, columns=["likeness", "feature", "score", "description"])
+        return str(frame.to_html(escape=True, index=False))
+
 
 def search(
     where: Store | Storable | str | Path,

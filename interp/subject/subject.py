@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, get_args, overload
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -151,11 +152,11 @@ class Subject(Passes):
         """
         return self._text.chat(messages)
 
-    def decode(self, ids: Sequence[int] | Int[Tensor, " pos"]) -> str:
+    def decode(self, ids: Sequence[int] | Int[Tensor, " pos"] | Int[np.ndarray, " pos"]) -> str:
         """The text of these tokens."""
         return self._text.decode([int(i) for i in ids])
 
-    def token_strings(self, ids: Sequence[int] | Int[Tensor, " pos"]) -> list[str]:
+    def token_strings(self, ids: Sequence[int] | Int[Tensor, " pos"] | Int[np.ndarray, " pos"]) -> list[str]:
         """What each token adds to a text, its space included: laid end to end they are the text.
 
         Of `world`, which writes a space between any two of its words, no token has one; a token whose bytes

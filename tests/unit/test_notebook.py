@@ -1,0 +1,52 @@
+"""What a value shows of itself in a notebook and on a terminal: one line, and escaped HTML."""
+
+import pytest
+
+import interp
+from interp.store.search import Hit, Hits
+
+HOSTILE = "<script>alert(1)</script> & more"
+
+
+@pytest.fixture(scope="module")
+def subject() -> interp.Subject:
+    return interp.load("world")
+
+
+@pytest.fixture(scope="module")
+def mined(subject: interp.Subject) -> interp.Mined:
+    corpus = interp.WorldCorpus(seed=3, n_documents=60)
+    config = interp.MiningConfig(sampled_tokens=64, sampled_rows=32)
+    return interp.mine(subject, [interp.MlpNeurons(subject, 0)], corpus, config)
+
+
+def test_what_is_mined_is_found_by_its_name_once(mined: interp.Mined) -> None:
+    assert list(mined) == ["mlp.0"] and len(mined) == 1
+    assert repr(mined).startswith("Mined(mlp.0 on ") and repr(mined["mlp.0"]).startswith("MinedSpace(mlp.0: ")
+    with pytest.raises(interp.UserError, match=r"mlp.7 was not mined"):
+        mined["mlp.7"]
+
+
+def test_a_feature_shows_its_strongest_windows(subject: interp.Subject, mined: interp.Mined) -> None:
+    feature = mined.feature("mlp.0/5-")
+    assert repr(feature).startswith("MinedFeature(mlp.0/5-: ")
+    html = feature._repr_html_()
+    top = [window for window in feature.windows if window.band == "top"]
+    assert html.count('<div class="tokens') == len(top) > 0
+    assert html.count(" peak") >= len(top)
+    first = mined.corpus[top[0].document].tokens[top[0].start :]
+    assert float(top[0].values[: len(first)].max()) == pytest.approx(top[0].value, rel=1e-2)
+
+
+def test_an_attribution_is_one_line_and_shows_its_prompt(subject: interp.Subject) -> None:
+    space = interp.MlpNeurons(subject, 0)
+    found = interp.attribute(subject, "the capital of france is", "paris", [space])
+    assert repr(found) == "Attribution(1 prompt, logit of paris, by mlp.0)"
+    assert "france" in found._repr_html_() and "<table" in found._repr_html_()
+    assert repr(space) == "MlpNeurons(mlp.0: 320 features at mlp_post.0)"
+
+
+def test_what_was_found_is_escaped() -> None:
+    hits = Hits([Hit(1, 0.5, "world", "mlp.0", 3, 1, HOSTILE, HOSTILE, 0.25)])
+    assert repr(hits) == "Hits(mlp.0/3+ 0.50)"
+    assert "<script>" not in hits._repr_html_() and "alert(1)" in hits._repr_html_()
