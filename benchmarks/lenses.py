@@ -29,7 +29,7 @@ from interp.lenses.patchscopes import open_target_prompts
 from interp.lenses.prompt import prompt_at
 from interp.lenses.relations import world_relation
 from interp.lenses.residual_stream import EMBEDDING, read_stream, stream_sites
-from interp.lenses.view import look
+from interp.lenses.view import lens
 from interp.subject import Subject
 
 from .attribution import random_llama
@@ -72,7 +72,7 @@ def lens_ratio(name: str, folder: Path, device: str) -> float:
                 activation @ unembedding
 
     def ours() -> None:
-        look(subject, ids, [5], sites=sites)
+        lens(subject, ids, [5], sites=sites)
 
     ratios = []
     for number in range(ROUNDS + 1):

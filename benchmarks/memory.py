@@ -43,7 +43,7 @@ from interp.lenses.next_token import by_lens, by_patchscope, read_beginnings
 from interp.lenses.prompt import Prompt
 from interp.lenses.residual_stream import read_stream
 from interp.lenses.tuned_lens import train_tuned_lens
-from interp.lenses.view import look
+from interp.lenses.view import lens
 from interp.mining.config import MiningConfig
 from interp.subject import Site, Subject
 from interp.subject.losses import token_losses
@@ -213,7 +213,7 @@ CALLS: dict[str, Callable[[Bench], object]] = {
     "function vector": lambda b: indirect_effects(
         b.subject, b.questions, mean_head_outputs(b.subject, b.rows)
     ),
-    "logit lens, a view": lambda b: look(b.subject, b.rows[0], [5]),
+    "logit lens, a view": lambda b: lens(b.subject, b.rows[0], [5]),
     "logit lens, divergence": lambda b: divergence([LogitLens(b.subject)], b.corpus, b.n_texts),
     "logit lens, readout": lambda b: read_words(
         LogitLens(b.subject),

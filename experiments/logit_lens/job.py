@@ -14,7 +14,7 @@ from interp.lenses.logit_lens import Lens, LogitLens
 from interp.lenses.prompt import prompt_at
 from interp.lenses.residual_stream import EMBEDDING, stream_sites
 from interp.lenses.tuned_lens import load_tuned_lens, save_tuned_lens, train_tuned_lens
-from interp.lenses.view import lens_page, look
+from interp.lenses.view import lens, lens_page
 from interp.statistics.estimate import mean_interval
 from interp.subject import Site
 from interp.subject.continuation import notes_on
@@ -73,7 +73,7 @@ class Job(SubjectJob[Config]):
                 if at % SAID_EVERY == 0:
                     step.log({"kl": float(kl.mean())}, at)
 
-            lens = train_tuned_lens(
+            trained = train_tuned_lens(
                 self.subject,
                 self.corpus,
                 steps=config.steps,
@@ -82,7 +82,7 @@ class Job(SubjectJob[Config]):
                 seed=self.config.seed,
                 progress=trained,
             )
-        save_tuned_lens(step.folder / LENS_FILE, lens)
+        save_tuned_lens(step.folder / LENS_FILE, trained)
 
     def divergence(self, step: Step, lenses: list[Lens]) -> None:
         """Holds the lenses against the output on documents of the report split."""
@@ -90,9 +90,9 @@ class Job(SubjectJob[Config]):
         assert config is not None
         found = divergence(lenses, self.corpus, config.held_out_documents)
         rows = []
-        for (lens, layer), own in found.groupby(["lens", "layer"], sort=False):
+        for (name, layer), own in found.groupby(["lens", "layer"], sort=False):
             mean, low, high = mean_interval(own["kl"].to_numpy(), self.config.seed)
-            rows.append((lens, layer, mean, low, high, len(own)))
+            rows.append((name, layer, mean, low, high, len(own)))
         table = pd.DataFrame(rows, columns=["lens", "layer", "kl", "kl_low", "kl_high", "documents"])
         step.table("divergence", table)
         before_last = table[table["layer"] < self.subject.n_layers - 1]
@@ -105,16 +105,21 @@ class Job(SubjectJob[Config]):
         folder = step.folder / "lens"
         outputs = [Site(kind, n) for kind in ("attn_out", "mlp_out") for n in range(self.subject.n_layers)]
         for number, text in enumerate(self.config.texts):
-            for lens in lenses:
+            for through in lenses:
                 sites = [*stream_sites(self.subject).values()]
-                sites += outputs if lens is lenses[0] else []  # a tuned lens reads the stream alone
-                view = look(
-                    self.subject, text.text, self.targets[number], lens=lens, sites=sites, k=self.config.top
+                sites += outputs if through is lenses[0] else []  # a tuned lens reads the stream alone
+                view = lens(
+                    self.subject,
+                    text.text,
+                    self.targets[number],
+                    lens=through,
+                    sites=sites,
+                    k=self.config.top,
                 )
                 views.append(view)
-                frames.append(view.frame().assign(text=number, lens=lens.name))
+                frames.append(view.frame().assign(text=number, lens=through.name))
                 write_safetensors(
-                    folder / f"{number}-{lens.name.replace(' ', '_')}.safetensors", view.arrays()
+                    folder / f"{number}-{through.name.replace(' ', '_')}.safetensors", view.arrays()
                 )
         step.table("readings", pd.concat(frames, ignore_index=True))
         title = f"What {self.subject.name} expects at each layer"

@@ -4,7 +4,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from interp.lenses.residual_stream import layer_name
-from interp.lenses.view import look
+from interp.lenses.view import lens
 from interp.render.digits import number
 from interp.render.figure import Figure
 from interp.render.page import Column, Section, Table
@@ -66,7 +66,7 @@ class LogitLensPage(ExperimentPage[Config]):
 
     def _view(self, place: int, through: str = "") -> Figure:
         text = self.config.texts[place].text
-        return look(self.subject, text, k=1).figure(f"lens-{place}", f"“{text}”{through}")
+        return lens(self.subject, text, k=1).figure(f"lens-{place}", f"“{text}”{through}")
 
     def _tuned(self) -> list[Section]:
         if self.divergence.empty:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
@@ -32,12 +32,8 @@ from interp.statistics.estimate import Estimate
 from interp.store.store import Store
 from interp.track.progress import Progress
 
-Source = TypeVar("Source")
 Named = str | Mapping[str, Any]
 """A kind, or a mapping with the kind and its options, as in a config."""
-_EXPLAINER: TypeAdapter[ExplainerSource] = TypeAdapter(ExplainerSource)
-_SIMULATOR: TypeAdapter[SimulatorSource] = TypeAdapter(SimulatorSource)
-_JUDGE: TypeAdapter[AnyJudgeSource] = TypeAdapter(AnyJudgeSource)
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,9 +66,8 @@ class Described:
         rows = []
         for feature, choices, scores in zip(self.features, self.choices, self._scores(), strict=True):
             for name, choice, scored in zip(self.explainers, choices, scores, strict=True):
-                main = (
-                    next((one for one in scored.scores if one.kind == "simulation"), None) if scored else None
-                )
+                rated = scored.scores if scored else ()
+                main = next((one for one in rated if one.kind == "simulation"), None)
                 rows.append(
                     {
                         "feature": feature.key,
@@ -137,12 +132,10 @@ def describe(
     Raises:
         UserError: a kind, an endpoint or a feature that there is not, or no feature is ever active.
     """
-    servers = {
-        name: _checked(TypeAdapter(Endpoint), one, "endpoints") for name, one in (endpoints or {}).items()
-    }
-    sources = [_source(_EXPLAINER, one, "explainers") for one in explainers]
-    simulated = _source(_SIMULATOR, simulator, "simulator")
-    judged = [_source(_JUDGE, one, "judges") for one in judges]
+    servers = {name: _checked(Endpoint, one, "endpoints") for name, one in (endpoints or {}).items()}
+    sources = [_source(ExplainerSource, one, "explainers") for one in explainers]
+    simulated = _source(SimulatorSource, simulator, "simulator")
+    judged = [_source(AnyJudgeSource, one, "judges") for one in judges]
     check_sources(servers, *sources, simulated, *judged)
     clients = connect(servers)
     opened = simulated.open(mined.corpus, clients)
@@ -204,13 +197,14 @@ def _shown(*ends: float | None) -> str:
     return f"{measured(estimate)} ({interval(estimate)})" if estimate.ends else measured(estimate)
 
 
-def _source(adapter: TypeAdapter[Source], given: Named, place: str) -> Source:
-    return _checked(adapter, {"kind": given} if isinstance(given, str) else given, place)
+def _source(kind: Any, given: Named, place: str) -> Any:
+    """The source that a kind or a mapping means, of one of the unions of sources."""
+    return _checked(kind, {"kind": given} if isinstance(given, str) else given, place)
 
 
-def _checked(adapter: TypeAdapter[Source], given: Any, place: str) -> Source:
+def _checked(kind: Any, given: Any, place: str) -> Any:
     try:
-        return adapter.validate_python(given)
+        return TypeAdapter(kind).validate_python(given)
     except ValidationError as error:
         said = "; ".join(told(problem) for problem in problems_of(error))
         raise UserError(said, place, "write it as in a config of the experiment `describe`") from None

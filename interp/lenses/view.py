@@ -150,22 +150,6 @@ def lens(
     text: str | Sequence[int],
     targets: Sequence[int | str] = (),
     *,
-    sites: Sequence[Site] | None = None,
-    k: int = 5,
-) -> LensView:
-    """What the model expects next at every layer of a text: the logit lens (`look` takes other lenses).
-
-    Raises:
-        UserError: as `look`.
-    """
-    return look(LogitLens(subject), text, sites, targets, k)
-
-
-def look(
-    subject: Subject,
-    text: str | Sequence[int],
-    targets: Sequence[int | str] = (),
-    *,
     lens: Lens | None = None,
     sites: Sequence[Site] | None = None,
     k: int = 5,

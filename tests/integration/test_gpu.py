@@ -20,7 +20,7 @@ from interp.lenses.prompt_batches import continuations
 from interp.lenses.relations import world_relation
 from interp.lenses.residual_stream import read_stream
 from interp.lenses.tuned_lens import load_tuned_lens, save_tuned_lens, train_tuned_lens
-from interp.lenses.view import look
+from interp.lenses.view import lens
 from interp.subject import Site, Subject
 
 if not torch.cuda.is_available():
@@ -67,7 +67,7 @@ def test_interventions_and_attribution(both: tuple[Subject, Subject]) -> None:
 
 
 def test_views_and_direct_attribution(both: tuple[Subject, Subject]) -> None:
-    views = [look(subject, TEXT, ["paris"]) for subject in both]
+    views = [lens(subject, TEXT, ["paris"]) for subject in both]
     assert torch.equal(views[0].top[-1, -1, :1], views[1].top[-1, -1, :1])
     assert torch.allclose(views[0].kl, views[1].kl, atol=2e-2)
     direct = [direct_attribution(s, prompts(s), [s.single_token(c) for _, c in NAMES]) for s in both]
@@ -110,7 +110,7 @@ def test_a_tuned_lens_is_trained_and_moved(both: tuple[Subject, Subject], tmp_pa
     found = divergence([LogitLens(gpu), lens], corpus, 40).groupby(["lens", "layer"])["kl"].mean()
     assert all(found["tuned lens", layer] < found["logit lens", layer] for layer in range(-1, 7))
     moved = load_tuned_lens(save_tuned_lens(f"{tmp_path}/lens.safetensors", lens), cpu)
-    here, there = look(moved.subject, TEXT, lens=moved), look(lens.subject, TEXT, lens=lens)
+    here, there = lens(moved.subject, TEXT, lens=moved), lens(lens.subject, TEXT, lens=lens)
     assert torch.allclose(here.kl, there.kl, atol=2e-2)
 
 

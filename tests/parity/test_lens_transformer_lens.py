@@ -12,7 +12,7 @@ from interp import subject as subjects
 from interp.lenses.direct_attribution import direct_attribution
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.prompt import Prompt
-from interp.lenses.view import look
+from interp.lenses.view import lens
 from interp.subject import Site, Subject
 from interp.subject.frozen_norm import FrozenNorm
 from tests.parity.subject_folders import HOOKED, save_model
@@ -48,7 +48,7 @@ def test_what_a_lens_reads_at_the_last_layer_is_the_output(subject: Subject) -> 
     last = Site("resid_post", subject.n_layers - 1)
     read = subject.read(tokens, [last])[last]
     assert closest(LogitLens(subject).logits(read, last), subject.logits(tokens).float()) < 1e-5
-    view = look(subject, IDS, [7])
+    view = lens(subject, IDS, [7])
     assert float(view.kl[-1].abs().max()) < 1e-4
     expected = subject.logits(tokens)[0].float()
     likeliest = expected.gather(1, view.top[-1, :, :1])[:, 0]  # of equals either may be named
@@ -87,7 +87,7 @@ def test_the_lens_is_that_of_transformer_lens(folder: Path | str) -> None:
     tokens = tokens_of(subject)
     _, cache = subject.model.run_with_cache(tokens)
     stacked, _ = cache.accumulated_resid(incl_mid=False, return_labels=True, apply_ln=False)
-    view = look(subject, IDS, k=4)
+    view = lens(subject, IDS, k=4)
     for row in range(
         subject.n_layers + 1
     ):  # theirs begins with the first layer's input and ends with the output

@@ -17,7 +17,7 @@ from interp.lenses.logit_lens import LogitLens
 from interp.lenses.prompt import Prompt, check_ordinary, prompt_at, span_positions
 from interp.lenses.residual_stream import EMBEDDING, layer_of, read_stream, stream_sites
 from interp.lenses.tuned_lens import TunedLens, load_tuned_lens, save_tuned_lens, train_tuned_lens
-from interp.lenses.view import lens_page, look
+from interp.lenses.view import lens, lens_page
 from interp.statistics.splits import split_halves
 from interp.subject import Site, Subject
 from interp.track.files import read_safetensors, write_safetensors
@@ -55,7 +55,7 @@ def test_the_likeliest_are_those_of_topk(d_vocab: int, k: int) -> None:
 
 def test_a_view_has_ranks_and_probabilities_of_every_site(subject: Subject) -> None:
     sites = [Site("resid_pre", 0), Site("attn_out", 3), Site("mlp_out", 5), Site("resid_post", 6)]
-    view = look(subject, TEXT, ["paris", 12], sites=sites, k=3)
+    view = lens(subject, TEXT, ["paris", 12], sites=sites, k=3)
     tokens = subject.to_tokens(TEXT)
     read, paris = subject.read(tokens, sites), subject.single_token("paris")
     output = subject.logits(tokens)[0].double().log_softmax(-1)
@@ -73,10 +73,10 @@ def test_a_view_has_ranks_and_probabilities_of_every_site(subject: Subject) -> N
 
 
 def test_many_sites_at_once_read_as_each_alone(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = look(subject, TEXT)
+    together = lens(subject, TEXT)
     monkeypatch.setattr("interp.lenses.view.LOGITS_TOGETHER", 1)
     monkeypatch.setattr("interp.subject.unembedding.LOGITS_AT_ONCE", 3 * subject.d_vocab)
-    alone = look(subject, TEXT)
+    alone = lens(subject, TEXT)
     assert torch.allclose(together.kl, alone.kl, atol=1e-4) and torch.equal(together.top, alone.top)
 
 
@@ -99,18 +99,18 @@ def test_a_tuned_lens_begins_as_the_logit_lens_and_comes_nearer_to_the_output(
     activation = torch.randn(3, subject.d_model)
     for site in stream_sites(subject).values():
         assert torch.equal(start.logits(activation, site), plain.logits(activation, site))
-    lens = train_tuned_lens(subject, corpus, steps=60, tokens_per_step=512)
-    found = divergence([plain, lens], corpus, 60).groupby(["lens", "layer"])["kl"].mean()
+    tuned = train_tuned_lens(subject, corpus, steps=60, tokens_per_step=512)
+    found = divergence([plain, tuned], corpus, 60).groupby(["lens", "layer"])["kl"].mean()
     for layer in range(EMBEDDING, subject.n_layers - 1):
         assert found["tuned lens", layer] < found["logit lens", layer]
     last = subject.n_layers - 1
     assert abs(found["tuned lens", last]) < 1e-4 and abs(found["logit lens", last]) < 1e-4
-    file = save_tuned_lens(tmp_path / "lens.safetensors", lens)
+    file = save_tuned_lens(tmp_path / "lens.safetensors", tuned)
     again = load_tuned_lens(file, subject)
     site = Site("resid_post", 2)
-    assert torch.equal(again.logits(activation, site), lens.logits(activation, site))
+    assert torch.equal(again.logits(activation, site), tuned.logits(activation, site))
     with pytest.raises(UserError, match="not trained at attn_out"):
-        lens.logits(activation, Site("attn_out", 1))
+        tuned.logits(activation, Site("attn_out", 1))
 
 
 def test_a_tuned_lens_of_another_model_is_refused(
@@ -190,9 +190,9 @@ class TestPrompts:
 
     def test_a_target_that_is_not_one_token_and_a_site_outside_the_stream(self, subject: Subject) -> None:
         with pytest.raises(UserError, match="does not know the word"):
-            look(subject, TEXT, targets=["atlantis"])
+            lens(subject, TEXT, targets=["atlantis"])
         with pytest.raises(UserError, match="not in the residual stream"):
-            look(subject, TEXT, sites=[Site("mlp_post", 0)])
+            lens(subject, TEXT, sites=[Site("mlp_post", 0)])
 
 
 def data_of(page: str) -> list[dict[str, Any]]:
@@ -206,8 +206,8 @@ def data_of(page: str) -> list[dict[str, Any]]:
 
 
 def test_the_page_holds_every_view_and_nothing_that_runs(subject: Subject) -> None:
-    views = [look(subject, TEXT, targets=["paris"], k=2), look(subject, TEXT, lens=TunedLens(subject), k=2)]
-    views.append(look(subject, "near spain", sites=[Site("mlp_out", 1)], k=2))
+    views = [lens(subject, TEXT, targets=["paris"], k=2), lens(subject, TEXT, lens=TunedLens(subject), k=2)]
+    views.append(lens(subject, "near spain", sites=[Site("mlp_out", 1)], k=2))
     page = lens_page(views, "</title><script>alert(1)</script>")
     assert "<script>alert" not in page and "http://" not in page.replace("http://www.w3.org", "")
     data = data_of(page)
@@ -225,7 +225,7 @@ def test_the_page_holds_every_view_and_nothing_that_runs(subject: Subject) -> No
 
 
 def test_an_undefined_number_is_null_on_the_page(subject: Subject) -> None:
-    view = look(subject, TEXT, k=1)
+    view = lens(subject, TEXT, k=1)
     view.kl[0, 0], view.entropy[0, 1] = torch.inf, torch.nan
     grid = data_of(lens_page([view]))[0]["grids"][0]
     assert grid["kl"][0][0] is None and grid["entropy"][0][1] is None
@@ -233,14 +233,14 @@ def test_an_undefined_number_is_null_on_the_page(subject: Subject) -> None:
 
 
 def test_words_cannot_end_the_page_s_data(bytewise: Subject) -> None:
-    page = lens_page([look(bytewise, "</script><script>alert(1)</script>", k=1)])
+    page = lens_page([lens(bytewise, "</script><script>alert(1)</script>", k=1)])
     assert "<script>alert" not in page
     data = data_of(page)
     assert "".join(data[0]["tokens"]).endswith("</script><script>alert(1)</script>")
 
 
 def test_a_view_shows_itself_in_a_notebook_and_in_a_line(bytewise: Subject) -> None:
-    view = look(bytewise, "<b>a</b>", k=2)
+    view = lens(bytewise, "<b>a</b>", k=2)
     html = view._repr_html_()
     assert "<b>" not in html and "<script" not in html and html.count("<tr>") == len(view.sites) + 1
     assert "&lt;" in html and "entropy" in html
@@ -248,7 +248,7 @@ def test_a_view_shows_itself_in_a_notebook_and_in_a_line(bytewise: Subject) -> N
 
 
 def test_the_figure_is_a_grid_of_layers_and_tokens(subject: Subject) -> None:
-    figure = look(subject, TEXT, k=1).figure()
+    figure = lens(subject, TEXT, k=1).figure()
     for width in (900, 350):
         titles = [e.text or "" for e in ElementTree.fromstring(figure.svg(width)).iter("title")]
         assert len(titles) >= subject.n_layers + 1

@@ -41,7 +41,7 @@ def test_a_feature_shows_its_strongest_windows(subject: interp.Subject, mined: i
 def test_an_attribution_is_one_line_and_shows_its_prompt(subject: interp.Subject) -> None:
     space = interp.MlpNeurons(subject, 0)
     found = interp.attribute(subject, "the capital of france is", "paris", [space])
-    assert repr(found) == "Attribution(1 prompt, logit of paris, by mlp.0)"
+    assert repr(found) == "Attribution(1 prompt, logit of ' paris', by mlp.0)"
     assert "france" in found._repr_html_() and "<table" in found._repr_html_()
     assert repr(space) == "MlpNeurons(mlp.0: 320 features at mlp_post.0)"
 
