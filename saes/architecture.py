@@ -34,7 +34,7 @@ _SPARSITIES = ("k", "max_latents", "l1_coefficient", "l0_coefficient")
 class _Architecture(Section):
     @property
     def sparsity_key(self) -> str:
-        """The setting that makes it sparse."""
+        """Name of the field that sets its sparsity, such as `k` or `l1_coefficient`."""
         return next(key for key in _SPARSITIES if getattr(self, key, None) is not None)
 
 
@@ -45,7 +45,7 @@ class TopK(_Architecture):
     k: Count = 16
     """Active latents per token."""
     aux_loss_coefficient: NotNegative = 1.0
-    """Weight of the loss that lets dead latents explain what is left over (same paper, appendix A.2)."""
+    """Weight of the loss in which dead latents reconstruct the residual (same paper, appendix A.2)."""
     initial_norm: Positive = 1.0
     """Length of the initial decoder rows; at SAELens' 0.1 the first winners outgrow the rest, which die."""
 
@@ -143,7 +143,7 @@ class JumpReLU(_Architecture):
 
 
 class Matryoshka(_Architecture):
-    """Batch top-k whose first latents must reconstruct alone (Bussmann et al. 2025, arXiv 2503.17547).
+    """Batch top-k whose first latents must also reconstruct alone (Bussmann et al. 2025, arXiv 2503.17547).
 
     Nested prefixes of the dictionary each carry a reconstruction loss of their own, which keeps general
     latents from being absorbed by specific ones. Saved as a JumpReLU SAE, as batch top-k is.
@@ -169,7 +169,7 @@ class Matryoshka(_Architecture):
         return shares
 
     def widths(self, n_latents: int) -> list[int]:
-        """Latents of every prefix, the whole dictionary last."""
+        """Number of latents in each prefix; the last prefix is the whole dictionary."""
         return sorted({max(1, round(share * n_latents)) for share in self.shares} | {n_latents})
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
@@ -185,16 +185,16 @@ class Matryoshka(_Architecture):
 
 
 class MatchingPursuit(_Architecture):
-    """Picks latents one after another, each the best for what is left (Costa et al. 2025, arXiv 2506.03093).
+    """Picks latents one by one, each the best match of the residual (Costa et al. 2025, arXiv 2506.03093).
 
-    One matrix reads and writes. A step costs as many matrix products as a token takes latents.
+    Encoder and decoder are one matrix. A step costs as many matrix products as a token takes latents.
     """
 
     kind: Literal["matching_pursuit"] = "matching_pursuit"
     max_latents: Count = 16
     """Most latents a token may take."""
     residual_threshold: NotNegative = 0.01
-    """A token takes no more once what is left is shorter than this, in scaled units."""
+    """A token takes no more latents once the norm of its residual is below this, in scaled units."""
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:
         """SAELens' configuration of this architecture; `shape` holds `d_in`, `d_sae`, dtype and the rest."""
@@ -209,13 +209,13 @@ class MatchingPursuit(_Architecture):
 class Transcoder(_Architecture):
     """Predicts another site's activation from sparse latents of this one (Dunefsky et al. 2024, 2406.11944).
 
-    Saved as SAELens' transcoder, with `skip` its skip transcoder (Paulo et al. 2025, arXiv 2501.18823); with
-    `k` as their JumpReLU forms, as batch top-k is.
+    Saved as SAELens' transcoder, or with `skip` as its skip transcoder (Paulo et al. 2025, arXiv 2501.18823).
+    With `k` it is saved in the JumpReLU form of these, as batch top-k is.
     """
 
     kind: Literal["transcoder"] = "transcoder"
     to: SiteName
-    """The site that is predicted, behind the one that is read: `mlp_out.3`."""
+    """The site to predict, which comes after the one that is read: `mlp_out.3`."""
     k: Positive | None = None
     """Active latents per token on average (batch top-k); left out, an L1 penalty makes them sparse."""
     l1_coefficient: NotNegative = 1.0
@@ -231,7 +231,7 @@ class Transcoder(_Architecture):
 
     @property
     def target(self) -> Site:
-        """The site that is predicted."""
+        """The site to predict, parsed from `to`."""
         return Site.parse(self.to)
 
     def config(self, shape: dict[str, Any]) -> TrainingSAEConfig:

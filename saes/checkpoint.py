@@ -17,7 +17,7 @@ _AGAIN = "delete it; training starts again"
 
 
 def save_checkpoint(path: Path, trainer: SAETrainer[Any, Any], place: Place, identity: str) -> None:
-    """Writes the trainer's state and the stream's place, atomically; `identity` says whose state it is."""
+    """Writes the trainer's state and its place in the stream, atomically; `identity` names the training."""
     optimizer = trainer.optimizer.state_dict()
     tensors = {f"sae.{name}": value for name, value in trainer.sae.state_dict().items()}
     tensors |= {
@@ -90,7 +90,7 @@ def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
 
 
 def _plain(content: Any) -> Any:
-    """The scheduler's state without what JSON cannot hold and a fresh scheduler already has."""
+    """Drops from the scheduler's state what JSON cannot hold; a fresh scheduler has it already."""
     if isinstance(content, dict):
         return {key: _plain(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

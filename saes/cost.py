@@ -30,7 +30,7 @@ BUFFER, LEARNT = "buffer of activations", "dictionary, gradients, Adam"
 
 
 def site_width(shape: SubjectShape, site: Site) -> int:
-    """The length of an activation at a site; at `head_out` all heads side by side."""
+    """Width of an activation at a site; at `head_out` that of all heads concatenated."""
     if site.kind == "mlp_post":
         return shape.d_mlp
     return shape.d_model * (shape.n_heads if site.kind == "head_out" else 1)
@@ -43,7 +43,7 @@ def trained_size(shape: SubjectShape, site: Site, config: SaeTraining) -> SpaceS
 
 
 def saved_size(shape: SubjectShape, source: str | Path | SaeConfig) -> SpaceSize:
-    """What a folder or a release says of its size without its weights: layer and width stand in the names."""
+    """Guesses an SAE's size from the layer and the width in its name, without reading any file."""
     text = f"{source.release}/{source.id}" if isinstance(source, SaeConfig) else str(source)
     layer = re.search(r"layer_(\d+)|/l(\d+)[a-z]_|blocks\.(\d+)", text)
     width = re.search(r"width_(\d+)(k|m)", text)
@@ -93,7 +93,7 @@ def training_stage(shape: SubjectShape, dtype: str, site: Site, config: SaeTrain
 
 
 def together(stages: Sequence[Stage], n_sites: int) -> Stage:
-    """Training several dictionaries from one reading: all are held, and a buffer of every site."""
+    """Training several dictionaries in one pass over the text: all of them and all buffers are held."""
     parts: dict[str, MemoryPart] = {}
     for part in (part for stage in stages for part in stage.parts):
         before = parts.get(part.what, MemoryPart(part.what, 0, part.lower))
@@ -107,7 +107,7 @@ def together(stages: Sequence[Stage], n_sites: int) -> Stage:
 def check_fits(stage: Stage, device: str, already: int = 0) -> None:
     """Raises UserError, naming what to lower, if a stage needs more memory than the device has left.
 
-    `already` are bytes of the stage that are held by now (a subject that is loaded).
+    `already` are the bytes of the stage that are in use by now, such as by a loaded subject.
     """
     free = available_bytes(device)
     needed = stage.bytes - already

@@ -24,12 +24,12 @@ class Dictionary(Protocol):
 
     @property
     def target(self) -> Site:
-        """Where the activation stands that is reconstructed; for an SAE, `site`."""
+        """Site of the activation that is reconstructed; for an SAE, `site` itself."""
         ...
 
     @property
     def n_features(self) -> int:
-        """How many latents there are."""
+        """Number of latents."""
         ...
 
     def encode(self, activation: Float[Tensor, "... d_site"]) -> Float[Tensor, "... n_features"]:

@@ -38,7 +38,7 @@ def check_available(release: Release) -> None:
 
 
 def fetch(release: Release) -> None:
-    """Downloads what is not in the cache yet. Takes seconds, not minutes, to find the hub out of reach.
+    """Downloads the files that are not in the cache. An unreachable hub is noticed within seconds.
 
     Raises:
         UserError: the hub cannot be reached, or does not give the files; says how to get them.
@@ -54,7 +54,7 @@ def fetch(release: Release) -> None:
     for name in (*missing, *optional):
         try:
             hf_hub_download(release.repo, name)
-        except Exception as error:  # unknown, gated, full disk, cut off: the hub has an error for each
+        except Exception as error:  # of many classes: unknown, gated, disk full, cut off
             absent = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
             if absent and name in optional:
                 continue
@@ -63,10 +63,10 @@ def fetch(release: Release) -> None:
 
 @contextmanager
 def from_cache() -> Iterator[None]:
-    """SAELens asks the hub about every file, cached or not: inside, it finds what is there and asks nobody.
+    """Makes SAELens load from the cache alone; otherwise it asks the hub about every file, cached or not.
 
-    Its Gemma-3 loader asks the hub even for the shapes of the weights, with no cache at all; they are read
-    from the cached file here. What is pickled is read as tensors only, whatever PyTorch's default is.
+    Its Gemma 3 loader would also ask the hub for the weights' shapes: here they come from the cached file.
+    Pickles are read as tensors only (`weights_only`), whatever PyTorch's default is.
     """
     from huggingface_hub import constants
     from sae_lens.loading import pretrained_sae_loaders
@@ -106,7 +106,7 @@ def _hub_reachable() -> bool:
     if constants.HF_HUB_OFFLINE:
         return False
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return True  # a proxy may know the way: let the hub's own client find out
+        return True  # the proxy may reach the hub: leave it to the hub's own client
     address = urlsplit(constants.ENDPOINT)
     port = address.port or (80 if address.scheme == "http" else 443)
     try:

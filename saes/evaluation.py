@@ -31,7 +31,7 @@ class SaeEvaluation:
     """
 
     split: str
-    """Which split the documents are of."""
+    """The documents' split."""
     n_documents: int
     n_tokens: int
     l0: float
@@ -41,17 +41,17 @@ class SaeEvaluation:
     mean_squared_error: float
     """Mean over tokens of |x - x_hat|^2."""
     cross_entropy_clean: float
-    """Nats per token, of the subject as it is."""
+    """Nats per token, of the unchanged subject."""
     cross_entropy_spliced: float
     """Nats per token, with activations replaced by their reconstructions."""
     cross_entropy_with_error: float
-    """The same with the reconstruction error added back: the clean one, but for rounding."""
+    """The same with the reconstruction error added back: equal to the clean one up to rounding."""
     cross_entropy_ablated: float
     """Nats per token, with activations replaced by zero or their mean."""
     kl_spliced: float
     """KL(clean || spliced) of the next token's distribution, nats per token."""
     kl_with_error: float
-    """The same with the error added back: 0, but for rounding."""
+    """The same with the error added back: 0 up to rounding."""
     kl_ablated: float
     """KL(clean || ablated), nats per token."""
     ablation: Ablation
@@ -99,7 +99,7 @@ def evaluate(
 
     Reads documents (`indices`, in order; all by default) until `max_tokens` tokens of the split are
     reached. Reconstructions are spliced in at counted positions only: BOS and template tokens keep their
-    activation, as an SAE never saw them. The cross-entropy is of the counted tokens, predicted from all;
+    activation, as no SAE is trained on them. The cross-entropy is of the counted tokens, predicted from all;
     the KL is of the predictions made at counted tokens.
 
     Raises:
@@ -119,7 +119,7 @@ def evaluate_batches(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> SaeEvaluation:
-    """`evaluate` on rows that are laid out already; `split` only says where they come from."""
+    """Measures a dictionary as `evaluate` does, on given batches; `split` only labels the result."""
     figures = RunningFigures(activation_width(subject, latents.target), latents.n_features)
     documents = Documents(laid)
     with (progress or silent()).task(
@@ -178,7 +178,7 @@ def training_probe(
     max_tokens: int = 4096,
     context_size: int = 128,
 ) -> Callable[[Replace], dict[str, float]]:
-    """The cross-entropy recovered (over zero ablation) of a dictionary in training: an `evaluate` of `train`.
+    """Makes an `evaluate` for `train`, which gives the cross-entropy recovered so far (over zero ablation).
 
     Measured on a few documents of a split that is neither trained nor reported on; what ablation costs
     is computed once, on the first call. `target` is the site a transcoder predicts.
@@ -211,7 +211,7 @@ def held_out(
     indices: Iterable[int] | None = None,
     tokens_per_batch: int = 4096,
 ) -> list[Batch]:
-    """The first documents of a split, until `max_tokens` tokens are reached, laid out as batches.
+    """Makes batches of the first documents of a split, until `max_tokens` tokens are reached.
 
     Raises:
         UserError: no token of the split counts.

@@ -28,12 +28,12 @@ def fit(
 ) -> Trained:
     """Trains an SAE on a source of activations; continues from `checkpoint` if that file exists.
 
-    Same settings and source give the same bits, also when training was killed and continued. What is
-    logged is said at `Fitting`.
+    The same settings and source give the same bits, also if training was killed and continued. `Fitting`
+    lists what is logged.
 
     Raises:
-        UserError: the checkpoint is damaged or belongs to other settings; the source has nothing to give;
-            the loss is not finite any more.
+        UserError: the checkpoint is damaged or belongs to other settings; the source is empty; the loss is no
+            longer finite.
     """
     fitting = Fitting(
         config,
@@ -69,7 +69,7 @@ def learn_together(fittings: Sequence[Fitting], read: Read, progress: Progress |
 
 
 def _learn_buffer(fittings: Sequence[Fitting], read: Read, cursor: int, advance: Advance) -> None:
-    """One buffer, which is given up before the next one is read."""
+    """Trains on one buffer, in a function of its own so that it is freed before the next one is read."""
     parts, following = read(cursor)
     for fitting, own in zip(fittings, parts, strict=True):
         if not fitting.finished and fitting.place.cursor == cursor:

@@ -147,7 +147,7 @@ class Fitting:
         `parts` is one tensor, or for a transcoder its input and its target.
 
         Raises:
-            UserError: the buffer holds no whole batch; the loss is not finite any more.
+            UserError: the buffer holds no whole batch; the loss is no longer finite.
         """
         size = self.config.batch_tokens
         cursor = self.place.cursor
@@ -175,7 +175,7 @@ class Fitting:
         return Trained(trainer.sae, trainer.log_feature_sparsity)
 
     def reconstruct(self, activation: Float[Tensor, "token d_in"]) -> Float[Tensor, "token d_out"]:
-        """What the dictionary as it stands makes of activations."""
+        """Reconstructs activations (of a transcoder: predicts its target) with the weights so far."""
         inside = activation.to(self._device)
         if isinstance(self.trainer.sae, TranscoderTrainingSAE):
             return self.trainer.sae.predict(inside).to(activation)

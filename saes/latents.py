@@ -63,7 +63,7 @@ class SaeLatents:
         return activation if activation.shape[-1] == self._width else activation.flatten(-2)
 
     def _output_scale(self, flat: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch 1"] | float:
-        """By what SAELens' run-time normalisation multiplies the decoder's output for this activation."""
+        """Factor by which SAELens' run-time normalisation multiplies the decoder's output."""
         x: Tensor = flat.to(self.sae.dtype)
         if self.sae.cfg.normalize_activations == "layer_norm":
             deviation: Tensor = x.std(dim=-1, keepdim=True)
@@ -92,10 +92,10 @@ class SaeLatents:
         feature_ids: Int[Tensor, " feature"],
         values: Float[Tensor, "*batch feature"],
     ) -> Float[Tensor, "*any d_site"]:
-        """Adds decode(new latents) - decode(old latents): everything but these latents stays, error too.
+        """Adds decode(new latents) - decode(old latents); other latents and the error stay as they are.
 
         The decoder is linear, so the difference is (values - read) times these latents' decoder rows, times
-        the scale that a run-time normalisation took off the input. A latent that is named twice takes the
+        the scale that a run-time normalisation divided the input by. A latent that is named twice takes the
         sum of both changes, so name each once.
         """
         flat = self._flat(activation)

@@ -44,7 +44,7 @@ def load(
     """Loads an SAE (or a transcoder) as a feature space: a folder, or RELEASE/SAE_ID of SAELens' registry.
 
     A folder is one that SAELens or `saes.train` saved; only `cfg.json` and `sae_weights.safetensors` are
-    read. A release is read as `load_release` says. `site` says the site for an SAE whose metadata does not.
+    read. A release is loaded by `load_release`. `site` is for an SAE whose metadata does not name its site.
     `check_model=False` accepts one trained on a model of another name (a renamed copy, a fine-tuned one).
     `dtype` is the float type of the SAE's weights (a folder: as saved, a release: float32 if left out); the
     subject may have another.
@@ -83,12 +83,12 @@ def load_release(
 
     A `release` ORG/REPO that is not in the registry is a repository with SAEs in SAELens' format. Pickled
     weights (`dictionary_learning`, Goodfire, Qwen Scope and others) are read as tensors only (PyTorch's
-    `weights_only`, whatever its default); what is more than tensors is refused. The other arguments are those
-    of `load`.
+    `weights_only`, whatever its default); anything else in them is refused. The other arguments are those of
+    `load`.
 
     Raises:
-        UserError: as `load`; or the release or the id does not exist (says the nearest), is of transcoders,
-            or its files are neither in the cache nor to be had (says which, and how to get them).
+        UserError: as `load`; or the release or the id does not exist (names the nearest), is of transcoders,
+            or its files are neither cached nor downloadable (says which, and how to get them).
     """
     found = find_release(release, sae_id)
     return _load_release(subject, found, site=site, name=name, check_model=check_model, dtype=dtype)
@@ -121,7 +121,7 @@ def _check_before(subject: Subject, known: TrainedOn, place: str, site: Site | N
 
 
 def _latents(subject: Subject, sae: SAE[Any], site: Site, name: str | None, place: str) -> Latents:
-    """The feature space, tried out once; of a transcoder, the site that it predicts is in its metadata."""
+    """Makes the feature space and encodes one activation of zeros, so that misfits are found now."""
     found = _space(subject, sae, site, name, place)
     with _damage_explained(place, place, "copy the files again"), torch.no_grad():
         found.encode(torch.zeros(1, sae.cfg.d_in, dtype=subject.dtype, device=subject.device))
@@ -206,7 +206,7 @@ def _damage_explained(weights: str, place: str, fix: str) -> Iterator[None]:
 
 @contextmanager
 def _silent_options() -> Iterator[None]:
-    """SAELens warns of model options that `check_training` holds against the subject."""
+    """Silences SAELens' warning of model options: `check_training` compares them with the subject's."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*This SAE has non-empty model_from_pretrained_kwargs")
         warnings.filterwarnings("ignore", message="norm_scaling_factor not found")

@@ -1,4 +1,4 @@
-"""Running sums behind an SAE's figures, and the statistics made of them."""
+"""Running sums from which an SAE's figures are computed, and statistics of these."""
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ class RunningFigures:
         x_hat: Float[Tensor, "token d_in"],
         latents: Float[Tensor, "token latent"],
     ) -> None:
-        """Takes some tokens' activations, reconstructions and latents."""
+        """Adds some tokens' activations, reconstructions and latents."""
         self.n_tokens += len(x)
         self._sum += x.double().sum(0).cpu()
         self._squares += float(x.double().square().sum())
@@ -56,7 +56,7 @@ class RunningFigures:
 
     @property
     def mean(self) -> Float[Tensor, " d_in"]:
-        """The mean activation."""
+        """Mean activation of the tokens so far."""
         return self._sum / self.n_tokens
 
 

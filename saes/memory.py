@@ -13,7 +13,7 @@ LOWER_LOADING = "use an SAE with fewer latents, dtype bfloat16, a smaller model,
 
 
 def available_bytes(device: torch.device | str) -> int | None:
-    """Free memory of a device: of the GPU, or of the machine for a CPU. None if it cannot be told."""
+    """Free memory of a device: of the GPU, or of the machine for a CPU. None if it is not known."""
     where = torch.device(device)
     if where.type == "cuda":
         free, _ = torch.cuda.mem_get_info(where)
@@ -34,7 +34,7 @@ def _machine() -> int | None:
 
 
 def _container() -> int | None:
-    """What a container's limit leaves; its page cache can be given back."""
+    """Bytes left under a container's limit (cgroup v2); its inactive page cache counts as free."""
     folder = Path("/sys/fs/cgroup")
     try:
         limit = (folder / "memory.max").read_text().strip()
@@ -46,7 +46,7 @@ def _container() -> int | None:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; PyTorch has no class of its own for it on a CPU."""
+    """Whether an error says that memory ran out; on a CPU PyTorch raises a plain RuntimeError for it."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()

@@ -1,4 +1,4 @@
-"""What an SAE's files are held to before SAELens reads them: their place, their kind, their sizes."""
+"""Checks of an SAE's files before SAELens reads them: their place, their kind, their sizes."""
 
 import math
 import zipfile
@@ -18,7 +18,7 @@ _FACTOR = "expansion_factor"
 
 
 def check_folder(folder: Path, files: Sequence[str], config: Mapping[str, Any]) -> None:
-    """Looks at a folder's files before they are loaded: the configuration's, last, is that of the weights.
+    """Checks a folder's files before they are loaded; the last of them holds the weights.
 
     Raises:
         UserError: a file is a link out of the folder or no plain file, the weights are damaged, or hold
@@ -43,7 +43,7 @@ def check_folder(folder: Path, files: Sequence[str], config: Mapping[str, Any]) 
 
 
 def check_cached(files: Mapping[str, Path], place: str, fix: str) -> None:
-    """Looks at the files of a published SAE, which are in the cache, before they are loaded.
+    """Checks the cached files of a published SAE before they are loaded.
 
     Raises:
         UserError: a file is damaged, an archive far larger than it looks, or the configuration asks for more
@@ -63,7 +63,7 @@ _FIX = "keep configuration and weights of one SAE together"
 
 
 def _check_widths(config: Mapping[str, Any], held: int, place: str) -> None:
-    """Refuses a dictionary of more numbers than `held`."""
+    """Raises UserError if the configuration asks for a matrix of more numbers than `held`."""
     found = dict(_counts(config))
     width = max((found[key] for key in _WIDTHS if key in found), default=1)
     latents = max((found[key] for key in _LATENTS if key in found), default=width * found.get(_FACTOR, 1))

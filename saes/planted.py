@@ -1,4 +1,4 @@
-"""Activations made of features that are known: the ground truth an SAE can be held against."""
+"""Activations made of known features: a ground truth to test SAEs on."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from interp.toys.superposition import sparse_features
 
 
 class PlantedFeatures:
-    """Sparse sums of given directions, a `saes.stream.Source` without end.
+    """Sparse sums of given directions, as an endless `saes.stream.Source`.
 
     Feature i is 0 with probability 1 - density, else uniform in (0, 1]; an activation is the sum of the
     features' values times their directions. Directions need not be of unit length: those of a toy model's W
@@ -18,7 +18,7 @@ class PlantedFeatures:
 
     Args:
         directions: A row for each feature.
-        density: Probability of a feature to be other than 0.
+        density: Probability that a feature is not 0.
         seed: With the cursor, decides what a buffer holds.
         buffer_tokens: Activations in a buffer.
 
@@ -43,7 +43,7 @@ class PlantedFeatures:
         self._buffer_tokens = buffer_tokens
 
     def features(self, cursor: int) -> Float[Tensor, "token feature"]:
-        """The features' values behind the buffer at `cursor`."""
+        """The feature values that the buffer at `cursor` is made of."""
         seed = int(np.random.SeedSequence((self._seed, cursor)).generate_state(1, np.uint64)[0] >> 1)
         generator = torch.Generator().manual_seed(seed)
         return sparse_features(self._buffer_tokens, len(self.directions), self._density, generator)[

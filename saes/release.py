@@ -16,7 +16,7 @@ Files = Callable[[str], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Format:
-    """How SAEs of one kind lie in a repository, by the path that the registry gives.
+    """Which files an SAE of one format has in its repository, given its path in the registry.
 
     `optional` files may be missing. `processing` is the weight processing of the model where the format
     itself says it: SAEs of `dictionary_learning` and of model vendors are trained on `transformers`' own
@@ -95,8 +95,7 @@ def find_release(release: str, sae_id: str) -> Release:
     format, and `sae_id` a folder of it.
 
     Raises:
-        UserError: there is no such release or id (says the nearest ones), or it is of a kind that is no
-            dictionary of one site.
+        UserError: there is no such release or id (names the nearest), or it is not a dictionary of one site.
     """
     registry = get_pretrained_saes_directory()
     if release not in registry:

@@ -26,7 +26,7 @@ class SaeConfig(Section):
     id: PathText | None = None
     """Which SAE of the release."""
     site: SiteName | None = None
-    """Where it stands, KIND.LAYER, for an SAE that does not say it."""
+    """The site it was trained at, KIND.LAYER, for an SAE whose metadata does not say."""
     name: Word | None = None
     """What the feature space is called; needed to tell two SAEs of one site apart."""
     check_model: Flag = True
@@ -99,12 +99,12 @@ def open_sae(source: str | Path | SaeConfig, subject: Subject) -> Latents:
 
 
 def _related(one: str, other: str) -> bool:
-    """The registry names Gemma's base model for SAEs of the tuned one; the SAE itself says which it is."""
+    """Whether two model names are equal up to `-it`: the registry may name the base model of a tuned one."""
     return same_model(one.removesuffix("-it"), other.removesuffix("-it"))
 
 
 def _release_of(source: str | Path | SaeConfig) -> Release | None:
-    """The release, or None for a folder that is there."""
+    """The release, or None for an existing folder."""
     if isinstance(source, SaeConfig):
         if source.release is not None and source.id is not None:
             return find_release(source.release, source.id)

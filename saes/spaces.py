@@ -23,11 +23,11 @@ class DirectionsConfig(Section):
     path: FilePath
     """A safetensors file with a tensor "vectors" [direction, d_model]."""
     site: SiteName
-    """Where they stand: KIND.LAYER."""
+    """Their site: KIND.LAYER."""
 
 
 class SpacesConfig(Section):
-    """The feature spaces that are looked at together."""
+    """The feature spaces of a run."""
 
     neurons: Flag | Listed[Layer] = True
     """The MLP neurons of all layers, of none, or of the layers listed."""
@@ -52,19 +52,19 @@ def check_spaces(config: SpacesConfig, info: SubjectInfo) -> None:
 
 
 def neuron_sizes(config: SpacesConfig, info: SubjectInfo) -> dict[str, int]:
-    """The names of the layers of neurons that are asked for, each with how many it has."""
+    """Number of neurons in each layer that is asked for, by the name of its space."""
     layers = range(info.n_layers) if config.neurons is True else config.neurons or ()
     return {f"mlp.{layer}": info.d_mlp for layer in layers}
 
 
 def space_sizes(config: SpacesConfig, shape: SubjectShape) -> list[SpaceSize]:
-    """How large the neurons and latents are that are asked for."""
+    """Sizes of the spaces of neurons and latents that are asked for; directions are left out."""
     neurons = neuron_spaces(shape, None if config.neurons is True else config.neurons or ())
     return neurons + [saved_size(shape, source) for source in config.saes]
 
 
 def open_spaces(config: SpacesConfig, subject: Subject) -> list[FeatureSpace]:
-    """The spaces, in the order neurons, latents, directions.
+    """Opens the spaces, in the order neurons, latents, directions.
 
     Raises:
         UserError: a layer does not exist, or a file does not fit the subject.

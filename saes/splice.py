@@ -59,7 +59,7 @@ class DocumentLosses:
 
 
 class Documents:
-    """Laid-out documents of which losses are summed; `n_predicted` and `n_counted` are tokens [document]."""
+    """Batches whose losses are summed by document; `n_predicted` and `n_counted` are tokens [document]."""
 
     def __init__(self, laid: Sequence[Batch]) -> None:
         self.laid = laid
@@ -83,9 +83,9 @@ def document_losses(
     splices: Mapping[str, Splice],
     advance: Advance = lambda amount: None,
 ) -> tuple[Sums, dict[str, DocumentLosses]]:
-    """The cross-entropy of the subject as it is, and the losses under each splice.
+    """Measures the cross-entropy of the unchanged subject, and the losses under each splice.
 
-    `advance` hears of every forward pass, of which there is one more than splices for every batch.
+    `advance` is called after every forward pass: one for each splice and one more, for every batch.
     """
     clean_losses: list[NDArray[np.float64]] = []
     losses: dict[str, list[NDArray[np.float64]]] = {name: [] for name in splices}

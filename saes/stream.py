@@ -40,7 +40,7 @@ def activation_width(subject: Subject, site: Site) -> int:
 
 
 def tokens_at_once(device: str) -> int:
-    """Tokens of a forward pass while activations are collected: what suits the caches of a CPU, or a GPU."""
+    """Tokens per forward pass when activations are collected; fewer on a CPU, to fit its caches."""
     return 2048 if device == "cpu" else 8192
 
 

@@ -30,7 +30,7 @@ from saes.stream import SubjectActivations, activation_width
 
 @dataclass(frozen=True)
 class Plan:
-    """One dictionary to train: its name, which is also its folder's, where it reads, and how."""
+    """One dictionary to train: its name (also of its folder), the site it reads, and its settings."""
 
     name: str
     site: Site
@@ -38,7 +38,7 @@ class Plan:
 
     @property
     def sites(self) -> tuple[Site, ...]:
-        """Where it reads, and what a transcoder predicts."""
+        """The site it reads and, for a transcoder, the one it predicts."""
         architecture = self.training.architecture
         return (self.site, architecture.target) if isinstance(architecture, Transcoder) else (self.site,)
 

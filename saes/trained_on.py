@@ -1,4 +1,4 @@
-"""What an SAE was trained on - model, hook, weight processing, BOS - held against a subject."""
+"""What an SAE was trained on - model, hook, weight processing, BOS - and whether a subject matches it."""
 
 import re
 import warnings
@@ -22,12 +22,12 @@ _BRIDGE_HOOKS = {
 
 
 class UnknownTraining(UserWarning):
-    """Something about an SAE's training is not stated, so that it could not be held against the subject."""
+    """Something about an SAE's training is not stated, so it could not be checked against the subject."""
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What is known of an SAE's training. None is not known.
+    """What is known of an SAE's training; None is unknown.
 
     `models` are the names that its sources give; they usually say the same. `processing` is the weight
     processing of the model, `stated` whether it is written down (or known of the format) rather than SAELens'
@@ -81,8 +81,8 @@ def trained_on(
 def site_of_hook(hook_name: str) -> Site | None:
     """The site with this hook name of HookedTransformer or TransformerBridge, None if it is none of ours.
 
-    A bridge's `attn.hook_out` and `mlp.hook_out` lie before the norm that Gemma puts behind them, so they are
-    no site of ours.
+    A bridge's `attn.hook_out` and `mlp.hook_out` come before the norm that Gemma applies to these outputs, so
+    they are no site of ours.
     """
     number = re.search(r"\d+", hook_name)
     layer = int(number.group()) if number else 0
@@ -130,7 +130,7 @@ def check_model(known: TrainedOn, info: SubjectInfo, place: str) -> None:
 
 
 def check_training(known: TrainedOn, site: Site, subject: Subject, place: str) -> None:
-    """Holds weight processing, BOS and context against the subject, at the site where the SAE stands.
+    """Compares weight processing, BOS and context with the subject's, at the SAE's site.
 
     Warns (`UnknownTraining`) of what is not stated and may matter, and of a BOS or a context that differ.
 

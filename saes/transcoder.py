@@ -1,4 +1,4 @@
-"""Training a transcoder, which SAELens loads but does not train: a training class on SAELens' own seam."""
+"""Training a transcoder, which SAELens loads but does not train: a subclass of its training SAE."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 @dataclass(kw_only=True)
 class TranscoderTrainingConfig(TrainingSAEConfig):  # type: ignore[misc]
-    """What SAELens' training configurations hold, for a transcoder; saved as SAELens' transcoder config."""
+    """SAELens' training configuration for a transcoder; saved as SAELens' transcoder configuration."""
 
     d_out: int
     k: float | None = None
@@ -55,7 +55,7 @@ class TranscoderTrainingSAE(TrainingSAE[TranscoderTrainingConfig]):  # type: ign
     threshold: Tensor
 
     def initialize_weights(self) -> None:
-        """Unit decoder rows, unit encoder columns, the rest 0; all from torch's generator."""
+        """Draws unit decoder rows and unit encoder columns from torch's generator; the rest starts at 0."""
         d_in, d_out, d_sae = self.cfg.d_in, self.cfg.d_out, self.cfg.d_sae
         place: dict[str, Any] = {"dtype": self.dtype, "device": self.device}
         unit = nn.functional.normalize
@@ -70,7 +70,7 @@ class TranscoderTrainingSAE(TrainingSAE[TranscoderTrainingConfig]):  # type: ign
 
     @torch.no_grad()
     def start_at(self, x: Float[Tensor, "token d_in"], y: Float[Tensor, "token d_out"]) -> None:
-        """Sets both scales, and the biases to where the means are read as 0 and written as themselves."""
+        """Sets both scales, `b_dec` to the mean of y, and `b_enc` so that the mean of x is read as 0."""
         self.input_scale.fill_(x.shape[1] ** 0.5 / float(x.norm(dim=-1).mean()))
         self.output_scale.fill_(y.shape[1] ** 0.5 / float(y.norm(dim=-1).mean()))
         self.b_dec.copy_(y.mean(0) * self.output_scale)
@@ -95,11 +95,11 @@ class TranscoderTrainingSAE(TrainingSAE[TranscoderTrainingConfig]):  # type: ign
         return active, hidden
 
     def decode(self, feature_acts: Float[Tensor, "token latent"]) -> Float[Tensor, "token d_out"]:
-        """What latents write, in scaled units, without the skip."""
+        """The latents' prediction of y, in scaled units, without the skip connection."""
         return feature_acts @ nn.functional.normalize(self.W_dec, dim=-1) + self.b_dec
 
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
-        """Losses of one batch [x | y]; `sae_in` of the output is the scaled y, which is what is explained."""
+        """Losses of one batch [x | y]; `sae_in` of the output is the scaled y, which is to be predicted."""
         x, y = step_input.sae_in.to(self.dtype).split([self.cfg.d_in, self.cfg.d_out], dim=-1)
         y = y * self.output_scale.to(y.dtype)
         active, hidden = self.encode_with_hidden_pre(x)

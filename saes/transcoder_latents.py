@@ -81,13 +81,13 @@ class TranscoderLatents:
         feature_ids: Int[Tensor, " feature"],
         values: Float[Tensor, "*batch feature"],
     ) -> Float[Tensor, "*any d_site"]:
-        """Never possible: raises UserError, since the latents stand between two sites."""
+        """Always raises UserError: the latents are read at one site and written at another."""
         raise self._between()
 
     def pull_back(
         self, activation: Float[Tensor, "*any d_site"], gradient: Float[Tensor, "*any d_site"]
     ) -> Float[Tensor, "*batch n_features"]:
-        """Never possible: raises UserError, since the latents stand between two sites."""
+        """Always raises UserError: the latents are read at one site and written at another."""
         raise self._between()
 
     def _between(self) -> UserError:

@@ -1,4 +1,4 @@
-"""How much may still be spent; calls in flight hold a reservation, so that many together do not overshoot."""
+"""A limit on spending that calls in flight cannot exceed together: each reserves what it may use."""
 
 import asyncio
 
@@ -27,7 +27,7 @@ class Budget:
         self._waiting: list[asyncio.Future[None]] = []
 
     async def reserve(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """Set aside what a call may use.
+        """Reserve what a call may use at most, once calls in flight have given enough back.
 
         Raises:
             BudgetSpent: it does not fit, and nothing in flight can make room.
@@ -55,7 +55,7 @@ class Budget:
                 room.set_result(None)
 
     def spent(self) -> BudgetSpent:
-        """The error that says so."""
+        """Make the error that says how much of each limit is used."""
         limits = []
         if self._endpoint.budget_tokens is not None:
             limits.append(f"{self.tokens:,} of {self._endpoint.budget_tokens:,} tokens")

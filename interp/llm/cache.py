@@ -23,7 +23,7 @@ _PUT = "insert or replace into answers values (?, ?)"
 class Cache:
     """A SQLite file of answers by the hash of everything that decides them.
 
-    Several processes may use one file at a time; a kill loses nothing that was put.
+    Several processes may use one file at a time; what was put survives a kill.
 
     Raises:
         UserError: the file is damaged, or not one of ours.
@@ -39,17 +39,17 @@ class Cache:
                     self._database = _opened(file)
                     return
                 except sqlite3.DatabaseError as error:
-                    # whoever finds the file being made by another process is refused without a wait
+                    # while another process creates the file, SQLite refuses at once instead of waiting
                     if "locked" not in str(error) or time.monotonic() > deadline:
                         raise self._unreadable(error) from error
                 time.sleep(0.02)
 
     def __contains__(self, key: str) -> bool:
-        """Whether there is an answer, be it one that can be read or not."""
+        """Whether an answer is stored, readable or not."""
         return self._row(key) is not None
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The answer, as plain JSON values; None where there is none, or none that can be read."""
+        """The answer as plain JSON values; None if there is none or it cannot be read."""
         row = self._row(key)
         if row is None or not isinstance(row[0], str):
             return None
@@ -67,7 +67,7 @@ class Cache:
             raise self._unreadable(error) from error
 
     def put(self, key: str, answer: Any) -> None:
-        """Keep an answer."""
+        """Store an answer, which is written as JSON."""
         with writing_explained(self.file.parent):
             try:
                 self._database.execute(_PUT, (key, json.dumps(answer, ensure_ascii=True)))

@@ -1,4 +1,4 @@
-"""What a server turned out to know, and the connection of the event loop that is running."""
+"""What a server supports, learnt from its refusals, and the connection of the running event loop."""
 
 import asyncio
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _COMPLAINTS = ("unsupported", "not support", "unrecognized", "unknown", "unexpec
 
 @dataclass
 class Connection:
-    """What belongs to one event loop: the transport, room for so many calls, and the calls in flight."""
+    """What belongs to one event loop: the transport, a limit on concurrent calls, and the calls in flight."""
 
     transport: Transport
     room: asyncio.Semaphore
@@ -36,7 +36,7 @@ class Connection:
 
 
 class Capabilities:
-    """Starts from the endpoint's flags; `auto` means yes until the server refuses it."""
+    """What a server supports: the endpoint's flags, of which `auto` means yes until the server refuses."""
 
     def __init__(self, endpoint: Endpoint, transport: type[Transport] = Transport) -> None:
         self._endpoint = endpoint
@@ -70,7 +70,7 @@ class Capabilities:
             blamed = [name for name in sent_names if name != "temperature"]
         for name in blamed:
             if name == "response_format":
-                # many calls may be refused at once: each asks for the way behind the one that it was sent in
+                # many calls may be refused at once: each asks for the way after the one that it was sent in
                 behind = 1 + (sent[name]["type"] == "json_object")
                 if self._endpoint.json_schema == "auto" and behind < len(_WAYS):
                     self._way = max(self._way, behind)
@@ -90,7 +90,7 @@ class Capabilities:
         return self._connection
 
     async def close(self) -> None:
-        """Let what is in flight come back, send nothing more in this event loop, and disconnect."""
+        """Wait for the calls in flight, send nothing more in this event loop, and disconnect."""
         connection = self._connection
         if connection is None or connection.closed or self._loop is not asyncio.get_running_loop():
             return

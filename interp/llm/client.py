@@ -1,4 +1,4 @@
-"""Ask a language model: within a budget, each question once, every call on record."""
+"""Ask a language model, within a budget; equal questions are asked once, and every call is recorded."""
 
 import asyncio
 import copy
@@ -50,7 +50,7 @@ PROMPT_WAYS = ("logprobs", "prompt_logprobs")
 class Client:
     """An endpoint with a budget, a cache and a ledger; `run_with` runs what uses it.
 
-    `named` gives the same client under another purpose, which the ledger notes.
+    `named` gives the same client for another purpose, which the ledger notes.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class Client:
     ) -> None:
         """Connect to nothing yet; `reread` are further tries after an answer that cannot be read.
 
-        `transport` sends the requests; another one than HTTP's is for measuring what is not HTTP.
+        `transport` sends the requests; benchmarks replace it to leave out HTTP.
 
         Raises:
-            UserError: the address is none, there is no key, or the budget is spent already.
+            UserError: the address is not one, there is no key, or the budget is spent already.
         """
         endpoint.check()
         self.endpoint = endpoint
@@ -85,7 +85,7 @@ class Client:
         return f"{self.endpoint.model} at {self.endpoint.host}"
 
     def named(self, purpose: str) -> "Client":
-        """The same client, its calls on record under another purpose."""
+        """The same client, whose calls are recorded under another purpose."""
         other = copy.copy(self)
         other.purpose = purpose
         return other
@@ -95,8 +95,8 @@ class Client:
 
         Raises:
             BudgetSpent: the call does not fit the budget.
-            UserError: nobody answers, the key is refused, there is no such model, it refuses the request, or
-                what it answers has not the form of an answer.
+            UserError: nobody answers, the key is refused, there is no such model, the request is refused, or
+                the answer is malformed.
         """
         most = request.max_tokens + self.endpoint.thinking_tokens
         most = min(most, self.endpoint.max_tokens_per_call or most)
@@ -122,10 +122,10 @@ class Client:
         reread: int | None = None,
         amiss: Callable[[Model], str] = lambda value: "",
     ) -> Model:
-        """The answer as a pydantic model; one that cannot be read is asked for again, with what is wrong.
+        """Ask for an answer as a pydantic model; one that cannot be read is sent back with what is wrong.
 
-        `reread` says how often; as the client was made if left out. `amiss` says what else is wrong with an
-        answer of the right form, such as its length, and nothing if all is well.
+        `reread` is how often (by default the client's own number). `amiss` says what is wrong with an answer
+        of the right form, such as its length, or gives an empty text.
 
         Raises:
             Unreadable: no answer could be read; the caller counts it.
@@ -178,7 +178,7 @@ class Client:
         raise self._no_prompt_logprobs(said)
 
     async def embed(self, texts: Sequence[str], width: int = 0) -> list[list[float]]:
-        """A vector of `width` numbers for each text, in the order given; any width, but one, if it is 0.
+        """A vector of `width` numbers for each text, in the order given; 0 allows any one width.
 
         Raises:
             UserError: as `chat`; or the vectors have another width, or several.
@@ -208,10 +208,10 @@ class Client:
         send: Send,
         read: Callable[[dict[str, Any]], object],
     ) -> tuple[dict[str, Any], bool]:
-        """The body of an answer, and whether it was kept; what is in flight is not asked again.
+        """The body of an answer, and whether it came from the cache; equal questions in flight are one call.
 
-        What `read` finds nothing in, or raises for, is not kept; if it was, it is asked for again. `might`
-        are the most tokens, sent and answered, that the call may use.
+        An answer for which `read` gives None or raises is not cached, and asked for again if it was. `might`
+        are the most tokens, of prompt and answer, that the call may use.
         """
         whom = {"base_url": self.endpoint.base_url, "model": self.endpoint.model}
         key = cache_key({**whom, "kind": kind, "question": question})
@@ -228,7 +228,7 @@ class Client:
         if (flight := flights.get(key)) is None:
             flight = flights[key] = asyncio.ensure_future(self._fly(kind, key, might, send, read))
             flight.add_done_callback(lambda done: _landed(flights, key, done))
-        await asyncio.wait([flight])  # who asked may be stopped, the call goes on
+        await asyncio.wait([flight])  # if the caller is cancelled, the call goes on
         return flight.result(), False
 
     async def _fly(
@@ -250,7 +250,7 @@ class Client:
             held, unread = True, 0
 
             async def lost() -> None:
-                """An answer that cannot be read is taken to have used all that it might."""
+                """Count an answer that cannot be read as having used all that it might."""
                 nonlocal held, unread
                 self._budget.settle(*might, might)
                 held, unread = False, unread + 1
@@ -277,7 +277,7 @@ class Client:
         return answered.body
 
     async def _posted(self, path: str, body: Callable[[], dict[str, Any]], lost: Lost) -> Answered:
-        """Sends a request, without what the server turns out not to know."""
+        """Send a request, and after a refusal again without what the server does not support."""
         while True:
             sent = body()
             try:
@@ -334,7 +334,7 @@ class Client:
         )
 
     async def close(self) -> None:
-        """Let what is in flight come back and be kept, start nothing more, and close the connection."""
+        """Wait for the calls in flight and keep their answers, start no more, and close the connection."""
         await self._can.close()
 
 
@@ -348,7 +348,7 @@ def _can_be_read(body: dict[str, Any], read: Callable[[dict[str, Any]], object])
 def _landed(flights: dict[str, asyncio.Task[dict[str, Any]]], key: str, flight: asyncio.Task[Any]) -> None:
     flights.pop(key, None)
     if not flight.cancelled():
-        flight.exception()  # who asked may have gone: nobody else needs to hear of it
+        flight.exception()  # marked as seen: without a caller that waits for it, asyncio would log it
 
 
 @cache
@@ -357,7 +357,7 @@ def _schema(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def _size(texts: Iterable[str]) -> int:
-    """About how many tokens some texts have, rather more than fewer."""
+    """Estimate how many tokens some texts have, rather too many than too few."""
     return sum(
         int(len(text.encode("utf-8", "replace")) / BYTES_PER_TOKEN) + TOKENS_PER_TEXT for text in texts
     )

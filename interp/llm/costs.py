@@ -1,4 +1,4 @@
-"""What a ledger of calls adds up to, by model and purpose."""
+"""Totals of a ledger of calls, by model and purpose."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from interp.llm.ledger import read_calls
 
 
 def costs(ledger: Path) -> pd.DataFrame:
-    """A row for each model and purpose: calls, answers kept from before, retries, failures, tokens, money.
+    """A row for each model and purpose: calls, cached answers, retries, failures, tokens, money.
 
-    `usd` is NaN where the price of a call is not known; `seconds` are added up over calls in flight together.
+    `usd` is NaN where the price of a call is not known; `seconds` are summed, also over simultaneous calls.
     """
     calls = pd.DataFrame([vars(call) for call in read_calls(ledger)])
     if calls.empty:
         return calls
     calls["kept"] = calls["outcome"] == "cached"
     calls["failed"] = calls["outcome"].isin(["failed", "unreadable"])
-    # an unreadable answer is noted beside the call that brought it
+    # an unreadable cached answer has a line of its own, beside that of the call that replaces it
     calls["sent"] = ~calls["kept"] & (calls["outcome"] != "unreadable")
     calls["usd"] = calls["usd"].astype(float).where(calls["sent"], 0.0)
     grouped = calls.groupby(["model", "host", "purpose"], sort=True)

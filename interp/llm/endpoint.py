@@ -25,7 +25,7 @@ _ADDRESS = TypeAdapter(HttpUrl)
 
 
 def _is_key(name: str) -> bool:
-    """Whether what should be the name of a variable is rather a key."""
+    """Whether a text that should name a variable looks like a key."""
     if not _NAME.fullmatch(name):
         return True
     if name in os.environ:
@@ -35,7 +35,7 @@ def _is_key(name: str) -> bool:
 
 
 def _name_of_a_variable(name: str) -> str:
-    """Refuses what is no name of an environment variable, such as a key, and does not repeat it."""
+    """The name of an environment variable; anything else, such as a key, is refused and not repeated."""
     if not _is_key(name):
         return name
     keep_secret(name)
@@ -47,7 +47,7 @@ def _name_of_a_variable(name: str) -> str:
 
 
 def _address_without_key(address: str) -> str:
-    """Refuses an address that holds a key or a password, and does not repeat it."""
+    """The address; one that holds a key or a password is refused and not repeated."""
     begin, _, rest = address.rpartition("@")
     path, *after = re.split(r"[?#]", rest)
     pasted = [part for part in path.split("/") if len(part) >= 12 and _BEGINS_LIKE_A_KEY.match(part)]
@@ -81,24 +81,24 @@ class Endpoint(Section):
     timeout_seconds: Positive = 120.0
     """How long one call may take as a whole: connecting, sending, and the answer to its last byte."""
     retries: CountOrZero = 6
-    """Further tries after a refusal for load, a server error, a timeout or a lost connection."""
+    """Further tries after an overload, a server error, a timeout or a lost connection."""
     longest_wait_seconds: NotNegative = 60.0
     """The longest pause before a further try, whatever the server asks for."""
     usd_per_million_prompt_tokens: NotNegative | None = None
-    """The price of what is sent; without it money is not counted."""
+    """The price of prompts; without it money is not counted."""
     usd_per_million_completion_tokens: NotNegative | None = None
-    """The price of what is answered."""
+    """The price of answers."""
     budget_tokens: Tokens | None = None
-    """The most tokens, sent and answered, that a run may use; what an earlier try of the run used counts.
+    """The most tokens, of prompts and answers, that a run may use, its earlier sessions included.
 
-    Where a server does not say how many, or nothing plausible, as many count as the call might have used.
+    Where a server gives no plausible number, as many count as the call might have used.
     """
     budget_usd: Positive | None = None
     """The most money that a run may cost; needs both prices."""
     max_tokens_per_call: Count | None = None
-    """The most tokens of one answer, whatever is asked for."""
+    """The most tokens of one answer, whatever a request asks for."""
     thinking_tokens: CountOrZero = 0
-    """What a reasoning model may think before each answer, in tokens on top of what the answer may have."""
+    """Tokens that a reasoning model may think before each answer, on top of those of the answer."""
     json_schema: FlagOrAuto = "auto"
     """Whether the server keeps an answer to a JSON schema; auto finds out."""
     logprobs: FlagOrAuto = "auto"
@@ -133,7 +133,7 @@ class Endpoint(Section):
         )
 
     def check(self) -> None:
-        """Finds what can be known to be wrong before the first call.
+        """Checks what can be checked before the first call.
 
         Raises:
             UserError: the address is no http address or holds the key, there is no key, or a budget of money
@@ -183,7 +183,7 @@ class Endpoint(Section):
             return False
 
     def usd(self, prompt_tokens: int, completion_tokens: int) -> float | None:
-        """What so many tokens cost; None where the prices are not known."""
+        """The cost of so many tokens in US dollars; None where the prices are not known."""
         sent, answered = self._prices
         if sent is None or answered is None:
             return None

@@ -1,4 +1,4 @@
-"""The HTTP of endpoints: answers read to a limit, no redirects, no cookies, no proxy before this machine."""
+"""HTTP for endpoints: bounded answers, no redirects, no cookies, no proxy to this machine itself."""
 
 import httpx2
 
@@ -20,8 +20,8 @@ class TooLong(Exception):
 class BoundedClient(httpx2.AsyncClient):
     """A client that reads every answer, also an error, as a stream and stops at `LONGEST_ANSWER`.
 
-    Of an answer's headers only those are kept that are read: what a server says of its encoding, its form and
-    its cookies is not followed. A body is UTF-8.
+    Only the headers that are used are kept: what a server says of encodings, content types and cookies is
+    ignored. A body is UTF-8.
     """
 
     async def send(
@@ -30,7 +30,7 @@ class BoundedClient(httpx2.AsyncClient):
         """Send a request and read the whole answer.
 
         Raises:
-            TooLong: there is more of it.
+            TooLong: it has more than `LONGEST_ANSWER` bytes.
         """
         response = await super().send(request, stream=True, **options)  # type: ignore[arg-type]
         self.cookies.clear()
@@ -47,7 +47,7 @@ class BoundedClient(httpx2.AsyncClient):
 
 
 def open_client(endpoint: Endpoint) -> httpx2.AsyncClient:
-    """A client for one endpoint; the environment's proxies hold for servers elsewhere only.
+    """A client for one endpoint; the environment's proxies are used for other machines only.
 
     Raises:
         UserError: a proxy of the environment cannot be used.

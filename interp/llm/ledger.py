@@ -1,4 +1,4 @@
-"""What was asked of endpoints and what it cost: one line a call, kept through a kill."""
+"""Calls to endpoints and what they cost: a line for each call, which survives a kill."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ Amount = Annotated[float, Field(ge=0, le=1e12, strict=True, allow_inf_nan=False)
 
 @dataclass(frozen=True)
 class Call:
-    """One call: what for, of whom, what it used (`usd` None: price unknown), how long, and how it ended."""
+    """One call: purpose, model, tokens, cost (`usd` None: price unknown), duration, and how it ended."""
 
     time: str
     purpose: str
@@ -64,7 +64,7 @@ class Ledger:
 
 
 def read_calls(file: Path) -> Iterator[Call]:
-    """The calls in a ledger; nothing where there is none. A line that is damaged or cut short is left out."""
+    """The calls in a ledger, none if there is no file; damaged or incomplete lines are left out."""
     return (call for call in _lines(file) if call is not None)
 
 

@@ -1,4 +1,4 @@
-"""Read what endpoints answer; what cannot be read is said, never guessed."""
+"""Read what endpoints answer; what cannot be read is reported, never guessed."""
 
 import json
 import re
@@ -28,7 +28,7 @@ _FINAL = "<|channel|>final<|message|>"
 
 
 class Unreadable(Exception):
-    """An answer that does not say what was asked for: why, and the answer."""
+    """An answer without what was asked for: says why, and holds the answer."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(reason)
@@ -37,7 +37,7 @@ class Unreadable(Exception):
 
 
 class _Form(BaseModel):
-    """A part of an answer: of the right types, its numbers finite; what is not read may be there, too."""
+    """A part of an answer, of the right types and with finite numbers; further keys are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
@@ -127,11 +127,11 @@ def reply_of(body: Mapping[str, Any], cached: bool, might: tuple[int, int]) -> R
 
 
 def without_thoughts(content: str) -> str:
-    """What a reasoning model says after it has thought, where the server leaves its thoughts in the answer.
+    """Removes a reasoning model's thoughts from an answer in which the server left them.
 
     A thought begins a line: `<think>` (most models), `<thinking>`, `<seed:think>` (Seed-OSS) or `[THINK]`
-    (Magistral); where the chat template has opened it, only its end is there. gpt-oss thinks in
-    other channels than `final`. Nothing is left of a thought that does not end.
+    (Magistral); if the chat template opened it, the answer holds only its end tag. gpt-oss thinks in
+    other channels than `final`. A thought without an end is removed whole.
     """
     if "<|channel|>" in content:
         return content.rpartition(_FINAL)[2].partition("<|")[0] if _FINAL in content else ""
@@ -141,8 +141,8 @@ def without_thoughts(content: str) -> str:
 def used_by(body: Mapping[str, Any], might: tuple[int, int]) -> tuple[int, int]:
     """Tokens of the prompt and of the answer, as the server counted them.
 
-    Where it says none, or what cannot be (less than one, no whole number, too many), what the call might
-    have used: nobody passes a budget by not counting.
+    If it gives no possible number (missing, below one, not whole, too large), what the call might have used
+    counts, so that no server can evade a budget.
     """
     usage = body.get("usage")
     said = usage if isinstance(usage, Mapping) else {}
@@ -157,7 +157,7 @@ def used_by(body: Mapping[str, Any], might: tuple[int, int]) -> tuple[int, int]:
 def value_of(text: str, kind: type[Model], hidden: Callable[[str], str] = lambda text: text) -> Model:
     """The model that an answer holds as JSON, alone or with words or a fence around it.
 
-    `hidden` takes out of each of its strings what may not be in it.
+    `hidden` is applied to each of its strings, to take secrets out.
 
     Raises:
         Unreadable: there is no JSON, or it is not what was asked for.
@@ -200,8 +200,8 @@ def embeddings_of(body: Mapping[str, Any], n: int, width: int = 0) -> list[list[
 def prompt_logprobs_of(body: Mapping[str, Any], prompt: str) -> tuple[TokenLogprobs, ...] | None:
     """The log-probabilities of a prompt's tokens in the body of a completion; None if it has none.
 
-    Two forms are read: `prompt_logprobs` of vLLM, and the echo of the completions API, whose tokens laid end
-    to end begin with the prompt.
+    Two forms are read: `prompt_logprobs` of vLLM, and the echo of the completions API, whose concatenated
+    tokens begin with the prompt.
     """
     try:
         choice = _Completion.model_validate(_Choices.model_validate(body).choices[0])
@@ -229,7 +229,7 @@ def _token(one: _Token) -> TokenLogprobs:
 
 
 def _vllm_token(one: Mapping[str, _Entry] | None) -> TokenLogprobs:
-    """The prompt's own token has the smallest rank that is given for it: it comes first."""
+    """The first entry, which is the prompt's own token, with all entries as alternatives."""
     if not one:
         return TokenLogprobs("", None, {})
     entries = [(entry.decoded_token or "", entry.logprob) for entry in one.values()]
@@ -237,7 +237,7 @@ def _vllm_token(one: Mapping[str, _Entry] | None) -> TokenLogprobs:
 
 
 def _first(error: ValidationError) -> str:
-    """The first thing that is wrong, and where, without what is there."""
+    """The first thing that is wrong, and where, without quoting the value."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"]))[:LONGEST_NAME]
     wrong = first["msg"].partition(" or instance of ")[0]
@@ -253,7 +253,7 @@ def _no_answer(wrong: str) -> UserError:
 
 
 def json_words(schema: Mapping[str, Any]) -> str:
-    """The request, in words, to keep to a schema."""
+    """A sentence that asks a model to follow a JSON schema."""
     return "Answer with one JSON object and nothing else. It has to follow this JSON schema: " + json.dumps(
         schema, ensure_ascii=False
     )

@@ -1,4 +1,4 @@
-"""Run what asks endpoints, and stop it politely: what is in flight comes back and is kept."""
+"""Run work that calls endpoints; when it is stopped, the calls in flight finish and are kept."""
 
 import asyncio
 import signal
@@ -16,19 +16,19 @@ SILENT_SECONDS = 2.0
 
 @runtime_checkable
 class Closable(Protocol):
-    """What has calls in flight."""
+    """Something with calls in flight, such as a client."""
 
     async def close(self) -> None:
-        """Let them come back, and start no more."""
+        """Wait for the calls in flight, and start no more."""
         ...
 
 
 def run_with(work: Coroutine[Any, Any, Result], clients: Iterable[Closable]) -> Result:
     """Run `work` to its end, or until it raises; then close the clients, keeping what was in flight.
 
-    Where an event loop runs already, as in a notebook, it runs in a thread of its own. Ctrl-C, or a polite
-    kill where it has a handler, ends the work, waits for what is in flight and is then raised as it would be
-    elsewhere; a second one does not wait.
+    Where an event loop runs already, as in a notebook, it runs in a thread of its own. Ctrl-C (or SIGTERM, if
+    it has a handler) ends the work, waits for the calls in flight and is then raised as usual; a second one
+    does not wait.
     """
     running = _Running(work, list(clients))
     try:
@@ -48,7 +48,7 @@ class _Running(Generic[Result]):
         self._handlers: dict[signal.Signals, Callable[[int, FrameType | None], object]] = {}
 
     def here(self) -> Result:
-        """Run in this thread, which is stopped by signals that have a handler of Python's."""
+        """Run in this thread, stopped by signals that have a handler in Python."""
         if threading.current_thread() is threading.main_thread():
             found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
             self._handlers = {number: handler for number, handler in found.items() if callable(handler)}
@@ -64,7 +64,7 @@ class _Running(Generic[Result]):
         raise KeyboardInterrupt
 
     def beside(self) -> Result:
-        """Run in a thread of its own, which is told to stop where waiting for it is interrupted."""
+        """Run in a thread of its own, which is stopped if waiting for it is interrupted."""
         with ThreadPoolExecutor(1) as executor:
             done = executor.submit(asyncio.run, self._until_closed())
             try:
@@ -102,7 +102,7 @@ class _Running(Generic[Result]):
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Stop at signals instead of raising in the middle of what asyncio does."""
+        """Let signals cancel the work, instead of raising in the middle of asyncio's own code."""
         assert self._loop is not None
         before = {number: signal.getsignal(number) for number in self._handlers}
         for number in self._handlers:

@@ -23,7 +23,7 @@ Lost = Callable[[], Awaitable[None]]
 
 
 class Refused(Exception):
-    """The server does not take the request as it is; `message` is what it says."""
+    """The server rejects the request in this form; `message` is what it says."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -53,7 +53,7 @@ class Transport:
         """Connects to nothing yet.
 
         Raises:
-            UserError: there is no key, or the environment names a proxy that is none.
+            UserError: there is no key, or the environment's proxy cannot be used.
         """
         self._endpoint = endpoint
         key = endpoint.key()
@@ -69,15 +69,14 @@ class Transport:
         )
 
     async def post(self, path: str, body: Mapping[str, Any], lost: Lost) -> Answered:
-        """Sends a request until it is answered; no string of the answer holds the key or half a character.
+        """Sends a request until it is answered; the key and lone surrogates are taken out of the answer.
 
-        `lost` is called for every answer that came and cannot be read: it may have to be paid for.
+        `lost` is called for every answer that arrived but cannot be read, as it may have to be paid for.
 
         Raises:
             Refused: the server finds fault with the request (400, 422).
             GaveUp: the last try failed, or one failed while the connection closes.
-            UserError: the key is refused, there is no credit, there is no such model, or the answer leads
-                elsewhere.
+            UserError: the key is refused, there is no credit or no such model, or the server redirects.
         """
         sent = each_string(dict(body), _whole)
         attempt = 0
@@ -173,7 +172,7 @@ class Transport:
         )
 
     def _clean_string(self, text: str) -> str:
-        """A string of an answer as it may be kept: the key hidden, half characters replaced."""
+        """A string of an answer with the key hidden and lone surrogates replaced."""
         return _whole(self._secret.hidden(text))
 
     def _clean(self, text: str) -> str:
@@ -187,7 +186,7 @@ def _whole(text: str) -> str:
 
 
 def _address(response: httpx2.Response) -> str:
-    """Where a redirect leads, without what it passes on in its query."""
+    """The address of a redirect, without its query, which may hold secrets."""
     return response.headers.get("location", "it does not say where").partition("?")[0]
 
 
