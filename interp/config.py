@@ -38,7 +38,7 @@ class ExperimentConfig(Section):
     """Weights & Biases."""
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
-        """What costs memory or time once the subject is loaded, for a corpus of so many tokens.
+        """The stages that cost memory or time once the subject is loaded, for a corpus of `tokens` tokens.
 
         Describing, scoring and pages are left out: they do not grow with the model.
         """

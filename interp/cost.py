@@ -1,4 +1,4 @@
-"""What a run costs, from sizes alone: bytes that are held together, operations, bytes that are moved."""
+"""What a run costs, from sizes alone: bytes held at the same time, operations, bytes moved."""
 
 import os
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ class MemoryPart:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a run: what it holds at its peak, and its work.
+    """One stage of a run: the memory it holds at its peak, and its work.
 
     `flops` are floating-point operations of matrix products, `moved` the bytes that are read and written
     around them by operations that compute little, in the machine's memory (`on_host`) or the device's.
@@ -33,13 +33,13 @@ class Stage:
 
     @property
     def bytes(self) -> int:
-        """The peak."""
+        """Bytes at the peak."""
         return sum(part.bytes for part in self.parts)
 
 
 @dataclass(frozen=True)
 class SubjectShape:
-    """The sizes of a model that cost depends on; those of no model, if left out.
+    """The sizes of a model that its cost depends on; the defaults are those of no model.
 
     `n_parameters` counts the embedding and the unembedding apart, as they are held here; `n_block_parameters`
     are those of one layer. `backend` is what `auto` means for this model.
@@ -74,7 +74,7 @@ def subject_part(shape: SubjectShape, dtype: str) -> MemoryPart:
 
 
 def loading_stage(shape: SubjectShape, dtype: str, backend: str) -> Stage:
-    """Loading. For `hooked`, what `transformers` read is there until its weights are converted, so twice."""
+    """Loading the subject; `hooked` holds the weights twice until those of `transformers` are converted."""
     weights = shape.n_parameters * BYTES[dtype]
     again = MemoryPart(
         "weights before their conversion", weights, "it to nothing with subject.backend: bridge"
@@ -113,7 +113,7 @@ def gigabytes(size: float | int) -> str:
 
 
 def machine_bytes() -> int | None:
-    """All memory of this machine, free or not; None if it cannot be told."""
+    """All memory of this machine, free or not; None if it is not known."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):

@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet may open: what begins as a formula does is marked as text."""
+"""CSV that is safe to open in a spreadsheet: texts that look like formulas are marked as text."""
 
 import csv
 import io
@@ -14,21 +14,21 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table as CSV; no value (None, NaN) is an empty cell, half a character becomes U+FFFD.
+    """A table as CSV; a missing value (None, NaN) is an empty cell, a lone surrogate becomes U+FFFD.
 
-    A spreadsheet computes a cell that begins with =, +, -, @, a tab or a line end (also in the wide forms of
-    East Asian keyboards), and may run what it names: such texts get an apostrophe in front (OWASP, "CSV
-    Injection"); `unmarked` takes it off again. Numbers stay numbers.
+    A spreadsheet computes a cell that begins with =, +, -, @, a tab or a line end (also in their full-width
+    forms), and may run what it names: such a text is prefixed with an apostrophe (OWASP, "CSV Injection"),
+    which `unmarked` removes. Numbers stay numbers.
     """
     buffer = io.StringIO()
-    writer = csv.writer(buffer)  # with its line end, \r\n, both of these are quoted in cells
+    writer = csv.writer(buffer)  # its line end is \r\n, so that it quotes cells with either character
     writer.writerow([_cell(name) for name in head])
     writer.writerows([_cell(cell) for cell in row] for row in rows)
     return whole_characters(buffer.getvalue())[0]
 
 
 def unmarked(text: str) -> str:
-    """A cell that `csv_text` wrote, as it was before."""
+    """The text of a cell that `csv_text` wrote, without its apostrophe."""
     return text[1:] if _MARKED.match(text) else text
 
 

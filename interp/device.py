@@ -1,4 +1,4 @@
-"""Which device a name means, if it can be used here."""
+"""The device that a name means, if it is usable on this machine."""
 
 import torch
 
@@ -6,12 +6,12 @@ from interp.errors import UserError
 
 
 def usable_device(device: str, place: str = "device") -> torch.device:
-    """The device called `device`.
+    """Parses the name of a device and tries to put a tensor on it; `place` is for the message.
 
     Raises:
-        UserError: there is none of that name here.
+        UserError: the name is not one, or no such device is usable here.
     """
-    # torch says no in three ways: for what it does not know, lacks the code for, or cannot put tensors on
+    # torch has an error for each: an unknown name, a device it was built without, one that takes no tensors
     try:
         found = torch.device(device)
         if found.type not in ("cpu", "cuda", "mps"):

@@ -1,4 +1,4 @@
-"""Documents and corpora: tokens that can be read in any order, and the split each belongs to."""
+"""Documents and corpora: documents that can be read in any order, and the split that each belongs to."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class Document:
 
     `tokens` [pos] are token ids; `template` [pos] marks tokens of a chat template, which never count;
     `labels` [pos] are bit masks over the corpus' `label_names` (bit i set: concept i is present).
-    `identity` is the hash of a document that its tokens alone do not decide. Before a `complete` one no
-    beginning-of-sequence token is put: a conversation whose chat template writes none.
+    `identity` is the document's hash where its tokens alone do not decide it. A `complete` document gets no
+    beginning-of-sequence token, such as a conversation whose chat template writes none.
     """
 
     tokens: NDArray[np.int32]

@@ -16,8 +16,8 @@ _LONG_RUN = re.compile(rf"\S{{{LONGEST_QUOTE + 1},}}")
 class UserError(Exception):
     """Something the user can put right: says what is wrong, where, and how to fix it.
 
-    The command line prints it without a traceback and exits with status 2. The parts may quote what comes
-    from outside: they are kept on a line, printable, without secrets and of bounded length.
+    The command line prints it without a traceback and exits with status 2. The parts may quote text from
+    outside: each is reduced to one printable line of bounded length without secrets.
     """
 
     def __init__(self, thing: str, place: str, fix: str) -> None:
@@ -31,12 +31,12 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
 
 
 def printable(text: str, guessed: bool = False) -> str:
-    """The text as it may go to a terminal: `escaped`, and without secrets (`without_secrets`)."""
+    """The text made safe for a terminal: `escaped`, and without secrets (`without_secrets`)."""
     return escaped(without_secrets(text, guessed))
 
 
 def escaped(text: str) -> str:
-    """The text with an escape (`\\x1b`) in the place of each character that a terminal would obey or refuse.
+    """Replaces each character that a terminal would act on or cannot print by its escape (`\\x1b`).
 
     Tabs and line feeds stay.
     """
@@ -45,7 +45,7 @@ def escaped(text: str) -> str:
 
 def quoted(value: object) -> str:
     """The `repr` of a value from outside, printable and cut to 200 characters."""
-    # cutting first keeps the repr of a text of a gigabyte from being made
+    # cut first, so that the repr of a gigabyte of text is never made
     cut = value[: LONGEST_QUOTE + 1] if isinstance(value, str | bytes) else value
     text = printable(repr(cut), guessed=True)
     return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"

@@ -1,8 +1,8 @@
 """The vocabulary of configs: what a section is, and which values its fields take.
 
-A number is a number: `true` and text are none, but for `1e-4` and `1e3`, which YAML leaves as text. It is
+`true` and text are not accepted as numbers, except `1e-4` and `1e3`, which YAML reads as text. Numbers are
 finite, and of a size that single precision can work with; how much memory a whole config takes is told by
-its stages (`interp.config`). Text holds no control characters and no halves of a character.
+its stages (`interp.config`). Text holds no control characters and no lone surrogates.
 """
 
 import re
@@ -50,7 +50,7 @@ Item = TypeVar("Item")
 
 
 def told(problem: "ErrorDetails", hidden: bool = False) -> str:
-    """What pydantic found to be wrong with one value, and the value, if that is not `hidden`."""
+    """Pydantic's message on one value, and the value unless `hidden`."""
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("Tuple ")
     got = problem["input"]
     shown = problem["type"] not in ("missing", "extra_forbidden") and not hidden
@@ -59,7 +59,7 @@ def told(problem: "ErrorDetails", hidden: bool = False) -> str:
 
 
 def problems_of(error: ValidationError) -> "list[ErrorDetails]":
-    """What pydantic found to be wrong; a list whose items are wrong is not called too short as well."""
+    """Pydantic's errors; a list with wrong items is not reported as too short as well."""
     found = error.errors(include_url=False)
     inside = {one["loc"][:end] for one in found for end in range(len(one["loc"]))}
     return [one for one in found if one["type"] != "too_short" or one["loc"] not in inside]
@@ -81,7 +81,7 @@ class Section(BaseModel, metaclass=_Explaining):
     """A part of a config: unknown keys are refused, values never change, docstrings describe the fields.
 
     Raises:
-        UserError: it is made in Python of values that its fields do not take.
+        UserError: a value that is passed in Python is not valid for its field.
     """
 
     model_config = ConfigDict(
@@ -89,12 +89,12 @@ class Section(BaseModel, metaclass=_Explaining):
     )
 
     def stage(self) -> Stage | None:
-        """What its values alone make a run hold, whatever the model is; None if that is little."""
+        """The memory that its values alone make a run hold, whatever the model; None if that is little."""
         return None
 
 
 def sections(value: Any, key: str = "") -> Iterator[tuple[str, Section]]:
-    """Every section of a config, itself too, with its dotted key."""
+    """Yields every section of a config, itself included, with its dotted key."""
     if isinstance(value, Section):
         yield key, value
         inner: Iterable[tuple[Any, Any]] = value
@@ -125,7 +125,7 @@ def _for_float(value: Any) -> Any:
 
 
 def _at_most(most: int, thing: str, size: int) -> AfterValidator:
-    """At most so many, or a message that says what they would take at `size` bytes each."""
+    """Allows at most so many; the message says how much memory more would take at `size` bytes each."""
 
     def check(value: int) -> int:
         if value > most:
@@ -198,7 +198,7 @@ def _lines(value: str) -> str:
 
 
 def one_line(value: str) -> str:
-    """`value`, if it is one line of text that a terminal and a table can show.
+    """Checks that `value` is one line of text that a terminal and a table can show, and returns it.
 
     Raises:
         ValueError: it is not, or is longer than 1,000 characters.
@@ -213,7 +213,7 @@ def one_line(value: str) -> str:
 
 
 def check_name(value: str) -> str:
-    """`value`, if it can be the name of a folder on every file system.
+    """Checks that `value` can be the name of a folder on every file system, and returns it.
 
     Raises:
         ValueError: it cannot.
@@ -258,15 +258,15 @@ Device = Annotated[str, StringConstraints(pattern=r"^(cpu|(cuda|mps)(:[0-9]{1,3}
 
 
 def seed_after(seed: int, places: int) -> int:
-    """The seed so many places after another; after the last comes 0, so that it is a `Seed`, too."""
+    """The seed `places` after another one; it wraps around to 0, so that it is a `Seed`, too."""
     return (seed + places) % 2**32
 
 
 def taken(kind: Any, value: Any, place: str) -> Any:
-    """A value that was given to a function or on the command line, if it is of a kind of this vocabulary.
+    """Validates a value from a function's argument or the command line as a kind of field, and returns it.
 
     Raises:
-        UserError: it is not; `place` says what was given.
+        UserError: it is not of that kind; `place` is the argument's name.
     """
     plain = value.item() if hasattr(value, "item") else value  # numpy's and torch's numbers
     try:

@@ -1,4 +1,4 @@
-"""JSON that every parser reads: written without NaN and infinity, read within bounds."""
+"""JSON that every parser reads: written without NaN and infinity, and read within limits."""
 
 import json
 import math
@@ -53,7 +53,7 @@ def finite(content: Any) -> Any:
 
 
 def each_string(content: Any, change: Callable[[str], str]) -> Any:
-    """Plain JSON values with every string, names too, as `change` gives it."""
+    """Applies `change` to every string in plain JSON values, names too."""
     if isinstance(content, str):
         return change(content)
     if isinstance(content, dict):
@@ -72,14 +72,14 @@ def from_json(
     halves: bool = False,
     most_bytes: int = LARGEST_FILE,
 ) -> Any:
-    """The values that a JSON text from outside holds, all of which we can write again.
+    """Parses a JSON text from outside; every value that it gives can be written again.
 
     `place` and `fix` are for the message; `line` is the number of the text's first line there. `halves` lets
-    halves of characters (lone surrogates) through, for who replaces them.
+    lone surrogates through, for callers that replace them.
 
     Raises:
         UserError: it is larger than `most_bytes`, deeper than 100 levels, not UTF-8, not JSON, or holds NaN,
-            an infinity, a whole number of more than 64 bits or half a character; says line and column.
+            an infinity, a whole number of more than 64 bits or a lone surrogate; says line and column.
     """
     if len(content) > most_bytes:
         raise UserError(f"the JSON is larger than {most_bytes:,} bytes", place, fix)
@@ -100,7 +100,7 @@ def read_json(path: Path, fix: str, kind: Literal["list"]) -> list[Any]: ...
 @overload
 def read_json(path: Path, fix: str, kind: Literal["any"]) -> Any: ...
 def read_json(path: Path, fix: str, kind: Literal["object", "list", "any"] = "object") -> Any:
-    """The values of a JSON file from outside, the outermost of which is of the `kind` given.
+    """Reads a JSON file from outside whose top-level value is of the given `kind`.
 
     Raises:
         UserError: as `read_file` and `from_json`, or it is of another kind.
@@ -115,10 +115,10 @@ def read_json(path: Path, fix: str, kind: Literal["object", "list", "any"] = "ob
 def json_object(
     content: str | bytes, place: str, fix: str, line: int | None = None, halves: bool = False
 ) -> dict[str, Any]:
-    """The JSON object that a text is; `line` is its number where it is one line of a file.
+    """Parses a text that is one JSON object; `line` is its number if it is a line of a file.
 
     Raises:
-        UserError: as `from_json`, or it is none.
+        UserError: as `from_json`, or it is something else.
     """
     found = from_json(content, place, fix, line=line or 1, halves=halves)
     if not isinstance(found, dict):
@@ -129,7 +129,7 @@ def json_object(
 
 
 def _too_deep(text: str) -> bool:
-    """Whether brackets may stand deeper than is allowed; those that do not match are looked at, too."""
+    """Whether brackets may be nested deeper than is allowed; unmatched ones count as nested."""
     if text.count("[") + text.count("{") <= DEEPEST:
         return False
     brackets = _NO_BRACKETS.sub("", _STRINGS.sub("", text))
@@ -141,7 +141,7 @@ def _too_deep(text: str) -> bool:
 
 
 def _check_tokens(text: str, place: str, fix: str, line: int, halves: bool) -> None:
-    """Refuse what `json.loads` takes and we do not, where it stands."""
+    """Refuse what `json.loads` takes and we do not, and say at which line and column."""
     depth = 0
     for found in _TOKENS.finditer(text):
         token, wrong = found[0], ""
@@ -161,7 +161,7 @@ def _check_tokens(text: str, place: str, fix: str, line: int, halves: bool) -> N
 
 
 def _can_be_kept(number: str) -> bool:
-    """Whether a number, if it is one, fits 64 bits."""
+    """Whether a number fits 64 bits; true for text that is not a number, which `json.loads` refuses."""
     try:
         if number.lstrip("-").isdecimal():
             return len(number) <= 21 and SMALLEST_WHOLE <= int(number) <= LARGEST_WHOLE

@@ -1,4 +1,4 @@
-"""Files of lines: a line feed ends a line, and nothing else does; JSON lines."""
+"""Files of lines, which only line feeds end, and JSON lines."""
 
 import codecs
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ LONGEST_LINE = 64 * MEBIBYTE
 
 
 class Line(NamedTuple):
-    """A line: its number from 1, its bytes without byte-order mark and line end, and where they stand.
+    """A line: its number from 1, its bytes without byte-order mark and line end, and their place in the file.
 
-    `start` and `end` are offsets in the file; `whole` says whether a line feed ends the line.
+    `start` and `end` are offsets in bytes; `whole` says whether a line feed ends the line.
     """
 
     number: int
@@ -35,8 +35,8 @@ class JsonLine(NamedTuple):
 def lines(path: Path) -> Iterator[Line]:
     """The lines of a UTF-8 file, one at a time.
 
-    U+2028, U+0085, form feeds and the like stand within lines, as the JSON lines format has it; a carriage
-    return before a line feed belongs to the line end.
+    U+2028, U+0085, form feeds and the like do not end a line, as in the JSON lines format; a carriage return
+    before a line feed belongs to the line end.
 
     Raises:
         UserError: there is no such plain file, it begins as UTF-16 or UTF-32 text does, or a line is longer
@@ -77,11 +77,11 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 def json_lines(path: Path, fix: str, halves: bool = False) -> Iterator[JsonLine]:
     """The objects of a file with one JSON object a line, empty lines left out.
 
-    `fix` says in an error what a line should be; `halves` lets halves of characters (surrogates) through,
-    for who replaces them.
+    `fix` says in an error what a line should be; `halves` lets lone surrogates through, for callers that
+    replace them.
 
     Raises:
-        UserError: as `text_lines`, or a line is no JSON object that `json_object` reads.
+        UserError: as `text_lines`, or as `json_object`.
     """
     for number, text in text_lines(path):
         yield JsonLine(json_object(text, str(path), fix, number, halves), f"{path}, line {number}")

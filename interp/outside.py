@@ -18,7 +18,7 @@ _OTHER_BOMS = {
 
 
 def open_file(path: Path, fix: str) -> BinaryIO:
-    """A file opened for reading; neither a device nor a pipe, which may never end or never begin.
+    """Opens a plain file for reading; a device or a pipe, which may never end, is refused.
 
     Raises:
         UserError: there is none, it is no plain file, or it may not be read.
@@ -52,7 +52,7 @@ def read_file(path: Path, fix: str, most_bytes: int = LARGEST_FILE) -> bytes:
 
 
 def utf8(content: bytes, place: str, line: int = 1) -> str:
-    """The text that bytes are in UTF-8, without a byte-order mark; `line` is the number of their first line.
+    """Decodes UTF-8, without a byte-order mark; `line` is the number of the first line, for the message.
 
     Raises:
         UserError: they are not UTF-8; says where.
@@ -71,17 +71,17 @@ def utf8(content: bytes, place: str, line: int = 1) -> str:
 
 
 def other_encoding(content: bytes) -> str | None:
-    """The encoding that bytes begin with the mark of, if it is not UTF-8."""
+    """The encoding whose byte-order mark `content` begins with, if it is not UTF-8."""
     return next((name for name, boms in _OTHER_BOMS.items() if content.startswith(boms)), None)
 
 
 def position(place: str, before: str, line: int = 1) -> str:
-    """How to name the place in a text that comes after `before`: "file, line 3, column 7"."""
+    """The place in a text that follows `before`, in words: "file, line 3, column 7"."""
     return f"{place}, line {line + before.count(chr(10))}, column {len(before) - before.rfind(chr(10))}"
 
 
 def whole_characters(text: str) -> tuple[str, int]:
-    """The text with U+FFFD in the place of each half of a character, which no file holds, and how many."""
+    """The text with each lone surrogate, which no file can hold, replaced by U+FFFD; and their number."""
     try:
         text.encode()
         return text, 0

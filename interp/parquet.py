@@ -17,18 +17,18 @@ MOST_ROWS = 20_000_000
 
 
 def read_parquet(path: Path, fix: str, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """The table of a Parquet file, which has these columns and may have others.
+    """Reads a Parquet file that has these columns and may have others.
 
     Raises:
-        UserError: as `open_file`, or it is no Parquet file, damaged, larger than 4 GiB when it is
-            unpacked, or lacks a column.
+        UserError: as `open_file`; or it is not Parquet, is damaged, is larger than 4 GiB unpacked, or lacks a
+            column.
     """
     table: pd.DataFrame = _table(path, fix, columns).to_pandas()
     return table
 
 
 def parquet_rows(path: Path, fix: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a Parquet file that has just these columns, as plain values; None where there is none.
+    """Reads the rows of a Parquet file with exactly these columns, as plain values; a missing one is None.
 
     Raises:
         UserError: as `read_parquet`, or it has another column, or more than 20 million rows.

@@ -1,4 +1,4 @@
-"""Keys and passwords: known here once, so that no text that is shown or written holds them."""
+"""Keys and passwords: kept in one place, so that they can be taken out of every text shown or written."""
 
 import base64
 import html
@@ -23,9 +23,9 @@ _NAMED = re.compile(r"(?:_KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD)$")
 
 
 class Secret:
-    """A key or a password, in every form in which a text may hold it.
+    """A key or a password, with every form in which a text may hold it.
 
-    `telling` says whether it can be told from ordinary words: 8 characters, or 16 letters.
+    `telling` says whether it is long enough to be told from ordinary words: 8 characters, or 16 letters.
     """
 
     def __init__(self, value: str) -> None:
@@ -34,7 +34,7 @@ class Secret:
         self._forms = sorted(set(_forms(value)), key=len, reverse=True) if self.telling else []
 
     def hidden(self, text: str) -> str:
-        """The text without it; one that is not `telling` is left, as it would be found everywhere."""
+        """The text without the secret; one that is not `telling` stays, since ordinary words may hold it."""
         for form in self._forms:
             text = text.replace(form, HIDDEN)
         for form in self._forms:
@@ -42,7 +42,7 @@ class Secret:
         return text
 
     def hidden_word(self, text: str) -> str:
-        """The text without it, also where it is short, if it stands alone there."""
+        """The text without the secret; one that is not `telling` is hidden only where it is a whole word."""
         if self.telling:
             return self.hidden(text)
         return text if self._word is None else self._word.sub(HIDDEN, text)
@@ -52,7 +52,7 @@ _known: dict[str, Secret] = {}
 
 
 def keep_secret(value: str) -> Secret:
-    """Have a key, and each line of it, hidden from now on in all that `without_secrets` is given."""
+    """Make `without_secrets` hide a key, and each of its words, from now on."""
     for part in (value.strip(), *value.split()):
         if _secret(part).telling:
             _known[part] = _secret(part)
@@ -60,7 +60,7 @@ def keep_secret(value: str) -> Secret:
 
 
 def keep_passwords_of(url: str) -> bool:
-    """The same for the passwords in a URL, before the @ or in its query; says whether there are any."""
+    """Do the same for the passwords in a URL, before the @ or in its query; returns whether there are any."""
     found = [match[0][len(match[1]) :] for match in _IN_QUERY.finditer(url)]
     if (before := _WHOLE_URL.match(url)) is not None:
         found.append(before[1])
@@ -69,11 +69,11 @@ def keep_passwords_of(url: str) -> bool:
 
 
 def without_secrets(text: str, guessed: bool = False) -> str:
-    """A text without what is secret in it.
+    """A text with its secrets hidden.
 
-    That is: what `keep_secret` was given, the environment's variables that are named as keys, tokens and
-    passwords are, and what stands in a URL where a password does. With `guessed`, for messages and
-    tracebacks, also what an assignment gives to such a name: what a model writes may look so and be none.
+    These are what `keep_secret` was given, environment variables that are named like keys, tokens or
+    passwords, and passwords in URLs. With `guessed`, for messages and tracebacks, also whatever is assigned
+    to such a name; not for what a model writes, which may only look like a secret.
     """
     for pattern in (_IN_URL, _IN_QUERY, _GIVEN) if guessed else (_IN_URL, _IN_QUERY):
         text = pattern.sub(rf"\1{HIDDEN}", text)
@@ -96,7 +96,7 @@ def _secret(value: str) -> Secret:
 
 
 def _without_beginning(text: str, form: str) -> str:
-    """Hide where a text was cut in the middle of a secret, as much of it as there is."""
+    """Hide the beginning of a secret where the text was cut in the middle of it."""
     kept, end = [], 0
     while len(form) > _BEGINNING and (at := text.find(form[:_BEGINNING], end)) >= 0:
         kept.append(text[end:at])
@@ -108,7 +108,7 @@ def _without_beginning(text: str, form: str) -> str:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """As it is, escaped as URLs, JSON, HTML and Python do, and in base 64 and base 16."""
+    """The value itself, as escaped in URLs, JSON, HTML and Python, and in base 64 and base 16."""
     yield value
     errors = "surrogatepass"
     for way in (partial(quote, safe=""), quote, quote_plus):
@@ -123,7 +123,7 @@ def _forms(value: str) -> Iterator[str]:
 
 
 def _base64(raw: bytes) -> Iterable[str]:
-    """What is common to base 64 of everything that holds `raw`, at each of the three places in a group."""
+    """The part of base 64 that only `raw` decides, at each of the three places in a group of bytes."""
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + raw).decode()
         inner = encoded[-(-8 * before // 6) : 8 * (before + len(raw)) // 6]

@@ -1,4 +1,4 @@
-"""Values that were read from outside, held to the shape that is expected of them."""
+"""Validation of values that were read from outside."""
 
 from typing import Any, Generic, TypeVar
 
@@ -11,25 +11,25 @@ FAULTS_SAID = 3
 
 
 class Shape(Generic[Value]):
-    """What plain JSON or YAML values should be: a type that pydantic knows."""
+    """The type that plain JSON or YAML values should have: anything that pydantic can validate."""
 
     def __init__(self, kind: Any, strict: bool = False) -> None:
-        """`strict` takes no text in the place of a number and the like."""
+        """With `strict`, a text is not accepted as a number, and the like."""
         self._adapter: TypeAdapter[Value] = TypeAdapter(kind)
         self._strict = strict or None
 
     def of(self, content: Any, place: str, fix: str) -> Value:
-        """The value that the content stands for.
+        """Validates the content; `place` and `fix` are for the message.
 
         Raises:
-            UserError: it stands for none; says which key is wrong, and how.
+            UserError: it is not of this type; says which key is wrong, and how.
         """
         try:
             return self._adapter.validate_python(content, strict=self._strict)
         except ValidationError as error:
             faults: dict[Any, str] = {}
             for problem in error.errors(include_url=False):
-                # the members of a union have a fault each, of one value
+                # pydantic reports one value once for each member of a union
                 faults.setdefault((problem["loc"][:1], id(problem["input"])), _fault(problem))
             said = "; ".join(list(faults.values())[:FAULTS_SAID])
             raise UserError(f"not of the shape that is expected: {said}", place, fix) from None

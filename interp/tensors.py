@@ -1,4 +1,4 @@
-"""Safetensors files from outside: plain files whose header fits them, whose numbers are finite."""
+"""Safetensors files from outside: checks of their size, header and numbers."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +15,10 @@ from interp.outside import open_file
 
 @contextmanager
 def opened(path: Path, fix: str, device: str = "cpu") -> Iterator[Any]:
-    """A file of tensors, opened by `safetensors`, which holds the header to the length of the file.
-
-    Nothing but the header is read until a tensor is asked for.
+    """Opens a file by `safetensors`, which checks its header; tensors are read when they are asked for.
 
     Raises:
-        UserError: there is no such file, it is no plain file, or it is damaged; also in the block.
+        UserError: there is no such plain file, or it is damaged; also for errors of reading in the block.
     """
     open_file(path, fix).close()
     try:
@@ -51,7 +49,7 @@ def read_tensors(path: Path, fix: str, device: str = "cpu") -> tuple[dict[str, T
 
 
 def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
-    """The name of the first tensor that holds NaN or an infinity, if one does; takes next to no memory."""
+    """The name of the first tensor that holds NaN or an infinity, None if there is none; makes no copy."""
     for name, tensor in tensors:
         if tensor.is_floating_point() and tensor.numel():
             low, high = torch.aminmax(tensor.detach())
@@ -67,7 +65,7 @@ def check_finite(tensors: Mapping[str, Tensor], place: str, fix: str) -> None:
 
 
 def check_file_finite(path: Path, fix: str) -> None:
-    """Raises UserError where a tensor in a file holds NaN or an infinity; one after another is read."""
+    """Raises UserError if a tensor in a file holds NaN or an infinity; reads one tensor at a time."""
     with opened(path, fix) as file:
         if (name := not_finite((name, file.get_tensor(name)) for name in file.keys())) is not None:  # noqa: SIM118 (it is no mapping)
             raise UserError(f"{name} holds numbers that are not finite", str(path), fix)

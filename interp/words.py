@@ -1,4 +1,4 @@
-"""Words in running text: which scripts write them apart, and whether a text holds one."""
+"""Words in running text: which scripts separate them by spaces, and whether a text contains one."""
 
 import re
 import unicodedata
@@ -18,10 +18,10 @@ def spaceless(character: str) -> bool:
 
 
 def holds(text: str, words: str) -> bool:
-    """Whether a text holds these words, whole, in any case and spacing: "us" is not in "because".
+    """Whether a text contains these words, whole, in any case and spacing: "us" is not in "because".
 
     In scripts that do not mark a word's end by a space (Han, kana, Thai, Hangul, ...) any occurrence counts.
-    False for words without a character but white space.
+    False for words that are only white space.
     """
     text, words = (unicodedata.normalize("NFC", one).casefold() for one in (text, words))
     characters = "".join(words.split())

@@ -1,4 +1,4 @@
-"""YAML that comes from outside: bounded before anything is expanded, every fault with its line and column."""
+"""YAML from outside: its size is checked before aliases are expanded, and errors say line and column."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +22,10 @@ _DATE = "tag:yaml.org,2002:timestamp"
 
 
 def from_yaml(text: str, place: str, fix: str) -> Any:
-    """The values of a YAML text: plain ones only (`yaml.SafeLoader`), and what looks like a date is text.
+    """Parses a YAML text into plain values (`yaml.SafeLoader`); dates stay text.
 
     Raises:
-        UserError: as `yaml_nodes`, or a value is none of its type.
+        UserError: as `yaml_nodes`, or a value does not fit its tag.
     """
     with _loading(text, place, fix) as loader:
         node = loader.get_single_node()
@@ -76,7 +76,7 @@ def _loading(text: str, place: str, fix: str) -> Iterator["_Loader"]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Counts while it composes, where an alias is still one node; places what a constructor raises."""
+    """Checks depth and size while it composes, before aliases are expanded; gives errors their place."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [pair for pair in pairs if pair[0] != _DATE]

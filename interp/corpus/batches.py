@@ -1,4 +1,4 @@
-"""Rows and batches: how documents are laid before a subject."""
+"""Rows and batches: how a subject is given documents."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from interp.subject.row_layout import RowLayout
 
 @dataclass(frozen=True)
 class Row:
-    """A piece of one document that the subject sees at once: `document.tokens[start:start + length]`.
+    """A piece of a document that the subject reads at once: `document.tokens[start:start + length]`.
 
     `first` says whether it is the first of its document.
     """
@@ -31,7 +31,7 @@ class Row:
         return self.document.tokens[self.start : self.start + self.length]
 
     def is_bare(self, layout: RowLayout) -> bool:
-        """Whether the subject has a beginning-of-sequence token, and none stands before this row."""
+        """Whether this row has no beginning-of-sequence token although the subject has one."""
         return layout.bos_id is not None and self.document.complete and self.start == 0
 
 
@@ -39,10 +39,11 @@ class Row:
 class Batch:
     """Rows side by side, each after one beginning-of-sequence token (if the subject has one), padded right.
 
-    `tokens` [row, pos] include that token; `mask` [row, pos] is 0 only where a complete document has padding
-    in its place: no token of a row sees what is padded right of it. `counts` [row, pos] is false for that
-    token, for padding, for template and special tokens, for the first token of a complete document, and for
-    the first position where the layout skips it; `labels` [row, pos] are the documents' label masks.
+    `tokens` [row, pos] include that token. `mask` [row, pos] is 0 only where a complete document has padding
+    in its place; padding on the right needs no mask, as no token sees what comes after it. `counts`
+    [row, pos] is false for that token, for padding, for template and special tokens, for the first token of a
+    complete document, and for the first position if the layout skips it. `labels` [row, pos] are the
+    documents' label masks.
     `document`, `start` and `hash` [row] say where a row comes from, and `first` [row] whether it begins its
     document; `offset` is 1 with a beginning-of-sequence token, else 0: token `p` of row `r` is token
     `start[r] + p - offset` of its document.
@@ -61,14 +62,14 @@ class Batch:
 
     @property
     def n_counted(self) -> int:
-        """How many tokens of the batch count."""
+        """Number of tokens that count."""
         return int(self.counts.sum())
 
 
 def rows_of(index: int, document: Document, context_size: int, layout: RowLayout) -> Iterator[Row]:
     """Cuts a document into rows of `context_size` tokens, the beginning-of-sequence token included.
 
-    Where a document itself has such a token at the beginning of a row, it falls into none: one stands there.
+    A beginning-of-sequence token of the document's own at the start of a row is left out: each row gets one.
     """
     tokens, start, first = document.tokens, 0, True
     while start < len(tokens):
@@ -81,7 +82,7 @@ def rows_of(index: int, document: Document, context_size: int, layout: RowLayout
 
 
 def counted_tokens(document: Document, rows: Sequence[Row], layout: RowLayout) -> int:
-    """How many tokens of a document, cut into these rows, will count in their batches."""
+    """Number of tokens of a document that will count in batches of these rows."""
     counts = ~np.isin(document.tokens, list(layout.special_ids))
     if document.template is not None:
         counts &= ~document.template
@@ -91,7 +92,7 @@ def counted_tokens(document: Document, rows: Sequence[Row], layout: RowLayout) -
 
 
 def collate(rows: Sequence[Row], layout: RowLayout, split: Split | None = None) -> Batch:
-    """Lays rows side by side. Positions right of a row's end hold token 0 and never count."""
+    """Makes a batch of rows. Positions after a row's end hold token 0 and never count."""
     offset = layout.offset
     width = offset + max(row.length for row in rows)
     tokens = np.zeros((len(rows), width), dtype=np.int64)
@@ -139,9 +140,9 @@ def batches(
 ) -> Iterator[Batch]:
     """Streams documents as batches of rows of one length and one split.
 
-    Rows wait in a bucket for their (split, length) until the bucket fills a batch, so no batch of the
-    stream is padded; what waits is bounded by `context_size` batches a split. The rest is laid out at the
-    end, longest first, padded on the right.
+    Rows wait in a bucket for their (split, length) until they fill a batch, so no batch of the stream is
+    padded; at most `context_size` batches a split are waiting. The rest comes last, longest rows first,
+    padded on the right.
 
     Raises:
         UserError: there is no document, or the context has no room for a token.

@@ -9,7 +9,7 @@ from interp.errors import UserError
 
 
 class Beginning(NamedTuple):
-    """Token ids without a beginning-of-sequence token, and the token that comes next in the document."""
+    """The first token ids of a document, without a beginning-of-sequence token, and the one that follows."""
 
     tokens: tuple[int, ...]
     following: int

@@ -1,4 +1,4 @@
-"""Conversations as a chat template writes them, and which of their tokens are text."""
+"""Conversations rendered by a chat template, and which of their tokens are the messages' text."""
 
 import re
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ class ChatTemplate:
     """Writes conversations with a tokenizer's own chat template.
 
     Raises:
-        UserError: the tokenizer has no template, or does not tell where its tokens stand in a text, which
-            is how the template's tokens are told from those of the messages.
+        UserError: the tokenizer has no template, or gives no character offsets, by which the template's
+            tokens are told from those of the messages.
     """
 
     def __init__(self, tokenizer: Any, place: str) -> None:
@@ -43,7 +43,7 @@ class ChatTemplate:
         self._tokenizer, self._place = tokenizer, place
 
     def written(self, messages: Messages) -> tuple[str, list[tuple[int, int]]]:
-        """A conversation as text, and where in it the messages' contents begin and end.
+        """Renders a conversation; returns the text and the (start, end) characters of each message's content.
 
         Raises:
             CannotRender: the template refuses the messages, or changes what they say.
@@ -59,7 +59,7 @@ class ChatTemplate:
             raise CannotRender(error.thing) from error
 
     def _contents(self, text: str, messages: Messages) -> list[tuple[int, int]]:
-        """Where the contents stand: between what the template writes around marks in their places."""
+        """Ranges of the contents, found by rendering marks in their places."""
         marked = self._written(
             [
                 {**one, "content": _MARK.format(number)} if one.get("content") else one
@@ -84,7 +84,7 @@ class ChatTemplate:
 def outside(
     offsets: Sequence[tuple[int, int]], contents: Sequence[tuple[int, int]], length: int
 ) -> NDArray[np.bool_]:
-    """Which tokens [pos] of a text hold no character of any content; all are ranges of characters."""
+    """Which tokens [pos] of a text hold no character of any content; all ranges count characters."""
     inside = np.zeros(length + 1, dtype=np.int64)
     for start, end in contents:
         inside[start + 1 : end + 1] = 1
@@ -98,7 +98,7 @@ _CHANGES = "the chat template writes other words around it than around other mes
 
 
 def _end(text: str, start: int, content: str, following: str, last: bool) -> int:
-    """Where a content that begins at `start` ends: as it is or stripped, or before what follows."""
+    """Where the content that begins at `start` ends: as given, or stripped, or where `following` begins."""
     for form in (content, content.rstrip(), content.lstrip(), content.strip()):
         end = start + len(form)
         if text.startswith(form + following, start) and (not last or end + len(following) == len(text)):

@@ -1,7 +1,7 @@
-"""Answers judged by their first token: which of them it tells apart.
+"""Which answers can be judged by their first token.
 
-Where the first of an answer's tokens stands for it, a model is right on "the" for "the United States", and on
-"San" for "San Francisco" where it means San Diego. Such answers are left out, counted, and said.
+If a first token stands for an answer, a model is right on "the" for "the United States", and on "San" for
+"San Francisco" when it means San Diego. Such answers are left out and counted, and a note says so.
 """
 
 from collections import defaultdict
@@ -18,7 +18,7 @@ _SHOWN = 3  # answers named in a note
 
 
 class ToldApart(NamedTuple):
-    """The places of the items that are kept, and what must be said of those that are not."""
+    """Indices of the items that are kept, and sentences on those that are left out."""
 
     kept: tuple[int, ...]
     notes: tuple[str, ...] = ()
@@ -27,11 +27,11 @@ class ToldApart(NamedTuple):
 def told_apart(
     answers: Sequence[Sequence[Continuation]], groups: Sequence[str] | None = None, what: str = "items"
 ) -> ToldApart:
-    """Leaves out the items that are not told from others, or from no answer, by a first token.
+    """Leaves out the items whose first token says nothing or is also that of another item's answer.
 
-    `answers` has for each item its spellings. An item is left out if one of these is several tokens of which
-    the first is blank, a mark, a part of a character or a function word; or if it shares its first token with
-    another item's answer. Only items of the same one of `groups` are candidates beside each other.
+    `answers` has for each item its spellings. A first token says nothing if more tokens follow and it is
+    blank, a mark, a part of a character or a function word. Items are compared only within one of `groups`;
+    `what` names them in the notes.
     """
     groups = groups or [""] * len(answers)
     owners: dict[tuple[str, int], set[str]] = defaultdict(set)
@@ -64,7 +64,7 @@ def told_apart(
 def is_trivial(answer: Continuation) -> bool:
     """Whether the first of an answer's several tokens says nothing: a blank, a mark, a function word.
 
-    One in capitals is a function word before another word ("The Hague") and a piece inside of one ("Theo").
+    A capitalised one is a function word before another word ("The Hague"), but not inside a word ("Theo").
     """
     if len(answer.ids) == 1:
         return False
@@ -75,7 +75,7 @@ def is_trivial(answer: Continuation) -> bool:
 
 @cache
 def function_words() -> frozenset[str]:
-    """Articles, prepositions, pronouns and their like, in a few languages."""
+    """Articles, prepositions, pronouns and the like of a few languages, in lower case."""
     text = (Path(__file__).parent / "function_words.yaml").read_text(encoding="utf-8")
     return frozenset(word for words in yaml.safe_load(text).values() for word in words.split())
 

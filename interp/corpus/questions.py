@@ -1,4 +1,4 @@
-"""Questions: prompts with the answers that would be right next, to measure the effect of a change on."""
+"""Questions: prompts with their right answers, on which the effect of a change is measured."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,12 +20,12 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt (token ids, no beginning-of-sequence token), which answers count, which would be wrong.
+    """A prompt (token ids without a beginning-of-sequence token), its right answers and its wrong ones.
 
-    A prompt that is a `Conversation` is complete: none is put before it. `answers` are one or a class of
-    them, each the tokens that would follow, which count as a whole; `foils` may be empty. With `choice` an
-    answer is right where it is likelier than the foils (multiple choice), else where it is what the subject
-    would write. `group` is what the question is about; `said` are its words as they were taken, to be shown.
+    A prompt that is a `Conversation` is complete: no such token is put before it. `answers` are one or more
+    right continuations, each a sequence of tokens; `foils` are wrong ones and may be empty. With `choice` an
+    answer is right if it is likelier than the foils (multiple choice), else if the subject would write it.
+    `group` is what the question is about; `said` shows how its words were read.
     """
 
     prompt: Tokens
@@ -36,7 +36,7 @@ class Question:
     choice: bool = False
 
     def shown_in(self, text: Sequence[int]) -> bool:
-        """Whether an answer stands anywhere in a text, and no foil before it."""
+        """Whether a text contains an answer, and no foil before it."""
         for start in range(len(text)):
             if begins_with(text[start:], self.answers):
                 return True
@@ -51,14 +51,14 @@ def begins_with(text: Sequence[int], answers: Iterable[Tokens]) -> bool:
 
 
 def distinct(answers: Iterable[Tokens]) -> tuple[Tokens, ...]:
-    """The answers without those that begin with another, whose probability holds theirs."""
+    """The answers without those that begin with another one, whose probability includes theirs."""
     known = tuple(dict.fromkeys(answers))
     return tuple(one for one in known if not begins_with(one, [other for other in known if other != one]))
 
 
 class _Source(Section):
     most: Count = Field(200, ge=4)
-    """At most so many questions of each group, drawn by the seed of the run."""
+    """The most questions of each group, drawn by the seed of the run."""
 
 
 class WorldQuestions(_Source):
@@ -78,15 +78,15 @@ class QuestionFile(_Source):
 
     Words are the tokens that continue their prompt, one or several; a number in a list is a token id."""
     choice: Flag = False
-    """Whether an answer is right where it is likelier than the foils (multiple choice), in place of where it
-    is what the subject would write."""
+    """Whether an answer is right if it is likelier than the foils (multiple choice), rather than if the
+    subject would write it."""
 
 
 QuestionSource = Annotated[WorldQuestions | QuestionFile, Field(discriminator="kind")]
 
 
 def check_questions(source: WorldQuestions | QuestionFile) -> None:
-    """Raises UserError if the file is not there, or the world has no such behaviour."""
+    """Raises UserError if the file does not exist, or the world has no such behaviour."""
     if isinstance(source, QuestionFile):
         if not source.path.is_file():
             raise UserError(f"no file {source.path}", "questions.path", "give a .jsonl file")
@@ -133,7 +133,7 @@ def _of_world(name: str, most: int, seed: int) -> list[Question]:
 
 
 def _at_most(questions: Sequence[Question], most: int, seed: int) -> list[Question]:
-    """A uniform sample of each group, in the order in which the questions stand."""
+    """A uniform sample of at most `most` questions of each group, in the given order."""
     kept: set[int] = set()
     for group in dict.fromkeys(question.group for question in questions):
         members = [place for place, question in enumerate(questions) if question.group == group]
@@ -181,7 +181,7 @@ def _listed(words: Any, place: str) -> list[str | int]:
 
 
 def counted_as(questions: Sequence[Question], words: Sequence[str | int], subject: Subject) -> list[Question]:
-    """The questions with a class of words as answers, each the tokens that continue the prompt; no foils.
+    """Replaces the questions' answers by some words, each as the tokens that continue the prompt; no foils.
 
     Raises:
         UserError: a word is unknown.
@@ -195,14 +195,14 @@ def counted_as(questions: Sequence[Question], words: Sequence[str | int], subjec
 
 
 def notes_on_questions(questions: Iterable[Question]) -> list[str]:
-    """How the words of questions were taken, for the reader of a run."""
+    """Sentences for the reader of a run on how the questions' words were read."""
     return notes_on(word for question in questions for word in question.said)
 
 
 def question_pairs(questions: Sequence[Question]) -> list[tuple[Question, Question]]:
-    """Each question with the next of its group that is as long and has another answer, both of one token.
+    """Pairs each question with the next of its group and length that has another answer, both of one token.
 
-    What activation patching needs; a question without such a partner is left out.
+    Activation patching needs such pairs; a question without a partner is left out.
     """
 
     def partners(place: int) -> Iterator[Question]:

@@ -32,13 +32,13 @@ class WorldSource(Section):
     """Which documents: the shipped model was trained on another seed's."""
 
     def stage(self) -> Stage:
-        """What reading holds: the documents' order."""
+        """Memory for the documents' order."""
         return Stage(
             "read the corpus", (MemoryPart("the documents' order", 44 * self.documents, "documents"),)
         )
 
     def n_tokens(self) -> int:
-        """About how many tokens it has, from 200 of its documents."""
+        """Estimates the number of tokens from 200 of its documents."""
         corpus = WorldCorpus(self.seed, self.documents)
         some = range(0, len(corpus), max(1, len(corpus) // 200))
         return int(len(corpus) * sum(len(corpus[i].tokens) for i in some) / len(some))
@@ -57,7 +57,7 @@ class TextSource(Section):
 
 
 class PydocSource(Section):
-    """What this Python carries: its documentation topics and the sources of its standard library."""
+    """Text that comes with Python: its documentation topics and the sources of its standard library."""
 
     kind: Literal["pydoc"] = "pydoc"
     part: Which = "held_out"
@@ -73,7 +73,7 @@ CorpusSource = Annotated[WorldSource | TextSource | PydocSource, Field(discrimin
 
 
 def check_corpus(source: WorldSource | TextSource | PydocSource) -> None:
-    """Raises UserError if the file is not there, or this Python carries no text; reads nothing else."""
+    """Raises UserError if the file does not exist, or this Python comes without the text; reads nothing."""
     if isinstance(source, PydocSource):
         check_sources()
     if isinstance(source, TextSource) and not source.path.is_file():
@@ -83,7 +83,7 @@ def check_corpus(source: WorldSource | TextSource | PydocSource) -> None:
 def check_tokens_of(
     source: WorldSource | TextSource | PydocSource, model: SubjectInfo, field: str = "corpus"
 ) -> None:
-    """Raises UserError if the world's documents, which are its own tokens, are laid before another model."""
+    """Raises UserError if another model is to read the world's documents, which are the world's token ids."""
     if isinstance(source, WorldSource) and not model.speaks_world:
         raise UserError(
             f"the world's documents are token ids of the world model, not of {model.name}",
@@ -101,7 +101,7 @@ def open_corpus(
 ) -> Corpus:
     """Opens the corpus for a subject; text is tokenised as it is read, and its tokens are kept in `folder`.
 
-    What is unusual in text is said to `progress` once a kind, and counted (`TextCorpus.unusual`).
+    Anything unusual in the text is reported to `progress` once a kind, and counted (`TextCorpus.unusual`).
 
     Raises:
         UserError: the file cannot be read, the world's documents do not fit the subject's vocabulary, this

@@ -1,4 +1,4 @@
-"""A corpus from text: strings, or the documents of a file; each is tokenised once and kept on disk."""
+"""A corpus from text, given as strings or a file; each document is tokenised once and cached on disk."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ LOOKED_AT = 64
 
 
 class Written(NamedTuple):
-    """A document as the model is to read it; of a conversation also where the contents of messages stand."""
+    """A document's text for the model; of a conversation also the ranges of the messages' contents."""
 
     text: str
     place: str
@@ -34,15 +34,15 @@ class Written(NamedTuple):
 class TextCorpus:
     """Documents given as strings or by a `TextFile`, in random access, without labels.
 
-    A document is tokenised when it is first read (with some that follow it, where documents are read in
-    order) and then kept in a file that is gone with the process (`TokenFile`, in `folder`): memory does not
-    grow with the text. Of a conversation, what the chat template writes is marked as such, and it stands
-    after a beginning-of-sequence token only if the template writes one. `unusual` counts what cannot be read
-    as it stands; `say` hears of the first of each kind.
+    A document is tokenised when it is first read (with some that follow it, if documents are read in order)
+    and cached in a file that is deleted with the process (`TokenFile`, in `folder`), so memory does not grow
+    with the text. In a conversation the chat template's own tokens are marked, and a beginning-of-sequence
+    token is there only if the template writes one. `unusual` counts text that cannot be read as it is; `say`
+    is called for the first of each kind.
 
     Raises:
-        UserError: a conversation is there and the tokenizer cannot tell the template from the text; the model
-            knows less than half of the first documents' words; the disk is full.
+        UserError: the tokenizer cannot tell a conversation's template from its text; the model knows less
+            than half of the first documents' words; the disk is full.
     """
 
     label_names: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class TextCorpus:
         return Document(tokens, template, identity=identity, complete=bool(self._complete[index]))
 
     def _tokenise_from(self, index: int) -> None:
-        """Tokenises a document; where they are read in order, also those after it that are not yet."""
+        """Tokenises a document and, if they are read in order, some of those after it."""
         going: dict[int, Written] = {}
         in_order = index > 0 and index - 1 in self._kept
         characters, end = 0, min(len(self), index + (TEXTS_AT_ONCE if in_order else 1))
@@ -108,7 +108,7 @@ class TextCorpus:
             self._keep(document, written, np.array(ids, dtype=np.int32), where)
 
     def _written(self, index: int) -> Written | None:
-        """A document's text, a conversation's by the template; None for one that is left out."""
+        """A document's text, rendered by the template if it is a conversation; None if it is left out."""
         found = self._texts[index]
         passage = found if isinstance(found, Passage) else Passage(found, f"{self.name}, text {index + 1}")
         self.unusual.add("replaced_characters", passage.replaced, f"in {passage.place}")

@@ -1,4 +1,4 @@
-"""A text file as documents in random access: memory holds where each begins, never the text."""
+"""A text file as documents in random access; memory holds only where each begins."""
 
 from array import array
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ Messages = Sequence[Mapping[str, Any]]
 class Passage:
     """One document as it was written: plain text, or the messages of a conversation; and where it stands.
 
-    `replaced` characters of it were none (bytes that are no UTF-8, halves of characters) and are U+FFFD now.
+    `replaced` counts invalid characters (bytes that are not UTF-8, lone surrogates), which are U+FFFD now.
     """
 
     def __init__(self, written: str | Messages, place: str, replaced: int = 0) -> None:
@@ -39,7 +39,7 @@ class Passage:
 class TextFile:
     """The documents of a `.txt` file (one a line) or a `.jsonl` file (its `text` or `messages`).
 
-    The file is read through once to find them, then a document at a time. It must not change meanwhile.
+    The file is read once to find where they begin, then one document at a time. It must not change meanwhile.
 
     Raises:
         UserError: the file is missing or UTF-16, or a line of JSON is malformed or has no text (says which).
@@ -66,7 +66,7 @@ class TextFile:
         return len(self._places) // 3
 
     def __getitem__(self, index: int) -> Passage:
-        """A document, read from the file now."""
+        """Reads a document from the file."""
         if not 0 <= index < len(self):
             raise IndexError(f"document {index} of {len(self)}")
         number, start, end = self._places[3 * index : 3 * index + 3]
@@ -94,7 +94,7 @@ class TextFile:
 
 
 def _decoded(raw: bytes) -> tuple[str, int]:
-    """A line as text, and how many characters of it the bytes do not say."""
+    """A line as text, and how many of its characters are not valid UTF-8."""
     try:
         return raw.decode("utf-8"), 0
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Tokens of many documents on disk: each document is written once and read in any order."""
+"""Tokens of many documents on disk, each written once and read in any order."""
 
 import os
 import tempfile
@@ -12,7 +12,7 @@ from interp.track.files import writing_explained
 
 
 class TokenFile:
-    """Token ids of documents 0 to `documents` - 1, with a mask each, in a file that is gone with the process.
+    """Token ids and masks of documents 0 to `documents` - 1, in a file that is deleted with the process.
 
     Memory holds two numbers a document. A masked token is stored as its complement, which is negative.
 
@@ -33,7 +33,7 @@ class TokenFile:
         return bool(self._start[document] >= 0)
 
     def write(self, document: int, tokens: NDArray[np.int32], masked: NDArray[np.bool_] | None) -> None:
-        """Keep a document's tokens [pos] and which of them are masked [pos]."""
+        """Write a document's tokens [pos] and which of them are masked [pos]."""
         stored = tokens if masked is None else np.where(masked, ~tokens, tokens)
         with writing_explained(self._folder):
             left = memoryview(stored.astype(np.int32).tobytes())

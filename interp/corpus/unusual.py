@@ -1,4 +1,4 @@
-"""What in a corpus is no ordinary text: it ends no run, and it is counted and said."""
+"""Unusual text in a corpus, which is counted and reported but stops no run."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -15,8 +15,8 @@ _WORDS: dict[Kind, str] = {
 class Unusual:
     """Counts of what is unusual in the documents read so far, and the first of each kind.
 
-    `unknown_words` are masked as special tokens are; `replaced_characters` were bytes that are no UTF-8 or
-    halves of characters; `left_out_documents` cannot be used at all. `say` hears of the first of each kind.
+    `unknown_words` are masked as special tokens are; `replaced_characters` were bytes that are not UTF-8 or
+    lone surrogates; `left_out_documents` cannot be used at all. `say` is called for the first of each kind.
     """
 
     def __init__(self, say: Callable[[str], None] | None = None) -> None:
@@ -25,7 +25,7 @@ class Unusual:
         self._first: dict[Kind, str] = {}
 
     def add(self, kind: Kind, count: int, first: str) -> None:
-        """Count `count` more; `first` says which the first of them is, and where it stands."""
+        """Add `count` of a kind; `first` names the first of them and its place."""
         if count and kind not in self._first:
             self._first[kind] = first
             if self._say is not None:
@@ -33,14 +33,14 @@ class Unusual:
         self._counts[kind] += count
 
     def counts(self) -> dict[str, int]:
-        """How many of each kind, those that there are."""
+        """The count of each kind that occurred."""
         return {kind: count for kind, count in self._counts.items() if count}
 
     def first(self, kind: Kind) -> str:
-        """The first of a kind and where it stands; empty if there is none."""
+        """The first of a kind and its place; empty if there is none."""
         return self._first.get(kind, "")
 
 
 def said(counts: Mapping[str, int]) -> str:
-    """Counts of what is unusual, in words; empty if there is nothing."""
+    """The counts in words; empty if there are none."""
     return "; ".join(f"{counts[kind]:,} {words}" for kind, words in _WORDS.items() if counts.get(kind))

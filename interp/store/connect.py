@@ -25,7 +25,7 @@ _RESTORE = "use a copy from before, or import an export of it into a new store"
 
 
 def connect(where: str | Path) -> Engine:
-    """A database whose tables are there and of this version; a file made for nothing is removed.
+    """Opens a database and checks the version of its tables, or makes them; a new file is removed on failure.
 
     Raises:
         UserError: it cannot be opened, is no store, is damaged, or was made by a newer version.
@@ -44,14 +44,14 @@ def connect(where: str | Path) -> Engine:
 
 @contextmanager
 def removed_if_new(file: Path | None) -> Iterator[None]:
-    """Delete a SQLite database that was not there before when the body fails, which closes what it opened."""
+    """If the body fails, delete a SQLite file that it created; the body must close its connections."""
     new = file is not None and not file.exists()
     try:
         yield
     except BaseException:
         for end in ("", "-wal", "-shm", "-journal"):
             if new and file is not None:
-                with suppress(OSError):  # a file system that refuses that has taken nothing before
+                with suppress(OSError):  # a file system that refuses this has not let the file be made either
                     file.with_name(file.name + end).unlink()
         raise
 
@@ -80,7 +80,7 @@ def explained(shown: str) -> Iterator[None]:
 
 
 def database_file(where: str | Path) -> Path | None:
-    """The file of the SQLite database that is named; None of any other.
+    """The file of a SQLite database, given its path or URL; None for another kind of database.
 
     Raises:
         UserError: as `connect` where the name is wrong.
@@ -89,27 +89,27 @@ def database_file(where: str | Path) -> Path | None:
 
 
 def sqlite_file(url: URL) -> Path | None:
-    """The file of a SQLite database; None of one in memory, and of another kind of database."""
+    """The file of a SQLite database; None for one in memory, and for another kind of database."""
     name = url.database or ":memory:"
     is_file = url.get_backend_name() == "sqlite" and name != ":memory:" and not name.startswith("file:")
     return Path(name) if is_file else None
 
 
 def count_rows(engine: Engine, table: Any) -> int:
-    """Rows of a table."""
+    """Number of rows of a table."""
     with engine.connect() as connection:
         return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
 def _address(where: str | Path) -> tuple[str, URL]:
-    """How to name the place to people, and its URL."""
+    """The database's name for messages, without a password, and its URL."""
     if isinstance(where, Path) or "://" not in where:
         url = URL.create("sqlite", database=str(where))
     else:
         keep_passwords_of(where)
         try:
             url = make_url(where)
-        except (ArgumentError, ValueError):  # what they say quotes parts of it
+        except (ArgumentError, ValueError):  # their messages may quote the password
             raise UserError(
                 "this is no URL of a database",
                 f"{where.partition('://')[0]}://…",
@@ -133,7 +133,7 @@ def _address(where: str | Path) -> tuple[str, URL]:
 
 
 def _check_file(file: Path) -> None:
-    """Refuse what is no plain file, and make the folder of one that is not there."""
+    """Refuse what is not a plain file; make the folder for a new file."""
     with writing_explained(file.parent):
         try:
             found = file.exists()
@@ -219,7 +219,7 @@ def _set_up_sqlite(engine: Engine) -> None:
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = normal")
         connection.execute("pragma foreign_keys = on")
-        connection.create_function("lower", 1, _lower, deterministic=True)  # its own knows only ASCII
+        connection.create_function("lower", 1, _lower, deterministic=True)  # SQLite's own knows only ASCII
 
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Any) -> None:

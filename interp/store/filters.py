@@ -1,7 +1,7 @@
-"""Which descriptions are looked at: conditions that compose with `&`, `|` and `~`.
+"""Conditions on descriptions, which compose with `&`, `|` and `~`.
 
 A condition is a mask over the catalogue of a store (a row for each description), so that `and`, `or` and
-`not` are exact, polarities included. Conditions on a prompt are given what the subject computed for it.
+`not` are exact, polarities included. Conditions on a prompt are given the subject's activations on it.
 """
 
 from abc import ABC, abstractmethod
@@ -45,7 +45,7 @@ class And(Filter):
     parts: tuple[Filter, ...]
 
     def mask(self, store: Store, catalogue: pd.DataFrame) -> Mask:
-        """True where every part is."""
+        """True where every part is true."""
         found = np.ones(len(catalogue), dtype=np.bool_)
         for part in self.parts:
             found &= part.mask(store, catalogue)
@@ -59,7 +59,7 @@ class Or(Filter):
     parts: tuple[Filter, ...]
 
     def mask(self, store: Store, catalogue: pd.DataFrame) -> Mask:
-        """True where some part is."""
+        """True where some part is true."""
         found = np.zeros(len(catalogue), dtype=np.bool_)
         for part in self.parts:
             found |= part.mask(store, catalogue)
@@ -73,7 +73,7 @@ class Not(Filter):
     part: Filter
 
     def mask(self, store: Store, catalogue: pd.DataFrame) -> Mask:
-        """True where the part is not."""
+        """True where the part is false."""
         return ~self.part.mask(store, catalogue)
 
 
@@ -84,7 +84,7 @@ class InSpace(Filter):
     names: tuple[str, ...]
 
     def mask(self, store: Store, catalogue: pd.DataFrame) -> Mask:
-        """By the space's name.
+        """True for features of one of the spaces.
 
         Raises:
             UserError: the store has no such space.
@@ -109,7 +109,7 @@ class InLayers(Filter):
     last: int
 
     def mask(self, store: Store, catalogue: pd.DataFrame) -> Mask:
-        """By the layer of the space's site."""
+        """True for features whose space's site is in one of the layers."""
         return catalogue["layer"].between(self.first, self.last).to_numpy(dtype=np.bool_)
 
 
@@ -120,13 +120,13 @@ class OfPolarity(Filter):
     polarity: int
 
     def mask(self, store: Store, catalogue: pd.DataFrame) -> Mask:
-        """By the polarity."""
+        """True for features of this polarity."""
         return (catalogue["polarity"] == self.polarity).to_numpy(dtype=np.bool_)
 
 
 @dataclass(frozen=True)
 class ScoreBetween(Filter):
-    """Descriptions whose score of a kind lies in a range; those without that score do not."""
+    """Descriptions whose score of a kind is in a range, ends included; those without that score fail."""
 
     kind: str
     low: float = -np.inf
@@ -134,7 +134,7 @@ class ScoreBetween(Filter):
     split: str = "report"
 
     def mask(self, store: Store, catalogue: pd.DataFrame) -> Mask:
-        """By the score.
+        """True where the score is in the range.
 
         Raises:
             UserError: nothing has a score of this kind.
@@ -156,7 +156,7 @@ class Containing(Filter):
     words: str
 
     def mask(self, store: Store, catalogue: pd.DataFrame) -> Mask:
-        """By the text and the summary."""
+        """True where the text or the summary contains the words."""
         found = list(store.containing(self.words))
         return catalogue["description"].isin(found).to_numpy(dtype=np.bool_)
 
@@ -166,18 +166,18 @@ class Interesting(Filter):
     """Descriptions that were found interesting."""
 
     def mask(self, store: Store, catalogue: pd.DataFrame) -> Mask:
-        """By what was stored; unknown is not interesting."""
+        """True where `interesting` is stored as true; unknown is false."""
         return catalogue["interesting"].fillna(False).to_numpy(dtype=np.bool_)
 
 
 @dataclass(frozen=True)
 class Among(Filter):
-    """These features only; what conditions on a prompt come down to."""
+    """These features only; conditions on a prompt are built from it."""
 
     sides: frozenset[Side]
 
     def mask(self, store: Store, catalogue: pd.DataFrame) -> Mask:
-        """By space, id and polarity."""
+        """True for these combinations of space, id and polarity."""
         rows = zip(catalogue["space"], catalogue["feature_id"], catalogue["polarity"], strict=True)
         return np.fromiter((row in self.sides for row in rows), dtype=np.bool_, count=len(catalogue))
 
@@ -194,7 +194,7 @@ class BeyondQuantile(Filter):
     level: str
 
     def mask(self, store: Store, catalogue: pd.DataFrame) -> Mask:
-        """By each feature's quantile at that level, in its polarity.
+        """True where a feature exceeds its quantile at that level, in its polarity.
 
         Raises:
             UserError: no quantile of this level is stored.
@@ -263,12 +263,12 @@ _NAMED: dict[str, Callable[..., Filter]] = {
 
 
 def parse_filter(given: Mapping[str, Any]) -> Filter:
-    """A filter written as JSON: {"and": [..]}, {"or": [..]}, {"not": ..}, or {NAME: value or values}.
+    """Parses a filter in JSON: {"and": [..]}, {"or": [..]}, {"not": ..}, or {NAME: value or values}.
 
     Names: space, layers [first, last], polarity, score [kind, low, high], keyword, interesting [].
 
     Raises:
-        UserError: it is none.
+        UserError: it is not of this form.
     """
     if isinstance(given, Mapping) and len(given) == 1:
         ((name, value),) = given.items()

@@ -1,4 +1,4 @@
-"""Where an export goes: a folder that appears whole, in the place of an earlier one, or not at all."""
+"""The folder of an export, which appears complete, replacing an earlier one, or not at all."""
 
 import glob
 import os
@@ -18,12 +18,12 @@ _WRITTEN = {"spaces", "features", "descriptions", "scores", "exemplars", "explan
 def export_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside `path`; on success it takes the place of `path`.
 
-    A folder that is there is replaced if it is empty or holds an export and nothing else: no file of an
+    An existing folder is replaced if it is empty or holds an export and nothing else, so that no file of an
     earlier export stays beside the new ones. On any exception `path` is as it was.
 
     Raises:
-        UserError: `path` is a file, the folder that one works in, or a folder with other files, or the
-            system refuses to write there.
+        UserError: `path` is a file, the current folder or a folder with other files, or the system refuses
+            to write there.
     """
     path = Path(os.path.realpath(path))
     with writing_explained(path.parent):
@@ -60,7 +60,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _is_exported(file: Path) -> bool:
-    """Whether it is one of ours: NAME.parquet, or NAME/batch-0.jsonl; or what a killed one left."""
+    """Whether an export wrote the file: NAME.parquet, NAME/batch-0.jsonl, or a temporary file."""
     name = file.name if len(file.parts) == 1 else ""
     lines = len(file.parts) == 2 and file.parts[0] in _WRITTEN and file.name == "batch-0.jsonl"
     return lines or file.name.endswith(".tmp") or (name.endswith(".parquet") and file.stem in _WRITTEN)

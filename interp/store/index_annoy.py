@@ -1,4 +1,4 @@
-"""Approximate nearest neighbours in a file that processes share: annoy, tuned to a wanted recall."""
+"""Approximate nearest neighbours in a file that processes can share: annoy, tuned to a given recall."""
 
 import hashlib
 from dataclasses import asdict, dataclass
@@ -25,9 +25,9 @@ _AGAIN = "delete it; it is built again"
 class Tuning:
     """How an index was built and what it reaches.
 
-    `recall` is the share of the true `k` nearest that are found, the mean over `queries` vectors near ones of
-    the index that the choice was not made on; `chosen_on` is the same on those that it was made on.
-    `digest` is the SHA-256 of the index, which annoy would walk through without a look.
+    `recall` is the share of the true `k` nearest that are found, averaged over `queries` held-out queries;
+    `chosen_on` is the same on the queries that the settings were chosen on. `digest` is the SHA-256 of the
+    index file, which annoy itself does not check.
     """
 
     n: int
@@ -62,9 +62,9 @@ class AnnoySearch:
     def search(
         self, query: Float[np.ndarray, " width"], k: int, allowed: Bool[np.ndarray, " row"] | None = None
     ) -> tuple[Int[np.ndarray, " found"], Float[np.ndarray, " found"]]:
-        """About the rows most like the query, best first, and their products with it.
+        """Approximately the rows most similar to the query, best first, and their inner products with it.
 
-        With a filter more are looked at, as the share of allowed rows is smaller; some may still be missed.
+        The smaller the share of allowed rows, the more candidates are looked at; some may still be missed.
         """
         share = 1.0 if allowed is None else max(float(allowed.mean()), 1e-6)
         more = min(int(k / share) + 1, self.tuning.n)
@@ -80,10 +80,10 @@ class AnnoySearch:
 def build_annoy(
     vectors: Float[np.ndarray, "row width"], file: Path, recall: float, k: int = 500, seed: int = SEED
 ) -> AnnoySearch:
-    """Build the index with the fewest trees and the least effort that reach `recall` at `k`, and record both.
+    """Build the index with the fewest trees and the least search effort that reach `recall` at `k`.
 
-    The choice is made on queries made of rows with noise and checked on others; when the most trees and a
-    full search do not reach it, what they reach is recorded.
+    The choice is made on queries (rows with noise) and checked on others, and both recalls are recorded. If
+    the most trees with a full search do not reach `recall`, they are kept with what they reach.
     """
     k = min(k, len(vectors))
     choosing, checking = _queries(vectors, seed)
@@ -120,12 +120,12 @@ def build_annoy(
             len(vectors), vectors.shape[1], trees, effort, k, recall, recalled, chosen_on, len(checking),
             _digest(temporary),
         )  # fmt: skip
-        write_json(_notes(file), asdict(tuning))  # first: an index that is there is whole
+        write_json(_notes(file), asdict(tuning))  # before the index appears, so that it is never without them
     return AnnoySearch(file)
 
 
 def read_annoy(file: Path) -> AnnoySearch | None:
-    """The index of a file; None if there is none, or it is damaged and has to be built again."""
+    """Opens the index in a file; None if it is missing or damaged and has to be built again."""
     try:
         return AnnoySearch(file) if file.exists() or _notes(file).exists() else None
     except UserError:

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours: a scan in half precision, the best of it ranked again in full."""
+"""Exact nearest neighbours: a scan in bfloat16, whose best rows are ranked again in float32."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ LEAST_RERANKED = 64
 
 
 class ExactIndex:
-    """Unit vectors, searched by reading all of them.
+    """Unit vectors, searched by a scan of all of them.
 
     The scan keeps the best `RERANKED` times k by bfloat16 products (rounding both vectors to 8 bits moves one
     by 2^-7 at most), which are then ordered by float32 products.
@@ -23,7 +23,7 @@ class ExactIndex:
     def search(
         self, query: Float[np.ndarray, " width"], k: int, allowed: Bool[np.ndarray, " row"] | None = None
     ) -> tuple[Int[np.ndarray, " found"], Float[np.ndarray, " found"]]:
-        """The rows most like the query, best first, and their products with it; only among those allowed."""
+        """The allowed rows most similar to the query, best first, and their inner products with it."""
         wanted = torch.from_numpy(query.astype(np.float32))
         scan = self._half @ wanted.bfloat16()
         if allowed is not None:
@@ -32,7 +32,7 @@ class ExactIndex:
         k = min(k, len(self._vectors))
         several = min(max(RERANKED * k, LEAST_RERANKED), len(self._vectors))
         nearest = scan.topk(several).indices
-        # in torch, too: numpy's threads would have to wait until torch's stop spinning
+        # in torch as well: numpy's threads would have to wait until torch's stop spinning
         products = (self._vectors[nearest] @ wanted).numpy()
         rows = nearest.numpy()
         if allowed is not None:

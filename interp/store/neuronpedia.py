@@ -48,7 +48,7 @@ def _number(text: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class _Feature:
-    """What a line of features says that we read."""
+    """The keys of a line of features that are read; others are ignored."""
 
     modelId: Text
     layer: Text
@@ -58,7 +58,7 @@ class _Feature:
 
     @property
     def key(self) -> Key:
-        """Subject, space, feature and side."""
+        """Subject, space, feature id and polarity."""
         negative = self.layer.endswith(NEGATIVE) if self.polarity is None else self.polarity < 0
         space = self.layer.removesuffix(NEGATIVE) if negative else self.layer
         return self.modelId, space, self.index, -1 if negative else 1
@@ -66,7 +66,7 @@ class _Feature:
 
 @dataclass(frozen=True, kw_only=True)
 class _Explanation(_Feature):
-    """What a line of explanations says that we read; `scores` of Neuronpedia's own kinds have no `kind`."""
+    """The keys of a line of explanations that are read; Neuronpedia's own `scores` have no `kind`."""
 
     description: Text
     typeName: Text | None = None
@@ -85,7 +85,7 @@ def export_neuronpedia(
 ) -> dict[str, int]:
     """Write features, explanations and, for the features whose `windows` are given, activations.
 
-    Returns how many lines each file has.
+    Returns the number of lines of each file.
 
     Raises:
         UserError: as `export_folder`.
@@ -125,7 +125,7 @@ def export_neuronpedia(
 
 
 def import_neuronpedia(store: Store, folder: Path) -> dict[str, int]:
-    """Read features and explanations into a store, all or nothing, also of Neuronpedia's own export.
+    """Read features and explanations, also from Neuronpedia's own export, into a store, all or nothing.
 
     Activations are left out. Spaces that the store does not know are added.
 
@@ -138,11 +138,11 @@ def import_neuronpedia(store: Store, folder: Path) -> dict[str, int]:
 
 
 def read_neuronpedia(folder: Path) -> tuple[Contents, dict[str, int]]:
-    """The features and explanations of a folder, and how many of each; what no line says is left empty.
+    """Read the features and explanations of a folder, and count them; values that no line gives are empty.
 
     Raises:
-        UserError: there are no explanations, a line is no JSON, lacks what it needs, holds what is none of
-            its field's, or says something twice; says which line.
+        UserError: there are no explanations; or a line is not JSON, lacks a key, has a value that its field
+            does not take, or repeats another; says which line.
     """
     features: dict[Key, FeatureRow] = {}
     counts = {"features": 0, "explanations": 0}
@@ -185,7 +185,7 @@ def _scores(line: _Explanation, place: str) -> tuple[ScoreRow, ...]:
 
 
 def _next(of: Mapping[tuple[str, int], Any], explainer: str) -> int:
-    """The first number that no description of an explainer has."""
+    """The first sample number that no description of this explainer has."""
     number = sum(name == explainer for name, _ in of)
     while (explainer, number) in of:
         number += 1

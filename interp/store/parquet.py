@@ -1,4 +1,4 @@
-"""Export and import a store as a folder of Parquet files, one a kind of row."""
+"""Export and import a store as a folder of Parquet files, one for each kind of row."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, fields, replace
@@ -34,7 +34,7 @@ _JSON = ("provenance", "quantiles")
 
 @dataclass(frozen=True)
 class _Feature:
-    """Of which feature a row is."""
+    """The columns that name a row's feature."""
 
     subject: Text
     space: Text
@@ -44,7 +44,7 @@ class _Feature:
 
 @dataclass(frozen=True)
 class _Description(_Feature):
-    """Of which description a row is."""
+    """The columns that name a row's description."""
 
     explainer: Text
     sample: Count
@@ -67,7 +67,7 @@ COLUMNS = {
 
 
 def export_parquet(store: Store, folder: Path) -> dict[str, int]:
-    """Write everything but embeddings to FOLDER/{spaces,features,...}.parquet; how many rows of each.
+    """Write all but the embeddings to FOLDER/{spaces,features,...}.parquet; returns the rows of each.
 
     Raises:
         UserError: as `export_folder`.
@@ -90,7 +90,7 @@ def export_parquet(store: Store, folder: Path) -> dict[str, int]:
 
 
 def import_parquet(store: Store, folder: Path) -> dict[str, int]:
-    """Read what `export_parquet` wrote into a store, all or nothing; what is there already is replaced.
+    """Read what `export_parquet` wrote into a store, all or nothing; existing rows are replaced.
 
     Raises:
         UserError: as `read_export`.
@@ -101,11 +101,11 @@ def import_parquet(store: Store, folder: Path) -> dict[str, int]:
 
 
 def read_export(folder: Path) -> tuple[Contents, dict[str, int]]:
-    """What `export_parquet` wrote, and how many rows of each kind.
+    """Read what `export_parquet` wrote, and the number of rows of each kind.
 
     Raises:
-        UserError: a file is missing, damaged or has other columns, a value is none of its column's, a row is
-            there twice, or is of a space, a feature or a description that is not there; says which row.
+        UserError: a file is missing, is damaged or has other columns, a value does not fit its column, a row
+            is repeated, or its space, feature or description is missing; says which row.
     """
     counts = dict.fromkeys(COLUMNS, 0)
 
@@ -154,7 +154,7 @@ def read_export(folder: Path) -> tuple[Contents, dict[str, int]]:
 
 
 def _cells(row: Any) -> dict[str, Any]:
-    """The cells of a row, without the rows that belong to it."""
+    """The cells of a row, without the rows that it holds."""
     values = {name: value for name, value in vars(row).items() if name not in _PARTS}
     return {name: to_json(value) if name in _JSON else value for name, value in values.items()}
 

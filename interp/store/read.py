@@ -1,4 +1,4 @@
-"""Read rows whose cells are what they should be, whole features, and the catalogue that filters look at."""
+"""Read validated rows, features with all that belongs to them, and the catalogue that filters use."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -22,10 +22,10 @@ _HELD: dict[type, set[type]] = {
 
 
 def fetched(connection: Connection, query: Select[Any]) -> list[Any]:
-    """The rows of a query: SQLite keeps in a column whatever is written to it, so every cell is looked at.
+    """The rows of a query; every cell is checked, as SQLite does not enforce the types of columns.
 
     Raises:
-        DamagedCell: a cell holds what its column cannot hold.
+        DamagedCell: a cell is not of its column's type.
     """
     rows = list(connection.execute(query))
     for place, column in enumerate(query.selected_columns):
@@ -39,10 +39,10 @@ def fetched(connection: Connection, query: Select[Any]) -> list[Any]:
 
 
 def numbers(quantiles: Mapping[str, Any]) -> dict[str, float]:
-    """Quantiles by their probabilities, without those that are not known.
+    """Quantiles by their probabilities, without the unknown ones.
 
     Raises:
-        DamagedCell: one is no number.
+        DamagedCell: one is not a number.
     """
     if not all(type(value) in (int, float, type(None)) for value in quantiles.values()):
         raise schema.DamagedCell("a quantile is no number")

@@ -1,4 +1,4 @@
-"""What is written to a store and read from it, as plain values, and what each of them may be."""
+"""The rows that are written to a store and read from it, as plain values, with their validation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ Row = TypeVar("Row")
 
 
 def kept(text: Any) -> Any:
-    """A text as a store keeps it: NUL, which PostgreSQL does not take, becomes ␀, half a character �."""
+    """A text as a store keeps it: NUL, which PostgreSQL does not take, becomes ␀, a lone surrogate �."""
     if not isinstance(text, str):
         return text
     return whole_characters(text)[0].replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 def _plain(values: Any) -> Any:
-    """Values as JSON that can be read again gives them, with texts as `kept`, but for NUL."""
+    """Values after a round trip through JSON; lone surrogates are replaced, and NUL stays."""
     try:
         return from_json(whole_characters(to_json(values, ensure_ascii=False))[0], "", "")
     except UserError as error:
@@ -31,7 +31,7 @@ def _plain(values: Any) -> Any:
 
 
 def _whole(number: Any) -> Any:
-    """A whole number, also one that a table kept as 3.0 because others in its column are missing."""
+    """A whole number, also one that a table holds as 3.0 because others in its column are missing."""
     if isinstance(number, bool):
         raise ValueError("should be a whole number")
     return int(number) if isinstance(number, float) and number.is_integer() else number
@@ -64,7 +64,7 @@ class SpaceRow:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One score of a description: what kind, by what, on which split; with its interval and its null."""
+    """One score of a description: its kind, scorer and split, with its interval and its null."""
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACTLY
 
@@ -100,7 +100,7 @@ class DescriptionRow:
 
 @dataclass(frozen=True)
 class ExemplarRow:
-    """A pointer to a window: of which corpus and split, where, how high the feature peaks, in which band."""
+    """A pointer to a window of text: its corpus, split and place, the feature's peak in it, and its band."""
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACTLY
 
@@ -115,7 +115,7 @@ class ExemplarRow:
 
 @dataclass(frozen=True)
 class FeatureRow:
-    """A feature of one polarity with all that is known of it.
+    """One polarity of a feature with all that is known of it.
 
     `quantiles` maps probabilities, written as text, to quantiles of the activation in the polarity.
     """
@@ -132,23 +132,23 @@ class FeatureRow:
 
     @property
     def key(self) -> str:
-        """As `FeatureRef.key` writes it."""
+        """The feature's key, in the form of `FeatureRef.key`."""
         return f"{self.space}/{self.feature_id}{'+' if self.polarity > 0 else '-'}"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a store holds or is to hold: spaces, and the features of each subject."""
+    """Contents of a store, or to be put into one: spaces, and the features of each subject."""
 
     spaces: Sequence[SpaceRow]
     features: Mapping[str, Sequence[FeatureRow]]
 
 
 def checked(kind: type[Row], values: Mapping[str, Any], place: str, fix: str) -> Row:
-    """The row that plain values make.
+    """Makes a row of plain values.
 
     Raises:
-        UserError: a value is missing, of another type, out of range or of no field; says which.
+        UserError: a value is missing, of another type or out of range, or there is no such field; says which.
     """
     try:
         row: Row = _validator(kind)(values)

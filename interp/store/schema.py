@@ -29,17 +29,17 @@ metadata = MetaData()
 
 
 class DamagedCell(ValueError):
-    """A cell of a table that holds what its column cannot hold."""
+    """A cell of a table is not of its column's type."""
 
 
 class Text(TypeDecorator[str]):
-    """Text as a store keeps it, written or asked for."""
+    """Text that is changed as by `kept`, both when written and in queries."""
 
     impl: Any = SqlText
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        """Before it is written."""
+        """Convert a value for the database."""
         return kept(value)
 
 
@@ -57,7 +57,7 @@ class Vector(TypeDecorator[np.ndarray]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """The type of the database."""
+        """Choose the column type of the database."""
         if dialect.name == "postgresql":
             from pgvector.sqlalchemy import Vector as PostgresVector
 
@@ -65,13 +65,13 @@ class Vector(TypeDecorator[np.ndarray]):
         return dialect.type_descriptor(LargeBinary())
 
     def process_bind_param(self, value: np.ndarray | None, dialect: Dialect) -> Any:
-        """Before it is written."""
+        """Convert a value for the database."""
         if value is None or dialect.name == "postgresql":
             return value
         return np.ascontiguousarray(value, dtype="<f4").tobytes()
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> np.ndarray | None:
-        """After it is read."""
+        """Convert a value from the database."""
         if value is None:
             return None
         if isinstance(value, bytes) and len(value) % 4 == 0:

@@ -1,4 +1,4 @@
-"""Find features by what their descriptions mean."""
+"""Find features by the meaning of their descriptions."""
 
 import hashlib
 from collections.abc import Sequence
@@ -35,13 +35,13 @@ class Index(Protocol):
     def search(
         self, query: Float[np.ndarray, " width"], k: int, allowed: Bool[np.ndarray, " row"] | None = None
     ) -> tuple[Int[np.ndarray, " found"], Float[np.ndarray, " found"]]:
-        """Rows, best first, and their likeness; only among those allowed."""
+        """The allowed rows nearest to the query, best first, and their inner products with it."""
         ...
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A description that was found, how like the query it is, and the feature that it describes."""
+    """A description that was found, its similarity to the query, and the feature that it describes."""
 
     description: int
     similarity: float
@@ -112,13 +112,13 @@ def search(
 
 
 class Searcher:
-    """Searches the chosen descriptions of a store; what has no vector yet is embedded first.
+    """Searches the chosen descriptions of a store; those without a vector are embedded first.
 
-    `recall` is what an approximate index is tuned to. `folder` is where it lies: beside the SQLite file if
-    not given.
+    `recall` is what an approximate index is tuned to. `folder` is for its file, by default beside the SQLite
+    file.
 
     Raises:
-        UserError: there are no descriptions, or an approximate index has nowhere to lie.
+        UserError: there are no descriptions, or an approximate index has no folder.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Searcher:
     def search(
         self, query: str | Float[np.ndarray, " width"], k: int = 20, only: Filter | None = None
     ) -> list[Hit]:
-        """The `k` descriptions most like a text or a vector, best first, of those that `only` lets pass."""
+        """The `k` descriptions most similar to a text or a vector, best first, of those that pass `only`."""
         vector = self._embedder.embed([query])[0] if isinstance(query, str) else query
         allowed = None if only is None else only.mask(self._store, self._catalogue)
         if k < 1 or (allowed is not None and not allowed.any()) or not vector.any():
@@ -172,7 +172,7 @@ class Searcher:
         )  # fmt: skip
 
     def _embed_missing(self) -> None:
-        """Vectors for what has none of this embedder, or one of another length."""
+        """Embed the descriptions that have no vector of this embedder, or one of another length."""
         e, d = schema.embeddings, schema.descriptions
         if self._postgres:
             fits = func.vector_dims(e.c.vector) == self._embedder.width
@@ -185,7 +185,7 @@ class Searcher:
         self._embed(missing)
 
     def _vectors(self) -> tuple[Int[np.ndarray, " row"], Float[np.ndarray, "row width"]]:
-        """Ids and vectors of what is searched; those with numbers that are not finite are made again."""
+        """Ids and vectors of the chosen descriptions; vectors that are not finite are made again."""
         ids, vectors = self._store.vectors(self._embedder.name)
         damaged = ids[~np.isfinite(vectors).all(axis=1)]
         if not len(damaged):
@@ -225,7 +225,7 @@ class Searcher:
         recall: float,
         folder: Path | None,
     ) -> AnnoySearch:
-        """The index of just these vectors, built where there is none."""
+        """Opens the index of exactly these vectors, or builds it."""
         if folder is None:
             if self._store.file is None:
                 raise UserError(

@@ -46,11 +46,11 @@ class Store:
     def put(self, subject: str, rows: Iterable[FeatureRow]) -> None:
         """Add features of one subject with their descriptions, scores and exemplars, in one transaction.
 
-        What is there of a feature stays, but what is given again is replaced: descriptions of the same
+        What is known of a feature stays, but what is given again is replaced: descriptions of the same
         explainer and sample with all of their scores, and the exemplars if any are given.
 
         Raises:
-            UserError: a feature's space has not been put, or a value is none of its field's.
+            UserError: a feature's space has not been put, or a value does not fit its field.
         """
         with self._writing() as connection:
             self._put(connection, subject, rows)
@@ -106,7 +106,7 @@ class Store:
         return found[0]
 
     def features(self, subject: str, keys: Sequence[str] | None = None) -> Iterator[FeatureRow]:
-        """Features of a subject with all that is known of them, in the order of their spaces and ids."""
+        """Features of a subject (those with `keys`) with all that is known of them, by space and id."""
         f, s = schema.features, schema.spaces
         query = (
             select(f, s.c.name).join_from(f, s).where(s.c.subject == subject)
@@ -123,7 +123,7 @@ class Store:
                 yield from whole(connection, part)
 
     def quantiles(self, subject: str) -> Iterator[FeatureRow]:
-        """The features of a subject with their quantiles, and nothing else of them."""
+        """The features of a subject with their quantiles only."""
         f, s = schema.features, schema.spaces
         query = (
             select(s.c.name, f.c.feature_id, f.c.polarity, f.c.rate, f.c.quantiles)
@@ -134,7 +134,7 @@ class Store:
                 yield FeatureRow(space, number, polarity, rate, numbers(quantiles))
 
     def catalogue(self, subject: str | None = None, chosen_only: bool = True) -> pd.DataFrame:
-        """A row for each description: its id, its feature and what filters ask for, but not its words.
+        """A row for each description: its id, its feature and what filters use, without its text.
 
         Columns: description, subject, space, layer, feature_id, polarity, explainer, chosen, interesting,
         and "KIND SPLIT" for each kind of score.
@@ -143,7 +143,7 @@ class Store:
             return catalogue(connection, subject, chosen_only)
 
     def texts(self, ids: Sequence[int] | None = None) -> dict[int, tuple[str, str]]:
-        """Text and summary of descriptions by their id; of the chosen ones if none are named."""
+        """Text and summary of descriptions by their id; of all chosen ones by default."""
         d = schema.descriptions
         query = select(d.c.id, d.c.text, d.c.summary)
         with explained(self.where), self.engine.connect() as connection:
@@ -166,7 +166,7 @@ class Store:
     def put_vectors(
         self, embedder: str, ids: Sequence[int], vectors: Float[np.ndarray, "description width"]
     ) -> None:
-        """Keep the vectors of descriptions."""
+        """Write the vectors of descriptions, replacing those of the same embedder."""
         rows = [
             {"description": int(i), "embedder": embedder, "vector": vector}
             for i, vector in zip(ids, vectors, strict=True)
@@ -193,7 +193,7 @@ class Store:
         return np.array([row[0] for row in found]), np.stack([row[1] for row in found])
 
     def counts(self) -> dict[str, int]:
-        """Rows of each table."""
+        """Number of rows of each table."""
         with explained(self.where):
             return {
                 t.name: count_rows(self.engine, t) for t in schema.metadata.sorted_tables if t.name != "meta"
@@ -225,7 +225,7 @@ class Store:
 
 @contextmanager
 def opened(where: str | Path) -> Iterator[Store]:
-    """A store for the body; a file that was not there before is removed again when the body fails.
+    """Opens a store and closes it after the body; a file that this created is removed if the body fails.
 
     Raises:
         UserError: as `Store`.

@@ -1,4 +1,4 @@
-"""Write many rows at once; what is there already is replaced."""
+"""Write many rows at once; existing rows of the same key are replaced."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -18,17 +18,17 @@ Row = TypeVar("Row")
 
 
 def parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """The rows in lists that one statement takes."""
+    """Splits rows into lists that one statement can take."""
     iterator = iter(rows)
     while part := list(islice(iterator, ROWS_AT_ONCE)):
         yield part
 
 
 def put_spaces(connection: Connection, rows: Sequence[SpaceRow], where: str, replaced: bool = True) -> None:
-    """Write spaces; with `replaced` what is known of them is, else it stays.
+    """Write spaces; without `replaced` existing ones stay as they are.
 
     Raises:
-        UserError: a value is none of its field's; `where` is the store that is named.
+        UserError: a value does not fit its field; `where` names the store in the message.
     """
     values = [asdict(held(row, f"{where}, space {row.name}")) for row in rows]
     upsert(connection, schema.spaces, values, ("subject", "name"), replaced)
@@ -73,10 +73,10 @@ def put_features(connection: Connection, known: Mapping[str, int], rows: Sequenc
 
 
 def held(row: Row, place: str) -> Row:
-    """The row as a store holds it: no number that is not finite, no quantile that is not known.
+    """The row as a store holds it: numbers that are not finite become None, unknown quantiles are dropped.
 
     Raises:
-        UserError: a value is none of its field's.
+        UserError: a value does not fit its field.
     """
     fix = "give a value of that kind"
     try:
@@ -100,7 +100,7 @@ def upsert(
     key: tuple[str, ...],
     replaced: bool = True,
 ) -> dict[tuple[Any, ...], int]:
-    """Insert rows, or (with `replaced`) replace them; their ids by their keys, where the table has ids."""
+    """Insert rows; with `replaced`, update existing ones. Returns ids by key, if the table has ids."""
     if not rows:
         return {}
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite

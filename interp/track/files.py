@@ -1,4 +1,4 @@
-"""Atomic files: a reader sees the old content or the new one, never half of it; a refusal is explained."""
+"""Atomic files: a reader sees the old content or the new one, never a part; errors are explained."""
 
 import errno
 import glob
@@ -39,9 +39,9 @@ _REFUSED = frozenset(
 
 @contextmanager
 def writing_explained(folder: Path) -> Iterator[None]:
-    """Turn what a file system refuses into a `UserError` about `folder`.
+    """Turn errors of the file system into a `UserError` about `folder`.
 
-    It also knows the errors that the Rust and C++ writers report in words.
+    Errors that writers in Rust and C++ report only in words are recognised, too.
 
     Raises:
         UserError: the disk is full, a quota is used up, a file-size limit is hit, the file system is
@@ -56,9 +56,9 @@ def writing_explained(folder: Path) -> Iterator[None]:
 
 
 def refused_by_system(error: Exception, folder: Path | None = None) -> UserError | None:
-    """What to tell the user about an error of the file system; None for any other error.
+    """Make a `UserError` of an error of the file system; None for any other error.
 
-    Without `folder` it is about the file that the system names.
+    Without `folder` it names the file that the system names.
     """
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (found := re.search(r"\(os error (\d+)\)", str(error))):
@@ -70,7 +70,7 @@ def refused_by_system(error: Exception, folder: Path | None = None) -> UserError
             f"{place} ({_free_space(place)} free)",
             "free some space or use another disk, then run the same command again; what was finished is kept",
         )
-    # a folder that is there and takes no file (/proc) says that it is not
+    # a folder that exists but takes no file (/proc) reports that it does not exist
     if number in _REFUSED or (number == errno.ENOENT and folder is not None):
         return UserError(
             "the system refuses: " + os.strerror(number).lower(),
@@ -113,7 +113,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what a killed process left beside `path` of writing it; nobody may be writing it now."""
+    """Remove temporary files that a killed process left beside `path`; nobody may be writing `path` now."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
         left.unlink(missing_ok=True)
 

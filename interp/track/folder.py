@@ -1,4 +1,4 @@
-"""The run folder itself: whose it is, and what it says about the sessions that worked on it."""
+"""The run folder: which config it belongs to, and its manifest of the sessions that worked on it."""
 
 import os
 import re
@@ -38,7 +38,7 @@ def check_run_name(name: str, place: str) -> None:
 
 
 def check_same_config(folder: Path, resolved: dict[str, Any]) -> None:
-    """Refuse a folder that was made with another config, or by something else.
+    """Refuse a folder that was made with another config, or that is not a run's.
 
     Raises:
         UserError: says which keys differ and what to do.
@@ -70,7 +70,7 @@ def _said(config: dict[str, Any], key: str) -> str:
 
 
 def _results(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a config decides the numbers, flat."""
+    """The values of a config that decide the numbers, by dotted key."""
     flat = _flat({key: value for key, value in config.items() if key not in NOT_RESULTS})
     return {key: value for key, value in flat.items() if not _NOT_RESULTS_OF_ENDPOINTS.fullmatch(key)}
 
@@ -133,7 +133,7 @@ def move_aside(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files that a killed process left; we hold the lock, so nobody is writing them."""
+    """Remove temporary files that a killed process left; the caller holds the lock, so nobody writes them."""
     for left in list(folder.rglob(".*.tmp")):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
@@ -142,7 +142,7 @@ def sweep(folder: Path) -> None:
 
 
 def changes(manifest: dict[str, Any]) -> list[str]:
-    """Say how code and versions, which may change numbers, differ from the session before."""
+    """Say how code and versions, which may change numbers, differ from those of the session before."""
     if len(manifest["sessions"]) < 2:
         return []
     before, after = ({**_flat(s["versions"]), **_code(s)} for s in manifest["sessions"][-2:])

@@ -1,4 +1,4 @@
-"""Results of many like pieces of work, kept one by one: a killed step continues with the next piece."""
+"""Results of many similar pieces of work, saved one by one: a killed step continues with the next."""
 
 import json
 import os
@@ -16,10 +16,10 @@ class Journal:
 
     Without a file, results are kept in memory only.
 
-    A line that a kill cut short is dropped when the file is opened again, so that piece is done again.
+    A line that a kill cut short is dropped when the file is opened again, and its piece is done again.
 
     Raises:
-        UserError: a line that is whole is damaged; nothing is dropped.
+        UserError: a complete line is damaged; nothing is dropped.
     """
 
     def __init__(self, file: Path | None = None) -> None:

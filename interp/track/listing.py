@@ -1,4 +1,4 @@
-"""What the run folders say about themselves, for listing and showing; nothing here writes."""
+"""Summaries of run folders, for listing and showing; nothing here writes."""
 
 import os
 from dataclasses import dataclass
@@ -88,14 +88,14 @@ def read_run(folder: Path) -> RunSummary:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether it has a file that only runs have; one of them may have been lost."""
+    """Whether a folder has one of the files that only runs have; the other may be lost."""
     return any(os.path.lexists(folder / name) for name in ("config.yaml", "manifest.json"))
 
 
 def _summary(folder: Path) -> RunSummary:
     config = read_yaml(folder / "config.yaml", BEGIN_ANEW)
     path = folder / "manifest.json"
-    # a run that was killed before it wrote one
+    # a run may be killed before it writes one
     manifest = read_manifest(folder) if os.path.lexists(path) else {}
     records = read_steps(folder)
     metrics = {name: value for record in records for name, value in record.metrics.items()}
@@ -114,7 +114,7 @@ def _summary(folder: Path) -> RunSummary:
 
 
 def _status(folder: Path, written: Status) -> Status:
-    """A manifest that says "running" while nobody holds the lock belongs to a run that was killed."""
+    """The status; "running" becomes "interrupted" if nobody holds the lock, as the run was killed."""
     if written == "running" and not is_locked(folder.parent, folder.name):
         return "interrupted"
     return written

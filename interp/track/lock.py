@@ -1,4 +1,4 @@
-"""One process at a time in a run folder; the system lets go when a process dies, however it dies."""
+"""One process at a time in a run folder; the system releases the lock however the process ends."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ from interp.track.files import remove_leftovers, write_json, writing_explained
 
 @contextmanager
 def locked(runs_dir: Path, name: str) -> Iterator[None]:
-    """Hold the lock of the run `name`; the lock lies beside the folder, which may be moved.
+    """Hold the lock of the run `name`; the file is beside the folder, as that may be moved.
 
     Raises:
         UserError: another process holds it (says which and since when), or runs_dir cannot be written.
@@ -54,7 +54,7 @@ def is_locked(runs_dir: Path, name: str) -> bool:
     except Timeout:
         return True
     except OSError as error:
-        return error.errno != errno.EROFS  # where nobody can write
+        return error.errno != errno.EROFS  # on a read-only file system nobody can hold it
     lock.release()
     return False
 

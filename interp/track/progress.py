@@ -1,4 +1,4 @@
-"""Progress on anything that takes longer than two seconds: what is being done, how much, how long still."""
+"""Progress on anything that takes longer than two seconds: what is done, how much, and the time left."""
 
 import sys
 import threading
@@ -18,7 +18,7 @@ WORTH_A_LAST_LINE_SECONDS = 2.0
 
 
 class Advance:
-    """Moves one task on; call it with how much was done since the last call."""
+    """The state of one task; call it with the amount that was done since the last call."""
 
     def __init__(self, description: str, total: int | None, unit: str) -> None:
         """Start at zero of `total` (None: not known yet)."""
@@ -30,14 +30,14 @@ class Advance:
         self.started = time.monotonic()
 
     def __call__(self, amount: float | int = 1, *, total: int | None = None, note: str | None = None) -> None:
-        """Add `amount`; `total` corrects the whole, `note` is shown behind the description."""
+        """Add `amount`; `total` replaces the total, `note` is shown after the description."""
         self.done += amount
         self.total = self.total if total is None else total
         self.note = self.note if note is None else note
         self.show()
 
     def show(self) -> None:
-        """Draw the new state; nothing here."""
+        """Draw the new state; the base class draws nothing."""
 
     @property
     def elapsed(self) -> float:
@@ -46,7 +46,7 @@ class Advance:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds left at the mean speed so far, None when nothing can be said."""
+        """Seconds left at the mean speed so far; None while that is unknown."""
         if not self.total or not self.done:
             return None
         return max(0.0, self.elapsed * (self.total - self.done) / self.done)
@@ -68,7 +68,7 @@ class Progress:
 
     @contextmanager
     def task(self, description: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
-        """Open a task of `total` `unit`s; the value is called with each amount done."""
+        """Open a task of `total` `unit`s and give an `Advance`, to be called with each amount done."""
         yield Advance(description, total, unit)
 
     def say(self, line: str) -> None:
@@ -133,14 +133,14 @@ class _BarAdvance(Advance):
 
     @property
     def short_label(self) -> str:
-        """The label, cut to what the terminal has room for beside the figures, which are never cut."""
+        """The label, cut to the room that the figures leave on the terminal."""
         figures = _bar_width(self.display.console) + len("100%") + len(self.amount) + len("00:00, 00:00 left")
         room = max(12, self.display.console.width - figures - len("    "))
         return self.label if len(self.label) <= room else self.label[: room - 1] + "…"
 
 
 class _Times(bars.ProgressColumn):
-    """How long so far and how long still: "0:32, 1:10 left"."""
+    """Time elapsed and time left: "0:32, 1:10 left"."""
 
     def render(self, task: bars.Task) -> Text:
         """Draw the times of the task."""

@@ -1,4 +1,4 @@
-"""What a run folder says of itself: its manifest and the records of its steps, held to their shape."""
+"""A run folder's manifest and the records of its steps, validated when they are read."""
 
 import hashlib
 import math
@@ -42,7 +42,7 @@ Moment = Annotated[str, AfterValidator(_moment)]
 
 
 class _Read(BaseModel):
-    """Keys that this version does not know are left alone; those it knows are what they should be."""
+    """A record of a file: known keys are validated, unknown ones are ignored."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -146,27 +146,27 @@ def read_steps(folder: Path) -> list[StepRecord]:
 
 
 def read_written(file: Path, kind: Literal["object", "list"] = "object") -> Any:
-    """The JSON of a file that stands at the top of a finished step's folder.
+    """The JSON of a file at the top of a finished step's folder.
 
     Raises:
-        UserError: it is missing or damaged, or of another kind; says which step to do again.
+        UserError: it is missing, damaged or of another kind; says which step to do again.
     """
     fix = redo(file.parent)
     return read_json(file, fix) if kind == "object" else read_json(file, fix, "list")
 
 
 def redo(step_folder: Path) -> str:
-    """How to have a step done again."""
+    """Tells the user how to have a step done again."""
     return f"delete the folder {step_folder} to have that step done again, or begin anew with --fresh"
 
 
 def inventory(folder: Path) -> dict[str, tuple[int, str | None]]:
-    """Size and hash of each file below a step's folder, by its path there."""
+    """Size and hash of each file below a step's folder, by its relative path."""
     return {name: _noted(path) for name, path in _files(folder)}
 
 
 def check_whole(folder: Path, record: StepRecord) -> None:
-    """Refuse a step's folder in which a file is not as the step left it.
+    """Refuse a step's folder in which a file was changed since the step finished.
 
     Raises:
         UserError: names the first such file.

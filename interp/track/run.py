@@ -100,11 +100,11 @@ class Run:
         return final
 
     def watch(self, name: str, counts: Callable[[], Mapping[str, int]]) -> None:
-        """Have every step from now on note, as metrics NAME/STEP/KEY, what has been counted by its end."""
+        """Record `counts()` at the end of every step from now on, as the metrics NAME/STEP/KEY."""
         self._watched.append((name, counts))
 
     def watched(self, name: str) -> dict[str, int]:
-        """The largest count of each key that any step noted under a watched name."""
+        """The largest count of each key that a step recorded under a watched name."""
         found: dict[str, int] = {}
         for metric, value in self.metrics.items():
             of, _, rest = metric.partition("/")
@@ -114,16 +114,16 @@ class Run:
         return found
 
     def note(self, name: str, value: dict[str, object]) -> None:
-        """Add to a list in the manifest, for this session, what its numbers depend on.
+        """Add `value`, on which this session's numbers depend, to the list `name` in the manifest.
 
-        A finished run keeps the manifest that it has.
+        The manifest of a finished run does not change.
         """
         if not self.finished_before:
             self.manifest["sessions"][-1].setdefault(name, []).append(value)
             write_json(self.folder / "manifest.json", self.manifest)
 
     def tell(self, *sentences: str) -> None:
-        """Say what a reader of the results must know: now, in notes.txt, and on the page."""
+        """Say what a reader of the results must know: print it now, and add it to notes.txt and the page."""
         for sentence in sentences:
             self.notes.append(sentence)
             if not self.finished_before:
@@ -138,7 +138,7 @@ class Run:
         return path
 
     def publish_report(self, file: Path) -> Path:
-        """Make the page that a finished step wrote the report of the run."""
+        """Take a page that a finished step wrote as the report of the run."""
         return self.write_report(utf8(read_file(file, redo(file.parent)), str(file)))
 
     def table(self, name: str) -> "pd.DataFrame":
@@ -220,7 +220,7 @@ class Run:
             self._tracker = None
             try:
                 tracker.finish(self.folder, self.metrics)
-            except Exception as error:  # hours of work do not fail because a service does
+            except Exception as error:  # hours of work must not fail because a service does
                 self.progress.say(f"W&B did not take everything ({error!r}); it is all in {self.folder}")
         (self.folder / "error.log").unlink(missing_ok=True)
 
@@ -239,7 +239,7 @@ def open_run(
     fresh: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Run]:
-    """Open runs_dir/name for `config`, new or to be continued; nobody else can write it meanwhile.
+    """Open runs_dir/name for `config`, new or to be continued; other processes are locked out.
 
     Leaving the block finishes the run; an exception marks it interrupted or failed (with error.log), and the
     next `open_run` continues after the last finished step. `fresh` first moves an old folder to
@@ -277,7 +277,7 @@ def open_run(
             if not run.finished_before:
                 run._finish()
         except BaseException as error:
-            # what went wrong is the news, not that noting it may fail too (a full disk, say)
+            # the error itself is raised, also if noting it fails (on a full disk, say)
             with contextlib.suppress(Exception):
                 run._abandon()
             if not run.finished_before:

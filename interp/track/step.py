@@ -1,4 +1,4 @@
-"""One step of a run: writes into a folder of its own that appears, whole, when the step has finished."""
+"""One step of a run: writes into a folder of its own, which appears whole once the step has finished."""
 
 import math
 import os
@@ -24,7 +24,7 @@ _VALUES = Shape[dict[str, Value]](dict[str, Value], strict=True)
 
 @dataclass(frozen=True)
 class Point:
-    """Some values logged together at one place of a step's axis (tokens, training steps, ...)."""
+    """Values logged together at one place of a step's axis (tokens, training steps, ...)."""
 
     at: int
     values: dict[str, Value]
@@ -32,7 +32,7 @@ class Point:
 
 @runtime_checkable
 class Listener(Protocol):
-    """Hears of every point as it is logged."""
+    """Receives every point as it is logged."""
 
     def log(self, step: str, point: Point) -> None:
         """Take one point of `step`."""
@@ -41,21 +41,21 @@ class Listener(Protocol):
 
 @runtime_checkable
 class Savable(Protocol):
-    """A figure that is written in the format that the ending of a file names."""
+    """A figure that can be written to a file, in the format of the file's ending."""
 
     @property
     def name(self) -> str:
-        """What its files are called."""
+        """Name of its files, without an ending."""
         ...
 
     def save(self, path: Path) -> Path:
-        """Write it."""
+        """Write the figure and return the path."""
         ...
 
 
 @dataclass
 class Step:
-    """What the work of a step gets to write with."""
+    """What a step's work writes its files, points and results with."""
 
     name: str
     folder: Path
@@ -80,8 +80,8 @@ class Step:
     def log(self, values: Mapping[str, Any], at: int) -> None:
         """Add one point to the history, and to W&B: `values` at `at` on the step's own axis, such as tokens.
 
-        A step that continues from a checkpoint logs on from there: for each value, what an interrupted
-        attempt logged at or after the first `at` of this attempt is forgotten.
+        A step that continues from a checkpoint logs on from there: for each value, the points that an
+        interrupted attempt logged at or after this attempt's first `at` are dropped.
         """
         for key in values:
             if key not in self._first:
@@ -122,9 +122,9 @@ class Step:
         return path
 
     def figure(self, figure: Savable) -> Path:
-        """Write a figure to figures/<name>.svg of the step, later of the run; its chart beside it (.json).
+        """Write a figure to figures/<name>.svg and .json (its Vega-Lite) of the step, later of the run.
 
-        Its specification (Vega-Lite) also goes to W&B.
+        Both also go to W&B.
         """
         path = self.folder / "figures" / re.sub(r"[^\w.+-]+", "-", figure.name)
         figure.save(path.with_name(f"{path.name}.json"))
@@ -135,7 +135,7 @@ class Step:
         return self._earlier() + self._points
 
     def finish(self) -> None:
-        """Put the history into the step's folder and tell W&B what only earlier attempts logged."""
+        """Write the history to the step's folder; log to W&B the values that only earlier attempts logged."""
         for point in self._earlier():
             self._tell([Point(point.at, {k: v for k, v in point.values.items() if k not in self._first})])
         if points := self.history():
@@ -143,7 +143,7 @@ class Step:
             write_text(self.folder / "history.jsonl", "\n".join(lines) + "\n")
 
     def _earlier(self) -> list[Point]:
-        """Return the points of interrupted attempts that no later attempt has gone over again."""
+        """Return the points of interrupted attempts, without those that a later attempt logged again."""
         kept: list[Point] = []
         first: dict[str, float] = dict(self._first)
         for attempt in reversed(self._attempts):

@@ -1,7 +1,7 @@
 """Weights & Biases: history, metrics, config, tables and the report of a run; offline unless logged in.
 
-Nothing here ever asks for a key or prints one, and whatever wandb lets one switch off about the machine,
-the code and the user is switched off.
+Nothing here asks for a key or prints one, and everything that wandb collects about the machine, the code
+and the user is switched off as far as it can be.
 """
 
 import netrc
@@ -38,7 +38,7 @@ class WandbLog:
         self._axes: set[str] = set()
 
     def log(self, step: str, point: Point) -> None:
-        """Add a point of the history; each value is drawn over its step's own axis, "<step>/at"."""
+        """Add a point of the history; W&B draws each value over its step's own axis, "<step>/at"."""
         axis = f"{step}/at"
         for key in point.values:
             if key not in self._axes:
@@ -49,8 +49,8 @@ class WandbLog:
     def finish(self, folder: Path, metrics: dict[str, Value]) -> None:
         """Add the final metrics, tables, figures and report of the run `folder`, and close the W&B run.
 
-        A figure is there as a chart that W&B draws from its points, where it has that kind of chart (curves,
-        rows of estimates, pairs); as a picture, with its intervals; and as its Vega-Lite file.
+        A figure is logged as a picture, as its Vega-Lite file and, where W&B has such a chart (curves, rows
+        of estimates, pairs), as a chart that W&B draws itself, without intervals.
         """
         import pandas as pd
         import wandb
@@ -119,7 +119,7 @@ def open_log(mode: Mode, project: str, folder: Path) -> WandbLog | None:
 
 
 def choose_mode(mode: Mode) -> Literal["online", "offline", "disabled"]:
-    """Say what `mode` means on this machine: "auto" follows WANDB_MODE, else online when logged in.
+    """Resolve `mode` on this machine: "auto" follows WANDB_MODE, or else is online if logged in.
 
     Raises:
         UserError: "online" without a key.
@@ -137,7 +137,7 @@ def choose_mode(mode: Mode) -> Literal["online", "offline", "disabled"]:
 
 
 def logged_in() -> bool:
-    """Say whether there is a W&B key, in the environment or in the netrc file; it is not read further."""
+    """Say whether there is a W&B key in the environment or the netrc file, without using it."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urllib.parse.urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
@@ -188,7 +188,7 @@ def _quiet_settings() -> "wandb.Settings":
 
 
 def _chart(spec: dict[str, Any]) -> Any:
-    """A chart that W&B draws by itself from the points of a figure (Vega-Lite); None where it has no such."""
+    """A chart that W&B draws itself from the points of a Vega-Lite figure; None if it has no such kind."""
     import wandb
 
     title = spec.get("usermeta", {}).get("title", "")
@@ -209,7 +209,7 @@ def _chart(spec: dict[str, Any]) -> Any:
 
 
 def _rows(spec: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """What a layer of a Vega-Lite figure draws."""
+    """The data of the layer called `name` in a Vega-Lite figure; empty if there is none."""
     for layer in spec.get("layer", ()):
         if layer.get("name") == name:
             data: dict[str, Any] = layer["data"]
