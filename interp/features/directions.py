@@ -16,7 +16,7 @@ class Directions:
     some of them makes the smallest change of the activation that gives these projections these values.
 
     Raises:
-        UserError: the site is not in the residual stream's space, or the width does not fit it.
+        UserError: the site is not in the residual stream's space, or the vectors have another width.
     """
 
     signed = True
@@ -46,7 +46,7 @@ class Directions:
         return f"Directions({self.name}: {self.n_features:,} features at {self.site})"
 
     def encode(self, activation: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch feature"]:
-        """The scalar projections."""
+        """Projects the activation on each direction."""
         return activation @ self.vectors.T
 
     def write(
@@ -69,12 +69,12 @@ class Directions:
     def pull_back(
         self, activation: Float[Tensor, "*batch d_model"], gradient: Float[Tensor, "*batch d_model"]
     ) -> Float[Tensor, "*batch feature"]:
-        """The gradient's projections; directions that overlap are each taken alone."""
+        """Projects the gradient on each direction, as if it were the only one (directions may overlap)."""
         return gradient @ self.vectors.to(gradient.dtype).T
 
 
 def random_directions(subject: Subject, site: Site, n_features: int, seed: int) -> Directions:
-    """Isotropic random directions: the baseline that any found feature has to beat."""
+    """Draws isotropic random directions: the baseline that any found feature has to beat."""
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(n_features, subject.site_width(site), generator=generator)
     return Directions(subject, f"random.{site}", site, vectors)

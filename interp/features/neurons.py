@@ -38,7 +38,7 @@ class MlpNeurons:
         return activation.index_copy(-1, feature_ids, values.to(activation.dtype))
 
     def decoder(self, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, "feature d_model"]:
-        """The neurons' rows of the down projection (behind a norm: `Subject.output_weight`)."""
+        """The neurons' rows of the down projection (if a norm follows it, see `Subject.output_weight`)."""
         return self._subject.output_weight(self.site)[feature_ids]
 
     def pull_back(

@@ -24,7 +24,7 @@ def principal_directions(
     tokens_per_batch: int = 8192,
     progress: Progress | None = None,
 ) -> Directions:
-    """The directions along which the site's activations vary most, largest variance first.
+    """Finds the directions along which the site's activations vary most, largest variance first.
 
     One pass over the counted tokens of `split` sums outer products in float64, so memory does not grow with
     the corpus. `n_directions` defaults to the width of the site, which is also the most there are. The sign

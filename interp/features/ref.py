@@ -24,7 +24,7 @@ class FeatureRef:
 
     @property
     def seed(self) -> tuple[int, ...]:
-        """Numbers that tell it from every other feature, for seeding what is drawn for it."""
+        """Numbers unique to this feature, to seed a random generator with."""
         return (*self.space.name.encode(), self.feature_id, self.polarity + 1)
 
     @classmethod
@@ -42,7 +42,7 @@ class FeatureRef:
 
 
 def split_key(key: str, sizes: Mapping[str, int]) -> tuple[str, int, int]:
-    """Space, id and polarity of a feature's key, held against the spaces' numbers of features.
+    """Splits a feature's key into space, id and polarity, and checks them against the spaces' sizes.
 
     Raises:
         UserError: the key is malformed, or there is no such space or feature.

@@ -58,10 +58,10 @@ class FeatureSpace(Protocol):
     def pull_back(
         self, activation: Float[Tensor, "*batch d_site"], gradient: Float[Tensor, "*batch d_site"]
     ) -> Float[Tensor, "*batch n_features"]:
-        """The gradient by each feature's value, written on its own, from the gradient by the activation.
+        """Turns a gradient with respect to the activation into one with respect to each feature's value.
 
-        `gradient` is that of a scalar at `activation`; the result for feature `i` is the inner product of
-        `gradient` with what a unit more of `i` adds to the activation.
+        `gradient` is that of a scalar at `activation`; the result for feature `i` is its inner product with
+        what one unit of `i` adds to the activation, all other features held.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""How the features of a space are distributed over a corpus: what clamps and ablations are measured by."""
+"""The distribution of a space's features over a corpus, which clamps and ablations take values from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class FeatureStatistics:
     """Statistics of one feature space over the counting tokens of a corpus.
 
     `mean` [feature] and `quantile_values` [feature, level] are of the signed activation, the latter at the
-    probabilities `levels`. `sample` [token, feature] is what every feature does on tokens drawn uniformly;
+    probabilities `levels`. `sample` [token, feature] are the activations on tokens drawn uniformly;
     it is None where no sample was kept. `quantile_error` [level] is the half-width of the 95% interval of
     each level, in units of probability; None where the quantiles are exact. `MinedSpace.statistics` makes
     them.
@@ -33,7 +33,7 @@ class FeatureStatistics:
         """The `level`-quantile of these features.
 
         Raises:
-            UserError: that quantile was not kept, or its tail is known less well than to a half.
+            UserError: that quantile was not kept, or its tail is known to no better than half its size.
         """
         nearest = min(range(len(self.levels)), key=lambda place: abs(self.levels[place] - level))
         if abs(self.levels[nearest] - level) > 1e-3 * min(level, 1 - level):
@@ -57,7 +57,7 @@ class FeatureStatistics:
     def tail(
         self, tail: float, feature_ids: Int[Tensor, " feature"], polarities: Sequence[Polarity]
     ) -> Float[Tensor, " feature"]:
-        """What each exceeds on a share `tail` of the tokens, in its polarity: q(1 - tail) or q(tail)."""
+        """What each exceeds on a share `tail` of tokens, in its polarity: q(1 - tail) or q(tail)."""
         ids, positive = feature_ids.cpu(), torch.tensor(polarities) > 0
         found = torch.empty(len(ids), dtype=self.quantile_values.dtype)
         for level, side in ((1 - tail, positive), (tail, ~positive)):

@@ -1,4 +1,4 @@
-"""Affine maps between places of the residual stream, of one model or of two that share a vocabulary."""
+"""Affine maps between layers of the residual stream, in one model or across two with one vocabulary."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Affine:
     bias: Float[Tensor, " target"]
 
     def __call__(self, vectors: Float[Tensor, "*batch source"]) -> Float[Tensor, "*batch target"]:
-        """The image of vectors, in single precision."""
+        """Maps the vectors; the result is in single precision on the CPU."""
         return (vectors.double().cpu() @ self.weight + self.bias).float()
 
     def explained(self, source: Float[Tensor, "n source"], target: Float[Tensor, "n target"]) -> float:
@@ -33,13 +33,13 @@ class Affine:
 def fit_affine(
     source: Float[Tensor, "n source"], target: Float[Tensor, "n_targets target"], ridge: float = RIDGE
 ) -> Affine:
-    """The least-squares map with a bias, in double precision.
+    """Fits the least-squares map with a bias, in double precision.
 
     Ridge regression on standardised inputs, whose penalty is `ridge` times the number of pairs: no one large
     input decides how much the others are shrunk. Inputs that never change are left out.
 
     Raises:
-        UserError: there are not as many sources as targets, or none.
+        UserError: the numbers of sources and targets differ, or there are none.
     """
     if len(source) != len(target) or not len(source):
         raise UserError(
@@ -56,7 +56,7 @@ def fit_affine(
 
 
 def check_same_vocabulary(source: Subject, target: Subject) -> None:
-    """Raises UserError if two models do not mean the same tokens by the same ids (says where they differ)."""
+    """Raises UserError if the vocabularies of two models differ (names tokens that do)."""
     one, other = source.tokenizer.get_vocab(), target.tokenizer.get_vocab()
     if one == other:
         return

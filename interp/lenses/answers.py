@@ -1,4 +1,4 @@
-"""What counts as right after a prompt: the first token, or words in what is written."""
+"""Whether a model answers a prompt correctly: by its first token, or by words in the generated text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,9 +21,9 @@ _Taken = dict[tuple[tuple[int, ...], str], int]
 class Answers:
     """One right answer (or several spellings) for each item.
 
-    With `new_tokens` 0 an item is right if the likeliest next token is the first of one of its answers, as
-    that continues the prompt; else if one of them, as whole words in any case and spacing, stands in the
-    `new_tokens` that are written greedily.
+    With `new_tokens` 0, an item is right if the likeliest next token is the first token of one of its answers
+    as it continues the prompt; otherwise, if the `new_tokens` that are generated greedily contain one of them
+    as whole words, in any case and spacing.
     """
 
     texts: tuple[tuple[str, ...], ...]
@@ -32,7 +32,7 @@ class Answers:
 
     @classmethod
     def of(cls, subject: Subject, answers: Sequence[str | Sequence[str]], new_tokens: int = 0) -> "Answers":
-        """Answers as words; raises UserError for one that is empty or that the subject cannot write."""
+        """Makes answers from words; raises UserError if one is empty or not in the vocabulary."""
         texts = tuple((a,) if isinstance(a, str) else tuple(a) for a in answers)
         for text in dict.fromkeys(text for spellings in texts for text in spellings):
             _check(subject, text)
@@ -42,18 +42,18 @@ class Answers:
         return len(self.texts)
 
     def of_items(self, items: Sequence[int]) -> "Answers":
-        """The answers of some items, in that order, perhaps repeated."""
+        """Selects the answers of these items, in the order given; items may repeat."""
         return Answers(tuple(self.texts[item] for item in items), self.new_tokens, self._taken)
 
     def first(self, subject: Subject, prompts: Sequence[Prompt]) -> list[frozenset[int]]:
-        """For each item the first tokens of its answers after its prompt."""
+        """Returns, for each item, the first token of each of its answers as it continues its prompt."""
         asked = zip(prompts, self.texts, strict=True)
         return [frozenset(self._first(subject, prompt, text) for text in own) for prompt, own in asked]
 
     def right(
         self, subject: Subject, prompts: Sequence[Prompt], change: Change | None = None
     ) -> Bool[np.ndarray, " item"]:
-        """Whether the subject answers each prompt rightly, under a change."""
+        """Whether the subject answers each prompt correctly, under a change if one is given."""
         if self.new_tokens:
             return self.contained(continuations(subject, prompts, self.new_tokens, change))
         top = likeliest_tokens(subject, next_normed(subject, prompts, change)).tolist()
@@ -78,11 +78,11 @@ class Answers:
 
 
 def first_tokens(subject: Subject, word: str) -> set[int]:
-    """The tokens that can begin a word somewhere in a text, with a space before it and without.
+    """Returns the tokens that can begin a word, with a space before it and without.
 
-    For what a layer holds, where no prompt says how its words are written (Wendler et al. 2024 add up these
-    probabilities). A form that is several tokens and begins with one that says nothing is left out; so the
-    set may be empty.
+    Used to read a layer, where no prompt fixes how the word is written (Wendler et al. 2024 add up these
+    probabilities). A form of several tokens whose first token is uninformative (`is_trivial`) is left out, so
+    the set may be empty.
 
     Raises:
         UserError: the word is empty, or unknown.

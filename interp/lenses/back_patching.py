@@ -1,4 +1,6 @@
-"""Back-patching: later activations put into earlier layers, beside other questions' and random ones.
+"""Back-patching: puts activations of later layers into earlier ones, with two kinds of controls.
+
+The controls put in the activations of another question, or random vectors of the same norms.
 
 Biran et al. 2024, "Hopping Too Late" (arXiv 2406.12775).
 """
@@ -21,7 +23,7 @@ Halves = tuple[list[int], list[int]]
 
 @dataclass(frozen=True)
 class BackPatched:
-    """A sweep over pairs of layers, and what of it is reported beside its controls (see `report_sweep`)."""
+    """A sweep over pairs of layers, and its report with the controls (see `report_sweep`)."""
 
     own: PairSweep
     reported: pd.DataFrame
@@ -45,7 +47,7 @@ class BackPatching:
         draws: int,
         advance: Callable[[], None] = lambda: None,
     ) -> BackPatched:
-        """Items at their prompts' positions; `draws` of each control. `halves` are places in `items`."""
+        """Sweeps `items` and `draws` of each control over all pairs; `halves` are indices into `items`."""
         own = self.swept(prompts, items, items)
         advance()
         controls: dict[str, list[PairSweep]] = {OTHER: [], RANDOM: []}
@@ -65,7 +67,7 @@ class BackPatching:
         random: int | None = None,
         pairs: Sequence[Pair] | None = None,
     ) -> PairSweep:
-        """Items with the activations of `sources`, or with random ones of the same norms."""
+        """Sweeps `items` with activations of `sources`; with random ones of their norms by seed `random`."""
         vectors = read_stream(self.subject, [prompts[source] for source in sources])
         put_in = vectors if random is None else random_vectors(vectors, random)
         targets = [prompts[item] for item in items]

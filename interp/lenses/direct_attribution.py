@@ -1,7 +1,7 @@
 """Direct logit attribution: how much each layer, head and neuron adds to a logit by itself.
 
-logit_t = sum over parts c of <W_U[:, t], norm(c)> with the scale of the final norm held at what it is in
-the whole (Elhage et al. 2021, A Mathematical Framework for Transformer Circuits).
+logit_t = sum over parts c of <W_U[:, t], norm(c)>, with the scale of the final norm held at its value for the
+whole residual stream (Elhage et al. 2021, A Mathematical Framework for Transformer Circuits).
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ INPUTS: tuple[SiteKind, SiteKind] = ("head_out", "mlp_post")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DirectAttribution:
-    """What parts of the model add to a logit (or a difference of two), for each prompt; in logits.
+    """What each part of the model adds to a logit (or a difference of two), for each prompt, in logits.
 
     `embedding` + `attention` + `mlp` over layers + `bias` is `logit`, the model's own before any soft cap. A
     layer's attention is the sum of its heads and of its output bias, its MLP that of its neurons and its
@@ -54,7 +54,7 @@ class DirectAttribution:
         return layers
 
     def of_prompt(self, row: int) -> "DirectAttribution":
-        """That of one prompt alone."""
+        """Selects one prompt, as a batch of one."""
         one = slice(row, row + 1)
         return DirectAttribution(
             embedding=self.embedding[one],
@@ -98,7 +98,7 @@ def direct_attribution(
 
     Raises:
         UserError: there is no prompt, or not one target for each; or heads, neurons or layers of this
-            architecture do not add up to what is written.
+            architecture do not add up to the residual stream.
     """
     for name, given in (("targets", targets), ("distractors", distractors)):
         if given is not None and len(given) != len(prompts):
@@ -160,10 +160,10 @@ def _parts(
     direction: Float[Tensor, "prompt d_model"],
     whole: Float[Tensor, " prompt"],
 ) -> Float[Tensor, "prompt n_in"]:
-    """What each input of a matrix adds along a direction, held against what its whole output adds.
+    """Returns what each input of a matrix adds along a direction, and checks that the sum is `whole`.
 
     Raises:
-        UserError: they do not add up.
+        UserError: it is not.
     """
     back = writer.pulled_back(direction, inputs)
     parts = inputs * (back @ writer.matrix().float().T)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class LogProbabilities:
-    """Logits and what a softmax is made of: probability = weight / total = exp(logit - normaliser)."""
+    """Logits with the terms of their softmax: probability = weight / total = exp(logit - normaliser)."""
 
     logits: Float[Tensor, "*batch d_vocab"]
     weight: Float[Tensor, "*batch d_vocab"]
@@ -19,7 +19,7 @@ class LogProbabilities:
 
     @classmethod
     def of(cls, logits: Float[Tensor, "*batch d_vocab"]) -> "LogProbabilities":
-        """Of these logits."""
+        """Computes the terms of the softmax of these logits, less their maximum for stability."""
         peak = logits.detach().amax(-1, keepdim=True)
         weight = (logits - peak).exp_()
         total = weight.sum(-1)
@@ -27,16 +27,16 @@ class LogProbabilities:
 
     @cached_property
     def probability(self) -> Float[Tensor, "*batch d_vocab"]:
-        """The probabilities."""
+        """weight / total, computed at each access."""
         return self.weight / self.total[..., None]
 
     @cached_property
     def entropy(self) -> Float[Tensor, "*batch"]:
-        """In nats."""
+        """The entropy of each distribution, in nats."""
         return self.cross_entropy(self)
 
     def cross_entropy(self, other: "LogProbabilities") -> Float[Tensor, "*batch"]:
-        """- sum p log q in nats, q the other's probabilities; with itself the entropy."""
+        """-sum p log q in nats, where q are the other's probabilities."""
         expected = torch.linalg.vecdot(self.weight, other.logits) / self.total
         found: Tensor = other.normaliser - expected
         return found
@@ -52,10 +52,10 @@ BLOCK = 64  # logits
 def likeliest(
     logits: Float[Tensor, "*batch d_vocab"], k: int
 ) -> tuple[Float[Tensor, "*batch k"], Int[Tensor, "*batch k"]]:
-    """The `k` largest logits and their tokens, the largest first; of equals any may come.
+    """Returns the `k` largest logits and their tokens, largest first; ties are in no fixed order.
 
-    The k largest lie in the k blocks with the largest maxima (or behind the last whole block), so only
-    those are sorted.
+    The k largest lie in the k blocks with the largest maxima (or in the incomplete block at the end), so
+    only those are sorted.
     """
     d_vocab = logits.shape[-1]
     n_blocks = d_vocab // BLOCK

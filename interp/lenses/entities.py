@@ -1,4 +1,4 @@
-"""Entities in sentences, with what a patchscope should say of them."""
+"""Entities in sentences, with the words that a patchscope should describe them by."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ Group = Literal["country", "performer", "capital", "album", "bridge"]
 
 @dataclass(frozen=True)
 class Entity:
-    """A sentence with the entity's last token, its name, and words of which a description needs one."""
+    """A sentence at its entity's last token, the entity's name, and words: a right description has one."""
 
     prompt: Prompt
     name: tuple[str, ...]
@@ -40,7 +40,7 @@ class WorldEntities(WorldItems):
     """At most so many of a group."""
 
     def open(self, subject: Subject, shown: TargetPrompts) -> list[Entity]:
-        """The entities that the target prompts do not name; UserError if another model is asked."""
+        """Returns entities that the target prompts do not name; raises UserError for another model."""
         self.check(subject.info, "entities")
         return [entity for group in self.groups for entity in _of_world(group, self.most, subject, shown)]
 
@@ -52,7 +52,7 @@ class EntityFile(ItemFile):
     """A .jsonl file; each line has "prompt", "entity" (words of it), "description" (a list) and "group"."""
 
     def open(self, subject: Subject, shown: TargetPrompts) -> list[Entity]:
-        """The entities; raises UserError for a line that cannot be used (says which, and why)."""
+        """Reads the entities; raises UserError for a line that cannot be used (says which, and why)."""
         return _read(self.path, subject)
 
 

@@ -1,4 +1,4 @@
-"""Lenses held against data, layer by layer: how likely they find given words, and KL to the output."""
+"""Evaluates lenses layer by layer: the probability of given words, and KL to the model's output."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice, product
@@ -25,8 +25,8 @@ Tokens = Sequence[frozenset[int]]
 def read_words(lens: Lens, vectors: Vectors, words: Mapping[str, Tokens]) -> pd.DataFrame:
     """Reads every item's words at every layer: layer, word (its name), item, probability, rank.
 
-    `words` gives for each name the tokens that begin each item's word; their probabilities add up, and the
-    best of their ranks counts (0 is the likeliest token of all).
+    `words` maps each name to the tokens that can begin each item's word: `probability` is their sum, `rank`
+    the best of their ranks (0 is the likeliest token).
     """
     frames = []
     for layer, activations in vectors.items():
@@ -53,7 +53,7 @@ def read_words(lens: Lens, vectors: Vectors, words: Mapping[str, Tokens]) -> pd.
 
 
 def words_by_layer(frame: pd.DataFrame, keys: Sequence[str], seed: int) -> pd.DataFrame:
-    """For each layer, word and group of `keys`: mean probability and share at rank 0, with intervals."""
+    """For each layer, word and group of `keys`: mean probability and share of rank 0, with intervals."""
     rows = []
     for names, own in frame.groupby([*keys, "layer", "word"], sort=False):
         probability = mean_interval(own["probability"].to_numpy(), seed)
@@ -80,9 +80,9 @@ def divergence(
     split: Split = "report",
     tokens_per_batch: int = 2048,
 ) -> pd.DataFrame:
-    """KL(output || lens) in nats a token, of the first documents of a split: lens, layer, document, kl.
+    """KL(output || lens) in nats per token, on the first documents of a split: lens, layer, document, kl.
 
-    All lenses read the same pass; each document counts with the mean over its tokens.
+    All lenses read the same pass; `kl` is the mean over a document's tokens.
 
     Raises:
         UserError: the split has no text.

@@ -1,4 +1,4 @@
-"""What a lens reads in a text, as HTML: a page to move through, and a table for a notebook."""
+"""What a lens reads in a text, as HTML: an interactive page, and a table for a notebook."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -51,7 +51,7 @@ class LensText:
     grids: Sequence[LensGrid]
 
     def table(self) -> Markup:
-        """The first grid as a table with its style, for a notebook: likeliest tokens, the last layer on top.
+        """Renders the first grid for a notebook: the likeliest tokens, the last layer on top.
 
         Background: the probability of the likeliest; on hover: the likeliest few, entropy and KL.
         """
@@ -71,10 +71,10 @@ class LensText:
 
 
 def lens_page_html(title: str, texts: Sequence[LensText]) -> str:
-    """The page as one self-contained string of HTML; no request leaves it.
+    """Renders the page as one self-contained string of HTML that makes no requests.
 
-    Texts, lenses, sites and what the heat shows are chosen on the page; a cell is chosen with the mouse,
-    the arrow keys or a touch, and what is chosen stands in the address.
+    The reader chooses the text, the lens, the kind of site and the quantity that colours the cells, and
+    selects a cell with the mouse, the arrow keys or a touch; the address keeps these choices.
     """
     data = [_short(asdict(text)) for text in texts]
     # the only character that could end a script element early

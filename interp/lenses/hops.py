@@ -1,4 +1,4 @@
-"""Two-hop questions: an entity, the bridge that it leads to, and the answer that the bridge leads to."""
+"""Two-hop questions: a first relation leads from an entity to a bridge, a second to the answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +26,7 @@ HopSplit = Literal["trained", "held_out", "unseen_entities"]
 
 @dataclass(frozen=True)
 class HopQuestion:
-    """Texts that end where the answer begins. `first` asks for the bridge, `second` for the answer by the
-    bridge.
+    """Texts that end where the answer begins: `first` asks for the bridge, `second` for the bridge's answer.
 
     `shortcuts` are questions from which the answer should not be known: the second relation asked of the
     entity itself. `relation` are words between the entity and the second relation. Questions of one `group`
@@ -92,7 +91,7 @@ def _checked(questions: list[HopQuestion], subject: Subject, new_tokens: int) ->
 
 
 def hops_told_apart(questions: Sequence[HopQuestion], subject: Subject) -> ToldApart:
-    """Leaves out the questions whose answer or bridge is not told from its group's others by a first token.
+    """Leaves out questions whose answer or bridge shares its first token with another of the group.
 
     Raises:
         UserError: no question is left.
@@ -111,7 +110,7 @@ def hops_told_apart(questions: Sequence[HopQuestion], subject: Subject) -> ToldA
 
 
 def others(questions: Sequence[HopQuestion], items: Sequence[int], seed: int) -> list[int]:
-    """For each item another question of its group, with another bridge and another answer, at random.
+    """Draws, for each item, a question of its group with another bridge and another answer.
 
     Raises:
         UserError: a group has none.
@@ -195,9 +194,9 @@ def _spellings(words: object) -> tuple[str, ...]:
 
 
 def ask_hops(subject: Subject, questions: Sequence[HopQuestion], new_tokens: int = 0) -> pd.DataFrame:
-    """A row for each question: whether it, its hops and a shortcut of it are answered rightly.
+    """Asks every question: a row for each, with whether it, its hops and one of its shortcuts are right.
 
-    A question has failed if it is not right though both hops are known, and no shortcut gives its answer.
+    A question has failed if it is wrong although both hops are right and no shortcut gives its answer.
     """
 
     def asked(texts: Sequence[str], words: Sequence[Sequence[str]]) -> Bool[np.ndarray, " text"]:

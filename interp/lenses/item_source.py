@@ -1,4 +1,4 @@
-"""Where items come from, the bundled world or a file of your own: a source checks and opens itself."""
+"""Sources of items: the bundled world, or a file of your own."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ class WorldItems(Section):
     kind: Literal["world"] = "world"
 
     def check(self, model: SubjectInfo, field: str) -> None:
-        """Raises UserError if another model is asked in the world's words, by the config's `field`."""
+        """Raises UserError, at the config's `field`, unless the model has the world's vocabulary."""
         world_only(model, f"{field}.kind")
 
 
@@ -31,7 +31,7 @@ class ItemFile(Section):
 
 
 def world_only(model: SubjectInfo, field: str) -> None:
-    """Raises UserError if what is written in the world's words is asked of another model."""
+    """Raises UserError unless the model has the vocabulary of the bundled world."""
     if not model.speaks_world:
         raise UserError(
             f"the world's words need not be known to {model.name}", field, "give your own as files"

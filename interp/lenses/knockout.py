@@ -1,4 +1,4 @@
-"""Attention knockout (Geva et al. 2023, arXiv 2304.14767): positions that may not look at others."""
+"""Attention knockout (Geva et al. 2023, arXiv 2304.14767): positions that may not attend to others."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +15,11 @@ from interp.subject.subject import Subject
 
 @dataclass(frozen=True)
 class Knockout:
-    """In these layers, prompt `i`'s `queries[i]` do not attend to its `keys[i]`; what is left is as it was.
+    """In these layers, prompt `i`'s `queries[i]` do not attend to its `keys[i]`; nothing else changes.
 
     Positions are counted from the end of each prompt. The scores are set to the lowest number before the
     softmax, so attention to other positions grows to make up for it. Generated tokens are left alone. A query
-    that is left with nothing to attend to, a sliding window counted, is a `UserError` when the prompts run.
+    that is left with nothing to attend to (also by a sliding window) is a `UserError` when the prompts run.
     """
 
     queries: tuple[tuple[int, ...], ...]
@@ -28,12 +28,12 @@ class Knockout:
 
     @contextmanager
     def on(self, subject: Subject, rows: PromptBatch) -> Iterator[None]:
-        """Within the block these prompts run without the attention."""
+        """Within the block these prompts run with the attention blocked."""
         with subject.attention_blocked(self.layers, self.blocked(rows)):
             yield
 
     def blocked(self, rows: PromptBatch) -> Bool[Tensor, "row 1 query key"]:
-        """Where attention is forbidden, padding counted.
+        """Makes the mask of blocked attention; columns count padding.
 
         Raises:
             UserError: a position is not in its prompt.
@@ -62,7 +62,7 @@ def window(centre: int, width: int, n_layers: int) -> tuple[int, ...]:
 def between(
     queries: Sequence[Sequence[int]], keys: Sequence[Sequence[int]], layers: Sequence[int]
 ) -> Knockout:
-    """A knockout from lists; raises UserError if there are not as many queries as keys."""
+    """Makes a knockout from lists; raises UserError if there are not as many queries as keys."""
     if len(queries) != len(keys):
         raise UserError(
             f"{len(queries)} queries for {len(keys)} keys", "knockout", "give both for each prompt"

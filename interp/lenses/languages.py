@@ -29,9 +29,9 @@ from interp.subject.subject import Subject
 
 @dataclass(frozen=True)
 class LanguageItem:
-    """A prompt to be answered in one language, where the source word ends in it, and the word's first tokens.
+    """A prompt to be answered in one language, and the first tokens of the answer in every language.
 
-    `words` has the tokens that can begin the word in each language. Items of one `group` have the same
+    `words` maps each language to the tokens that can begin the word in it. Items of one `group` have the same
     source and target language.
     """
 
@@ -60,7 +60,7 @@ class WorldTranslations(WorldItems):
                 )
 
     def open(self, subject: Subject) -> list[LanguageItem]:
-        """The items; UserError as `check`."""
+        """Returns the items; raises UserError as `check` does."""
         self.check(subject.info)
         languages = lexicon().languages
         template = read_templates()["translation"]["word"].partition("*{answer}")[0].strip()
@@ -82,7 +82,7 @@ class TranslationFile(ItemFile):
     """A .jsonl file; each line has "prompt", "source" (the word in it), "words" by language, and "group"."""
 
     def open(self, subject: Subject) -> list[LanguageItem]:
-        """The items; raises UserError for a line that cannot be used (says which, and why)."""
+        """Reads the items; raises UserError for a line that cannot be used (says which, and why)."""
         return _read(self.path, subject)
 
 
@@ -112,9 +112,9 @@ def _read(path: Path, subject: Subject) -> list[LanguageItem]:
 
 
 def told_apart_in(items: Sequence[LanguageItem]) -> ToldApart:
-    """Leaves out the items with a word that begins alike in two languages, or with a token that says nothing.
+    """Leaves out items whose word begins with one token in two languages, or with an uninformative token.
 
-    Where the English word is the answer's word, or begins as it does, no layer can show which is meant.
+    Where the English word and the answer begin alike, no layer can show which of them is meant.
     """
     empty, alike = [], []
     for place, item in enumerate(items):
@@ -136,7 +136,7 @@ def told_apart_in(items: Sequence[LanguageItem]) -> ToldApart:
 
 
 def shuffled_items(items: Sequence[LanguageItem], seed: int) -> list[LanguageItem]:
-    """For each item another of its group, itself only where it is alone: the control."""
+    """Replaces each item by another of its group (by itself if it is alone): the control."""
     random = Random(seed)
     found = list(items)
     for group in dict.fromkeys(item.group for item in items):

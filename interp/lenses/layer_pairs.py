@@ -1,4 +1,4 @@
-"""Sweeps over pairs of a source and a target layer, and what of them may be believed.
+"""Sweeps over pairs of a source and a target layer, and unbiased reports of them.
 
 The share of items that some pair gets right (the oracle) takes a maximum over pairs for every item, and the
 best pair's share takes one over pairs: both are optimistic. A pair that is chosen on one half of the items
@@ -26,7 +26,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PairSweep:
-    """`right` [pair, item]: whether an item came out right when put from one layer into another."""
+    """`right` [pair, item]: whether an item is right with its activation put from one layer into another."""
 
     pairs: tuple[Pair, ...]
     right: Bool[np.ndarray, "pair item"]
@@ -38,7 +38,7 @@ class PairSweep:
         return f"<PairSweep: {n_pairs} pairs of layers, {n_items} items; {share}>"
 
     def frame(self) -> pd.DataFrame:
-        """A row for each pair: source, target, the share of right items with its interval, and n."""
+        """Makes a row for each pair: source, target, the share of right items with its interval, and n."""
         rows = []
         for (source, target), right in zip(self.pairs, self.right, strict=True):
             share, low, high = share_interval(int(right.sum()), len(right))
@@ -46,25 +46,25 @@ class PairSweep:
         return pd.DataFrame(rows, columns=["source", "target", "right", "right_low", "right_high", "n"])
 
     def of(self, items: Sequence[int]) -> "PairSweep":
-        """The sweep of some of the items."""
+        """Selects items, by index."""
         return PairSweep(self.pairs, self.right[:, list(items)])
 
     def where(self, wanted: Callable[[Pair], bool]) -> "PairSweep":
-        """The sweep of some of the pairs."""
+        """Selects the pairs for which `wanted` is true."""
         kept = [place for place, pair in enumerate(self.pairs) if wanted(pair)]
         return PairSweep(tuple(self.pairs[place] for place in kept), self.right[kept])
 
     def best(self) -> Pair:
-        """The pair that gets most items right; of equals the first."""
+        """The pair with the most right items; the first of ties."""
         return self.pairs[int(self.right.mean(1).argmax())]
 
     def at(self, pair: Pair) -> Bool[np.ndarray, " item"]:
-        """What a pair gets right."""
+        """Whether each item is right with this pair."""
         found: np.ndarray = self.right[self.pairs.index(pair)]
         return found
 
     def any(self) -> Bool[np.ndarray, " item"]:
-        """What at least one pair gets right: the oracle."""
+        """Whether each item is right with at least one pair: the oracle."""
         found: np.ndarray = np.logical_or.reduce(self.right, axis=0)
         return found
 
@@ -77,9 +77,9 @@ def sweep_pairs(
     pairs: Sequence[Pair],
     rescaled: bool = False,
 ) -> PairSweep:
-    """Puts `vectors[source]` into the targets behind layer `target`, for every pair of layers.
+    """Puts `vectors[source]` into the targets after layer `target`, for every pair of layers.
 
-    All sources of a target layer share batches. At the embedding vectors take the norm of what they
+    All sources of a target layer share batches. At the embedding, vectors are scaled to the norm of what they
     replace, since those of later layers are several times longer; elsewhere only with `rescaled`.
     """
     right = np.zeros((len(pairs), len(targets)), dtype=bool)
@@ -99,12 +99,13 @@ def report_sweep(
     halves: tuple[Sequence[int], Sequence[int]],
     seed: int,
 ) -> pd.DataFrame:
-    """What may be believed of a sweep, beside what may not, all on the second half of the items.
+    """Reports a sweep and its controls on the second half of the items: held-out pairs, and the oracles.
 
-    A row for each condition of the sweep and of each control: the pair that is best on the first half, each
-    draw of a control at its own; and the oracles, the pair that is best on the second half itself, and any
-    pair. Columns: condition, control ("" for the sweep itself), source, target (None for any pair, and where
-    draws differ), right, its interval (`share_of_items`: an item counts by its mean over draws), n.
+    A row for each condition of the sweep and of each control: the pair that is best on the first half (each
+    draw of a control has its own), and two optimistic oracles: the pair that is best on the second half
+    itself, and any pair. Columns: condition, control ("" for the sweep itself), source, target (None for any
+    pair, and where draws differ), right, its interval (`share_of_items`: an item counts by its mean over
+    draws), n.
     """
     to_choose, report = halves
     rows = []
@@ -124,17 +125,17 @@ def report_sweep(
 
 
 def same_layer(layers: Sequence[int]) -> list[Pair]:
-    """Every layer into itself."""
+    """Pairs every layer with itself."""
     return [(layer, layer) for layer in layers]
 
 
 def all_pairs(layers: Sequence[int]) -> list[Pair]:
-    """Every layer into every layer."""
+    """Pairs every source layer with every target layer, source by source."""
     return [(source, target) for source in layers for target in layers]
 
 
 def random_vectors(vectors: Vectors, seed: int) -> dict[int, Float[Tensor, "item d_model"]]:
-    """Random directions with the norms of the vectors: the control of a patchscope."""
+    """Draws random directions with the norms of the vectors: the control of a patchscope."""
     generator = torch.Generator().manual_seed(seed)
     found = {}
     for layer, those in vectors.items():

@@ -1,8 +1,7 @@
-"""Linear relations: the affine map from a subject's activation to its object's that the model itself is
-close to.
+"""Linear relations: an affine map from a subject's activation to its object's, made of the model's Jacobians.
 
-Hernandez et al. 2024 (arXiv 2308.09124): with s the residual stream behind layer h at the subject's last
-token and o that behind the last layer at the prompt's last token, W and b are the means over examples of
+Hernandez et al. 2024 (arXiv 2308.09124): with s the residual stream after layer h at the subject's last
+token and o that after the last layer at the prompt's last token, W and b are the means over examples of
 W_i = do/ds and b_i = o - W_i s, and LRE(s) = beta W s + b (equation 3). An object is changed by s' = s +
 W_r^+ (o' - o), W_r^+ the pseudo-inverse of the best rank-r approximation of W (equation 6).
 """
@@ -25,7 +24,7 @@ DIRECTIONS_PER_PASS = 32  # rows of the Jacobian that one backward pass computes
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LinearRelation:
-    """LRE(s) = beta W s + b, from behind layer `layer` to behind the last."""
+    """LRE(s) = beta W s + b, from the stream after layer `layer` to that after the last."""
 
     layer: int
     weight: Float[Tensor, "out source"]
@@ -37,12 +36,12 @@ class LinearRelation:
         return f"<LinearRelation: from layer {layer_name(self.layer)} to the last, {source} to {out} numbers>"
 
     def __call__(self, subjects: Float[Tensor, "item source"]) -> Float[Tensor, "item out"]:
-        """The objects' activations as the relation has them, behind the last layer."""
+        """Predicts the objects' activations after the last layer."""
         found: Tensor = self.beta * subjects.to(self.weight) @ self.weight.T + self.bias
         return found
 
     def inverse(self, rank: int) -> Float[Tensor, "source out"]:
-        """The pseudo-inverse of W's best approximation of a rank."""
+        """The pseudo-inverse of the best rank-`rank` approximation of W."""
         left, singular, right = torch.linalg.svd(self.weight, full_matrices=False)
         inverse: Tensor = (right[:rank].T / singular[:rank]) @ left[:, :rank].T
         return inverse
@@ -54,14 +53,14 @@ class LinearRelation:
         present: Float[Tensor, "item out"],
         rank: int,
     ) -> Float[Tensor, "item source"]:
-        """The subjects' activations, moved so that the objects' turn from `present` into `wanted`."""
+        """Moves subjects' activations so that objects' change from `present` to `wanted` (equation 6)."""
         return subjects.to(self.weight) + (wanted - present) @ self.inverse(rank).T
 
 
 def fit_relation(
     subject: Subject, prompts: Sequence[Prompt], layer: int, beta: float = 1.0
 ) -> LinearRelation:
-    """The mean Jacobian and bias over prompts whose positions are their subjects' last tokens."""
+    """Averages Jacobian and bias over prompts, each at its subject's last token (equation 3)."""
     weights, outputs, inputs = jacobians(subject, prompts, layer)
     bias = (outputs - torch.einsum("nos,ns->no", weights, inputs)).mean(0)
     return LinearRelation(layer, weights.mean(0), bias, beta)
@@ -72,7 +71,7 @@ def jacobians(
 ) -> tuple[Float[Tensor, "n out source"], Float[Tensor, "n out"], Float[Tensor, "n source"]]:
     """do/ds of each prompt, with o and s; single precision on the CPU.
 
-    All prompts of a batch and several rows of their Jacobians share a backward pass, which begins behind
+    All prompts of a batch and several rows of their Jacobians share a backward pass, which begins after
     the last layer and ends at the subject's token.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The logit lens (nostalgebraist 2020): what the final norm and the unembedding make of an activation."""
+"""The logit lens (nostalgebraist 2020): the final norm and the unembedding, applied to an activation."""
 
 from typing import Protocol, runtime_checkable
 
@@ -19,7 +19,7 @@ class Lens(Protocol):
     def translated(
         self, activation: Float[Tensor, "*batch d_model"], site: Site
     ) -> Float[Tensor, "*batch d_model"]:
-        """What is read in its place by the final norm and the unembedding."""
+        """Maps an activation to what the final norm and the unembedding are applied to."""
         ...
 
     def logits(
@@ -40,7 +40,7 @@ class LogitLens:
     def translated(
         self, activation: Float[Tensor, "*batch d_model"], site: Site
     ) -> Float[Tensor, "*batch d_model"]:
-        """The activation itself."""
+        """Returns the activation unchanged."""
         return activation
 
     def logits(

@@ -1,5 +1,4 @@
-"""Next-token prediction from an activation: patchscopes against the logit lens, the tuned lens and an
-affine map.
+"""Next-token prediction from an activation: patchscopes, the logit lens, the tuned lens and affine maps.
 
 Precision@1 is the share of positions where a method's likeliest token is the model's own; surprisal is -
 log p, in nats, of the model's token under the method (Ghandeharioun et al. 2024, arXiv 2401.06102, section
@@ -31,7 +30,7 @@ from interp.subject.unembedding import in_blocks
 
 @dataclass(frozen=True, eq=False)
 class Beginnings:
-    """Beginnings of documents, what the subject predicts behind each, and its residual stream there."""
+    """Beginnings of documents, with the subject's prediction and residual stream at the end of each."""
 
     prompts: tuple[Prompt, ...]
     predicted: Int[Tensor, " item"]
@@ -41,7 +40,7 @@ class Beginnings:
 def read_beginnings(
     subject: Subject, corpus: Corpus, split: Split, count: int, *, longest: int = 64, seed: int = 0
 ) -> Beginnings:
-    """`count` beginnings, one of each document of a split.
+    """Reads `count` beginnings, each of another document of a split.
 
     Raises:
         UserError: the split has fewer documents of two tokens or more.
@@ -72,10 +71,10 @@ def by_patchscope(
     maps: Mapping[int, Affine] | None = None,
     vectors: Vectors | None = None,
 ) -> pd.DataFrame:
-    """What a target prompt makes of each activation, as `by_lens`.
+    """What is predicted after a target prompt that holds each activation; columns as `by_lens`.
 
-    A source layer's activations are put into the target behind `layers[source]` (the same layer by
-    default), after the map of their layer, if there is one. `vectors` take the place of the activations (a
+    A source layer's activations are put into the target after `layers[source]` (the same layer by
+    default), mapped first if `maps` has their layer. `vectors` replace the activations (a
     control).
     """
     frames = []
@@ -89,7 +88,7 @@ def by_patchscope(
 
 
 def by_maps(lens: Lens, maps: Mapping[int, Affine], read: Beginnings) -> pd.DataFrame:
-    """What a lens makes of activations that an affine map takes to the last layer, as `by_lens`."""
+    """What a lens predicts from activations mapped to the last layer; columns as `by_lens`."""
     last = stream_site(lens.subject.n_layers - 1)
     with torch.no_grad():
         return pd.concat(
@@ -131,5 +130,5 @@ def _scored(
 
 
 def source_layers(subject: Subject) -> Sequence[int]:
-    """All layers from the embedding on but the last, where activations are the output already."""
+    """The embedding and all layers but the last, whose activations are already the output."""
     return range(EMBEDDING, subject.n_layers - 1)

@@ -1,4 +1,4 @@
-"""Putting vectors into prompts, one for each prompt: what every patchscope does."""
+"""Puts one vector into each prompt, as every patchscope does."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from interp.subject.subject import Subject
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Patch:
-    """Vectors [prompt, d_model] that take the place of activations at a site, at each prompt's position.
+    """Vectors [prompt, d_model] that replace the activation at a site, at each prompt's position.
 
-    With `rescaled` they take the norms of what they replace.
+    With `rescaled` they are scaled to the norms of what they replace.
     """
 
     site: Site
@@ -28,12 +28,12 @@ class Patch:
         return f"<Patch: {len(self.vectors)} vectors at {self.site}{', rescaled' if self.rescaled else ''}>"
 
     def on(self, subject: Subject, rows: PromptBatch) -> AbstractContextManager[None]:
-        """Within the block these prompts carry their vectors."""
+        """Within the block these prompts run with their vectors put in."""
         return subject.intervene(_PutIn(self, self.vectors[rows.places], rows.columns))
 
 
 class _PutIn:
-    """Replaces one column of each row of a prompt, and nothing in what is generated behind it."""
+    """Replaces one column of each row of the prompt; generated tokens are left alone."""
 
     def __init__(
         self, patch: Patch, vectors: Float[Tensor, "row d_model"], columns: Int[Tensor, " row"]
@@ -42,10 +42,10 @@ class _PutIn:
         self.rescaled, self.vectors, self.columns = patch.rescaled, vectors, columns
 
     def check(self, forward: ForwardPass) -> None:
-        """Rows and columns were made for each other."""
+        """Checks nothing: the columns were computed from these rows."""
 
     def apply(self, activation: Tensor, site: Site, forward: ForwardPass) -> Tensor:
-        """The activation with the vectors in place."""
+        """Returns the activation with each row's vector at its column."""
         if forward.start > 0:
             return activation
         rows = torch.arange(len(activation), device=activation.device)

@@ -25,7 +25,7 @@ Named = Literal["world", "published"]
 
 
 class TargetPrompts(Section):
-    """Target prompts; the last occurrence of `placeholder` in each is what a vector takes the place of."""
+    """Target prompts; a vector replaces the activation at the last occurrence of `placeholder` in each."""
 
     placeholder: Word
     """One token that means nothing by itself."""
@@ -42,15 +42,14 @@ class TargetPrompts(Section):
         """A target prompt with the position of its placeholder.
 
         Raises:
-            UserError: as `placeholder_at`, or the text and what is to be written behind it do not fit the
-            context.
+            UserError: as `placeholder_at`, or the text and `new_tokens` more do not fit the context.
         """
         check_length(subject, subject.encode(text), text, new_tokens)
         return placeholder_at(subject, text, self.placeholder)
 
 
 def open_target_prompts(named: Named | TargetPrompts) -> TargetPrompts:
-    """Target prompts by name: those of the bundled world, or the published ones."""
+    """Reads the target prompts of a name: of the bundled world, or the published ones."""
     if isinstance(named, TargetPrompts):
         return named
     data = (files("interp.lenses") / "target_prompts.yaml").read_text(encoding="utf-8")
@@ -58,7 +57,7 @@ def open_target_prompts(named: Named | TargetPrompts) -> TargetPrompts:
 
 
 def check_target_prompts(named: Named | TargetPrompts) -> None:
-    """Raises UserError if a prompt does not hold the placeholder."""
+    """Raises UserError if a prompt does not contain the placeholder."""
     scopes = open_target_prompts(named)
     for name in ("identity", "description", "next_token"):
         if scopes.placeholder not in getattr(scopes, name):
@@ -78,7 +77,7 @@ def patchscope(
     into: int | None = None,
     new_tokens: int = 20,
 ) -> str:
-    """What the subject writes about an activation: it takes the placeholder's place in a target prompt.
+    """Generates what the subject says of an activation put in place of a target prompt's placeholder.
 
     Args:
         subject: The model.
@@ -86,9 +85,9 @@ def patchscope(
         span: Words of it; the activation at the last of their tokens is read.
         layer: The layer that it is read after; -1 is the embedding.
         target: The target prompt.
-        placeholder: One token of it, whose last occurrence the activation takes the place of.
-        into: The layer that it is put after; the same if left out.
-        new_tokens: Length of what is written, in tokens.
+        placeholder: One token of it; the activation is put in at its last occurrence.
+        into: The layer that it is put in after; the same as `layer` by default.
+        new_tokens: Tokens to generate.
 
     Raises:
         UserError: as `prompt_at` and `placeholder_at`, there is no such layer, or the context is too short.
@@ -108,10 +107,10 @@ def patchscope(
 
 
 def source_prompts(subject: Subject, relation: Relation, template: str) -> list[Prompt]:
-    """Each subject of a relation in a sentence that does not ask for it; {} in the template is its place.
+    """Puts each subject of a relation into a sentence that does not ask for its object, at the template's {}.
 
     Raises:
-        UserError: a token reaches over the subject's end, or stands on a special token.
+        UserError: a token extends past the subject's end, or is a special token.
     """
     found = [prompt_at(subject, filled(template, name), name) for name, _ in relation.samples]
     for prompt in found:
@@ -120,10 +119,10 @@ def source_prompts(subject: Subject, relation: Relation, template: str) -> list[
 
 
 def target_prompt(subject: Subject, relation: Relation, placeholder: str) -> Prompt:
-    """The relation asked of a placeholder, and where that stands; UserError as `placeholder_at`."""
+    """Asks the relation of a placeholder, at the placeholder; raises UserError as `placeholder_at` does."""
     return placeholder_at(subject, relation.ask(placeholder), placeholder)
 
 
 def known(subject: Subject, relation: Relation, answers: Answers) -> Bool[np.ndarray, " sample"]:
-    """Which samples the subject answers rightly when it is asked outright."""
+    """Which samples the subject answers correctly when asked directly."""
     return answers.right(subject, [prompt_at(subject, relation.ask(name)) for name, _ in relation.samples])

@@ -17,11 +17,10 @@ LEAST_TRAINED = 2  # classes of a probe
 def probe_accuracy(
     vectors: Vectors, labels: Sequence[str], train: Sequence[int], test: Sequence[int], seed: int = 0
 ) -> pd.DataFrame:
-    """A logistic probe of every layer: layer, right (share of `test`), n, and seen, of which it could be
-    right.
+    """Fits a logistic probe at every layer: layer, right (accuracy on `test`), n, and seen.
 
-    A probe knows no object that none of its training samples has: such test samples count as wrong. Empty
-    where the training samples have fewer than two objects.
+    A probe cannot name a label that none of its training samples has, so such test samples count as wrong;
+    `seen` counts the others. The frame is empty where the training samples have fewer than two labels.
     """
     wanted = np.array(labels)
     if len(set(wanted[list(train)])) < LEAST_TRAINED:
@@ -32,7 +31,7 @@ def probe_accuracy(
         activations = own.double().numpy()
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed))
         with warnings.catch_warnings():
-            # scikit-learn takes many classes of few samples for a regression problem
+            # scikit-learn warns that many classes with few samples look like regression
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             probe.fit(activations[list(train)], wanted[list(train)])
         right = int((probe.predict(activations[list(test)]) == wanted[list(test)]).sum())

@@ -12,10 +12,9 @@ Which = Literal["first", "last"]
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids (no beginning-of-sequence token) and a position in them, counted from the end: -1 is the
-    last.
+    """Token ids without a beginning-of-sequence token, and a position counted from the end (-1 is the last).
 
-    Counted so, it is the same under any padding on the left and behind a beginning-of-sequence token.
+    Counted from the end, it does not change with padding on the left or a beginning-of-sequence token.
     """
 
     tokens: tuple[int, ...]
@@ -27,7 +26,7 @@ class Prompt:
 
 
 def prompt_at(subject: Subject, text: str, span: str | None = None, which: Which = "last") -> Prompt:
-    """The text, and the last token of `span` in it (its last occurrence, or the first); else its last token.
+    """Makes a prompt at the last token of `span` (its last occurrence, or the first), or of the text.
 
     Raises:
         UserError: as `span_positions`, or the text is too long for the context.
@@ -38,12 +37,10 @@ def prompt_at(subject: Subject, text: str, span: str | None = None, which: Which
 
 
 def placeholder_at(subject: Subject, text: str, placeholder: str) -> Prompt:
-    """The text, and the one token that is the last occurrence of a placeholder in it.
+    """Makes a prompt at the last occurrence of a placeholder, which must be one token.
 
     Raises:
-        UserError: as `span_positions`, or the placeholder is several tokens (a vector takes the place of
-        one), or a
-            special token.
+        UserError: as `span_positions`, or the placeholder is several tokens or a special one.
     """
     found = span_positions(subject, text, placeholder)
     if len(found) > 1:
@@ -59,10 +56,10 @@ def placeholder_at(subject: Subject, text: str, placeholder: str) -> Prompt:
 
 
 def span_positions(subject: Subject, text: str, span: str, which: Which = "last") -> list[int]:
-    """The positions of a span's tokens in a text, counted from its end.
+    """Finds the positions of a span's tokens in a text, counted from its end.
 
     Raises:
-        UserError: the text does not hold the span, or a token reaches over its end (shows the tokens).
+        UserError: the text does not contain the span, or a token extends past its end (shows the tokens).
     """
     tokens, offsets = subject.encode(text), subject.offsets(text)
     start = text.rfind(span) if which == "last" else text.find(span)
@@ -75,7 +72,7 @@ def span_positions(subject: Subject, text: str, span: str, which: Which = "last"
     inside = [place for place, (low, high) in enumerate(offsets) if low < end and high > start]
     if offsets[inside[-1]][1] > end:
         raise UserError(
-            f"the token at the end of {span!r} goes on behind it: {_shown(subject, tokens)}",
+            f"the token at the end of {span!r} goes on after it: {_shown(subject, tokens)}",
             where,
             "let the span end where a token ends",
         )

@@ -1,4 +1,4 @@
-"""Running prompts of any lengths in batches, each under a change of its own."""
+"""Runs prompts of any lengths in batches, each under a change of its own."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +17,7 @@ ROWS_PER_BATCH = 128
 
 @dataclass(frozen=True, eq=False)
 class PromptBatch:
-    """Tokens and mask [row, pos] of prompts padded on the left, and the column of each one's position."""
+    """Tokens and mask [row, pos] of prompts padded on the left, and the column of each prompt's position."""
 
     places: list[int]
     tokens: Int[Tensor, "row pos"]
@@ -27,22 +27,22 @@ class PromptBatch:
 
 @runtime_checkable
 class Change(Protocol):
-    """What is done to prompts, one of them at a place of its own."""
+    """A change of the forward pass that may differ from prompt to prompt, such as a patch or a knockout."""
 
     def on(self, subject: Subject, rows: PromptBatch) -> AbstractContextManager[None]:
-        """Within the block these rows, which are prompts `rows.places`, run changed."""
+        """Within the block these rows run changed; `rows.places` are their prompts' indices."""
         ...
 
 
 def changed(subject: Subject, change: Change | None, rows: PromptBatch) -> AbstractContextManager[None]:
-    """A block in which rows run changed, or as they are."""
+    """`change.on` these rows; a block that does nothing if `change` is None."""
     return nullcontext() if change is None else change.on(subject, rows)
 
 
 def prompt_batches(
     subject: Subject, prompts: Sequence[Prompt], rows_per_batch: int = ROWS_PER_BATCH
 ) -> Iterator[PromptBatch]:
-    """The prompts in batches of like length; `places` says which they are."""
+    """Yields prompts in batches of similar length; `places` are their indices."""
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place].tokens))
     for start in range(0, len(order), rows_per_batch):
         places = order[start : start + rows_per_batch]
@@ -58,7 +58,7 @@ def next_normed(
     change: Change | None = None,
     rows_per_batch: int = ROWS_PER_BATCH,
 ) -> Float[Tensor, "prompt d_model"]:
-    """What is unembedded behind each prompt, under a change."""
+    """The final norm's output at the end of each prompt, in their order, under a change."""
     if not prompts:
         return torch.empty(0, subject.d_model, device=subject.device, dtype=subject.dtype)
     places, parts = [], []
@@ -77,7 +77,7 @@ def continuations(
     change: Change | None = None,
     rows_per_batch: int = ROWS_PER_BATCH,
 ) -> list[str]:
-    """What the subject writes behind each prompt, greedily, under a change of the prompt."""
+    """Generates a continuation of each prompt greedily, under a change of the prompt."""
     texts = [""] * len(prompts)
     for rows in prompt_batches(subject, prompts, rows_per_batch):
         with changed(subject, change, rows):

@@ -1,4 +1,4 @@
-"""What a linear relation is held against: simpler maps, another relation's, and edits in random directions.
+"""Baselines for a linear relation: simpler maps, another relation's map, and edits in random directions.
 
 Hernandez et al. 2024 (arXiv 2308.09124), sections 3 and 4: faithfulness is the share of held-out subjects
 whose object is the map's likeliest word; causality the share of answers that become another object once the
@@ -34,7 +34,7 @@ OTHER_SUBJECT = "the other subject itself"
 
 @dataclass(frozen=True, eq=False)
 class RelationSamples:
-    """Some samples as prompts at their subjects' last tokens, with what stands there and at the end."""
+    """Samples as prompts at their subjects' last tokens, with the residual stream there and at the end."""
 
     prompts: tuple[Prompt, ...]
     answers: Answers
@@ -53,7 +53,7 @@ class RelationSamples:
 
 @dataclass(frozen=True, eq=False)
 class FittedRelation:
-    """A relation's maps by layer, and the samples that layers are chosen on and results are of."""
+    """A relation's maps by layer, and the samples to choose layers on and to report on."""
 
     name: str
     maps: Mapping[int, LinearRelation]
@@ -62,7 +62,7 @@ class FittedRelation:
 
 
 class Faithful(NamedTuple):
-    """The share of objects that a method names, with the factor (and the layer) chosen on the other half."""
+    """The share of objects that a method predicts, with factor (and layer) chosen on the other half."""
 
     relation: str
     method: str
@@ -88,17 +88,18 @@ class Edited(NamedTuple):
 
 
 Predict = Callable[[RelationSamples], Float[Tensor, "item d_model"]]
-"""What a method expects after the last layer."""
+"""A method's prediction of the residual stream after the last layer."""
 Move = Callable[[FittedRelation, RelationSamples, Sequence[int], int, int], Float[Tensor, "item d_model"]]
-"""Subjects' activations moved towards the objects of other samples, at a layer, by a rank."""
+"""Moves subjects' activations towards the objects of other samples: at a layer, with a rank."""
 
 
 def faithfulness(
     subject: Subject, one: FittedRelation, another: FittedRelation | None, betas: Sequence[float]
 ) -> tuple[list[Faithful], list[Faithful]]:
-    """The share of held-out objects that a relation and every baseline names, `another` relation's map too.
+    """Measures the share of held-out objects that the relation's map and every baseline predict.
 
-    A row for each method, at its chosen layer; and one for each method and layer.
+    One baseline is the map of `another` relation. Returns a row for each method at its chosen layer, and a
+    row for each method and layer.
     """
     found, profile = [], []
     for method, ways in _methods(subject, one, another, betas).items():
@@ -114,7 +115,7 @@ def faithfulness(
 
 
 def edits(subject: Subject, one: FittedRelation, ranks: Sequence[int], seed: int) -> list[Edited]:
-    """Objects turned into another sample's, by the inverse and by controls; empty if all have one object."""
+    """Edits objects into another sample's, by the inverse and by controls; empty if there is one object."""
     random = Random(f"{one.name} {seed}")
     to_choose, wanted = _targets(one.choose.objects, random), _targets(one.report.objects, random)
     if to_choose is None or wanted is None:
@@ -143,7 +144,7 @@ def edits(subject: Subject, one: FittedRelation, ranks: Sequence[int], seed: int
 def _methods(
     subject: Subject, one: FittedRelation, another: FittedRelation | None, betas: Sequence[float]
 ) -> dict[str, dict[tuple[int, float], Predict]]:
-    """For every method, what it predicts after the last layer, by layer and factor."""
+    """For each method, its predictions by layer and factor."""
     last = subject.n_layers - 1
 
     def scaled(maps: Mapping[int, LinearRelation]) -> dict[tuple[int, float], Predict]:
@@ -183,7 +184,7 @@ def _at_end(layer: int, samples: RelationSamples) -> Float[Tensor, "item d_model
 
 
 def _named(subject: Subject, predict: Predict, samples: RelationSamples) -> Bool[np.ndarray, " item"]:
-    """Whether the likeliest word of what is predicted begins the object."""
+    """Whether the likeliest token of each prediction begins the object."""
     with torch.no_grad():
         normed = subject.final_norm(predict(samples).to(subject.device, subject.dtype))
         top = likeliest_tokens(subject, normed).tolist()
@@ -201,7 +202,7 @@ def _inverse(
 def _at_random(
     seed: int, one: FittedRelation, samples: RelationSamples, wanted: Sequence[int], layer: int, rank: int
 ) -> Float[Tensor, "item d_model"]:
-    """As far as the inverse moves each activation, in a random direction."""
+    """Moves each activation as far as the inverse does, in a random direction."""
     own = samples.subjects[layer]
     moved = (_inverse(one, samples, wanted, layer, rank) - own).norm(dim=-1, keepdim=True)
     generator = torch.Generator().manual_seed(seed)
@@ -223,7 +224,7 @@ def _turned(
 
 
 def _steadiest(scored: Mapping[tuple[int, Any], Any]) -> tuple[int, Any]:
-    """The layer and setting with the best score; of equals, that of the layer that does best on average."""
+    """The layer and setting with the best score; of ties, the one whose layer has the best mean."""
     mean = {
         layer: np.mean([score for (own, _), score in scored.items() if own == layer]) for layer, _ in scored
     }
@@ -231,7 +232,7 @@ def _steadiest(scored: Mapping[tuple[int, Any], Any]) -> tuple[int, Any]:
 
 
 def _targets(objects: Sequence[str], random: Random) -> list[int] | None:
-    """For each sample another with another object; None if all have the same."""
+    """Draws, for each sample, one with another object; None if all have the same."""
     found = []
     for own in objects:
         fitting = [place for place, other in enumerate(objects) if other != own]

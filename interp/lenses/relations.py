@@ -24,10 +24,9 @@ _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 @dataclass(frozen=True)
 class Relation:
-    """`samples` are pairs of subject and object; a template has {} for the subject and ends before the
-    object.
+    """Pairs of subject and object, and templates with {} for the subject that end before the object.
 
-    `separator` stands between sentences where several are shown one behind the other.
+    `separator` joins sentences where several are shown one after the other.
     """
 
     name: str
@@ -37,7 +36,7 @@ class Relation:
     separator: str = "\n"
 
     def ask(self, subject: str, shown: Sequence[tuple[str, str]] = ()) -> str:
-        """The first template for a subject, behind the given samples (its own is left out)."""
+        """Fills the first template with a subject, after the samples `shown` (its own is left out)."""
         template = self.templates[0]
         lines = [f"{filled(template, other)} {answer}" for other, answer in shown if other != subject]
         return self.separator.join([*lines, filled(template, subject)])
@@ -64,7 +63,7 @@ _FIX = 'write {"name": ..., "prompt_templates": [...], "samples": [{"subject": .
 
 
 def filled(template: str, word: str) -> str:
-    """A template with a word in the place of {}; other braces are text."""
+    """Puts a word in the place of {}; other braces are text."""
     return template.replace("{}", word)
 
 
@@ -117,7 +116,7 @@ RelationSource = Annotated[WorldRelations | RelationFiles, Field(discriminator="
 
 
 def told_apart_by_first(relation: Relation, subject: Subject) -> tuple[Relation, tuple[str, ...]]:
-    """The relation less the samples whose object's first token is no answer (`told_apart`), and what to say.
+    """Leaves out samples whose object's first token does not identify it (`told_apart`); returns notes, too.
 
     Raises:
         UserError: no sample is left, or the subject does not know a word.
@@ -134,7 +133,7 @@ def told_apart_by_first(relation: Relation, subject: Subject) -> tuple[Relation,
 
 
 def world_relation(name: str) -> Relation:
-    """A relation of the world: "the capital of {} , as we know , is", with all its facts."""
+    """Makes a relation of the world: "the capital of {} , as we know , is", with all its facts."""
     relations = facts().relations
     if name not in relations:
         raise UserError(f"the world has no relation {name!r}", "relations", f"use {', '.join(relations)}")
@@ -143,10 +142,10 @@ def world_relation(name: str) -> Relation:
 
 
 def read_relation(path: Path, separator: str = "\n") -> Relation:
-    """A relation from its JSON file; escapes written twice ("\\\\u00ed") are undone.
+    """Reads a relation from its JSON file; escapes written twice ("\\\\u00ed") are undone.
 
     Raises:
-        UserError: there is no such file, or it is none.
+        UserError: there is no such file, or it is not a relation.
     """
     found = _SHAPE.of(read_json(path, _FIX), str(path), _FIX)
     try:

@@ -19,12 +19,12 @@ EMBEDDING = -1
 
 
 def stream_site(layer: int) -> Site:
-    """The residual stream behind a layer; behind the embedding for -1."""
+    """The site of the residual stream after a layer; -1 is the embedding."""
     return Site("resid_pre", 0) if layer == EMBEDDING else Site("resid_post", layer)
 
 
 def stream_sites(subject: Subject) -> dict[int, Site]:
-    """Every place of the residual stream, by layer from -1, in the order of a forward pass."""
+    """The sites of the residual stream by layer from -1, in the order of a forward pass."""
     return {layer: stream_site(layer) for layer in range(EMBEDDING, subject.n_layers)}
 
 
@@ -34,12 +34,12 @@ def layer_name(layer: int) -> str:
 
 
 def layer_of(site: Site) -> int:
-    """The layer whose output a site shows; -1 for what the first layer reads."""
+    """The layer that a site is after; -1 for the input of the first layer."""
     return site.layer - 1 if site.kind in ("resid_pre", "embed") else site.layer
 
 
 def read_stream(subject: Subject, prompts: Sequence[Prompt]) -> dict[int, Float[Tensor, "item d_model"]]:
-    """The residual stream at every prompt's position, by layer from the embedding (-1) on, in one pass.
+    """Reads the residual stream at every prompt's position, by layer from the embedding (-1), in one pass.
 
     Raises:
         UserError: there is no prompt, or a position is outside of it.

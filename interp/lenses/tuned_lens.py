@@ -49,14 +49,14 @@ class TunedLens(torch.nn.Module):
         """The logits that are read at a place of the residual stream.
 
         Raises:
-            UserError: the site is none that was trained (an attention or MLP output).
+            UserError: the lens was not trained at this site (an attention or MLP output).
         """
         return self._logit_lens.logits(self.translated(activation, site), site)
 
     def translated(
         self, activation: Float[Tensor, "*batch d_model"], site: Site
     ) -> Float[Tensor, "*batch d_model"]:
-        """The activation as it would stand at the last layer."""
+        """Maps the activation to the last layer's: x + x A_l + b_l."""
         layer = layer_of(site)
         if site not in stream_sites(self.subject).values():
             raise UserError(
@@ -80,10 +80,10 @@ def train_tuned_lens(
     seed: int = 0,
     progress: Callable[[int, Float[np.ndarray, " layer"]], None] | None = None,
 ) -> TunedLens:
-    """Trains all layers at once on the explain split, by KL(output || lens) in nats a token, with Adam.
+    """Trains all layers at once on the explain split, by KL(output || lens) in nats per token, with Adam.
 
-    The rate falls linearly to 0. `progress` is told each step and the KL of every layer. The corpus is read
-    again if it is too small. Raises UserError if it has no text.
+    The rate falls linearly to 0. `progress` is called with each step and the KL of every layer. The corpus
+    repeats if it is too small. Raises UserError if it has no text.
     """
     lens = TunedLens(subject)
     optimiser = torch.optim.Adam(lens.parameters(), lr=learning_rate)
@@ -164,14 +164,14 @@ FORMAT = "interp tuned lens 1"
 
 
 def save_tuned_lens(path: str | Path, lens: TunedLens) -> Path:
-    """Writes a lens, with the name of the model that it belongs to."""
+    """Writes a lens as safetensors, with the name of its model."""
     tensors = {name: value.detach().contiguous().cpu() for name, value in lens.state_dict().items()}
     write_safetensors(path, tensors, {"format": FORMAT, "subject": lens.subject.name})
     return Path(path)
 
 
 def load_tuned_lens(path: str | Path, subject: Subject, check_model: bool = True) -> TunedLens:
-    """A lens from its file; `check_model=False` takes one of a model of another name (a renamed copy).
+    """Reads a lens; `check_model=False` accepts one made for a model of another name (a renamed copy).
 
     Raises:
         UserError: there is no such file, it holds something else, or it is another model's.
@@ -191,7 +191,7 @@ def load_tuned_lens(path: str | Path, subject: Subject, check_model: bool = True
 
 
 def open_lens(file: Path | None, subject: Subject, check_model: bool) -> Lens:
-    """A tuned lens from its file, or the logit lens without one."""
+    """Reads a tuned lens from its file; without a file, returns the logit lens."""
     return LogitLens(subject) if file is None else load_tuned_lens(file, subject, check_model)
 
 

@@ -1,4 +1,4 @@
-"""What a lens sees in a text: at every site and position the likeliest tokens, ranks, entropy, and KL."""
+"""What a lens reads in a text, at every site and position: likeliest tokens, ranks, entropy and KL."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ KINDS = {"resid_post": "residual stream", "attn_out": "attention output", "mlp_o
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LensView:
-    """What a lens reads at some sites of one text. Probabilities, and nats.
+    """What a lens reads at some sites of one text; entropy and KL are in nats.
 
     `top` and `top_probability` [site, pos, k] are the likeliest tokens, `entropy` [site, pos] of the
     distribution there, `kl` [site, pos] is KL(output || lens), `probability` and `rank` [site, pos, target]
-    are those of the targets (0 is the likeliest); `said` are the targets as they were taken. `tokens` [pos]
+    are those of the targets (0 is the likeliest); `said` are the targets as text. `tokens` [pos]
     begin with the beginning-of-sequence token, if there is one.
     """
 
@@ -49,12 +49,12 @@ class LensView:
     said: tuple[str, ...] = ()
 
     def arrays(self) -> dict[str, Tensor]:
-        """The tensors by name, to be saved."""
+        """The tensors by name, contiguous, as safetensors needs them."""
         names = ("tokens", "top", "top_probability", "entropy", "kl", "probability", "rank")
         return {name: getattr(self, name).contiguous() for name in names}
 
     def frame(self) -> pd.DataFrame:
-        """One row for each site and position, with a probability and a rank for each target."""
+        """Makes a row for each site and position, with a probability and a rank for each target."""
         texts = self.subject.token_strings(self.tokens)
         best = self.subject.token_strings(self.top[..., 0].flatten())
         n_pos = len(texts)
@@ -74,7 +74,7 @@ class LensView:
         return pd.DataFrame(columns)
 
     def places(self, kind: str) -> list[int]:
-        """Where in `sites` those of a kind stand; the embedding counts as "resid_post"."""
+        """The indices of `sites` of one kind; the embedding counts as "resid_post"."""
         return [place for place, site in enumerate(self.sites) if _kind(site) == kind]
 
     def grids(self) -> LensText:
@@ -130,7 +130,7 @@ class LensView:
 
 
 def lens_page(views: Sequence[LensView], title: str = "What the model expects at each layer") -> str:
-    """One self-contained HTML page of views, to move through; those of the same text share a place.
+    """Renders views as one self-contained, interactive HTML page; views of one text share an entry.
 
     Raises:
         UserError: there is no view.

@@ -174,7 +174,7 @@ class TestPrompts:
         assert "'spain'" in str(caught.value)
 
     def test_a_token_that_goes_on_behind_the_span(self, subject: Subject) -> None:
-        with pytest.raises(UserError, match="goes on behind it"):
+        with pytest.raises(UserError, match="goes on after it"):
             prompt_at(subject, TEXT, "fran")
 
     def test_too_long_a_prompt(self, subject: Subject) -> None:
