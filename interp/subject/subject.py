@@ -49,6 +49,10 @@ class Subject(Passes):
         self.row_layout = RowLayout(text.bos_id, text.special_ids, skips)
         self.end_ids = loaded.info.end_ids | text.end_ids
 
+    def __repr__(self) -> str:
+        shape = f"{self.n_layers} layers of {self.d_model}, {self.d_vocab:,} tokens"
+        return f"Subject({self.name}: {self.info.architecture}, {shape}, {self.backend})"
+
     @property
     def tokenizer(self) -> Any:
         """The Hugging Face tokenizer itself."""

@@ -9,11 +9,6 @@ HOSTILE = "<script>alert(1)</script> & more"
 
 
 @pytest.fixture(scope="module")
-def subject() -> interp.Subject:
-    return interp.load("world")
-
-
-@pytest.fixture(scope="module")
 def mined(subject: interp.Subject) -> interp.Mined:
     corpus = interp.WorldCorpus(seed=3, n_documents=60)
     config = interp.MiningConfig(sampled_tokens=64, sampled_rows=32)
