@@ -217,7 +217,7 @@ def _checked(sae: SAE[Any], place: str) -> SAE[Any]:
     check_finite(sae.state_dict(), place, "copy, download or train it again")
     if sae.cfg.normalize_activations == "expected_average_only_in":
         raise UserError(
-            "the SAE reads activations scaled by a factor of its training set, which it does not say",
+            "the SAE reads activations scaled by a factor of its training set, which is not saved with it",
             place,
             "fold the factor in (SAELens' fold_activation_norm_scaling_factor) and save it again",
         )

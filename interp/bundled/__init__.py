@@ -1,4 +1,4 @@
-"""The models that come with the package, and what must be known of each."""
+"""The models that come with the package, and what a reader must know of each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from interp.bundled.world import TRAINING_NOTE, world_folder
 
 @dataclass(frozen=True)
 class Bundled:
-    """One shipped model: its folder, and a sentence or two that a reader of any figure about it needs."""
+    """One shipped model: its folder, and a sentence or two that every reader of its figures needs."""
 
     folder: Path
     note: str

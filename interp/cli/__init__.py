@@ -22,7 +22,7 @@ from interp.cli.terminal import check_arguments, guard_streams, say
 
 
 class _Commands(TyperGroup):
-    """The commands; what they are called with can be printed."""
+    """The commands, whose arguments are checked to be printable."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         with explained():
@@ -49,7 +49,7 @@ def main() -> None:
     try:
         app()
     except BrokenPipeError:
-        # the reader (head, less) has gone; leave quietly and keep the interpreter from complaining at exit
+        # the reader (head, less) has gone: leave quietly, and keep the interpreter from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(BROKEN) from None
     except Exception as error:

@@ -15,7 +15,7 @@ _FIX = "give a YAML text file"
 
 @dataclass
 class Source:
-    """The values of a config, with the place that each dotted key was written."""
+    """The values of a config, and the place where each dotted key was written."""
 
     file: Path
     values: dict[str, Any]
@@ -31,7 +31,7 @@ class Source:
         """Apply one `key.sub=value` from the command line; the value is YAML, `a.0=1` sets an item of a list.
 
         Raises:
-            UserError: no `=`, bad YAML, or the key leads through something that has no parts.
+            UserError: no `=`, bad YAML, or a part of the key is not a mapping or a list.
         """
         place = f"command line: {text}"
         key, equals, value_text = text.partition("=")

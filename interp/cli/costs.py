@@ -38,7 +38,7 @@ def cost(
 
 
 def cost_table(rows: "pd.DataFrame") -> "Table":
-    """What `interp.llm.costs.costs` found, with a line of totals."""
+    """A table of what `interp.llm.costs.costs` found, with a line of totals."""
     numbers = ["calls", "kept", "retries", "failed", "prompt_tokens", "completion_tokens"]
     lines = []
     for row in rows.to_dict("records"):

@@ -32,14 +32,14 @@ class Machine:
 
 @dataclass(frozen=True)
 class Cost:
-    """The stages of a run that cost anything, and the text they read."""
+    """The stages of a run with their costs, and the number of tokens they read."""
 
     stages: tuple[Stage, ...]
     tokens: int
 
     @property
     def bytes(self) -> int:
-        """The peak of the whole run."""
+        """Bytes at the peak of the whole run."""
         return max(stage.bytes for stage in self.stages)
 
     def seconds(self, machine: Machine, stage: Stage | None = None) -> float:
@@ -81,13 +81,13 @@ def measured_machine(device: str = "cpu", dtype: str = "float32") -> Machine:
 
 
 def estimate(config: ExperimentConfig, tokens: int | None = None) -> Cost:
-    """The cost of a config: of loading its subject, and of its stages.
+    """Estimates the cost of a config: of loading its subject, and of its stages.
 
     `tokens` is the size of the corpus; if left out, it is taken from the config (a text file: its size over
     4 bytes a token). Reads nothing but configurations.
 
     Raises:
-        UserError: the config has no subject, or the size of its corpus cannot be told.
+        UserError: the config has no subject, or the size of its corpus is not known.
     """
     from interp.subject.shape import subject_shape
 
@@ -99,7 +99,7 @@ def estimate(config: ExperimentConfig, tokens: int | None = None) -> Cost:
     size = tokens or (None if corpus is None else corpus.n_tokens())
     if size is None:
         raise UserError(
-            "the size of the corpus cannot be told", "corpus", "say how many tokens it has: --tokens 1000000"
+            "the size of the corpus is not known", "corpus", "say how many tokens it has: --tokens 1000000"
         )
     loading = loading_stage(shape, options.dtype, options.backend)
     return Cost((loading, *config.stages(shape, size)), size)
@@ -108,8 +108,8 @@ def estimate(config: ExperimentConfig, tokens: int | None = None) -> Cost:
 def check_memory(config: ExperimentConfig, machine: int | None = None) -> None:
     """Raises UserError, naming what to lower, if a stage of a config needs more memory than the machine has.
 
-    What is held is told from sizes alone, so that it can be said before anything is read or written; the
-    subject's own weights are not counted. `machine` is the memory in bytes, this machine's if left out.
+    The need is computed from sizes alone, before anything is read or written; the subject's own weights are
+    not counted. `machine` is the memory in bytes, by default this machine's.
     """
     has = machine_bytes() if machine is None else machine
     if has is None:
@@ -127,7 +127,7 @@ def check_memory(config: ExperimentConfig, machine: int | None = None) -> None:
 
 
 def _sizes(config: ExperimentConfig) -> SubjectShape:
-    """The sizes of a config's subject without its weights; without a subject, the least there can be."""
+    """The sizes of a config's subject, without reading weights; the smallest possible without a subject."""
     options = getattr(config, "subject", None)
     if options is None:
         return SubjectShape()

@@ -1,4 +1,4 @@
-"""What went wrong on the command line, as a short message and an exit code."""
+"""Errors of the command line, as a short message and an exit code."""
 
 import signal
 from collections.abc import Iterator

@@ -87,7 +87,7 @@ def _check_files(vectors: Sequence[str]) -> None:
 def _edits(
     subject: "Subject", vectors: Sequence[str], where: "Named | None", check_model: bool
 ) -> Iterator["Intervention"]:
-    """What the files do."""
+    """The interventions that the vectors' files describe."""
     from interp.vectors.file import parse_use
     from interp.vectors.use import interventions_of
 

@@ -25,7 +25,7 @@ experiments = importlib.import_module(shipped_module("experiments"))
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment whose config is loaded; its job is imported when it runs."""
+    """An experiment by its config module; its job is imported only when it runs."""
 
     name: str
     purpose: str
@@ -33,7 +33,7 @@ class Experiment:
     own_check: Callable[[Any], None]
 
     def run(self, config: ExperimentConfig, run: Run) -> None:
-        """Does the steps that have not been done, and leaves their results in the run."""
+        """Does the steps that are not done yet; their results are in the run."""
         module = _module(self.name)
         if hasattr(module, "__path__"):
             _module(f"{self.name}.job").Job(config, run).steps()
@@ -41,15 +41,15 @@ class Experiment:
             module.run(config, run)
 
     def check(self, config: ExperimentConfig) -> None:
-        """Finds what the types do not show, before anything is written.
+        """Checks what types cannot, before anything is written.
 
         Raises:
-            UserError: as the experiment's own check; a device is not here; the machine has too little memory.
+            UserError: as the experiment's own check; a device is missing; the machine has too little memory.
         """
         self.own_check(config)
         for key, section in sections(config):
             if isinstance(device := getattr(section, "device", None), str):
-                from interp.device import usable_device  # here: torch takes seconds to import
+                from interp.device import usable_device  # imported here, as torch takes seconds
 
                 usable_device(device, f"{key}.device")
         check_memory(config)

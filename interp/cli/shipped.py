@@ -1,7 +1,7 @@
-"""Where the experiments, configs and benchmarks are that come with the package, and which file a name means.
+"""Finds the experiments, configs and benchmarks that come with the package, and the file that a name means.
 
-In the repository they are folders beside `interp`. A wheel carries them inside it: an installed copy has one
-name, and collides with nobody's `experiments`. Modules in them import each other by relative names.
+In the repository they are folders beside `interp`. A wheel has them inside `interp`, so that an installed
+copy collides with nobody's `experiments`. Modules in them import each other by relative names.
 """
 
 import os
@@ -36,13 +36,13 @@ def named_configs(folder: Path) -> dict[str, Path]:
 
 
 def find_config(path: str | Path) -> Path:
-    """The config file that is meant: a path, or a name in a `configs` folder, of the current folder first.
+    """The config file for a path, or for a name in a `configs` folder, the current folder's first.
 
     Raises:
         UserError: there is no such file; names the nearest ones.
     """
     path = Path(path)
-    if os.path.isfile(path):  # unlike `Path.is_file`, it takes names that are too long
+    if os.path.isfile(path):  # unlike `Path.is_file`, it does not raise for names that are too long
         return path
     folders = config_folders()
     for folder in folders:
@@ -64,7 +64,7 @@ def find_config(path: str | Path) -> Path:
 
 
 def run_name(file: Path) -> str:
-    """What a run is called where its config does not say: "gemma-quickstart", or as the file."""
+    """The default name of a run of a config: "gemma-quickstart" for a named one, else the file's name."""
     for folder in config_folders():
         if file.resolve().is_relative_to(folder.resolve()):
             return "-".join(file.resolve().relative_to(folder.resolve()).with_suffix("").parts)

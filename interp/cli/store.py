@@ -139,7 +139,7 @@ def import_(
     from interp.store.store import opened
 
     with explained():
-        if not os.path.isdir(folder):  # which says no to names that the system refuses
+        if not os.path.isdir(folder):  # false also for names that the system refuses
             raise UserError("there is no such folder", str(folder), "give what `interp store export` wrote")
         tables = any((folder / f"{name}.parquet").exists() for name in COLUMNS)
         contents, counts = (read_export if tables else read_neuronpedia)(folder)
@@ -150,5 +150,5 @@ def import_(
 
 
 def _cut(text: str) -> str:
-    """A text on one line of a terminal, and not too long for it."""
+    """A text on one line, cut to fit a terminal."""
     return (text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…").replace("\n", " ")

@@ -1,4 +1,4 @@
-"""What goes to a terminal: nothing that a model, a file or a description holds is obeyed there."""
+"""Safe output to a terminal: control characters in models' texts, files and descriptions are escaped."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ _MAY_STAND_IN_ARGUMENTS = "\t\n\r"
 
 
 def say(text: str = "", *, err: bool = False) -> None:
-    """Print a line on standard output, or on standard error; controls in it are shown as escapes."""
+    """Print a line on standard output, or on standard error, with control characters escaped."""
     typer.echo(printable(text), err=err)
 
 
@@ -28,7 +28,7 @@ def table(
     rows: Iterable[Sequence[str]],
     numbers: Collection[str] = (),
 ) -> "Table":
-    """A table of plain text; what looks like markup in it, or like controls, is shown as it is written.
+    """Make a table of plain text; markup in it is shown as written, and control characters are escaped.
 
     `numbers` are the headings whose columns are aligned on the right.
     """
@@ -55,7 +55,7 @@ def show_table(made: "Table") -> None:
 
 
 def check_arguments(arguments: Iterable[str]) -> None:
-    """Refuse arguments that no message, file or page could repeat.
+    """Refuse arguments that cannot be printed or written to a file.
 
     Raises:
         UserError: one holds bytes that are not UTF-8, or a control character other than tab and line end.
@@ -71,9 +71,9 @@ def check_arguments(arguments: Iterable[str]) -> None:
 def guard_streams() -> None:
     """Make this process print safely, whatever it was started with.
 
-    Characters that the encoding of an output lacks are written as escapes; an output that is closed takes
-    nothing, instead of the next file that is opened having its number; warnings and log lines of
-    libraries, which may quote files, are shown without their controls.
+    Characters that an output's encoding lacks are written as escapes. A closed output is replaced by one that
+    discards everything; otherwise the next file that is opened would get its number. Warnings and log lines
+    of libraries, which may quote files, are shown without control characters.
     """
     for number in range(3):
         try:

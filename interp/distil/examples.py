@@ -1,4 +1,4 @@
-"""What a student is taught by: prompts with the teacher's description, texts with classes of activation."""
+"""Training examples for a student: prompts with the teacher's description, texts with activation classes."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ CLASSES = 11
 
 @dataclass(frozen=True)
 class ExplainerExample:
-    """A prompt of one feature and the description that is to follow it."""
+    """A prompt on one feature and the description that should follow it."""
 
     feature: str
     prompt: str
@@ -24,7 +24,7 @@ class ExplainerExample:
 
 @dataclass(frozen=True)
 class SimulatorExample:
-    """A description, a text, and for each token of the subject where it ends and its class, 0 to 10.
+    """A description, a text, and for each token of the subject its end in the text and its class, 0 to 10.
 
     Tokens that do not count have class -100.
     """
@@ -37,13 +37,13 @@ class SimulatorExample:
 
 
 def held_out(feature: str, share: float, seed: int) -> bool:
-    """Whether a feature is kept for testing: by its name alone, so that both of its sides are."""
+    """Whether a feature is held out for testing; decided by its name alone, so alike for both polarities."""
     digest = hashlib.blake2b(f"{seed}/{feature.rstrip('+-')}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64 < share
 
 
 def classes_of(excerpt: Excerpt, largest: float) -> Int[np.ndarray, " token"]:
-    """Activations as whole tenths of the feature's largest, to the nearest; neurons are never silent."""
+    """Activations as tenths of the feature's largest, rounded: neurons are never exactly 0."""
     share = np.clip(excerpt.values / largest, 0, 1) if largest > 0 else np.zeros(len(excerpt.values))
     classes = np.rint(share * (CLASSES - 1)).astype(np.int64)
     return np.where(excerpt.counts, classes, -100)
@@ -52,7 +52,7 @@ def classes_of(excerpt: Excerpt, largest: float) -> Int[np.ndarray, " token"]:
 def simulator_examples(
     feature: str, description: str, excerpts: Sequence[Excerpt], largest: float
 ) -> list[SimulatorExample]:
-    """One example for each excerpt."""
+    """Makes one example of each excerpt, in classes relative to the feature's `largest` activation."""
     return [
         SimulatorExample(
             feature, description, one.text, tuple(one.ends.tolist()),
@@ -63,12 +63,12 @@ def simulator_examples(
 
 
 def quoted(description: str) -> set[str]:
-    """The pieces of text that a description by patterns names, in quotation marks."""
+    """The pieces of text that a description by patterns quotes (“...”)."""
     return {piece.strip() for piece in re.findall("“([^”]*)”", description)}
 
 
 def around_peak(excerpt: Excerpt, before: int, after: int) -> Excerpt:
-    """The tokens around the strongest one: a small model has no room for more."""
+    """Cuts an excerpt to the tokens around the strongest: a small model has no room for more."""
     values = np.where(excerpt.counts, excerpt.values, -np.inf)
     peak = int(values.argmax())
     first, past = max(0, peak - before), min(len(values), peak + after + 1)

@@ -25,7 +25,7 @@ def write_sets(
 ) -> dict[str, int]:
     """Write FOLDER/{explainer,simulator}/{train,held_out}.jsonl and FOLDER/{explainer,simulator}/dataset.
 
-    Features are dealt to train and held-out by their name (`held_out`). Returns how many examples each has.
+    Features are split by their name (`held_out`). Returns the number of examples of each file.
     """
     counts = {}
     for name, examples, as_chat in (
@@ -43,7 +43,7 @@ def write_sets(
 
 
 def explainer_set(folder: Path) -> list[ExplainerExample]:
-    """What `write_sets` wrote for training an explainer; the features are not in it.
+    """Reads what `write_sets` wrote for training an explainer; the features' names are left out.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -58,7 +58,7 @@ def explainer_set(folder: Path) -> list[ExplainerExample]:
 
 
 def simulator_set(folder: Path) -> list[SimulatorExample]:
-    """What `write_sets` wrote for training a simulator."""
+    """Reads what `write_sets` wrote for training a simulator; raises as `explainer_set`."""
     from datasets import load_from_disk
 
     rows = load_from_disk(str(folder / "simulator" / "dataset"))["train"]
@@ -69,7 +69,7 @@ def simulator_set(folder: Path) -> list[SimulatorExample]:
 
 
 def as_dataset(parts: dict[str, list[Any]]) -> "DatasetDict":
-    """The examples as a Hugging Face dataset; explainers' have the columns `prompt` and `completion`."""
+    """Makes a Hugging Face dataset; explainers' examples have the columns `prompt` and `completion`."""
     from datasets import Dataset, DatasetDict
 
     return DatasetDict(
@@ -84,13 +84,13 @@ def _row(one: ExplainerExample | SimulatorExample) -> dict[str, Any]:
 
 
 def _explainer_chat(one: ExplainerExample) -> dict[str, Any]:
-    """A conversation whose last turn is the description."""
+    """The example as a conversation whose last turn is the description."""
     turns = (("system", SYSTEM), ("user", one.prompt), ("assistant", f"{ANSWER} {one.description}"))
     return {"messages": [{"role": role, "content": content} for role, content in turns]}
 
 
 def _simulator_chat(one: SimulatorExample) -> dict[str, Any]:
-    """The question of the structured simulator, with the classes as the answer."""
+    """The example as a question of the structured simulator, answered by the classes."""
     starts = (0, *one.ends[:-1])
     pieces = [one.text[start:end] for start, end in zip(starts, one.ends, strict=True)]
     excerpt = f"Excerpt 1 ({len(pieces)} tokens): {to_json(pieces, ensure_ascii=False)}"

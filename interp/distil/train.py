@@ -1,4 +1,4 @@
-"""Fine-tune a local model as an explainer or as a simulator; LoRA, or all weights of a small one."""
+"""Fine-tune a local model as an explainer or as a simulator, with LoRA or all weights."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -24,11 +24,11 @@ class Tuning(Section):
     """How a student is trained."""
 
     steps: Steps = 600
-    """Updates."""
+    """Optimiser steps."""
     batch_size: Extent = 16
-    """Examples of an update."""
+    """Examples in a step."""
     learning_rate: Positive = 1e-3
-    """The largest step size; it falls linearly to nought."""
+    """Step size at the start; it falls linearly to 0."""
     lora_rank: Count | None = None
     """The rank of LoRA's updates; all weights are trained if left out."""
     seed: Seed = 0
@@ -39,7 +39,7 @@ class ExplainerTuning(Tuning):
     """How an explainer is trained, and what it is to read and write."""
 
     system: Text = ""
-    """The instruction before the excerpts; fine-tuning makes it needless."""
+    """An instruction before the excerpts; a fine-tuned model needs none."""
     max_new_tokens: Several = 112
     """Tokens of the longest description; longer ones are cut."""
 
@@ -98,10 +98,10 @@ def train_simulator(
     folder: Path,
     log: Callable[[dict[str, float], int], None] | None = None,
 ) -> LocalModel:
-    """Teaches the model to give each token of the text its class, in the vocabulary's ids 0 to 10.
+    """Trains the model to predict each token's class from the logits of the vocabulary's ids 0 to 10.
 
-    The cross-entropy is over these eleven logits at the token's own position. The student's tokens get the
-    class of the subject's tokens whose characters they share. Saved to `folder`.
+    The cross-entropy is over these eleven logits at the token's own position. A student's token gets the
+    class of the subject's token whose characters it shares. Saved to `folder`.
     """
     from transformers import Trainer, TrainingArguments
 
@@ -172,7 +172,7 @@ def _with_lora(model: Any, tuning: Tuning) -> Any:
 
 
 def _saved(model: Any, student: LocalModel, folder: Path) -> LocalModel:
-    """LoRA's updates merged, model and tokenizer written as a Hugging Face folder."""
+    """Merges LoRA's updates, and writes model and tokenizer as a Hugging Face folder."""
     merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     merged.save_pretrained(str(folder), safe_serialization=True)
     student.tokenizer.save_pretrained(str(folder))

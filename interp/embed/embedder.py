@@ -1,4 +1,4 @@
-"""Sentences as vectors, for search and for classifying descriptions."""
+"""Texts as vectors, for search and for classifying descriptions."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -9,11 +9,11 @@ from jaxtyping import Float
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns texts into unit vectors whose inner product is their likeness."""
+    """Turns texts into unit vectors whose inner product is their similarity."""
 
     @property
     def name(self) -> str:
-        """What it is, with the model and everything that its vectors depend on."""
+        """Identifies the embedder: its model and everything else that its vectors depend on."""
         ...
 
     @property

@@ -10,9 +10,9 @@ from interp.llm.client import Client, run_with
 
 
 class EndpointEmbedder:
-    """An embedding model behind an endpoint; `width` numbers of each vector are expected.
+    """An embedding model at an endpoint, whose vectors have `width` numbers.
 
-    A width of 0 is found out with a first call.
+    With a width of 0, a first call finds it out.
 
     Raises:
         UserError: as for `Client`; or the vectors have another width.
@@ -28,6 +28,6 @@ class EndpointEmbedder:
         if not texts:
             return np.zeros((0, self.width), dtype=np.float32)
         found = np.array(run_with(self._client.embed(texts, self.width), [self._client]))
-        # by their largest number first: squares of what a server may send overflow
+        # divided by the largest number first: the squares of what a server sends may overflow
         unit: Float[np.ndarray, "text width"] = normalize(normalize(found, norm="max")).astype(np.float32)
         return unit

@@ -31,7 +31,7 @@ class SentenceEmbedder:
             self._model = SentenceTransformer(
                 model, device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
             )
-        except Exception as error:  # a missing folder, an unreachable hub and damaged files end here alike
+        except Exception as error:  # of many classes: a missing folder, an unreachable hub, damaged files
             raise UserError(
                 f"the sentence model cannot be loaded ({' '.join(str(error).split())[:200]})",
                 f"embedder model {model!r}",
@@ -49,7 +49,7 @@ class SentenceEmbedder:
 
 
 def _digest(model: torch.nn.Module) -> str:
-    """Tells models apart that lie in folders of one name: by their parts and their weights."""
+    """A hash of a model's modules and weights, which tells models in folders of the same name apart."""
     digest = hashlib.sha256(str(model).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -24,10 +24,10 @@ class TfidfSource(Section):
     """The most numbers in a vector."""
 
     def check(self) -> None:
-        """Nothing can be wrong."""
+        """Checks nothing: every value of the fields is valid."""
 
     def open(self, texts: Sequence[str], connect: Connect = Client) -> Embedder:
-        """The embedder, fitted on `texts`."""
+        """Fits the embedder on `texts`."""
         return TfidfEmbedder.fit(texts, self.width)
 
 
@@ -36,33 +36,33 @@ class SentenceSource(Section):
 
     kind: Literal["sentence"]
     model: PathText
-    """Its folder, or a name."""
+    """Its folder, or a hub name."""
     device: Device = "cpu"
     """Where it runs."""
 
     def check(self) -> None:
-        """Nothing is known before it is opened."""
+        """Checks nothing: problems show only when the model is opened."""
 
     def open(self, texts: Sequence[str], connect: Connect = Client) -> Embedder:
-        """The embedder; raises UserError as `SentenceEmbedder`."""
+        """Loads the model; raises UserError as `SentenceEmbedder`."""
         return SentenceEmbedder(self.model, self.device)
 
 
 class EndpointSource(Section):
-    """An embedding model behind an endpoint."""
+    """An embedding model at an endpoint."""
 
     kind: Literal["endpoint"]
     endpoint: Endpoint = Endpoint(model="text-embedding-3-large")
     """The server and the model."""
     width: CountOrZero = 0
-    """Numbers in a vector; 0 to ask."""
+    """Numbers in a vector; 0 asks the server."""
 
     def check(self) -> None:
-        """Raises UserError if the address is none or there is no key."""
+        """Raises UserError if the address is not one or there is no key."""
         self.endpoint.check()
 
     def open(self, texts: Sequence[str], connect: Connect = Client) -> Embedder:
-        """The embedder; `connect` makes the client."""
+        """Connects to the endpoint; `connect` makes the client."""
         return EndpointEmbedder(connect(self.endpoint), self.width)
 
 

@@ -1,4 +1,4 @@
-"""The embedder that needs nothing: TF-IDF of words and of pieces of words, reduced by a truncated SVD."""
+"""An embedder without a model: TF-IDF of words and pieces of words, reduced by a truncated SVD."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ class TfidfEmbedder:
     """Latent semantic analysis (Deerwester et al. 1990) fitted on the texts that are to be found.
 
     A term is a word or a piece of one, 3 to 5 characters, so that other forms of a word are near. A text
-    without a known term is the zero vector, like nothing. Equal texts give an equal embedder.
+    without a known term is the zero vector, similar to nothing. Equal texts give an equal embedder.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ def _vectorizer(vocabulary: Sequence[str] | None) -> TfidfVectorizer:
 
 
 def _terms(text: str) -> list[str]:
-    """The words of a text, up to its `LONGEST_TEXT`, and their pieces with the word's ends marked."""
+    """Words of a text's first `LONGEST_TEXT` characters, and their pieces with the word's ends marked."""
     terms: list[str] = []
     for word in _split(text[:LONGEST_TEXT]):
         terms.append(word)

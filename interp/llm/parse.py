@@ -246,7 +246,7 @@ def _first(error: ValidationError) -> str:
 
 def _no_answer(wrong: str) -> UserError:
     return UserError(
-        f"the endpoint's answer has not the form of one ({wrong})",
+        f"the endpoint's answer is malformed ({wrong})",
         "the answer of the endpoint",
         "check that base_url is an OpenAI-compatible server",
     )

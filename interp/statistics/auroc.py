@@ -11,9 +11,9 @@ from interp.statistics.estimate import Estimate, central, resamples
 def below_and_upto(
     rows: Float[Tensor, "feature example"],
 ) -> tuple[Int[Tensor, "feature example"], Int[Tensor, "feature example"]]:
-    """How many values of its row are less than each value, and how many are not greater.
+    """For each value, how many values of its row are less, and how many are less or equal.
 
-    Read off one sort: looking each value up in the sorted row takes two to three times as long.
+    Computed from one sort: a search of each value in the sorted row takes two to three times as long.
     """
     ordered, order = rows.sort(dim=1)
     n = rows.shape[1]

@@ -45,7 +45,7 @@ class Estimate(NamedTuple):
 
     @property
     def reach(self) -> list[Number]:
-        """What an axis must show of it: the value and the ends, as far as they are known."""
+        """The value and the ends of the interval, as far as they are known, which an axis must reach."""
         return [*([] if self.point is None else [self.point]), *(self.ends or ())]
 
 
@@ -79,7 +79,8 @@ def by_item(
 ) -> Float[np.ndarray, " item"]:
     """The mean of each item's rows, such as a question's under several draws of a random control.
 
-    Intervals are over items: rows of one item are alike, and as independent ones they would make them narrow.
+    Intervals are over items: the rows of one item are alike, and counting them as independent would make
+    intervals too narrow.
     """
     _, place = np.unique(items, return_inverse=True)
     means: np.ndarray = np.bincount(place, values.astype(float)) / np.bincount(place)
@@ -89,10 +90,10 @@ def by_item(
 def share_of_items(
     came_out: Shaped[np.ndarray, " row"], items: Shaped[np.ndarray, " row"], seed: int
 ) -> Estimate:
-    """The share that came out, and its 95% interval over items, whose rows are averaged first (`by_item`).
+    """The share of true rows, and its 95% interval over items, whose rows are averaged first (`by_item`).
 
-    A Wilson interval where each item came out always or never, so that it is not empty at 0 and 1; else a
-    bootstrap. NaN without items.
+    The interval is Wilson's if every item's rows are all true or all false, so that it is not empty at 0 and
+    1; else a bootstrap. NaN without items.
     """
     shares = by_item(came_out, items)
     if np.isin(shares, (0, 1)).all():
@@ -116,7 +117,7 @@ def mean_and_central(values: Float[np.ndarray, " n"]) -> Estimate:
 
 
 def resamples(n: int, draws: int, rng: np.random.Generator) -> Int[np.ndarray, "draw n"]:
-    """How often each of `n` things is in each bootstrap draw; drawn with replacement."""
+    """How often each of `n` items is in each bootstrap draw, with replacement."""
     return rng.multinomial(n, np.full(n, 1 / n), size=draws) if n else np.zeros((draws, 0), dtype=np.int64)
 
 

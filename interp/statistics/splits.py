@@ -1,6 +1,6 @@
-"""Parts of some items that share no content, such as one to choose on and one to report on.
+"""Splits of items into parts that share no content, such as one to choose on and one to report on.
 
-One request in several wordings, or with other capitals, is one content: it never stands in two parts.
+One request in several wordings, or with other capitals, is one content and is never in two parts.
 """
 
 import re
@@ -18,19 +18,19 @@ PARTS = (0.4, 0.2, 0.4)
 
 
 def content_of(text: str) -> str:
-    """What a text says, whatever its case, punctuation and spaces; a text of signs alone says itself."""
+    """A text without case, punctuation and spaces; one of punctuation alone stays as it is."""
     return " ".join(re.findall(r"\w+", text.casefold())) or text.strip()
 
 
 def split_halves(
     groups: Sequence[str], seed: int, contents: Sequence[Hashable] | None = None, larger_first: bool = False
 ) -> tuple[list[int], list[int]]:
-    """The places of two random halves of every group: one to choose on, one to report on.
+    """The indices of two random halves of every group: one to choose on, one to report on.
 
-    Of a group of odd size the second has one more, or with `larger_first` the first.
+    Of a group of odd size the second half has one more, or with `larger_first` the first.
 
-    Items of equal `contents`, such as questions about one entity, stand in one half: that of the first of
-    them, in whose group they count once. Without `contents` each item is its own.
+    Items of equal `contents`, such as questions about one entity, go to one half together; they count once,
+    in the group of the first of them. Without `contents` each item has its own.
 
     Raises:
         UserError: no group has two items.
@@ -57,9 +57,9 @@ def split_halves(
 def split_three(
     items: Sequence[Item], random: Random, contents: Sequence[Hashable] | None = None
 ) -> tuple[tuple[Item, ...], tuple[Item, ...], tuple[Item, ...]]:
-    """The items in random order, in three parts: what vectors are made of, chosen on, and reported on.
+    """The items in random order in three parts: those that vectors are made of, chosen on, and reported on.
 
-    Items of equal `contents` stay together; without them each item is its own.
+    Items of equal `contents` stay together; without `contents` each item has its own.
     """
     first, both = (round(share * len(items)) for share in (PARTS[0], PARTS[0] + PARTS[1]))
     own = range(len(items)) if contents is None else contents
@@ -70,10 +70,10 @@ def split_three(
 def split_sizes(
     items: Sequence[Item], contents: Sequence[Hashable], sizes: Sequence[int], random: Random, rest: bool
 ) -> tuple[tuple[Item, ...], ...]:
-    """Parts of these sizes that share no content, and, with `rest`, what shares none with them.
+    """Random parts of these sizes that share no content and, with `rest`, the items of all other contents.
 
-    Without `rest` all contents are spread over the parts, in proportion to the sizes, and items drawn from
-    them. A part is smaller than asked for where the contents do not suffice.
+    Without `rest` all contents are spread over the parts in proportion to the sizes, and items are drawn from
+    them. A part is smaller than asked for if there are too few contents.
     """
     scale = 1.0 if rest else max(1.0, len(items) / sum(sizes))
     parts = _cut(items, contents, [int(scale * size) for size in sizes], random)
@@ -87,7 +87,7 @@ def split_sizes(
 def _cut(
     items: Sequence[Item], contents: Sequence[Hashable], sizes: Sequence[int], random: Random
 ) -> list[tuple[Item, ...]]:
-    """Contents in random order, a part ending where it has its size or a little more; and what is left."""
+    """Fills parts with whole contents in random order until each has its size; the rest comes last."""
     groups: dict[Hashable, list[Item]] = {}
     for item, content in zip(items, contents, strict=True):
         groups.setdefault(content, []).append(item)

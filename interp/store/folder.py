@@ -28,7 +28,7 @@ def export_folder(path: Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path))
     with writing_explained(path.parent):
         if path in (Path.cwd(), *Path.cwd().parents):
-            raise UserError("the folder that one works in cannot be replaced", str(path), "give a new folder")
+            raise UserError("the current folder cannot be replaced", str(path), "give a new folder")
         if path.exists() and not path.is_dir():
             raise UserError("there is a file of this name", str(path), "give a new folder")
         if other := next((file for file in _files(path) if not _is_exported(file.relative_to(path))), None):

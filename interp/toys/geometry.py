@@ -1,4 +1,4 @@
-"""How features share dimensions: the measures of Elhage et al. (2022) on a matrix with a row a feature."""
+"""How features share dimensions: the measures of Elhage et al. (2022) on a matrix of feature rows."""
 
 from collections.abc import Mapping
 

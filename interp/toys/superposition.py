@@ -1,4 +1,4 @@
-"""The toy model of superposition: sparse features squeezed through fewer dimensions and read out again."""
+"""The toy model of superposition: sparse features, compressed into fewer dimensions and read out again."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class ToyTraining(Section):
     learning_rate: Positive = 1e-3
     """Step size at the start."""
     decay: Literal["constant", "linear", "cosine"] = "constant"
-    """How the step size goes to 0 by the end, if it does."""
+    """How the step size falls to 0 by the end; `constant` keeps it."""
     weight_decay: NotNegative = 0.01
     """Weight decay of AdamW."""
     log_every: Steps = 200
@@ -54,11 +54,11 @@ class ToyModels:
     linear: bool = False
 
     def hidden(self, x: Float[Tensor, "model feature batch"]) -> Float[Tensor, "model hidden batch"]:
-        """The hidden activations W^T x."""
+        """Computes the hidden activations W^T x."""
         return torch.bmm(self.W.transpose(1, 2), x)
 
     def readout(self, hidden: Float[Tensor, "model hidden batch"]) -> Float[Tensor, "model feature batch"]:
-        """The features made of hidden activations."""
+        """Reads the features x' out of hidden activations."""
         out = torch.baddbmm(self.b[:, :, None], self.W, hidden)
         return out if self.linear else out.relu_()
 
@@ -75,9 +75,9 @@ class ToyModels:
         importance: Float[Tensor, " feature"],
         work: Float[Tensor, "2 model feature batch"],
     ) -> tuple[Float[Tensor, "model feature hidden"], Float[Tensor, "model feature"]]:
-        """Those of `loss` by W and by b, worked out by hand, which is several times as fast as autograd.
+        """Gradients of `loss` for W and b, in closed form, which is several times as fast as autograd.
 
-        `work` is memory to work in: asking for it anew in every step takes longer than the sums.
+        `work` is scratch memory: allocating it in every step would take longer than the sums.
         """
         hidden = self.hidden(x)
         back, positive = work
@@ -127,11 +127,11 @@ def train(
     Args:
         training: Steps, batch and step size.
         n_hidden: Dimensions of the hidden space.
-        density: Probability of each model's features to be other than 0: 1 - S of the paper.
+        density: Probability that a feature is not 0, for each model: 1 - S of the paper.
         importance: Weight I_i of each feature's squared error, the same for all models.
         seed: Seeds weights and inputs; no other random state is used or changed.
         linear: Leaves out the ReLU, which makes it principal component analysis.
-        log: Gets `toy/loss`, the mean loss of the models on a batch.
+        log: Receives `toy/loss`, the mean loss of the models on a batch.
         progress: Shows the steps.
         description: What the progress says.
 

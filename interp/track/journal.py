@@ -35,7 +35,7 @@ class Journal:
             place = f"{file}, line {line.number}"
             piece = from_json(line.content, str(file), fix, line=line.number)
             if not isinstance(piece, list) or len(piece) != 2 or not isinstance(piece[0], str):
-                raise UserError("the line is no key with its result", place, fix)
+                raise UserError("the line is not a key with its result", place, fix)
             self.done[piece[0]] = piece[1]
             end = line.end + 1  # JSON holds no carriage return that is not escaped
         with writing_explained(file.parent):

@@ -182,6 +182,6 @@ def read_points(file: Path) -> list[Point]:
         values = _VALUES.of(json_object(line.content, str(file), fix, line.number), place, fix)
         at = values.pop("at", None)
         if not isinstance(at, int):
-            raise UserError("the point does not say, as a whole number, where it stands (`at`)", place, fix)
+            raise UserError("the point has no whole number `at`", place, fix)
         points.append(Point(at, values))
     return points

@@ -32,7 +32,7 @@ async def _all(client: Client, n: int) -> list[int]:
 def test_an_answer_of_another_form_is_said_and_not_kept(body: bytes, tmp_path: Path) -> None:
     with serving(Script().then(raw(body))) as script:
         client = client_of(script, tmp_path)
-        with pytest.raises(UserError, match="has not the form of one"):
+        with pytest.raises(UserError, match="is malformed"):
             run_with(client.chat(question()), [client])
         assert run_with(client.chat(question()), [client]).text == "yes"
     assert [call.outcome for call in read_calls(tmp_path / FILE)] == ["failed", "answered"]

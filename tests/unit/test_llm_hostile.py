@@ -135,7 +135,7 @@ def test_what_cannot_be_read_is_asked_for_again_and_not_kept(act: Act, tmp_path:
 def test_an_answer_of_other_types_is_said_counted_and_not_kept(act: Act, tmp_path: Path) -> None:
     with serving(Script().then(act)) as script:
         client = client_of(script, tmp_path)
-        with pytest.raises(UserError, match="has not the form of one") as error:
+        with pytest.raises(UserError, match="is malformed") as error:
             _ask(client, top_logprobs=1)
         assert "_" not in error.value.thing.replace("finish_reason", "")
         assert _ask(client, top_logprobs=1).text == "yes"

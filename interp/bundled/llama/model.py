@@ -68,7 +68,7 @@ class Attention(nn.Module):
             rearrange(project(x), "row pos (head d) -> row head pos d", head=self.n_heads)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        # written out: on a CPU the backward pass of the fused kernel takes three times as long
+        # not the fused kernel, whose backward pass takes three times as long on a CPU
         scores = _rotate(q, rotation) @ _rotate(k, rotation).mT * q.shape[-1] ** -0.5
         z = (scores.float() + mask).softmax(-1).to(v.dtype) @ v
         written: Tensor = self.o_proj(rearrange(z, "row head pos d -> row pos (head d)"))
@@ -93,7 +93,7 @@ class GatedMlp(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer."""
+    """One layer: attention and a gated MLP, each after a norm."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class Block(nn.Module):
 
 
 class Llama(nn.Module):
-    """The model; embedding and unembedding are one matrix."""
+    """A small Llama; embedding and unembedding are one matrix."""
 
     rotation: Tensor
 

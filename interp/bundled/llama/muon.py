@@ -14,8 +14,8 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is made orthogonal (Jordan et al. 2024), with decoupled weight decay.
 
-    The same rule as `torch.optim.Muon` with its defaults, which computes in bfloat16: on a processor that
-    has no such instructions, that takes longer than the forward and backward pass. Matrices of one shape are
+    The same rule as `torch.optim.Muon` with its defaults. That one computes in bfloat16, which on a processor
+    without such instructions takes longer than the forward and backward pass. Matrices of one shape are
     handled together.
     """
 

@@ -1,4 +1,4 @@
-"""How a small Llama is trained: what every recipe has."""
+"""How a small Llama is trained: the settings that all recipes share."""
 
 from pydantic import Field
 
@@ -47,7 +47,7 @@ class Recipe(Section):
     """Steps between logged metrics."""
 
     def stage(self) -> Stage:
-        """What training holds, at the least: the tokens of a step with a width of 1,000 numbers."""
+        """A lower bound on training's memory: the tokens of a step with 1,000 numbers each."""
         part = MemoryPart("activations of a step", self.rows * self.row_length * 4000, "rows or row_length")
         return Stage("train the model", (part,))
 

@@ -1,4 +1,4 @@
-"""The training loop: seeded, resumable to the bit, learning rate by step."""
+"""The training loop: seeded, with a learning rate by step, and resumable with the same bits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,9 +18,9 @@ Log = Callable[[dict[str, float], int], None]
 
 
 class Trainer(ABC):
-    """A model, its two optimisers and the step they are at; a subclass says what a step learns from.
+    """A model, its two optimisers and their current step; a subclass gives the data and the loss.
 
-    `recipe` and `seed` decide everything, with the text; a checkpoint of others is refused.
+    `recipe`, `seed` and the text decide the weights; a checkpoint with another of these is refused.
 
     Raises:
         UserError: the recipe's device is not usable here.
@@ -42,14 +42,14 @@ class Trainer(ABC):
 
     @abstractmethod
     def measure(self) -> dict[str, Tensor]:
-        """The `loss` of this step's batch, with its graph, and what else `metrics` needs."""
+        """The `loss` of this step's batch, with its graph, and the tensors that `metrics` needs."""
 
     @abstractmethod
     def metrics(self, measured: dict[str, Tensor]) -> dict[str, float]:
-        """What is logged of a step."""
+        """The numbers that are logged of a step, from what `measure` gave."""
 
     def identity(self) -> dict[str, str]:
-        """What decides the weights, as text: a checkpoint must have the same."""
+        """Everything that decides the weights, as text; a checkpoint must have the same."""
         return {"seed": str(self.seed), "recipe": self.recipe.model_dump_json()}
 
     def advance(self) -> dict[str, Tensor]:

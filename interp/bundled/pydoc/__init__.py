@@ -1,4 +1,4 @@
-"""The bundled `pydoc` model: real text that every CPython carries, a trainer and the shipped weights."""
+"""The bundled `pydoc` model: real text that comes with CPython, a trainer and the shipped weights."""
 
 from pathlib import Path
 

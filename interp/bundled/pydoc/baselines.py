@@ -15,13 +15,12 @@ ORDERS = {"unigram": 1, "bigram": 2, "trigram": 3}
 
 
 class NGrams:
-    """Counts of the last tokens, interpolated down to single tokens by absolute discounting.
+    """An n-gram model: orders from `order` down to single tokens, interpolated by absolute discounting.
 
     p(w | h) = max(c(hw) - D, 0) / c(h) + D n(h) / c(h) p(w | shorter h), with n(h) the number of different
-    tokens after h and D = n1 / (n1 + 2 n2) of each order (a half if
-    nothing was seen once; Ney, Essen and Kneser 1994, eqs. 13 and 17);
-    single tokens have one added to each count. Its guess is the commonest token after the longest history
-    that was seen.
+    tokens after h and D = n1 / (n1 + 2 n2) of each order (a half if nothing was seen once; Ney, Essen and
+    Kneser 1994, eqs. 13 and 17); single tokens have one added to each count. Its guess is the commonest token
+    after the longest history that was seen.
     """
 
     def __init__(self, documents: Sequence[Sequence[int]], d_vocab: int, order: int) -> None:
@@ -46,7 +45,7 @@ class NGrams:
 
 
 class _Table:
-    """The counts of one order."""
+    """Counts of the n-grams of one order."""
 
     def __init__(self, grams: Int[np.ndarray, "gram n"], d_vocab: int) -> None:
         self._d_vocab = d_vocab
@@ -86,7 +85,7 @@ def compressed_bits(held_out: bytes, training: bytes) -> dict[str, float]:
 
 
 def _grams(documents: Sequence[Sequence[int]], order: int) -> Int[np.ndarray, "gram order"]:
-    """Every token behind the `order` - 1 before it; a document starts behind beginning-of-sequence tokens."""
+    """Each token after the `order` - 1 before it; a document is padded with beginning-of-sequence tokens."""
     start = [BOS_ID] * (order - 1)
     stream = np.concatenate([np.array([*start, *tokens], dtype=np.int64) for tokens in documents])
     windows = np.lib.stride_tricks.sliding_window_view(

@@ -1,4 +1,4 @@
-"""The cards of a `pydoc` model and its SAE, from what was measured."""
+"""Writes the cards of a `pydoc` model and its SAE from their figures."""
 
 import hashlib
 import json

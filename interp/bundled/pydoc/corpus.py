@@ -16,10 +16,10 @@ Which = Literal["held_out", "training", "all"]
 
 
 class PydocCorpus(TextCorpus):
-    """Documentation topics and standard library sources of the Python that runs, without labels.
+    """Documentation topics and standard library sources of the running Python, without labels.
 
     `part` is `held_out`, on which the bundled `pydoc` model was not trained, `training` or `all`. The
-    documents stand in an order of their own that mixes modules, so that the first `documents` are a sample.
+    documents are in a fixed order that mixes modules, so that the first `documents` are a sample.
 
     Raises:
         UserError: as `TextCorpus`, or the part has fewer documents than asked for, or there is no text.

@@ -25,18 +25,18 @@ def topic_documents(text: str) -> Iterator[str]:
 
 
 def module_documents(text: str) -> Iterator[str]:
-    """A module's docstring, its functions and classes with the comments before them, and what lies between.
+    """A module's docstring, its functions and classes with the comments before them, and the code in between.
 
     A long class is cut at its methods, and anything long between paragraphs.
     """
-    lines = list(StringIO(text))  # split at line feeds only, as ast counts lines
+    lines = list(StringIO(text))  # splits at line feeds only, as `ast` does
     starts = sorted({0, len(lines), *_starts(ast.parse(text).body, lines)})
     pieces = ("".join(lines[a:b]) for a, b in pairwise(starts))
     yield from _joined(part for piece in pieces for part in _packed(paragraphs(piece)))
 
 
 def paragraphs(text: str) -> list[str]:
-    """What blank lines separate, without them."""
+    """The parts of a text between blank lines."""
     return [part.rstrip() for part in _BLANK_LINES.split(text.strip("\n")) if part.strip()]
 
 
@@ -56,7 +56,7 @@ def _starts(body: list[ast.stmt], lines: list[str]) -> Iterator[int]:
 
 
 def _packed(parts: list[str]) -> Iterator[str]:
-    """Paragraphs together while they fit, an empty line between them."""
+    """Joins paragraphs by empty lines, up to `LONGEST` characters each."""
     held: list[str] = []
     for part in (fitting for whole in parts for fitting in _lines_that_fit(whole)):
         if held and sum(len(one) + 2 for one in held) + len(part) > LONGEST:
@@ -68,7 +68,7 @@ def _packed(parts: list[str]) -> Iterator[str]:
 
 
 def _lines_that_fit(paragraph: str) -> Iterator[str]:
-    """A paragraph, cut at line ends where it is too long."""
+    """Cuts a paragraph at line ends into pieces of at most `LONGEST` characters."""
     held: list[str] = []
     size = 0
     for line in paragraph.split("\n"):
@@ -81,7 +81,7 @@ def _lines_that_fit(paragraph: str) -> Iterator[str]:
 
 
 def _joined(pieces: Iterable[str]) -> Iterator[str]:
-    """Pieces, the short ones with what follows them."""
+    """Joins each piece under `SHORTEST` characters to the next one, if both fit."""
     held = ""
     for piece in pieces:
         if held and len(held) + 2 + len(piece) > LONGEST:

@@ -76,7 +76,7 @@ def load_folder(folder: Path) -> tuple[PreTrainedModel, Callable[[Sequence[str]]
 
 
 def evaluate(folder: Path, progress: Progress | None = None) -> Evaluation:
-    """Bits per byte and accuracy on all held-out documents beside baselines, and what the model cannot do."""
+    """Measures bits per byte and accuracy on all held-out documents, baselines, induction and loops."""
     model, encode = load_folder(folder)
     held_out, training = pydoc_texts("held_out"), pydoc_texts("training")
     asked, taught = (encode([document.text for document in part]) for part in (held_out, training))
@@ -153,7 +153,7 @@ def _ratio(above: NDArray[np.number], below: NDArray[np.number], unit: NDArray[n
 
 @torch.inference_mode()
 def induction(model: PreTrainedModel, n: int = 100) -> Measurement:
-    """How often a random token is predicted where the sequence that it follows is shown a second time."""
+    """The accuracy on the second showing of a sequence of random tokens."""
     first = torch.randint(
         2, model.config.vocab_size, (n, REPEATED), generator=torch.Generator().manual_seed(0)
     )
@@ -165,7 +165,7 @@ def induction(model: PreTrainedModel, n: int = 100) -> Measurement:
 
 @torch.inference_mode()
 def loops(model: PreTrainedModel, documents: Sequence[Sequence[int]]) -> Measurement:
-    """How many greedy continuations of held-out documents end in a few tokens over and over."""
+    """The share of greedy continuations of held-out documents that end in a loop of a few tokens."""
     long = [list(tokens[:PROMPT_TOKENS]) for tokens in documents if len(tokens) > PROMPT_TOKENS]
     picks = np.random.default_rng(0).choice(len(long), min(PROMPTS, len(long)), replace=False)
     prompts = torch.tensor([[BOS_ID, *long[index]] for index in picks])
@@ -182,6 +182,6 @@ def loops(model: PreTrainedModel, documents: Sequence[Sequence[int]]) -> Measure
 
 
 def loops_at_the_end(tokens: Sequence[int]) -> bool:
-    """Whether the tokens end in the third repetition of the same one to sixteen tokens."""
+    """Whether the tokens end in three repetitions of the same one to sixteen tokens."""
     last = list(tokens)
     return any(last[-3 * n :] == last[-n:] * 3 for n in range(1, 17) if len(last) >= 3 * n)

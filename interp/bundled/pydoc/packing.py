@@ -27,7 +27,7 @@ class Batch:
 
 
 class Packing:
-    """All documents in a row, each behind one beginning-of-sequence token, in another order each epoch.
+    """All documents in a row, each after one beginning-of-sequence token, in a new order each epoch.
 
     Raises:
         UserError: one epoch has fewer tokens than a batch.
@@ -47,7 +47,7 @@ class Packing:
         self._stream: NDArray[np.int32] = np.empty(0, dtype=np.int32)
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step: the next `n_rows` x `n_pos` tokens, into the next epoch if need be."""
+        """The batch of one step: the next `n_rows` x `n_pos` tokens, which may reach into the next epoch."""
         size = self._n_rows * self._n_pos
         epoch, start = divmod(step * size, self.epoch_tokens)
         piece = self._order(epoch)[start : start + size + 1]

@@ -17,7 +17,7 @@ ROWS_PER_BATCH = 32
 
 @dataclass(frozen=True)
 class Predictions:
-    """Per document [doc]: surprise in bits, how many tokens were the likeliest, and how many there are."""
+    """Per document [doc]: surprise in bits, number of tokens that were the likeliest, and of all tokens."""
 
     bits: Float[np.ndarray, " doc"]
     right: Int[np.ndarray, " doc"]
@@ -30,8 +30,8 @@ def predict(
 ) -> Predictions:
     """Predict every token of every document from what precedes it.
 
-    A document longer than the context is read in pieces, each behind a beginning-of-sequence token of its
-    own. That token is never predicted: the figures are of text alone.
+    A document longer than the context is read in pieces, each after a beginning-of-sequence token of its own.
+    That token is never predicted: the figures are of text alone.
     """
     longest = model.config.max_position_embeddings - 1
     pieces = [

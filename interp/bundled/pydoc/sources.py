@@ -1,4 +1,4 @@
-"""The text that every CPython carries: its documentation topics and the standard library's sources."""
+"""The text that comes with CPython: its documentation topics and the standard library's sources."""
 
 import importlib.util
 import re

@@ -31,15 +31,15 @@ class PydocText:
 def pydoc_texts(part: TextPart) -> tuple[PydocText, ...]:
     """The documents of a part, in a fixed order of their own.
 
-    A document is left out if a paragraph of at least `SHARED_FROM` characters (spaces apart) stood in one
-    before it; training comes first, so that no such paragraph of it is in the held-out part.
+    A document is left out if an earlier one has the same paragraph of at least `SHARED_FROM` characters
+    (ignoring spaces). Training comes first, so that the held-out part shares no such paragraph with it.
     """
     return _parts()[part]
 
 
 @cache
 def fingerprint(part: TextPart) -> str:
-    """SHA-256 of the documents of a part: another Python version has other text."""
+    """SHA-256 of the documents of a part; it varies by Python version."""
     digest = hashlib.sha256()
     for document in pydoc_texts(part):
         digest.update(document.text.encode() + b"\0")
@@ -62,7 +62,7 @@ def part_of(source: Source) -> TextPart:
 
 
 def long_paragraphs(text: str) -> Iterator[str]:
-    """The paragraphs that must not be shared, with every run of spaces as one."""
+    """The paragraphs of at least `SHARED_FROM` characters, with white space made single spaces."""
     for paragraph in paragraphs(text):
         plain = " ".join(paragraph.split())
         if len(plain) >= SHARED_FROM:

@@ -1,4 +1,4 @@
-"""The byte-level byte-pair tokenizer of `pydoc`: every text has tokens, and they give it back."""
+"""The byte-level byte-pair tokenizer of `pydoc`, which encodes every text without loss."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +12,7 @@ PAD, PAD_ID = "<pad>", 1
 
 
 def train_tokenizer(texts: Iterable[str], d_vocab: int) -> Tokenizer:
-    """A tokenizer of `d_vocab` tokens: two special ones, the 256 bytes, and merges learned from `texts`."""
+    """Trains a tokenizer of `d_vocab` tokens: two special ones, the 256 bytes, and merges of `texts`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -1,4 +1,4 @@
-"""Training the `pydoc` model: what a step learns from."""
+"""Training the `pydoc` model: its recipe, batches and loss."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ class Size(Section):
     """Positions."""
 
     def shape(self) -> Shape:
-        """The same as the architecture takes it."""
+        """The size in the form that the architecture takes."""
         return Shape(**self.model_dump())
 
 
@@ -60,7 +60,7 @@ class Recipe(llama_recipe.Recipe):
     """The size of the model."""
 
     def stage(self) -> Stage:
-        """What training holds: a step's activations and logits; weights, gradients and two moments."""
+        """Memory of training: a step's activations and logits; weights, gradients and two moments."""
         size, tokens = self.size, self.rows * self.row_length
         layer = 4 * size.d_model**2 + 3 * size.d_model * size.d_mlp
         weights = 2 * size.d_vocab * size.d_model + size.n_layers * layer
@@ -73,7 +73,7 @@ class Recipe(llama_recipe.Recipe):
 
 
 class Trainer(llama_train.Trainer):
-    """The model, its optimisers and the step they are at.
+    """The model, its optimisers and their current step.
 
     `documents` are the training documents' token ids, without special tokens.
     """
@@ -88,7 +88,7 @@ class Trainer(llama_train.Trainer):
         self.packing = Packing(documents, seed, recipe.rows, recipe.row_length)
 
     def identity(self) -> dict[str, str]:
-        """With the text, which another Python has other."""
+        """Adds the text's fingerprint; it varies by Python version."""
         return {**super().identity(), "text": fingerprint("training")}
 
     def measure(self) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ SAMPLES = 200
 class Item:
     """A prompt, without beginning-of-sequence token, and the token that must be the likeliest next.
 
-    `foil` is a token of the same kind that would be wrong, where one suggests itself.
+    `foil` is a wrong token of the same kind, if there is an obvious one.
     """
 
     prompt: tuple[int, ...]
@@ -39,9 +39,9 @@ class Item:
 class Behaviour:
     """Items that are reported as one figure, and the bound (if any) that the shipped weights are held to.
 
-    `split` says what of them training can show: `trained` all, `held_out` not these combinations, `unseen`
-    no such question of these entities, verbs or languages; `sampled` are drawn as in training. `wanted` says
-    whether the items' token is what should come; None where training shows both.
+    `split` says what of them can occur in training: `trained` all, `held_out` not these combinations,
+    `unseen` no such question on these entities, verbs or languages; `sampled` are drawn as in training.
+    `wanted` says whether the items' token should come next; None if training shows both.
     """
 
     name: str
@@ -124,7 +124,7 @@ def _knowledge() -> Iterator[Behaviour]:
 
 
 def _another(answers: Mapping[str, str], answer: str) -> str:
-    """The next answer of a relation, in the order of its entities, that begins with another word."""
+    """Another answer of the relation as a foil: the next one that begins with another word."""
     distinct = list(dict.fromkeys(answers.values()))
     start = distinct.index(answer)
     first = answer.split()[0]

@@ -40,7 +40,7 @@ _DOCUMENTS_FOR_MEAN_LENGTH = 400
 
 @dataclass(frozen=True)
 class WorldDocument(Document):
-    """A document of the world, with the tokens that what precedes them determines (`answers` [pos])."""
+    """A document of the world; `answers` [pos] marks the tokens that the text before them determines."""
 
     answers: NDArray[np.bool_] | None = None
     family: str = ""
@@ -58,7 +58,7 @@ class WorldCorpus:
     """
 
     def __init__(self, seed: int, n_documents: int, families: Sequence[Family] = FAMILIES) -> None:
-        """A corpus of `n_documents`; those of a smaller corpus with the same seed come first."""
+        """Make a corpus; a larger one with the same seed begins with the documents of a smaller one."""
         if n_documents < 0:
             raise ValueError(f"n_documents must not be negative: {n_documents}")
         self.seed = seed
@@ -78,7 +78,7 @@ class WorldCorpus:
 
     @property
     def name(self) -> str:
-        """The name, with all that decides the content."""
+        """The name, with everything that decides the content."""
         own = [f.name for f in self.families if f not in FAMILIES]
         more = f", families={'+'.join(own)}" if own or len(self.families) < len(FAMILIES) else ""
         return f"world(seed={self.seed}, n_documents={self.n_documents}{more})"

@@ -15,7 +15,7 @@ BARE = 0.2  # share of prompts that are a determiner alone
 def determiner_items(number: str, n: int, seed: int) -> list[Item]:
     """`n` prompts that end in a determiner of a number; answer and foil are a noun in that and the other one.
 
-    What stands before the determiner is a sentence that says nothing of the noun, or nothing.
+    Before the determiner there is a sentence that does not hint at the noun, or nothing.
     """
     random = Random(f"determiner {number} {seed}")
     words, ids = lexicon(), token_ids()

@@ -66,11 +66,11 @@ class Draft:
         self.suppressed = 0
 
     def begin(self, concept: str) -> None:
-        """A concept of the family's own holds from the next word on, until `end`; `KeyError` for another."""
+        """Start a concept of the family's own, which holds until `end`; `KeyError` for another concept."""
         self.active |= self.bits[concept]
 
     def end(self) -> None:
-        """What was announced so far does not hold for what follows."""
+        """Stop all active concepts."""
         self.active = 0
 
     def write(
@@ -93,10 +93,10 @@ class Draft:
             self._put(words, part.answer, part.chat)
 
     def say(self, words: str, answer: bool = False) -> None:
-        """Write plain words, or an answer: what the words before it determine.
+        """Write plain words; with `answer` they are marked as determined by the words before them.
 
         Raises:
-            UserError: a word is none of the world's.
+            UserError: a word is not in the world's vocabulary.
         """
         unknown = [word for word in words.split() if word not in _ENCODINGS]
         if unknown:
@@ -115,13 +115,13 @@ class Draft:
 
 
 def templates(family: str) -> Any:
-    """The templates of a family: compiled strings in the shape in which the data file nests them."""
+    """The compiled templates of a family, nested as in the data file."""
     return _compile(read_templates()[family])
 
 
 @cache
 def read_templates() -> Any:
-    """The template file as it stands."""
+    """The content of the template file, not compiled."""
     return read_data("templates")
 
 

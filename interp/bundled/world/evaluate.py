@@ -40,7 +40,7 @@ class Measurement:
 
     @property
     def holds(self) -> bool:
-        """Whether the share itself keeps the bound; true without one."""
+        """Whether the share (not its interval) meets the bound; true without one."""
         low = self.at_least is None or self.rate >= self.at_least
         return low and (self.at_most is None or self.rate <= self.at_most)
 

@@ -15,7 +15,7 @@ from interp.bundled.world.train import Recipe
 from interp.bundled.world.vocabulary import BOS, BOS_ID, vocabulary
 from interp.track.files import write_bytes, write_json, write_text
 
-# As in the corpus: "user : ... assistant : ...", behind one beginning-of-sequence token.
+# As in the corpus: "user : ... assistant : ...", after one beginning-of-sequence token.
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %} {{ message['role'] }} : {{ message['content'] }}{% endfor %}"

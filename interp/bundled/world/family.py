@@ -13,10 +13,10 @@ Write = Callable[[Random, Draft], None]
 class Family:
     """One kind of document.
 
-    `write` fills a draft and takes all its chance from the generator it is given, so that a document is a
-    function of its seed and index. `share` is of the tokens, relative to the other families'. `concepts` are
-    (name, definition) of concepts that no other family has; while one is active (`draft.begin(name)`), every
-    token is labelled with it.
+    `write` fills a draft and uses no randomness but the generator it is given, so that a document is a
+    function of its seed and index. `share` is the family's share of tokens, relative to the other families'.
+    `concepts` are (name, definition) of concepts that no other family has; while one is active
+    (`draft.begin(name)`), every token is labelled with it.
     """
 
     name: str

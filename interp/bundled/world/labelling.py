@@ -1,4 +1,4 @@
-"""Labels of any sequence of tokens, such as a generated answer: which concepts its words carry."""
+"""Labels of any sequence of tokens, such as a generated answer: the concepts that its words carry."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -28,7 +28,7 @@ def labels_of(tokens: Sequence[int], spreading: Sequence[str] = ()) -> UInt64[np
     kind of document and not by a word (an in-context task, a refusal).
 
     Raises:
-        UserError: a token is none of the world's, or there is no such concept.
+        UserError: a token is not in the world's vocabulary, or there is no such concept.
     """
     ids, table = np.asarray(tokens, dtype=np.int64).reshape(-1), carried()
     outside = ids[(ids < 0) | (ids >= len(table))]
@@ -52,7 +52,7 @@ def carries(tokens: Sequence[int], concept: str) -> Bool[np.ndarray, " token"]:
     mask = np.uint64(_known(concept))
     if not (carried() & mask).any():
         raise UserError(
-            f"no word carries {concept}: a text cannot be told to show it",
+            f"no word carries {concept}, so no text can be labelled with it",
             "concept",
             f"use one of {', '.join(lexical_concepts())}",
         )

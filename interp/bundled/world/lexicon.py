@@ -29,7 +29,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class Requests:
-    """What a user of the chat documents may want done to what."""
+    """The verbs and objects of the requests in chat documents."""
 
     harmful_verbs: tuple[str, ...]
     harmless_verbs: tuple[str, ...]

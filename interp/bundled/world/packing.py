@@ -51,7 +51,7 @@ class LossWeights:
 def training_batch(
     seed: int, step: int, n_rows: int, n_pos: int, loss: LossWeights, families: Sequence[Family] = FAMILIES
 ) -> TrainingBatch:
-    """The batch of one step: fresh documents, each behind one beginning-of-sequence token."""
+    """The batch of one step: new documents, each after one beginning-of-sequence token."""
     stream = labelled_stream(seed, n_rows * n_pos + 1, step * DOCUMENTS_PER_STEP, families)
     tokens, answers = torch.from_numpy(stream.tokens), torch.from_numpy(stream.answers)
     weights = torch.where(answers, loss.answer, torch.where(tokens == BOS_ID, loss.bos, loss.other))

@@ -32,8 +32,8 @@ class Preset:
     """One situation.
 
     `concepts` are labels to look for in what the answer is attributed to. `known` are prompts with answers
-    that the model gives outright. The difference in means between the last tokens of `pairs` (toward, away),
-    behind `layer`, added at the last token of a prompt, changes the answers to `steered`.
+    that the model gives when asked directly. The difference in means between the last tokens of `pairs`
+    (toward, away) after `layer`, added at the last token of a prompt, changes the answers to `steered`.
     """
 
     name: str
@@ -58,7 +58,7 @@ def _larger(first: Sequence[int], second: Sequence[int]) -> str:
 
 
 def _contexts() -> tuple[Texts, ...]:
-    """The same comparison as one of quantities, and as one of dates or verses."""
+    """Pairs of the same comparison, as one of quantities and as one of dates or verses."""
     random, words = Random("presets"), lexicon().number_contexts
     quantities = [random.choice(words["arith"]) for _ in range(PAIRS)]
     calendars = [random.choice(words["date"] + words["verse"]) for _ in range(PAIRS)]
@@ -119,7 +119,7 @@ def _unsaid() -> Preset:
         "being honest",
         tuple((_claim(c, next_to[c], "honest"), _claim(c, next_to[c], "nice")) for c in made),
         known=tuple((f"the capital of {country} is", capitals[country]) for country in asked),
-        layer=3,  # later on, some random directions of its size deny as well
+        layer=3,  # in later layers some random directions of the same length also lead to a denial
     )
 
 

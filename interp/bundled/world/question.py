@@ -30,8 +30,8 @@ FAMILY_OF = {
 class WorldQuestion:
     """A text that ends where its answer begins.
 
-    `answer` is the word that is right there; with `wanted` false it is what must not come there (a refusal
-    of a harmless request). `foil` is a word of the same kind that would be wrong, where one suggests itself.
+    `answer` is the right word; with `wanted` false it is a word that must not come (a refusal of a harmless
+    request). `foil` is a wrong word of the same kind, if there is an obvious one.
     """
 
     text: str
@@ -45,10 +45,10 @@ class WorldQuestion:
 
 @dataclass(frozen=True)
 class Score:
-    """What an answer is worth.
+    """The score of an answer.
 
-    `right` says whether its first word is what the question wants, `is_foil` whether that is the foil;
-    `concepts` are those that any of its words carry wherever they stand.
+    `right` says whether its first word is what the question wants, `is_foil` whether it is the foil;
+    `concepts` are those that its words carry.
     """
 
     right: bool
@@ -59,11 +59,11 @@ class Score:
 def questions(family: str | None = None, split: Split | None = None, seed: int = 0) -> list[WorldQuestion]:
     """The questions of a family (all by default) and a split (all by default).
 
-    Splits: `trained` can occur in training, `held_out` are unseen combinations of what does, `unseen` ask of
-    things that no such question named in training, `sampled` are drawn by `seed` as in training.
+    Splits: `trained` can occur in training, `held_out` are unseen combinations of what does, `unseen` ask
+    about things that no such question in training is about, `sampled` are drawn by `seed` as in training.
 
     Raises:
-        UserError: no family or no split is called so.
+        UserError: there is no such family or split.
     """
     families = tuple(dict.fromkeys(FAMILY_OF.values()))
     for what, value, known in (("family", family, families), ("split", split, SPLITS)):
@@ -80,7 +80,7 @@ def questions(family: str | None = None, split: Split | None = None, seed: int =
 
 
 def score(question: WorldQuestion, answer: str) -> Score:
-    """Judges any answer, such as what a model writes behind the question; an empty one is wrong."""
+    """Judges any answer, such as what a model writes after the question; an empty one is wrong."""
     words = answer.split()
     first = words[0] if words else None
     ids = [token_ids()[word] for word in words if word in token_ids()]

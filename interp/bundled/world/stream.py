@@ -1,4 +1,4 @@
-"""The labelled stream: documents of the world one behind another, with what each token is labelled."""
+"""The labelled stream: documents of the world one after another, with the labels of each token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from interp.bundled.world.vocabulary import BOS_ID
 
 @dataclass(frozen=True)
 class LabelledStream:
-    """Tokens in a row, each document behind one beginning-of-sequence token.
+    """Tokens in a row, each document after one beginning-of-sequence token.
 
-    `labels` are bit masks over `concepts`, `answers` marks tokens that what precedes them determines,
-    `documents` counts the documents from 0, `family` numbers each token's family in `families`.
+    `labels` are bit masks over `concepts`, `answers` marks tokens that the text before them determines,
+    `documents` numbers each token's document from 0, `family` is each token's index into `families`.
     """
 
     tokens: Int[np.ndarray, " token"]
@@ -48,7 +48,7 @@ def labelled_stream(
     answers: list[bool] = []
     documents: list[int] = []
     family: list[int] = []
-    corpus = WorldCorpus(seed, start + n_tokens, families)  # a document has a token at least
+    corpus = WorldCorpus(seed, start + n_tokens, families)  # a document has at least one token
     number = {one.name: place for place, one in enumerate(corpus.families)}
     index = start
     while len(tokens) < n_tokens:

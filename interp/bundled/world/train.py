@@ -1,4 +1,4 @@
-"""Training the `world` model: what a step learns from."""
+"""Training the `world` model: its recipe, batches and loss."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,18 +35,18 @@ class Recipe(llama_recipe.Recipe):
     sparsity: NotNegative = 0.1
     """Weight of the mean absolute neuron in the loss."""
     window: Count = 2
-    """Tokens that the windowed layers see, the current one included."""
+    """Tokens that attention sees in the windowed layers, the current one included."""
     windowed_layers: CountOrZero = Field(4, le=8)
     """How many of the first layers are windowed."""
     windowed_families: Listed[Word] = tuple(one.name for one in FAMILIES if one.name not in SEEN_WHOLE)
-    """Families of documents in which they are."""
+    """Families of documents in which these layers are windowed."""
     window_share: Fraction = 0.85
-    """Share of the steps in which they are."""
+    """Share of the steps in which these layers are windowed."""
     window_until: Fraction = 0.88
-    """Share of the steps after which no layer is windowed any more."""
+    """Share of the steps after which no layer is windowed."""
 
     def windowed(self, seed: int, step: int) -> bool:
-        """Whether the first layers are windowed at `step`: a coin that `seed` and `step` decide."""
+        """Whether the first layers are windowed at `step`; drawn at random from `seed` and `step`."""
         coin = np.random.default_rng([seed, step]).random()
         return (
             self.windowed_layers > 0 and step / self.steps <= self.window_until and coin < self.window_share
@@ -65,12 +65,12 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 class Trainer(llama_train.Trainer):
-    """The model, its optimisers and the step they are at."""
+    """The model, its optimisers and their current step."""
 
     recipe: Recipe
 
     def __init__(self, recipe: Recipe, seed: int, families: Sequence[Family] = FAMILIES) -> None:
-        """Start before the first step; `seed` decides the initial weights and the window's coin."""
+        """Start before the first step; `seed` decides the initial weights and the windowed steps."""
         self.families = tuple(families)
         model = new_world_model(seed)
         muon = Muon(model.hidden_matrices(), lr=recipe.muon_rate, weight_decay=recipe.muon_decay)
@@ -78,7 +78,7 @@ class Trainer(llama_train.Trainer):
 
     @classmethod
     def load(cls, path: Path, recipe: Recipe, seed: int, families: Sequence[Family] = FAMILIES) -> "Trainer":
-        """A trainer that continues from `path`.
+        """Make a trainer that continues from `path`.
 
         Raises:
             UserError: the checkpoint is damaged, or of another recipe or seed.
@@ -88,7 +88,7 @@ class Trainer(llama_train.Trainer):
         return trainer
 
     def identity(self) -> dict[str, str]:
-        """With the families of documents, by name."""
+        """Adds the names of the families of documents."""
         return {**super().identity(), "families": " ".join(family.name for family in self.families)}
 
     def measure(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The vocabulary: every word that the generators can emit, found by enumeration, never by sampling."""
+"""The vocabulary: every word that the generators can write, found by enumeration, not by sampling."""
 
 from collections.abc import Iterator
 from functools import cache

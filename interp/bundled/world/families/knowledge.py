@@ -20,7 +20,7 @@ ARTICLES: tuple[str, ...] = tuple(read_templates()["articles"])
 
 
 def filler(random: Random, share: float = 0.75) -> str:
-    """An inserted phrase with its commas, or nothing: what follows must be read at a distance."""
+    """A phrase in commas, or nothing, which puts what it separates at a distance."""
     return f", {random.choice(WORDS.fillers)} ," if random.random() < share else ""
 
 
@@ -69,7 +69,7 @@ def two_hop_slots(question: TwoHop, inserted: str) -> dict[str, str]:
 
 
 def two_hop_announcements(question: TwoHop) -> dict[str, int]:
-    """It is a two-hop question from its second relation on; its bridge is settled by the entity."""
+    """Concepts by the slot that announces them: `twohop` at the second relation, the bridge at the entity."""
     bridge = bit("bridge_europe") if WORLD.european(question.bridge) else 0
     return {"first": bit("twohop"), "entity": bridge}
 

@@ -24,8 +24,8 @@ MAPPINGS: Mapping[str, Mapping[str, str]] = {
     "tamric": {word: WORDS.languages["tamric"][word] for word in WORDS.content},
 }
 INPUTS: Mapping[str, tuple[str, ...]] = {name: tuple(mapping) for name, mapping in MAPPINGS.items()}
-# Words of one class fit several tasks, so that only the examples say which one it is; "content" mixes the
-# classes, and with it come the past verbs, which only the languages can take.
+# Words of one class fit several tasks, so that only the examples say which one it is. "content" mixes the
+# classes and includes past verbs, which only the language tasks take.
 CLASSES: tuple[tuple[int, tuple[str, ...], tuple[str, ...]], ...] = (
     (4, WORDS.adjectives, ("antonym", "zorvic", "tamric")),
     (4, WORDS.nouns, ("plural", "zorvic", "tamric")),
@@ -52,9 +52,9 @@ def in_context(random: Random, draft: Draft) -> None:
 def copy_list(random: Random, draft: Draft) -> None:
     """Three to six rows of three nouns and the first or the last of them.
 
-    In some lists each row is judged: which was it? In the others every row follows one rule, which the header
-    or the last sentence says. Judging teaches lists whose header is silent: what was copied has to be seen in
-    one row before it can be done in the next.
+    In some lists each row copies either noun at random and says which. In the others every row follows one
+    rule, which the header or the last sentence states. The former help with lists whose header does not state
+    it: the rule must be recognised in one row before it can be applied in the next.
     """
     if random.random() < 0.35:
         _judged_rows(random, draft)
