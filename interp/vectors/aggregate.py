@@ -1,4 +1,4 @@
-"""From pairs of activations to one direction: mean, principal component, or logistic regression."""
+"""Aggregates pairs of activations to one direction: mean, principal component or logistic regression."""
 
 from typing import Literal
 
@@ -14,18 +14,18 @@ Aggregate = Literal["mean", "pca", "logistic"]
 def aggregate(
     positive: Float[Tensor, "pair width"], negative: Float[Tensor, "pair width"], how: Aggregate = "mean"
 ) -> Float[Tensor, " width"]:
-    """The direction from the negative members of the pairs to the positive ones.
+    """Finds the direction from the negative members of the pairs to the positive ones.
 
     - `mean`: the mean difference, at its own length (Rimsky et al. 2023, arXiv 2312.06681);
     - `pca`: the first principal direction of the differences and their negatives, that is, uncentred, at
       length 1; its sign is that of the mean projection of the differences;
-    - `logistic`: the weights, at length 1, of a logistic regression without intercept that tells the members
-      of the pairs apart about the mean of each pair.
+    - `logistic`: the weights, at length 1, of a logistic regression without intercept between positive and
+      negative members, each less the mean of its pair.
 
     All three as in the `steering-vectors` package. Sums are in double precision.
 
     Raises:
-        UserError: fewer than two pairs, unequal numbers, or no difference at all.
+        UserError: fewer than two pairs, unequal numbers of sides, or sides without any difference.
     """
     if positive.shape != negative.shape or len(positive) < 2:
         raise UserError(

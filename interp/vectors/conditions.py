@@ -1,4 +1,4 @@
-"""Conditions side by side: the answers under each, what each costs on neutral text, and what is written."""
+"""Compares conditions: answers, side effects on neutral text, and generated text under each."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ class Condition:
 def compared(
     subject: Subject, neutral: Neutral, conditions: Iterable[Condition], task: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The answers under every condition (as `answered`), and the side effects of those that change something.
+    """Asks the questions under every condition (as `answered`), and measures the side effects of edits.
 
-    Columns `task`, `condition` and `draw` say of what.
+    Both frames have the columns `task`, `condition` and `draw`.
     """
     outcomes, costs = [], []
     for one in conditions:
@@ -43,7 +43,7 @@ def compared(
 
 
 def task_results(outcomes: pd.DataFrame, costs: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """A row for each task and condition of `compared`, and for the mean over tasks (`ALL_TASKS`).
+    """Makes a row for each task and condition of `compared`, and for the mean over tasks (`ALL_TASKS`).
 
     `right` with an interval over questions (`share_of_items`), or a bootstrap interval over tasks for the
     mean; `questions`, `overflowed` (rows whose logits were not finite), and mean `kl` and `extra` in nats.
@@ -65,11 +65,11 @@ def task_results(outcomes: pd.DataFrame, costs: pd.DataFrame, seed: int) -> pd.D
 def behaviour_results(
     outcomes: pd.DataFrame, costs: pd.DataFrame, texts: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
-    """A row for each behaviour and condition: what came out, and what it cost elsewhere.
+    """Makes a row for each behaviour and condition: the rates of answers, and side effects elsewhere.
 
-    Of `rates`, in which a question under several draws of a random vector counts once; `kl` and `extra` in
-    nats with intervals over texts, `others` (share right elsewhere), `shown` and `nats` of what is
-    written. None where a condition has no such figure.
+    The columns of `rates`, in which a question under several draws of a random vector counts once; `kl` and
+    `extra` in nats with intervals over texts, `others` (share right elsewhere), `shown` and `nats` of
+    generated text. None where a condition has no such figure.
     """
     keys = ["behaviour", "condition"]
     found = rates(outcomes, keys, seed)
@@ -85,9 +85,9 @@ def behaviour_results(
 def written_after(
     subject: Subject, questions: Sequence[Question], edits: Sequence[Intervention], new_tokens: int
 ) -> pd.DataFrame:
-    """What is written after each prompt, greedily, and how it reads to the unchanged subject.
+    """Generates a continuation of each prompt greedily, and scores it under the unchanged subject.
 
-    `shown` says whether an answer comes before any foil, and at all; `cross_entropy` is in nats a token.
+    `shown` says whether the text contains an answer before any foil; `cross_entropy` is in nats a token.
     """
     prompts = [question.prompt for question in questions]
     tokens, mask = subject.pad(prompts)
@@ -104,7 +104,7 @@ def written_after(
 
 
 def _with_interval(frame: pd.DataFrame, keys: Sequence[str], measure: str, seed: int) -> pd.DataFrame:
-    """A column's mean for each value of the keys, with the ends of its bootstrap interval."""
+    """Averages a column for each value of the keys, with its bootstrap interval."""
     rows = []
     for values, part in frame.groupby(list(keys), sort=False):
         ends = mean_interval(part[measure].dropna().to_numpy(dtype=float), seed)

@@ -1,4 +1,4 @@
-"""A behaviour to steer: pairs that a vector is made of, and questions on which it is chosen and reported."""
+"""A behaviour to steer: pairs to make a vector of, and questions to choose it and to report on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,16 +18,16 @@ KEYS = (
     ("prompt", "positive", "negative"),
     ("question", "answer_matching_behavior", "answer_not_matching_behavior"),
 )
-"""What a line is called, here and in Anthropic's model-written evaluations."""
+"""Keys of a line, here and in Anthropic's model-written evaluations."""
 
 
 @dataclass(frozen=True)
 class Contrast:
     """One behaviour. No question of one part is asked in another.
 
-    `pairs` show it and do not. In `choose` and `report`, `answers` show the behaviour and `foils` do not;
-    `prompted` are those of `report` with the behaviour asked for in words or shown by examples (empty where
-    there is no such prompt), in the same order.
+    `pairs` are texts that show it and texts that do not. In `choose` and `report`, `answers` show the
+    behaviour and `foils` do not; `prompted` are those of `report` with the behaviour asked for in words or
+    shown by examples (empty where there is no such prompt), in the same order.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Contrast:
 
 
 def read_contrast(path: Path, subject: Subject, seed: int = 0) -> Contrast:
-    """A behaviour from a JSONL file of prompts, each with a completion that shows it and one that does not.
+    """Reads a behaviour from a JSONL file of prompts, each with a completion that shows it and one without.
 
     Keys `prompt`, `positive`, `negative`, or those of Anthropic's model-written evaluations. Four tenths of
-    the lines, drawn by the seed, become pairs, two tenths are chosen on, four tenths reported on: which of
-    the two completions, each as a whole, is likelier after the prompt? A pair is the prompt with either
-    completion; or, where every line has them, the texts `with` (which asks for the behaviour or shows it) and
-    `without`, and `with` is then the prompt that vectors are held against. Lines whose prompts differ in
-    case, punctuation and spaces alone, or that have the same `group`, stand in one part.
+    the lines, drawn by the seed, become pairs, two tenths are to choose on, four tenths to report on: a
+    question asks which of the two completions, each as a whole, is likelier after the prompt. A pair is the
+    prompt with either completion; or, where every line has them, the texts `with` (which asks for the
+    behaviour or shows it) and `without`, and vectors are then compared with `with` as a prompt. Lines whose
+    prompts differ in case, punctuation and spaces alone, or that have the same `group`, are in one part.
 
     Raises:
         UserError: a line cannot be used (says which), or there are fewer than five.
@@ -105,6 +105,6 @@ _FIX = 'write {"prompt": ..., "positive": ..., "negative": ...}'
 
 
 def _shared(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
-    """The tokens that two texts share from their beginning."""
+    """The longest common prefix of two texts, in tokens."""
     pairs = zip(first, second, strict=False)
     return tuple(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

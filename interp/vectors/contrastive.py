@@ -1,4 +1,4 @@
-"""Contrastive activation addition: from texts that do not show a behaviour to texts that do."""
+"""Contrastive activation addition: the direction from texts without a behaviour to texts with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Pair:
 
     @classmethod
     def of(cls, subject: Subject, positive: str, negative: str) -> "Pair":
-        """Two texts as the subject's tokens."""
+        """Tokenises two texts, without a beginning-of-sequence token."""
         return cls(tuple(subject.encode(positive)), tuple(subject.encode(negative)))
 
 
@@ -31,7 +31,7 @@ class Pair:
 class PairReadings:
     """The activations of both sides of every pair, by site [pair, *width], in single precision.
 
-    Read once, every way to aggregate and every layer comes from them.
+    Read once, they serve every layer and every way to aggregate.
     """
 
     positive: dict[Site, Float[Tensor, " pair *width"]]
@@ -41,7 +41,7 @@ class PairReadings:
 def read_pairs(
     subject: Subject, pairs: Sequence[Pair], sites: Sequence[Site], position: int = -1
 ) -> PairReadings:
-    """One padded pass over all texts, read at a position counted from their ends.
+    """Reads all texts in one padded pass, at a position counted from their ends.
 
     Raises:
         UserError: fewer than two pairs, or a text is too short for the position.
@@ -67,11 +67,11 @@ def contrastive_vectors(
     layers: Sequence[int] | None = None,
     readings: PairReadings | None = None,
 ) -> list[Vector]:
-    """One vector for each layer, added with a coefficient (Rimsky et al. 2023, arXiv 2312.06681).
+    """Makes one vector for each layer, to be added with a coefficient (Rimsky et al. 2023, arXiv 2312.06681).
 
     A pair is two texts, the one that shows the behaviour first. `position` -1 reads the last token; where the
-    answer is a letter in brackets, the paper reads -2. `how` is explained at `aggregate`.
-    `readings` saves reading the pairs again.
+    answer is a letter in brackets, the paper reads -2. `how` is that of `aggregate`.
+    `readings` are those of the pairs, if they were read already.
 
     Raises:
         UserError: fewer than two pairs, a kind of site outside the residual stream, or a layer that the

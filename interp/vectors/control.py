@@ -12,7 +12,7 @@ from interp.vectors.vector import Vector
 
 
 def random_like(vector: Vector, seed: int) -> Vector:
-    """An isotropic random direction at the same site, as long (each head is, at `head_out`), used alike."""
+    """Draws an isotropic random direction for the same site and use, at the same norm (of each head)."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(vector.values.shape, generator=generator)
     scale = vector.values.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True)
@@ -28,9 +28,9 @@ def best_random(
     seed: int,
     draws: int,
 ) -> list[Vector]:
-    """Random vectors like those of every layer, each draw at the layer and strength that suit it best.
+    """Draws random vectors like those of every layer, each at its own best layer and strength.
 
-    The same search as for a method's own: by the right answers to `questions`, on which nothing is reported.
+    Best is by right answers to `questions`, as for a method itself; nothing is reported on these.
     """
     found = []
     for draw in range(draws):

@@ -1,4 +1,4 @@
-"""Vectors on disk: a safetensors file, and beside it a card that says what is in it."""
+"""Vectors on disk: a safetensors file, and next to it a card in Markdown that describes them."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ FORMAT = "interp vectors 1"
 
 
 def save_vectors(path: str | Path, vectors: Sequence[Vector]) -> Path:
-    """Writes vectors that are used together (or one) to `path`, and their card beside it, with suffix .md.
+    """Writes vectors that are used together (or one) to `path`, and their card to the same name with .md.
 
     Raises:
         UserError: no vector is given, or the disk is full.
@@ -48,9 +48,9 @@ def save_vectors(path: str | Path, vectors: Sequence[Vector]) -> Path:
 
 
 def load_vectors(path: str | Path, subject: Subject | None = None, check_model: bool = True) -> list[Vector]:
-    """The vectors of a file, held against `subject` if one is given.
+    """Reads vectors, and checks that they fit `subject` if one is given.
 
-    With `check_model=False` they may have been made on a model of another name; each is then `subject`'s.
+    `check_model=False` accepts vectors of a model of another name, and renames their model to `subject`'s.
 
     Raises:
         UserError: there is no such file, it holds something else, or the vectors do not fit `subject`: they
@@ -111,7 +111,7 @@ def parse_use(text: str) -> tuple[Path, float]:
 
 
 def card(vectors: Sequence[Vector], title: str) -> str:
-    """What the vectors are, in Markdown: where they act, how, their length, and what they were made of."""
+    """Describes vectors in Markdown: where and how they act, their norms, and what they were made of."""
     first = vectors[0]
     lines = [
         f"# {title}",

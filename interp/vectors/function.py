@@ -1,4 +1,4 @@
-"""Function vectors: a task as the sum of what a few attention heads give at the end of its examples.
+"""Function vectors: a task as the sum of a few attention heads' outputs at the end of its examples.
 
 Todd et al. 2023, "Function Vectors in Large Language Models" (arXiv 2310.15213).
 """
@@ -21,11 +21,11 @@ from interp.vectors.heads import Head, ReplaceHeads, check_heads
 from interp.vectors.vector import Vector
 
 HeadOutputs = Float[Tensor, "layer head d_head"]
-TOKENS_PER_PASS = 8192  # of several heads' prompts together
+TOKENS_PER_PASS = 8192  # heads share a pass up to this many
 
 
 def mean_head_outputs(subject: Subject, prompts: Sequence[Sequence[int]]) -> HeadOutputs:
-    """Every head's mean output (`hook_z`, before the output projection) at the last token of the prompts."""
+    """Averages every head's output (`hook_z`, before the output projection) at prompts' last tokens."""
     sites = [Site("head_out", layer) for layer in range(subject.n_layers)]
     found = read_at(subject, prompts, sites)
     return torch.stack([found[site][:, 0].double().mean(0).float() for site in sites])
@@ -34,7 +34,7 @@ def mean_head_outputs(subject: Subject, prompts: Sequence[Sequence[int]]) -> Hea
 def indirect_effects(
     subject: Subject, corrupted: Sequence[Question], means: HeadOutputs
 ) -> Float[Tensor, "layer head"]:
-    """For every head, how much its mean output raises the answer's probability where the examples mislead.
+    """Measures how much each head's mean output raises the answer's probability after misleading examples.
 
     Mean over the questions of p(answer | z of that head replaced at the last token) - p(answer), equations 4
     and 5 of the paper; `corrupted` are prompts with shuffled answers. Heads of a layer share passes.
@@ -60,7 +60,7 @@ def _probabilities(
     pairs: Sequence[tuple[Question, tuple[int, ...]]],
     groups: Sequence[tuple[int, Sequence[Intervention]]],
 ) -> Float[Tensor, "group pair"]:
-    """The probability of each question's answer under each group's interventions, in one pass."""
+    """Computes the probability of each question's answer under each group's interventions, in one pass."""
     tokens, mask = subject.pad([question.prompt for question, _ in pairs])
     rows = len(groups)
     with subject.intervene(ByRows(groups)):
@@ -78,7 +78,7 @@ def top_heads(effects: Float[Tensor, "layer head"], count: int) -> list[Head]:
 
 
 def set_heads(subject: Subject, heads: Sequence[Head], means: HeadOutputs) -> list[Intervention]:
-    """Gives these heads their mean outputs at the last token of the prompt.
+    """Makes interventions that set these heads to their mean outputs at the last token of the prompt.
 
     Raises:
         UserError: a head does not exist.
@@ -93,13 +93,13 @@ def set_heads(subject: Subject, heads: Sequence[Head], means: HeadOutputs) -> li
 def function_vector(
     subject: Subject, heads: Sequence[Head], means: HeadOutputs, name: str, layer: int | None = None
 ) -> Vector:
-    """The sum over heads of z @ W_O, added to the last token behind one layer (a third of them by default).
+    """Sums z @ W_O over heads, to be added after one layer at the last token (by default at n_layers / 3).
 
     Equation 6 of the paper, without the output projection's bias, which belongs to no head. Where a norm
     follows attention (Gemma 2, OLMo 2), its scale is held at what the layer's mean outputs give it.
 
     Raises:
-        UserError: a head does not exist, no head is given, or it is not known what attention writes with.
+        UserError: a head does not exist, no head is given, or attention's output weights are not known.
     """
     if not heads:
         raise UserError("no head is given", f"function vector {name}", "give at least one")
@@ -118,7 +118,7 @@ def function_vector(
 
 
 def layer_average(subject: Subject, prompts: Sequence[Sequence[int]], name: str) -> list[Vector]:
-    """The baseline: the mean `resid_post` at the last token of the examples, for each layer, added."""
+    """Averages `resid_post` at the last token of the examples, for each layer: the baseline, to be added."""
     sites = [Site("resid_post", layer) for layer in range(subject.n_layers)]
     found = read_at(subject, prompts, sites)
     made = {"method": "layer average", "prompts": len(prompts)}

@@ -1,4 +1,4 @@
-"""Putting chosen heads' outputs in the place of what a layer's attention gives."""
+"""Replaces the outputs of chosen attention heads."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ Head = tuple[int, int]
 
 
 class ReplaceHeads(PositionEdit):
-    """Gives some heads of one layer the outputs `values` [d_head] by head; the other heads stay as they are.
+    """Sets some heads of one layer to the outputs `values` ([d_head] by head); the others stay as they are.
 
     Raises:
         UserError: the layer or a head does not exist, or a value has another width.
@@ -46,7 +46,7 @@ class ReplaceHeads(PositionEdit):
         self.values = torch.stack(list(values.values()))
 
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
-        """The heads' outputs, those of the chosen ones exchanged."""
+        """Returns a copy of `head_out` with the chosen heads replaced."""
         changed = activation.clone()
         changed[:, :, self.heads] = self.values.to(activation)
         return changed

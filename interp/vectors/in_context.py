@@ -1,4 +1,4 @@
-"""In-context vectors: one direction through all layers, from plain texts to texts as they should be.
+"""In-context vectors: one direction through all layers, from plain texts to texts as desired.
 
 Liu et al. 2023, "In-context Vectors" (arXiv 2311.06668).
 """
@@ -17,12 +17,12 @@ from interp.vectors.vector import Vector
 def in_context_vectors(
     subject: Subject, pairs: Sequence[Pair], name: str, readings: PairReadings | None = None
 ) -> list[Vector]:
-    """One vector of length 1 for each layer, used together; their coefficient is the paper's lambda (0.1).
+    """Makes one vector of length 1 for each layer, used together; the coefficient is lambda (0.1 in the paper).
 
-    The last token's `resid_post` of all layers is laid end to end; the direction is the mean difference plus
-    the first principal component, of length 1, of the differences about their mean. Differences are far
-    longer than 1, so that the mean decides, and the component's sign, which nothing fixes, hardly matters:
-    here it points along the mean. Used at `mlp_out`, at every position, without a change of norm
+    The last token's `resid_post` of all layers is concatenated; the direction is the mean difference plus the
+    first principal component, of length 1, of the centred differences. Differences are far longer than 1, so
+    the mean dominates and the component's arbitrary sign hardly matters: here it points along the mean. Used
+    at `mlp_out`, at every position, without a change of norm
     (`AddKeepingNorm`).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Inference-time intervention: shift the heads from which a probe tells true from false.
+"""Inference-time intervention: shifts the heads from which a probe best tells true from false.
 
 Li et al. 2023, "Inference-Time Intervention" (arXiv 2306.03341).
 """
@@ -20,12 +20,12 @@ from interp.vectors.heads import Head
 from interp.vectors.vector import Vector
 
 Direction = Literal["mass", "probe", "random"]
-TRAINED = 0.8  # of the pairs; the rest tells how well a probe does
+TRAINED = 0.8  # share of the pairs; the rest evaluates the probes
 
 
 @dataclass(frozen=True, eq=False)
 class HeadProbes:
-    """What probes on every head's output found.
+    """Probes of every head's output: how well they do, and the directions to shift along.
 
     `log_loss` [layer, head], in nats, and `accuracy` [layer, head] are on pairs that no probe was fitted on;
     heads are ranked by the first, since many tie in the second. `direction` [layer, head, d_head] has
@@ -47,7 +47,7 @@ def probe_heads(
     seed: int = 0,
     readings: PairReadings | None = None,
 ) -> HeadProbes:
-    """A logistic regression for each head on its output at the last token, and a direction for each.
+    """Fits a logistic regression to each head's output at the last token, and finds a direction for each.
 
     Directions are the difference of the two sides' means ("centre of mass", what the authors recommend), the
     probes' weights, or random ones (the null).
@@ -79,7 +79,7 @@ def probe_heads(
 
 
 def inference_time_vectors(subject: Subject, probes: HeadProbes, count: int, name: str) -> list[Vector]:
-    """The directions times sigma of the `count` heads with the least log-loss, one vector for each layer.
+    """Scales the directions of the `count` heads with the least log-loss by sigma; one vector per layer.
 
     Used together, added at every token that a next one is read from; their coefficient is the paper's alpha
     (15, with 48 heads, for 7B models).
@@ -110,7 +110,7 @@ def _probes(
     fitted: np.ndarray,
     held_out: np.ndarray,
 ) -> tuple[Float[Tensor, "layer head"], Float[Tensor, "layer head"], Float[Tensor, "layer head d_head"]]:
-    """Log-loss and accuracy on the held-out pairs, and weights, of each head's probe."""
+    """Fits each head's probe; returns log-loss and accuracy on the held-out pairs, and weights."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
 

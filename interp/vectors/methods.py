@@ -1,4 +1,4 @@
-"""Every method as one thing to configure: from pairs of a behaviour to settings that can be swept."""
+"""Configs of steering methods; each turns the pairs of a behaviour into settings to sweep."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class _Method(Section):
 
     @abstractmethod
     def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
-        """Everything that can be tried, made of the contrast's pairs, each with `draws` random nulls."""
+        """Makes all settings of the method from the contrast's pairs, each with `draws` random nulls."""
 
 
 class Contrastive(_Method):
@@ -49,7 +49,7 @@ class Contrastive(_Method):
     """Which token of a pair's texts is read, counted from the end; CAA's answers in brackets need -2."""
 
     def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
-        """Every layer, aggregate, position and strength."""
+        """Makes a setting for every layer, aggregate, position and strength."""
         sites = [Site("resid_post", layer) for layer in range(subject.n_layers)]
         readings = read_pairs(subject, contrast.pairs, sites, self.read)
         made = {
@@ -70,12 +70,12 @@ class Contrastive(_Method):
 
 
 class Projection(_Method):
-    """The mean difference taken out of everything that writes to the residual stream."""
+    """The mean difference projected out of everything that writes to the residual stream."""
 
     kind: Literal["projection"] = "projection"
 
     def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
-        """The direction of every layer."""
+        """Makes a setting for the direction of every layer."""
         return [
             one_vector(subject, "projection", replace(vector, use="project_out"), 1, "all", seed, draws)
             for vector in contrastive_vectors(subject, contrast.pairs, contrast.name)
@@ -83,18 +83,18 @@ class Projection(_Method):
 
 
 class Task(_Method):
-    """The mean activation of the positive side, put in at the last token of one layer."""
+    """The mean activation of the positive side, which replaces that of the last token at one layer."""
 
     kind: Literal["task"] = "task"
 
     def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
-        """Every layer."""
+        """Makes a setting for every layer."""
         vectors = task_vectors(subject, [pair.positive for pair in contrast.pairs], contrast.name)
         return [one_vector(subject, "task vector", v, 1, v.positions, seed, draws) for v in vectors]
 
 
 class Function(_Method):
-    """The sum of what the most effective heads give on the positive side, added at the last token."""
+    """The sum of the most effective heads' outputs on the positive side, added at the last token."""
 
     kind: Literal["function"] = "function"
     heads: Count = 4
@@ -103,7 +103,7 @@ class Function(_Method):
     """Multiples of the sum."""
 
     def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
-        """Every layer and strength."""
+        """Makes a setting for every layer and strength."""
         means = mean_head_outputs(subject, [pair.positive for pair in contrast.pairs])
         heads = top_heads(indirect_effects(subject, contrast.choose, means), self.heads)
         return [
@@ -122,7 +122,7 @@ class InContext(_Method):
     """The paper's lambda."""
 
     def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
-        """Every strength, in all layers together and in each alone."""
+        """Makes a setting for every strength, in all layers together and in each alone."""
         vectors = in_context_vectors(subject, contrast.pairs, contrast.name)
         together = [
             several_vectors(subject, "in-context vector", "all layers", vectors, strength, seed, draws)
@@ -136,7 +136,7 @@ class InContext(_Method):
 
 
 class InferenceTime(_Method):
-    """Shifts of the heads from which a probe tells the two sides best."""
+    """Shifts of the heads from which a probe best tells the two sides apart."""
 
     least_pairs = 5
     kind: Literal["inference_time"] = "inference_time"
@@ -148,7 +148,7 @@ class InferenceTime(_Method):
     """The difference of the sides' means (mass), the probe's weights (probe), or random."""
 
     def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
-        """Every number of heads and strength, and all heads of each layer alone."""
+        """Makes a setting for every number of heads and strength, and for all heads of each layer alone."""
         probes = probe_heads(subject, contrast.pairs, self.direction, seed=seed)
         every = inference_time_vectors(subject, probes, probes.accuracy.numel(), contrast.name)
         found = []
@@ -166,7 +166,7 @@ class InferenceTime(_Method):
 
 
 class Truthful(_Method):
-    """Editing in a learned space that holds the behaviour apart from the content (TruthX)."""
+    """Editing in a learned space that separates the behaviour from the content (TruthX)."""
 
     least_pairs = 4
     kind: Literal["truthful"] = "truthful"
@@ -178,9 +178,9 @@ class Truthful(_Method):
     """Training steps of the space."""
 
     def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
-        """Every number of sites and strength, and the sites of each layer alone.
+        """Makes a setting for every number of sites and strength, and for the sites of each layer alone.
 
-        The null moves activations as far in random directions.
+        The null moves activations by the same distance in random directions.
         """
         sites = [Site("mlp_out", layer) for layer in range(subject.n_layers)]
         if subject.n_heads * subject.d_head == subject.d_model:
@@ -220,7 +220,7 @@ Method = Annotated[
 def one_vector(
     subject: Subject, method: str, vector: Vector, strength: float | int, where: Named, seed: int, draws: int
 ) -> Setting:
-    """A vector at its own site, and random ones of its length as the null."""
+    """Makes a setting of one vector at its own site; the null are random vectors of its norm."""
     layer = vector.site.layer
     return _of_vectors(
         subject, method, f"layer {layer}, {where}", layer, [vector], strength, where, seed, draws
@@ -236,7 +236,7 @@ def several_vectors(
     seed: int,
     draws: int,
 ) -> Setting:
-    """Vectors that are used together, and random ones of their lengths as the null."""
+    """Makes a setting of vectors that are used together; the null are random vectors of their norms."""
     return _of_vectors(subject, method, where, SEVERAL, vectors, strength, None, seed, draws)
 
 
@@ -271,9 +271,9 @@ def pairs_needed(
     counts: Sequence[int],
     seed: int,
 ) -> int:
-    """The fewest pairs, of these counts, with which a setting reaches `share` of the right answers.
+    """Finds the smallest of `counts` of pairs with which the setting `best` gets a share `share` right.
 
-    On the questions to choose by; all pairs, if no fewer are enough.
+    Of the questions to choose on. Returns the number of all pairs if none of `counts` is enough.
     """
     for count in sorted(counts):
         if method.least_pairs <= count < len(contrast.pairs):

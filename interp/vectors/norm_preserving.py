@@ -46,7 +46,7 @@ class AddKeepingNorm(PositionEdit):
         self.strength = strength
 
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
-        """The activation turned towards the vector."""
+        """Returns the activation turned towards the vector, at its old norm."""
         wide = activation.to(torch.promote_types(activation.dtype, torch.float32))
         vector = self.vector.to(wide)
         away = (-torch.nn.functional.cosine_similarity(wide, vector, dim=-1)).clamp(min=0)

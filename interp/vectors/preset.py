@@ -1,4 +1,4 @@
-"""The vector that a preset of the bundled world is steered by."""
+"""The steering vector of a preset of the bundled world."""
 
 from interp.bundled.world.preset import Preset
 from interp.subject.subject import Subject
@@ -7,7 +7,7 @@ from interp.vectors.vector import Vector
 
 
 def preset_vector(subject: Subject, preset: Preset) -> Vector:
-    """The difference in means over the preset's pairs; added at the last token it changes the answers.
+    """Computes the difference in means over the preset's pairs, to be added at the last token.
 
     Raises:
         UserError: the subject does not know the world's words, or lacks the layer.

@@ -1,4 +1,4 @@
-"""The refusal direction: candidates at every position and layer, their scores, and which one is taken.
+"""The refusal direction: candidates at every position and layer, their scores, and the choice of one.
 
 Arditi et al. 2024, "Refusal in Language Models Is Mediated by a Single Direction" (arXiv 2406.11717).
 """
@@ -31,7 +31,7 @@ Number = float | int
 class Candidates:
     """Mean activations [position, layer, d_model] of harmful and harmless requests, in double precision.
 
-    `positions` are counted from the end: the tokens that the chat template puts behind every request.
+    `positions` are counted from the end: the tokens that the chat template puts after every request.
     """
 
     positions: tuple[int, ...]
@@ -47,14 +47,14 @@ class Candidates:
         return difference
 
     def vector(self, position: int, layer: int, name: str = "refusal") -> Vector:
-        """The candidate as a vector: added at `resid_pre` of its layer, everywhere."""
+        """Makes a vector of a candidate, to be added at `resid_pre` of its layer, at all positions."""
         made = {"method": "refusal direction", "position": position, "requests": self.requests}
         site = Site("resid_pre", layer)
         return Vector(name, site, self.direction(position, layer), self.subject, provenance=made)
 
 
 def template_tail(prompts: Sequence[Sequence[int]]) -> int:
-    """How many last tokens all prompts share: what the chat template puts behind the request.
+    """Counts the last tokens that all prompts share: those that the chat template puts after the request.
 
     Raises:
         UserError: the prompts do not end alike, or are all the same.
@@ -73,7 +73,7 @@ def template_tail(prompts: Sequence[Sequence[int]]) -> int:
 def refusal_candidates(
     subject: Subject, harmful: Sequence[Sequence[int]], harmless: Sequence[Sequence[int]]
 ) -> Candidates:
-    """Mean activations at `resid_pre` of all layers, at every token behind the request.
+    """Averages `resid_pre` of all layers at every token after the request.
 
     Raises:
         UserError: there are fewer than two prompts of a kind, or they do not end alike.
@@ -89,7 +89,7 @@ def refusal_candidates(
 
 
 def refusal_scores(subject: Subject, requests: Sequence[Question]) -> Float[np.ndarray, " request"]:
-    """Log-odds that the next token begins a refusal: log(P + 1e-8) - log(1 - P + 1e-8).
+    """Computes the log-odds that the next token begins a refusal: log(P + 1e-8) - log(1 - P + 1e-8).
 
     P is the probability of a request's `answers` together: the tokens that refusals begin with.
     """
@@ -98,7 +98,7 @@ def refusal_scores(subject: Subject, requests: Sequence[Question]) -> Float[np.n
 
 
 def treated_rightly(subject: Subject, requests: Sequence[Question], harmful: bool) -> list[Question]:
-    """The harmful requests that are refused (a score above 0), or the harmless ones that are not."""
+    """Selects harmful requests that are refused (a score above 0), or harmless ones that are not."""
     scores = refusal_scores(subject, requests)
     return [request for request, score in zip(requests, scores, strict=True) if (score > 0) == harmful]
 
@@ -106,7 +106,7 @@ def treated_rightly(subject: Subject, requests: Sequence[Question], harmful: boo
 def score_candidates(
     subject: Subject, candidates: Candidates, harmful: Sequence[Question], harmless: Sequence[Question]
 ) -> pd.DataFrame:
-    """Every candidate's three scores on requests that it was not made of; a row for each.
+    """Scores every candidate on requests that it was not made of; a row for each.
 
     `bypass` is the mean refusal score on harmful requests while the direction is projected out everywhere,
     `induce` that on harmless ones while it is added, `kl` the mean KL(unchanged || projected out) of the next
@@ -117,7 +117,7 @@ def score_candidates(
     for position in candidates.positions:
         for layer in range(candidates.harmful.shape[1]):
             vector = candidates.vector(position, layer)
-            if not vector.norm:  # a shared token has one embedding
+            if not vector.norm:  # a token's embedding is the same after both kinds of requests
                 rows.append(
                     {"position": position, "layer": layer, "bypass": np.nan, "induce": np.nan, "kl": np.nan}
                 )
@@ -140,7 +140,7 @@ def select_direction(
     largest_kl: Number = 0.1,
     least_induced: Number = 0.0,
 ) -> tuple[int, int]:
-    """The position and layer of the candidate that bypasses refusal best, of those that pass the filters.
+    """Selects the position and layer of the candidate that best bypasses refusal and passes the filters.
 
     Left out are candidates without scores, from layer int(latest * n_layers) on, with a KL above
     `largest_kl`, and with an induced score below `least_induced`: the paper's filters at their values.
@@ -167,12 +167,13 @@ def select_direction(
 
 
 def mean_centred_ablation(subject: Subject, vector: Vector, candidates: Candidates) -> list[Intervention]:
-    """Holds the direction's projection, in front of every layer, at its mean on harmless requests.
+    """Holds the direction's projection before every layer at its mean on harmless requests.
 
     x - ((x - m) . r) r with m the harmless mean of `resid_pre` of that layer at the last token; the first
-    layer, where a template's last token has one embedding, is left alone. Plain projecting out
-    (`Vector.project_out`) sets the projection to zero instead, and fails where the harmless mean is far from
-    zero: then zero is as foreign to a harmless request as to a harmful one, and may still read as a refusal.
+    layer, where the template's last token has the same embedding in every prompt, is left alone. Plain
+    projecting out (`Vector.project_out`) sets the projection to zero instead, and fails where the harmless
+    mean is far from zero: then zero is as foreign to a harmless request as to a harmful one, and may still
+    read as a refusal.
     """
     return [
         ProjectOut(

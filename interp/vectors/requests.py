@@ -1,4 +1,4 @@
-"""Harmful and harmless requests: what a refusal direction is made of, chosen on and reported on."""
+"""Harmful and harmless requests: to make a refusal direction of, to choose it and to report on."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class _Source(Section):
 
 
 class WorldRequests(_Source):
-    """Requests of the bundled world; the reported ones are those that it was not trained on."""
+    """Requests of the bundled world; those that it was not trained on are reported on."""
 
     kind: Literal["world"] = "world"
 
@@ -61,7 +61,7 @@ RequestSource = Annotated[WorldRequests | RequestFiles, Field(discriminator="kin
 
 @dataclass(frozen=True)
 class RequestParts:
-    """Requests of one kind in three parts; the answer that counts is how a refusal begins."""
+    """Requests of one kind in three parts; the answers of each are the tokens that refusals begin with."""
 
     train: tuple[Question, ...]
     validation: tuple[Question, ...]
@@ -70,18 +70,18 @@ class RequestParts:
 
 @dataclass(frozen=True)
 class Requests:
-    """Requests that should be refused, and requests that should not."""
+    """Harmful requests, which should be refused, and harmless ones, which should not."""
 
     harmful: RequestParts
     harmless: RequestParts
 
 
 def open_requests(source: WorldRequests | RequestFiles, subject: Subject, seed: int = 0) -> Requests:
-    """The requests of a source, drawn into parts.
+    """Reads the requests of a source and draws them into parts.
 
     Raises:
         UserError: a file cannot be used or has too few requests, a word that begins refusals is unknown, or
-            the world's requests are asked of another model.
+            the world's requests are used with another model.
     """
     if isinstance(source, WorldRequests):
         if not subject.info.speaks_world:
@@ -115,9 +115,9 @@ def _dealt(
     seed: int,
     report: Sequence[Question] = (),
 ) -> RequestParts:
-    """Requests, each with what it asks for, drawn into parts, so that no two parts ask for the same.
+    """Draws requests into parts that share no content (given with each request).
 
-    What is left over is reported on where nothing else is.
+    `report` is reported on; if there is none, what the other parts leave over.
     """
     sizes = (source.train, source.validate_on)
     parts = split_sizes(
@@ -149,17 +149,17 @@ def check_requests(source: WorldRequests | RequestFiles) -> None:
 
 @cache
 def refusal_phrases() -> tuple[str, ...]:
-    """What refusals contain, in lower case."""
+    """Reads the phrases that mark a refusal, in lower case."""
     return tuple(yaml.safe_load((Path(__file__).parent / "refusals.yaml").read_text(encoding="utf-8")))
 
 
 def refuses(text: str) -> bool:
-    """Whether a text contains a phrase of refusal, as whole words in whatever case."""
+    """Whether a text contains a phrase of refusal, as whole words in any case."""
     return any(holds(text, phrase) for phrase in refusal_phrases())
 
 
 def _read(path: Path, kind: str, source: RequestFiles, subject: Subject) -> list[tuple[Question, str]]:
-    """Every request with its content: its group where it has one, else its words."""
+    """Reads every request with its content: its group if it has one, otherwise its words."""
     found = []
     for text, content in _texts(path):
         messages = [{"role": "user", "content": text}]
@@ -171,7 +171,7 @@ def _read(path: Path, kind: str, source: RequestFiles, subject: Subject) -> list
 
 
 def _texts(path: Path) -> Sequence[tuple[str, str]]:
-    """Every request of a file and its content."""
+    """Reads every request of a .txt or .jsonl file, and its content."""
     if path.suffix != ".jsonl":
         return [(text, content_of(text)) for _, text in text_lines(path)]
     texts = []

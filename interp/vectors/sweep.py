@@ -1,4 +1,4 @@
-"""Sweeps: the same questions under one setting after another, and which setting is best."""
+"""Sweeps: asks the same questions under one setting after another, and chooses the best setting."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +16,8 @@ from interp.subject.subject import Subject
 from interp.track.progress import Progress, silent
 from interp.vectors.vector import Vector
 
-SEVERAL = -1  # the layer of what acts in several
-NEAR_BEST = 0.02  # settings this near to the highest share are told apart by their side effects
+SEVERAL = -1  # stands for the layer of a setting that acts in several
+NEAR_BEST = 0.02  # among settings this near to the highest share, side effects decide
 Number = float | int
 
 
@@ -25,9 +25,9 @@ Number = float | int
 class Setting:
     """One way to change a subject: a method at a place and a strength.
 
-    `where` says the place in words, `layer` is `SEVERAL` for what acts in several. `vectors` do the same at a
-    coefficient of 1 (empty where a method has more than vectors); `random` is what its null does in place of
-    `edits`, one list for each draw.
+    `where` names the place in words; `layer` is `SEVERAL` if it acts in several. `vectors` at a coefficient
+    of 1 are equal to `edits` (empty for a method that is not made of vectors); `random` are the null's edits,
+    one list for each draw.
     """
 
     method: str
@@ -40,7 +40,7 @@ class Setting:
 
     @property
     def names(self) -> dict[str, str | float | int]:
-        """What its rows in a table are called."""
+        """The columns that identify its rows in a table."""
         return {
             "method": self.method, "where": self.where, "layer": self.layer, "strength": float(self.strength),
         }  # fmt: skip
@@ -56,7 +56,7 @@ def sweep(
     progress: Progress | None = None,
     task: str = "sweeping",
 ) -> pd.DataFrame:
-    """A row for each setting and question.
+    """Asks every question under every setting; a row for each pair.
 
     Columns `method`, `where`, `layer`, `strength`, `question`, `group`, `answer` and `foil` (probabilities),
     `preference` = answer / (answer + foil), NaN without foils, `right` and `flips` as in `Outcome`, and
@@ -76,7 +76,7 @@ def answered(
     edits: Sequence[Intervention] = (),
     **names: str | float | int,
 ) -> pd.DataFrame:
-    """A row for each question under some interventions; columns as those of `sweep`."""
+    """Asks every question under some interventions; a row for each, with the columns of `sweep`."""
     with subject.intervene(*edits):
         frame = ask(subject, questions).frame(questions, **names)
     frame["finite"] = np.isfinite(frame["answer"])
@@ -85,7 +85,7 @@ def answered(
 
 
 def rates(frame: pd.DataFrame, by: Sequence[str], seed: int) -> pd.DataFrame:
-    """What came out for each value of the columns `by`.
+    """Summarises a sweep for each value of the columns `by`.
 
     `right` is a share of questions with its interval (`share_of_items`), `preference` a mean with its
     bootstrap interval; a question that was asked under several draws of a random control counts once, by its
@@ -108,10 +108,11 @@ def rates(frame: pd.DataFrame, by: Sequence[str], seed: int) -> pd.DataFrame:
 
 
 def choose(subject: Subject, settings: Sequence[Setting], frame: pd.DataFrame, neutral: Neutral) -> Setting:
-    """The setting that most questions come out right under; of those near the best, the mildest.
+    """Chooses the setting with the most right answers; of those near the best, the mildest.
 
-    `frame` is of `sweep` over these settings. Mildest is the smallest mean KL on neutral text, among the
-    settings whose share of right answers is within `NEAR_BEST` of the highest and whose logits are finite.
+    `frame` is the result of `sweep` over these settings. Mildest is the smallest mean KL on neutral text,
+    among the settings whose share of right answers is within `NEAR_BEST` of the highest and whose logits are
+    finite.
 
     Raises:
         UserError: the logits overflowed under every setting.
@@ -130,19 +131,19 @@ def choose(subject: Subject, settings: Sequence[Setting], frame: pd.DataFrame, n
 
 
 def best_layer(frame: pd.DataFrame) -> tuple[int, float]:
-    """The layer and strength of a sweep with the most right answers; of equal ones the first."""
+    """The layer and strength of a sweep with the most right answers; the first of ties."""
     means = frame.groupby(["layer", "strength"], sort=True)["right"].mean()
     layer, strength = means.index[int(means.to_numpy().argmax())]
     return int(layer), float(strength)
 
 
 def null_of(settings: Sequence[Setting], draw: int) -> list[Setting]:
-    """What a draw of the null does under each setting: to be swept and chosen from as the settings are."""
+    """Replaces each setting's edits by those of one draw of its null, to be swept and chosen from alike."""
     return [replace(setting, edits=setting.random[draw], vectors=(), random=()) for setting in settings]
 
 
 def by_method(settings: Iterable[Setting]) -> Mapping[str, list[Setting]]:
-    """The settings of each method, in their order."""
+    """Groups settings by method, in their order."""
     found: dict[str, list[Setting]] = {}
     for setting in settings:
         found.setdefault(setting.method, []).append(setting)

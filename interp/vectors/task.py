@@ -1,4 +1,4 @@
-"""Task vectors: what examples leave at the last token, put into a prompt without examples.
+"""Task vectors: the activation at the last token of examples, put into a prompt without examples.
 
 Hendel et al. 2023, "In-Context Learning Creates Task Vectors" (arXiv 2310.15916).
 """
@@ -15,10 +15,10 @@ Tokens = Sequence[int]
 
 
 def task_vectors(subject: Subject, prompts: Sequence[Tokens], name: str) -> list[Vector]:
-    """The mean `resid_post` at the last token of examples behind which another question stands; one a layer.
+    """Averages `resid_post` at the end of examples and a dummy question, over prompts; one vector a layer.
 
-    The question is a dummy: never one that the vector is used on. Used by replacing the activation at the
-    last token. The paper averages over two dummy questions; more prompts make a steadier mean.
+    The dummy question is never one that the vector is used on. The vector replaces the activation at the last
+    token. The paper averages over two dummy questions; more prompts make the mean less noisy.
     """
     return _means(subject, prompts, [], name)
 
@@ -26,7 +26,7 @@ def task_vectors(subject: Subject, prompts: Sequence[Tokens], name: str) -> list
 def added_task_vectors(
     subject: Subject, prompts: Sequence[Tokens], plain: Sequence[Tokens], name: str
 ) -> list[Vector]:
-    """The same less the mean over prompts without examples (`plain`), to be added in place of replacing."""
+    """Makes task vectors to be added: the mean less that over prompts without examples (`plain`)."""
     return _means(subject, prompts, plain, name)
 
 
@@ -44,10 +44,10 @@ def _means(subject: Subject, prompts: Sequence[Tokens], plain: Sequence[Tokens],
 
 
 def conflicting(asked: Sequence[Question], other: Sequence[Question]) -> list[Question]:
-    """The questions of `asked` with the answer that another task gives to the same query as their foil.
+    """Gives the questions of `asked` another task's answers to the same queries as foils.
 
-    Prompts hold examples of the task of `asked`; a vector of the other task is then put in. `other` are the
-    other task's questions, in the same order.
+    `other` are the other task's questions, in the same order. Prompts show examples of the task of `asked`,
+    so that a vector of the other task has to override them.
     """
     return [
         Question(question.prompt, question.answers, alternative.answers, question.group)

@@ -1,4 +1,4 @@
-"""Tasks by example: pairs that share a mapping, and the prompts that show it or only ask."""
+"""Tasks by example: question and answer pairs of one mapping, and prompts with or without examples."""
 
 import re
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ from interp.subject.subject import Subject
 from interp.vectors.world_tasks import world_task
 
 Example = tuple[str, str]
-LEAST = 10  # examples of a task
+LEAST = 10  # fewest examples of a task
 
 
 @dataclass(frozen=True)
 class _Row:
-    """An example in a file; others may call it a number."""
+    """An example in a file; its values may be numbers."""
 
     input: str | int | float
     output: str | int | float
@@ -38,7 +38,7 @@ _ROWS = Shape[list[_Row]](list[_Row])
 
 
 def _filled(layout: str, **values: str) -> str:
-    """A layout with values in its slots; other braces stand as they are."""
+    """Fills the slots of a layout; other braces are text."""
     return _SLOT.sub(lambda slot: values[slot[1]], layout)
 
 
@@ -52,15 +52,15 @@ class TaskFormat(Section):
 
     @property
     def spaced(self) -> bool:
-        """Whether examples have a space before their answers."""
+        """Whether the layout puts a space before answers."""
         return self.pair.partition("{answer}")[0].endswith(" ")
 
     def query(self, question: str) -> str:
-        """An example up to its answer."""
+        """Lays out an example up to its answer, without trailing spaces."""
         return _filled(self.pair.partition("{answer}")[0], question=question).rstrip(" ")
 
     def prompt(self, shots: Sequence[Example], question: str) -> str:
-        """Examples, and a query behind them."""
+        """Lays out examples, and a query after them."""
         shown = [_filled(self.pair, question=asked, answer=answer) for asked, answer in shots]
         return self.separator.join([*shown, self.query(question)])
 
@@ -93,9 +93,9 @@ TaskSource = Annotated[WorldTasks | TaskFiles, Field(discriminator="kind")]
 class Task:
     """Examples of one mapping in three parts that share no question.
 
-    `extract` is what vectors are made of, `choose` what layers and strengths are chosen on, `report` what
-    figures are of. With `first_tokens` an answer of several tokens is judged by the first. `notes` say which
-    examples were left out.
+    Vectors are made of `extract`; layers and strengths are chosen on `choose`; results are of `report`. With
+    `first_tokens` an answer of several tokens is judged by the first. `notes` say which examples were left
+    out.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Task:
     notes: tuple[str, ...] = ()
 
     def drawn(self, count: int, seed: int) -> list[Example]:
-        """Examples of `extract`, drawn with replacement."""
+        """Draws examples of `extract` with replacement."""
         return Random(f"drawn {self.name} {seed}").choices(self.extract, k=count)
 
     def questions(
@@ -119,7 +119,7 @@ class Task:
         shuffled: bool = False,
         seed: int = 0,
     ) -> list[Question]:
-        """One question for each asked example, behind `shots` examples of `extract`.
+        """Makes one question of each asked example, after `shots` examples of `extract`.
 
         `shuffled` permutes the answers of the examples, so that they show the format and not the mapping. No
         prompt shows the example that it asks for.
@@ -145,22 +145,22 @@ class Task:
         return found
 
     def question(self, subject: Subject, text: str, answer: str) -> Question:
-        """A prompt with the answer that is right after it."""
+        """Makes a question of a prompt and its right answer."""
         found = self.answer(subject, text, answer)
         ids = found.ids[:1] if self.first_tokens else found.ids
         return Question(tuple(subject.encode(text)), (ids,), (), self.name, (str(found),))
 
     def answer(self, subject: Subject, text: str, answer: str) -> Continuation:
-        """The tokens of an answer after its prompt, with a space before it if the format has one."""
+        """Tokenises an answer after its prompt, with a space before it if the format has one."""
         return subject.continuation(text, answer, f"task {self.name}", self.format.spaced)
 
 
 def task_prompts(
     subject: Subject, task: Task, count: int, shots: int, *, only_right: bool = True, seed: int = 0
 ) -> list[list[int]]:
-    """Prompts that show a task, of which vectors are made: `count` queries, each after `shots` examples.
+    """Makes prompts to read vectors from: `count` queries, each after `shots` examples.
 
-    With `only_right`, those that the subject answers rightly (the filter of Todd et al. 2023).
+    With `only_right`, returns those that the subject answers rightly (the filter of Todd et al. 2023).
 
     Raises:
         UserError: the subject gets fewer than two of them right.
@@ -179,18 +179,18 @@ def task_prompts(
 
 
 def _shuffled(shown: Sequence[Example], random: Random) -> list[Example]:
-    """The same questions and answers, no answer at its own question (where there are two or more)."""
+    """Permutes the answers so that none is at its own question (if there are two or more)."""
     answers = [answer for _, answer in shown]
     turned = random.randrange(1, len(answers)) if len(answers) > 1 else 0
     return [(shown[i][0], answers[(i + turned) % len(answers)]) for i in range(len(shown))]
 
 
 def open_tasks(source: WorldTasks | TaskFiles, subject: Subject, seed: int = 0) -> list[Task]:
-    """The tasks of a source, each with its examples dealt to three parts.
+    """Reads the tasks of a source, each with its examples drawn into three parts.
 
     Raises:
         UserError: a file cannot be used, a task is unknown or has fewer than ten examples, or the world's
-            tasks are asked of another vocabulary.
+            tasks are used with another vocabulary.
     """
     if isinstance(source, WorldTasks):
         if not subject.info.speaks_world:
@@ -221,7 +221,7 @@ def open_tasks(source: WorldTasks | TaskFiles, subject: Subject, seed: int = 0) 
 
 
 def _usable(task: Task, subject: Subject, examples: Sequence[Example]) -> tuple[Task, list[Example]]:
-    """The examples whose answers are one token, or are told apart by their first; the task says how many."""
+    """Selects examples whose answers are one token, or identified by their first; notes how many."""
     asked = ((task.format.query(question), answer) for question, answer in examples)
     answers = [task.answer(subject, text, answer) for text, answer in asked]
     what = f"examples of {task.name}"
@@ -236,7 +236,7 @@ def _usable(task: Task, subject: Subject, examples: Sequence[Example]) -> tuple[
 
 
 def _dealt(task: Task, examples: Sequence[Example], seed: int) -> Task:
-    """The task with its examples in three parts."""
+    """Draws a task's examples into three parts."""
     if len(examples) < LEAST:
         raise UserError(
             " ".join((f"{len(examples)} examples can be used, too few for three parts.", *task.notes)).rstrip(

@@ -1,7 +1,7 @@
-"""Editing in a learned space that holds whether something is true apart from what it is about.
+"""Editing in a learned space that separates whether something is true from what it is about.
 
 Re-derived from Zhang et al. 2024, "TruthX" (arXiv 2402.17811): one autoencoder over the outputs of attention
-and MLPs, with a truthful and a semantic latent. Differences from the paper are said where they are made.
+and MLPs, with a truthful and a semantic latent. Differences from the paper are noted where they occur.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,16 +20,16 @@ from interp.subject.site import Site
 from interp.subject.subject import Subject
 
 Sides = Mapping[Site, Float[Tensor, "pair width"]]
-HELD_OUT = 0.2  # of the pairs, on which sites are ranked
+HELD_OUT = 0.2  # share of the pairs, to rank sites on
 Number = float | int
 
 
 @dataclass(frozen=True)
 class TruthfulTraining:
-    """How the space is trained.
+    """Options of the training.
 
     `latent` is the width of each latent (half the activations' width if 0), `temperature` that of the
-    contrastive losses; the other losses' weights stand beside a reconstruction loss of weight 1.
+    contrastive losses; the weights of the other losses are relative to the reconstruction loss.
     """
 
     steps: int = 300
@@ -45,10 +45,10 @@ class TruthfulTraining:
 class TruthfulSpace(nn.Module):
     """Two encoders and a decoder, shared by all sites, and each site's centres in the truthful space.
 
-    Activations are standardised site by site: the mean is taken off, and what is left has variance 1 over all
-    dimensions together. `log_loss` (nats) and `accuracy` [site] tell how well held-out activations are told
-    apart. The decoder sees a token's own two latents, so that nothing depends on what else is in a batch (the
-    authors' code attends over the tokens of the batch).
+    Activations are standardised site by site: the mean is subtracted, and the rest scaled to variance 1 over
+    all dimensions together. `log_loss` (nats) and `accuracy` [site] say how well held-out activations are
+    told apart. The decoder sees only a token's own two latents, so nothing depends on the rest of a batch
+    (the authors' code attends over the tokens of the batch).
     """
 
     def __init__(self, sites: Sequence[Site], width: int, latent: int) -> None:
@@ -71,14 +71,14 @@ class TruthfulSpace(nn.Module):
     def decode(
         self, semantic: Float[Tensor, "*batch latent"], truthful: Float[Tensor, "*batch latent"]
     ) -> Float[Tensor, "*batch width"]:
-        """Standardised activations from both latents."""
+        """Decodes both latents to standardised activations."""
         decoded: Tensor = self.decoder(torch.cat([semantic, truthful], -1))
         return decoded
 
     def direction(
         self, activation: Float[Tensor, "*batch width"], site: Site
     ) -> Float[Tensor, "*batch width"]:
-        """Where an activation would have to move to become truthful: of any length.
+        """The direction in which an activation becomes truthful, not normalised.
 
         decode(s, t + d) - decode(s, t - d), with s and t its latents and d the difference of the site's
         centres; t is renormalised after each step, and the standardisation undone.
@@ -103,11 +103,11 @@ def train_truthful_space(
 
     Losses: reconstruction; latents of one side near each other and far from the other side's (truthful), of
     one pair near each other and far from other pairs' (semantic), both as cross-entropies of cosines; and
-    reconstruction of each side from its partner's semantic and its own truthful latent (edit). The random
-    state outside is left alone.
+    reconstruction of each side from its partner's semantic and its own truthful latent (edit). Global random
+    state is not changed.
 
     Raises:
-        UserError: fewer than four pairs, sides that do not fit each other, sites of different width, or
+        UserError: fewer than four pairs, sides that do not fit each other, sites of different widths, or
             activations that are not finite.
     """
     options = TruthfulTraining() if options is None else options
@@ -152,7 +152,7 @@ class TruthfulEdit:
 
     x + strength |x| n(D), n(.) being normalisation; at the `top_sites` sites that tell the sides apart best,
     or those given. Negative strengths go the other way; strength 0 changes nothing. With `null_seed`, D is a
-    random direction for each site: a move of the same size, as the null.
+    random direction for each site: the null, a move of the same size.
 
     Raises:
         UserError: a site is not the subject's, or has another width than the space.
@@ -191,7 +191,7 @@ class TruthfulEdit:
         check_positions(self.positions, forward)
 
     def apply(self, activation: Tensor, site: Site, forward: ForwardPass) -> Tensor:
-        """The moved activation."""
+        """Returns the activation moved at the chosen positions."""
         where = chosen(self.positions, forward)
         if where is False or self.strength == 0:
             return activation
@@ -231,7 +231,7 @@ def _loss(
 def _near(
     latents: Float[Tensor, "row latent"], alike: Bool[Tensor, "row row"], options: TruthfulTraining
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of finding the rows that are alike by their cosines (Khosla et al. 2020, SupCon)."""
+    """Cross-entropy of identifying the rows that are alike by their cosines (Khosla et al. 2020, SupCon)."""
     itself = torch.eye(len(latents), dtype=torch.bool)
     logits = (latents @ latents.T / options.temperature).masked_fill(itself, -torch.inf)
     target = (alike & ~itself).float()
@@ -239,7 +239,7 @@ def _near(
 
 
 def _checked(positive: Sides, negative: Sides) -> Float[Tensor, "site side pair width"]:
-    """Both sides of every site in one tensor."""
+    """Checks both sides of every site and stacks them in one tensor."""
     shapes = {tuple(side[site].shape) for side in (positive, negative) for site in side}
     if list(positive) != list(negative) or len(shapes) != 1:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Edits in a truthful space on disk: one safetensors file with the space, its sites and its strength."""
+"""Edits in a truthful space on disk: one safetensors file with the space, sites and strength."""
 
 from pathlib import Path
 from typing import get_args
@@ -24,7 +24,7 @@ def save_edit(path: str | Path, edit: TruthfulEdit, subject: str) -> Path:
     """Writes an edit with its space as safetensors; its sites, strength and positions are in the header.
 
     Raises:
-        UserError: its positions are those of particular prompts, or it is a null.
+        UserError: its positions are not named ones (`Named`), or it is a null.
     """
     if not isinstance(edit.positions, str) or edit.random:
         raise UserError("only an edit at named positions, no null, can be kept", str(path), "use e.g. steps")
@@ -52,9 +52,9 @@ def load_edit(
     positions: Positions | None = None,
     check_model: bool = True,
 ) -> TruthfulEdit:
-    """An edit from its file, at `coefficient` times its strength; at its own positions if none are given.
+    """Reads an edit, at `coefficient` times its strength; at its own positions if none are given.
 
-    `check_model=False` takes a subject of another name (a renamed copy, a fine-tuned model).
+    `check_model=False` accepts a subject of another name (a renamed copy, a fine-tuned model).
 
     Raises:
         UserError: there is no such file, it holds something else, it was trained on another model, or its

@@ -1,4 +1,4 @@
-"""From a file to what it does: vectors or a truthful space, at a strength, at positions."""
+"""Turns a saved file of vectors or of a truthful space into interventions."""
 
 from pathlib import Path
 
@@ -19,9 +19,9 @@ def interventions_of(
     positions: Positions | None = None,
     check_model: bool = True,
 ) -> list[Intervention]:
-    """What a saved file of vectors, or of a truthful space, does at `coefficient` times its strength.
+    """Reads a file of vectors, or of a truthful space, for use at `coefficient` times its strength.
 
-    `positions` are the file's own where none are given; `check_model=False` takes one of a renamed model.
+    `positions` default to the file's own; `check_model=False` accepts a file of a renamed model.
 
     Raises:
         UserError: the file cannot be used, was made for another model, or does not fit the subject.

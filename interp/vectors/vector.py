@@ -1,4 +1,4 @@
-"""A steering vector as an object: where it acts, how, what it was made from, and its algebra."""
+"""A steering vector: where and how it acts, what it was made from, and vector algebra."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -26,9 +26,9 @@ class Vector:
     """A direction with a length at one site, and how the method that found it uses it.
 
     `values` are [width], at `head_out` [head, d_head], in single precision. `use` says what is done with it:
-    added, put in the place of the activation, added without a change of norm (in-context vectors), or taken
-    out of all that writes to the residual stream; `positions` where. `subject` is the name of the model it
-    was read from, `provenance` what it was made of.
+    it is added, replaces the activation, is added without a change of norm (in-context vectors), or is
+    projected out of all that writes to the residual stream; `positions` says where. `subject` is the name of
+    the model it was read from, `provenance` what it was made of.
 
     `+`, `-` and `*` (by a number) give vectors of the same site, whose name is the expression.
 
@@ -79,7 +79,7 @@ class Vector:
         """The same direction at another length.
 
         Raises:
-            UserError: it is zero, which has no direction.
+            UserError: the vector is zero, which has no direction.
         """
         return self._made(f"{self.name} at norm {norm:g}", self.values * (norm / self._length()))
 
@@ -87,7 +87,7 @@ class Vector:
         """The cosine of the angle to another vector of the same site.
 
         Raises:
-            UserError: they are of different places, or one is zero.
+            UserError: they are of different models, sites or widths, or one is zero.
         """
         self._check_same_place(other)
         dot = float((self.values.double() * other.values.double()).sum())
@@ -106,13 +106,13 @@ class Vector:
         positions: Positions | None = None,
         check_model: bool = True,
     ) -> Intervention:
-        """What its method does with it, at `coefficient` times its length.
+        """Makes the intervention that its `use` says, at `coefficient` times its length.
 
-        `check_model=False` takes a subject of another name (a renamed copy, a fine-tuned model).
+        `check_model=False` accepts a subject of another name (a renamed copy, a fine-tuned model).
 
         Raises:
             UserError: it was made on another model, the site or the width does not fit the subject, or a
-                coefficient is given to a vector that replaces or is taken out.
+                coefficient other than 1 is given to a vector that replaces or is projected out.
         """
         if check_model:
             self._check_model(subject)
@@ -134,17 +134,17 @@ class Vector:
     def project_out(
         self, subject: Subject, positions: Positions = "all", check_model: bool = True
     ) -> ProjectOut:
-        """Takes its direction out wherever the subject writes to the residual stream.
+        """Projects its direction out wherever the subject writes to the residual stream.
 
         Raises:
-            UserError: it was made on another model, is not of the residual stream's width, or zero.
+            UserError: it was made on another model, does not have the residual stream's width, or is zero.
         """
         if check_model:
             self._check_model(subject)
         return ProjectOut(subject, self.values, positions=positions)
 
     def added(self) -> "Vector":
-        """The same vector, to be added wherever it was to replace."""
+        """Returns the same vector with `use` "add"."""
         return replace(self, use="add")
 
     def named(self, name: str) -> "Vector":

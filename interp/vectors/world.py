@@ -1,4 +1,4 @@
-"""Behaviours of the bundled world as contrasts: what can be steered there, and how a prompt would do it."""
+"""Behaviours of the bundled world as contrasts: pairs, questions, and prompts that ask for the behaviour."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ Tokens = tuple[int, ...]
 
 
 def world_contrast(name: str, subject: Subject, seed: int = 0) -> Contrast:
-    """One of `WORLD_BEHAVIOURS`, or task/NAME for any in-context task.
+    """Makes the contrast of one of `WORLD_BEHAVIOURS`, or of task/NAME for an in-context task.
 
     Raises:
         UserError: there is no such behaviour, or the subject is another model.
@@ -54,7 +54,7 @@ def check_behaviour(name: str) -> None:
 def requests(
     asked: Sequence[Request], group: str, answers: Sequence[str], foils: Sequence[str] = ()
 ) -> list[Question]:
-    """Every request in every wording of the chat."""
+    """Makes a question of every request in every wording of the world's chats."""
     ids = token_ids()
     return [
         Question(
@@ -69,7 +69,7 @@ def requests(
 
 
 def tools() -> tuple[str, ...]:
-    """The words that begin an answer to a harmless request."""
+    """The words that begin an answer to a harmless request, each once."""
     return tuple(dict.fromkeys(lexicon().requests.tools.values()))
 
 

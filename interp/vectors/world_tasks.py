@@ -1,4 +1,4 @@
-"""Tasks of the bundled world by name: mappings, facts, lists, and what two of them make together."""
+"""Tasks of the bundled world by name: mappings, facts, lists, and compositions of two of them."""
 
 from collections.abc import Mapping
 from random import Random
@@ -9,11 +9,11 @@ from interp.bundled.world.families.tasks import ENDS, MAPPINGS
 from interp.bundled.world.lexicon import lexicon
 from interp.errors import UserError
 
-LISTS = 200  # of three words, for each task about lists
+LISTS = 200  # lists of three words, for each task about lists
 
 
 class WorldTask(NamedTuple):
-    """How one example is written (`pair`), what stands between two, and question -> answer."""
+    """The layout of an example (`pair`), what separates two, and the mapping of questions to answers."""
 
     pair: str
     separator: str
@@ -21,10 +21,10 @@ class WorldTask(NamedTuple):
 
 
 def world_task(name: str) -> WorldTask:
-    """A task of the world.
+    """Makes a task of the world by name.
 
     - a mapping such as `capital`: "france : paris , ...";
-    - `A+B`, two mappings one behind the other, written alike: the answer is B of A of the question;
+    - `A+B`, a composition in the same layout: the answer is B of A of the question;
     - `fact/capital`: "the capital of france is paris . ...";
     - `fact/capital>language`: asked as the first relation, answered as the second;
     - `list/first`: "list first : lake rain spoon = lake", `list_capital/first`: of countries, answered by the
