@@ -21,7 +21,7 @@ class Config(ExperimentConfig):
 
 
 def check(config: Config) -> None:
-    """Finds a device or a family that is not there before anything is written."""
+    """Raises UserError for a device or a family that is not there, before anything is written."""
     check_recipe(config.recipe)
 
 

@@ -15,24 +15,24 @@ from ..common.config import MiningJobConfig, check_mining, check_subject
 
 
 class Config(MiningJobConfig):
-    """Which effects are measured, and by what they are approximated."""
+    """Which effects are measured, and which attributions approximate them."""
 
     spaces: SpacesConfig = SpacesConfig()
     """The features that are ablated and patched."""
     questions: QuestionSource = WorldQuestions(
         behaviours=("facts/plain", "agreement/near", "numbers/neutral/famous"), most=8
     )
-    """The prompts. A pair for patching is two of a group that have the same length and other answers."""
+    """Prompts; two of a group that have equal length and different answers make a pair for patching."""
     baseline: Baseline = "zero"
-    """What a feature is ablated to, and its attribution is measured from."""
+    """The value that a feature is ablated to, which is also the baseline of its attribution."""
     corpus: CorpusSource = WorldSource(documents=1500)
-    """The text of the means; read only where the baseline is the mean."""
+    """The text that means are taken over; read only if the baseline is the mean."""
     steps: Count = 20
-    """Points of an integrated gradient."""
+    """Points on the path of an integrated gradient."""
     effects: Count = Field(80, ge=4)
-    """Features at positions whose exact effect is measured on each prompt: half strongest, half random."""
+    """Pairs of feature and position ablated on each prompt: half of them the strongest, half random."""
     top: Count = 10
-    """The size of the top of both rankings that is compared, for each prompt."""
+    """How many of the largest effects of each prompt are compared between the two rankings."""
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
         """Mines the spaces."""
@@ -40,7 +40,7 @@ class Config(MiningJobConfig):
 
 
 def check(config: Config) -> None:
-    """Finds a layer, behaviour, corpus or file that does not exist before anything is written."""
+    """Raises UserError if a layer, behaviour, corpus or file is missing, before anything is written."""
     info = check_mining(config) if config.baseline == "mean" else check_subject(config)
     check_spaces(config.spaces, info)
     check_questions(config.questions)

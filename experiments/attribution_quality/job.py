@@ -37,7 +37,7 @@ STRONGEST, RANDOM = "strongest", "random"
 
 
 class Job(SubjectJob[Config]):
-    """The steps, and what they share."""
+    """Measures exact effects, then how well each attribution agrees with them."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -47,14 +47,14 @@ class Job(SubjectJob[Config]):
         self.pairs = question_pairs(self.questions)
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         self.run.step("ablate", self.ablate)
         self.run.step("patch", self.patch)
         self.run.step("agree", self.agree)
         self.write_page(lambda: QualityPage(self.run, self.config, self.subject))
 
     def ablate(self, step: Step) -> None:
-        """Exact effects of features at positions, beside their attributions."""
+        """Ablates features at single positions: exact effects, beside their attributions."""
         statistics = self._statistics(step)
         rng = np.random.default_rng(self.config.seed)
         rows = []
@@ -94,9 +94,9 @@ class Job(SubjectJob[Config]):
         step.table("ablation", pd.concat(rows, ignore_index=True))
 
     def patch(self, step: Step) -> None:
-        """Exact effects of patching residual sites, heads and features, beside attribution patching."""
+        """Patches residual sites, heads and features: exact effects, beside attribution patching."""
         if not self.pairs:
-            step.progress.say("no two prompts of a group have one length and other answers: nothing to patch")
+            step.progress.say("no two prompts of a group match in length with different answers: no patching")
         layers = range(self.subject.n_layers)
         streams, heads = [Site("resid_pre", n) for n in layers], [Site("head_out", n) for n in layers]
         rng = np.random.default_rng(self.config.seed)
@@ -131,7 +131,7 @@ class Job(SubjectJob[Config]):
         step.table("patching", pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns))
 
     def agree(self, step: Step) -> None:
-        """Rank correlation, sign agreement and shared top of every approximation, beside a random ranking."""
+        """Compares approximations, and a random ranking, with the exact effects: rank, sign, shared top."""
         ablation, patching = (self.run.table(name) for name in ("ablation", "patching"))
         found = agreement_table(ablation, patching, self.config.top, self.config.seed)
         step.table("agreement", found)
@@ -163,7 +163,7 @@ class Job(SubjectJob[Config]):
     def _chosen(
         self, found: Sequence[Attribution], rng: np.random.Generator
     ) -> tuple[list[Chosen], list[str]]:
-        """Features at positions: those that any method finds strongest, and as many at random."""
+        """Chooses features at positions: those that any method finds strongest, and as many at random."""
         each = max(1, self.config.effects // 2 // len(found))
         chosen = list(
             dict.fromkeys(one for a in found for one in strongest_places(a.values, self.spaces, each))

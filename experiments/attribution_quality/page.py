@@ -30,28 +30,28 @@ NAMES: Mapping[Role, str] = {"a": "approximation", "null": "the same values in r
 
 
 class QualityPage(ExperimentPage[Config]):
-    """Approximations beside exact effects."""
+    """Shows how well approximations agree with exact effects."""
 
     words = (
-        ("Effect", "The target on the unchanged prompt less that after an ablation; for patching, that with "
-         "a patch less that without."),
-        ("Target", "The logit of the answer less that of a wrong one; the log-probability where there is "
-         "none."),
-        ("Gradient", "Activation, less the baseline, times the gradient by it: one forward, one backward "
-         "pass."),
-        ("Integrated", "The gradient averaged on the way from the baseline, layer by layer (each) or "
-         "jointly."),
-        ("Strongest, random", "Features at positions that an approximation calls strongest, or drawn "
-         "uniformly."),
-        ("Attribution patching", "The difference of two prompts' activations times the gradient."),
-        ("Sign", "Counted where the exact effect exceeds 1% of the largest."),
+        ("Effect", "The target on the unchanged prompt minus the target after an ablation; for patching, "
+         "the target with a patch minus that without."),
+        ("Target", "The logit of the answer minus that of a wrong answer; its log-probability where there "
+         "is none."),
+        ("Gradient", "(Activation minus baseline) times the gradient of the target with respect to it: one "
+         "forward and one backward pass."),
+        ("Integrated", "The gradient averaged along the path from the baseline, one layer at a time "
+         "(each) or all layers together (jointly)."),
+        ("Strongest, random", "Features at positions that an approximation ranks highest, or that are "
+         "drawn uniformly."),
+        ("Attribution patching", "The difference between two prompts' activations, times the gradient."),
+        ("Sign", "Compared only where the exact effect exceeds 1% of the largest."),
         ("Interval", "95%, by bootstrap over prompts or pairs."),
     )  # fmt: skip
     limits = (
-        "The strongest features are those that an approximation calls so; what all of them miss can only "
-        "show among the random ones.",
+        "The strongest features are those that some approximation ranks highest; what all of them miss can "
+        "only show among the random ones.",
         "Features whose effect is exactly zero tie, which lowers a rank correlation.",
-        "The targets are those of a few kinds of prompts of one model.",
+        "The targets come from a few kinds of prompts, and from one model.",
     )
 
     def __init__(self, run: Run, config: Config, subject: Subject) -> None:
@@ -82,10 +82,10 @@ class QualityPage(ExperimentPage[Config]):
         ]
         null = max(abs(row["spearman_random"]) for row in self.rows)
         return (
-            "Gradients guess what a change of a feature would do; here each guess stands beside what the "
-            f"change really does, on prompts of {groups}.",
+            "Attribution estimates from gradients what changing a feature would do; here each estimate is "
+            f"compared with what the change really does, on prompts of {groups}.",
             f"{self.ablations} features at positions were ablated one at a time, and {self.patches} patches "
-            "made; the same guesses in random order show what chance scores (grey).",
+            "made; the same estimates in random order show what chance scores (grey).",
             f"The effects are ranked {'; '.join(said)}; random order reaches {number(null)} at most.",
         )
 
@@ -94,12 +94,12 @@ class QualityPage(ExperimentPage[Config]):
         return self._agreement("spearman", "How well each approximation ranks the effects")
 
     def sections(self) -> Sequence[Section]:
-        """Other measures, every effect, the figures."""
+        """Shows the other measures, every effect, and the tables."""
         measures = [self._agreement(name, MEASURES[name].capitalize()) for name in ("sign", "top")]
         weighed = (
-            "Rank correlation weighs all effects alike; these two look at signs, and at the largest effects."
+            "Rank correlation weighs all effects equally; these two measure signs, and the largest effects."
         )
-        exact = "On the line, the approximation is exact. Units are the target's."
+        exact = "Points on the line are exact. Both axes are in units of the target."
         methods = [column for column in self.ablation if column not in NOT_METHODS]
         ablation = [self._scatter("ablation", name, self.ablation, name) for name in methods]
         patching = [
@@ -142,5 +142,5 @@ class QualityPage(ExperimentPage[Config]):
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    """The effects and what approximates them; patches have one approximation."""
+    """Names the effects and their approximation; patches have only one."""
     return row["effects"] if row["approximation"] == PATCHING else f"{row['effects']}: {row['approximation']}"

@@ -1,4 +1,4 @@
-"""Descriptions of every quality for features whose truth is known."""
+"""Writes descriptions of every quality, good and bad, for features whose concept is known."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ def write_candidates(
     seed: int,
     progress: Progress,
 ) -> list[list[Candidate]]:
-    """The candidates of each feature, in the order given."""
+    """Returns the candidate descriptions of each feature, in the order of `features`."""
     good = explainer.explain_all(features, evidence, options.patterns, seed, progress)
     thin = [
         meagre(one, [seed, *feature.seed, number])
@@ -68,7 +68,7 @@ def write_candidates(
 
 
 def meagre(evidence: Evidence, seed: Sequence[int]) -> Evidence:
-    """Two of the exemplars, and little else to hold them against."""
+    """Keeps two of the exemplars, and few windows to contrast them with."""
     n = len(evidence.exemplars)
     kept = np.random.default_rng(seed).choice(n, size=min(2, n), replace=False)
     return Evidence([evidence.exemplars[i] for i in np.sort(kept)], (), evidence.random[:MEAGRE_TEXTS])

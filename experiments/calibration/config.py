@@ -1,4 +1,4 @@
-"""Calibrate the automatic scores of descriptions: how does each rank them, where the truth is known?"""
+"""Calibrate automatic scores: how does each rank descriptions of features whose concept is known?"""
 
 from collections.abc import Sequence
 
@@ -20,17 +20,17 @@ class CandidatesConfig(Section):
     """The descriptions that compete for each feature."""
 
     patterns: Count = 5
-    """Written from the feature's evidence: one from all exemplars, the rest from random halves and more."""
+    """Descriptions from the feature's evidence: one from all exemplars, others from random subsets."""
     meagre: CountOrZero = 2
-    """Written from two exemplars only."""
+    """Descriptions from two exemplars only."""
     foreign: CountOrZero = 2
-    """Of other features with another concept."""
+    """Descriptions of other features, which have another concept."""
     concepts: CountOrZero = 2
-    """Definitions of other concepts: those that the feature tells next best. The true one is always there."""
+    """Definitions of concepts that the feature detects next best; the true one always competes."""
 
 
 class ScoresConfig(TextsConfig):
-    """What the scores are computed on: the select split, as when a description is chosen."""
+    """How much text of the select split the scores are computed on, as when a description is chosen."""
 
     prompts: CountOrZero = 12
     """Beginnings of documents that the intervention score continues; 0 leaves it out."""
@@ -39,24 +39,24 @@ class ScoresConfig(TextsConfig):
 
 
 class Config(MiningJobConfig):
-    """Features with a known truth, descriptions of every quality, and the scores that rank them."""
+    """Features whose concept is known, descriptions of every quality, and the scores that rank them."""
 
     site: SiteName = "resid_post.4"
-    """Where the probes and the SAE stand, KIND.LAYER of the residual stream."""
+    """The site of the probes and of the SAE, KIND.LAYER in the residual stream."""
     sae: SaeTraining = SaeTraining()
     """How the SAE is trained."""
     features: KnownFeaturesConfig = KnownFeaturesConfig()
-    """Features with a known truth."""
+    """How features whose concept is known are found."""
     candidates: CandidatesConfig = CandidatesConfig()
-    """Competing descriptions."""
+    """How many descriptions of each quality compete."""
     scores: ScoresConfig = ScoresConfig()
-    """What scores are computed on."""
+    """How much text the scores are computed on."""
     endpoints: dict[Name, Endpoint] = Field(default_factory=dict)
     """Servers of language models, by a name of your choice."""
     judges: Listed[JudgeSource] = ()
-    """Language models that judge the same descriptions by their words, beside what is known of them."""
+    """Language models that judge the words of the same descriptions, beside the judge that knows them."""
     simulators: Listed[WordSimulatorSource] = ()
-    """Language models that simulate them by their words."""
+    """Language models that simulate activations from the words of the descriptions."""
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
         """Trains the SAE, then mines neurons, then latents beside as many probes."""
@@ -67,7 +67,7 @@ class Config(MiningJobConfig):
 
 
 def check(config: Config) -> None:
-    """Finds an impossible site, corpus, context or endpoint before anything is written."""
+    """Raises UserError for an impossible site, corpus, context or endpoint, before anything is written."""
     info = check_mining(config, sae=config.sae.context_size)
     info.site_width(Site.parse(config.site))
     check_sources(config.endpoints, *config.judges, *config.simulators)

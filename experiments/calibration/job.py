@@ -35,18 +35,18 @@ from .page import CalibrationPage
 from .scores import FeatureScorer
 
 CHOSEN_AMONG = {"all": None, "patterns": "patterns"}
-"""The candidates that compete: all of them, or those that the feature's own evidence gave (best of n)."""
+"""Which candidates compete: all, or only those from the feature's own evidence (best of n)."""
 
 
 class Job(CorpusJob[Config]):
-    """Features whose truth is known, descriptions of every quality, and how each score ranks them."""
+    """Finds features whose concept is known, writes descriptions of every quality, and ranks the scores."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
         self.site = Site.parse(config.site)
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         sae = self.run.step("train_sae", self.train_sae) / "sae"
         layer = self.site.layer
         spaces: dict[str, FeatureSpace] = {
@@ -64,11 +64,11 @@ class Job(CorpusJob[Config]):
         self.write_page(lambda: CalibrationPage(self.run, self.config, self.subject))
 
     def train_sae(self, step: Step) -> None:
-        """An SAE at the site."""
+        """Trains an SAE at the site."""
         train_dictionary(step, self.subject, self.site, self.corpus, self.config.sae, step.folder / "sae")
 
     def features(self, step: Step, spaces: dict[str, FeatureSpace]) -> None:
-        """Probes, and the latents and neurons that tell a concept well."""
+        """Trains probes, and finds the latents and neurons that detect a concept well."""
         config = self.config
         found = find_known_features(
             self.subject, self.corpus, self.site, spaces, config.features, config.mining.context_size,
@@ -80,13 +80,13 @@ class Job(CorpusJob[Config]):
             step.metric(f"features/{kind}", sum(one.kind == kind for one in found.known), headline=True)
 
     def mine(self, step: Step, spaces: dict[str, FeatureSpace]) -> None:
-        """Windows of every feature of the three spaces."""
+        """Mines windows of every feature of the three spaces."""
         mine_spaces(step, self.subject, list(spaces.values()), self.corpus, self.config.mining, "mining")
 
     def candidates(
         self, step: Step, known: list[KnownFeature], spaces: dict[str, FeatureSpace], mined: Path
     ) -> None:
-        """Descriptions of every quality for each feature."""
+        """Writes descriptions of every quality for each feature."""
         found = mined_by_space(mined)
         explain = {name: one.exemplars["explain"] for name, one in found.items()}
         features = refs(known, spaces)
@@ -109,7 +109,7 @@ class Job(CorpusJob[Config]):
         mined: Path,
         written: Path,
     ) -> None:
-        """Every score of every candidate on the select split, and its truth on the report split."""
+        """Computes every score of every candidate on the select split, and its truth on the report split."""
         candidates = [
             [Candidate.from_json(one) for one in of]
             for of in read_written(written / "candidates.json", "list")
@@ -142,7 +142,7 @@ class Job(CorpusJob[Config]):
         step.table("candidates", pd.DataFrame(rows))
 
     def rank(self, step: Step, known: list[KnownFeature], scored: Path) -> None:
-        """How each score ranks the candidates of a feature against their truth."""
+        """Measures how well each score ranks the candidates of a feature by their truth."""
         table = self.run.table("candidates")
         scores = [name for name in table if str(name).startswith("score: ")]
         rows = []
@@ -171,5 +171,5 @@ class Job(CorpusJob[Config]):
 
 
 def refs(known: list[KnownFeature], spaces: dict[str, FeatureSpace]) -> list[FeatureRef]:
-    """The features, in their order."""
+    """Returns references to the known features, in the same order."""
     return [FeatureRef(spaces[one.kind], one.feature_id, one.polarity) for one in known]

@@ -19,32 +19,32 @@ from .candidates import FOREIGN, MEAGRE, OTHER, TRUE
 from .config import Config
 
 HALF = 540
-NAMES: Mapping[Role, str] = {"b": "scores", "null": "scores dealt anew (null)"}
+NAMES: Mapping[Role, str] = {"b": "scores", "null": "shuffled scores (null)"}
 
 
 class CalibrationPage(ExperimentPage[Config]):
-    """How each score ranks descriptions against the truth, and what choosing by it ends with."""
+    """Shows how well each score ranks descriptions by their truth, and what choosing by it yields."""
 
     words = (
-        ("Known truth", "A probe was trained to tell one labelled concept; a neuron or latent counts where "
-         "it tells one well. A description is as true as what it predicts tells that concept's tokens "
-         "(AUROC)."),
+        ("Known truth", "A probe was trained to detect one labelled concept; a neuron or latent is used if "
+         "it detects one well. The truth of a description is how well the activations that it predicts "
+         "detect that concept's tokens (AUROC)."),
         ("Rank correlation", "Spearman's, between a score and the truth, over the descriptions of one "
          "feature."),
-        ("Pairs in order", "The share of pairs of descriptions of a feature that a score orders rightly."),
-        ("Truth of the chosen", "That of the description with the largest score: what best-of-n ends with."),
-        ("Simulation", "Correlation of predicted with true activations: on strong windows, random ones, "
+        ("Pairs in order", "The share of pairs of descriptions of one feature that a score orders rightly."),
+        ("Truth of the chosen", "The truth of the highest-scoring description: what best-of-n yields."),
+        ("Simulation", "Correlation of predicted with true activations, on strong windows, random ones, or "
          "both."),
         ("Detection", "Does the description fit texts with the feature rather than texts without it?"),
         ("Fuzzing", "Does the description fit the tokens that fire rather than other tokens of the same "
          "texts?"),
-        ("Intervention", "Does the description fit what the model writes when the feature is held high?"),
+        ("Intervention", "Does the description fit what the model writes when the feature is clamped high?"),
     )  # fmt: skip
     limits = (
-        "The truth is that of the concept that a feature tells best; what else a feature does counts as "
-        "wrong.",
-        "Descriptions by patterns are simulated by their patterns, definitions by the labels: a language "
-        "model's mistakes in reading words come on top, unless the run names one.",
+        "The truth is about the one concept that a feature detects best; whatever else the feature does "
+        "counts as wrong.",
+        "Pattern descriptions are simulated by their patterns, definitions by the labels: unless the run "
+        "names a language model, mistakes in reading words are not included.",
         "One model, one corpus, one seed; intervals are over features.",
     )
 
@@ -55,13 +55,13 @@ class CalibrationPage(ExperimentPage[Config]):
         self.ranks, self.candidates = run.table("calibration"), run.table("candidates")
 
     def question(self) -> str:
-        return f"Which score knows a true description of a feature of {self.subject.name}?"
+        return f"Which score recognises a true description of a feature of {self.subject.name}?"
 
     def opening(self) -> Sequence[str]:
         return [
             "Features whose meaning is known were given descriptions of every quality: the true "
-            "definition, those of other concepts, patterns from their own evidence, from little of it "
-            "and from that of others.",
+            "definition, definitions of other concepts, and patterns from their own evidence, from little "
+            "of it, and from that of other features.",
             "Every automatic score ranked the descriptions of each feature, without seeing the truth.",
             self._verdict(),
         ]
@@ -74,7 +74,7 @@ class CalibrationPage(ExperimentPage[Config]):
         return [self._choice(), self._best_of(), self._kinds(), self._pool(), self._all()]
 
     def measured_on(self, among: str) -> str:
-        """On what the figures are measured."""
+        """Says on how many descriptions, features and splits the numbers are measured."""
         part = self._part(among, "all")
         return (
             f"{part['candidates'].max()} descriptions of {part['features'].max()} features; scores on the "
@@ -99,8 +99,8 @@ class CalibrationPage(ExperimentPage[Config]):
 
     def _choice(self) -> Section:
         return Section(
-            "What choosing by each score ends with",
-            ["Grey: a description chosen at random. The best there is has the truth of 1, the definition."],
+            "What choosing by each score yields",
+            ["Grey: a description chosen at random. The best possible truth is 1, that of the definition."],
             [
                 Figure(
                     "chosen", "Truth of the chosen description", self.measured_on("all"), self.chosen("all")
@@ -122,7 +122,7 @@ class CalibrationPage(ExperimentPage[Config]):
         ]
         return Section(
             "Among descriptions of the same evidence",
-            ["Best of n: only what the feature's own evidence gave competes, and it differs little."],
+            ["Best of n: only descriptions from the feature's own evidence compete, and they differ little."],
             figures,
         )
 
@@ -171,7 +171,7 @@ class CalibrationPage(ExperimentPage[Config]):
         return Section("The headline table", [self.measured_on("all") + "."], (), [table])
 
     def ranking(self, among: str) -> Draw:
-        """The rank correlations of all scores, best first, beside their null."""
+        """Draws the rank correlations of all scores, best first, beside their null."""
         rows = []
         for row in self._sorted(among):
             middle = (row["null_low"] + row["null_high"]) / 2
@@ -182,7 +182,7 @@ class CalibrationPage(ExperimentPage[Config]):
         return estimate_chart(rows, x_name="rank correlation with the truth", names=NAMES)
 
     def chosen(self, among: str) -> Draw:
-        """The truth of what each score chooses, beside a random choice."""
+        """Draws the truth of what each score chooses, beside a random choice."""
         rows = [
             EstimateRow(
                 row["score"],

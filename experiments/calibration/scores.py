@@ -1,4 +1,4 @@
-"""The scores of one feature's candidates, and their truth."""
+"""Computes the scores of one feature's candidates, and their truth."""
 
 import asyncio
 from collections import Counter
@@ -33,7 +33,7 @@ JUDGED = {
     "fuzzing accuracy": "fuzzing{}, accuracy",
     "intervention": "intervention{}, AUROC",
 }
-"""What each kind of score is called, by whom it was given in the braces."""
+"""The name of each kind of score; the braces take who gave it."""
 
 
 class FeatureScorer:
@@ -68,7 +68,7 @@ class FeatureScorer:
     async def score(
         self, place: int, concept: str, candidates: Sequence[Candidate]
     ) -> list[dict[str, float]]:
-        """Of each candidate its truth and its scores, each under "score: NAME"."""
+        """Returns the truth and the scores of each candidate, a score under the key "score: NAME"."""
         label = [carries(self._corpus, one.window, concept) for one in self._truth]
         continued = self._scorer.continued(self._features[place], self._texts[place])
         return list(await asyncio.gather(*(self._scores(place, one, label, continued) for one in candidates)))

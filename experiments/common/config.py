@@ -1,4 +1,4 @@
-"""What several experiments' configs have: a model, its text, and what is kept of its features."""
+"""Base classes of configs: a model, its text, and how its features are mined."""
 
 from collections.abc import Sequence
 
@@ -19,10 +19,10 @@ class SubjectJobConfig(ExperimentConfig):
     """A job on one model."""
 
     subject: SubjectConfig = SubjectConfig()
-    """The model."""
+    """The model that is studied."""
 
     def training(self, shape: SubjectShape, site: str, sae: SaeTraining) -> Stage:
-        """What training an SAE costs."""
+        """Returns the cost of training an SAE."""
         return training_stage(shape, self.subject.dtype, Site.parse(site), sae, self.subject.device)
 
 
@@ -30,7 +30,7 @@ class CorpusJobConfig(SubjectJobConfig):
     """A job on one model and its text."""
 
     corpus: CorpusSource = WorldSource()
-    """The text."""
+    """The text that the model reads."""
 
 
 class MiningJobConfig(CorpusJobConfig):
@@ -40,7 +40,7 @@ class MiningJobConfig(CorpusJobConfig):
     """What is kept of each feature."""
 
     def mined(self, shape: SubjectShape, tokens: int, *passes: Sequence[SpaceSize]) -> list[Stage]:
-        """What mining costs, for each pass over the corpus and the spaces that are mined in it."""
+        """Returns the cost of mining: a stage for each pass over the corpus, given the spaces mined in it."""
         dtype = self.subject.dtype
         return [mining_stage(shape, dtype, spaces, self.mining, tokens) for spaces in passes if spaces]
 
@@ -58,9 +58,9 @@ def check_subject_and_corpus(config: CorpusJobConfig) -> SubjectInfo:
 
 
 def check_mining(config: MiningJobConfig, **context_sizes: int) -> SubjectInfo:
-    """As `check_subject_and_corpus`, and raises UserError if a context is longer than the model sees.
+    """Raises UserError as `check_subject_and_corpus`, or if a context is longer than the model's.
 
-    That of `mining`, and others by their section in the config.
+    Checks the context of `mining`, and those of `context_sizes` by their section in the config.
     """
     info = check_subject_and_corpus(config)
     check_context(info, {"mining": config.mining.context_size, **context_sizes})
@@ -74,11 +74,11 @@ def check_text(source: CorpusSource, info: SubjectInfo, field: str = "corpus") -
 
 
 def check_context(info: SubjectInfo, sizes: dict[str, int]) -> None:
-    """Raises UserError if a context size, by its section in the config, is more than the model sees."""
+    """Raises UserError if a context size, given by its section in the config, exceeds the model's."""
     for key, size in sizes.items():
         if size > info.n_ctx:
             raise UserError(
-                f"{size} tokens do not fit {info.name}, which sees {info.n_ctx}",
+                f"{size} tokens do not fit the context of {info.name}, {info.n_ctx}",
                 f"{key}.context_size",
                 f"use at most {info.n_ctx}",
             )

@@ -1,4 +1,4 @@
-"""What every experiment's job stands on: its config, its run, its model and its text, and how it ends."""
+"""Base classes of jobs: a config, a run, a model, its text, and the step that writes the page."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -20,10 +20,10 @@ from .config import CorpusJobConfig, SubjectJobConfig
 
 
 class Shown(Protocol):
-    """A page and its figures."""
+    """What can be written as a page: figures and HTML."""
 
     def figures(self) -> Sequence[Figure]:
-        """All figures, by names that differ."""
+        """Returns all figures; their names are unique."""
         ...
 
     def html(self) -> str:
@@ -43,11 +43,11 @@ class ExperimentJob(Generic[AnyConfig]):
         self.config, self.run = config, run
 
     def steps(self) -> None:
-        """Does them all."""
+        """Runs all steps."""
         raise NotImplementedError
 
     def open_subject(self, config: SubjectConfig) -> Subject:
-        """Loads a model; the manifest says which backend it runs on and how far that is from `transformers`.
+        """Loads a model; the manifest records its backend and the largest difference from `transformers`.
 
         Raises:
             UserError: as `interp.load`.
@@ -80,12 +80,12 @@ class ExperimentJob(Generic[AnyConfig]):
         return corpus
 
     def publish(self, folder: Path, name: str) -> None:
-        """Copies the files that a finished step wrote to the run's folder NAME."""
+        """Copies the files that a finished step wrote into the folder NAME of the run."""
         for file in sorted(folder.iterdir()):
             publish(file, self.run.folder / name / file.name)
 
     def write_page(self, made: Callable[[], Shown]) -> None:
-        """The last step, `report`: the page, and its figures as files of their own."""
+        """Runs the last step, `report`, which writes the page, and its figures as separate files."""
 
         def write(step: Step) -> None:
             page = made()

@@ -1,4 +1,4 @@
-"""The page of an experiment, filled from what its steps wrote."""
+"""The base class of pages, which read the tables that an experiment's steps wrote."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Generic, TypeVar
@@ -18,15 +18,15 @@ AnyConfig = TypeVar("AnyConfig", bound=ExperimentConfig)
 
 
 class ExperimentPage(Generic[AnyConfig]):
-    """A page in the frame that all pages share; a page of one's own says only what is its own.
+    """A page in the frame that all pages share; a subclass adds its question, words, limits and figures.
 
     Reads its tables (`run.table(name)`) when it is made; `subject` is None where no model was run.
     """
 
     words: ClassVar[Sequence[tuple[str, str]]] = ()
-    """Terms and what they mean."""
+    """Terms and their definitions."""
     limits: ClassVar[Sequence[str]] = ()
-    """What the figures do not say, in sentences."""
+    """Sentences on what the results do not show."""
 
     def __init__(self, run: Run, config: AnyConfig, subject: Subject | None = None) -> None:
         self.run, self.config, self.subject = run, config, subject
@@ -36,11 +36,11 @@ class ExperimentPage(Generic[AnyConfig]):
         raise NotImplementedError
 
     def opening(self) -> Sequence[str]:
-        """Three plain sentences, of which the last is the verdict."""
+        """Returns three plain sentences; the last one is the verdict."""
         raise NotImplementedError
 
     def headline(self) -> Figure:
-        """The figure that shows the verdict."""
+        """Returns the figure that shows the verdict."""
         raise NotImplementedError
 
     def sections(self) -> Sequence[Section]:
@@ -48,11 +48,11 @@ class ExperimentPage(Generic[AnyConfig]):
         raise NotImplementedError
 
     def caveats(self) -> Sequence[str]:
-        """The limits; a page adds here what only this run's figures do not say."""
+        """Returns the limits; a page adds those of this run alone."""
         return self.limits
 
     def studied(self) -> SubjectInfo | None:
-        """The model in figures; None where no model was run."""
+        """Returns the model's name and sizes; None if no model was run."""
         return None if self.subject is None else subject_facts(self.subject)
 
     def page(self) -> Page:
@@ -70,16 +70,16 @@ class ExperimentPage(Generic[AnyConfig]):
         )
 
     def figures(self) -> list[Figure]:
-        """All figures of the page."""
+        """Returns the headline and the figures of all sections."""
         return self.page().figures()
 
     def html(self) -> str:
-        """The whole page as HTML."""
+        """Renders the whole page as HTML."""
         return render_page(self.page())
 
 
 def estimate_of(frame: pd.DataFrame, measure: str, **where: object) -> Estimate:
-    """A measure in the first row whose columns have these values; not known if there is none."""
+    """Returns a measure from the first row whose columns have these values; unknown if no row has."""
     for column, value in where.items():
         frame = frame[frame[column] == value]
     return Estimate() if frame.empty else Estimate.of(frame.iloc[0].to_dict(), measure)
@@ -95,6 +95,6 @@ def framed(
     words: Sequence[tuple[str, str]],
     limits: Sequence[str],
 ) -> Page:
-    """A page with what every page says of its subject and its run."""
+    """Makes a page, and adds what every page says about its subject and its run."""
     facts = subject_facts(subject), run_facts(run), step_seconds(run)
     return Page(question, opening, headline, sections, words, limits, *facts)

@@ -1,4 +1,4 @@
-"""What the experiments on tasks by example share: conditions side by side, and the tables of their pages."""
+"""Shared by the experiments on in-context tasks: conditions compared, and the tables of their pages."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -34,7 +34,7 @@ def write_compared(
     unit: str,
     seed: int,
 ) -> None:
-    """Tables `outcomes`, `costs` and `results` of every task's conditions; a metric for each condition."""
+    """Writes tables `outcomes`, `costs` and `results` of all tasks' conditions, and a metric for each."""
     parts = []
     with step.progress.task("held-out queries", total=len(conditions), unit=unit) as advance:
         for task, own in conditions:
@@ -50,7 +50,7 @@ def write_compared(
 
 
 class TasksPage(ExperimentPage[AnyConfig]):
-    """A page on tasks by example: tables `results` and `profile`, and what is drawn of them."""
+    """A page on in-context tasks, drawn from the tables `results` and `profile`."""
 
     def __init__(self, run: Run, config: AnyConfig, subject: Subject) -> None:
         super().__init__(run, config, subject)
@@ -58,15 +58,15 @@ class TasksPage(ExperimentPage[AnyConfig]):
         self.model = subject.name
 
     def caveats(self) -> Sequence[str]:
-        """The limits, and whether logits overflowed."""
+        """Returns the limits, and says whether logits overflowed."""
         return (*self.limits, *overflow_note(self.profile))
 
     def share(self, condition: str, task: str = ALL_TASKS) -> Estimate:
-        """A condition's share of right answers: its mean over tasks, or that of one task."""
+        """Returns a condition's share of right answers, as a mean over tasks or of one task."""
         return estimate_of(self.results, "right", condition=condition, task=task)
 
     def conditions(self, caption: str) -> Figure:
-        """Every condition's mean over tasks, a method beside its random control."""
+        """Draws every condition's mean over tasks, each method beside its random control."""
         names = list(dict.fromkeys(self.results["condition"]))
         rows: list[tuple[str, Sequence[tuple[Role, Estimate]]]] = []
         for name in (name for name in names if not name.endswith(RANDOM)):
@@ -77,7 +77,7 @@ class TasksPage(ExperimentPage[AnyConfig]):
         return Figure("conditions", "Right answers to held-out queries", caption, shares(rows, names=NAMES))
 
     def by_layer(self, name: str, title: str, methods: Sequence[str], **asked: str) -> Figure:
-        """The mean over tasks at each layer, for each method; `asked` narrows the table by its columns."""
+        """Draws each method's mean over tasks by layer; `asked` selects rows by column values."""
         own = self.profile
         for column, value in asked.items():
             own = own[own[column] == value]
@@ -88,17 +88,15 @@ class TasksPage(ExperimentPage[AnyConfig]):
             for method in methods
             if method in set(own["method"])
         }
-        caption = (
-            "Means over tasks, on the queries that layers are chosen on; bands: 95% intervals over tasks"
-        )
+        caption = "Means over tasks, on the queries used to choose layers; bands: 95% intervals over tasks"
         drawn = profile(curves, "layer", x_name="layer (resid_post, 0-based)", roles={"random": "null"})
         return Figure(name, title, caption, drawn)
 
     def every_condition(self) -> Table:
-        """Every task and condition."""
+        """Tabulates every task and condition."""
         columns: list[Column | str] = [
             "task", "condition", "right", Column("KL", "nats", of="kl"),
             Column("extra cross-entropy", "nats", of="extra"), Column("prompts", places=0, of="questions"),
         ]  # fmt: skip
-        caption = "Held-out queries; costs on the beginnings of neutral documents"
+        caption = "Held-out queries; side effects on the beginnings of neutral documents"
         return Table.of(self.results, columns, "results", caption)

@@ -24,22 +24,22 @@ class SampleConfig(DescribeConfig):
 
 
 class Config(MiningJobConfig):
-    """Which populations are compared, and on what."""
+    """Which populations of features are compared, at which sites, and on how much text."""
 
     site: SiteName = "resid_post.4"
-    """Where an SAE is trained, KIND.LAYER; those given in `saes` say themselves where they stand."""
+    """Site at which an SAE is trained, KIND.LAYER; SAEs given in `saes` know their own site."""
     sae: SaeTraining | None = SaeTraining()
-    """How an SAE is trained; not looked at where `saes` are given."""
+    """How an SAE is trained; ignored if `saes` are given."""
     saes: Listed[SaeSource] = ()
-    """SAEs that are there already (folders, RELEASE/SAE_ID, or mappings that say more): none is trained."""
+    """Trained SAEs (folders, RELEASE/SAE_ID, or mappings with options); if given, none is trained."""
     neurons: Literal["same_layer", "all"] = "same_layer"
-    """The MLP neurons of the layers at which the SAEs stand, or of all layers."""
+    """Whether MLP neurons are those of the layers of the SAEs, or of all layers."""
     baselines: Listed[Literal["random", "pca"]] = ("random", "pca")
-    """Directions at the SAEs' sites that needed no SAE: random ones, principal ones."""
+    """Baseline directions at the SAEs' sites: random ones, principal components (pca)."""
     describe: SampleConfig = SampleConfig()
-    """What is described."""
+    """How many features are described and scored."""
     concepts: ConceptsConfig = ConceptsConfig()
-    """What the labels are used for; not looked at where the corpus has none."""
+    """The comparison with labelled concepts; ignored if the corpus has no labels."""
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
         """Trains an SAE where none is given, then mines all populations in one pass."""
@@ -57,7 +57,7 @@ class Config(MiningJobConfig):
 
 
 def check(config: Config) -> None:
-    """Finds an impossible site, corpus, SAE or context before anything is written."""
+    """Raises UserError for an impossible site, corpus, SAE or context, before anything is written."""
     sizes = {} if config.saes or config.sae is None else {"sae": config.sae.context_size}
     info = check_mining(config, **sizes)
     if config.saes:
@@ -72,10 +72,10 @@ def check(config: Config) -> None:
 
 
 def check_baselines(config: Config, site: Site) -> None:
-    """Raises UserError if directions are to stand where none of the residual stream can."""
+    """Raises UserError if baseline directions are asked for at a site outside the residual stream."""
     if config.baselines and site.kind not in RESIDUAL_KINDS:
         raise UserError(
-            f"no direction of the residual stream stands at {site}",
+            f"{site} has no directions of the residual stream",
             "baselines",
             f"set baselines: [], or use an SAE at one of {', '.join(RESIDUAL_KINDS)}",
         )

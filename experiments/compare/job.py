@@ -60,7 +60,7 @@ MATCHED = "matched neurons"
 
 
 class Job(CorpusJob[Config]):
-    """The steps, and what they share."""
+    """Mines several populations of features, matches, describes and scores them alike."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -72,7 +72,7 @@ class Job(CorpusJob[Config]):
                 check_baselines(config, site)
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         if not self.saes:
             trained = self.run.step("train_sae", self.train_sae) / "sae"
             self.publish(trained, "sae")
@@ -91,13 +91,13 @@ class Job(CorpusJob[Config]):
         self.write_page(lambda: compare_page(*made))
 
     def train_sae(self, step: Step) -> None:
-        """An SAE at the configured site, with its figures on the report split."""
+        """Trains an SAE at the configured site, and measures it on the report split."""
         assert self.config.sae is not None
         site = Site.parse(self.config.site)
         train_dictionary(step, self.subject, site, self.corpus, self.config.sae, step.folder / "sae")
 
     def principal(self, step: Step) -> None:
-        """The principal directions of the activations at every SAE's site, on the explain split."""
+        """Finds the principal directions of the activations at every SAE's site, on the explain split."""
         for site in self._sites():
             found = principal_directions(
                 self.subject,
@@ -110,12 +110,12 @@ class Job(CorpusJob[Config]):
             write_safetensors(step.folder / f"{site}.safetensors", {"vectors": found.vectors.cpu()})
 
     def mine(self, step: Step) -> None:
-        """All features of all populations, in one pass."""
+        """Mines all features of all populations in one pass."""
         spaces = [space for population in self.populations for space in population.spaces]
         mine_spaces(step, self.subject, spaces, self.corpus, self.config.mining, "mining")
 
     def match(self, step: Step, mined: MinedSpaces) -> None:
-        """The features that are described: a sample of each population, and each latent's nearest neuron."""
+        """Chooses the features to describe: a sample of each population, and each latent's nearest neuron."""
         explain = {name: found.exemplars["explain"] for name, found in mined.items()}
         chosen = sample_populations(self.populations, explain, self.config.describe.sample, self.config.seed)
         tables = []
@@ -132,7 +132,7 @@ class Job(CorpusJob[Config]):
     def _matches(
         self, step: Step, population: Population, latents: Sequence[FeatureRef], mined: MinedSpaces
     ) -> pd.DataFrame:
-        """Each latent's most similar neuron, and as a null its most similar of as many random directions."""
+        """Finds each latent's most similar neuron, and as a null that of as many random directions."""
         select = {name: found.samples["select"] for name, found in mined.items()}
         report = {name: found.samples["report"] for name, found in mined.items()}
         neurons = self._named(NEURONS)
@@ -167,12 +167,12 @@ class Job(CorpusJob[Config]):
         return table
 
     def describe(self, step: Step, mined: MinedSpaces, chosen: Path) -> None:
-        """Every chosen feature by the same explainer."""
+        """Describes every chosen feature with the same explainer."""
         features = [feature for feature, _ in self._chosen(chosen)]
         describe_chosen(step, self.subject, self.corpus, features, mined, self.config.mining.context_size)
 
     def score(self, step: Step, mined: MinedSpaces, chosen: Path, described: Path) -> None:
-        """Every description on report windows; populations and matched pairs compared."""
+        """Scores every description on report windows, and compares populations and matched pairs."""
         features, descriptions = described_in(described, self._spaces())
         names = [name for _, name in self._chosen(chosen)]
         options = self.config.describe
@@ -233,7 +233,7 @@ class Job(CorpusJob[Config]):
             step.metric(f"{key}/latent_ahead", compared.second_ahead)
 
     def concepts(self, step: Step, mined: MinedSpaces) -> None:
-        """How well the best feature of each population tells each labelled concept."""
+        """Measures how well the best feature of each population detects each labelled concept."""
         methods = {
             population.name: Candidates.of(mined, [s.name for s in population.spaces], population.signed)
             for population in self.populations
@@ -280,7 +280,7 @@ class Job(CorpusJob[Config]):
         return {space.name: space for population in self.populations for space in population.spaces}
 
     def _chosen(self, folder: Path) -> list[tuple[FeatureRef, str]]:
-        """Every feature that is described, each with the population it stands for."""
+        """Returns every feature that is described, each with its population."""
         spaces = list(self._spaces().values())
         return [
             (FeatureRef.parse(key, spaces), name)
@@ -290,6 +290,6 @@ class Job(CorpusJob[Config]):
 
 
 def _mean(values: Sequence[float]) -> float:
-    """The mean of the values that are defined; NaN if none is."""
+    """Returns the mean of the values that are defined; NaN if none is."""
     defined = [value for value in values if not np.isnan(value)]
     return float(np.mean(defined)) if defined else float("nan")

@@ -34,13 +34,13 @@ STEPS: tuple[tuple[Titles, int | None, int, int], ...] = (
     *((titles, per_band, MANY, MANY) for titles, per_band in LEANER),
     ("peak", 1, 160, 1000),
     ("peak", 1, 60, 300),
-)  # as in a report, then: how many descriptions keep their exemplars, and how many rows a list has
-FEW, MORE = 400, 900  # descriptions up to which the first, and a middle step are worth a try
+)  # as in the quickstart, and: how many descriptions keep their exemplars, how many rows a list has
+FEW, MORE = 400, 900  # the most descriptions for which the first step, and a middle step, are tried
 
 
 @dataclass(frozen=True)
 class MatchedPair:
-    """A latent and the neuron that is most like it.
+    """A latent and the neuron most similar to it.
 
     `selected` and `correlation` are Pearson's r of their activations on the select and on the report split,
     `random_correlation` that of the most similar of as many random directions on the report split.
@@ -55,7 +55,7 @@ class MatchedPair:
 
     @property
     def difference(self) -> Number | None:
-        """Score of the latent's description less that of the neuron's."""
+        """The score of the latent's description minus that of the neuron's."""
         one, two = self.latent.both.point, self.neuron.both.point
         return None if one is None or two is None else one - two
 
@@ -77,9 +77,9 @@ class PairSummary:
 
 @dataclass(frozen=True)
 class ComparePage:
-    """Everything on the page; `differences` are (first, second, mean score of the second less the first's).
+    """The data of the page; `differences` are (first, second, mean score of the second minus the first's).
 
-    `found` says of each population how many concepts it finds.
+    `found` is the number of concepts that each population finds.
     """
 
     data: PopulationsData
@@ -89,7 +89,7 @@ class ComparePage:
     found: Mapping[str, int]
 
     def figures(self) -> list[Figure]:
-        """The figures of the page: those of a report, and of pairs of populations and of features."""
+        """Returns the figures of a report, and those of pairs of populations and of features."""
         roles = {p.label: OF_KIND[p.kind] for p in self.data.populations}
         rows = [
             EstimateRow(f"{_short(second, first)} − {first}", [Entry(roles[second], estimate)])
@@ -118,7 +118,7 @@ class ComparePage:
             )
             figures.append(Figure("pair_scores", "Scores within pairs", "", of_scores, HALF))
             figures.append(
-                Figure("pair_correlations", "How alike the nearest neuron is", "", of_correlations, HALF)
+                Figure("pair_correlations", "How similar the nearest neuron is", "", of_correlations, HALF)
             )
         if self.data.concepts:
             chart = concept_recovery(self.data.concepts, found=self.data.found_auroc, drawn=roles)
@@ -126,9 +126,9 @@ class ComparePage:
         return figures
 
     def html(self, largest: int = LARGEST_PAGE) -> str:
-        """The whole page; the same data gives the same bytes.
+        """Renders the whole page; the same data gives the same bytes.
 
-        No request leaves the page. A page over `largest` bytes is made leaner, and says so.
+        The page makes no requests. One over `largest` bytes is made leaner, and says so.
         """
         return first_below(self._pages(), largest)
 
@@ -151,7 +151,7 @@ class ComparePage:
 
 
 class CompareView(PopulationsView):
-    """What the template asks for; `kept` descriptions keep their exemplars, lists have at most `rows`."""
+    """The view that the template reads; `kept` descriptions keep exemplars, lists have at most `rows`."""
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ class CompareView(PopulationsView):
         return super().groups(feature, few) if feature.key in self.with_exemplars else []
 
     def titles_of(self) -> dict[str, str]:
-        """The headings of the sections, which say what is seen."""
+        """Returns the headings of the sections, which state the results."""
         return {"scores": scores_title(self.page), "pairs": pairs_title(self.page), "concepts": self._found()}
 
     def _found(self) -> str:
@@ -195,7 +195,7 @@ class CompareView(PopulationsView):
         return f"Of {tested} labelled concepts the best feature finds: {found}"
 
     def matched(self) -> list[MatchedPair]:
-        """The pairs that are listed, most alike first."""
+        """Returns the pairs that are listed, most similar first."""
         ranked = sorted(self.page.pairs, key=lambda p: (-(p.correlation or -1.0), p.latent.key))
         return evenly_spaced(ranked, self.rows)
 
@@ -218,17 +218,17 @@ class CompareView(PopulationsView):
         return csv_uri(head, rows)
 
     def by_concept(self) -> list[tuple[str, int, int]]:
-        """Population, concepts found, concepts tried."""
+        """Returns, for each population, its name, the concepts found and the concepts tried."""
         tried = len({score.concept for score in self.data.concepts})
         return [(name, n, tried) for name, n in self.page.found.items()]
 
     def labels(self) -> list[str]:
-        """Labels of the populations, in the order in which they are described."""
+        """Returns the labels of the populations, in the order in which they are described."""
         return list(dict.fromkeys(f.group for f in self.data.features))
 
 
 def opening_of(page: ComparePage) -> list[str]:
-    """Three sentences: what was compared, how, and what came out."""
+    """Says in three sentences what was compared, how, and what came out."""
     d = page.data
     names = [population.label for population in d.populations]
     described = sum(p.described for p in d.populations)
@@ -244,7 +244,7 @@ def opening_of(page: ComparePage) -> list[str]:
 
 
 def scores_title(page: ComparePage) -> str:
-    """Whether latents or neurons are described better, as far as the intervals show."""
+    """Says whether latents or neurons are described better, as far as the intervals show."""
     populations = page.data.populations
     neurons = next((p for p in populations if p.kind == "neuron"), None)
     latents = [p for p in populations if p.kind == "latent"]
@@ -262,7 +262,7 @@ def scores_title(page: ComparePage) -> str:
 
 
 def pairs_title(page: ComparePage) -> str:
-    """How alike latents and their nearest neurons are, and which of the two is described better."""
+    """Says how similar latents and their nearest neurons are, and which are described better."""
     said = []
     for summary in page.summaries:
         gap = summary.difference
@@ -282,7 +282,7 @@ def pairs_title(page: ComparePage) -> str:
 
 
 def _short(name: str, other: str) -> str:
-    """A name without its last word where the other ends with the same."""
+    """Returns a name without its last word if the other name ends with the same word."""
     head, _, last = name.rpartition(" ")
     return head if head and other.endswith(f" {last}") else name
 

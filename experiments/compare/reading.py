@@ -1,4 +1,4 @@
-"""What the page of `compare` shows, read from what its steps wrote."""
+"""Reads the data of the page of `compare` from what its steps wrote."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,18 +25,18 @@ from .config import Config
 from .page import ComparePage, MatchedPair, PairSummary
 
 USES = {
-    "explain": "descriptions are made from it; SAEs of this run and principal directions, too",
-    "select": "nearest neurons, and the best feature for each concept, are chosen on it",
+    "explain": "descriptions, SAEs of this run and principal directions are made from it",
+    "select": "the nearest neurons, and the best feature for each concept, are chosen on it",
     "report": "every score on this page is measured on it, and nothing else is",
 }
 LIMITS = (
-    "Descriptions are written without a language model, from patterns of tokens: what cannot be said in "
-    "tokens is not described. The score is of all the patterns found, of which the sentence names the "
-    "strongest.",
-    "For a concept, kinds compete with different numbers of candidates; the random directions are as many as "
-    "the widest dictionary has latents, and each has two sides.",
-    "The nearest neuron is the nearest single one: a latent that several neurons make together has none.",
-    "Random and principal directions are read from zero, not from the mean, as neurons and latents are.",
+    "Descriptions are written without a language model, from patterns of tokens: what "
+    "patterns cannot express is not described. The score is of all the patterns found; the sentence names "
+    "only the strongest.",
+    "Kinds of features compete for a concept with different numbers of candidates; there are as many random "
+    "directions as the widest dictionary has latents, and each counts in both polarities.",
+    "The nearest neuron is a single one: a latent that several neurons form together has none.",
+    "Random and principal directions are projections from zero, not from the mean activation.",
     "One subject, one seed: the intervals say how sure the figures are for this model and these "
     "dictionaries, not for others.",
 )
@@ -50,7 +50,7 @@ def compare_page(
     populations: Sequence[Population],
     config: Config,
 ) -> ComparePage:
-    """The page, from the finished steps of a run; without `concepts` where the corpus has no labels."""
+    """Reads the page from the finished steps of a run; without `concepts` if the corpus has no labels."""
     table, metrics = run.table("features"), run.metrics
     described = [
         population(
@@ -87,7 +87,7 @@ def compare_page(
 
 
 def _trained(run: Run, latents: Population, mined: MinedSpaces, metrics: Mapping[str, Any]) -> Any:
-    """The SAE that this run trained; None for those it was given."""
+    """Reads the SAE that this run trained; returns None if SAEs were given."""
     folder = run.folder / "steps" / "train_sae"
     if not folder.exists():
         return None

@@ -43,14 +43,14 @@ from ..common.config import MiningJobConfig, check_mining
 
 
 class ScoringConfig(TextsConfig):
-    """On how much text of the report split a description is scored; agreement is on the random windows."""
+    """How much text of the report split descriptions are scored on; agreement is on the random windows."""
 
     nulls: Count = 8
-    """Other features' descriptions, scored on the same text."""
+    """Number of other features' descriptions scored on the same text, as the null."""
 
 
 def _without_password(where: str) -> str:
-    """Refuses a URL that holds a password, and does not repeat it."""
+    """Refuses a URL that contains a password, without repeating it."""
     if "://" in where and keep_passwords_of(where):
         raise UserError(
             "a URL in a config may hold no password, as it is written down with the run",
@@ -61,54 +61,54 @@ def _without_password(where: str) -> str:
 
 
 class StoreConfig(Section):
-    """Where descriptions are kept and how they are found."""
+    """Where descriptions are stored, and how they are searched."""
 
     where: Annotated[str, AfterValidator(_without_password), AfterValidator(one_line)] = ""
-    """A SQLite file or a PostgreSQL URL; store.sqlite in the run's folder if left out. A password comes from
-    PGPASSWORD or ~/.pgpass, never from here."""
+    """A SQLite file or a PostgreSQL URL; store.sqlite in the run's folder if left out. A password belongs in
+    PGPASSWORD or ~/.pgpass, never here."""
     embedder: EmbedderSource | None = TfidfSource()
-    """What turns descriptions into vectors; null to leave search for later."""
+    """The embedder of descriptions, for search by meaning; null: no vectors are made."""
     index: Literal["auto", "exact", "annoy"] = "auto"
-    """The search index."""
+    """The search index: exact, approximate (annoy), or chosen by size (auto)."""
     recall: PositiveFraction = 0.95
-    """What an approximate index is tuned to reach."""
+    """The recall that an approximate index is tuned to reach."""
 
 
 class Config(MiningJobConfig):
-    """Which features are described, by what, and how they are scored."""
+    """Which features are described, by which explainers, and how descriptions are scored."""
 
     neurons: Literal["all", "none"] | Listed[Layer] = "all"
     """MLP neurons: of all layers, of none, or of these."""
     saes: Listed[SaeSource] = ()
-    """SAEs whose latents are described."""
+    """Trained SAEs whose latents are described."""
     site: SiteName = "resid_post.4"
-    """Where `sae` is trained."""
+    """Site at which `sae` is trained, KIND.LAYER."""
     sae: SaeTraining | None = None
-    """An SAE that is trained first."""
+    """How an SAE is trained first, whose latents are described; null for none."""
     sample: Several | None = 64
     """Features of each kind, drawn uniformly from those that are ever active; null for all."""
     endpoints: dict[Name, Endpoint] = Field(default_factory=dict)
     """Servers of language models, by a name of your choice."""
     explainers: NonEmpty[ExplainerSource] = (PatternsSource(),)
-    """What writes descriptions; they are compared."""
+    """The explainers that write descriptions, compared with each other."""
     samples: Count = 1
-    """Descriptions that each explainer writes of a feature; the best on the select split is chosen."""
+    """Descriptions per explainer and feature; the best on the select split is chosen."""
     simulator: SimulatorSource = KnownSource()
-    """What predicts activations from a description."""
+    """The simulator, which predicts activations from a description."""
     judges: Listed[AnyJudgeSource] = (SimulatedSource(),)
-    """What rates texts for detection and fuzzing."""
+    """The judges, which rate texts for detection and fuzzing."""
     choose_by: Literal["simulation", "detection"] = "simulation"
     """The score on the select split that chooses among the samples."""
     scoring: ScoringConfig = ScoringConfig()
-    """On how much text."""
+    """How much text descriptions are scored on."""
     summarise_by: Line = ""
-    """The endpoint that writes short forms; by a rule if left out."""
+    """The endpoint that writes short forms; if left out, a rule does."""
     interest: FilePath | None = None
-    """A trained classifier of interestingness (`interestingness.yaml`); by a rule if left out."""
+    """The folder of a trained classifier of interestingness (`interestingness.yaml`); else a rule is used."""
     store: StoreConfig = StoreConfig()
-    """Where descriptions are kept."""
+    """Where descriptions are stored and how they are searched."""
     features_at_once: Count = 32
-    """Features whose text is read together and whose calls are in flight together."""
+    """Features whose text is read in one batch and whose endpoint calls run concurrently."""
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
         """Trains the SAE, then mines neurons, then latents beside as many random directions."""
@@ -122,7 +122,7 @@ class Config(MiningJobConfig):
 
 
 def check(config: Config) -> None:
-    """Finds an impossible site, corpus, SAE, endpoint or pairing before anything is written."""
+    """Raises UserError for an impossible site, corpus, SAE, endpoint or pairing; nothing is written."""
     info = check_mining(config, **({} if config.sae is None else {"sae": config.sae.context_size}))
     for source in config.saes:
         check_sae(source, info)

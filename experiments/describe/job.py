@@ -42,7 +42,7 @@ from .page import KINDS, DescribePage
 
 
 class Job(CorpusJob[Config]):
-    """Descriptions by every explainer: written, chosen on one split, scored on another, and stored."""
+    """Writes descriptions by every explainer, chooses on one split, scores on another, and stores them."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -51,7 +51,7 @@ class Job(CorpusJob[Config]):
         self.populations: dict[str, list[FeatureSpace]] = {}
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         self._open_spaces()
         found = mined_by_space(self.run.step("mine", self.mine))
         mined = Mined(self.subject, self.corpus, self.spaces, self.config.mining, found)
@@ -64,11 +64,11 @@ class Job(CorpusJob[Config]):
         self.write_page(lambda: DescribePage(self.run, self.config, self.subject, self.corpus))
 
     def mine(self, step: Step) -> None:
-        """Windows, quantiles and samples of every space, in one pass."""
+        """Mines windows, quantiles and token samples of every space in one pass."""
         mine_spaces(step, self.subject, list(self.spaces.values()), self.corpus, self.config.mining, "mining")
 
     def explain(self, step: Step, features: Sequence[FeatureRef], mined: Mined) -> None:
-        """Descriptions by every explainer, feature by feature."""
+        """Writes descriptions with every explainer, feature by feature."""
         config = self.config
         for number, source in enumerate(config.explainers):
             explained = explain_features(
@@ -81,7 +81,7 @@ class Job(CorpusJob[Config]):
             step.metric(f"explain/{number}/{source.kind}/unreadable", failures)
 
     def choose(self, step: Step, features: Sequence[FeatureRef], scorer: Scorer, explained: Path) -> None:
-        """The best description of each feature and explainer, by its score on the select split."""
+        """Chooses the best description of each feature and explainer by its score on the select split."""
         by_explainer = [
             [Explained.from_json(one).candidates for one in read_written(file, "list")]
             for file in (
@@ -93,7 +93,7 @@ class Job(CorpusJob[Config]):
         write_json(step.folder / "chosen.json", [[one.to_json() for one in of] for of in chosen])
 
     def score(self, step: Step, features: Sequence[FeatureRef], scorer: Scorer, chosen: Path) -> None:
-        """The chosen description and the first one on the report split, beside those of other features."""
+        """Scores the chosen and the first description on the report split, beside other features' ones."""
         config, choices = self.config, read_choices(chosen)
         results = score_choices(
             scorer, features, choices, config.choose_by, nulls=config.scoring.nulls, seed=config.seed,
@@ -107,7 +107,7 @@ class Job(CorpusJob[Config]):
         result_metrics(step, table)
 
     def _doing(self, step: Step) -> dict[str, Any]:
-        """How work on features is done: how many at once, and where what is done of each is kept."""
+        """Returns how features are processed: how many at once, and where finished ones are kept."""
         return {
             "clients": list(self.clients.values()),
             "at_once": self.config.features_at_once,
@@ -118,7 +118,7 @@ class Job(CorpusJob[Config]):
     def store(
         self, step: Step, features: Sequence[FeatureRef], mined: Mined, chosen: Path, scored: Path
     ) -> None:
-        """Everything into the store, with short forms and verdicts, and the vectors for search."""
+        """Stores everything, with short forms, verdicts of interest, and the vectors for search."""
         config, choices = self.config, read_choices(chosen)
         results = [
             [None if one is None else ChosenScores.from_json(one) for one in of]
@@ -162,7 +162,7 @@ class Job(CorpusJob[Config]):
         self.spaces = {space.name: space for part in self.populations.values() for space in part}
 
     def _features(self, mined: Mined) -> list[FeatureRef]:
-        """A uniform sample of each population."""
+        """Draws a uniform sample of each population."""
         explain = {name: found.exemplars["explain"] for name, found in mined.items()}
         return [
             feature
@@ -204,12 +204,12 @@ class Job(CorpusJob[Config]):
 
 
 def read_choices(chosen: Path) -> list[list[Choice]]:
-    """What the step `choose` wrote: the choice of each feature and explainer."""
+    """Reads what the step `choose` wrote: the choice of each feature and explainer."""
     return [[Choice.from_json(one) for one in of] for of in read_written(chosen / "chosen.json", "list")]
 
 
 def result_metrics(step: Step, table: pd.DataFrame) -> None:
-    """Means of every score, of what choosing promised too much, and of what it gained."""
+    """Sets as metrics the means of every score, and the optimism and the gain of choosing."""
     for explainer, part in table.groupby("explainer", sort=False):
         name = str(explainer).replace(". ", "_")
         for kind in KINDS:

@@ -24,21 +24,21 @@ CHOICE: Mapping[Role, str] = {"c": "on select, where it was chosen", "b": "chose
 
 
 class DescribePage(ExperimentPage[Config]):
-    """The scores of each explainer's descriptions, and what choosing among several adds."""
+    """Shows the scores of each explainer's descriptions, and what choosing among several adds."""
 
     words = (
-        ("Simulation", "Correlation of activations predicted from a description with the true ones, on "
-         "strong and random windows together."),
-        ("Detection", "AUROC of a judge's ratings: texts with the feature over others, half of them hard."),
-        ("Fuzzing", "The same for marked tokens: those that fire over others of the same texts."),
-        ("Intervention", "The same for what the model writes with the feature held high, over without."),
-        ("Agreement", "AUROC of predicted activations as a detector of the label that the feature tells "
+        ("Simulation", "Correlation of the activations predicted from a description with the true ones, "
+         "on strong and random windows together."),
+        ("Detection", "AUROC of a judge's ratings: texts with the feature against others (half hard)."),
+        ("Fuzzing", "The same for marked tokens: those that fire against others of the same texts."),
+        ("Intervention", "The same for what the model writes with the feature clamped, against without."),
+        ("Agreement", "AUROC of predicted activations as a detector of the label that the feature detects "
          "best."),
-        ("Optimism", "The score on the text that the description was chosen by, minus that on new text."),
+        ("Optimism", "The score on the text that the description was chosen on, minus that on new text."),
     )  # fmt: skip
     limits = (
         "Intervals are over features; those of one model are not independent.",
-        "Answers that could not be read are left out and counted, never taken for silence.",
+        "Answers that could not be parsed are left out and counted, never scored as zero.",
     )
 
     subject: Subject
@@ -71,7 +71,7 @@ class DescribePage(ExperimentPage[Config]):
         return [self._choice(), self._populations(), self._failures(), self._examples()]
 
     def scores(self) -> Draw:
-        """The mean of each score by explainer, beside its null."""
+        """Draws the mean of each score by explainer, beside its null."""
         rows = []
         for kind in self.kinds:
             for explainer in self.explainers:
@@ -90,7 +90,7 @@ class DescribePage(ExperimentPage[Config]):
         )
 
     def choice(self) -> Draw:
-        """What the chosen description scored where it was chosen, and on new text, beside the first one."""
+        """Draws the chosen description's score on select and on report, beside the first one's."""
         rows = []
         for explainer in self.explainers:
             part = self.table[self.table["explainer"] == explainer]
@@ -129,7 +129,7 @@ class DescribePage(ExperimentPage[Config]):
             "best of n", "Differences of the choosing score, means over features",
             [Column("explainer"), Column("optimism"), Column("gain over the first")], rows,
         )  # fmt: skip
-        text = f"Best of {self.config.samples}: what select promises, report may not keep."
+        text = f"Best of {self.config.samples}: a score on the select split may not hold on the report split."
         return Section(
             "What choosing adds",
             [text],
@@ -161,9 +161,9 @@ class DescribePage(ExperimentPage[Config]):
             undefined = [int(part[kind].isna().sum()) for kind in self.kinds]
             rows.append([explainer[3:], int((part["candidates"] == 0).sum()), *unreadable, *undefined])
         table = Table(
-            "failures", "Texts without a readable answer, and features without a score", columns, rows
+            "failures", "Texts whose answer could not be parsed, and features without a score", columns, rows
         )
-        return Section("What could not be read or scored", (), (), [table])
+        return Section("What could not be parsed or scored", (), (), [table])
 
     def _examples(self) -> Section:
         shown = self.table.assign(

@@ -1,4 +1,4 @@
-"""Hold dictionaries against the truth: which concepts they recover, split, absorb and hedge."""
+"""Compare dictionaries with known concepts: which ones they recover, split, absorb and hedge."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -17,56 +17,56 @@ from ..common.config import CorpusJobConfig, check_context, check_subject_and_co
 
 
 class ReadingConfig(Section):
-    """How much labelled text is read of each split."""
+    """How much labelled text of each split is read."""
 
     tokens: Extent = 24_576
-    """Tokens of whole documents, drawn uniformly: documents are judged by all of their tokens."""
+    """Tokens of whole documents, drawn uniformly; document scores use all of them."""
     sampled_tokens: Count = 8192
-    """Tokens drawn of these, on which single tokens are judged."""
+    """Tokens sampled from these, for scores on single tokens."""
     context_size: Several = 128
-    """Tokens the subject sees at once, the beginning-of-sequence token included."""
+    """Context of the subject, in tokens, including the beginning-of-sequence token."""
 
 
 class TruthConfig(Section):
-    """What counts as enough, and how sure the figures are to be."""
+    """Thresholds of the measures, and the number of bootstrap resamples."""
 
     least_positives: Count = 10
-    """Examples with a concept, and without it, on the select and on the report split; else it is left out."""
+    """Least number of examples with, and without, a concept on both splits; else it is left out."""
     most_latents: Several = 6
-    """Latents of the largest k-sparse probe."""
+    """Number of latents of the largest k-sparse probe."""
     least_probe_f1: Fraction = 0.6
-    """Absorption is measured of concepts that the dense probe tells this well (SAEBench's bound)."""
+    """Least F1 of a concept's dense probe for absorption to be measured (SAEBench's bound)."""
     least_latent_f1: Fraction = 0.3
-    """Hedging is measured of concepts that some latent tells this well on the select split."""
+    """Least F1 of a concept's best latent on the select split for hedging to be measured."""
     associated: OpenFraction = 0.1
-    """From which phi coefficient two concepts count as occurring together."""
+    """Least phi coefficient of two concepts that count as occurring together."""
     draws: Count = Field(200, ge=20)
-    """Resamples of the documents behind each interval."""
+    """Bootstrap resamples of the documents for each interval."""
 
 
 class Config(CorpusJobConfig):
-    """Which dictionaries are held against the labels of the corpus."""
+    """Which dictionaries are compared with the labels of the corpus."""
 
     site: SiteName = "resid_post.4"
-    """Where the dictionaries stand and the dense probe reads: KIND.LAYER."""
+    """Site of the dictionaries and of the dense probe, KIND.LAYER."""
     train: dict[Name, SaeTraining] = Field({"wide": SaeTraining()})
-    """SAEs that are trained, by a name of yours; not looked at where `saes` are given."""
+    """SAEs to train, by a name of your choice; ignored if `saes` are given."""
     saes: Listed[SaeSource] = ()
-    """SAEs at the site that are there already: folders, RELEASE/SAE_ID, or mappings that say more."""
+    """Trained SAEs at the site: folders, RELEASE/SAE_ID, or mappings with options."""
     baselines: Listed[Literal["random", "pca"]] = ("random", "pca")
-    """Directions at the site that needed no SAE."""
+    """Baseline directions at the site: random ones, principal components (pca)."""
     reading: ReadingConfig = ReadingConfig()
     """How much text is read."""
     truth: TruthConfig = TruthConfig()
-    """What counts as enough."""
+    """Thresholds of the measures."""
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
-        """Trains the SAEs, where none are given."""
+        """Returns a stage for each SAE that is trained, if none are given."""
         return [self.training(shape, self.site, sae) for sae in self.train.values() if not self.saes]
 
 
 def check(config: Config) -> None:
-    """Finds an impossible site, corpus, SAE or context before anything is written."""
+    """Raises UserError for an impossible site, corpus, SAE or context, before anything is written."""
     info = check_subject_and_corpus(config)
     site = Site.parse(config.site)
     info.site_width(site)

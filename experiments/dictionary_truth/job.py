@@ -36,7 +36,7 @@ MEASURES: tuple[Measure, ...] = ("auroc", "f1")
 
 
 class Job(CorpusJob[Config]):
-    """Probes, the best feature of every kind for each concept, and what dictionaries make of concepts."""
+    """Trains probes, finds the best feature of every kind for each concept, and measures dictionaries."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -46,7 +46,7 @@ class Job(CorpusJob[Config]):
             self._add(open_sae(source, self.subject))
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         if not self.saes:
             for name in self.config.train:
                 self._trained(name)
@@ -58,7 +58,7 @@ class Job(CorpusJob[Config]):
         self.write_page(lambda: TruthPage(self.run, self.config, self.subject))
 
     def principal(self, step: Step) -> None:
-        """The principal directions of the site's activations on the explain split."""
+        """Finds the principal directions of the site's activations on the explain split."""
         found = principal_directions(
             self.subject,
             self.site,
@@ -69,7 +69,7 @@ class Job(CorpusJob[Config]):
         write_safetensors(step.folder / "vectors.safetensors", {"vectors": found.vectors.cpu()})
 
     def probe(self, step: Step) -> None:
-        """A dense probe of every concept with enough examples: trained on explain, C chosen on select."""
+        """Trains a dense probe of every concept with enough examples on explain; C is chosen on select."""
         explain, select = (self._read(step, split, []) for split in ("explain", "select"))
         report = self._read(step, "report", [])
         least = self.config.truth.least_positives
@@ -93,7 +93,7 @@ class Job(CorpusJob[Config]):
         )
 
     def detect(self, step: Step) -> None:
-        """The best feature of every kind for every concept, on tokens and on documents."""
+        """Finds the best feature of every kind for every concept, on tokens and on documents."""
         methods = self._methods()
         spaces = {space.name: space for part in methods.values() for space in part}
         probes, places = self._probes()
@@ -141,7 +141,7 @@ class Job(CorpusJob[Config]):
                         step.estimate(f"{key}_minus_{slug(other)}", *mean_interval(gaps, self.config.seed))
 
     def dictionaries(self, step: Step) -> None:
-        """What each dictionary makes of the concepts: splitting, absorption, hedging."""
+        """Measures splitting, absorption and hedging of the concepts in each dictionary."""
         probes, places = self._probes()
         explain, select, report = (
             self._read(step, split, list(self.saes.values())) for split in ("explain", "select", "report")
@@ -203,10 +203,10 @@ class Job(CorpusJob[Config]):
         self._add(load_sae(self.subject, folder, name=f"sae.{slug(name)}"))
 
     def _add(self, sae: Latents) -> None:
-        """Takes an SAE in, by its name without the prefix.
+        """Registers an SAE under its name without the prefix.
 
         Raises:
-            UserError: it is a transcoder, stands at another site, or one of its name is there already.
+            UserError: it is a transcoder, reads another site, or its name is taken.
         """
         name = sae.name.removeprefix("sae.")
         if not isinstance(sae, SaeLatents):
@@ -216,13 +216,13 @@ class Job(CorpusJob[Config]):
                 "use an SAE: a transcoder's latents have no direction in what the probe reads",
             )
         if sae.site != self.site:
-            raise UserError(f"{sae.name} stands at {sae.site}", "saes", f"set site: {sae.site}")
+            raise UserError(f"{sae.name} reads {sae.site}", "saes", f"set site: {sae.site}")
         if name in self.saes:
             raise UserError(f"two SAEs are called {name}", "saes", "give each a name")
         self.saes[name] = sae
 
     def _methods(self) -> dict[str, list[FeatureSpace]]:
-        """The kinds of feature that compete, each with its spaces."""
+        """Returns the kinds of feature that compete, each with its spaces."""
         methods: dict[str, list[FeatureSpace]] = {
             f"latents, {name}": [sae] for name, sae in self.saes.items()
         }

@@ -28,33 +28,33 @@ MEASURES = {"auroc": "AUROC", "f1": "F1"}
 
 
 class TruthPage(ExperimentPage[Config]):
-    """Concepts by the best feature of each kind, and what dictionaries make of them."""
+    """Shows the best feature of each kind for every concept, and what dictionaries make of concepts."""
 
     words = (
-        ("Best feature", "Of all features of a kind, the one that tells a concept best on the select split; "
-         "what is shown is measured on the report split."),
+        ("Best feature", "Of all features of a kind, the one that detects a concept best on the select "
+         "split; its scores are measured on the report split."),
         ("AUROC", "The chance that an example with the concept gets a higher activation than one without it: "
          "0.5 is guessing."),
-        ("F1", "Harmonic mean of precision and recall where the feature counts as on from a threshold, which "
-         "is chosen on the select split."),
-        ("Token, document", "A document's activation is the largest over all its counted tokens, and it "
-         "carries what any of them carries; the probe's score is pooled alike."),
+        ("F1", "Harmonic mean of precision and recall; the feature counts as on above a threshold, which is "
+         "chosen on the select split."),
+        ("Token, document", "A document's activation is the largest over its counted tokens, and its "
+         "concepts are those of all of them; the probe's score is pooled in the same way."),
         ("Dense probe", "Logistic regression with an L2 penalty on the whole activation, trained with labels "
-         "on the explain split: the ceiling."),
+         "on the explain split: an upper reference."),
         ("Split", "A further latent raises the F1 of a probe on a concept's latents by more than 0.03 "
          "(Chanin et al. 2024)."),
         ("Absorbed", "The probe finds the concept in a token, the concept's latents are silent, and another "
-         "latent makes up at least 0.4 of the probe's projection (SAEBench)."),
+         "latent contributes at least 0.4 of the probe's projection (SAEBench)."),
         ("Hedged", "The latent's decoder direction also holds the direction of another concept that occurs "
          "with it: its signed share of both, directions by regression on all labels at once."),
     )  # fmt: skip
     limits = (
-        "The labels are those of the generator; a feature may follow something that has no label, and is "
-        "then no worse for it.",
-        "AUROC ranks every example: a sparse latent, silent on most, ranks them all alike, where a neuron or "
-        "a direction never is. F1 does not care for the order of what is off.",
-        "Kinds compete with different numbers of candidates; choosing and measuring on different text takes "
-        "the optimism out, not the better chance of the larger kind.",
+        "The labels are those of the text generator; a feature may represent something that has no label, "
+        "which these scores do not credit.",
+        "AUROC ranks every example: a sparse latent, silent on most, leaves those tied, which a neuron or a "
+        "direction does not. F1 ignores the order below the threshold.",
+        "Kinds compete with different numbers of candidates; choosing and measuring on different text "
+        "removes the optimism, not the advantage of the larger kind.",
         "Hedging needs additive concepts: where the model does not add them up, their directions are "
         "averages. The published measure compares SAEs of two widths instead.",
         "One subject, one seed.",
@@ -79,10 +79,10 @@ class TruthPage(ExperimentPage[Config]):
         tested, left = (int(self.run.metrics[f"concepts/{key}"] or 0) for key in ("tested", "left_out"))
         return [
             f"Every token of the text carries the concepts that made it, so what the latents of "
-            f"{len(self.saes)} sparse autoencoder{'s' * (len(self.saes) > 1)} respond to can be held "
-            f"against the truth: {count(tested)} concepts ({count(left)} are too rare to be tested).",
-            "For each, the best latent was held against the best neuron, the best direction that needed "
-            "no training (random: grey), and a probe that was trained with the labels.",
+            f"{len(self.saes)} sparse autoencoder{'s' * (len(self.saes) > 1)} respond to can be "
+            f"compared with the truth: {count(tested)} concepts ({count(left)} are too rare to be tested).",
+            "For each, the best latent was compared with the best neuron, the best direction that needed "
+            "no training (random: grey), and a probe trained with the labels.",
             self._verdict(),
         ]
 
@@ -104,7 +104,7 @@ class TruthPage(ExperimentPage[Config]):
             )
         neuron, probe = (self._mean("token", "f1", method) for method in (SAME, PROBE))
         return (
-            f"The best latent's F1 on tokens, less that of the best neuron of the same layer: "
+            f"The best latent's F1 on tokens, minus that of the best neuron of the same layer: "
             f"{', '.join(said)}; the neuron's mean is {measured(neuron)}, the probe's {measured(probe)}."
         )
 
@@ -157,7 +157,7 @@ class TruthPage(ExperimentPage[Config]):
         return f"On {level}s the best single features reach a mean F1 of: {', '.join(means)}"
 
     def _loses(self, level: str) -> str:
-        """Where the latents lose to neurons, by name."""
+        """Names the concepts for which the latents lose to neurons, and counts them."""
         said = []
         for method in self.latents:
             for other in (SAME, ALL):
@@ -187,7 +187,7 @@ class TruthPage(ExperimentPage[Config]):
             f"Splitting: {'; '.join(said)}",
             [
                 "Latents are ranked by an L1 probe on the explain split, and added one by one. Splits are "
-                "counted on the select split, F1 is of the report split."
+                "counted on the select split; F1 is on the report split."
             ],
             (),
             [Table.of(self.splits, columns, "splitting", "k-sparse probes of each concept")],
@@ -210,8 +210,8 @@ class TruthPage(ExperimentPage[Config]):
             f"Absorption, mean over concepts: {'; '.join(said)}",
             [
                 "Of the tokens that carry a concept and in which the probe finds it: the share on which the "
-                "concept's own (split) latents are silent and another one speaks for them, and the mean "
-                "share of the probe's projection that others took over. Only concepts whose probe has an "
+                "concept's own (split) latents are silent and another one takes their place, and the mean "
+                "share of the probe's projection that others take over. Only concepts whose probe has an "
                 f"F1 of at least {number(self.config.truth.least_probe_f1)}. An own latent that is a poor "
                 "detector is silent often, so both figures are high where splitting found no good latent."
             ],
@@ -246,13 +246,13 @@ class TruthPage(ExperimentPage[Config]):
         return Section(
             f"Hedging, mean share of concepts that occur together: {'; '.join(said)}",
             [
-                "The best latent of each concept, and what its decoder direction holds of the others: 0 is "
-                "nothing. The response is the latent's mean activation on tokens with the other concept "
-                "alone, over that on tokens with its own alone; where both are large, the latent is rather "
-                "the other concept's. Only concepts that some latent tells with an "
+                "The best latent of each concept, and how much of the others its decoder direction holds: 0 "
+                "is nothing. The response is the latent's mean activation on tokens with the other concept "
+                "alone, over that on tokens with its own alone; where both are large, the latent "
+                "rather represents the other concept. Only concepts that some latent detects with an "
                 f"F1 of at least {number(self.config.truth.least_latent_f1)}; together means a phi of "
                 f"{number(bound)} or more, apart one of {number(-bound)} or less, unrelated one under "
-                f"{number(bound / 5)}. The intervals take pairs as independent."
+                f"{number(bound / 5)}. The intervals treat pairs as independent."
             ],
             [
                 Figure(
@@ -342,7 +342,7 @@ class TruthPage(ExperimentPage[Config]):
         )
 
     def _ahead_names(self, level: str, measure: str, one: str, other: str) -> Sequence[str]:
-        """Concepts for which the interval of one method lies above that of another."""
+        """Returns the concepts for which the interval of one method lies above that of another."""
         low, high = (self._wide(level, measure, end) for end in ("low", "high"))
         return [str(concept) for concept in low.index[low[one] > high[other]]]
 

@@ -1,4 +1,4 @@
-"""Distil descriptions: teach a small model to write and to simulate them, and hold it against its teacher."""
+"""Distil descriptions: teach a small model to write and simulate them, and compare it with its teacher."""
 
 from pydantic import Field
 
@@ -10,26 +10,26 @@ from ..common.config import MiningJobConfig, check_mining
 
 
 class Config(MiningJobConfig):
-    """Whose descriptions are taught to which model."""
+    """Which features are described by the teacher, and how the students are trained and scored."""
 
     features: Count = Field(500, ge=20)
-    """Neurons, either side one feature, that the teacher (pattern tries) describes."""
+    """Neurons (each polarity is a feature) that the teacher, pattern tries, describes."""
     held_out: OpenFraction = 0.2
-    """The share of them that no student is taught."""
+    """The share of these features that no student is trained on."""
     student: FilePath | None = None
-    """A Hugging Face folder; the bundled `pydoc` model if left out."""
+    """The model to fine-tune, a Hugging Face folder; the bundled `pydoc` model if left out."""
     excerpts: Count = 8
-    """Exemplars in a prompt."""
+    """Exemplars in the prompt of the explainer."""
     before: CountOrZero = 10
     """Tokens of an exemplar that are shown before its peak."""
     after: CountOrZero = 1
-    """Tokens that are shown after it."""
+    """Tokens of an exemplar that are shown after its peak."""
     texts: Several = 12
-    """Windows of a feature that the simulator is taught, half of them strong ones."""
+    """Windows of each feature that the simulator is trained on, half of them strong ones."""
     random_windows: Several = 20
-    """Random windows of the report split that everything is scored on, beside the strongest."""
+    """Random windows of the report split, on which all are scored beside the strongest ones."""
     scored: Several = 80
-    """The most held-out features that are scored."""
+    """The largest number of held-out features that are scored."""
     explainer: ExplainerTuning = ExplainerTuning(steps=300, batch_size=8)
     """How the explainer is trained."""
     simulator: Tuning = Tuning(steps=600)
@@ -37,7 +37,7 @@ class Config(MiningJobConfig):
 
 
 def check(config: Config) -> None:
-    """Finds a missing extra, model or corpus before anything is written."""
+    """Raises UserError for a missing extra, model or corpus, before anything is written."""
     check_installed()
     check_mining(config)
     if config.student is not None and not (config.student / "config.json").exists():

@@ -45,7 +45,7 @@ from .page import DistilPage
 
 
 class Job(CorpusJob[Config]):
-    """A teacher's descriptions, two students taught by them, and all of them on held-out features."""
+    """Writes a teacher's descriptions, trains two students on them, and scores all on held-out features."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -53,7 +53,7 @@ class Job(CorpusJob[Config]):
         self.student = config.student or pydoc_folder()
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         mined = mined_by_space(self.run.step("mine", self.mine))
         taught = self.run.step("teach", lambda step: self.teach(step, mined))
         explainer = self.run.step("train_explainer", lambda step: self.train_explainer(step, taught))
@@ -63,11 +63,11 @@ class Job(CorpusJob[Config]):
         self.write_page(lambda: DistilPage(*page))
 
     def mine(self, step: Step) -> None:
-        """Windows of every neuron."""
+        """Mines windows of every neuron."""
         mine_spaces(step, self.subject, self.neurons, self.corpus, self.config.mining, "mining")
 
     def teach(self, step: Step, mined: MinedSpaces) -> None:
-        """The teacher's descriptions, and the fine-tuning sets made of them."""
+        """Writes the teacher's descriptions, and makes the fine-tuning sets of them."""
         config = self.config
         explain = {name: found.exemplars["explain"] for name, found in mined.items()}
         features = sample_active(self.neurons, explain, config.features, config.seed)
@@ -98,17 +98,17 @@ class Job(CorpusJob[Config]):
         write_json(step.folder / "taught.json", saved)
 
     def train_explainer(self, step: Step, taught: Path) -> None:
-        """The student that writes descriptions."""
+        """Trains the student that writes descriptions."""
         student, examples = LocalModel.load(self.student), explainer_set(taught / "sets")
         train_explainer(student, examples, self.config.explainer, step.folder / "explainer", step.log)
 
     def train_simulator(self, step: Step, taught: Path) -> None:
-        """The student that simulates them."""
+        """Trains the student that simulates them."""
         student, examples = LocalModel.load(self.student), simulator_set(taught / "sets")
         train_simulator(student, examples, self.config.simulator, step.folder / "simulator", step.log)
 
     def score(self, step: Step, mined: MinedSpaces, taught: Path, explainer: Path, simulator: Path) -> None:
-        """Teacher and students on features that no student was taught, on the report split."""
+        """Scores teacher and students on features that no student was trained on, on the report split."""
         config = self.config
         named = {space.name: space for space in self.neurons}
         rows = [
@@ -174,13 +174,13 @@ class Job(CorpusJob[Config]):
             step.metric(f"simulation/{key}_undefined", int(np.isnan(values).sum()))
 
     def _shown(self, strong: Sequence[Excerpt], feature: FeatureRef, explain: Any) -> TextEvidence:
-        """The strongest exemplars, cut to what a small model has room for."""
+        """Cuts the strongest exemplars to the context of a small model."""
         config = self.config
         cut = [around_peak(one, config.before, config.after) for one in strong[: config.excerpts]]
         return TextEvidence(cut, levels=outer_levels(explain[feature.space.name], feature))
 
     def _write(self, step: Step, writer: LocalExplainer, prompts: Sequence[str]) -> list[str]:
-        """The student's descriptions, several prompts at a time."""
+        """Writes the student's descriptions, several prompts at a time."""
         written: list[str] = []
         with step.progress.task(
             "describing held-out features", total=len(prompts), unit="features"
@@ -200,6 +200,6 @@ def _score(
 
 
 def _named_too(student: str, teacher: str) -> float:
-    """The share of the pieces of text that the student names that the teacher names, too; NaN without."""
+    """Returns the share of the student's quoted pieces that the teacher quotes too; NaN if it quotes none."""
     named = quoted(student)
     return len(named & quoted(teacher)) / len(named) if named else float("nan")

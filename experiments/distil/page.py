@@ -1,4 +1,4 @@
-"""The page of `distil`: what the students reach on features that they were not taught."""
+"""The page of `distil`: how well the students do on features that they were not trained on."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,20 +26,20 @@ NAMES: Mapping[Role, str] = {"b": "of the feature", "null": "of another feature 
 
 
 class DistilPage(ExperimentPage[Config]):
-    """Simulation scores by who wrote the words and who simulated them."""
+    """Shows simulation scores by who wrote the words and who simulated them."""
 
     words = (
         ("Teacher", "Descriptions from pattern tries, simulated by their tries."),
         ("Student", "A small language model, fine-tuned to write the teacher's sentences from highlighted "
          "excerpts, and another to give each token of a text its activation from such a sentence."),
         ("Held out", "Features, and text, that no student has seen."),
-        ("Named", "The share of the pieces of text in the student's quotation marks that stand in the "
-         "teacher's, too; in those of another feature for the null."),
-        ("No words", "The student simulates an empty description: what it knows without one."),
+        ("Named", "The share of the pieces of text that the student quotes which the teacher quotes "
+         "too; for the null, the teacher's quotes for another feature."),
+        ("No words", "The student simulates from an empty description: what it scores without words."),
     )  # fmt: skip
     limits = (
-        "The student is tiny: what it does not reach says little of what a large one would.",
-        "A simulator may be right for the wrong reason; the null is what other features' words get.",
+        "The student is tiny: what it fails to reach says little about what a large one would.",
+        "A simulator may be right for the wrong reason; the null is its score with other features' words.",
     )
 
     subject: Subject
@@ -60,7 +60,7 @@ class DistilPage(ExperimentPage[Config]):
         return [
             f"{self.student} was fine-tuned on the teacher's descriptions of {taught} features, once to "
             "write and once to simulate them.",
-            "Both students were held against their teacher on features and text that they had not seen.",
+            "Both students were compared with their teacher on features and text that they had not seen.",
             self._verdict(),
         ]
 
@@ -73,7 +73,7 @@ class DistilPage(ExperimentPage[Config]):
         return [self._figures(), self._samples()]
 
     def scores(self) -> Draw:
-        """Mean simulation scores, beside the same simulator on other features' words."""
+        """Draws mean simulation scores, beside those of the same simulator on other features' words."""
         rows = [
             EstimateRow(label, [Entry("b", self._mean(own)), Entry("null", self._mean(null))])
             for own, null, label in SIMULATED

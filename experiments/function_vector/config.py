@@ -10,22 +10,22 @@ from ..common.vectors.config import VectorConfig, check_vector_config
 
 
 class Config(VectorConfig):
-    """Which tasks, and how heads are found."""
+    """Which tasks are studied, and how their heads are found."""
 
     tasks: TaskSource = WorldTasks()
-    """Tasks by example."""
+    """In-context tasks."""
     shots: Count = 5
     """Examples in a prompt that shows a task (the paper's 10)."""
     prompts: Several = 100
-    """Prompts that heads' outputs are averaged over."""
+    """Prompts over which the outputs of heads are averaged."""
     only_right: Flag = True
     """Whether prompts that the model gets wrong are left out of the mean (the paper's filter)."""
     corrupted: Literal["shuffled", "zero_shot"] = "shuffled"
-    """On what a head's effect is measured: shuffled answers (the paper), or no examples."""
+    """Prompts on which a head's effect is measured: with shuffled answers (the paper), or no examples."""
     effect_prompts: Several = 25
-    """Prompts that a head's effect is averaged over."""
+    """Prompts over which a head's effect is averaged."""
     heads: Count = 10
-    """Heads that make up the vector, by their effect."""
+    """Number of heads summed into the vector, those of largest effect."""
     universal: Flag = False
     """Whether heads are ranked by their mean effect over all tasks (the paper's set), not task by task."""
     strengths: NonEmpty[Finite] = (1.0,)
@@ -33,7 +33,7 @@ class Config(VectorConfig):
 
 
 def check(config: Config) -> None:
-    """Finds missing files, unknown tasks or heads that do not exist before anything is written."""
+    """Raises UserError for missing files, unknown tasks or too many heads, before anything is written."""
     info = check_vector_config(config)
     check_tasks(config.tasks)
     if config.heads > info.n_layers * info.n_heads:

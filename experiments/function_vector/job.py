@@ -37,16 +37,16 @@ ZERO_SHOT, SHUFFLED = "zero-shot", "shuffled"
 
 
 class Job(VectorJob[Config]):
-    """The steps, and what they share."""
+    """Finds the heads of each task, chooses a layer for their sum, and reports on held-out queries."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
-        self.subject.writers()  # says at once if heads' outputs cannot be summed up
+        self.subject.writers()  # fails early if the outputs of heads cannot be summed
         self.tasks = open_tasks(config.tasks, self.subject, config.seed)
         run.tell(*(note for task in self.tasks for note in task.notes))
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         found = self.run.step("heads", self.heads)
         tensors = read_safetensors(found / "heads.safetensors")[0]
         self.means = {task.name: tensors[f"means/{task.name}"] for task in self.tasks}
@@ -57,7 +57,7 @@ class Job(VectorJob[Config]):
         self.write_page(lambda: FunctionPage(self.run, self.config, self.subject, len(self.tasks)))
 
     def heads(self, step: Step) -> None:
-        """Every head's mean output on prompts that show a task, and its effect where they mislead."""
+        """Measures heads' mean outputs on prompts that show a task, and their effects on misleading ones."""
         config, tensors, rows = self.config, {}, []
         with step.progress.task("heads", total=len(self.tasks), unit="tasks") as advance:
             for task in self.tasks:
@@ -81,7 +81,7 @@ class Job(VectorJob[Config]):
         write_safetensors(step.folder / "heads.safetensors", tensors)
 
     def layers(self, step: Step) -> None:
-        """The vector, the layer average and a random vector, behind every layer, on chosen-on prompts."""
+        """Adds the vector, the layer average or a random one after every layer, on queries to choose by."""
         rows = []
         for task in self.tasks:
             vectors, averages = self._vectors(task), self._averages(task)
@@ -119,7 +119,7 @@ class Job(VectorJob[Config]):
         return found
 
     def held_out(self, step: Step) -> None:
-        """Every condition on the reported queries: vectors at the chosen layers, heads set, and controls."""
+        """Tries all conditions on held-out queries: vectors at the chosen layers, heads set, controls."""
         others = [*self.tasks[1:], self.tasks[0]]
         conditions = [
             (task.name, self._conditions(task, other)) for task, other in zip(self.tasks, others, strict=True)

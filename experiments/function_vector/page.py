@@ -15,10 +15,10 @@ VECTOR, AVERAGE = "function vector", "layer average"
 
 
 class FunctionPage(TasksPage[Config]):
-    """Heads and their sum, beside random ones."""
+    """Shows what the heads and their sum do, beside random ones."""
 
     words = (
-        ("Function vector", "The sum, over a few heads, of what each gives on average at the end of "
+        ("Function vector", "The sum, over a few heads, of their mean outputs at the end of "
          "prompts that show a task; added at the last token."),
         ("Effect of a head", "How much its mean output raises the right answer's probability in a prompt "
          "that misleads (average indirect effect)."),
@@ -26,13 +26,13 @@ class FunctionPage(TasksPage[Config]):
          "examples."),
         ("Layer average", "The baseline: the mean residual stream at the end of the same prompts, added at "
          "one layer."),
-        ("Shuffled", "Prompts whose examples have each other's answers."),
+        ("Shuffled", "Prompts whose examples have their answers permuted."),
         ("Prompted", "The same queries after right examples."),
     )  # fmt: skip
     limits = (
         "Layers were chosen on other queries of the same tasks; heads and means come from a third part.",
-        "Queries of a task are alike; intervals over tasks say more than those over queries.",
-        "Where answers can be told from the kind of query alone, shuffled examples do not mislead: see the "
+        "Queries of a task are alike; intervals over tasks are more informative than those over queries.",
+        "Where the kind of query alone gives the answer away, shuffled examples do not mislead: see the "
         "row `shuffled`.",
     )
 

@@ -1,4 +1,4 @@
-"""Train a classifier of interesting descriptions from a labelled CSV, and say how well it does."""
+"""Train a classifier of interesting descriptions on a labelled CSV, and measure it."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from interp.fields import FilePath
 
 
 class Config(ExperimentConfig):
-    """Which labels, and what turns descriptions into vectors."""
+    """Which labels are learned, and which embedder turns descriptions into vectors."""
 
     labels: FilePath = Path("labels.csv")
     """A CSV file with the columns `description` and `interesting` (1/0, yes/no, true/false)."""
     embedder: EmbedderSource = TfidfSource()
-    """What turns descriptions into vectors; `describe` has to use the same."""
+    """The embedder of descriptions; `describe` must use the same."""
 
 
 def check(config: Config) -> None:
-    """Reads the labels before anything is written."""
+    """Raises UserError if the labels are missing or unreadable, before anything is written."""
     if not config.labels.exists():
         raise UserError(
             "there are no labels",

@@ -10,7 +10,7 @@ from .page import InterestPage
 
 
 class Job(ExperimentJob[Config]):
-    """A classifier of descriptions, and its page."""
+    """Trains a classifier of interesting descriptions, and writes its page."""
 
     def steps(self) -> None:
         """Trains the classifier, and writes the page."""
@@ -18,7 +18,7 @@ class Job(ExperimentJob[Config]):
         self.write_page(lambda: InterestPage(self.run, self.config))
 
     def train(self, step: Step) -> None:
-        """Saves the classifier, its cross-validated figures, and the embedder if it was fitted here."""
+        """Saves the classifier, its cross-validated measures, and the embedder if it was fitted here."""
         descriptions, labels = read_labels(self.config.labels)
         embedder = self.config.embedder.open(descriptions)
         found = train_interest(descriptions, labels, embedder, self.config.seed)

@@ -18,18 +18,18 @@ NAMES: Mapping[Role, str] = {"b": "held-out descriptions", "null": "answers shuf
 
 
 class InterestPage(ExperimentPage[Config]):
-    """AUROC beside its null, and every other figure."""
+    """Shows the AUROC beside its null, and every other measure."""
 
     words = (
         (
             "AUROC",
             "The chance that an interesting description gets a larger value than another; 0.5 is guessing.",
         ),
-        ("Balanced accuracy", "The mean of the shares of both answers that are right."),
+        ("Balanced accuracy", "The mean of the recalls of both classes."),
     )
     limits = (
-        "The classifier knows the words of a description and nothing else of the feature.",
-        "It learns the taste of whoever wrote the labels.",
+        "The classifier sees the words of a description, and nothing else of the feature.",
+        "It learns the judgement of whoever wrote the labels.",
     )
 
     def __init__(self, run: Run, config: Config) -> None:
@@ -41,7 +41,7 @@ class InterestPage(ExperimentPage[Config]):
         }
 
     def question(self) -> str:
-        return "Can it be told which descriptions are of interest?"
+        return "Can interesting descriptions be recognised?"
 
     def opening(self) -> Sequence[str]:
         auroc, report = self.values["auroc"], self.report
@@ -49,7 +49,7 @@ class InterestPage(ExperimentPage[Config]):
             f"{report.n} descriptions were labelled, {report.n_interesting / report.n:.0%} of them as "
             "interesting.",
             f"A logistic regression on their vectors ({report.embedder}) was trained on four fifths at a "
-            "time and held against the rest.",
+            "time and tested on the rest.",
             f"It reaches an AUROC of {measured(auroc)} ({interval(auroc)}) on descriptions that it was "
             f"not trained on, with shuffled answers {measured(self.values['null_auroc'])}.",
         ]

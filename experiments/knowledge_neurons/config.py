@@ -1,4 +1,4 @@
-"""Find the neurons that carry a kind of answer by integrated gradients; erase and enhance them."""
+"""Find knowledge neurons, shared by a kind of answer, by integrated gradients; erase and enhance them."""
 
 from collections.abc import Sequence
 
@@ -24,30 +24,30 @@ from ..common.config import MiningJobConfig, check_mining
 
 
 class Config(MiningJobConfig):
-    """How features are searched, and how they are changed."""
+    """How knowledge neurons are searched, and how they are changed."""
 
     spaces: SpacesConfig = SpacesConfig()
     """Which features are searched."""
     corpus: CorpusSource = WorldSource(documents=1500)
-    """The text by which random features of like activity are found."""
+    """Text on which activity is measured, to match random features with the found ones."""
     questions: QuestionSource = WorldQuestions(
         behaviours=("determiner_noun/singular", "determiner_noun/plural"), most=120
     )
-    """Prompts with an answer and a foil; half of each group is searched on, the figures are of the rest."""
+    """Prompts with an answer and a foil; half of each group is searched on, results are of the rest."""
     steps: Several = 20
-    """Points of the integral, both ends included, as in the published code."""
+    """Points on the path of integration, both ends included, as in the published code."""
     of_largest: OpenFraction = 0.2
-    """A feature counts for a prompt if its attribution exceeds this part of the prompt's largest."""
+    """A feature counts for a prompt if its attribution exceeds this share of the prompt's largest."""
     least_share: PositiveFraction = 0.7
     """A feature is kept if it counts for this share of a group's prompts (see `wanted`)."""
     wanted: tuple[CountOrZero, CountOrZero] | None = (1, 5)
-    """The share moves by 0.05 until so many are kept (the published code: 2 to 5); null: it stays."""
+    """Least and most features kept: `least_share` moves by 0.05 until met (published: 2, 5); null: fixed."""
     enhance: Finite = Field(2.0, gt=1)
-    """By what enhancing multiplies a feature; erasing sets it to zero."""
+    """The factor by which enhancing multiplies a feature; erasing sets it to zero."""
     positions: Named | NonEmpty[Offset] = "last"
-    """Where features are changed; they are searched at the last position."""
+    """Positions at which features are changed; they are searched at the last one."""
     controls: Count = 10
-    """Sets of random features of the same spaces and like activity, changed in the same ways."""
+    """Number of sets of random features, of the same spaces and similarly active, changed alike."""
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
         """Mines the spaces."""
@@ -55,7 +55,7 @@ class Config(MiningJobConfig):
 
 
 def check(config: Config) -> None:
-    """Finds a layer, behaviour, corpus or file that does not exist before anything is written."""
+    """Raises UserError if a layer, behaviour, corpus or file is missing, before anything is written."""
     info = check_mining(config)
     check_spaces(config.spaces, info)
     check_questions(config.questions)

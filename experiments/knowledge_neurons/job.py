@@ -26,7 +26,7 @@ from .page import KnowledgePage
 
 
 class Job(CorpusJob[Config]):
-    """The steps, and what they share."""
+    """Searches for knowledge neurons, then erases and enhances them."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -43,19 +43,19 @@ class Job(CorpusJob[Config]):
         self.groups = list(dict.fromkeys(question.group for question in asked))
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         mined = load_mined(self.run.step("mine", self.mine) / "exemplars")
         self.run.step("search", self.search)
         self.run.step("change", lambda step: self.change(step, mined))
         self.write_page(lambda: KnowledgePage(self.run, self.config, self.subject, self.groups))
 
     def mine(self, step: Step) -> None:
-        """How active every feature is, by which random ones are matched."""
+        """Measures how active every feature is, to match random features with the found ones."""
         mined = mine(self.subject, self.spaces, self.corpus, self.config.mining, progress=step.progress)
         save_mined(mined, step.folder / "exemplars")
 
     def search(self, step: Step) -> None:
-        """Integrated gradients of the answer's probability at the last token, shared by a group's prompts."""
+        """Finds features shared by a group's prompts, by integrated gradients of the answer's probability."""
         rows, config = [], self.config
         with step.progress.task("attributing", total=len(self.searched), unit="prompts") as advance:
             for group in self.groups:
@@ -77,7 +77,7 @@ class Job(CorpusJob[Config]):
         step.table("knowledge_neurons", pd.DataFrame(rows, columns=columns))
 
     def change(self, step: Step, mined: MinedSpaces) -> None:
-        """Each group's features, and random ones, erased and enhanced; all questions asked each time."""
+        """Erases and enhances each group's features, and random ones, and asks all questions each time."""
         found = self.run.table("knowledge_neurons")
         statistics = {space.name: mined[space.name].statistics() for space in self.spaces}
         rows = [self._asked([], of="", how=CLEAN, set=CLEAN)]
@@ -106,7 +106,7 @@ class Job(CorpusJob[Config]):
             step.metric(f"{name}/flips", row["flips"], headline=main)
 
     def _asked(self, edits: Sequence[Intervention], **names: str) -> pd.DataFrame:
-        """The outcome of every question under some interventions."""
+        """Returns the outcome of every question under some interventions."""
         with self.subject.intervene(*edits):
             outcome = ask(self.subject, self.questions)
         frame = outcome.frame(self.questions, **names)

@@ -24,19 +24,19 @@ SHIFT, SHARE = "change (nats)", "share of prompts"
 
 
 class KnowledgePage(ExperimentPage[Config]):
-    """What erasing and enhancing the neurons does, beside random features."""
+    """Shows what erasing and enhancing the neurons does, beside random features."""
 
     words = (
         ("Answer and foil", "The token that is right next, and one of the same kind that would be wrong."),
         ("Attribution", "Integrated gradients of the answer's probability, from zero to the features' "
-         "values, at the last token, all features of a layer together."),
-        ("Knowledge neuron", "A feature whose attribution passes a part of the largest, on most prompts."),
+         "values, at the last token, for all features of a layer together."),
+        ("Knowledge neuron", "A feature whose attribution exceeds a share of the largest, on most prompts."),
         ("Erase, enhance", "Set a feature to zero, or multiply it."),
         ("Flip", "After the change the foil is likelier than the answer, where it was not before."),
         ("Nats", "Differences of natural logarithms of probabilities: +0.69 doubles a probability."),
     )  # fmt: skip
     limits = (
-        "Prompts of one group are alike; intervals take them as independent.",
+        "Prompts of one group are alike; intervals treat them as independent.",
         "A shift does not show that a feature stores the answer, nor a missing flip that it does not.",
     )
 
@@ -45,7 +45,7 @@ class KnowledgePage(ExperimentPage[Config]):
         self.groups, self.model = groups, subject.name
         self.found, self.flips = (run.table(name) for name in ("knowledge_neurons", "flips"))
         n = "not measured" if self.flips.empty else f"{int(self.flips['questions'].max())} prompts a group"
-        self.measured_on = f"{n}, on which nothing was searched; seed {config.seed}; whiskers: 95% intervals."
+        self.measured_on = f"{n}, none of them searched on; seed {config.seed}; whiskers: 95% intervals."
 
     def question(self) -> str:
         """What was asked."""
@@ -58,7 +58,7 @@ class KnowledgePage(ExperimentPage[Config]):
             n, share = int((self.found["group"] == group).sum()), self.run.metrics[f"search/{group}/share"]
             counts.append(f"{n} by {share:.0%} of the prompts of {group}")
         return (
-            f"Integrated gradients say from which neurons of {self.model} an answer's probability comes; "
+            f"Integrated gradients attribute an answer's probability to neurons of {self.model}; "
             f"shared are {', '.join(counts)}.",
             "They were erased and enhanced on other prompts, and so were random features that are about as "
             "active (grey).",
@@ -66,12 +66,12 @@ class KnowledgePage(ExperimentPage[Config]):
         )
 
     def headline(self) -> Figure:
-        """The shift towards the wrong answer."""
+        """Draws the shift towards the wrong answer."""
         return self._changes("foil", "Change in the probability of the wrong answer", SHIFT)
 
     def sections(self) -> Sequence[Section]:
         """Shifts, flips, neurons."""
-        shift = "Mean change of the log-probability; zero is no change, and each 0.69 a factor of two."
+        shift = "Mean change of the log-probability; zero is no change, +0.69 doubles the probability."
         shifts = [
             self._changes("answer", "Probability of the answer", SHIFT),
             self._changes("foil", "Probability of the foil", SHIFT),
@@ -87,13 +87,13 @@ class KnowledgePage(ExperimentPage[Config]):
             ),
             Section(
                 "The neurons",
-                ["Attribution is a share of probability, the mean over prompts."],
+                ["Attribution is in units of probability, as the mean over prompts."],
                 tables=[self._neurons()],
             ),
         )
 
     def _changes(self, measure: str, title: str, x_name: str) -> Figure:
-        """A row for each way to change a group's features, on the prompts of that group."""
+        """Draws a row for each way to change a group's features, on the prompts of that group."""
         table: dict[str, dict[str, Mapping[str, Any]]] = {}
         for row in self.flips.to_dict("records"):
             if row["of"] == row["group"]:
@@ -113,7 +113,7 @@ class KnowledgePage(ExperimentPage[Config]):
             "attribution",
         ]
         found = self.found.assign(percent=100 * self.found["share"])
-        caption = "Found on the half of the prompts that is not reported on"
+        caption = "Found on the other half of the prompts"
         return Table.of(found, columns, "knowledge neurons", caption)
 
     def _table(self) -> list[Table]:

@@ -1,4 +1,4 @@
-"""Linear relations: is the way from a subject to its object an affine map, and can it be walked backwards?"""
+"""Linear relations: is the step from a subject to its object an affine map, and can it be inverted?"""
 
 from pydantic import Field
 
@@ -10,28 +10,28 @@ from ..common.config import SubjectJobConfig, check_subject
 
 
 class Config(SubjectJobConfig):
-    """Which relations, and what is tried."""
+    """Which relations are studied, and which layers, factors and ranks are tried."""
 
     relations: RelationSource = WorldRelations()
-    """Subjects, objects, and the sentences that ask for one by the other."""
+    """Subjects, objects, and the sentences that ask for the object of a subject."""
     examples: Count = 8
-    """Samples whose Jacobians are averaged."""
+    """Number of samples whose Jacobians are averaged."""
     shown: CountOrZero = 0
-    """Of these, how many are shown before each question (the paper shows all others)."""
+    """How many of these are shown before each question (the paper shows all others)."""
     layers: NonEmpty[LayerOrEmbedding] | None = None
-    """Layers that the subject is read behind; the embedding (-1) and all but the last if left out."""
+    """Layers after which the subject is read; the embedding (-1) and all but the last if left out."""
     betas: NonEmpty[Finite] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
-    """Factors of the linear part."""
+    """Factors tried for the linear part."""
     ranks: NonEmpty[Count] = (2, 4, 8, 16, 32, 64)
-    """Ranks of the inverse by which objects are changed."""
+    """Ranks tried for the inverse that changes objects."""
     known_only: Flag = True
     """Whether only samples count that the model answers rightly."""
     most: Count = Field(60, ge=8)
-    """At most so many samples of a relation."""
+    """The largest number of samples of a relation."""
 
 
 def check(config: Config) -> None:
-    """Finds a missing model, file, relation or layer before anything is written."""
+    """Raises UserError for a missing model, file, relation or layer, before anything is written."""
     info = check_subject(config)
     config.relations.check(info, "relations")
     check_layers(config.layers, info.n_layers)
@@ -50,7 +50,7 @@ def check(config: Config) -> None:
 
 
 def check_layers(layers: tuple[int, ...] | None, n_layers: int) -> None:
-    """Raises UserError for a layer that does not exist, or the last, behind which nothing is left."""
+    """Raises UserError for a layer that does not exist, or the last one, after which nothing is left."""
     wrong = [layer for layer in layers or () if not -1 <= layer < n_layers - 1]
     if wrong or layers == ():
         raise UserError(

@@ -34,7 +34,7 @@ LEAST = 4  # samples to choose on and to report on, together
 
 
 class Job(SubjectJob[Config]):
-    """The steps, and what they share."""
+    """Fits the affine map of every relation, and measures its faithfulness and its causal edits."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -43,12 +43,12 @@ class Job(SubjectJob[Config]):
         self.prompts = [self._prompts(relation) for relation in self.relations]
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         self.run.step("relations", self.measure)
         self.write_page(lambda: LinearRelationsPage(self.run, self.config, self.subject))
 
     def measure(self, step: Step) -> None:
-        """Every relation: faithfulness against baselines, and causal edits against controls."""
+        """Measures each relation's faithfulness against baselines, and its causal edits against controls."""
         with step.progress.task("fitting", total=len(self.relations), unit="relations") as advance:
             fitted: list[FittedRelation] = []
             for relation, prompts in zip(self.relations, self.prompts, strict=True):
@@ -85,12 +85,12 @@ class Job(SubjectJob[Config]):
         return replace(relation, samples=tuple(samples[: self.config.most]))
 
     def _prompts(self, relation: Relation) -> list[Prompt]:
-        """Each sample's question after those that are shown, with its subject's last token."""
+        """Returns each sample's question after the shown ones, with its subject's last position."""
         shown = relation.samples[: self.config.shown]
         return [prompt_at(self.subject, relation.ask(name, shown), name) for name, _ in relation.samples]
 
     def _fitted(self, relation: Relation, prompts: Sequence[Prompt]) -> FittedRelation:
-        """The relation's maps, from samples that the model knows."""
+        """Fits the relation's maps on samples that the model answers rightly."""
         objects = [answer for _, answer in relation.samples]
         answers = Answers.of(self.subject, objects)
         right = answers.right(self.subject, prompts)
@@ -99,7 +99,7 @@ class Job(SubjectJob[Config]):
         if len(rest) < LEAST:
             raise UserError(
                 f"the model answers {len(known)} of {len(objects)} samples rightly, too few to fit on "
-                f"{self.config.examples} and to hold that against others",
+                f"{self.config.examples} and to test on others",
                 f"relation {relation.name}",
                 "leave the relation out, or fit on fewer examples",
             )

@@ -27,24 +27,24 @@ NAMES: dict[Role, str] = {
 
 
 class LinearRelationsPage(ExperimentPage[Config]):
-    """Objects named and changed by affine maps, beside simpler ones."""
+    """Shows objects named and changed by affine maps, beside simpler maps."""
 
     words = (
         ("Linear relation", "The mean Jacobian from the subject's activation to the last one, and the mean "
-         "of what is left: an affine map that is not fitted to any answer."),
+         "remainder: an affine map that is not fitted to any answer."),
         ("Faithfulness", "Of held-out subjects that the model answers rightly, how often the map's likeliest "
          "word begins the object."),
-        ("Translation", "The subject's activation and the mean difference to the last activation."),
+        ("Translation", "The subject's activation plus the mean difference of the last activation from it."),
         ("Identity", "The subject's activation as it is, read through the final norm and the unembedding."),
         ("Logit lens", "The activation at the prompt's last token, after the same layer."),
         ("Low-rank inverse", "The subject's activation moved by the map's pseudo-inverse so that another "
-         "object should follow; right if the model says that one."),
+         "object should follow; right if the model answers with it."),
     )  # fmt: skip
     limits = (
         "Layer, factor and rank are chosen on one half of the held-out samples and reported on the other.",
-        "Translation uses the samples that layers are chosen on; the linear relation those that it is "
-        "fitted on.",
-        "Means over relations have intervals over relations.",
+        "Translation is fitted on the samples that layers are chosen on; the linear relation on a part of "
+        "its own.",
+        "Intervals of means over relations are over relations.",
     )
 
     subject: Subject
@@ -57,14 +57,14 @@ class LinearRelationsPage(ExperimentPage[Config]):
         self.relations = list(dict.fromkeys(self.faithful["relation"]))
 
     def question(self) -> str:
-        return f"Does {self.subject.name} go from subject to object along a straight line?"
+        return f"Does {self.subject.name} go from subject to object by a linear map?"
 
     def opening(self) -> Sequence[str]:
         return [
             f"For {len(self.relations)} relations the Jacobian from subject to object was averaged over "
             f"{self.config.examples} examples, at every layer.",
-            "The map was held against other subjects, beside simpler maps, and its inverse was used to "
-            "change objects.",
+            "The map was tested on other subjects, beside simpler maps, and its inverse was used to change "
+            "objects.",
             self._verdict(),
         ]
 

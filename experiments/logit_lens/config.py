@@ -1,4 +1,4 @@
-"""The logit lens, the tuned lens and direct logit attribution: what does a model expect before it says it?"""
+"""The logit lens, the tuned lens and direct logit attribution: what does each layer predict?"""
 
 from pydantic import Field
 
@@ -10,12 +10,12 @@ from ..common.config import SubjectJobConfig, check_subject, check_text
 
 
 class LensText(Section):
-    """A text to look at."""
+    """A text to read through the lenses."""
 
     text: Text = Field(min_length=1)
     """The text."""
     targets: Listed[TokenId | Text] = ()
-    """Words of one token, as it continues the text (or token ids), whose ranks are followed; the first is
+    """Words of one token, as it continues the text (or token ids), whose ranks are shown; the first is
     also attributed at the text's end."""
 
 
@@ -23,19 +23,19 @@ class TunedLensConfig(Section):
     """How a tuned lens is trained."""
 
     corpus: CorpusSource = WorldSource(documents=8000)
-    """Text: the explain split to train on, the report split to hold it against."""
+    """Text: the lens is trained on the explain split, and tested on the report split."""
     steps: Steps = 300
-    """Updates."""
+    """Number of training updates."""
     tokens_per_step: Extent = 1024
-    """Tokens of an update."""
+    """Tokens in the batch of an update."""
     learning_rate: Positive = 3e-3
-    """Of Adam, at the beginning; it falls to 0."""
+    """Initial learning rate of Adam, which decays to 0."""
     held_out_documents: Several = 300
-    """Documents of the report split on which lenses are held against the output."""
+    """Documents of the report split on which lenses are compared with the output."""
 
 
 class Config(SubjectJobConfig):
-    """Which texts."""
+    """Which texts are read, and how a tuned lens is trained."""
 
     texts: NonEmpty[LensText] = (
         LensText(text="the capital of france , as we know , is", targets=("paris", "france")),
@@ -45,15 +45,15 @@ class Config(SubjectJobConfig):
         ),
         LensText(text="tamric : pepeka ; it is :", targets=("bopang", "team")),
     )
-    """Texts to look at."""
+    """Texts to read through the lenses."""
     top: Count = 8
-    """Likeliest tokens that are kept of every distribution."""
+    """Number of likeliest tokens kept of every distribution."""
     tuned: TunedLensConfig | None = TunedLensConfig()
-    """A tuned lens beside the logit lens; null for none."""
+    """How a tuned lens is trained, beside the logit lens; null for none."""
 
 
 def check(config: Config) -> None:
-    """Finds a missing model or corpus before anything is written."""
+    """Raises UserError for a missing model or corpus, before anything is written."""
     info = check_subject(config)
     if config.tuned is not None:
         check_text(config.tuned.corpus, info, "tuned.corpus")

@@ -31,7 +31,7 @@ SAID_EVERY = 25  # steps of training
 
 
 class Job(SubjectJob[Config]):
-    """The steps, and what they share."""
+    """Trains a tuned lens, tests the lenses on held-out text, and reads the texts through them."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -43,7 +43,7 @@ class Job(SubjectJob[Config]):
         run.tell(*notes_on((str(one) for targets in taken for one in targets), "Targets"))
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         lenses: list[Lens] = [LogitLens(self.subject)]
         if self.config.tuned is not None:
             trained = self.run.step("tuned_lens", self.train) / LENS_FILE
@@ -58,7 +58,7 @@ class Job(SubjectJob[Config]):
 
     @cached_property
     def corpus(self) -> Corpus:
-        """What the tuned lens is trained and held out on."""
+        """Opens the text that the tuned lens is trained and tested on."""
         assert self.config.tuned is not None
         return self.open_corpus(self.config.tuned.corpus, self.subject)
 
@@ -85,7 +85,7 @@ class Job(SubjectJob[Config]):
         save_tuned_lens(step.folder / LENS_FILE, trained)
 
     def divergence(self, step: Step, lenses: list[Lens]) -> None:
-        """Holds the lenses against the output on documents of the report split."""
+        """Compares the lenses with the model's output on documents of the report split."""
         config = self.config.tuned
         assert config is not None
         found = divergence(lenses, self.corpus, config.held_out_documents)
@@ -100,7 +100,7 @@ class Job(SubjectJob[Config]):
             step.metric(f"{name} KL, mean over layers", own["kl"].mean(), headline=True)
 
     def look(self, step: Step, lenses: list[Lens]) -> None:
-        """Looks at every text through every lens: tables, arrays, and the interactive page."""
+        """Reads every text through every lens; writes tables, arrays, and the interactive page."""
         views, frames = [], []
         folder = step.folder / "lens"
         outputs = [Site(kind, n) for kind in ("attn_out", "mlp_out") for n in range(self.subject.n_layers)]
@@ -122,7 +122,7 @@ class Job(SubjectJob[Config]):
                     folder / f"{number}-{through.name.replace(' ', '_')}.safetensors", view.arrays()
                 )
         step.table("readings", pd.concat(frames, ignore_index=True))
-        title = f"What {self.subject.name} expects at each layer"
+        title = f"What {self.subject.name} predicts at each layer"
         write_text(folder / "index.html", lens_page(views, title))
 
     def direct(self, step: Step) -> None:
@@ -147,7 +147,7 @@ class Job(SubjectJob[Config]):
 
 
 def layers_frame(found: DirectAttribution, names: Sequence[int]) -> pd.DataFrame:
-    """What embedding, layers and biases add to each text's logit: text, part, layer, value, logit."""
+    """Tabulates what embedding, layers and biases add to each logit: text, part, layer, value, logit."""
     rows: list[tuple[int, str, int, float, float]] = []
     for row, name in enumerate(names):
         logit = float(found.logit[row])

@@ -20,21 +20,20 @@ LAYER_COLUMNS = (*PART_COLUMNS[:3], "layer", PART_COLUMNS[3])
 
 
 class LogitLensPage(ExperimentPage[Config]):
-    """What the model expects, layer by layer."""
+    """Shows what the model predicts, layer by layer."""
 
     words = (
         ("Logit lens", "The final norm and the unembedding, applied to the residual stream after a layer: "
-         "what the model would say if it stopped there."),
+         "what the model would predict if it stopped there."),
         ("Tuned lens", "The same after an affine map for each layer, trained to match the model's output."),
-        ("KL", "How many nats of the output's distribution a lens misses: KL(output || lens)."),
-        ("Direct logit attribution", "What a part adds to a word's logit by itself, the final norm's scale "
-         "held fixed; all parts add up to the logit."),
+        ("KL", "Divergence of a lens from the model's output, in nats: KL(output || lens)."),
+        ("Direct logit attribution", "What a component adds directly to a word's logit, with the final "
+         "norm's scale held fixed; all components add up to the logit."),
     )  # fmt: skip
     limits = (
         "A lens shows what can be read off linearly, not what later layers use.",
-        "Direct attribution leaves out what a part does through later ones.",
-        "The tuned lens was trained on other documents (explain split) than it is held against (report "
-        "split).",
+        "Direct attribution leaves out what a component does through later ones.",
+        "The tuned lens was trained on the explain split, and tested on other documents (report split).",
     )
 
     subject: Subject
@@ -44,7 +43,7 @@ class LogitLensPage(ExperimentPage[Config]):
         self.divergence = run.table("divergence") if run.has_table("divergence") else pd.DataFrame()
 
     def question(self) -> str:
-        return f"What does {self.subject.name} expect, before it says it?"
+        return f"What does {self.subject.name} predict at each layer?"
 
     def opening(self) -> list[str]:
         return [
@@ -87,7 +86,7 @@ class LogitLensPage(ExperimentPage[Config]):
             y_name="KL to the output (nats a token)",
         )
         figure = Figure("divergence", "Lens against output", caption, curves)
-        return [Section("How much of the output each layer holds", (), [figure], [table])]
+        return [Section("How far each layer is from the output", (), [figure], [table])]
 
     def _direct(self) -> list[Section]:
         if not self.run.has_table("direct_layers"):
@@ -105,7 +104,7 @@ class LogitLensPage(ExperimentPage[Config]):
         return [Section("What writes the answer", (), (), tables)]
 
     def _of_texts(self, table: pd.DataFrame) -> pd.DataFrame:
-        """A table with texts and their first targets in the place of the texts' numbers."""
+        """Replaces the texts' numbers in a table by the texts and their first targets."""
         texts = self.config.texts
         return table.assign(
             target=[self._target(texts[n]) for n in table["text"]],
@@ -122,6 +121,6 @@ class LogitLensPage(ExperimentPage[Config]):
         before_last = self.divergence[self.divergence["layer"] < self.subject.n_layers - 1]
         means = before_last.groupby("lens")["kl"].mean()
         return (
-            f"On held-out text the logit lens misses {number(means['logit lens'])} nats a token on "
-            f"average over layers, the tuned lens {number(means['tuned lens'])}."
+            f"On held-out text the logit lens is {number(means['logit lens'])} nats a token from the output "
+            f"on average over layers, the tuned lens {number(means['tuned lens'])}."
         )

@@ -1,4 +1,4 @@
-"""Two-hop questions: where the bridge becomes readable, what attention it needs, and back-patching."""
+"""Two-hop questions: where the bridge can be read, which attention is needed, and back-patching."""
 
 from pydantic import Field
 
@@ -10,27 +10,27 @@ from ..common.config import SubjectJobConfig, check_subject
 
 
 class Config(SubjectJobConfig):
-    """Which questions, and how they are judged."""
+    """Which questions are asked, and how answers are judged."""
 
     questions: HopSource = WorldHops()
     """Two-hop questions."""
     answer_tokens: CountOrZero = 0
-    """Tokens in which an answer is looked for (the paper writes 10); 0: the next token must begin it."""
+    """Generated tokens searched for the answer (the paper: 10); 0: the next token must begin it."""
     window: CountOrZero = 1
-    """Attention is blocked in layers no further than this from a centre (3 in the paper)."""
+    """Attention is blocked in layers up to this far from a centre layer (3 in the paper)."""
     most: Count = Field(200, ge=4)
-    """At most so many questions that are answered rightly, for knockout and for what back-patching breaks."""
+    """Most rightly answered questions used, for knockout and for what back-patching breaks."""
     back_patching: Flag = True
-    """Whether failed questions are back-patched, which takes four of them or more."""
+    """Whether failed questions are back-patched, which needs at least four of them."""
     draws: Count = 3
-    """Other questions and random vectors drawn for each question, as controls of back-patching."""
+    """Number of other questions, and of random vectors, per question as controls of back-patching."""
     tuned_lens: FilePath | None = None
-    """A tuned lens to read through, as `logit_lens` writes it; the logit lens without."""
+    """The file of a tuned lens to read through, written by `logit_lens`; else the logit lens is used."""
     check_model: Flag = True
-    """Whether the tuned lens must be of a model of the subject's name; false for a renamed copy."""
+    """Whether the tuned lens must be trained on a model of the same name; false for a renamed copy."""
 
 
 def check(config: Config) -> None:
-    """Finds a missing model or file before anything is written."""
+    """Raises UserError for a missing model or file, before anything is written."""
     config.questions.check(check_subject(config), "questions")
     check_lens(config.tuned_lens)

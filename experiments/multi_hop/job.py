@@ -29,7 +29,7 @@ LEAST = 4  # failed questions
 
 
 class Job(SubjectJob[Config]):
-    """The steps, and what they share."""
+    """Asks two-hop questions, reads bridges, blocks attention, and back-patches failed questions."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -48,7 +48,7 @@ class Job(SubjectJob[Config]):
         }
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         self.run.step("ask", self.ask)
         asked = self.run.table("questions")
         right = self._drawn(np.flatnonzero(asked["right"]).tolist())
@@ -66,7 +66,7 @@ class Job(SubjectJob[Config]):
         self.write_page(lambda: MultiHopPage(self.run, self.config, self.subject))
 
     def ask(self, step: Step) -> None:
-        """Every question, its two hops, and its shortcuts."""
+        """Asks every question, its two hops, and its shortcuts."""
         table = ask_hops(self.subject, self.questions, self.config.answer_tokens)
         step.table("questions", table)
         step.metric("questions", len(table))
@@ -74,7 +74,7 @@ class Job(SubjectJob[Config]):
         step.metric("both hops right", float(table["known"].mean()), headline=True)
 
     def readable(self, step: Step) -> None:
-        """The bridge and the answer through a lens, at the entity and at the last token, by layer."""
+        """Reads the bridge and the answer through a lens, at the entity and at the last token, by layer."""
         seed, questions = self.config.seed, [self.questions[place] for place in self.told_apart]
         other = others(questions, range(len(questions)), seed)
         prompts = {place: [own[item] for item in self.told_apart] for place, own in self.prompts.items()}
@@ -107,7 +107,7 @@ class Job(SubjectJob[Config]):
             step.metric(f"{row.word} likeliest at the entity, layer {layer}", row.top, headline=True)
 
     def knockout(self, step: Step, right: Sequence[int]) -> None:
-        """Right answers that stay when attention between two parts of the question is blocked, by layer."""
+        """Counts right answers that stay when attention within the question is blocked, by layer."""
         rows = []
         layers = range(self.subject.n_layers)
         answers, prompts = self.answers.of_items(right), [self.prompts["last"][item] for item in right]
@@ -125,7 +125,7 @@ class Job(SubjectJob[Config]):
         )
 
     def back_patching(self, step: Step, wrong: Sequence[int], right: Sequence[int]) -> None:
-        """Later activations put into earlier layers at the same token of the same question."""
+        """Puts later activations into earlier layers at the same token of the same question."""
         seed, draws = self.config.seed, self.config.draws
         patching = BackPatching(self.subject, self.questions, self.answers, seed)
         failed = [self.questions[item] for item in wrong]
@@ -151,7 +151,7 @@ class Job(SubjectJob[Config]):
                 step.metric(f"{row.place}, {row.condition}, {row.control or 'own'}", row.right)
 
     def _blocks(self, items: Sequence[int]) -> dict[str, tuple[list[list[int]], list[list[int]]]]:
-        """Queries and keys of every kind of attention that is blocked."""
+        """Returns query and key positions of every kind of attention that is blocked."""
         entity, relation, rest = [], [], []
         for item in items:
             question = self.questions[item]

@@ -35,26 +35,25 @@ NAMES: dict[Role, str] = {
 
 
 class MultiHopPage(ExperimentPage[Config]):
-    """Where bridges become readable, what attention they need, and back-patching."""
+    """Shows where bridges can be read, which attention is needed, and what back-patching solves."""
 
     words = (
-        ("Bridge", "What the first hop leads to, and the question does not name."),
+        ("Bridge", "The answer of the first hop, which the question does not name."),
         ("Readable", "The word is the likeliest of all through the lens, at that token and layer."),
-        ("Knockout", "Attention from one part of the question to another is forbidden in a window of "
+        ("Knockout", "Attention from one part of the question to another is blocked in a window of "
          "layers."),
         ("Back-patching", "A later layer's activation takes the place of an earlier layer's at the same "
-         "token of the same question, so that layers work on it a second time."),
-        ("Another question's", "The same with the activation of a question of the same two relations that "
-         "has another bridge and another answer: what a disturbance does."),
-        ("Random vectors", "Directions at random with the norms of the activations."),
-        ("Oracle", "The best pair in hindsight, or any pair at all: often quoted, and no result."),
+         "token of the same question, so that layers process it a second time."),
+        ("Another question's", "The same with the activation of a question with the same two relations, "
+         "another bridge and another answer: the effect of a mere disturbance."),
+        ("Random vectors", "Random directions with the norms of the activations."),
+        ("Oracle", "The best pair in hindsight, or any pair at all: often quoted, but not a result."),
     )  # fmt: skip
     limits = (
-        "Only questions that are failed though both hops are answered, and not by a shortcut, are "
-        "back-patched.",
-        "Any pair counts a question as solved if one of many pairs solves it; the controls get as many "
+        "Only failed questions whose two hops are both answered, and not by a shortcut, are back-patched.",
+        "Any pair: a question counts as solved if one of many pairs solves it; the controls get as many "
         "tries.",
-        "What is readable need not be used; knockout also disturbs what remains.",
+        "What can be read need not be used; knockout also disturbs the attention that remains.",
     )
 
     subject: Subject

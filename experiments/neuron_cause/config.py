@@ -1,4 +1,4 @@
-"""Change picked features and see what the model then answers: ablation, dose and effect, what drives them."""
+"""Change picked features and measure the answers: ablation, dose and response, what drives them."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -20,63 +20,63 @@ from ..common.config import MiningJobConfig, check_mining
 
 
 class PickById(Section):
-    """The features you name."""
+    """Picks the features you name."""
 
     by: Literal["id"] = "id"
     features: NonEmpty[Word]
-    """Keys such as mlp.3/17+ or sae.resid_post.4/12; the sign says which side is meant."""
+    """Keys such as mlp.3/17+ or sae.resid_post.4/12; the sign is the polarity."""
 
 
 class PickByConcept(Section):
-    """The features that best tell tokens with a concept from others (AUROC on the select split)."""
+    """Picks the features that best detect tokens with a concept (AUROC on the select split)."""
 
     by: Literal["concept"] = "concept"
     concept: Word
-    """One of the corpus' labels."""
+    """One of the labels of the corpus."""
     count: Count = 5
-    """How many features."""
+    """Number of features picked."""
 
 
 class PickByAttribution(Section):
-    """The features to which the answers of the first group of questions are attributed, on the select half.
+    """Picks the features to which answers of the first group of questions are attributed, on the select half.
 
-    Activation (less its mean) times gradient of the answer's log-probability, or of its logit less the
-    foil's where there is one, summed over positions and averaged over questions.
+    Activation (minus its mean) times gradient of the answer's log-probability, or of its logit minus the
+    foil's if there is one, summed over positions and averaged over questions.
     """
 
     by: Literal["attribution"] = "attribution"
     count: Count = 5
-    """How many features."""
+    """Number of features picked."""
 
 
 class Config(MiningJobConfig):
-    """What is changed, and on what the effect is measured."""
+    """Which features are changed, how, and on which questions the effect is measured."""
 
     spaces: SpacesConfig = SpacesConfig()
-    """Which features there are to pick from."""
+    """The features from which to pick."""
     corpus: CorpusSource = WorldSource(documents=6000)
-    """The text that the features' means, quantiles and samples are taken from."""
+    """The text from which the features' means, quantiles and samples are taken."""
     questions: QuestionSource = WorldQuestions(behaviours=("refusal/harmful", "refusal/harmless"), most=120)
-    """Half of the questions are for picking, the figures are of the other half."""
+    """Prompts; half of them are used to pick features, the other half to measure effects."""
     answers: Listed[TokenId | Text] = ()
-    """Words that count as the behaviour in place of the questions' own answers: a class of next tokens. Each
-    is the token that continues a question's prompt; a number is a token id."""
+    """Words that count as the behaviour, instead of the questions' own answers: a class of next tokens. Each
+    is one token after a question's prompt; a number is a token id."""
     pick: Annotated[PickById | PickByConcept | PickByAttribution, Field(discriminator="by")] = (
         PickByAttribution()
     )
-    """Which features are changed."""
+    """How the features that are changed are picked."""
     positions: Named | NonEmpty[Offset] = "all"
-    """Where they are changed: all, last, or positions in the prompt."""
+    """Positions at which features are changed: all, last, or places in the prompt."""
     ablate_to: NonEmpty[AblateTo] = ("zero", "mean", "resample")
-    """What they are ablated to."""
+    """The values that features are ablated to."""
     doses: Several = 11
-    """Values of a sweep, from a feature's 1e-5-quantile to its (1 - 1e-5)-quantile."""
+    """Number of values of a sweep, from a feature's 1e-5-quantile to its (1 - 1e-5)-quantile."""
     separately: CountOrZero = 4
     """How many of the picked features are also swept one at a time."""
     controls: Count = 10
-    """Sets of random features of the same layers and like activity, which get the same treatment."""
+    """Number of sets of random features, of the same layers and similarly active, changed alike."""
     histograms: CountOrZero = 2
-    """For how many of the picked features the activation is shown by concept label."""
+    """Number of picked features whose activations are shown by concept label."""
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
         """Mines the spaces."""
@@ -84,7 +84,7 @@ class Config(MiningJobConfig):
 
 
 def check(config: Config) -> None:
-    """Finds a layer, feature, concept, corpus or file that does not exist before anything is written."""
+    """Raises UserError if a layer, feature, concept, corpus or file is missing; nothing is written."""
     info = check_mining(config)
     check_spaces(config.spaces, info)
     check_questions(config.questions)

@@ -25,11 +25,11 @@ from .config import Config, PickByConcept, PickById
 from .page import CausePage
 
 Sets = Sequence[tuple[str, list[FeatureRef]]]
-"""Features that are changed together, by what the set is called."""
+"""Features that are changed together, by the name of the set."""
 
 
 class Job(CorpusJob[Config]):
-    """The steps, and what they share."""
+    """Picks features, ablates them, sweeps their values, and measures the answers."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -44,7 +44,7 @@ class Job(CorpusJob[Config]):
         self.to_pick_on, self.questions = halves(asked, config.seed)
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         mined = load_mined(self.run.step("mine", self.mine) / "exemplars")
         self.statistics = {space.name: mined[space.name].statistics() for space in self.spaces}
         file = self.run.step("pick", lambda step: self.pick(step, mined)) / "picked.json"
@@ -55,14 +55,14 @@ class Job(CorpusJob[Config]):
         self.write_page(lambda: CausePage(self.run, self.config, self.subject, self.corpus, mined, picked))
 
     def mine(self, step: Step) -> None:
-        """Means, quantiles and samples of every feature of every space."""
+        """Mines means, quantiles and samples of every feature of every space."""
         mined = mine(self.subject, self.spaces, self.corpus, self.config.mining, progress=step.progress)
         save_mined(mined, step.folder / "exemplars")
         first = mined[self.spaces[0].name].exemplars["explain"]
         step.metric("mining/tokens", first.n_tokens)
 
     def pick(self, step: Step, mined: MinedSpaces) -> None:
-        """The features that are changed, strongest first."""
+        """Picks the features that are changed, strongest first."""
         pick = self.config.pick
         if isinstance(pick, PickById):
             found = [(FeatureRef.parse(key, self.spaces), float("nan")) for key in pick.features]
@@ -75,7 +75,7 @@ class Job(CorpusJob[Config]):
         write_json(step.folder / "picked.json", {f.key: value for f, value in found})
 
     def ablate(self, step: Step, sets: Sets) -> None:
-        """The picked features, each of them alone, and every set of controls, ablated in each way."""
+        """Ablates the picked features together, some alone, and every set of controls, in each way."""
         rows = [self._asked([], set=CLEAN, to=CLEAN)]
         changes = [(name, features, to) for to in self.config.ablate_to for name, features in sets]
         with step.progress.task("ablating", total=len(changes), unit="changes") as advance:
@@ -97,7 +97,7 @@ class Job(CorpusJob[Config]):
                 step.metric(f"{name}/{row.measure}_control", row.control, headline=main)
 
     def sweep(self, step: Step, sets: Sets) -> None:
-        """Every set clamped to one dose after another."""
+        """Clamps every set to one dose after another."""
         rows = []
         with step.progress.task("sweeping", total=len(sets) * self.config.doses, unit="doses") as advance:
             for name, features in sets:
@@ -117,7 +117,7 @@ class Job(CorpusJob[Config]):
                 step.metric(f"{name}_control", float(part[random]["right"].mean()))
 
     def _sets(self, features: list[FeatureRef]) -> Sets:
-        """The picked features together, some of them alone, and controls."""
+        """Returns the picked features together, some of them alone, and controls."""
         alone = features[: self.config.separately] if len(features) > 1 else []
         controls = matched_controls(features, self.statistics, self.config.controls, self.config.seed)
         return [
@@ -127,6 +127,6 @@ class Job(CorpusJob[Config]):
         ]
 
     def _asked(self, edits: Sequence[Intervention], **names: str | float) -> pd.DataFrame:
-        """The outcome of every question under some interventions."""
+        """Returns the outcome of every question under some interventions."""
         with self.subject.intervene(*edits):
             return ask(self.subject, self.questions).frame(self.questions, **names)

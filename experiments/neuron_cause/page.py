@@ -22,29 +22,29 @@ from ..common.page import ExperimentPage
 from .config import Config, PickByAttribution, PickByConcept
 
 ROLES: Mapping[str, Role] = {"mlp": "a", "sae": "b", "directions": "c"}
-"""Of the kinds of spaces."""
+"""The names of the kinds of spaces."""
 PROBABILITY, RATE = "answer", "right"
 NAMES = {PROBABILITY: "probability of the answers", RATE: "share of questions answered so"}
 
 
 class CausePage(ExperimentPage[Config]):
-    """What changing the picked features does, beside random ones."""
+    """Shows what changing the picked features does, beside random ones."""
 
     words = (
-        ("Feature", "A quantity read off the model at every token: a neuron, a latent of an SAE, a "
+        ("Feature", "A quantity read from the model at every token: a neuron, a latent of an SAE, a "
          "direction."),
-        ("Ablate", "Replace what a feature says: by zero, by its mean, or by its value on another token."),
-        ("Dose", "A value that the feature is held at, between its 1e-5- and its (1 - 1e-5)-quantile on the "
-         "corpus."),
-        ("Random features", "Sets of the same size, of the same layers, about as active, and not picked."),
+        ("Ablate", "Replace a feature's value: by zero, by its mean, or by its value on another token."),
+        ("Dose", "A value that the feature is clamped to, between its 1e-5- and its (1 - 1e-5)-quantile on "
+         "the corpus."),
+        ("Random features", "Sets of the same size, from the same layers, similarly active, not picked."),
         ("Interval", "95%, by bootstrap over questions, paired with the unchanged model where a change is "
          "shown."),
     )  # fmt: skip
     limits = (
-        "Questions of one kind are alike; the intervals take them as independent and say nothing of other "
-        "kinds.",
-        "A feature held at an extreme can push the model to where it never is by itself: an effect that "
-        "shows at the ends of the range only says less than one that begins inside it.",
+        "Questions of one kind are similar; the intervals treat them as independent and say nothing about "
+        "other kinds.",
+        "A feature clamped to an extreme can push the model off its own distribution: an effect only at the "
+        "ends of the range is weaker evidence than one that begins inside it.",
     )
 
     def __init__(
@@ -66,7 +66,7 @@ class CausePage(ExperimentPage[Config]):
         self.role = _role(self.features[0])
         n = int((self.outcomes["set"] == CLEAN).sum())
         self.measured_on = (
-            f"{count(n)} questions on which nothing was picked, seed {config.seed}. Bands and whiskers: 95%."
+            f"{count(n)} questions not used to pick features, seed {config.seed}. Bands and whiskers: 95%."
         )
 
     def question(self) -> str:
@@ -79,19 +79,18 @@ class CausePage(ExperimentPage[Config]):
         shares = [f"{number(float(clean[group]))} of {group}" for group in self.groups]
         total = sum(found.exemplars["explain"].n_features for found in self.mined.values())
         return (
-            f"The model {self.model} gives the answers in question to this share of its prompts: "
-            f"{', '.join(shares)}.",
-            f"{len(self.features)} of {count(total)} features were then ablated, and held at values over "
+            f"{self.model} gives the answers in question to this share of its prompts: {', '.join(shares)}.",
+            f"{len(self.features)} of {count(total)} features were then ablated, and clamped to values over "
             "their range; the same was done to random features that are about as active (grey).",
             self._verdict(),
         )
 
     def headline(self) -> Figure:
         """Dose and probability."""
-        return self._together("dose_probability", PROBABILITY, "What holding the features at a value does")
+        return self._together("dose_probability", PROBABILITY, "Answers as the features are clamped")
 
     def sections(self) -> Sequence[Section]:
-        """Doses, ablations, single features, what drives them, the features."""
+        """Shows doses, ablations, single features, what drives them, and the list of features."""
         return (self._doses(), self._ablations(), *self._alone(), *self._driven(), self._described())
 
     def _verdict(self) -> str:
@@ -103,7 +102,7 @@ class CausePage(ExperimentPage[Config]):
         return (
             f"For {group}, ablation ({row['to']}) changes the share by "
             f"{with_interval(Estimate.of(row, 'beyond'), sign=True)} beyond random features"
-            f"{'' if _clear(row) else ', which is no clear effect'}; held from the lowest to the highest "
+            f"{'' if _clear(row) else ', which is no clear effect'}; clamped from the lowest to the highest "
             f"dose, it goes from {measured(low)} to {measured(high)}, with random features from {others[0]} "
             f"to {others[1]}."
         )
@@ -112,8 +111,8 @@ class CausePage(ExperimentPage[Config]):
         ends = {g: [number(self._at(TOGETHER, g, share).value) for share in (0.0, 1.0)] for g in self.groups}
         moves = [f"{group} from {low} to {high}" for group, (low, high) in ends.items()]
         text = (
-            "All picked features are held together. Dose 0 is the end of their range that is farthest "
-            "from the side they were picked for, dose 1 the end of that side."
+            "All picked features are clamped together. Dose 1 is the end of their range on the side that "
+            "they were picked for, dose 0 the opposite end."
         )
         figures = [
             self._together("dose_probability", PROBABILITY, "Probability of the answers"),
@@ -127,12 +126,12 @@ class CausePage(ExperimentPage[Config]):
         rows = self.effects[self.effects["measure"] == "rate"].to_dict("records")
         clear = [f"{row['to']} ({row['group']})" for row in rows if _clear(row)]
         title = (
-            f"Ablation changes the answers more than in random features: {', '.join(clear)}"
+            f"Ablation changes the answers more than ablating random features does: {', '.join(clear)}"
             if clear
-            else "No ablation changes the answers more than in random features"
+            else "No ablation changes the answers more than ablating random features does"
         )
         text = (
-            "Zero takes a feature away, the mean leaves what it says on average, a resampled value takes "
+            "Zero removes a feature, the mean keeps its average value, a resampled value breaks "
             "only its connection with this text."
         )
         columns: list[Column | str] = [
@@ -167,7 +166,7 @@ class CausePage(ExperimentPage[Config]):
 
     def _driven(self) -> list[Section]:
         explained = self.features[: self.config.histograms] if self.corpus.label_names else ()
-        text = "The labels that the feature tells best, chosen on the select split."
+        text = "The labels that the feature detects best, chosen on the select split."
         figures = [self._histogram(feature) for feature in explained]
         return [Section("What kind of input drives them", [text], figures)] if figures else []
 
@@ -175,7 +174,7 @@ class CausePage(ExperimentPage[Config]):
         pick = self.config.pick
         how, value = "They were named in the config.", "value"
         if isinstance(pick, PickByConcept):
-            how, value = f"They tell tokens of {pick.concept} best on the select split.", "AUROC"
+            how, value = f"They detect tokens of {pick.concept} best on the select split.", "AUROC"
         if isinstance(pick, PickByAttribution):
             how = "The answers of the other half of the questions were attributed to them most."
             value = "attribution"
@@ -247,7 +246,7 @@ class CausePage(ExperimentPage[Config]):
 
 
 def _clear(row: Mapping[str, float]) -> bool:
-    """Whether an effect beyond random features has an interval without zero."""
+    """Whether the interval of an effect beyond random features excludes zero."""
     return not row["beyond_low"] <= 0 <= row["beyond_high"]
 
 

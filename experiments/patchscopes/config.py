@@ -1,4 +1,4 @@
-"""Patchscopes: what does the model itself say that an activation holds?"""
+"""Patchscopes: what does the model itself say that an activation encodes?"""
 
 from typing import Literal
 
@@ -18,63 +18,63 @@ from ..common.config import SubjectJobConfig, check_subject, check_text
 
 
 class NextTokens(Section):
-    """Predicting the model's own next token from an activation on its way."""
+    """Prediction of the model's own next token from an activation of an earlier layer."""
 
     corpus: CorpusSource = WorldSource(documents=6000)
-    """Text: affine maps are fitted on the explain split, figures are of the report split."""
+    """Text: affine maps are fitted on the explain split, and tested on the report split."""
     fitted: Several = 1500
-    """Beginnings of documents to fit maps on."""
+    """Number of documents whose beginnings maps are fitted on."""
     reported: Several = 200
-    """Beginnings of documents to report on."""
+    """Number of documents whose beginnings maps are tested on."""
     tuned_lens: FilePath | None = None
-    """A tuned lens beside the logit lens, as `logit_lens` writes it."""
+    """The file of a tuned lens, written by `logit_lens`, to compare with; null for none."""
     check_model: Flag = True
-    """Whether the tuned lens must be of a model of the subject's name; false for a renamed copy."""
+    """Whether the tuned lens must be trained on a model of the same name; false for a renamed copy."""
 
 
 class Extraction(Section):
-    """Asking for an attribute that the source sentence does not ask for."""
+    """Extraction of an attribute that the source sentence does not ask for."""
 
     relations: RelationSource = WorldRelations(relations=("capital", "language", "continent", "spouse"))
-    """Which attributes."""
+    """The relations whose objects are extracted."""
     source: Text = "the doctor cooked near {} ."
-    """The sentence that the subject's activation is read in; {} is its place."""
+    """The sentence in which the subject's activation is read; {} stands for the subject."""
     most: Count = Field(40, ge=4)
-    """At most so many samples of a relation."""
+    """The largest number of samples of a relation."""
 
 
 class CrossModel(Section):
     """Activations of another model, put into this one through an affine map."""
 
     source: SubjectConfig
-    """The model that activations are read in; it must have the same vocabulary."""
+    """The model whose activations are read; it must have the same vocabulary."""
     corpus: CorpusSource = WorldSource(documents=6000)
-    """Text on which maps are fitted (explain split)."""
+    """Text on whose explain split maps are fitted."""
     fitted: Several = 1500
-    """Beginnings of documents to fit maps on."""
+    """Number of documents whose beginnings maps are fitted on."""
 
 
 class Config(SubjectJobConfig):
-    """Which entities, prompts and attributes."""
+    """Which entities, target prompts and attributes are tried."""
 
     scopes: Named | TargetPrompts = "world"
     """Target prompts: world, published (Ghandeharioun et al. 2024), or your own."""
     entities: EntitySource = WorldEntities()
-    """Entities in sentences."""
+    """Entities in sentences, whose activations are patched."""
     description_pairs: Literal["same", "all"] = "same"
-    """Layers of descriptions: each into itself, or all pairs (longer: texts are written)."""
+    """Layer pairs of the description prompt: each layer into itself, or all pairs (slow: it generates)."""
     identity_tokens: CountOrZero = 0
-    """Tokens in which a repeated entity is looked for; 0: the next token must begin it."""
+    """Generated tokens searched for the repeated entity; 0: the next token must begin it."""
     next_tokens: NextTokens | None = NextTokens()
-    """Precision and surprisal of the next token; null for none."""
+    """How next-token prediction is measured; null to skip it."""
     extraction: Extraction | None = Extraction()
-    """Attribute extraction against a probe; null for none."""
+    """How attribute extraction is compared with a probe; null to skip it."""
     cross_model: CrossModel | None = None
-    """The same identity prompt for another model's activations; null for none."""
+    """The identity prompt applied to another model's activations; null to skip it."""
 
 
 def check(config: Config) -> None:
-    """Finds missing models, files and placeholders before anything is written."""
+    """Raises UserError for missing models, files and placeholders, before anything is written."""
     info = check_subject(config)
     check_target_prompts(config.scopes)
     if config.scopes == "world":

@@ -43,7 +43,7 @@ RANDOM = "random vectors"
 
 
 class Job(SubjectJob[Config]):
-    """The steps, and what they share."""
+    """Patches activations into target prompts, and compares what the model says with controls."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -60,7 +60,7 @@ class Job(SubjectJob[Config]):
             check_same_vocabulary(self.other, self.subject)
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         self.run.step("identity", self.repeat)
         self.run.step("description", self.describe)
         if self.config.next_tokens is not None:
@@ -72,7 +72,7 @@ class Job(SubjectJob[Config]):
         self.write_page(lambda: PatchscopesPage(self.run, self.config, self.subject))
 
     def repeat(self, step: Step) -> None:
-        """The identity prompt, all pairs of layers."""
+        """Sweeps the identity prompt over all pairs of layers."""
         tokens = self.config.identity_tokens
         answers = {
             group: self._answers([e.name for e in own], tokens) for group, own in self._grouped().items()
@@ -80,7 +80,7 @@ class Job(SubjectJob[Config]):
         self._swept(step, "identity", self.identity, answers, all_pairs(self.layers))
 
     def describe(self, step: Step) -> None:
-        """The description prompt; which entities it describes by layer is their resolution."""
+        """Sweeps the description prompt; the entities it describes at each layer are their resolution."""
         described = {
             group: self._answers([e.described for e in own], self.scopes.new_tokens)
             for group, own in self._grouped().items()
@@ -90,7 +90,7 @@ class Job(SubjectJob[Config]):
         self._swept(step, "description", self.description, described, pairs)
 
     def predict(self, step: Step) -> None:
-        """Next tokens by patchscope, lenses and affine maps, layer by layer."""
+        """Predicts next tokens by patchscope, lenses and affine maps, layer by layer."""
         config = self.config.next_tokens
         assert config is not None
         corpus, seed = self.open_corpus(config.corpus, self.subject), self.config.seed
@@ -125,7 +125,7 @@ class Job(SubjectJob[Config]):
         step.table("next_tokens", pd.DataFrame(rows, columns=["method", "layer", *ends, "n"]))
 
     def extract(self, step: Step) -> None:
-        """Attributes out of sentences that do not ask for them, against a probe."""
+        """Extracts attributes from sentences that do not ask for them, compared with a probe."""
         rows, grids, seed = [], [], self.config.seed
         with step.progress.task("extraction", total=len(self.extractions), unit="relations") as advance:
             for asked, sources, target in self.extractions:
@@ -153,7 +153,7 @@ class Job(SubjectJob[Config]):
         step.metric("extraction, chosen pair", chosen["right"].mean(), headline=True)
 
     def cross(self, step: Step) -> None:
-        """The identity prompt for another model's activations, as they are and through affine maps."""
+        """Sweeps the identity prompt for another model's activations, raw and through affine maps."""
         config = self.config.cross_model
         assert config is not None and self.other is not None
         corpus, seed = self.open_corpus(config.corpus, self.subject), self.config.seed
@@ -180,7 +180,7 @@ class Job(SubjectJob[Config]):
     def _fit(
         self, corpus: Corpus, maps: Mapping[int, Affine], layers: Sequence[int], seed: int
     ) -> pd.DataFrame:
-        """How well the maps do on text that they were not fitted on."""
+        """Measures the maps on text that they were not fitted on."""
         config = self.config.cross_model
         assert config is not None and self.other is not None
         theirs = read_beginnings(self.other, corpus, "report", min(200, config.fitted), seed=seed)
@@ -198,7 +198,7 @@ class Job(SubjectJob[Config]):
     def _both(
         self, target: Prompt, vectors: Vectors, answers: Answers, pairs: Sequence[Pair]
     ) -> dict[str, PairSweep]:
-        """A sweep of vectors, and of random ones."""
+        """Sweeps the vectors, and random ones."""
         random = random_vectors(vectors, self.config.seed)
         return {
             name: sweep_pairs(self.subject, put_in, [target] * len(answers), answers, pairs)
@@ -230,7 +230,7 @@ class Job(SubjectJob[Config]):
     def _probed(
         self, vectors: Vectors, labels: Sequence[str], halves: tuple[list[int], list[int]], name: str
     ) -> pd.DataFrame:
-        """A probe trained on one half, at the layer that is best within it, on the other half."""
+        """Tests a probe trained on one half, at the layer that is best within it, on the other half."""
         train, test = halves
         fold = [train[k::2] for k in range(2)]
         inner = pd.concat([probe_accuracy(vectors, labels, fold[k], fold[1 - k]) for k in range(2)])
@@ -245,7 +245,7 @@ class Job(SubjectJob[Config]):
         return pd.DataFrame([values], columns=["condition", "control", "source", "target", *ends])
 
     def _extractions(self, config: Extraction, run: Run) -> list[tuple[Relation, list[Prompt], Prompt]]:
-        """Every relation's drawn samples, their source prompts, and the target prompt."""
+        """Returns every relation with its drawn samples, their source prompts, and the target prompt."""
         found = []
         for opened in config.relations.open(self.subject):
             relation, notes = told_apart_by_first(opened, self.subject)
@@ -261,6 +261,6 @@ class Job(SubjectJob[Config]):
 def _from_inside(
     sweeps: Mapping[str, PairSweep], halves: tuple[Sequence[int], Sequence[int]], seed: int
 ) -> pd.DataFrame:
-    """What is reported of a sweep, without the embedding as a source: it is the word itself."""
+    """Reports a sweep without the embedding as a source, which is the word itself."""
     inside = {name: sweep.where(lambda pair: pair[0] != EMBEDDING) for name, sweep in sweeps.items()}
     return report_sweep(inside[""], {RANDOM: [inside[RANDOM]]}, halves, seed)

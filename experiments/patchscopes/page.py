@@ -38,24 +38,24 @@ NAMES: dict[Role, str] = {
 
 
 class PatchscopesPage(ExperimentPage[Config]):
-    """What the model itself says of its activations, by pair of layers."""
+    """Shows what the model itself says about its activations, by pair of layers."""
 
     words = (
-        ("Patchscope", "An activation of a source prompt takes the place of a placeholder's in a target "
-         "prompt, after some layer; what the model says then is what the activation holds."),
-        ("Identity prompt", "Shows items that are repeated; right is the entity's own name."),
-        ("Description prompt", "Shows items that are described; right is one with the entity's attribute."),
+        ("Patchscope", "An activation of a source prompt replaces a placeholder's in a target prompt, after "
+         "some layer; what the model then says shows what the activation encodes."),
+        ("Identity prompt", "A target prompt that repeats items; the entity's own name is right."),
+        ("Description prompt", "A target prompt that describes items; the entity's attribute is right."),
         ("Chosen", "The pair of layers that does best on one half of the entities, on the other half."),
         ("Oracle", "The best pair on the reported half itself, or any pair at all: what a choice in "
-         "hindsight would promise, and no result."),
-        ("Random vectors", "Directions at random with the norms of the activations."),
+         "hindsight would promise, not a result."),
+        ("Random vectors", "Random directions with the norms of the activations."),
         ("Precision@1, surprisal", "How often a method's likeliest token is the model's own next token, and "
          "how many nats it would be surprised by that token."),
-        ("Probe", "Logistic regression from activations to attributes, trained on the half that pairs are "
-         "chosen on."),
+        ("Probe", "Logistic regression from activations to attributes, trained on the half on which pairs "
+         "are chosen."),
     )  # fmt: skip
     limits = (
-        "Entities of a group are alike; intervals are over entities.",
+        "Entities of a group are similar; intervals are over entities.",
         "The embedding as a source is the word itself; it is shown, and left out of choices and oracles.",
         "At the embedding as a target, vectors take the norm of what they replace.",
         "A probe can only name attributes that it was trained on; a patchscope was trained on none.",
@@ -68,15 +68,13 @@ class PatchscopesPage(ExperimentPage[Config]):
         self.identity, self.description = self._read("identity"), self._read("description")
 
     def question(self) -> str:
-        return f"What does {self.subject.name} say that its activations hold?"
+        return f"What does {self.subject.name} say that its activations encode?"
 
     def opening(self) -> Sequence[str]:
         return [
-            f"Activations of {self._entities()} entities in sentences took the place of a "
-            "placeholder in a "
+            f"Activations of {self._entities()} entities in sentences replaced a placeholder in a "
             "prompt that repeats, and in one that describes.",
-            "Pairs of layers were chosen on half of the entities and are reported on the "
-            "other half, beside "
+            "Pairs of layers were chosen on half of the entities and are reported on the other half, beside "
             "random vectors and what hindsight would promise.",
             self._verdict(),
         ]
@@ -188,7 +186,7 @@ class PatchscopesPage(ExperimentPage[Config]):
         rows = [(str(group), condition_rows(own, MARKS)) for group, own in table.groupby("group", sort=False)]
         text = (
             "The source sentence does not ask for the attribute, the target prompt does. Only samples that "
-            "the model answers when asked outright."
+            "the model answers when asked directly."
         )
         drawn = shares(rows, x_name="share right", names=NAMES)
         figure = Figure("extraction", "Extracted rightly", self._on(), drawn)

@@ -12,16 +12,16 @@ from ..common.dictionaries.config import ConceptsConfig, DescribeConfig
 
 
 class Config(MiningJobConfig):
-    """The whole main job."""
+    """The main job: describe, score and compare neurons and SAE latents."""
 
     sae_site: SiteName = "resid_post.4"
-    """Where the SAE is trained: KIND.LAYER."""
+    """Site at which the SAE is trained, KIND.LAYER."""
     sae: SaeTraining = SaeTraining()
     """How the SAE is trained."""
     describe: DescribeConfig = DescribeConfig()
-    """What is described."""
+    """How many features are described and scored."""
     concepts: ConceptsConfig = ConceptsConfig()
-    """What the labels are used for."""
+    """The comparison with labelled concepts."""
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
         """Trains the SAE, then mines neurons, then latents beside as many random directions."""
@@ -32,6 +32,6 @@ class Config(MiningJobConfig):
 
 
 def check(config: Config) -> None:
-    """Finds an impossible site, corpus or context before anything is written."""
+    """Raises UserError for an impossible site, corpus or context, before anything is written."""
     info = check_mining(config, sae=config.sae.context_size)
     info.site_width(Site.parse(config.sae_site))

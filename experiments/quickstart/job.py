@@ -36,7 +36,7 @@ from .page import quickstart_page
 
 
 class Job(CorpusJob[Config]):
-    """The steps, and what they share."""
+    """Mines neurons and latents, describes and scores them, and compares them with labelled concepts."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -44,7 +44,7 @@ class Job(CorpusJob[Config]):
         self.neurons = [MlpNeurons(self.subject, layer) for layer in range(self.subject.n_layers)]
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         neurons = self.run.step("mine_neurons", self.mine_neurons)
         sae = self.run.step("train_sae", self.train_sae) / "sae"
         self.publish(sae, "sae")
@@ -59,15 +59,15 @@ class Job(CorpusJob[Config]):
         self.write_page(lambda: quickstart_page(*made))
 
     def mine_neurons(self, step: Step) -> None:
-        """All neurons of all layers, both polarities, in one pass."""
+        """Mines all neurons of all layers, both polarities, in one pass."""
         self._mine(step, self.neurons, "neurons")
 
     def train_sae(self, step: Step) -> None:
-        """An SAE at the configured site, with its figures on the report split."""
+        """Trains an SAE at the configured site, and measures it on the report split."""
         train_dictionary(step, self.subject, self.site, self.corpus, self.config.sae, step.folder / "sae")
 
     def mine_latents(self, step: Step, sae: Path) -> None:
-        """The SAE's latents, and as many random directions at the same site."""
+        """Mines the SAE's latents, and as many random directions at the same site."""
         latents = load_sae(self.subject, sae)
         random = random_directions(self.subject, self.site, latents.n_features, self.config.seed)
         self._mine(step, [latents, random], "latents")
@@ -76,12 +76,12 @@ class Job(CorpusJob[Config]):
         mine_spaces(step, self.subject, spaces, self.corpus, self.config.mining, f"mining/{kind}")
 
     def spaces(self, sae: Path) -> dict[str, FeatureSpace]:
-        """The spaces whose features are described."""
+        """Returns the spaces whose features are described, by name."""
         latents: SaeLatents = load_sae(self.subject, sae)
         return {space.name: space for space in (*self.neurons, latents)}
 
     def describe(self, step: Step, mined: MinedSpaces, sae: Path) -> None:
-        """A uniform sample of the neurons and of the latents that are ever active."""
+        """Describes a uniform sample of the neurons and of the latents that are ever active."""
         explain = {name: found.exemplars["explain"] for name, found in mined.items()}
         spaces = self.spaces(sae)
         latents = [space for space in spaces.values() if isinstance(space, SaeLatents)]
@@ -95,7 +95,7 @@ class Job(CorpusJob[Config]):
         describe_chosen(step, self.subject, self.corpus, features, mined, self.config.mining.context_size)
 
     def score(self, step: Step, mined: MinedSpaces, described: Path, sae: Path) -> None:
-        """Every description on report windows, and the difference between the populations."""
+        """Scores every description on report windows, and the difference between the populations."""
         features, descriptions = described_in(described, self.spaces(sae))
         kinds = ["latent" if isinstance(f.space, SaeLatents) else "neuron" for f in features]
         options = self.config.describe
@@ -137,7 +137,7 @@ class Job(CorpusJob[Config]):
             step.metric(name, value, headline=True)
 
     def concepts(self, step: Step, mined: MinedSpaces) -> None:
-        """How well the best neuron, latent and random direction tell each labelled concept."""
+        """Measures how well the best neuron, latent and random direction detect each labelled concept."""
         neurons = [space.name for space in self.neurons]
         latents = f"sae.{self.site}"
         random = f"directions.random.{self.site}"

@@ -36,11 +36,11 @@ USES = {
     "report": "every score on this page is measured on it, and nothing else is",
 }
 LIMITS = (
-    "Descriptions are written without a language model, from patterns of tokens: what cannot be said in "
-    "tokens is not described. The score is of all the patterns found, of which the sentence names the "
-    "strongest.",
-    "AUROC ranks every token: a sparse latent, silent on most tokens, ranks them all alike, while a neuron "
-    "or a random direction never is, and where several latents share a concept each misses a part of it.",
+    "Descriptions are written without a language model, from patterns of tokens: what "
+    "patterns cannot express is not described. The score is of all the patterns found; the sentence names "
+    "only the strongest.",
+    "AUROC ranks every token: a sparse latent, silent on most, leaves those tied, which a neuron or a random "
+    "direction does not; and where several latents share a concept, each misses a part of it.",
     "One subject, one SAE, one seed: the intervals say how sure the figures are for this model and this "
     "dictionary, not for others.",
 )
@@ -53,7 +53,7 @@ SIDE_BY_SIDE = (1.0, 0.75, 0.5, 0.25, 0.0)  # quantiles of the score at which ex
 
 @dataclass(frozen=True)
 class QuickstartPage:
-    """Neurons and latents: their scores, the concepts that they find, examples, and every description."""
+    """The page on neurons and latents: scores, concepts found, examples, and every description."""
 
     data: PopulationsData
 
@@ -62,10 +62,10 @@ class QuickstartPage:
         return report_figures(self.data)
 
     def html(self, largest: int = LARGEST_PAGE) -> str:
-        """The whole page; the same data gives the same bytes.
+        """Renders the whole page; the same data gives the same bytes.
 
-        No request leaves the page. A page over `largest` bytes is made leaner, and says so: first only tokens
-        with heat, then only peaks tell their value on hover, then fewer exemplars of each band are shown.
+        The page makes no requests. One over `largest` bytes is made leaner, and says so: first only coloured
+        tokens, then only peaks show their value on hover, then fewer exemplars of each band are shown.
         """
         return first_below(self._pages(), largest)
 
@@ -86,7 +86,7 @@ class QuickstartPage:
 
 
 class QuickstartView(PopulationsView):
-    """What the template asks for."""
+    """The view that the template reads."""
 
     def __init__(
         self,
@@ -102,13 +102,13 @@ class QuickstartView(PopulationsView):
         self.concept_duel = concept_duel(data.concepts)
 
     def curves(self) -> list[Markup]:
-        """The training curves worth a look; all of them if none is known by name."""
+        """Draws the training curves of known metrics; all curves if none is known by name."""
         history = self.data.sae.history if self.data.sae else {}
         known = [name for name in history if name.rpartition("/")[2] in QUANTITIES]
         return [self.drawings[n.replace("/", "_")][0] for n in known or history if len(history[n]) > 1]
 
     def pairs(self) -> list[tuple[str, DescribedFeature | None, DescribedFeature | None]]:
-        """Examples by rule, not by taste: best, quartiles and lowest score of each side."""
+        """Picks examples by a fixed rule: the best, the quartiles and the lowest score of each side."""
         names = ("Best score", "Upper quartile", "Median", "Lower quartile", "Lowest score")
         shown: set[str] = set()
         pairs = []
@@ -121,7 +121,7 @@ class QuickstartView(PopulationsView):
         return pairs
 
     def recovered(self) -> list[tuple[str, int, int]]:
-        """Method, concepts found, concepts tried."""
+        """Returns, for each method, its name, the concepts found and the concepts tried."""
         d = self.data
         methods = dict.fromkeys(s.method for s in d.concepts)
         return [
@@ -140,7 +140,7 @@ class QuickstartView(PopulationsView):
 def quickstart_page(
     run: Run, subject: Subject, corpus: Corpus, mined: MinedSpaces, sae_site: Site, found_auroc: float
 ) -> QuickstartPage:
-    """The page, from the finished steps of a run; without `concepts` where the corpus has no labels."""
+    """Reads the page from the finished steps of a run; without `concepts` if the corpus has no labels."""
     table, metrics = run.table("features"), run.metrics
     neurons = sum(m.exemplars["explain"].n_features for name, m in mined.items() if name[:4] == "mlp.")
     latents = mined[f"sae.{sae_site}"].exemplars["explain"]

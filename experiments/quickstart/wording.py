@@ -1,4 +1,4 @@
-"""What the quickstart found, in words computed from the numbers, fair to whichever side wins."""
+"""Sentences on what the quickstart found, computed from the numbers and neutral between the sides."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ SIGNIFICANCE = 0.05
 
 
 def concept_title(scores: Sequence[ConceptScore], found_auroc: Number) -> str:
-    """How many concepts each side finds; a difference is claimed only where an exact sign test sees one."""
+    """Says how many concepts each side finds; claims a difference only if an exact sign test shows one."""
     methods = {s.method for s in scores}
     sides = [m for m in ("latents", "neurons") if m in methods]
     if not sides:
@@ -36,7 +36,7 @@ def concept_title(scores: Sequence[ConceptScore], found_auroc: Number) -> str:
 
 
 def concept_duel(scores: Sequence[ConceptScore]) -> str:
-    """Concept by concept, which side's best feature is ahead, and how often the intervals lie apart."""
+    """Says for how many concepts each side's best feature is ahead, and how often intervals lie apart."""
     best = {(s.concept, s.method): s for s in scores}
     pairs = [
         (s, best[s.concept, "neurons"])
@@ -58,7 +58,7 @@ def _apart(pairs: Sequence[tuple[ConceptScore, ConceptScore]]) -> int:
 
 
 def sign_test(one: set[str], other: set[str]) -> Number:
-    """Two-sided exact p of the concepts found by one side only being split evenly (McNemar's exact test)."""
+    """Returns the two-sided p of McNemar's exact test on the concepts that only one side finds."""
     only_one, only_other = len(one - other), len(other - one)
     if only_one + only_other == 0:
         return 1.0
@@ -66,7 +66,7 @@ def sign_test(one: set[str], other: set[str]) -> Number:
 
 
 def opening(data: PopulationsData) -> list[str]:
-    """Three sentences: what was looked at, how it was tested, what came out."""
+    """Says in three sentences what was measured, how it was tested, and what came out."""
     kinds = {p.kind for p in data.populations}
     parts = "the neurons it was built with" if "neuron" in kinds else "directions in its inner state"
     if "latent" in kinds:
@@ -83,13 +83,13 @@ def opening(data: PopulationsData) -> list[str]:
     how = (
         f"For {count(described)} of these parts a sentence was written that says what each responds to, and "
         "used to predict the responses on other text: a score of 1 is a perfect prediction, 0 is no better "
-        "than guessing, and descriptions dealt out to the wrong parts (grey) show what chance alone scores."
+        "than guessing, and descriptions assigned to the wrong parts (grey) show what chance alone scores."
     )
     return [what, how, verdict(data)]
 
 
 def verdict(data: PopulationsData) -> str:
-    """The result as one sentence with the difference and its interval."""
+    """Says the result in one sentence, with the difference and its interval."""
     neurons, latents = data.population("neuron"), data.population("latent")
     title = score_title(neurons, latents, data.difference)
     if neurons is None or latents is None or data.difference is None:

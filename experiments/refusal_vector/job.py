@@ -42,7 +42,7 @@ PROFILE = ("how", "layer", "coefficient", "positions", "kind")
 
 
 class Job(BehaviourJob[Config]):
-    """The steps, and what they share."""
+    """Finds and chooses the refusal direction, and applies it to held-out requests."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -50,7 +50,7 @@ class Job(BehaviourJob[Config]):
         run.tell(*notes_on_questions([*self.requests.harmful.report, *self.others]))
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         found = self.run.step("select", self.select)
         candidates = self._candidates(found)
         (vector,) = load_vectors(found / "vectors" / "refusal.safetensors", self.subject)
@@ -61,7 +61,7 @@ class Job(BehaviourJob[Config]):
         self.write_page(lambda: RefusalPage(self.run, self.config, self.subject, chosen))
 
     def select(self, step: Step) -> None:
-        """Candidates from requests that the subject treats as it should, their scores, and the choice."""
+        """Makes candidates from requests that the subject treats as it should, scores them, and chooses."""
         config, kept = self.config, {}
         for kind in KINDS:
             parts: RequestParts = getattr(self.requests, kind)
@@ -96,7 +96,7 @@ class Job(BehaviourJob[Config]):
         write_json(step.folder / "chosen.json", chosen)
 
     def profile(self, step: Step, candidates: Candidates, position: int) -> None:
-        """Every layer's direction on the validation requests, in every way, beside random ones."""
+        """Applies every layer's direction to validation requests, in every way, beside random ones."""
         rows = []
         layers = range(self.subject.n_layers)
         with step.progress.task("profile", total=len(layers), unit="layers") as advance:
@@ -130,7 +130,7 @@ class Job(BehaviourJob[Config]):
         yield row("mean-centred", "harmful", mean_centred_ablation(self.subject, vector, candidates))
 
     def held_out(self, step: Step, candidates: Candidates, vector: Vector, position: int) -> None:
-        """The chosen direction on requests that nothing was made of or chosen on."""
+        """Applies the chosen direction to requests that were not used to make or choose it."""
         layer = vector.site.layer
         profile = self.run.table("profile")
         own = profile[profile["layer"] == layer]
@@ -204,7 +204,7 @@ class Job(BehaviourJob[Config]):
             yield "mean-centred, random", draw, edits(*self._best(centred, False))
 
     def _best(self, tried: Sequence[tuple[Intervention, ...]], adds: bool) -> tuple[Intervention, ...]:
-        """The best of a random direction's layers and strengths, on the requests that all are chosen on."""
+        """Returns the best of a random direction's layers and strengths, on the requests used to choose."""
         asked = (self.requests.harmless if adds else self.requests.harmful).validation
         refused = [answered(self.subject, asked, edits)["right"].mean() for edits in tried]
         return tried[int(np.argmax(refused) if adds else np.argmin(refused))]
@@ -232,7 +232,7 @@ class Job(BehaviourJob[Config]):
         return Candidates(positions, means["harmful"], means["harmless"], self.subject.name, chosen["n"])
 
     def _has_writers(self) -> bool:
-        """Whether nothing stands between the matrices and the residual stream."""
+        """Whether matrices write to the residual stream directly, with no norm between them."""
         try:
             return bool(editable_writers(self.subject))
         except UserError:

@@ -19,29 +19,29 @@ NAMES: Mapping[Role, str] = {"c": "the direction", "null": "random directions", 
 
 
 class RefusalPage(ExperimentPage[Config]):
-    """The direction in every use, beside random ones."""
+    """Shows the direction in every use, beside random ones."""
 
     words = (
-        ("Refusal direction", "Mean activation on harmful requests less that on harmless ones, at one "
+        ("Refusal direction", "Mean activation on harmful requests minus that on harmless ones, at one "
          "token after the request and one layer (`resid_pre`)."),
-        ("Refused", "The likeliest next token is one that refusals begin with; in text: a phrase of "
-         "refusal stands in what is written."),
+        ("Refused", "The likeliest next token is one that refusals begin with; in text: what is "
+         "generated contains a phrase of refusal."),
         ("Add, subtract", "A multiple of the direction at its layer: at all positions, or at the last "
          "token of the request."),
         ("Project out", "Its projection becomes zero wherever the model writes to the residual stream; "
          "orthogonalising the weights does the same."),
-        ("Mean-centred", "Its projection becomes, in front of every layer, what it is on average on "
-         "harmless requests."),
+        ("Mean-centred", "Its projection is set, before every layer, to its mean over harmless "
+         "requests."),
         ("Bypass, induce, KL", "Refusal scores (log-odds of refusing) with the direction projected out on "
          "harmful requests and added on harmless ones; KL of the next token on harmless ones, in nats."),
     )  # fmt: skip
     limits = (
-        "Whether a request is harmful is said by its list, and what counts as refusing by words: neither "
-        "judges what the answer is worth.",
-        "Requests are alike; intervals take them as independent. Under several random directions a request "
-        "counts once, by its mean.",
-        "Plain projecting out means little where the harmless mean is far from zero; the mean-centred form "
-        "is the fair one there.",
+        "A request is harmful if its list says so, and refused if certain words appear: neither judges the "
+        "answer itself.",
+        "Requests are similar; intervals treat them as independent. Under several random directions a "
+        "request counts once, by its mean.",
+        "Plain projection means little where the harmless mean is far from zero; the mean-centred form is "
+        "the fair one there.",
     )
 
     def __init__(self, run: Run, config: Config, subject: Subject, chosen: Mapping[str, int]) -> None:
@@ -62,8 +62,8 @@ class RefusalPage(ExperimentPage[Config]):
             f"Mean differences between {self.chosen['n']} harmful and as many harmless requests "
             "were scored at every layer and every token after the request.",
             f"The one that bypasses refusal best among those that pass the filters ({place}) was "
-            "then used on requests that nothing was made of or chosen on, beside random directions "
-            "of the same length.",
+            "then applied to requests not used to make or choose it, beside random directions of "
+            "the same length.",
             self._verdict(),
         )
 
@@ -78,11 +78,11 @@ class RefusalPage(ExperimentPage[Config]):
         return Figure("refused", "Refused, held-out requests", caption, self._shares())
 
     def sections(self) -> Sequence[Section]:
-        """Layers, conditions, costs, candidates, texts."""
+        """Shows layers, conditions, costs, candidates and texts."""
         config = self.config
         broken = (
-            "Where it is added at every position, what is written may break: each new token is pushed "
-            "towards the beginning of a refusal again."
+            "When it is added at every position, generated text may break: each new token is pushed towards "
+            "the beginning of a refusal again."
         )
         left_out = (
             f"Left out: layers from {config.latest:g} of the depth on, KL above {config.largest_kl:g}, "
@@ -90,7 +90,7 @@ class RefusalPage(ExperimentPage[Config]):
         )
         layers = [
             self._by_layer("harmless", "Harmless requests, the direction added"),
-            self._by_layer("harmful", "Harmful requests, the direction taken away"),
+            self._by_layer("harmful", "Harmful requests, the direction removed"),
         ]
         return (
             Section("The profile over layers", figures=layers),
@@ -101,7 +101,7 @@ class RefusalPage(ExperimentPage[Config]):
         )
 
     def caveats(self) -> Sequence[str]:
-        """The limits, and whether logits overflowed."""
+        """Returns the limits, and says whether logits overflowed."""
         return (*self.limits, *overflow_note(self.profile))
 
     def _of(self, condition: str, kind: str) -> Estimate:
@@ -193,7 +193,7 @@ class RefusalPage(ExperimentPage[Config]):
         )
 
     def _best_added(self) -> str:
-        """The way of adding after which most harmless requests are refused in what is written."""
+        """Returns the way of adding under which most harmless requests are refused in generated text."""
         offered = [f"add, {where}, chosen" for where in self.config.positions]
         return max(offered, key=lambda condition: (self._written(condition), -offered.index(condition)))
 

@@ -1,4 +1,4 @@
-"""Train dictionaries of several sparsities and widths together, and draw the frontier that they make."""
+"""Train dictionaries of several sparsities and widths, and draw their sparsity-faithfulness frontier."""
 
 from interp.errors import UserError
 from interp.fields import Extent, NonEmpty, Positive, Section
@@ -16,23 +16,23 @@ class Family(Section):
     architecture: Architecture = TopK()
     """The architecture, with all settings but the sparsity."""
     sparsities: NonEmpty[Positive] = (8, 16, 32)
-    """Values of what makes it sparse: k, max_latents, l1_coefficient or l0_coefficient, whichever it has."""
+    """Values of its sparsity setting: k, max_latents, l1_coefficient or l0_coefficient."""
 
 
 class Config(TrainingJobConfig):
     """Which sparsities and widths are trained, and on what."""
 
     site: SiteName = "resid_post.4"
-    """Where all of them read: KIND.LAYER."""
+    """Site that all dictionaries read, KIND.LAYER."""
     families: NonEmpty[Family] = (Family(),)
     """The architectures, each with its sparsities."""
     widths: NonEmpty[Extent] = (512, 1024, 2048)
     """Numbers of latents."""
     sae: SaeTraining = SaeTraining()
-    """Everything else about the training; its architecture and n_latents are not looked at."""
+    """Everything else about the training; its architecture and n_latents are ignored."""
 
     def plans(self) -> list[Plan]:
-        """One dictionary for every sparsity of a family and every width."""
+        """Returns a plan for every sparsity of a family and every width."""
         settings = self.sae.model_dump()
         plans = []
         for family in self.families:
@@ -47,7 +47,7 @@ class Config(TrainingJobConfig):
 
 
 def check(config: Config) -> None:
-    """Finds an impossible site, sparsity, width, corpus or context before anything is written."""
+    """Raises UserError for a bad site, sparsity, width, corpus or context, before anything is written."""
     try:
         config.plans()
     except ValueError as error:

@@ -10,7 +10,7 @@ from .page import SweepPage
 
 
 class Job(TrainingJob[Config]):
-    """Dictionaries of every sparsity and width."""
+    """Trains and measures dictionaries of every sparsity and width."""
 
     def steps(self) -> None:
         """Trains, measures, and writes the page."""
@@ -18,7 +18,7 @@ class Job(TrainingJob[Config]):
         self.write_page(lambda: SweepPage(self.run, self.config, self.subject, self.corpus))
 
     def described(self, plan: Plan) -> dict[str, Any]:
-        """Adds the sparsity, as the config has it."""
+        """Adds the sparsity setting of the config."""
         architecture = plan.training.architecture
         sparsity = float(getattr(architecture, architecture.sparsity_key))
         return {"dictionary": plan.name, "sparsity": sparsity} | super().described(plan)

@@ -11,7 +11,7 @@ from interp.statistics.estimate import Estimate
 from ..common.dictionaries.page import DictionariesPage
 from .config import Config
 
-HALF = 540  # pixels of a figure that stands beside another
+HALF = 540  # pixels: the width of one of two figures side by side
 QUANTITIES = {
     "explained_variance": "explained variance",
     "cross_entropy_recovered": "cross-entropy recovered",
@@ -20,7 +20,7 @@ QUANTITIES = {
 
 
 class SweepPage(DictionariesPage[Config]):
-    """Each measure against sparsity, a line for each width."""
+    """Shows each measure against sparsity, a line for each width."""
 
     @property
     def kinds(self) -> list[str]:
@@ -34,7 +34,7 @@ class SweepPage(DictionariesPage[Config]):
         return [
             f"{len(self.frame)} dictionaries ({', '.join(self.kinds)}; {', '.join(map(str, widths))} "
             "latents) were trained from one reading of the corpus.",
-            "Their reconstructions were spliced into the model, on text that none was trained on.",
+            "Their reconstructions were spliced into the model, on text that none of them was trained on.",
             self._verdict(),
         ]
 

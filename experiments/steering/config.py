@@ -1,4 +1,4 @@
-"""Steer by a latent: hold it at multiples of its maximum, see if its concept appears and what that costs."""
+"""Steer by a latent: clamp it to multiples of its maximum; does its concept appear, and at what cost?"""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -43,48 +43,48 @@ QUESTIONS = (
 
 
 class Config(MiningJobConfig):
-    """What is steered to what, how far, and on which prompts."""
+    """Which concepts are steered to, by which methods and factors, and on which prompts."""
 
     subject: SubjectConfig = SubjectConfig()
-    """The model: the bundled world, whose words say which concepts they carry."""
+    """The model: the bundled world, whose words have concept labels."""
     corpus: CorpusSource = WorldSource(documents=8000)
-    """The text that latents, neurons and directions are found on; labelled, so the world's."""
+    """The labelled text (the world's) on which latents, neurons and directions are found."""
     mining: MiningConfig = MiningConfig(context_size=128, tokens_per_batch=8192, sampled_tokens=8192)
     """What is kept of each feature."""
     sae: FilePath | None = None
-    """The folder of a trained SAE in SAELens' format; left out, one is trained first."""
+    """The folder of a trained SAE in SAELens' format; if left out, one is trained first."""
     sae_site: SiteName = "resid_post.4"
-    """Where that one is trained: KIND.LAYER, in the residual stream."""
+    """Site at which that SAE is trained, KIND.LAYER in the residual stream."""
     sae_training: SaeTraining = SaeTraining()
-    """How it is trained."""
+    """How that SAE is trained."""
     concepts: NonEmpty[Word] = (*TOPICS, *LANGUAGES)
-    """The concepts steered to, each by the latent that tells it best on the select split (AUROC)."""
+    """The concepts steered to, each by the latent that detects it best on the select split (AUROC)."""
     behaviours: NonEmpty[PathText] = QUESTIONS
-    """Prompts with one right next word; for each concept, those in which no word carries it."""
+    """Behaviours whose prompts have one right next word; for each concept, prompts without it are used."""
     prompts_per_behaviour: Several = 6
-    """At most so many prompts of each behaviour and concept; half of them choose the factor."""
+    """Largest number of prompts per behaviour and concept; half of them choose the factor."""
     factors: NonEmpty[Positive] = (0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 10)
     """Multiples of the latent's maximum on the explain split."""
     golden: Positive = 10
-    """The factor that is reported in any case; swept, too, if `factors` lacks it (10: Golden Gate)."""
+    """The factor that is always reported; also swept if `factors` lacks it (10: Golden Gate)."""
     positions: Named = "all"
-    """Where the model is steered: all, prompt, generated, last or steps."""
+    """Positions at which the model is steered: all, prompt, generated, last or steps."""
     neurons: Count = 10
-    """How many neurons of all layers make up the set that is clamped."""
+    """Number of neurons, from all layers, in the set that is clamped."""
     neurons_by: Literal["attribution", "auroc"] = "attribution"
-    """Those to which the concept's words are attributed (explain split), or that tell it best (select)."""
+    """The neurons to which the concept's words are attributed (explain), or that detect it best (select)."""
     added: Flag = False
-    """Whether the latent's amount is also added in place of set."""
+    """Whether the latent is also steered by adding the same amount, instead of clamping."""
     controls: Count = 1
-    """Random latents, and random directions, for each concept."""
+    """Number of random latents, and of random directions, for each concept."""
     new_tokens: Several = 16
-    """Tokens written after each prompt."""
+    """Tokens generated after each prompt."""
     temperature: NotNegative = 1.0
-    """Of sampling; 0 takes the likeliest token."""
+    """Sampling temperature; 0 takes the likeliest token."""
     neutral_documents: Count = 16
-    """Documents without each concept on which steering's cost is measured."""
+    """Number of documents without the concept, on which the cost of steering is measured."""
     examples: CountOrZero = 3
-    """Concepts whose texts are shown on the page."""
+    """Number of concepts whose texts are shown on the page."""
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
         """Trains an SAE where none is given, then mines its latents and all neurons in one pass."""
@@ -96,7 +96,7 @@ class Config(MiningJobConfig):
 
 
 def check(config: Config) -> None:
-    """Finds an impossible subject, site, concept, factor or SAE folder before anything is written."""
+    """Raises UserError for a bad subject, site, concept, factor or SAE folder, before anything is written."""
     info = check_subject(config)
     if not info.speaks_world or not isinstance(config.corpus, WorldSource):
         raise UserError(
@@ -118,7 +118,7 @@ def check(config: Config) -> None:
         )
     if config.sae is None and isinstance(config.sae_training.architecture, Transcoder):
         raise UserError(
-            "a transcoder does not write where it reads",
+            "a transcoder writes to another site than it reads",
             "sae_training.architecture",
             "train an autoencoder",
         )

@@ -1,4 +1,4 @@
-"""What the model wrote, side by side: prompts in rows, ways to steer in columns."""
+"""Tables of generated text: prompts in rows, methods of steering in columns."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +23,7 @@ def example_tables(
     chosen: Mapping[tuple[str, str], float],
     golden: float,
 ) -> list[Table]:
-    """For each concept, texts of the reporting half; words that carry the concept are marked."""
+    """Tabulates texts of the reporting half for each concept, and marks words that carry it."""
     tables = []
     first = texts[texts["draw"] == 0].set_index(["method", "factor", "prompt"])["text"]
     for concept in concepts:

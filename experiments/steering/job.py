@@ -46,12 +46,12 @@ from ..common.job import CorpusJob
 from .config import Config
 from .page import SteeringPage
 
-POOL = 200  # questions of each behaviour to draw from
+POOL = 200  # number of questions of each behaviour to draw from
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One method at one factor; of a random method, one draw."""
+    """One method at one factor, and one draw of a random method."""
 
     method: str
     factor: float
@@ -59,7 +59,7 @@ class Trial:
 
 
 class Job(CorpusJob[Config]):
-    """The steps, and what they share."""
+    """Picks what each concept is steered with, generates text at every factor, and scores it."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -81,7 +81,7 @@ class Job(CorpusJob[Config]):
         self.factors = sorted({*config.factors, config.golden})
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         latents = self.latents
         if latents is None:
             latents = load_sae(self.subject, self.run.step("train_sae", self.train_sae) / "sae")
@@ -98,19 +98,19 @@ class Job(CorpusJob[Config]):
         self.write_page(lambda: SteeringPage(self.run, self.config, self.subject, targets, self.prompts))
 
     def train_sae(self, step: Step) -> None:
-        """An SAE at the configured site, with its figures on the report split."""
+        """Trains an SAE at the configured site, and measures it on the report split."""
         site = Site.parse(self.config.sae_site)
         train_dictionary(step, self.subject, site, self.corpus, self.config.sae_training, step.folder / "sae")
 
     def mine(self, step: Step, spaces: Sequence[FeatureSpace]) -> None:
-        """Every feature's maximum and its activation on sampled tokens."""
+        """Mines every feature's maximum and its activation on sampled tokens."""
         mined = mine(self.subject, spaces, self.corpus, self.config.mining, progress=step.progress)
         save_mined(mined, step.folder)
 
     def pick(
         self, step: Step, mined: MinedSpaces, latents: FeatureSpace, neurons: Sequence[FeatureSpace]
     ) -> None:
-        """What each concept is steered with."""
+        """Picks the latent, neurons and directions that each concept is steered with."""
         config = self.config
         targets = find_targets(
             self.subject,
@@ -131,7 +131,7 @@ class Job(CorpusJob[Config]):
             step.metric(f"pick/{target.concept}/auroc", target.picked_by[target.latent.key])
 
     def write(self, step: Step, targets: Sequence[SteeringTarget]) -> None:
-        """What follows every prompt, under each method at each factor; and what scores are fixed by."""
+        """Generates text after every prompt with each method and factor, and fixes the scales of scores."""
         plain = [prompt.question.prompt for prompt in self.prompts]
         nothing: list[Intervention] = []
         clean = self._written(plain, dict.fromkeys(self.config.concepts, nothing))
@@ -157,7 +157,7 @@ class Job(CorpusJob[Config]):
         self._references(step, frame, clean)
 
     def _references(self, step: Step, frame: pd.DataFrame, clean: Sequence[Sequence[int]]) -> None:
-        """Rates and cross-entropies that scores are fixed by, from the choosing half."""
+        """Measures the rates and cross-entropies that fix the scales of scores, on the choosing half."""
         unsteered = frame[(frame["method"] == NONE) & frame["choosing"]]
         choosing = [place for place, prompt in enumerate(self.prompts) if prompt.choosing]
         write_json(
@@ -175,9 +175,9 @@ class Job(CorpusJob[Config]):
         )
 
     def cost(self, step: Step, targets: Sequence[SteeringTarget]) -> None:
-        """Every method at every factor on documents without the concept.
+        """Measures the cost of every method at every factor on documents without the concept.
 
-        The change of the residual stream is measured behind the last layer, which all methods reach.
+        The change of the residual stream is measured after the last layer, which all methods reach.
         """
         site = Site("resid_post", self.subject.n_layers - 1)
         neutral = neutral_documents(
@@ -193,7 +193,7 @@ class Job(CorpusJob[Config]):
         step.table("costs", pd.concat(rows, ignore_index=True))
 
     def score(self, step: Step) -> None:
-        """Scores, the factor chosen on one half, and the figures on the other."""
+        """Scores the texts, chooses the factor on one half, and reports on the other."""
         config = self.config
         references = read_written(self.run.folder / "steps" / "write" / "references.json")
         texts = self.run.table("texts")
@@ -235,7 +235,7 @@ class Job(CorpusJob[Config]):
         edits: Mapping[str, Sequence[Intervention]],
         places: Sequence[int] | None = None,
     ) -> list[list[int]]:
-        """What follows the prompts, each steered to its concept (`places` says which prompts they are)."""
+        """Generates after the prompts, each steered to its concept (`places`: which prompts they are)."""
         of = range(len(self.prompts)) if places is None else places
         config = self.config
         return written(

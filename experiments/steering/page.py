@@ -52,34 +52,33 @@ NAMES = {
 
 
 class SteeringPage(ExperimentPage[Config]):
-    """What each way to steer does, at every factor."""
+    """Shows what each method of steering does at every factor."""
 
     words = (
-        ("Neurons", "The set to which the concept's words are attributed most (activation less its mean, "
-         "times gradient), or, if the config says so, that tells the concept best."),
-        ("Latent", "One of the features that a sparse autoencoder splits an inner state of the model into."),
-        ("Factor", "What a latent is held at, over its maximum on the explain split. The error of the "
-         "autoencoder is kept: x + SAE(x with the latent set) - SAE(x). The other methods are scaled to the "
-         "norm of what that adds; neurons are held at the factor times their own extremes."),
-        ("Concept score", "Share of the written tokens that carry the concept by the world's labels: 0 at "
-         "the share in unsteered text, 2 at the share in documents about it, linear in between."),
-        ("Instruction score", "2 if the first token written is a right answer to the prompt, else 0."),
+        ("Neurons", "The set to which the concept's words are attributed most ((activation minus its mean) "
+         "times gradient) or, if the config says so, that detects the concept best."),
+        ("Latent", "One of the features into which a sparse autoencoder splits an activation of the model."),
+        ("Factor", "The value a latent is clamped to, over its maximum on the explain split. The error of "
+         "the autoencoder is kept: x + SAE(x with the latent set) - SAE(x). The other methods are scaled to "
+         "the norm of what that adds; neurons are clamped to the factor times their own extremes."),
+        ("Concept score", "Share of the generated tokens that carry the concept by the world's labels: 0 "
+         "at the share in unsteered text, 2 at that in documents about it, linear in between."),
+        ("Instruction score", "2 if the first generated token is a right answer to the prompt, else 0."),
         ("Fluency score", "Cross-entropy of the text under the unsteered model: 2 at that of unsteered text "
          "on prompts of the same kind, 0 at that of such text with its words in random order."),
-        ("Harmonic mean", "Of the three scores of one text, 0 if one of them is 0; then the mean over "
-         "texts."),
-        ("Repetition", "The share of a text's word pairs that have occurred before in it."),
+        ("Harmonic mean", "Of the three scores of one text, 0 if one of them is 0; averaged over texts."),
+        ("Repetition", "The share of a text's word pairs that occurred in it before."),
         ("KL", "How far the next-token predictions move, in nats a token, on documents without the concept."),
         ("Interval", "95%, by bootstrap: over concepts for means of all, over prompts for one concept."),
     )  # fmt: skip
     limits = (
         "The judge is the world's word list and the model itself, not a reader: a text that names the "
         "concept in the wrong place still scores on it, and one that avoids its words does not.",
-        "An unsteered text scores below 2 on fluency on average, since 2 is the mean of such texts and no "
-        "text scores more.",
-        "After most of these prompts a document about something else is normal text; how far a concept can "
-        "appear while the instruction is kept is a property of this world, too.",
-        "One model, one site, one dictionary: intervals over concepts say nothing of others.",
+        "Unsteered text scores below 2 on fluency on average: 2 is at the mean of such texts, and no text "
+        "scores more.",
+        "After most of these prompts text about something else is normal here; how far a concept can appear "
+        "while the instruction is followed is also a property of this world.",
+        "One model, one site, one dictionary: intervals over concepts say nothing about others.",
     )
 
     def __init__(
@@ -97,13 +96,13 @@ class SteeringPage(ExperimentPage[Config]):
         self.curves = run.table("curves").merge(costs, on=["method", "factor"], how="left")
         reporting = sum(not prompt.choosing for prompt in prompts)
         self.measured_on = (
-            f"{count(reporting)} prompts of {len(targets)} concepts on which no factor was chosen, seed "
+            f"{count(reporting)} prompts of {len(targets)} concepts, not used to choose factors, seed "
             f"{config.seed}. Bands and whiskers: 95%."
         )
 
     def question(self) -> str:
         """What was asked."""
-        return f"Does holding one latent make {self.model.name} write about its concept, and at what cost?"
+        return f"Does clamping one latent make {self.model.name} write about its concept, and at what cost?"
 
     def opening(self) -> Sequence[str]:
         """What was done, and what came out."""
@@ -112,9 +111,9 @@ class SteeringPage(ExperimentPage[Config]):
             for score in ("concept", "instruction", "fluency")
         )
         return (
-            f"For {len(self.targets)} concepts, the latent of a sparse autoencoder that tells the concept "
-            f"best was held at {len(set(self.curves['factor']) - {0.0})} multiples of its maximum while "
-            f"{self.model.name} answered prompts without the concept.",
+            f"For {len(self.targets)} concepts, the latent of a sparse autoencoder that detects the "
+            f"concept best was clamped to {len(set(self.curves['factor']) - {0.0})} multiples of its maximum "
+            f"while {self.model.name} answered prompts without the concept.",
             f"Each text was scored from 0 to 2 for the concept (unsteered text {concept}), the instruction "
             f"({instruction}) and fluency ({fluency}), and so were texts steered by other means and by "
             "random directions of the same norm (grey).",
@@ -122,11 +121,11 @@ class SteeringPage(ExperimentPage[Config]):
         )
 
     def headline(self) -> Figure:
-        """The harmonic mean by factor."""
+        """Draws the harmonic mean by factor."""
         return self._dose("harmonic", "Harmonic mean of the three scores")
 
     def sections(self) -> Sequence[Section]:
-        """Chosen factors, the golden one, all factors, sizes, concepts, texts, latents."""
+        """Shows chosen factors, the golden one, all factors, sizes, concepts, texts and latents."""
         return (
             self._chosen(), self._golden(), self._doses(), self._norms(), self._concepts(),
             *self._examples(), self._steered(),
@@ -162,8 +161,8 @@ class SteeringPage(ExperimentPage[Config]):
         return Section(
             f"At the chosen factors, the harmonic mean is highest for {best}",
             [
-                "For every method and concept the factor with the best harmonic mean on one half of the "
-                "prompts; the figures are of the other half. On a large model (AxBench, 2025) difference "
+                "For every method and concept, the factor with the best harmonic mean on one half of the "
+                "prompts; results are on the other half. On a large model (AxBench, 2025) difference "
                 f"in means steers better than SAE latents; here, {self._comparison('chosen', DIFFERENCE)}.",
             ],
             [self._methods()],
@@ -192,9 +191,9 @@ class SteeringPage(ExperimentPage[Config]):
             self._dose(measure, NAMES[measure].capitalize())
             for measure in ("concept_score", "instruction_score", "fluency_score")
         ]
-        text = "All methods are scaled to one axis; a random one changes the stream as much as the latent."
+        text = "All methods share one axis: a random one changes the stream as much as the latent does."
         return Section(
-            "Factor by factor: what is gained and what is lost",
+            "Gains and losses at every factor",
             [text],
             [*figures, self._dose("repetition", "Repetition")],
         )
@@ -202,11 +201,11 @@ class SteeringPage(ExperimentPage[Config]):
     def _norms(self) -> Section:
         figures = [
             self._change("harmonic", "Harmonic mean by the size of the change"),
-            self._change("kl", "Cost where the concept has no place"),
+            self._change("kl", "Cost on documents without the concept"),
         ]
         text = (
             "The change is that of the residual stream after the last layer, as a share of its norm: "
-            "neurons of other layers reach it, too, so that this axis puts them beside the other methods."
+            "neurons of all layers reach it, so this axis compares them with the other methods."
         )
         return Section("Against the size of the change", [text], figures, [self._costs()])
 
@@ -221,8 +220,8 @@ class SteeringPage(ExperimentPage[Config]):
             Column("prompts", places=0),
         ]  # fmt: skip
         text = (
-            "Raw figures at the chosen factors. The last but one column is the harmonic mean of the three "
-            "mean scores, which does not ask that one text has them all."
+            "Raw values at the chosen factors. The last but one column is the harmonic mean of the three "
+            "mean scores, which one text need not have together."
         )
         steered = found.assign(factor=found["factor"].where(found["factor"] > 0))
         table = Table.of(steered, columns, "concepts", "Every method and concept, reporting half")
@@ -251,14 +250,14 @@ class SteeringPage(ExperimentPage[Config]):
             shares = (self.references[name][one.concept] for name in ("unsteered", "genuine"))
             auroc = one.picked_by[one.latent.key]
             rows.append([one.concept, one.latent.key, auroc, one.largest, one.unit, cosine, *shares])
-        found = Table("latents", "What is held, and what the concept score is fixed by", columns, rows)
+        found = Table("latents", "Clamped latents, and the scale of the concept score", columns, rows)
         fixed = Table(
-            "fluency", "Nats a token that fluency is fixed by, from the choosing half",
+            "fluency", "The scale of fluency, in nats a token, from the choosing half",
             [Column("prompts"), Column("unsteered (2)"), Column("shuffled (0)")],
             [[group, *ends] for group, ends in self.references["fluency"].items()],
         )  # fmt: skip
         text = "AUROC on the select split, which chose the latent; its maximum on the explain split."
-        return Section("The latents, and what the scores rest on", [text], tables=[found, fixed])
+        return Section("The latents, and the scales of the scores", [text], tables=[found, fixed])
 
     def _scores(self, which: str, caption: str) -> Table:
         columns = [
@@ -286,7 +285,7 @@ class SteeringPage(ExperimentPage[Config]):
             .merge(self.run.table(f"{which}_overall")[repetition], on="method", how="left")
             for which, at in (("chosen", "chosen factors"), ("golden", f"factor {self.config.golden:g}"))
         )
-        caption = "On documents without the concept; repetition in what is written"
+        caption = "On documents without the concept; repetition in generated text"
         return Table.of(rows, columns, "costs", caption)
 
     def _dose(self, measure: str, title: str) -> Figure:
@@ -340,6 +339,6 @@ class SteeringPage(ExperimentPage[Config]):
         return estimate_of(self.run.table(f"{which}_overall"), measure, method=method)
 
     def _ordered(self, table: str) -> pd.DataFrame:
-        """A table with its methods in their usual order."""
+        """Reads a table, and puts its methods in their usual order."""
         rows = self.run.table(table)
         return rows.iloc[rows["method"].map(ORDER.index).argsort(kind="stable")]

@@ -1,4 +1,4 @@
-"""Steer behaviours by vectors: what each method does, costs elsewhere, and needs."""
+"""Steer behaviours by vectors: what each method achieves, costs elsewhere, and needs."""
 
 from pathlib import Path
 
@@ -11,26 +11,26 @@ from ..common.vectors.config import BehaviourConfig, check_behaviour_config
 
 
 class Config(BehaviourConfig):
-    """Which methods steer to which behaviours."""
+    """Which methods are compared, on which behaviours."""
 
     question: Text = "Which way to steer {subject} does most, and costs least?"
-    """What the page asks; {subject} stands for the model's name."""
+    """The title question of the page; {subject} stands for the model's name."""
     done: Text = (
         "Every method was given the same pairs, the same questions to choose layer and strength on, and "
         "the same questions to be judged by."
     )
-    """What the page says was done, in one sentence."""
+    """The sentence with which the page says what was done."""
 
     behaviours: NonEmpty[PathText]
     """Behaviours of the world, task/NAME for its tasks, or .jsonl files of prompts with two completions."""
     methods: NonEmpty[Method]
-    """What is tried."""
+    """The steering methods, each with its settings."""
     examples: Listed[Count] = ()
-    """Numbers of pairs to make a vector of again: how few would do?"""
+    """Numbers of pairs from which the vector is made again, to see how few suffice."""
     two_fold: Flag = False
-    """Whether the halves that are chosen and reported on also change places, and the figures are of both."""
+    """Whether the choosing and the reporting half also change places, and results are of both."""
     new_tokens: Count = 12
-    """Tokens written after each prompt for the open-ended measure."""
+    """Tokens generated after each prompt for the open-ended measure."""
 
 
 def check(config: Config) -> None:
@@ -59,5 +59,5 @@ def check(config: Config) -> None:
 
 
 def slug(behaviour: str) -> str:
-    """A behaviour's name as part of a file's name."""
+    """Turns a behaviour's name into a part of a file's name."""
     return Path(behaviour).stem if behaviour.endswith(".jsonl") else behaviour.replace("/", "-")

@@ -31,17 +31,17 @@ from .page import SteeringVectorsPage
 
 NONE, PROMPTED, RANDOM = "unchanged", "prompted", "random"
 """Conditions other than a method; a method's null is its name and `RANDOM`."""
-ENOUGH = 0.9  # of what all examples reach
+ENOUGH = 0.9  # share of what all examples reach
 
 
 class Job(BehaviourJob[Config]):
-    """The steps, and what they share."""
+    """Sweeps every method on every behaviour, chooses on one half, and reports on the other."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
         self.contrasts = [self._contrast(name) for name in config.behaviours]
         if any(isinstance(method, Function) for method in config.methods):
-            self.subject.writers()  # says at once if heads' outputs cannot be summed up
+            self.subject.writers()  # fails early if the outputs of heads cannot be summed
         for contrast in self.contrasts:
             least = max(method.least_pairs for method in config.methods)
             if len(contrast.pairs) < least:
@@ -53,7 +53,7 @@ class Job(BehaviourJob[Config]):
         run.tell(*notes_on_questions(self.others))
 
     def steps(self) -> None:
-        """A step for each behaviour, then the summary and the page; those that have finished are skipped."""
+        """Runs a step for each behaviour, then the summary and the page; skips those that have finished."""
         for contrast in self.contrasts:
             done = self.run.step(f"behaviour-{slug(contrast.name)}", partial(self.behaviour, contrast))
             self.publish(done / "vectors", "vectors")
@@ -61,7 +61,7 @@ class Job(BehaviourJob[Config]):
         self.write_page(lambda: SteeringVectorsPage(self.run, self.config, self.subject))
 
     def behaviour(self, contrast: Contrast, step: Step) -> None:
-        """Every method on one behaviour: swept and chosen on one half, reported on the other."""
+        """Sweeps every method on one behaviour, chooses on one half, and reports on the other."""
         halves = [(contrast.choose, contrast.report)]
         if self.config.two_fold:
             halves.append((contrast.report, contrast.choose))
@@ -105,14 +105,14 @@ class Job(BehaviourJob[Config]):
             write_parquet(step.folder / f"{table}.parquet", frame)
 
     def _best_null(self, questions: Sequence[Question], offered: Sequence[Setting], step: Step) -> Setting:
-        """The setting that a draw of the null does best under: found as a method's own is."""
+        """Returns the best setting of a draw of the null, chosen as the method's own is."""
         frame = sweep(self.subject, questions, offered, step.progress, f"{offered[0].method}, {RANDOM}")
         return choose(self.subject, offered, frame, self.to_choose_by)
 
     def _reported(
         self, setting: Setting, nulls: Sequence[Setting], questions: Sequence[Question], fold: int
     ) -> tuple[list[pd.DataFrame], list[pd.DataFrame]]:
-        """The chosen setting and its nulls on the reported questions, and what they cost elsewhere."""
+        """Measures the chosen setting and its nulls on the reported questions, and their side effects."""
         rows, costs = [], []
         conditions = [(setting.method, setting.edits)]
         conditions += [(f"{setting.method}, {RANDOM}", null.edits) for null in nulls]
@@ -122,7 +122,7 @@ class Job(BehaviourJob[Config]):
         return rows, costs
 
     def _keep(self, file: Path, setting: Setting) -> None:
-        """Writes what `interp generate --vector` does at a strength of 1."""
+        """Saves a setting so that `interp generate --vector` applies it at a strength of 1."""
         (first, *_) = setting.edits
         if setting.vectors:
             save_vectors(file, setting.vectors)
@@ -135,7 +135,7 @@ class Job(BehaviourJob[Config]):
         return answered(self.subject, questions, edits, **{"draw": 0, **names})
 
     def _examples(self, method: Method, contrast: Contrast, best: Setting, frame: pd.DataFrame) -> int | None:
-        """The fewest pairs of those tried with which the chosen setting does nearly as well."""
+        """Returns the fewest of the tried numbers of pairs that do nearly as well at the chosen setting."""
         own = (frame[list(KEYS)] == pd.Series(best.names)).all(axis=1)
         full, config = float(frame.loc[own, "right"].mean()), self.config
         if not full or not config.examples:
@@ -143,7 +143,7 @@ class Job(BehaviourJob[Config]):
         return pairs_needed(method, self.subject, contrast, best, ENOUGH * full, config.examples, config.seed)
 
     def summary(self, step: Step) -> None:
-        """The behaviours' tables as one each, and what they come to."""
+        """Joins the behaviours' tables, and sets means over behaviours as metrics."""
         steps = self.run.folder / "steps"
         folders = [steps / f"behaviour-{slug(contrast.name)}" for contrast in self.contrasts]
         tables = {

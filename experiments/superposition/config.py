@@ -169,7 +169,7 @@ class Config(ExperimentConfig):
 
 
 def check(config: Config) -> None:
-    """Finds settings that cannot be before anything is written."""
+    """Raises UserError for settings that cannot be, before anything is written."""
     if config.vectors.dimensions != 2:
         raise UserError(
             f"features in {config.vectors.dimensions} dimensions cannot be drawn",

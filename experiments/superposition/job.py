@@ -28,7 +28,7 @@ class Job(ExperimentJob[Config]):
     """Toy models in three settings, and SAEs held against planted features."""
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         for name in ("vectors", "sparsity", "geometry"):
             self.run.step(name, lambda step: getattr(self, step.name)(step))
         planted = self.run.step("plant", self.plant) / "planted.safetensors"

@@ -14,7 +14,7 @@ from .config import Config
 from .evidence import MEASURES, NULLS, Evidence
 from .saes import RANDOM
 
-HALF = 540  # pixels of a figure that stands beside another
+HALF = 540  # pixels: the width of one of two figures side by side
 
 
 class SuperpositionPage(ExperimentPage[Config]):

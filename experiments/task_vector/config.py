@@ -22,6 +22,6 @@ class Config(VectorConfig):
 
 
 def check(config: Config) -> None:
-    """Finds missing files or unknown tasks before anything is written."""
+    """Raises UserError for missing files or unknown tasks, before anything is written."""
     check_vector_config(config)
     check_tasks(config.tasks)

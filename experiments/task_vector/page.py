@@ -26,7 +26,7 @@ class TaskPage(TasksPage[Config]):
     )  # fmt: skip
     limits = (
         "Layers were chosen on other queries of the same tasks; vectors come from a third part.",
-        "Queries of a task are alike; intervals over tasks say more than those over queries.",
+        "Queries of a task are alike; intervals over tasks are more informative than those over queries.",
         "Conflicts are only of tasks that share queries, on those that neither vector was made of or chosen "
         "on.",
     )

@@ -21,6 +21,6 @@ class Config(SubjectJobConfig):
 
 
 def check(config: Config) -> None:
-    """Finds a missing model, file or language before anything is written."""
+    """Raises UserError for a missing model, file or language, before anything is written."""
     config.words.check(check_subject(config), "words")
     check_lens(config.tuned_lens)

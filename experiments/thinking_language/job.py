@@ -37,7 +37,7 @@ class Job(SubjectJob[Config]):
         self.groups = [item.group for item in self.items]
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         self.run.step("read", self.read)
         self.run.step("chosen", self.chosen)
         self.write_page(lambda: ThinkingPage(self.run, self.config, self.subject))

@@ -23,7 +23,7 @@ class Config(ExperimentConfig):
 
 
 def check(config: Config) -> None:
-    """Finds an impossible device, size, row, context or site before anything is written."""
+    """Raises UserError for an impossible device, size, row, context or site, before anything is written."""
     usable_device(config.recipe.device)
     size = config.recipe.size
     if size.d_model % size.n_heads or size.d_model // size.n_heads % 2:

@@ -11,12 +11,12 @@ from ..common.dictionaries.config import TrainingJobConfig, check_training
 
 
 class DictionaryConfig(Section):
-    """One dictionary."""
+    """One dictionary: its site and its training."""
 
     site: SiteName
-    """Where it reads: KIND.LAYER, such as resid_post.4, mlp_out.3, mlp_post.3, head_out.3 (attention z)."""
+    """Site, KIND.LAYER, such as resid_post.4, mlp_out.3, mlp_post.3, head_out.3 (attention z)."""
     sae: SaeTraining = SaeTraining()
-    """How it is trained; which splits of the text are trained on is said in `splits`."""
+    """How it is trained; `splits` names the splits of the text it is trained on."""
 
 
 class Config(TrainingJobConfig):
@@ -28,10 +28,10 @@ class Config(TrainingJobConfig):
     """The dictionaries by name; all share `seed`, `splits`, `context_size` and `buffer_tokens`."""
 
     def plans(self) -> list[Plan]:
-        """One dictionary for every name."""
+        """Returns a plan for every name."""
         return [Plan(name, Site.parse(one.site), one.sae) for name, one in self.dictionaries.items()]
 
 
 def check(config: Config) -> None:
-    """Finds an impossible site, name, corpus or context before anything is written."""
+    """Raises UserError for an impossible site, name, corpus or context, before anything is written."""
     check_training(config)

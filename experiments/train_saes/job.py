@@ -6,7 +6,7 @@ from .page import TrainingPage
 
 
 class Job(TrainingJob[Config]):
-    """Dictionaries at any sites."""
+    """Trains and measures dictionaries at any sites."""
 
     def steps(self) -> None:
         """Trains, measures, and writes the page."""

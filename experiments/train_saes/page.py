@@ -13,13 +13,13 @@ from ..common.dictionaries.curves import training_curve
 from ..common.dictionaries.page import DictionariesPage
 from .config import Config
 
-THIRD = 360  # pixels of a figure that stands beside two others
+THIRD = 360  # pixels: the width of one of three figures side by side
 CURVES = ("explained_variance", "l0", "dead_latents", "cross_entropy_recovered")
-MOST_CURVES = 8  # dictionaries of which training curves are shown
+MOST_CURVES = 8  # the largest number of dictionaries whose training curves are shown
 
 
 class TrainingPage(DictionariesPage[Config]):
-    """Cross-entropy recovered, and the training curves."""
+    """Shows the cross-entropy recovered, and the training curves."""
 
     def question(self) -> str:
         return f"How faithful are dictionaries of {self.subject.name}?"
@@ -30,8 +30,8 @@ class TrainingPage(DictionariesPage[Config]):
         found = Estimate.of(best, "cross_entropy_recovered")
         return [
             f"{self.subject.name} read the corpus once to train {len(self.frame)} dictionaries.",
-            "Each was put into the model in the place of what it reconstructs, on text that none was "
-            "trained on.",
+            "The reconstruction of each replaced its activation in the model, on text that none was trained "
+            "on.",
             f"{best['dictionary']} keeps most of the model's predictions, {measured(found)} "
             f"({interval(found)}) of the cross-entropy, with {number(best['l0'])} latents a token"
             + (f"; {worst['dictionary']} keeps least." if len(self.frame) > 1 else "."),

@@ -61,7 +61,7 @@ def task_source(config: Config, name: str) -> TaskSource:
 
 
 def check(config: Config) -> None:
-    """Finds missing files and unknown tasks before anything is written."""
+    """Raises UserError for missing files and unknown tasks, before anything is written."""
     info = check_vector_config(config)
     names = [composition.name for composition in config.compositions]
     if len(set(names)) < len(names):

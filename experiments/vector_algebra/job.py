@@ -31,7 +31,7 @@ class Job(VectorJob[Config]):
         run.tell(*dict.fromkeys(note for task in self.targets.values() for note in task.notes))
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         found = self.run.step("layers", self.layers)
         self.publish(found / "vectors", "vectors")
         self.run.step("held_out", self.held_out)

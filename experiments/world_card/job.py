@@ -42,7 +42,7 @@ class Job(ExperimentJob[Config]):
     """The steps, and what they share."""
 
     def steps(self) -> None:
-        """All steps in order; those that have finished are skipped."""
+        """Runs all steps in order, and skips those that have finished."""
         folders = {model.name: self._folder(model) for model in self.config.models}
         cards, profiles = zip(*(self._measured(*item) for item in folders.items()), strict=True)
         self.run.step("card", lambda step: self._card(step, pd.concat(cards), pd.concat(profiles)))

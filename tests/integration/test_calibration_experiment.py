@@ -40,4 +40,4 @@ def test_scores_are_held_against_the_truth(tmp_path: Path) -> None:
     assert of_all.loc["simulation, both", "chosen"] > of_all.loc["simulation, both", "at_random"]
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["calibration/simulation, both/spearman"] == of_all.loc["simulation, both", "spearman"]
-    assert "Which score knows a true description" in (folder / "report.html").read_text()
+    assert "Which score recognises a true description" in (folder / "report.html").read_text()

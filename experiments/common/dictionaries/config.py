@@ -1,4 +1,4 @@
-"""Parts of a config that the experiments on dictionaries share, and how their results are named."""
+"""Config sections that the experiments on dictionaries share, and the naming of their results."""
 
 from collections.abc import Sequence
 
@@ -17,41 +17,41 @@ class DescribeConfig(Section):
     sample: Several = 64
     """Features of each population, drawn uniformly from those that are ever active."""
     random_windows: Count = 30
-    """Random report windows, the same for every feature."""
+    """Random windows of the report split, the same for every feature."""
     nulls: Count = 32
-    """Other features' descriptions that make each score's null."""
+    """Other features' descriptions, whose scores are the null of each score."""
 
 
 class ConceptsConfig(Section):
-    """The comparison with the corpus' labels; left out where the corpus has none."""
+    """The comparison with the labels of the corpus; skipped if it has none."""
 
     least_positives: Count = 10
-    """Sampled tokens that must carry a concept, on the select and on the report split."""
+    """Least number of sampled tokens with a concept, on the select and on the report split."""
     found_auroc: Auroc = 0.9
-    """From which AUROC a concept counts as found (its interval must lie above the random baseline's, too)."""
+    """Least AUROC of a concept that counts as found; its interval must also lie above random's."""
 
 
 class EvaluationConfig(Section):
     """How dictionaries are measured."""
 
     tokens: Extent = 20_000
-    """Tokens of the report split."""
+    """Tokens of the report split that are read."""
     context_size: Several = 128
-    """Tokens the subject sees at once."""
+    """Context of the subject, in tokens."""
 
 
 class TrainingJobConfig(CorpusJobConfig):
     """A job that trains several dictionaries from one reading of the corpus."""
 
     evaluation: EvaluationConfig = EvaluationConfig()
-    """How they are measured."""
+    """How the dictionaries are measured."""
 
     def plans(self) -> list[Plan]:
         """What is trained."""
         raise NotImplementedError
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
-        """Trains the dictionaries from one reading."""
+        """Returns one stage: training all dictionaries from one reading of the corpus."""
         plans = self.plans()
         stages = [self.training(shape, str(plan.site), plan.training) for plan in plans]
         return [together(stages, len({site for plan in plans for site in plan.sites}))]
@@ -70,5 +70,5 @@ def check_training(config: TrainingJobConfig) -> None:
 
 
 def slug(name: str) -> str:
-    """A name as part of a metric's or a folder's name."""
+    """Turns a name into a part of a metric's or a folder's name."""
     return name.replace(", ", "_").replace(" ", "_").replace("/", "_")

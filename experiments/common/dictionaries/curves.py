@@ -1,4 +1,4 @@
-"""How the training of a dictionary went, as figures."""
+"""Figures of the training of a dictionary."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ QUANTITIES = {
 
 
 def quantity(name: str) -> str:
-    """What a metric's name such as "sae/l0" says on an axis, with its unit; other names stay as they are."""
+    """Returns the axis title of a metric such as "sae/l0", with its unit; other names stay as they are."""
     return QUANTITIES.get(name.rpartition("/")[2], name)
 
 
 def training_curve(
     name: str, points: Sequence[tuple[Number, Number]], x_name: str = "tokens seen", width: int = 360
 ) -> Figure:
-    """How a metric moved while something was trained."""
+    """Draws a metric over the course of training."""
     curve = Curve("", "b", [(at, Estimate(value)) for at, value in points])
     chart = curve_chart([curve], x_name=x_name, y_name=quantity(name), height=110)
     return Figure(name.replace("/", "_"), quantity(name), "", chart, width)

@@ -29,7 +29,7 @@ def mine_spaces(
     config: MiningConfig,
     prefix: str,
 ) -> None:
-    """Exemplars and token samples of every space, in one pass; `prefix` begins the names of the metrics."""
+    """Mines exemplars and token samples of every space in one pass; metrics are named PREFIX/..."""
     mined = mine(subject, spaces, corpus, config, progress=step.progress)
     save_mined(mined, step.folder / "exemplars")
     for split in SPLITS:
@@ -38,7 +38,7 @@ def mine_spaces(
 
 
 def mined_by_space(folder: Path) -> MinedSpaces:
-    """What `mine_spaces` found, by the name of the space; `folder` is the step's."""
+    """Loads what `mine_spaces` wrote to the step's `folder`, by the name of the space."""
     return load_mined(folder / "exemplars")
 
 
@@ -50,7 +50,7 @@ def describe_chosen(
     mined: MinedSpaces,
     context_size: int,
 ) -> None:
-    """Describes the features from the explain split, and writes them with their windows, in their order."""
+    """Describes the features from the explain split, and writes descriptions and windows in that order."""
     explain = {name: found.exemplars["explain"] for name, found in mined.items()}
     gathered = gather_evidence(subject, corpus, features, explain, context_size, step.progress)
     described = describe_features(
@@ -68,7 +68,7 @@ def describe_chosen(
 def described_in(
     folder: Path, spaces: Mapping[str, FeatureSpace]
 ) -> tuple[list[FeatureRef], list[Description]]:
-    """What `describe_chosen` wrote; `folder` is the step's."""
+    """Loads what `describe_chosen` wrote to the step's `folder`."""
     records = read_written(folder / "described.json", "list")
     return [feature_of(saved, spaces) for saved in records], [description_of(saved) for saved in records]
 

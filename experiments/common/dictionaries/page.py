@@ -1,4 +1,4 @@
-"""The page on trained dictionaries: what all of them share."""
+"""The page base of the experiments that train dictionaries."""
 
 from typing import TypeVar
 
@@ -14,21 +14,21 @@ Configured = TypeVar("Configured", bound=TrainingJobConfig)
 
 
 class DictionariesPage(ExperimentPage[Configured]):
-    """Reads the table `dictionaries`."""
+    """Shows the table `dictionaries`; an experiment adds its question and its figures."""
 
     words = (
-        ("L0", "How many latents are active on a token, on average."),
-        ("Explained variance", "The share of the activations' squared distance from their mean that the "
-         "reconstruction takes away. For a transcoder: of the activation that it predicts."),
-        ("Cross-entropy recovered", "Activations replaced by reconstructions: how much of what the model "
-         "loses when they are set to zero is not lost. 1 is everything, 0 nothing."),
-        ("KL", "How far the next token's distribution moves from the unchanged model's, in nats."),
+        ("L0", "The mean number of latents that are active on a token."),
+        ("Explained variance", "The share of the activations' variance that the reconstruction explains. For "
+         "a transcoder: of the activation that it predicts."),
+        ("Cross-entropy recovered", "With activations replaced by reconstructions: the share of the loss "
+         "increase under zero ablation that is avoided. 1 is all of it, 0 none."),
+        ("KL", "Divergence of the next-token distribution from the unchanged model's, in nats."),
         ("Dead, dense", "Latents that were never active on the report text; latents active on more than a "
          "tenth of its tokens."),
     )  # fmt: skip
     limits = (
-        "One seed for each dictionary: intervals are over documents, not over trainings.",
-        "Zero is a harsh ablation, so cross-entropy recovered looks high; the KL beside it is absolute.",
+        "One seed for each dictionary: intervals are over documents, not over training runs.",
+        "Zero ablation is harsh, so cross-entropy recovered looks high; the KL beside it is absolute.",
         "A frontier says how faithful a dictionary is, not whether its latents mean anything.",
     )
 
@@ -44,7 +44,7 @@ class DictionariesPage(ExperimentPage[Configured]):
         )
 
     def all_figures(self) -> Section:
-        """Every figure of every dictionary."""
+        """Tabulates every measure of every dictionary."""
         columns = (
             "dictionary", "site", Column("latents", places=0), Column("L0", of="l0"),
             Column("explained variance", of="explained_variance"),

@@ -1,4 +1,4 @@
-"""How experiments train dictionaries: one within a larger job, or several from one reading of the corpus."""
+"""Trains dictionaries: one within a larger job, or several from one reading of the corpus."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def train_dictionary(
     folder: Path,
     prefix: str = "sae",
 ) -> None:
-    """Trains an SAE into `folder`; its figures on the report split become metrics under `prefix`."""
+    """Trains an SAE into `folder`; its measures on the report split become metrics under `prefix`."""
     latents = train(
         subject,
         site,
@@ -47,7 +47,7 @@ def train_dictionary(
 
 
 def set_metrics(step: Step, figures: SaeEvaluation, prefix: str, headline: bool = True) -> dict[str, float]:
-    """Sets the figures of a dictionary as metrics PREFIX/NAME, and returns them by NAME."""
+    """Sets the measures of a dictionary as metrics PREFIX/NAME, and returns them by NAME."""
     values = {name.removeprefix(f"{prefix}/"): value for name, value in figures.metrics(prefix).items()}
     for name, value in values.items():
         step.metric(f"{prefix}/{name}", value, headline=headline and name in HEADLINE)
@@ -61,14 +61,14 @@ class TrainingJob(CorpusJob[Configured]):
     """Trains and measures all dictionaries of a config; an experiment adds its page."""
 
     def train_and_measure(self) -> None:
-        """Runs the steps `train` and `measure`, and brings the dictionaries to saes/NAME of the run."""
+        """Runs the steps `train` and `measure`, and copies the dictionaries to saes/NAME of the run."""
         trained = self.run.step("train", self.train) / "saes"
         for plan in self.config.plans():
             self.publish(trained / plan.name, f"saes/{plan.name}")
         self.run.step("measure", lambda step: self.measure(step, trained))
 
     def train(self, step: Step) -> None:
-        """Trains every dictionary from one reading of the corpus; curves are logged as sae/NAME/FIGURE."""
+        """Trains every dictionary from one reading of the corpus; curves are logged as sae/NAME/MEASURE."""
         plans: Sequence[Plan] = self.config.plans()
         checkpoints = step.scratch / "checkpoints"
         checkpoints.mkdir(exist_ok=True)
@@ -121,7 +121,7 @@ class TrainingJob(CorpusJob[Configured]):
         step.table("firing_rates", pd.DataFrame(rates))
 
     def described(self, plan: Plan) -> dict[str, Any]:
-        """What stands before the figures in a dictionary's row of the table."""
+        """Returns the columns that come before the measures in a dictionary's row of the table."""
         return {
             "dictionary": plan.name,
             "site": str(plan.site),

@@ -23,7 +23,7 @@ def by_layer(
     y_name: str,
     marks: Sequence[tuple[Number, str]] = AT_EMBEDDING,
 ) -> Draw:
-    """A curve for each name: `measure` with its interval over the column `layer`; the embedding is -1."""
+    """Draws a curve for each name: `measure` with its interval over the column `layer` (-1: embedding)."""
     drawn = [
         Curve.of(name, role, rows, "layer", measure)
         for name, (role, rows) in curves.items()
@@ -33,7 +33,7 @@ def by_layer(
 
 
 def pair_grid(frame: pd.DataFrame, chosen: Pair | None = None, top: Number | None = None) -> Draw:
-    """Shares of right items, source layers upwards and target layers to the right; one pair is framed."""
+    """Draws shares of right items by source layer (y) and target layer (x), and frames one pair."""
     table = frame.pivot(index="source", columns="target", values="right").sort_index(ascending=False)
     sources, targets = list(table.index), list(table.columns)
     heat = Heat(
@@ -50,7 +50,7 @@ def pair_grid(frame: pd.DataFrame, chosen: Pair | None = None, top: Number | Non
 def condition_rows(
     table: pd.DataFrame, marks: Sequence[tuple[Role, str, str]]
 ) -> list[tuple[Role, Estimate]]:
-    """One group's marks in a figure of shares; each is a role, a condition, and a control or "" for none."""
+    """Returns one group's estimates for a figure of shares; a mark is (role, condition, control or "")."""
     found = []
     for role, condition, of in marks:
         row = table[(table["condition"] == condition) & (table["control"] == of)]
@@ -60,7 +60,7 @@ def condition_rows(
 
 
 def conditions_table(title: str, caption: str, table: pd.DataFrame) -> Table:
-    """What `interp.lenses.layer_pairs.report_sweep` says, by group."""
+    """Tabulates the results of `interp.lenses.layer_pairs.report_sweep` by group."""
     ends = {
         end: ["" if layer != layer else layer_name(int(layer)) for layer in table[end]]
         for end in ("source", "target")

@@ -1,4 +1,4 @@
-"""What the pages on populations of features show: plain values that are filled in and only read."""
+"""The data of the pages on populations of features: plain values, immutable once made."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -41,13 +41,13 @@ class DescribedPopulation:
 
     @property
     def label(self) -> str:
-        """What it is called: its name, or the kind in the plural."""
+        """The name, or the kind in the plural if it has none."""
         return self.name or PLURAL[self.kind]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean score of latents minus that of neurons, with its bootstrap interval."""
+    """The mean score of latents minus that of neurons, with its bootstrap interval."""
 
     estimate: Estimate
     paired: bool
@@ -87,7 +87,7 @@ class DescribedFeature:
     `both`, `top` and `random` are Pearson r between the activation the description predicts and the true one;
     `null` is the same for shuffled descriptions: a score that does not exceed `null.high` (or `null.value`
     where no range is given) is shown as a guess. `quantiles` are pairs (probability, activation) over tokens.
-    `unbanded` says why no exemplars of activation bands are shown, where there are none.
+    `unbanded` says why there are no exemplars of activation bands, if there are none.
     """
 
     key: str
@@ -113,7 +113,7 @@ class DescribedFeature:
 
     @property
     def group(self) -> str:
-        """The label of the population it belongs to."""
+        """The label of the population that the feature belongs to."""
         return self.population or PLURAL[self.kind]
 
     @property
@@ -134,7 +134,7 @@ class DescribedFeature:
 
 @dataclass(frozen=True)
 class ConceptScore:
-    """How well the best feature of one method tells one labelled concept: AUROC over tokens.
+    """How well the best feature of one method detects one labelled concept: AUROC over tokens.
 
     `method` is "neurons", "latents", "random" or any further one, such as "neurons, same layer".
     `feature` is the key of the best feature and `positives` counts the tokens that carry the concept.
@@ -166,7 +166,7 @@ class SaeReport:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """How much text one split holds, and what it was used for."""
+    """The size of one split of the text, and what it was used for."""
 
     name: str
     documents: int
@@ -187,7 +187,7 @@ class CorpusFacts:
 
 @dataclass(frozen=True)
 class PopulationsData:
-    """Everything on the page.
+    """All data of a page on populations of features.
 
     A concept counts as found when the AUROC of its best feature is at least `found_auroc` and its interval
     lies above that of the random baseline. `timing` is step -> seconds. `limits` are sentences. `special_ids`

@@ -1,4 +1,4 @@
-"""The figures about descriptions and concepts: one that needs no introduction, and the evidence after it."""
+"""Figures of descriptions and concepts: an overview that needs no introduction, then the evidence."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +24,7 @@ DRAWN: Mapping[str, Role] = {"neurons": "a", "latents": "b", "random": "null"}
 
 
 def report_figures(data: PopulationsData) -> list[Figure]:
-    """The figures of a report: scores, their distributions, concepts, and a curve a training metric."""
+    """Returns a report's figures: scores, distributions, concepts, and one curve per training metric."""
     d = data
     figures = [
         Figure("scores", "Every description by its score", "", overview(d.populations, d.features), 640),
@@ -40,7 +40,7 @@ def report_figures(data: PopulationsData) -> list[Figure]:
 
 
 def overview(populations: Sequence[DescribedPopulation], features: Sequence[DescribedFeature]) -> Draw:
-    """Every description as a dot by its score, each population's mean with its interval, the null in grey."""
+    """Draws every description as a dot by its score, each population's mean and interval, and the null."""
     return swarm_chart(
         _groups(populations, features),
         x_name=f"{AXIS}, 1 is perfect",
@@ -52,7 +52,7 @@ def overview(populations: Sequence[DescribedPopulation], features: Sequence[Desc
 
 
 def distributions(populations: Sequence[DescribedPopulation], features: Sequence[DescribedFeature]) -> Draw:
-    """One histogram of scores per population on one axis, with mean, interval and null band."""
+    """Draws a histogram of scores per population on one axis, with mean, interval and null band."""
     groups = _groups(populations, features)
     low = min(-0.2, *(float(v) for group in groups for v in group.finite()), 0.0)
     first = int(10 * low - 0.999)
@@ -70,14 +70,14 @@ def concept_recovery(
     measure: str = "AUROC",
     chance: Number = 0.5,
 ) -> Draw:
-    """For every concept, best first, how well the best feature of each method tells it, beside random ones.
+    """Draws how well the best feature of each method detects every concept, best first, beside random ones.
 
     Args:
-        scores: One a concept and method; `auroc` holds the measure, whichever it is.
-        found: From where a concept counts as found; None draws no line.
-        drawn: The methods that are shown, and the role of each.
-        measure: What is measured.
-        chance: What a feature that knows nothing scores.
+        scores: One per concept and method; `auroc` holds the measure, whichever it is.
+        found: The least value of a concept that counts as found; None draws no line.
+        drawn: The methods that are shown, and the role (colour) of each.
+        measure: The name of the measure, for the axis.
+        chance: The score of an uninformative feature.
     """
     table: dict[str, dict[str, ConceptScore]] = {}
     for score in scores:

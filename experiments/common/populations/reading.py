@@ -1,4 +1,4 @@
-"""What the pages on populations show, read from what the steps of a run wrote."""
+"""Reads the data of the pages on populations from what the steps of a run wrote."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -46,14 +46,14 @@ def _float(value: Any) -> float:
 
 
 def metric_estimate(metrics: Mapping[str, Any], name: str) -> Estimate:
-    """A metric with its `_low` and `_high`; unknown where there is none of that name."""
+    """Returns a metric with its `_low` and `_high`; unknown if there is none of that name."""
     return Estimate(*(_float(metrics.get(name + end)) for end in ("", "_low", "_high")))
 
 
 def corpus_facts(
     corpus: Corpus, metrics: Mapping[str, Any], prefix: str, uses: Mapping[str, str]
 ) -> CorpusFacts:
-    """The text by splits: what mining counted under `prefix`, and what each was used for."""
+    """Returns the sizes of the splits, as mining counted them under `prefix`, and what each was used for."""
     splits = [
         SplitFacts(
             split,
@@ -75,7 +75,7 @@ def population(
     name: str = "",
     prefix: str = "",
 ) -> DescribedPopulation:
-    """A population from the rows of its features and its metrics `score/PREFIX/...` (its kind by default)."""
+    """Makes a population from its features' rows and its metrics `score/PREFIX/...` (default: its kind)."""
     null = described["both_null_mean"].dropna()
     key = f"score/{prefix or kind}"
     return DescribedPopulation(
@@ -105,7 +105,7 @@ def populations_data(
     question: str,
     limits: Sequence[str],
 ) -> PopulationsData:
-    """Everything on a page: besides what is given, the features, the concepts, the model and the run.
+    """Collects the data of a page: what is given, and the features, the concepts, the model and the run.
 
     `difference` is the metric that says how much better latents are described than neurons.
     """
@@ -139,7 +139,7 @@ def feature_row(
     subject: Subject,
     best: Mapping[str, ConceptScore],
 ) -> DescribedFeature:
-    """A described feature from its row of the table and its record; `best` as `best_concept` gives it."""
+    """Makes a described feature from its table row and its record; `best` is from `best_concept`."""
     space, feature_id, polarity = record["space"], record["feature_id"], record["polarity"]
     exemplars = mined[space].exemplars["explain"]
     concept = best.get(row["feature"])
@@ -202,7 +202,7 @@ def _exemplars(windows: list[dict[str, Any]], subject: Subject) -> list[Exemplar
 
 
 def concept_scores(run: Run) -> list[ConceptScore]:
-    """The concept table of a run; empty where there is none."""
+    """Reads the concept table of a run; empty if there is none."""
     if not run.has_table("concepts"):
         return []
     return [
@@ -220,7 +220,7 @@ def concept_scores(run: Run) -> list[ConceptScore]:
 
 
 def best_concept(concepts: Sequence[ConceptScore]) -> dict[str, ConceptScore]:
-    """For each feature that is some concept's best, the concept that it tells best."""
+    """Returns, for each feature that is the best for some concept, the concept that it detects best."""
     best: dict[str, ConceptScore] = {}
     for score in concepts:
         if score.feature not in best or score.auroc > best[score.feature].auroc:
@@ -229,7 +229,7 @@ def best_concept(concepts: Sequence[ConceptScore]) -> dict[str, ConceptScore]:
 
 
 def sae_report(folder: Path, site: Site, latents: Exemplars, metrics: Mapping[str, Any]) -> SaeReport:
-    """The SAE that a step trained: its width, figures and history."""
+    """Reads the SAE that a step trained: its width, metrics and training history."""
     history: dict[str, list[tuple[float, float]]] = {}
     for point in read_points(folder / "history.jsonl"):
         for name, value in point.values.items():

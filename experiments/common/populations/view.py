@@ -1,4 +1,4 @@
-"""What the pages on populations of features share: cards, lists, downloads, and how a page is kept small."""
+"""Cards, lists and downloads of the pages on populations of features, and how a page is kept small."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,12 +31,12 @@ LEANER: tuple[tuple[Titles, int | None], ...] = (
     ("peak", None),
     ("peak", 3),
     ("peak", 1),
-)  # what a token says on hover, and the exemplars of a band: steps taken until the page is small enough
+)  # what a token shows on hover, and exemplars per band: tried in turn until the page is small enough
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def first_below(pages: Iterable[str], largest: int) -> str:
-    """The first page of less than `largest` bytes; the last one if none is."""
+    """Returns the first page of fewer than `largest` bytes, or the last one if none is."""
     page = ""
     for page in pages:
         if len(page.encode()) < largest:
@@ -45,7 +45,7 @@ def first_below(pages: Iterable[str], largest: int) -> str:
 
 
 def drawn(figures: Sequence[Figure]) -> dict[str, list[Markup]]:
-    """The drawings of every figure, by its name."""
+    """Renders the drawings of every figure, by its name."""
     return {figure.name: figure.drawings() for figure in figures}
 
 
@@ -58,7 +58,7 @@ class Group:
 
 
 class PopulationsView:
-    """What the templates of `features.html` ask for: tokens, rows and downloads, made from the data."""
+    """The view that the templates of `features.html` read: tokens, rows and downloads, made from the data."""
 
     def __init__(
         self,
@@ -70,17 +70,17 @@ class PopulationsView:
         self.data, self.drawings, self.titles, self.per_band = data, drawings, titles, per_band
 
     def leaner(self) -> str:
-        """What was left out to keep the page small, as a sentence; empty if nothing was."""
+        """Says in a sentence what was left out to keep the page small; empty if nothing was."""
         said = {
             "all": "",
-            "hot": "Only coloured tokens tell their value.",
-            "peak": "Only peaks tell their value.",
+            "hot": "Only coloured tokens show their value.",
+            "peak": "Only peaks show their value.",
         }
         few = "" if self.per_band is None else f" At most {self.per_band} exemplars of each band are shown."
         return said[self.titles] + few
 
     def profile(self, feature: DescribedFeature) -> Markup:
-        """The spread of a feature's activations over all tokens: range, middle 98%, middle half, and zero."""
+        """Draws the spread of a feature's activations over all tokens: range, 98%, middle half, zero."""
         quantiles = dict(feature.quantiles)
         if len(quantiles) < 2 or not all(map(math.isfinite, quantiles.values())):
             return Markup()
@@ -105,11 +105,11 @@ class PopulationsView:
         )
 
     def legend(self, feature: DescribedFeature) -> Markup:
-        """What the colours of a feature's tokens mean."""
+        """Draws the legend of a feature's token colours."""
         return self._scale(feature).legend()
 
     def groups(self, feature: DescribedFeature, few: bool = False) -> list[Group]:
-        """A feature's exemplars by band, in the order of the data, on one scale; with `few`, some of them."""
+        """Groups a feature's exemplars by band, in the order of the data, on one scale; `few`: only some."""
         scale = self._scale(feature)
         bands: dict[str, list[Exemplar]] = {}
         for exemplar in feature.exemplars:
@@ -123,14 +123,14 @@ class PopulationsView:
         ]
 
     def ranked(self) -> list[DescribedFeature]:
-        """All features, best score first, undefined scores last."""
+        """Sorts the features by score, best first, undefined scores last."""
         return sorted(
             self.data.features,
             key=lambda f: (f.both.point is None, -(f.both.point or 0.0), f.key),
         )
 
     def concept_rows(self) -> list[tuple[str, int, list[ConceptScore | None]]]:
-        """Concept, tokens that carry it, and the score of each method."""
+        """Returns, for each concept, the number of tokens that carry it and the score of each method."""
         methods = self.concept_methods()
         table: dict[str, dict[str, ConceptScore]] = {}
         for score in self.data.concepts:
@@ -141,11 +141,11 @@ class PopulationsView:
         ]
 
     def concept_methods(self) -> list[str]:
-        """The methods that were tried on the concepts."""
+        """Returns the methods that were tried on the concepts."""
         return list(dict.fromkeys(s.method for s in self.data.concepts))
 
     def features_csv(self) -> Markup:
-        """All descriptions with their numbers."""
+        """Makes the download of all descriptions and their numbers."""
         head = [
             "feature",
             "kind",
@@ -177,7 +177,7 @@ class PopulationsView:
         return csv_uri(head, rows)
 
     def concepts_csv(self) -> Markup:
-        """Every method's score for every concept."""
+        """Makes the download of every method's score for every concept."""
         head = ["concept", "method", "auroc", "low", "high", "feature", "positive_tokens"]
         rows = [
             [s.concept, s.method, s.auroc, s.low, s.high, s.feature, s.positives] for s in self.data.concepts
@@ -208,7 +208,7 @@ class PopulationsView:
 
 
 def band_heading(band: str) -> str:
-    """A band of exemplars in words."""
+    """Names a band of exemplars in words."""
     if band == "top":
         return "strongest responses"
     if band == "silent":
@@ -219,14 +219,14 @@ def band_heading(band: str) -> str:
 
 
 def _shown(band: str) -> int:
-    """How many exemplars of a band stand side by side; the table below has all."""
+    """Returns how many exemplars of a band are shown side by side; the table below has all."""
     return 4 if band == "top" else 1 if band.startswith("q") else 2
 
 
 def score_title(
     neurons: DescribedPopulation | None, latents: DescribedPopulation | None, difference: Difference | None
 ) -> str:
-    """Which population's descriptions predict better, or that no difference is seen."""
+    """Says which population's descriptions predict better, or that no difference is seen."""
     present = [p for p in (neurons, latents) if p is not None and p.both.point is not None]
     if neurons is None or latents is None or len(present) < 2:
         if not present:
@@ -246,13 +246,13 @@ def score_title(
 
 
 def beats_null(population: DescribedPopulation) -> bool:
-    """True if the interval of the mean lies above the mean score of shuffled descriptions."""
+    """Whether the interval of the mean lies above the mean score of shuffled descriptions."""
     low = population.both.ends[0] if population.both.ends else population.both.point
     return low is not None and low > (population.null.point or 0.0)
 
 
 def concepts_found(scores: Sequence[ConceptScore], method: str, found_auroc: Number) -> set[str]:
-    """Concepts whose best feature reaches `found_auroc` with an interval above the random baseline's."""
+    """Returns the concepts whose best feature reaches `found_auroc`, with an interval above random's."""
     baseline: dict[str, Number] = {}
     for s in scores:
         if s.method == "random":

@@ -1,4 +1,4 @@
-"""What the experiments on vectors share in their configs: behaviours, controls and side effects."""
+"""Config bases of the experiments on vectors: controls, side effects, and questions about other things."""
 
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
@@ -18,21 +18,21 @@ OTHERS = (
 
 
 class VectorConfig(SubjectJobConfig):
-    """Where side effects are measured, and how often random vectors are drawn."""
+    """A job on vectors: where side effects are measured, and how many random vectors are drawn."""
 
     neutral: CorpusSource = WorldSource(documents=4000)
-    """Text on which side effects are measured: its select split to choose by, its report split to report."""
+    """Text for side effects: its select split is used to choose, its report split to report."""
     neutral_texts: Several = 200
-    """How many beginnings of its documents."""
+    """Number of documents of the neutral text whose beginnings are read."""
     draws: Count = 3
-    """Random vectors for each chosen one."""
+    """Number of random vectors for each chosen one."""
 
 
 class BehaviourConfig(VectorConfig):
-    """What should stay as it is while a behaviour is steered."""
+    """A job that steers a behaviour, and measures what should stay unchanged."""
 
     others: QuestionSource | None = WorldQuestions(behaviours=OTHERS, most=40)
-    """Questions about other things, on which nothing should change."""
+    """Questions about other things, whose answers should not change; null for none."""
 
 
 def check_vector_config(config: VectorConfig) -> SubjectInfo:

@@ -25,15 +25,15 @@ def profile(
     roles: Mapping[str, Role] | None = None,
     marks: Sequence[tuple[Number, str]] = (),
 ) -> Draw:
-    """One curve for each name over the column `x`, through `right` with its interval."""
+    """Draws a curve for each name: `right` with its interval over the column `x`."""
     drawn = [Curve.of(name, (roles or {}).get(name, "c"), rows, x, "right") for name, rows in curves.items()]
     return curve_chart(drawn, x_name=x_name, y_name=y_name, marks=marks)
 
 
 def best_by(rows: pd.DataFrame, x: str, keys: Sequence[str], seed: int) -> pd.DataFrame:
-    """For each value of `x`, the mean over the groups of `keys` of the best share there.
+    """Returns, for each value of `x`, the mean over the groups of `keys` of the best share there.
 
-    With one group its own interval, else a bootstrap interval over groups.
+    The interval is the group's own if there is one group, else a bootstrap interval over groups.
     """
     best = rows.loc[rows.groupby([*keys, x])["right"].idxmax()]
     found = []
@@ -52,20 +52,20 @@ def shares(
     x_name: str = "share of right answers",
     names: Mapping[Role, str] = NAMES,
 ) -> Draw:
-    """A row for each label with its estimates, from 0 to 1."""
+    """Draws a row for each label with its estimates, on an axis from 0 to 1."""
     drawn = [EstimateRow(label, [Entry(role, e) for role, e in entries]) for label, entries in rows]
     return estimate_chart(drawn, x_name=x_name, names=names, null=None)
 
 
 def overflow_note(rows: pd.DataFrame) -> list[str]:
-    """A sentence for a page's limits if logits overflowed somewhere in a sweep."""
+    """Returns a sentence for a page's limits if logits overflowed somewhere in a sweep."""
     count = int(rows["overflowed"].sum())
     said = f"At some strengths logits overflowed ({count} prompts in all): they count as wrong."
     return [said] if count else []
 
 
 def over_groups(rows: pd.DataFrame, measure: str, seed: int) -> Estimate:
-    """A measure's mean over rows with its interval: a row's own where there is one, else over the rows."""
+    """Returns a measure's mean over rows; its interval is a single row's own, else a bootstrap over rows."""
     if rows.empty:
         return Estimate()
     if len(rows) == 1 and f"{measure}_low" in rows:

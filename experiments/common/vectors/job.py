@@ -1,4 +1,4 @@
-"""What the experiments on vectors share: neutral text beside a model, and questions about other things."""
+"""Job bases of the experiments on vectors: neutral text, and questions about other things."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -19,7 +19,7 @@ BehaviourConfigured = TypeVar("BehaviourConfigured", bound=BehaviourConfig)
 
 
 class VectorJob(SubjectJob[VectorConfigured]):
-    """Has neutral text to choose by (select split) and to report on (report split)."""
+    """A job with neutral text: the select split to choose by, the report split to report on."""
 
     def __init__(self, config: VectorConfigured, run: Run) -> None:
         super().__init__(config, run)
@@ -31,7 +31,7 @@ class VectorJob(SubjectJob[VectorConfigured]):
 
 
 class BehaviourJob(VectorJob[BehaviourConfigured]):
-    """Has questions about other things, too, on which steering should change nothing."""
+    """A job that also has questions about other things, which steering should not change."""
 
     def __init__(self, config: BehaviourConfigured, run: Run) -> None:
         super().__init__(config, run)
@@ -39,7 +39,7 @@ class BehaviourJob(VectorJob[BehaviourConfigured]):
         self.others = [] if asked is None else open_questions(asked, self.subject, config.seed)
 
     def costs(self, edits: Sequence[Intervention], **names: str | float | int) -> pd.DataFrame:
-        """Side effects on neutral text; `others` is the share of right answers to the other questions."""
+        """Measures side effects on neutral text; `others` is the share of other questions answered right."""
         found = side_effects(self.subject, self.neutral, edits, **names)
         if self.others:
             found["others"] = float(answered(self.subject, self.others, edits)["right"].mean())
