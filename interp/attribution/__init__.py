@@ -1,4 +1,4 @@
-"""Attribution: what each feature, head or site adds to a target; estimates, and the exact effects."""
+"""Attribution: what each feature, head or site adds to a target, by estimates and by exact effects."""
 
 from interp.attribution.ablation import Chosen, ablation_effects
 from interp.attribution.agreement import Agreement, AgreementReport, agreement

@@ -21,7 +21,7 @@ from interp.subject.subject import Subject
 
 @dataclass(frozen=True)
 class Chosen:
-    """One feature of a space, at one position (as in interventions) or at all, an answer's own included."""
+    """One feature of a space, at one position or (None) at all, an answer's own tokens included."""
 
     space: FeatureSpace
     feature_id: int
@@ -36,7 +36,7 @@ class Chosen:
 def strongest_places(
     values: Mapping[str, Float[Tensor, "batch pos feature"]], spaces: Sequence[FeatureSpace], count: int
 ) -> list[Chosen]:
-    """The features and positions of the first prompt with the largest values of all spaces, by size."""
+    """Selects the features and positions of the first prompt with the largest absolute values."""
     parts = [values[space.name][0].abs().flatten() for space in spaces]
     flat, ends = torch.cat(parts), np.cumsum([0, *map(len, parts)])
     found = []
@@ -50,7 +50,7 @@ def strongest_places(
 def random_places(
     spaces: Sequence[FeatureSpace], n_positions: int, count: int, rng: np.random.Generator
 ) -> list[Chosen]:
-    """Features and positions drawn uniformly."""
+    """Draws features and positions uniformly."""
     sizes = np.array([space.n_features for space in spaces])
     drawn = rng.choice(len(sizes), size=count, p=sizes / sizes.sum())
     return [Chosen(spaces[n], int(rng.integers(sizes[n])), int(rng.integers(n_positions))) for n in drawn]
@@ -70,8 +70,8 @@ def ablation_effects(
 ) -> Float[Tensor, "chosen batch"]:
     """T(clean) - T(feature ablated) for each of these features on its own, in the target's unit.
 
-    Positive where the feature speaks for the target. Each is one `Ablate` on rows of its own, so that many
-    share a forward pass of at most `rows_at_once` rows (at least one feature on all prompts).
+    Positive where the feature raises the target. Each is an `Ablate` on rows of its own, so many share a
+    forward pass of at most `rows_at_once` rows (at least one feature on all prompts).
 
     Raises:
         UserError: before the model runs, a feature or position does not exist, the target does not fit, or a

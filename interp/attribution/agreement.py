@@ -1,4 +1,4 @@
-"""How well an approximation agrees with exact effects, beside a random ranking."""
+"""How well an approximation agrees with exact effects, compared with a random ranking."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def agreement(
     seed: int = 0,
     draws: int = 1000,
 ) -> AgreementReport:
-    """Rank correlation, sign agreement and shared top of two lists of effects, with 95% intervals.
+    """Computes rank correlation, sign agreement and overlap of the top `k`, with 95% intervals.
 
     The intervals are a percentile bootstrap over clusters (Field & Welsh 2007): effects of one prompt or one
     feature are not independent, so whole clusters are drawn with replacement, `draws` times. Without
@@ -59,7 +59,7 @@ def agreement(
     is a permutation of the approximation by `seed`.
 
     Raises:
-        UserError: there are fewer than two effects, or the lists do not fit.
+        UserError: there are fewer than two effects, or the lists differ in length.
     """
     n = len(exact)
     cluster = np.arange(n) if cluster is None else cluster
@@ -122,7 +122,7 @@ NOT_METHODS = ("prompt", "group", "feature", "position", "drawn", "exact", "pair
 
 
 def agreement_table(ablation: pd.DataFrame, patching: pd.DataFrame, top: int, seed: int) -> pd.DataFrame:
-    """Agreement of every approximation with the exact effects, a row for each set of effects.
+    """Computes the agreement of every approximation with the exact effects, for each set of effects.
 
     `ablation` has a row for each feature at a position: `prompt`, `drawn` (how it was chosen), `exact`, and a
     column for each approximation; `patching` one for each patch: `pair`, `kind`, `exact`, the approximation.
@@ -149,7 +149,7 @@ def agreement_table(ablation: pd.DataFrame, patching: pd.DataFrame, top: int, se
 
 
 def _sets(ablation: pd.DataFrame, patching: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, str]]:
-    """Each set of effects with its name and the column of its clusters."""
+    """Yields each set of effects: its name, its rows, and the column of its clusters."""
     for drawn, part in ablation.groupby("drawn", sort=False):
         yield f"ablation {drawn}", part, "prompt"
     for kind, part in patching.groupby("kind", sort=False):

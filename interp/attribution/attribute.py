@@ -1,4 +1,4 @@
-"""The front door: a text, a target, some feature spaces."""
+"""Attribution in one call: of a target after a text, to the features of some spaces."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -35,7 +35,7 @@ def attribute(
     steps: int = 20,
     path: Path = "joint",
 ) -> Attribution:
-    """What every feature of every space, at every position, adds to a target: a next token, or an answer.
+    """Computes what every feature at every position adds to a target: a next token, or an answer.
 
     `text` is one prompt, several, or tokens [batch, pos] (with a `mask`, if they are padded on the left).
     `target` is a word or token id (or one a prompt), or a `Target`. By default it is the word's logit after
@@ -46,7 +46,8 @@ def attribute(
     that name, to which `steps` and `path` belong.
 
     Raises:
-        UserError: before the model runs, a word is unknown or has another kind than several tokens can have,
+        UserError: before the model runs, a word is unknown, `kind` does not allow an answer of several
+        tokens,
             a position is past a prompt, or an option does not fit.
     """
     prompts = laid_out(subject, text, mask)

@@ -19,7 +19,7 @@ Statistics = Mapping[str, FeatureStatistics]
 def baselines(
     spaces: Sequence[FeatureSpace], baseline: Baseline, statistics: Statistics | None
 ) -> dict[str, Float[Tensor, " feature"]]:
-    """Zero or the corpus mean for every feature of every space.
+    """Makes the baseline of every feature of every space: zero, or the corpus mean.
 
     Raises:
         UserError: the baseline is unknown, there is no space, two have one name, or one lacks statistics.

@@ -27,9 +27,9 @@ def activation_times_gradient(
     """(a_i - b_i) dT/da_i for every feature i of every space at every position, in one forward and backward.
 
     The estimate, to first order, of T(clean) - T(a_i set to b_i) (Shrikumar et al. 2017, arXiv 1605.01713;
-    as an estimate of ablation: Kramar et al. 2024, AtP*, arXiv 2403.00745). The gradient by a
-    feature is its space's `pull_back`: an SAE's error and all other features are held. It counts every way
-    to the target, through later layers too. Interventions that are active are part of the model.
+    as an estimate of ablation: Kramar et al. 2024, AtP*, arXiv 2403.00745). The gradient with
+    respect to a feature is its space's `pull_back`: an SAE's error and all other features are held. It counts
+    every path to the target, through later layers too. Interventions that are active are part of the model.
 
     Raises:
         UserError: the target does not fit, a space is named twice, or a mean baseline lacks statistics.
@@ -62,5 +62,5 @@ def activation_times_gradient(
 def without_padding(
     values: Float[Tensor, "batch pos feature"], real: Bool[Tensor, "batch pos"]
 ) -> Float[Tensor, "batch pos feature"]:
-    """Zero at padding, where an activation may be anything."""
+    """Sets values to zero at padding, where activations are arbitrary."""
     return values if bool(real.all()) else values.masked_fill(~real[:, :, None], 0)

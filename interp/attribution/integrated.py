@@ -1,4 +1,4 @@
-"""Integrated gradients: gradients averaged on the way from a baseline to the features' own values."""
+"""Integrated gradients: gradients averaged on the path from a baseline to the features' own values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
@@ -47,14 +47,14 @@ def integrated_gradients(
 
     Sundararajan et al. 2017 (arXiv 1703.01365, equation 3): with enough steps the attributions add up to
     T(all features as they are) - T(all at the baseline). All of a space's features at the chosen `positions`
-    move together, and everything behind them is computed anew.
+    move together, and everything after them is computed anew.
 
     `path="joint"` moves all spaces together, every step of every prompt a row of one batch (`rows_at_once` at
     a time, which bounds memory). A later space then does not answer to an earlier one, so a feature is
     credited only with what does not pass through them. `path="each"` takes one space after the other, and
     the rest of the model answers, as in captum's `LayerIntegratedGradients`.
 
-    `rule` says where on the way gradients are taken: "riemann_middle" at (k + 1/2) / steps, as in captum;
+    `rule` says where on the path gradients are taken: "riemann_middle" at (k + 1/2) / steps, as in captum;
     "endpoints" at k / (steps - 1), as in the knowledge-neuron code (Dai et al. 2022, arXiv 2104.08696).
 
     Raises:
@@ -101,7 +101,7 @@ def _mean_gradients(
     where: Bool[Tensor, "batch pos"] | bool,
     rows_at_once: int,
 ) -> dict[str, Float[Tensor, "batch pos _"]]:
-    """The mean gradient by each feature's value on the way; step and prompt number the rows of a batch."""
+    """Averages the gradients on the path; a batch has a row for each step of each prompt."""
     batch = len(prompts.tokens)
     totals = {space.name: torch.zeros_like(read[space.name]) for space in spaces}
     for rows in torch.split(torch.arange(len(alphas) * batch, device=alphas.device), rows_at_once):
@@ -142,7 +142,7 @@ def _alphas(steps: int, rule: Rule, path: Path, rows_at_once: int) -> Float[Tens
 
 
 def _check_joint(spaces: Sequence[FeatureSpace]) -> None:
-    """Spaces that move together must not overwrite what another of them is about to say."""
+    """Raises UserError if spaces that move together would overwrite each other's values."""
     sites = [space.site for space in spaces]
     for space in spaces:
         site, fed_by = space.site, _OUTPUT_OF.get(space.site.kind)

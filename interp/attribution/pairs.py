@@ -1,4 +1,4 @@
-"""Pairs of a clean and a corrupted prompt, token for token of equal length."""
+"""Pairs of a clean and a corrupted prompt of the same number of tokens."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -16,7 +16,7 @@ Direction = Literal["denoise", "noise"]
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """`base` are the prompts that run, `source` those whose activations are put into them."""
+    """Prompts to patch: `base` run, with activations of `source` put in."""
 
     base: ForwardPass
     source: ForwardPass
@@ -25,10 +25,10 @@ class Pairs:
 def pairs_of(
     subject: Subject, clean: Prompts, corrupted: Prompts, target: Target, direction: Direction
 ) -> Pairs:
-    """Clean prompts put into corrupted ones ("denoise"), or the other way round ("noise").
+    """Makes pairs that put clean prompts into corrupted ones ("denoise"), or the reverse ("noise").
 
     Raises:
-        UserError: the direction is unknown, there are not as many of either, a pair has prompts of different
+        UserError: the direction is unknown, the numbers of prompts differ, a pair has prompts of different
             lengths (shows the tokens of both), or the target does not fit.
     """
     if direction not in get_args(Direction):

@@ -1,4 +1,4 @@
-"""Forward passes that end in a target: bare, with activations kept, and with gradients by them."""
+"""Forward passes that end in a target: alone, with activations kept, or with gradients too."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ class Recorded:
 
 @dataclass(frozen=True, eq=False)
 class RecordedGradients(Recorded):
-    """Also the gradients of each prompt's target by its activations, in their shapes."""
+    """Adds the gradients of each prompt's target with respect to its activations, in their shapes."""
 
     gradients: dict[Site, Tensor]
 
 
 def laid_out(subject: Subject, prompts: Prompts, mask: Int[Tensor, "batch pos"] | None = None) -> ForwardPass:
-    """A pass over prompts: texts are tokenised and padded left, tokens [batch, pos] taken as they are.
+    """Makes a pass over prompts: texts are tokenised and padded left, tokens [batch, pos] taken as they are.
 
     Raises:
         UserError: a word is unknown, a text too long, tokens or mask have the wrong shape, or tokens begin
@@ -52,12 +52,12 @@ def laid_out(subject: Subject, prompts: Prompts, mask: Int[Tensor, "batch pos"] 
 
 
 def rows_of(prompts: ForwardPass, rows: Int[Tensor, " row"]) -> ForwardPass:
-    """These prompts, which may be named several times."""
+    """Selects prompts by row; a row may be repeated."""
     return ForwardPass(prompts.tokens[rows], prompts.real[rows], 0, prompts.prompt_length)
 
 
 def target_values(subject: Subject, prompts: ForwardPass, target: Target) -> Float[Tensor, " batch"]:
-    """The target of each prompt, in the pass that it asks for (`Target.asked_of`).
+    """Computes the target of each prompt, in the pass that it needs (`Target.asked_of`).
 
     Raises:
         UserError: before the model runs, the target does not fit.
@@ -71,7 +71,7 @@ def target_values(subject: Subject, prompts: ForwardPass, target: Target) -> Flo
 
 @torch.no_grad()
 def record(subject: Subject, prompts: ForwardPass, target: Target, sites: Sequence[Site]) -> Recorded:
-    """One forward pass: the target, and the activations at these sites."""
+    """Runs one forward pass, and keeps the target and the activations at these sites."""
     found: dict[Site, Tensor] = {}
 
     def keep(site: Site) -> Edit:
@@ -89,11 +89,11 @@ def record(subject: Subject, prompts: ForwardPass, target: Target, sites: Sequen
 def record_gradients(
     subject: Subject, prompts: ForwardPass, target: Target, sites: Sequence[Site]
 ) -> RecordedGradients:
-    """One forward and one backward pass: the target, the activations, and its gradients by them.
+    """Runs one forward and one backward pass, and keeps the target, the activations, and the gradients.
 
-    Parameters are frozen, so the graph begins at the first site: nothing before it is walked back, and no
-    gradient of a weight is computed. A gradient counts every way from its site to the target, through
-    later sites too; where there is none, it is zero.
+    Parameters are frozen, so the graph begins at the first site: nothing is computed for earlier layers or
+    for weights. A gradient counts every path from its site to the target, through later sites too; where
+    there is none, it is zero.
     """
     found: dict[Site, Tensor] = {}
 
@@ -120,13 +120,13 @@ def record_gradients(
 def check_gradient(
     subject: Subject, what: str, gradient: Float[Tensor, "batch pos *width"], prompts: ForwardPass
 ) -> None:
-    """Raises UserError if a gradient is not finite at a real token, as it can be where activations are."""
+    """Raises UserError if a gradient is not finite at a real token (activations may be, all the same)."""
     if not is_finite(gradient, prompts):
         raise not_finite(f"gradients at {what} are", subject.dtype, subject.name)
 
 
 def gradients_by(value: Float[Tensor, " batch"], tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The gradients of the values' sum; zero where a value does not depend on a tensor."""
+    """The gradients of the values' sum with respect to tensors; zero for one that it does not depend on."""
     if not value.requires_grad:
         return [torch.zeros_like(tensor) for tensor in tensors]
     found: Sequence[Tensor] = torch.autograd.grad(

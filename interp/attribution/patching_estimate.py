@@ -42,7 +42,7 @@ def attribution_patching(
     spaces: Sequence[FeatureSpace] = (),
     direction: Direction = "denoise",
 ) -> PatchingEstimate:
-    """(a_source - a_base) . dT/da on the base run, for every site, head and feature at every position.
+    """Computes (a_source - a_base) . dT/da on the base run, for every site, head and feature, by position.
 
     Nanda 2023 ("Attribution Patching"); AtP in Kramar et al. 2024 (AtP*, arXiv 2403.00745). Base and
     source by `direction` as in `activation_patching`, whose effects these are where the model is linear.

@@ -1,4 +1,4 @@
-"""Activation patching: the effect of putting one prompt's activations into another's run, exactly."""
+"""Activation patching: the exact effect of putting one prompt's activations into another's run."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Patching:
 
 
 class ReplaceHead(Replace):
-    """`Replace` for one attention head; the others keep what they say."""
+    """`Replace` for one attention head; the others keep their outputs."""
 
     def __init__(
         self, subject: Subject, site: Site, activation: Tensor, head: int, positions: Positions
@@ -45,7 +45,7 @@ class ReplaceHead(Replace):
         self.head = torch.arange(subject.n_heads, device=subject.device)[:, None] == head
 
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
-        """The activation with the head's part of the other one."""
+        """Returns the activation with one head replaced."""
         return torch.where(self.head, super().edited(activation, forward), activation)
 
 
@@ -62,7 +62,7 @@ def activation_patching(
     direction: Direction = "denoise",
     rows_at_once: int = 64,
 ) -> Patching:
-    """Every patch at once: each site at each position (`head_out`: each head, too), and chosen features.
+    """Patches each site at each position (`head_out`: each head, too), and chosen features, in batches.
 
     "denoise" runs the corrupted prompt and puts the clean one's activation in: a positive effect restores
     the target. "noise" runs the clean prompt and puts the corrupted one's in (Vig et al. 2020, arXiv
@@ -112,7 +112,7 @@ def activation_patching(
 
 
 def _columns(prompts: ForwardPass) -> Iterator[Tensor]:
-    """A mask for each column."""
+    """Yields a mask [batch, pos] for each column of the prompts."""
     for column in range(prompts.prompt_length):
         mask = torch.zeros_like(prompts.real[:, : prompts.prompt_length])
         mask[:, column] = True

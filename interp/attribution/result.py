@@ -21,7 +21,7 @@ class Attribution:
     `values` and `activations` are [batch, pos, feature] by space, the first zero at padding. `tokens` and
     `mask` [batch, pos] are the prompts, `target_value` [batch] is the target in the unchanged run. Where the
     target is an answer of several tokens, all but its last follow the prompts from column `prompt_length` on
-    (shorter ones padded on the right): what a feature adds there is to the tokens after.
+    (shorter ones padded on the right): what a feature adds there, it adds to later tokens.
     """
 
     values: dict[str, Float[Tensor, "batch pos feature"]]
@@ -40,7 +40,7 @@ class Attribution:
         return f"Attribution({rows} prompt{'s' if rows > 1 else ''}, {said}, by {spaces})"
 
     def _repr_html_(self) -> str:
-        """The first prompt, each token coloured by what all features there add, and the largest of them."""
+        """Shows the first prompt, each token coloured by its features' sum, and the largest features."""
         columns = self.mask[0].nonzero()[:, 0]
         added = torch.stack([found[0, columns].float().sum(-1).cpu() for found in self.values.values()]).sum(
             0
@@ -52,11 +52,11 @@ class Attribution:
         return shown + str(self.top(10).to_html(escape=True))
 
     def totals(self) -> dict[str, Float[Tensor, "batch feature"]]:
-        """Each feature's attributions summed over the positions of each prompt."""
+        """Sums each feature's attributions over the positions of each prompt."""
         return {name: values.sum(1) for name, values in self.values.items()}
 
     def top(self, k: int = 20, space: str | None = None, row: int = 0, signed: bool = False) -> pd.DataFrame:
-        """The `k` features and positions of prompt `row` with the largest attributions, by their size.
+        """The `k` features and positions of prompt `row` with the largest absolute attributions.
 
         With `signed`, by the attribution itself, most positive first. Columns: space, layer, feature,
         position (from 0 at the prompt's first token), token, activation, attribution.

@@ -1,4 +1,4 @@
-"""Many changes measured together: each on rows of its own in one batch."""
+"""Measures many changes together, each on rows of its own in one batch."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from interp.subject.subject import Subject
 
 
 class EachOnItsRows:
-    """An intervention made of several: the first acts on the first `len(prompts)` rows, and so on."""
+    """Combines interventions: the first acts on the first `len(prompts.tokens)` rows, and so on."""
 
     def __init__(self, changes: Sequence[Intervention], prompts: ForwardPass) -> None:
         self.changes = changes
@@ -28,7 +28,7 @@ class EachOnItsRows:
             change.check(self.prompts)
 
     def apply(self, activation: Tensor, site: Site, forward: ForwardPass) -> Tensor:
-        """The activation with each change on its rows."""
+        """Applies each change to its rows."""
         parts = torch.split(activation, len(self.prompts.tokens))
         return torch.cat(
             [
@@ -46,10 +46,10 @@ def values_under(
     changes: Sequence[Intervention],
     rows_at_once: int,
 ) -> Float[Tensor, "change batch"]:
-    """The target of every prompt under each change on its own, `rows_at_once` rows in a pass.
+    """Computes the target of every prompt under each change on its own, `rows_at_once` rows in a pass.
 
     Raises:
-        UserError: no row may be in a pass, or a change is impossible on these prompts.
+        UserError: `rows_at_once` is below 1, or a change is impossible on these prompts.
     """
     if rows_at_once < 1:
         raise UserError(f"{rows_at_once} rows at once are none", "rows_at_once", "use at least 1")

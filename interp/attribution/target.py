@@ -1,4 +1,4 @@
-"""Targets: the one number that is asked of what follows a prompt, and that everything is attributed to."""
+"""Targets: the number that is attributed, such as the logit of a token after a prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,11 +24,11 @@ Words = str | int | Sequence[str | Answer]
 class Target:
     """A token's logit, its log-probability, its probability, or its logit minus that of a distractor.
 
-    `token_ids` are one for all prompts, or one a prompt; so are `distractor_ids`, which only the difference
-    has. Read off at `position`: counted from 0 at a prompt's first token (a beginning-of-sequence token is
-    one), or backwards from -1 at its last. `said` are the words as they were taken, to be shown.
+    `token_ids` are one for all prompts, or one each; so are `distractor_ids`, which only the difference of
+    logits has. Read off at `position`: counted from 0 at a prompt's first token (a beginning-of-sequence
+    token is one), or backwards from -1 at its last. `said` is how the words were tokenised, to be shown.
 
-    An answer of several tokens stands after a prompt's last token. Its log-probability is the sum over its
+    An answer of several tokens follows a prompt's last token. Its log-probability is the sum over its
     tokens, each given those before it (teacher forced), its probability the product.
 
     Raises:
@@ -69,7 +69,7 @@ class Target:
 
     @property
     def answers(self) -> tuple[tuple[int, ...], ...]:
-        """The tokens of each answer."""
+        """`token_ids` as tuples, also of one token."""
         return tuple((ids,) if isinstance(ids, int) else ids for ids in self.token_ids)
 
     @property
@@ -88,11 +88,11 @@ class Target:
         kind: Kind | None = None,
         position: int = -1,
     ) -> "Target":
-        """A target from words or token ids; if the kind is not said, the logit of a token.
+        """Makes a target from words or token ids.
 
-        With a distractor it is the difference of two logits, of an answer of several tokens its
-        log-probability. A word is what continues each of the `prompts` up to `position`; without prompts it
-        must be one token, the same after any (`Subject.single_token`).
+        `kind` defaults to the logit of a token, with a distractor to the difference of two logits, and of an
+        answer of several tokens to its log-probability. A word is what continues each of the `prompts` up to
+        `position`; without prompts it must be one token, the same after any (`Subject.single_token`).
 
         Raises:
             UserError: a word is unknown, or a distractor not one token; without prompts, a word is several
@@ -110,7 +110,7 @@ class Target:
         return cls(kind or "logit_difference", ids, less, position, said)
 
     def check(self, subject: Subject, prompts: ForwardPass) -> None:
-        """Holds the target against a model and prompts, before the model runs.
+        """Checks that the target fits a model and prompts, before the model runs.
 
         Raises:
             UserError: a prompt lacks the position, an id is not in the vocabulary, or there are neither one
@@ -127,7 +127,7 @@ class Target:
             _check_count(len(answers), len(prompts.tokens), name)
 
     def asked_of(self, subject: Subject, prompts: ForwardPass) -> ForwardPass:
-        """The pass in which the target is read off: the prompts, and all but the last token of each answer.
+        """Makes the pass that the target is read from: prompts, and all but the last token of each answer.
 
         Raises:
             UserError: the target does not fit the model or the prompts.
@@ -139,13 +139,13 @@ class Target:
         return followed(prompts, [answer[:-1] for answer in answers])
 
     def columns(self, prompts: ForwardPass) -> Int[Tensor, "batch token"]:
-        """The columns after which the target's tokens are read off; what is right of an answer is ignored."""
+        """The columns whose logits predict the target's tokens; those past a shorter answer are ignored."""
         longest = max(map(len, self.answers))
         first = _columns(self.position, prompts)
         return first[:, None] + torch.arange(longest, device=first.device)
 
     def of_rows(self, rows: Int[Tensor, " row"]) -> "Target":
-        """The target of these prompts, which may be named several times."""
+        """Selects the target of prompts by row; a row may be repeated."""
 
         def taken(ids: tuple[Any, ...]) -> tuple[Any, ...]:
             return ids if len(ids) <= 1 else tuple(ids[row] for row in rows.tolist())
@@ -153,7 +153,7 @@ class Target:
         return replace(self, token_ids=taken(self.token_ids), distractor_ids=taken(self.distractor_ids))
 
     def measure(self, logits: Float[Tensor, "batch token d_vocab"]) -> Float[Tensor, " batch"]:
-        """The target's value from the logits before its tokens, in single precision or better."""
+        """Computes the target from the logits that predict its tokens, in single precision or wider."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.kind in ("log_prob", "probability"):
             wide = wide.log_softmax(-1)
@@ -166,7 +166,7 @@ class Target:
 def _total(
     values: Float[Tensor, "batch token d_vocab"], answers: Sequence[tuple[int, ...]]
 ) -> Float[Tensor, " batch"]:
-    """The sum of the values of each row's answer, token by token."""
+    """Sums the values of the tokens of each row's answer."""
     width = values.shape[1]
     ids = torch.tensor([[*answer, *[0] * (width - len(answer))] for answer in answers])
     behind = torch.arange(width) >= torch.tensor([[len(answer)] for answer in answers])
@@ -201,7 +201,7 @@ def _before(prompts: ForwardPass, position: int) -> list[list[int]]:
 
 
 def _taken(subject: Subject, words: Words, place: str, before: list[list[int]] | None) -> list[Continuation]:
-    """What is meant by one answer for all prompts, or by one a prompt."""
+    """Tokenises one answer for all prompts, or one for each."""
     listed: list[str | Answer] = [words] if isinstance(words, str | int) else list(words)
     if before is None:
         ids = [subject.single_token(word, place) if isinstance(word, str) else word for word in listed]

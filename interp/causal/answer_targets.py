@@ -1,4 +1,4 @@
-"""What the answers to questions are attributed to: one target token a question, against one foil."""
+"""Attribution targets of questions: one answer each, against one foil where there is one."""
 
 from collections.abc import Sequence
 
@@ -17,17 +17,17 @@ from interp.subject.unembedding import in_blocks
 def padded_prompts(
     subject: Subject, questions: Sequence[Question]
 ) -> tuple[Int[Tensor, "question pos"], Int[Tensor, "question pos"]]:
-    """Tokens and attention mask of the questions' prompts."""
+    """Tokens and attention mask of the questions' prompts, padded on the left."""
     return subject.pad([question.prompt for question in questions])
 
 
 @torch.no_grad()
 def answer_target(subject: Subject, questions: Sequence[Question], kind: Kind | None = None) -> Target:
-    """The target of a batch of questions, after the last token of each.
+    """Makes the target of a batch of questions, after the last token of each.
 
-    By default the logit of the answer less that of the foil, where every question has one and all are one
-    token; else the log-probability of the answer. Of several answers or foils, the one that the model finds
-    likeliest.
+    By default, if every question has a foil and all answers and foils are one token, it is the logit of the
+    answer less that of the foil; otherwise the log-probability of the answer. Of several answers or foils,
+    the one that the model finds likeliest is taken.
 
     Raises:
         UserError: a difference of logits is asked for, and an answer or a foil has several tokens.
@@ -53,7 +53,7 @@ def answer_target(subject: Subject, questions: Sequence[Question], kind: Kind | 
 def _likeliest(
     subject: Subject, prompts: Sequence[Tokens], classes: Sequence[tuple[Tokens, ...]]
 ) -> list[Tokens]:
-    """The likeliest of each prompt's answers."""
+    """Selects the likeliest of each prompt's answers."""
     if all(len(answers) == 1 for answers in classes):
         return [ids for (ids,) in classes]
     if all(len(ids) == 1 for answers in classes for ids in answers):

@@ -1,4 +1,4 @@
-"""Effects of changes on answers: differences from the unchanged model and flips, beside those of controls."""
+"""Effects of changes on answers, compared with controls: differences from the unchanged model, and flips."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,14 +10,14 @@ from interp.corpus.questions import Question
 from interp.statistics.estimate import by_item, mean_interval, share_of_items
 
 MEASURES: Mapping[str, str] = {"probability": "answer", "rate": "right"}
-"""What is measured, and the column it is in: the answers' probability, how often one is the likeliest."""
+"""Measures and their columns: the answers' probability, and how often an answer is the likeliest token."""
 RANDOM = "random"
 CLEAN, TOGETHER, CONTROL = "none", "together", "control"
-"""Names of the sets of features changed: none, the picked ones together, "control 0" and so on."""
+"""Names of the changed sets of features: none, all picked ones, and (as a prefix) "control 0" and so on."""
 
 
 def effects(outcomes: pd.DataFrame, change: str, seed: int) -> pd.DataFrame:
-    """The effect of the picked features together beside that of their controls, for each group of questions.
+    """Computes the effect of all picked features and of their controls, for each group of questions.
 
     `outcomes` has a row for each question under each change: columns `group`, `question`, `set` (the name of
     the features changed), `answer`, `right`, and how they were changed in the column that `change` names.
@@ -57,7 +57,7 @@ def effects(outcomes: pd.DataFrame, change: str, seed: int) -> pd.DataFrame:
 
 
 def foils_of_group(questions: Sequence[Question], top: Int[np.ndarray, " question"]) -> list[bool]:
-    """Whether each token begins a foil of any question of its question's group, and no answer of one."""
+    """Whether each token begins a foil, and no answer, of any question of the same group."""
     answers: dict[str, set[int]] = {}
     foils: dict[str, set[int]] = {}
     for question in questions:
@@ -70,7 +70,7 @@ def foils_of_group(questions: Sequence[Question], top: Int[np.ndarray, " questio
 
 
 def flips(outcomes: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Shifts and flips of every change on every group of questions, the controls taken together.
+    """Computes shifts and flips of every change on every group of questions; controls are pooled.
 
     `outcomes` has a row for each question under each change: `of` (whose features), `how` (what was done),
     `set` (those features or controls), `question`, `group`, `answer` and `foil` (probabilities), `flips`

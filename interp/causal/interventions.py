@@ -21,7 +21,7 @@ def ablations(
     positions: Positions = "all",
     seed: int = 0,
 ) -> list[Ablate]:
-    """One ablation for each space."""
+    """Makes one ablation for each space."""
     return [
         Ablate(space, _ids(features, places), to, positions, statistics=statistics[space.name], seed=seed)
         for space, places in by_space(features)
@@ -29,14 +29,14 @@ def ablations(
 
 
 def scales(features: Sequence[FeatureRef], factor: Number, positions: Positions = "all") -> list[Scale]:
-    """One multiplication for each space."""
+    """Makes one scaling for each space."""
     return [Scale(space, _ids(features, places), factor, positions) for space, places in by_space(features)]
 
 
 def clamps(
     features: Sequence[FeatureRef], values: Float[Tensor, " feature"], positions: Positions = "all"
 ) -> list[Clamp]:
-    """One clamp for each space, of every feature to its own value."""
+    """Makes one clamp for each space, of every feature to its own value."""
     return [
         Clamp(space, _ids(features, places), values[places], positions)
         for space, places in by_space(features)
@@ -44,7 +44,7 @@ def clamps(
 
 
 def by_space(features: Sequence[FeatureRef]) -> Iterator[tuple[FeatureSpace, list[int]]]:
-    """Each space with the places of its features in the list."""
+    """Yields each space with the indices of its features in the list."""
     spaces = {feature.space.name: feature.space for feature in features}
     for name, space in spaces.items():
         yield space, [place for place, feature in enumerate(features) if feature.space.name == name]
@@ -53,9 +53,9 @@ def by_space(features: Sequence[FeatureRef]) -> Iterator[tuple[FeatureSpace, lis
 def dose_values(
     features: Sequence[FeatureRef], statistics: Statistics, n_doses: int, tail: float = 1e-5
 ) -> Float[Tensor, "dose feature"]:
-    """Each feature's value at every dose, evenly spaced between its `tail`- and its (1 - `tail`)-quantile.
+    """Spaces each feature's values evenly between its `tail`- and its (1 - `tail`)-quantile, by dose.
 
-    A feature whose negative side is meant goes the other way, so that the dose grows with what is meant.
+    A feature of negative polarity goes the other way, so that it is the more active the larger the dose.
     """
     ends = []
     for feature in features:

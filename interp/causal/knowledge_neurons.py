@@ -1,4 +1,4 @@
-"""Knowledge neurons: those that carry most of the answer to most prompts of a kind."""
+"""Knowledge neurons: those with a large attribution to the answers of most prompts of a kind."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from interp.features.ref import FeatureRef
 from interp.features.space import FeatureSpace
 from interp.subject.subject import Subject
 
-STEP = 0.05  # by which the share moves
+STEP = 0.05  # change of the share of prompts at each step
 ROUNDING = 1e-9
 PROMPTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class SharedFeature:
-    """A feature that passes the threshold on a share of the prompts; `attribution` is its mean over all."""
+    """A feature and the share of prompts on which it passes; `attribution` is its mean over all prompts."""
 
     feature: FeatureRef
     share: float
@@ -35,10 +35,10 @@ def answer_attributions(
     steps: int = 20,
     advance: Callable[[float | int], None] | None = None,
 ) -> list[Float[Tensor, "prompt feature"]]:
-    """For each space, what its features at the last token give to the probability of each question's answer.
+    """Attributes the probability of each question's answer to the features of each space at the last token.
 
     Integrated gradients from zero, both ends included, all features of a layer together: Attr(w) of Dai et
-    al. 2022 (arXiv 2104.08696, equation 2). `advance` hears how many questions are done.
+    al. 2022 (arXiv 2104.08696, equation 2). `advance` is called with the number of questions done.
     """
     parts: list[list[Tensor]] = [[] for _ in spaces]
     for start in range(0, len(questions), PROMPTS_AT_ONCE):
@@ -69,13 +69,13 @@ def shared_features(
     least_share: float = 0.7,
     wanted: tuple[int, int] | None = None,
 ) -> tuple[list[SharedFeature], float]:
-    """Features whose attribution exceeds a part of the prompt's largest one, on a share of the prompts.
+    """Selects features whose attribution exceeds a part of the prompt's largest, on enough of the prompts.
 
     Dai et al. 2022 (arXiv 2104.08696, section 3.2): a feature counts for a prompt if its attribution exceeds
     `of_largest` times the largest of all features of all spaces, and is kept if it counts for at least
     `least_share` of the prompts. With `wanted`, that share moves by `STEP` as in the published code, down
-    while fewer and up while more features are kept, until their number lies between the two or the share
-    would turn back. Returns the features, most shared first, and the share.
+    while fewer and up while more features are kept, until their number is within the two, or the share
+    would have to move back. Returns the features, most shared first, and the share.
     """
     joined = torch.cat(list(attributions), dim=1)
     counts = joined > of_largest * joined.amax(1, keepdim=True).clamp(min=0)
@@ -90,7 +90,7 @@ def shared_features(
 
 
 def _share_that_keeps(share: Float[Tensor, " feature"], start: float, wanted: tuple[int, int]) -> float:
-    """The share at which a wanted number of features is kept, in steps from `start`."""
+    """Finds the share that keeps a wanted number of features, in steps from `start`."""
     at, direction = start, 0
     while True:
         kept = int((share >= at - ROUNDING).sum())

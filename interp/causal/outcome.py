@@ -19,10 +19,10 @@ from interp.subject.unembedding import in_blocks
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """One entry for each question.
+    """How a subject answers; one entry for each question.
 
-    `log_answer` and `log_foil` are the log-probabilities in nats of the answers that count, together, and of
-    those that would be wrong (NaN without foils); an answer of several tokens counts as a whole. `top` is the
+    `log_answer` and `log_foil` are the log-probabilities in nats of all right answers together, and of all
+    foils, which are wrong (NaN without foils); an answer of several tokens counts as a whole. `top` is the
     likeliest token, `right` whether an answer is what the subject would write, `wrong` whether a foil is; of
     a multiple choice, which of the two is likelier.
     """
@@ -57,7 +57,7 @@ class Outcome:
         return self.log_foil > self.log_answer
 
     def frame(self, questions: Sequence[Question], **names: str | float | int) -> pd.DataFrame:
-        """A row for each question: `names` in every row, then its number, group, and what came out."""
+        """Makes a row for each question: `names` in every row, its number, its group, and the entries."""
         return pd.DataFrame(
             {
                 **names,
@@ -73,7 +73,7 @@ class Outcome:
 
 
 def ask(subject: Subject, questions: Sequence[Question], prompts_per_batch: int = 128) -> Outcome:
-    """The answers to all questions, in their order; prompts of like length share a batch.
+    """Asks all questions; entries are in their order. Prompts of similar length share a batch.
 
     Answers of one token come from one pass over the prompts, longer ones are scored (`Subject.score`).
     """
@@ -102,7 +102,7 @@ def _whole(
     mass: Float[np.ndarray, " question"],
     top: Int[np.ndarray, " question"],
 ) -> tuple[Float[np.ndarray, " question"], Bool[np.ndarray, " question"]]:
-    """The log-probability of each question's answers, and whether the subject would write one of them.
+    """The log-probability of each question's answers, and whether greedy generation would give one of them.
 
     `mass` is the probability of those of one token, `top` the likeliest token.
     """
@@ -131,7 +131,7 @@ def _mass(
 
 
 def halves(questions: Sequence[Question], seed: int) -> tuple[list[Question], list[Question]]:
-    """Two halves of every group, drawn at random: one to choose on, one to report on.
+    """Draws two halves of every group: one to choose on, one to report on.
 
     Questions with the same prompt fall into the same half.
 

@@ -1,4 +1,4 @@
-"""Selecting features: those that tell a concept, those that a behaviour is attributed to, and controls."""
+"""Selects features: by how well they tell a concept, by attribution of a behaviour, and as controls."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,7 +25,7 @@ from interp.subject.subject import Subject
 
 
 def concept_number(corpus: Corpus, concept: str) -> int:
-    """The place of a concept among the corpus' labels.
+    """The index of a concept among the corpus' labels.
 
     Raises:
         UserError: the corpus has no such label.
@@ -39,7 +39,7 @@ def concept_number(corpus: Corpus, concept: str) -> int:
 def by_concept(
     spaces: Sequence[FeatureSpace], mined: MinedSpaces, corpus: Corpus, concept: str, count: int
 ) -> list[tuple[FeatureRef, float]]:
-    """The features that best tell tokens with a concept from others on the select split, with their AUROC.
+    """Selects the features that best tell tokens with a concept from others (select split), with AUROC.
 
     Raises:
         UserError: the corpus has no such label, or no sampled token carries it.
@@ -74,10 +74,10 @@ def by_attribution(
     count: int,
     prompts_per_batch: int = 32,
 ) -> list[tuple[FeatureRef, float]]:
-    """The features that speak most for the answers, each with its mean attribution over the questions.
+    """Selects the features with the largest attributions to the answers, averaged over the questions.
 
-    (a - mean) times gradient (`activation_times_gradient`), summed over positions. The side that is meant is
-    the one on which the feature lies on these prompts, from its mean.
+    (a - mean) times gradient (`activation_times_gradient`), summed over positions. The polarity is
+    the side of its mean on which the feature is on these prompts.
     """
     totals = {space.name: torch.zeros(space.n_features) for space in spaces}
     leans = {space.name: torch.zeros(space.n_features) for space in spaces}
@@ -113,7 +113,7 @@ def by_attribution_in_rounds(
     count: int,
     per_round: int,
 ) -> list[FeatureRef]:
-    """As `by_attribution`, a few at a time: each round is attributed with those before it ablated to means.
+    """Selects as `by_attribution` in rounds: each with the features of earlier rounds ablated to their means.
 
     Attribution is linear around the unchanged model, and misses features that do the work only once others
     are gone. No feature is picked twice; the first picked come first.
@@ -133,7 +133,7 @@ def by_attribution_in_rounds(
 def strongest(
     spaces: Sequence[FeatureSpace], values: Mapping[str, Float[Tensor, " feature"]], count: int
 ) -> list[tuple[FeatureRef, float]]:
-    """The `count` features of all spaces with the largest values, largest first, on their positive side."""
+    """Selects the `count` features of all spaces with the largest values, largest first; polarity +1."""
     sizes = [space.n_features for space in spaces]
     joined = torch.cat([values[space.name] for space in spaces]).nan_to_num(-torch.inf)
     top = joined.topk(min(count, len(joined)))
@@ -155,7 +155,7 @@ NEAREST = 10  # candidates for each picked feature
 def matched_controls(
     features: Sequence[FeatureRef], statistics: Statistics, n_sets: int, seed: int
 ) -> list[list[FeatureRef]]:
-    """Sets of random features, one for each picked one: of its space, not picked, and about as active.
+    """Draws sets of random features, one for each picked one: of its space, not picked, similarly active.
 
     Activity is the mean absolute activation on the sampled tokens; each control is drawn from the `NEAREST`
     features whose logarithm of it is closest, no feature twice in a set.
@@ -186,7 +186,7 @@ def matched_controls(
 
 
 def _activity(statistics: FeatureStatistics) -> NDArray[np.float64]:
-    """Logarithm of each feature's mean absolute activation; of its mean's size where no sample was kept."""
+    """The log of each feature's mean absolute activation; of its absolute mean if there is no sample."""
     sample = statistics.sample
     size: Float[np.ndarray, " feature"] = (
         (statistics.mean.abs() if sample is None else sample.float().abs().mean(0)).double().numpy()

@@ -1,4 +1,4 @@
-"""What a change does to predictions where it is not meant to do anything: on neutral text."""
+"""Side effects: how much a change alters predictions on neutral text, where it should do nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from interp.subject.subject import Subject
 
 @dataclass(frozen=True, eq=False)
 class Neutral:
-    """Texts with what the unchanged subject predicts after each.
+    """Texts with the unchanged subject's prediction after each.
 
     `prompts` are token ids without a beginning-of-sequence token, `following` the token that comes next in
-    the text, `normed` what the subject itself unembeds.
+    the text, `normed` the final norm's output of the unchanged subject.
     """
 
     prompts: tuple[Sequence[int], ...]
@@ -33,7 +33,7 @@ class Neutral:
 def neutral_beginnings(
     subject: Subject, corpus: Corpus, count: int, *, seed: int = 0, split: Split = "report", longest: int = 64
 ) -> Neutral:
-    """The beginnings of `count` documents of a split, each cut at a random place in its first tokens.
+    """Reads the beginnings of `count` documents of a split, each cut at random within its first tokens.
 
     Raises:
         UserError: the split has fewer documents of two tokens or more.
@@ -45,7 +45,7 @@ def neutral_beginnings(
 def neutral_prompts(
     subject: Subject, prompts: Sequence[Sequence[int]], following: Sequence[int] | None = None
 ) -> Neutral:
-    """Prompts of your own; without `following`, the subject's own likeliest tokens take its place."""
+    """Makes neutral texts of your own prompts; `following` defaults to the subject's likeliest tokens."""
     normed = normed_at_end(subject, prompts)
     after = likeliest_tokens(subject, normed) if following is None else torch.tensor(following)
     return Neutral(tuple(prompts), after, normed)
@@ -54,7 +54,7 @@ def neutral_prompts(
 def side_effects(
     subject: Subject, neutral: Neutral, edits: Sequence[Intervention], **names: str | float | int
 ) -> pd.DataFrame:
-    """A row for each text: what the interventions do to the prediction after it, in nats.
+    """Makes a row for each text: how the interventions change the prediction after it, in nats.
 
     `kl` is KL(unchanged || changed) of the next token, `extra` the rise of the cross-entropy.
     """
@@ -70,6 +70,6 @@ def prediction_costs(
     changed: Float[Tensor, "*batch d_model"],
     following: Int[Tensor, "*batch"],
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """KL(clean || changed) and the rise of the cross-entropy of what follows, from what is unembedded."""
+    """KL(clean || changed) and the rise of the cross-entropy of `following`, from final norms' outputs."""
     losses, divergences = compared_losses(subject, clean, [changed], following)
     return divergences[0].cpu(), (losses[1] - losses[0]).cpu()

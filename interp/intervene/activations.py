@@ -42,14 +42,14 @@ class AddVector(PositionEdit):
         self.preserve_norm = preserve_norm
 
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
-        """The activation and the vector."""
+        """Returns the activation plus `coefficient` times the vector."""
         added = self.coefficient * self.vector.of(forward, activation)
         moved = activation + added.to(activation.dtype)
         return with_norm_of(activation, moved) if self.preserve_norm else moved
 
 
 class Replace(PositionEdit):
-    """Puts another activation in the place of a site's: what patching does.
+    """Replaces the activation at a site by another one, as in patching.
 
     `activation` is [width] (at `head_out` [head, d_head]) for every chosen position, or [batch, pos, ...],
     one for each position of a prompt.
@@ -65,7 +65,7 @@ class Replace(PositionEdit):
         super().__init__([site], positions, self.activation)
 
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
-        """The other activation."""
+        """Returns the other activation, in the type of this one."""
         return self.activation.of(forward, activation).to(activation.dtype)
 
 
@@ -75,11 +75,12 @@ class ProjectOut(PositionEdit):
     `vectors` [direction, d_model] (or one [d_model]) need not be orthogonal. `sites` are all that write to
     the residual stream by default (`writing_sites`): no later part can bring the directions back, as in
     Arditi et al. 2024 (arXiv 2406.11717, equation 4). Without `centre` the directions' projections become
-    zero, which is far from ordinary where their mean is not zero; with `centre` [d_model], a mean activation,
-    they become those of the mean. A centre belongs to one site: give that one.
+    zero, which is unusual for a model whose mean projection is not zero; with `centre` [d_model], a mean
+    activation, they become those of the mean. A centre belongs to one site: give that site.
 
     Raises:
-        UserError: a site does not exist or is none of the residual stream's, the vectors do not fit, or one
+        UserError: a site does not exist or is not in the residual stream's space, the vectors do not fit, or
+        one
             of them is zero.
     """
 
@@ -109,13 +110,13 @@ class ProjectOut(PositionEdit):
         self.centre = None if centre is None else centre.to(self.basis)
 
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
-        """The activation without the directions."""
+        """Returns the activation without the directions (equal to the centre along them, if there is one)."""
         moved = activation if self.centre is None else activation - self.centre
         return activation - (moved @ self.basis.T) @ self.basis
 
 
 def writing_sites(subject: Subject) -> tuple[Site, ...]:
-    """The start of the residual stream and every layer's two outputs: all that it sums up."""
+    """The sites of everything that the residual stream sums: its start, and every layer's two outputs."""
     kinds: tuple[SiteKind, ...] = ("attn_out", "mlp_out")
     layers = range(subject.n_layers)
     return (Site("resid_pre", 0), *(Site(kind, layer) for layer in layers for kind in kinds))
@@ -124,7 +125,7 @@ def writing_sites(subject: Subject) -> tuple[Site, ...]:
 def orthonormal(
     subject: Subject, vectors: Float[Tensor, "direction d_model"] | Float[Tensor, " d_model"]
 ) -> Float[Tensor, "rank d_model"]:
-    """An orthonormal basis of the vectors' span, in double precision.
+    """Computes an orthonormal basis of the vectors' span, in double precision.
 
     Raises:
         UserError: the vectors do not fit the residual stream, or one is zero or not finite.
@@ -140,6 +141,6 @@ def orthonormal(
     if not bool((norms > 0).all() and torch.isfinite(norms).all()):
         raise UserError("a direction is zero or not finite", "directions", "leave it out")
     _, singular, basis = torch.linalg.svd(rows / norms, full_matrices=False)
-    rounding = torch.finfo(vectors.dtype).eps * len(rows)  # dependent vectors are so up to this
+    rounding = torch.finfo(vectors.dtype).eps * len(rows)  # linear dependence holds up to this
     kept: Tensor = basis[singular > rounding * singular[0]]
     return kept

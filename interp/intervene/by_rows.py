@@ -1,4 +1,4 @@
-"""Several experiments in one batch: interventions that act on rows of their own."""
+"""Several experiments in one batch: each group of rows has its own interventions."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,14 +10,14 @@ from interp.subject.forward import ForwardPass, Intervention
 from interp.subject.site import Site
 
 Group = tuple[int, Sequence[Intervention]]
-"""How many rows, and what is done to them."""
+"""The number of rows, and their interventions."""
 
 
 class ByRows:
-    """Applies to every group of rows of a batch its own interventions, and none to those without any.
+    """Applies its own interventions to every group of rows of a batch; a group may have none.
 
-    The groups stand one below the other, in their order. Each comes out as if it were run alone; within a
-    group, interventions act in the order given.
+    The groups are consecutive rows, in their order. Each gives the same result as if it were run alone;
+    within a group, interventions act in the order given.
     """
 
     def __init__(self, groups: Sequence[Group]) -> None:
@@ -39,7 +39,7 @@ class ByRows:
                 edit.check(own)
 
     def apply(self, activation: Tensor, site: Site, forward: ForwardPass) -> Tensor:
-        """The activation, each group's rows changed by its own interventions."""
+        """Changes each group's rows by its own interventions."""
         changed = []
         for rows, edits, own in self._parts(forward):
             part = activation[rows]

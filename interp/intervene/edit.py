@@ -17,7 +17,7 @@ from interp.subject.site import Site
 class PositionEdit(ABC):
     """Changes the activation at some sites, at some positions; all else stays as it was, to the bit.
 
-    Values `by_position`, if it has any, hold for the prompt alone.
+    Values `by_position` are written at positions of the prompt only.
 
     Raises:
         UserError: values by position are to be written at generated positions only.
@@ -42,7 +42,7 @@ class PositionEdit(ABC):
             self.given.check(forward)
 
     def apply(self, activation: Tensor, site: Site, forward: ForwardPass) -> Tensor:
-        """The changed activation."""
+        """Returns the activation, changed at the chosen positions."""
         prompt_only = self.given is not None and self.given.by_position
         where = chosen(self.positions, forward, prompt_only)
         return (
@@ -53,7 +53,7 @@ class PositionEdit(ABC):
 
     @abstractmethod
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
-        """The activation changed everywhere."""
+        """Returns the activation changed at every position; `apply` keeps the chosen ones."""
 
 
 def at_positions(
@@ -71,7 +71,7 @@ def with_norm_of(
     old: Float[Tensor, "*batch width"], moved: Float[Tensor, "*batch width"]
 ) -> Float[Tensor, "*batch width"]:
     """`moved`, scaled to the Euclidean norm of `old` at each position; zero stays zero."""
-    smallest = torch.finfo(moved.dtype).tiny ** 0.5  # not `tiny`, by which a division overflows
+    smallest = torch.finfo(moved.dtype).tiny ** 0.5  # division by `tiny` itself overflows
     norm = moved.norm(dim=-1, keepdim=True).clamp(min=smallest)
     scaled: Tensor = moved * (old.norm(dim=-1, keepdim=True) / norm)
     return scaled

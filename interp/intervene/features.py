@@ -40,22 +40,22 @@ class FeatureEdit(PositionEdit):
         self.feature_ids = checked_ids(space, feature_ids)
 
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
-        """The activation with the new values everywhere."""
+        """Returns the activation with the new values at every position."""
         values = self.values(activation, forward)
         return self.space.write(activation, self.feature_ids.to(activation.device), values)
 
     @abstractmethod
     def values(self, activation: Tensor, forward: ForwardPass) -> Float[Tensor, "batch pos feature"]:
-        """The new values."""
+        """The values to write, at every position."""
 
     def read(self, activation: Tensor) -> Float[Tensor, "batch pos feature"]:
-        """The values that the activation has."""
+        """Reads the features' present values."""
         encoded = self.space.encode(activation)
         return encoded[..., self.feature_ids.to(encoded.device)]
 
 
 class Clamp(FeatureEdit):
-    """Sets features to a value, or to a share of a quantile of their own (`AtQuantile`).
+    """Sets features to a value, or to a multiple of their own quantiles (`AtQuantile`).
 
     `value` is one number, one for each feature [feature], or values [batch, pos, feature] of a whole prompt.
     A feature's `polarities` say which of its sides is meant, +1 by default. With `only_same_sign` a feature
@@ -94,7 +94,7 @@ class Clamp(FeatureEdit):
         self.only_same_sign = only_same_sign
 
     def values(self, activation: Tensor, forward: ForwardPass) -> Float[Tensor, "batch pos feature"]:
-        """The value; where the sign rule forbids it, what is there."""
+        """The value; with `only_same_sign`, the present value where a feature is not active on its side."""
         value = self.value.of(forward, activation)
         if not self.only_same_sign:
             return value
@@ -118,10 +118,10 @@ class Scale(FeatureEdit):
 
 
 class Ablate(FeatureEdit):
-    """Removes what features say: sets them to zero, to their mean, or to what they do on another token.
+    """Removes features' information: sets them to zero, to their mean, or to their values on another token.
 
-    `resample` gives all features together the values that they have on one token of the corpus, drawn anew
-    for each position of each text by `seed` and the text itself: the same in any batch, and with a cache.
+    `resample` gives all features together the values that they have on one token of the corpus, drawn
+    for each position of each text from `seed` and the text itself: the same in any batch, and with a cache.
 
     Raises:
         UserError: as for `FeatureEdit`; mean and resample need statistics, resample a sample in them.
@@ -149,7 +149,7 @@ class Ablate(FeatureEdit):
         self._table = self._levels(statistics)
 
     def _levels(self, statistics: FeatureStatistics | None) -> Float[Tensor, "token feature"]:
-        """The rows that a position's values are taken from."""
+        """The rows that a position's values are taken from; one row for zero and mean."""
         if self.to == "zero":
             return torch.zeros(1, len(self.feature_ids))
         found = required_statistics(statistics, self.space, f"ablation to {self.to}")
@@ -193,17 +193,17 @@ class Add(FeatureEdit):
         self.preserve_norm = preserve_norm
 
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
-        """The activation with the amount added, on its old norm if asked for."""
+        """Returns the activation with the amount added, at its old norm with `preserve_norm`."""
         moved = super().edited(activation, forward)
         return with_norm_of(activation, moved) if self.preserve_norm else moved
 
     def values(self, activation: Tensor, forward: ForwardPass) -> Float[Tensor, "batch pos feature"]:
-        """The features' own values and the amount."""
+        """The features' own values plus the amount."""
         return self.read(activation) + self.amount
 
 
 def checked_ids(space: FeatureSpace, feature_ids: FeatureIds) -> Int[Tensor, " feature"]:
-    """Feature ids as a tensor, held against the space.
+    """Makes a tensor of feature ids, checked against the space.
 
     Raises:
         UserError: there is none, one does not exist, or one is named twice.

@@ -29,7 +29,7 @@ Padding is never chosen, except by `all`, where nothing can come of it.
 
 
 def check_positions(positions: Positions, forward: ForwardPass) -> None:
-    """Raises UserError if a text lacks a position, or a mask has another shape than the prompts."""
+    """Raises UserError if a text lacks a position, or a mask does not have the shape of the prompts."""
     if isinstance(positions, str):
         if positions not in get_args(Named):
             raise UserError(
@@ -72,9 +72,9 @@ def _check_mask(mask: Tensor, n_texts: int, n_tokens: int, rows: bool = False) -
 def chosen(
     positions: Positions, forward: ForwardPass, prompt_only: bool = False
 ) -> Bool[Tensor, "batch pos"] | bool:
-    """Which of a pass's new columns are meant; True or False where it is all or none of them.
+    """Which of a pass's new columns are chosen; True if all of them are, False if none is.
 
-    With `prompt_only`, never one behind the prompt.
+    With `prompt_only`, columns after the prompt are never chosen.
     """
     if prompt_only and forward.start >= forward.prompt_length:
         return False

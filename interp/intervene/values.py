@@ -21,7 +21,7 @@ class Values:
     """A number, values [*width] for every position, or values [batch, pos, *width] for those of a prompt.
 
     Raises:
-        UserError: the values have none of these shapes.
+        UserError: the values have another shape.
     """
 
     def __init__(self, value: Number | Sequence[Number] | Tensor, width: tuple[int, ...], place: str) -> None:
@@ -49,7 +49,7 @@ class Values:
             )
 
     def of(self, forward: ForwardPass, activation: Tensor) -> Float[Tensor, "batch pos *width"]:
-        """The values for a pass, in their own float type. Behind a prompt, values by position are zero."""
+        """The values for a pass, in their own float type. After the prompt, values by position are zero."""
         batch, n_new = activation.shape[:2]
         value = self.tensor.to(activation.device)
         if not self.by_position:
@@ -61,11 +61,10 @@ class Values:
 
 
 class AtQuantile:
-    """`strength` times what a feature exceeds on a share `tail` of the tokens: q(1 - tail), or q(tail) for
-    its negative side.
+    """`strength` times the quantile q(1 - tail) of a feature, or q(tail) for its negative side.
 
     The rule of Transluce's Monitor. Its released code uses tail 1e-7, its published text 1e-5 (the default:
-    a corpus of some hundred thousand tokens says nothing of rarer ones).
+    a corpus of some hundred thousand tokens has no estimate of rarer ones).
     """  # fmt: skip
 
     def __init__(self, strength: Number, tail: float = 1e-5) -> None:
@@ -79,7 +78,7 @@ class AtQuantile:
         polarities: Sequence[Polarity],
         statistics: FeatureStatistics | None,
     ) -> Float[Tensor, " feature"]:
-        """The value for each feature.
+        """Computes the value for each feature.
 
         Raises:
             UserError: there are no statistics, they do not tell that quantile, or a feature is active on a
@@ -102,7 +101,7 @@ class AtQuantile:
 def required_statistics(
     statistics: FeatureStatistics | None, space: FeatureSpace, purpose: str
 ) -> FeatureStatistics:
-    """The statistics, if they are of this space.
+    """Returns the statistics, checked to be of this space.
 
     Raises:
         UserError: there are none, or they are of another space.
@@ -116,7 +115,7 @@ def required_statistics(
 
 
 def resampled_rows(forward: ForwardPass, n_rows: int, seed: int) -> Int[Tensor, "batch pos"]:
-    """A row of `n_rows` for each new column of a pass, by hash of the prompt, the position and the seed."""
+    """Draws one of `n_rows` for each new column, by a hash of the prompt, the position and the seed."""
     n = forward.prompt_length
     prompts = forward.tokens[:, :n].cpu().numpy().astype(np.int32)
     real = forward.real[:, :n].cpu().numpy()

@@ -14,7 +14,7 @@ from interp.subject.site import Site, SiteKind
 from interp.subject.subject import Subject
 from interp.subject.writer import Writer
 
-LEFT = 0.03  # of what was written along a direction, half precision leaves a tenth of this at most
+LEFT = 0.03  # share of what was written that may remain; half precision leaves a tenth of this at most
 
 
 @contextmanager
@@ -25,11 +25,11 @@ def orthogonalised(
 
     P is the projection on the directions' span; embeddings, attention and MLP outputs and their biases are
     changed (Arditi et al. 2024, arXiv 2406.11717, equation 5). Equal to `ProjectOut(subject, vectors)`.
-    Afterwards the weights are the very tensors they were.
+    Afterwards the weights are the same tensors as before.
 
     Raises:
         UserError: the vectors do not fit, or norms stand between the matrices and the stream (Gemma 2, the
-            embedding of BLOOM), or the model goes on writing the directions, by weights that are not known.
+            embedding of BLOOM), or the model still writes the directions, by weights that are not known.
     """
     basis = orthonormal(subject, vectors)
     changes: list[tuple[nn.Parameter, Tensor]] = []
@@ -53,14 +53,15 @@ def orthogonalised(
 def bias_added(
     subject: Subject, site: Site, vector: Float[Tensor, " d_model"], coefficient: Number = 1.0
 ) -> Iterator[None]:
-    """Within the block a layer's bias holds `coefficient` times a vector more: steering without a hook.
+    """Within the block `coefficient` times a vector is added to a layer's bias: steering without a hook.
 
-    `site` is `attn_out` or `mlp_out`, or the residual stream right behind one of them (`resid_mid`,
+    `site` is `attn_out` or `mlp_out`, or the residual stream right after one of them (`resid_mid`,
     `resid_post`). Equal to `AddVector(subject, site, vector, coefficient)`. A layer without a bias gets one
     for the length of the block.
 
     Raises:
-        UserError: no bias adds to that site (to that of a mixture of experts, a share of several), the vector
+        UserError: no bias adds to that site (a mixture of experts adds weighted shares of several), the
+        vector
             does not fit, or norms stand in between (Gemma 2).
     """
     subject.site_width(site)
@@ -95,7 +96,7 @@ def bias_added(
 
 
 def _share(subject: Subject, basis: Float[Tensor, "rank d_model"]) -> float:
-    """How much of the last residual stream lies in a span, with nothing but the weights at work."""
+    """The share of the last residual stream's norm in a span, with hooks and interventions off."""
     last = Site("resid_post", subject.n_layers - 1)
     tokens = torch.linspace(0, subject.d_vocab - 1, 8).long()[None, : subject.n_ctx]
     with subject.unedited():
@@ -104,7 +105,7 @@ def _share(subject: Subject, basis: Float[Tensor, "rank d_model"]) -> float:
 
 
 def editable_writers(subject: Subject, site: Site | None = None) -> Sequence[Writer]:
-    """What writes to the residual stream (at one site), where a change of weights changes that alike.
+    """The writers to the residual stream (at one site), if changing weights is changing their outputs.
 
     Raises:
         UserError: as `Subject.writers`, or norms stand between the matrices and the stream.

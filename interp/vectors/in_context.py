@@ -17,7 +17,7 @@ from interp.vectors.vector import Vector
 def in_context_vectors(
     subject: Subject, pairs: Sequence[Pair], name: str, readings: PairReadings | None = None
 ) -> list[Vector]:
-    """Makes one vector of length 1 for each layer, used together; the coefficient is lambda (0.1 in the paper).
+    """Makes one vector of length 1 for each layer, used together; the coefficient is lambda (paper: 0.1).
 
     The last token's `resid_post` of all layers is concatenated; the direction is the mean difference plus the
     first principal component, of length 1, of the centred differences. Differences are far longer than 1, so

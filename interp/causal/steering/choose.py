@@ -1,4 +1,4 @@
-"""Choosing a factor on one half of the prompts, and the figures on the other."""
+"""Chooses a factor on one half of the prompts, and reports on the other."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from interp.statistics.estimate import mean_interval
 
 RAW = ("share", "right", "cross_entropy", "repetition", "tokens")
 SCORES = ("concept_score", "instruction_score", "fluency_score", "harmonic")
-"""Columns of `references.scored`: the raw figures of a text, and its scores from 0 to 2."""
+"""Columns of `references.scored`: the raw measures of a text, and its scores from 0 to 2."""
 MEASURES = (*SCORES, *RAW)
 ALL = "all concepts"
 
@@ -17,7 +17,7 @@ Factors = Mapping[tuple[str, str], float]
 
 
 def by_prompt(texts: pd.DataFrame) -> pd.DataFrame:
-    """One row for each method, concept, factor and prompt: the mean over the draws of a random method.
+    """Averages over the draws of random methods: one row for each method, concept, factor and prompt.
 
     `texts` has a row for each text, with columns `method`, `factor`, `draw`, `concept`, `prompt`, `group`,
     `choosing` and `MEASURES`.
@@ -28,9 +28,9 @@ def by_prompt(texts: pd.DataFrame) -> pd.DataFrame:
 
 
 def chosen_factors(prompts: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """For each method and concept, the factor with the best mean harmonic score on the choosing half.
+    """Chooses each method and concept's factor by the mean harmonic score on the choosing half.
 
-    Of equal ones the smallest, the one that changes least.
+    The smallest of ties, which changes least.
     """
     choosing = prompts[prompts["choosing"]]
     means = choosing.groupby(["method", "concept", "factor"], sort=True)["harmonic"].mean()
@@ -39,12 +39,12 @@ def chosen_factors(prompts: pd.DataFrame) -> dict[tuple[str, str], float]:
 
 
 def reported(prompts: pd.DataFrame, factors: Factors) -> pd.DataFrame:
-    """The rows of the reporting half at the factor of each method and concept."""
+    """Selects the rows of the reporting half at the factor of each method and concept."""
     return at_factors(prompts[~prompts["choosing"]], factors)
 
 
 def at_factors(rows: pd.DataFrame, factors: Factors) -> pd.DataFrame:
-    """Those rows of a table that are at the factor of their method and concept."""
+    """Selects the rows of a table at the factor of their method and concept."""
     wanted = pd.Series(factors, name="wanted").rename_axis(["method", "concept"]).reset_index()
     merged = rows.merge(wanted, on=["method", "concept"])
     return merged[merged["factor"] == merged["wanted"]].drop(columns="wanted").reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""What steering costs where its concept has no place: on documents without it."""
+"""Costs of steering: how much it alters predictions on documents without its concept."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ COSTS = ("kl", "extra", "norm", "relative")
 
 @dataclass(frozen=True, eq=False)
 class Neutral:
-    """Documents without a concept, the same number for each: rows of concept after concept.
+    """Documents without a concept, the same number for each; rows are ordered by concept.
 
-    `counts` [row, pos] says which tokens are predicted and counted; `resid` and `normed`, which is
-    unembedded, are those of the subject as it is.
+    `counts` [row, pos] says which tokens are predicted and counted; `resid` (at the site) and `normed` (the
+    final norm's output) are of the unsteered subject.
     """
 
     concepts: tuple[str, ...]
@@ -49,7 +49,7 @@ def neutral_documents(
     split: Split = "report",
     context_size: int = 64,
 ) -> Neutral:
-    """The first `count` documents of a split without each concept, cut to one context.
+    """Reads the first `count` documents of a split without each concept, cut to one context.
 
     Raises:
         UserError: the split has fewer.
@@ -85,7 +85,7 @@ def costs(
     edits: Mapping[str, Sequence[Intervention]],
     **names: str | float | int,
 ) -> pd.DataFrame:
-    """A row for each concept and document, steered everywhere: what it does to the predictions.
+    """Steers every position of each concept's documents; a row for each concept and document.
 
     `kl` is KL(unsteered || steered) of the next token, `extra` the rise of the document's cross-entropy, both
     in nats, means over its tokens; `norm` is the mean norm of the change of the activation at `site`, and
@@ -117,7 +117,7 @@ def _mean(values: Float[Tensor, "row pos"], counts: Bool[Tensor, "row pos"]) -> 
 
 @torch.no_grad()
 def _read(subject: Subject, tokens: Tensor, site: Site) -> tuple[Tensor, Tensor]:
-    """The activation at a site and what is unembedded, from one pass."""
+    """Reads the activation at a site and the final norm's output, in one pass."""
     found: list[Tensor] = []
 
     def keep(activation: Tensor) -> Tensor:

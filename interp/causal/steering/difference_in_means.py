@@ -27,11 +27,11 @@ def difference_in_means(
     tokens_per_batch: int = 8192,
     progress: Progress | None = None,
 ) -> Float[Tensor, "concept width"]:
-    """Mean activation of the tokens labelled with each concept, less that of all others, on one split.
+    """Computes the mean activation of tokens labelled with each concept, less that of all others.
 
-    Tokens that count (no template, no beginning of sequence), in one pass over the corpus for all concepts.
-    Sums are in double precision. The same vector as CAA's (Rimsky et al. 2023, arXiv 2312.06681) and
-    AxBench's DiffMean, over labelled tokens in place of answer pairs.
+    Over the counting tokens of one split (no template, no beginning of sequence), in one pass for all
+    concepts. Sums are in double precision. The same vector as CAA's (Rimsky et al. 2023, arXiv 2312.06681)
+    and AxBench's DiffMean, over labelled tokens in place of answer pairs.
 
     Raises:
         UserError: the corpus has no such label, or all or none of the split's tokens carry it.

@@ -1,4 +1,4 @@
-"""Ways to steer towards a concept at a factor, all in units of what its latent adds at its maximum."""
+"""Ways to steer towards a concept; a factor of 1 is what the concept's latent adds at its maximum."""
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,7 @@ PROMPT, NONE = "prompt", "none"
 METHODS = (LATENT, ADDED, DIFFERENCE, NEURONS, RANDOM_LATENT, RANDOM_DIRECTION)
 """Methods with a factor; `PROMPT` and `NONE` have none."""
 CONTROLS = (RANDOM_LATENT, RANDOM_DIRECTION)
-"""Methods that are random, and drawn more than once."""
+"""Random methods, with several draws each."""
 
 Number = float | int
 
@@ -32,13 +32,13 @@ def steering(
     positions: Positions = "all",
     draw: int = 0,
 ) -> list[Intervention]:
-    """The interventions of one method at a factor.
+    """Makes the interventions of one method at a factor.
 
     - `latent`: x + SAE(x with the latent set to factor times its maximum) - SAE(x): the error term is kept
       (Templeton et al. 2024, "Scaling Monosemanticity", whose Golden Gate factor is 10);
-    - `latent added`: the same amount on top of what the latent does already;
+    - `latent added`: the same amount added to the latent's own activation;
     - `difference in means`: that vector, at the norm of what the latent adds;
-    - `neurons`: every neuron held at factor times its extreme on the side that is meant;
+    - `neurons`: every neuron held at factor times its extreme in its polarity;
     - `random latent`, `random direction`: at every position a change of the same norm as that of `latent`,
       along another latent's decoder row, or along an isotropic direction.
 
@@ -67,7 +67,7 @@ def steering(
 class NormMatched:
     """Changes the activation by as much as another edit would, along one direction.
 
-    At every position the change has the Euclidean norm of that edit's own: x + |edit(x) - x| u, with u the
+    At every position the change has the Euclidean norm of the edit's change: x + |edit(x) - x| u, with u the
     direction [width] at unit length. Where the edit does nothing, neither does this.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Prompts of the world with an instruction that can be checked, in which a concept is not present."""
+"""Prompts of the world without a given concept, with an instruction whose answer can be checked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from interp.errors import UserError
 class SteeringPrompt:
     """A question that is steered towards a concept; `choosing` says in which half it is.
 
-    On one half of every group of questions a factor is chosen, the figures are of the other.
+    A factor is chosen on one half of every group of questions, and reported on the other.
     """
 
     concept: str
@@ -32,9 +32,9 @@ class SteeringPrompt:
 def prompts_without(
     concept: str, questions: Sequence[Question], most: int, seed: int
 ) -> list[SteeringPrompt]:
-    """At most `most` questions of each group of which no word, right answers included, carries the concept.
+    """Draws at most `most` questions of each group without the concept in any word, right answers included.
 
-    Drawn at random, no prompt twice, and dealt to the two halves in turn.
+    No prompt is drawn twice; the two halves take turns.
 
     Raises:
         UserError: no group has two such questions, or no word carries the concept.
@@ -62,10 +62,10 @@ def prompts_without(
 def questions_about(
     corpus: Corpus, concept: str, count: int, *, split: Split = "explain", longest: int = 60
 ) -> list[Question]:
-    """Documents cut where a word with the concept comes next and one came before; any such word is an answer.
+    """Cuts documents before a word of the concept that follows another one; any such word is an answer.
 
-    What the concept's words can be attributed to: one question of a document, at the last such place among
-    its first `longest` tokens.
+    For attribution of the concept's words: one question of a document, at the last such place among its first
+    `longest` tokens.
 
     Raises:
         UserError: no document of the split has two such words, or there is no such concept.
@@ -87,7 +87,7 @@ def questions_about(
 
 
 def announcement(concept: str) -> tuple[int, ...] | None:
-    """The tokens by which a document of the world announces a concept, None if it has no such words.
+    """The tokens with which a document of the world announces a concept; None if there are none.
 
     A topic: "a text about weather :". A context of numbers: "a calendar .", in its first word.
     """

@@ -1,4 +1,4 @@
-"""What the scores are fixed by: genuine documents of a concept, unsteered text, and text in random order."""
+"""Reference points of the scores: genuine documents of a concept, unsteered text, and shuffled text."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,11 +19,12 @@ from interp.subject.subject import Subject
 def genuine_shares(
     corpus: Corpus, concepts: Sequence[str], split: Split = "report", documents: int = 4000
 ) -> dict[str, float]:
-    """For each concept, the share of tokens that carry it where a document is about it.
+    """Computes, for each concept, the share of tokens that carry it where a document is about it.
 
-    That is where the concept's label also holds on tokens that do not carry it themselves: from its
-    announcement to the end of the passage. Of a concept that never spreads so, it is the share in documents
-    with it. A mean over documents of one split, among the first `documents`; template tokens do not count.
+    A passage is about a concept where the label also holds on tokens that do not carry the concept
+    themselves: from its announcement to its end. For a concept without such passages, it is the share in
+    documents with the concept. A mean over documents of one split, among the first `documents`; template
+    tokens do not count.
 
     Raises:
         UserError: the corpus has no such label, no word carries it, or no document of the split does.
@@ -55,7 +56,7 @@ def genuine_shares(
 def fluency_references(
     subject: Subject, prompts: Sequence[SteeringPrompt], texts: Sequence[Sequence[int]], seed: int
 ) -> dict[str, tuple[float, float]]:
-    """For each group of questions, nats per token of unsteered texts and of the same with tokens shuffled."""
+    """For each group of questions, nats per token of unsteered texts, and of these with tokens shuffled."""
     rng = np.random.default_rng(seed)
     asked = [prompt.question.prompt for prompt in prompts]
     shuffled = [rng.permutation(text).tolist() if len(text) else [] for text in texts]
@@ -76,12 +77,12 @@ def scored(
     genuine: Mapping[str, float],
     fluency: Mapping[str, tuple[float, float]],
 ) -> pd.DataFrame:
-    """The texts of `measured` with their scores from 0 to 2, each text on its own as in AxBench.
+    """Scores the texts of `measured` from 0 to 2, each on its own as in AxBench.
 
     - concept: 0 at the share of tokens that carry the concept in unsteered text, 2 at that of genuine
       documents, linear in between;
     - instruction: 2 if the first token is a right answer to the prompt, else 0;
-    - fluency: 2 at the nats per token of unsteered text behind prompts of the same group, 0 at those of such
+    - fluency: 2 at the nats per token of unsteered text after prompts of the same group, 0 at those of such
       text with its tokens in random order, linear in between; 0 for an empty text;
     - harmonic: the harmonic mean of the three, 0 if one of them is 0.
     """

@@ -16,7 +16,7 @@ def between(
     """2 (value - nothing) / (everything - nothing), kept within 0 and 2; NaN scores 0.
 
     `nothing` is the value that scores 0, `everything` the one that scores 2; either may be the larger. If
-    they are equal, nothing can be told apart and every score is NaN.
+    they are equal, every score is NaN.
     """
     if everything == nothing:
         return np.full_like(value, np.nan)
@@ -35,6 +35,6 @@ def harmonic_mean(*scores: Float[np.ndarray, "*text"]) -> Float[np.ndarray, "*te
 
 
 def repeated(tokens: Sequence[int], n: int = 2) -> float:
-    """The share of a text's n-grams that have occurred before in it: 1 less distinct-n; NaN without any."""
+    """The share of a text's n-grams that occurred earlier in it (1 - distinct-n); NaN without any."""
     grams = list(zip(*(tokens[start:] for start in range(n)), strict=False))
     return 1 - len(set(grams)) / len(grams) if grams else float("nan")

@@ -1,4 +1,4 @@
-"""What each concept is steered with: the latent that tells it best, vectors, neurons and controls."""
+"""What each concept is steered with: its best latent, vectors, neurons and controls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ from interp.track.progress import Progress, silent
 from interp.track.records import read_written
 
 SAMPLE_TOKENS = 512
-ATTRIBUTED = 32  # places at which a concept's words are attributed to neurons
+ATTRIBUTED = 32  # positions in text at which a concept's words are attributed to neurons
 
 Number = float | int
 
@@ -34,11 +34,11 @@ Number = float | int
 class SteeringTarget:
     """A concept, and what it can be steered with.
 
-    `latent` tells the concept best; `largest` is its maximum on the explain split, and `unit` the norm of
-    what it then adds to the activation. `difference` [width] is the difference in means, `neurons` are a set
-    that stands for the concept, with `neuron_largest` [neuron] their extremes, signed as they are.
-    `random_latents` are ids, `random_directions` [draw, width]; each draw is a control of its own.
-    `picked_by` says by what value the latent (AUROC) and the neurons were picked, by their keys.
+    `latent` best tells tokens with the concept from others; `largest` is its maximum on the explain split,
+    and `unit` the norm of what it then adds to the activation. `difference` [width] is the difference in
+    means, `neurons` are a set that represents the concept, and `neuron_largest` [neuron] their extremes, with
+    sign. `random_latents` are ids, `random_directions` [draw, width]; each draw is a control of its own.
+    `picked_by` has, by key, the value that the latent (AUROC) and the neurons were picked for.
     """
 
     concept: str
@@ -67,7 +67,7 @@ def find_targets(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[SteeringTarget]:
-    """For each concept the latent that tells it best, what else it can be steered with, and random controls.
+    """Finds, for each concept, its best latent, what else it can be steered with, and random controls.
 
     `n_neurons` are those to which the concept's words are attributed most (explain split), or that tell it
     best (select split). `mined` is of the latents and of all spaces of neurons.
@@ -163,9 +163,9 @@ def read_targets(folder: Path, spaces: Sequence[FeatureSpace]) -> list[SteeringT
 
 
 def largest_of(mined: MinedSpaces, feature: FeatureRef) -> float:
-    """A feature's largest activation on the explain split, on the side that is meant (without its sign).
+    """The size of a feature's largest activation on the explain split, in its polarity.
 
-    What `Clamp(latents, latent, 10 * largest_of(mined, feature))` holds a latent at ten times of.
+    `Clamp(latents, latent, 10 * largest_of(mined, feature))` holds a latent at ten times its maximum.
 
     Raises:
         UserError: its space was not mined.
@@ -177,7 +177,7 @@ def largest_of(mined: MinedSpaces, feature: FeatureRef) -> float:
 def added_norm(
     space: FeatureSpace, feature_id: int, amount: Number, activation: Float[Tensor, "token width"]
 ) -> float:
-    """The mean norm of the change when a feature does `amount` more than it does on these activations.
+    """The mean norm of the change when a feature is raised by `amount` on these activations.
 
     For a latent without run-time normalisation: `amount` times the norm of its decoder row.
     """
@@ -188,7 +188,7 @@ def added_norm(
 
 
 def random_latents(alive: Sequence[int], chosen: int, count: int, seed: int) -> list[int]:
-    """Random latents that are alive and not the chosen one, none twice.
+    """Draws random latents that are alive and not the chosen one, without replacement.
 
     Raises:
         UserError: there are not enough.
@@ -201,7 +201,7 @@ def random_latents(alive: Sequence[int], chosen: int, count: int, seed: int) -> 
 
 
 def _activations(subject: Subject, corpus: Corpus, space: FeatureSpace) -> Float[Tensor, "token width"]:
-    """Activations of the first tokens of the corpus at the space's site."""
+    """Reads activations of the first counting tokens of the corpus at the space's site."""
     first = next(batches(corpus, range(64), subject.row_layout, 64, SAMPLE_TOKENS))
     tokens, mask = torch.from_numpy(first.tokens), torch.from_numpy(first.mask)
     read = subject.read(tokens, [space.site], mask)[space.site]

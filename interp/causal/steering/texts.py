@@ -1,4 +1,4 @@
-"""Writing under steering: what follows many prompts, several concepts in one batch, and how it reads."""
+"""Generates text under steering, several concepts in one batch, and measures it."""
 
 from collections.abc import Sequence
 
@@ -27,11 +27,11 @@ def written(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> list[list[int]]:
-    """What follows each prompt under its own interventions, all prompts in one batch.
+    """Continues each prompt under its own interventions, all prompts in one batch.
 
-    Prompts that stand together and share one list of interventions (the same object) are one group. Row `i`
-    is sampled with `seed + i`, so that the same prompts in the same order meet the same random numbers
-    whatever is done to them.
+    Neighbouring prompts that share one list of interventions (the same object) are one group. Row `i` is
+    sampled with `seed + i`, so the same prompts in the same order get the same random numbers under any
+    interventions.
     """
     groups: list[tuple[int, Sequence[Intervention]]] = []
     for edits in interventions:
@@ -48,7 +48,7 @@ def written(
 def cross_entropy(
     subject: Subject, prompts: Sequence[Tokens], texts: Sequence[Tokens], rows_per_batch: int = 128
 ) -> Float[np.ndarray, " text"]:
-    """Nats per token of each text behind its prompt; NaN for an empty text."""
+    """Nats per token of each text after its prompt; NaN for an empty text."""
     found = np.full(len(texts), np.nan)
     order = sorted(
         (place for place, text in enumerate(texts) if len(text)),
@@ -68,11 +68,11 @@ def cross_entropy(
 def measured(
     subject: Subject, prompts: Sequence[SteeringPrompt], texts: Sequence[Tokens], **names: str | float | int
 ) -> pd.DataFrame:
-    """A row for each text: `names` in every row, where it stands, and its raw figures.
+    """Makes a row for each text: `names` in every row, its prompt's columns, and raw measures.
 
     `share` is the share of its tokens that carry the concept it is steered to, `right` whether its first
     token is a right answer to the prompt, `cross_entropy` nats per token under the subject as it is,
-    `repetition` the share of its pairs of tokens that occurred before in it, `tokens` its length (the end of
+    `repetition` the share of its bigrams that occurred earlier in it, `tokens` its length (the end of
     text not counted) and `text` its words.
     """
     shares = [
