@@ -36,7 +36,7 @@ class ChatTemplate:
             )
         if not tokenizer.is_fast:
             raise UserError(
-                "the tokenizer gives no offsets of tokens in a text, so which are the template's is not known",
+                "the tokenizer gives no offsets of tokens in a text, so the template's are not known",
                 place,
                 'save it with a tokenizer.json (a fast tokenizer), or give {"text": "..."} on each line',
             )
