@@ -34,7 +34,7 @@ BACKENDS = ("hooked", "bridge")
 
 
 def random_llama(folder: Path, **changed: int) -> Path:
-    """A model of the setting that peers were timed in, or changed, with a tokenizer of made-up words."""
+    """Writes a random Llama (6 layers, d_model 256, unless `changed`) with a tokenizer of made-up words."""
     torch.manual_seed(0)
     shape: dict[str, Any] = {
         "vocab_size": D_VOCAB,
@@ -57,7 +57,7 @@ def random_llama(folder: Path, **changed: int) -> Path:
 
 
 def captum_work(model: Any, tokens: torch.Tensor, token: int) -> dict[str, Callable[[], object]]:
-    """Captum's activation times gradient at every down projection's input; nothing without captum."""
+    """Captum's activation times gradient at every down projection's input; empty without captum."""
     try:
         from captum.attr import LayerGradientXActivation
     except ImportError:

@@ -1,9 +1,9 @@
-"""`interp bench describing`: what describing and scoring cost beside the language model.
+"""`interp bench describing`: what describing and scoring cost besides the language model.
 
 The endpoint answers at once: the client is the real one with its request checks, schema, budget and parsing,
 and only the transport under it is replaced by a function that gives an answer of the right form. Excerpts
 have 64 tokens; a judge sees 20 texts with the feature and 20 without, as does the simulator. Figures are
-processor time a feature without that of the answering function, medians over features; the most calls in
+processor time per feature, without that of the answering function, medians over features; the most calls in
 flight are those of one feature.
 """
 
@@ -35,13 +35,13 @@ TARGET_MS = 3.0
 
 
 class InstantTransport(Transport):
-    """Answers at once, in the form that is asked for; counts the calls in flight."""
+    """Answers at once in the requested form, and counts the calls in flight."""
 
     now = most = calls = 0
     answering = 0.0
 
     async def post(self, path: str, body: Mapping[str, Any], lost: Lost) -> Answered:
-        """An answer of the right form."""
+        """Returns an answer of the right form without sending anything."""
         kind = InstantTransport
         kind.calls += 1
         kind.now += 1
@@ -56,7 +56,7 @@ class InstantTransport(Transport):
 
 
 def answer(system: str, question: str) -> str:
-    """What a model that follows its instructions could say."""
+    """An answer that a model could give to these instructions."""
     if '"ratings"' in system:
         return json.dumps({"ratings": [7] * len(re.findall(r"^Text \d+:", question, re.MULTILINE))})
     if '"activations"' in system:

@@ -1,13 +1,12 @@
 """`interp bench generation`: generating under interventions against plain generation, on the bundled model.
 
-Compared, greedy with the cache, 64 new tokens (end of text unheeded) behind a prompt of 11, for one prompt
-and for eight, on both backends: plain generation against (a) 50 neurons clamped in every layer at all
-positions (one clamp a layer), (b) the same at the prompt only, (c) 50 latents of a random top-k SAE (128 ->
-1024, k 16) clamped behind layer 4, (d) a vector added behind layer 4, (e) a direction projected out of
-everything that writes to the residual stream (17 sites). `HookedTransformer.generate` on the same prompts
-stands beside them as a reference; given tokens, it knows of no padding and has less to do in every layer.
-All run in one process, in an order that turns each round; figures are medians over rounds of ratios within a
-round.
+Compared, greedy with the cache, 64 new tokens (the end-of-text token is ignored) after a prompt of 11, for
+one prompt and for eight, on both backends: plain generation against (a) 50 neurons clamped in every layer at
+all positions (one clamp a layer), (b) the same at the prompt only, (c) 50 latents of a random top-k SAE
+(128 -> 1024, k 16) clamped after layer 4, (d) a vector added after layer 4, (e) a direction projected out of
+everything that writes to the residual stream (17 sites). `HookedTransformer.generate` on the same prompts is
+the reference; given tokens, it handles no padding and has less to do in every layer. All run in one process,
+in an order that changes each round; figures are medians over rounds of ratios within a round.
 """
 
 import statistics

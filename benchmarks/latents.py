@@ -1,10 +1,10 @@
 """`interp bench latents`: mining all latents of an SAE against the forward pass that encodes them.
 
 Compared on the bundled model over 50,000 tokens of the world, in one process, in turn: (a) the forward
-pass with logits, in which the SAE encodes its site's activation and nothing is kept, (b) the same without
-what lies behind the site, (c) mining of all latents, splits, samples, quantiles and all. All get the same
-batches, laid beforehand, and the same SAE, trained for a moment so that its latents fire as those of an SAE
-do. Figures are medians over rounds of ratios within a round.
+pass with logits, in which the SAE encodes its site's activation and nothing is kept, (b) the same, stopped
+after the site, (c) mining of all latents, with splits, samples and quantiles. All get the same batches, made
+beforehand, and the same SAE, trained briefly so that its latents fire as those of an SAE do. Figures are
+medians over rounds of ratios within a round.
 """
 
 import statistics

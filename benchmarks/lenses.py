@@ -1,14 +1,12 @@
 """`interp bench lenses`: what the lenses cost, on this machine's processor and on its GPU, if it has one.
 
-- The logit lens over all layers and positions of a prompt of 128 tokens (five likeliest tokens, entropy,
-KL, one
-  target's probability and rank), over a forward pass of the same backend plus the bare unembedding products
-  of as many activations; the aim is 1.5. On the bundled `world` and on a random Llama (6 layers, d_model
-  256, vocabulary 4096). Medians over rounds of ratios within one.
+- The logit lens over all layers and positions of a prompt of 128 tokens (five likeliest tokens, entropy, KL,
+  one target's probability and rank), over a forward pass of the same backend plus the bare unembedding
+  products of as many activations; the aim is 1.5. On the bundled `world` and on a random Llama (6 layers,
+  d_model 256, vocabulary 4096). Medians over rounds of ratios within one.
 - An identity patchscope of `world` from every layer into every layer, for 50 prompts; the aim is a minute.
-- The Jacobian of a relation for 8 subjects, mean over the layers that the subject may be read behind; the
-aim is
-  20 seconds.
+- The Jacobian of a relation for 8 subjects, mean over the layers after which the subject may be read; the
+  aim is 20 seconds.
 """
 
 import statistics
@@ -44,7 +42,7 @@ def devices() -> list[str]:
 
 
 def seconds(work: Callable[[], object], device: str, repeats: int = REPEATS) -> float:
-    """Mean time of a call, with whatever it left to the GPU."""
+    """Mean time of a call, with all work that it queued on the GPU."""
     began = time.perf_counter()
     for _ in range(repeats):
         work()

@@ -1,10 +1,9 @@
-"""`interp bench memory`: what every public call takes at its peak where the vocabulary is large.
+"""`interp bench memory`: the peak memory of every public call, with a large vocabulary.
 
 On a random Llama (2 layers, d_model 64, 262,144 words) each call is made once on 16 texts of 64 tokens, in
 one process on the processor, and the largest resident set during the call is held against the one before it
-(Linux only). Shown as a multiple of the logits of all these positions in single precision (1 GiB), which a
-call that reads only some of them need not hold. The bare `run` with all logits, which were asked for, stands
-first.
+(Linux only). The figure is a multiple of the logits of all these positions in single precision (1 GiB),
+which a call that reads only some of them need not hold. `run` with all logits, which needs them, comes first.
 """
 
 import ctypes
@@ -86,7 +85,7 @@ class RandomWords:
 
 
 class Bench:
-    """A model and what is done to it; texts are token ids without a beginning-of-sequence token."""
+    """A model with the inputs of all calls; texts are token ids without a beginning-of-sequence token."""
 
     def __init__(self, folder: Path, texts: int, length: int) -> None:
         self.subject: Subject = interp.load(folder, device="cpu")
@@ -104,33 +103,33 @@ class Bench:
         self.answers = Answers((("w5",),) * texts)
 
     def laid(self) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
-        """The texts in one batch, with their mask."""
+        """The texts as one padded batch, with their mask."""
         return self.subject.pad(self.rows)
 
     def added(self) -> AddVector:
-        """An intervention."""
+        """The intervention of all calls that need one: a vector added after layer 0."""
         return AddVector(self.subject, self.behind, self.vector)
 
 
 def generated(bench: Bench, **options: float | bool) -> object:
-    """What follows the texts."""
+    """Generates `NEW_TOKENS` tokens after each text."""
     return bench.subject.generate_ids(*bench.laid(), NEW_TOKENS, **options)  # type: ignore[arg-type]
 
 
 def losses(bench: Bench) -> object:
-    """The cross-entropy of every token."""
+    """Computes the cross-entropy of every token."""
     tokens, mask = bench.laid()
     return token_losses(bench.subject, bench.subject.normed(tokens, mask)[:, :-1], tokens[:, 1:])
 
 
 def side_effects_of(bench: Bench) -> object:
-    """KL and cross-entropy on the beginnings of texts."""
+    """Measures side effects (KL and cross-entropy) on the beginnings of texts."""
     neutral = neutral_beginnings(bench.subject, bench.corpus, bench.n_texts)
     return side_effects(bench.subject, neutral, [bench.added()])
 
 
 def attributed(bench: Bench, method: str) -> object:
-    """Attribution of four prompts."""
+    """Attributes a token's log-probability after four prompts to the neurons."""
     tokens, mask = bench.subject.pad(bench.rows[:4])
     return interp.attribute(
         bench.subject,
@@ -145,7 +144,7 @@ def attributed(bench: Bench, method: str) -> object:
 
 
 def swept(bench: Bench) -> object:
-    """A sweep over strengths and the mildest of the best."""
+    """Sweeps two strengths and chooses one."""
     settings = [
         Setting("added", "layer 0", 0, strength, (AddVector(bench.subject, bench.behind, bench.vector),))
         for strength in (1, 2)
@@ -155,7 +154,7 @@ def swept(bench: Bench) -> object:
 
 
 def refusals(bench: Bench) -> object:
-    """Candidates at two places, scored."""
+    """Makes candidates for a refusal direction at two positions, and scores them."""
     tail = (5, 6)
     asked = [Question((*row[:-2], *tail), ((5,), (6,)), (), "one") for row in bench.rows]
     half = len(asked) // 2
@@ -165,26 +164,26 @@ def refusals(bench: Bench) -> object:
 
 
 def patched(bench: Bench) -> object:
-    """Every layer into every layer."""
+    """Patches every layer into every layer."""
     vectors = read_stream(bench.subject, bench.prompts)
     return sweep_pairs(bench.subject, vectors, bench.prompts, bench.answers, all_pairs((0, 1)))
 
 
 def next_tokens(bench: Bench) -> object:
-    """Next tokens by a lens and by a patchscope."""
+    """Reads next tokens by a lens and by a patchscope."""
     read = read_beginnings(bench.subject, bench.corpus, "explain", bench.n_texts)
     by_lens(LogitLens(bench.subject), read)
     return by_patchscope(bench.subject, bench.prompts[0], read)
 
 
 def knocked_out(bench: Bench) -> object:
-    """Answers without some attention."""
+    """Judges answers with some attention knocked out."""
     change = between([[-1]] * bench.n_texts, [[-3]] * bench.n_texts, [0])
     return bench.answers.right(bench.subject, bench.prompts, change)
 
 
 def contrasted(bench: Bench) -> object:
-    """Contrastive vectors."""
+    """Makes contrastive vectors of half as many pairs as texts."""
     pairs = [Pair(a, b) for a, b in zip(bench.rows[::2], bench.rows[1::2], strict=True)]
     return contrastive_vectors(bench.subject, pairs, "one")
 
@@ -241,12 +240,12 @@ def peak_bytes(work: Callable[[], object]) -> int:
     """How much the resident set grows at its largest while `work` runs.
 
     Raises:
-        UserError: the system does not tell.
+        UserError: the system does not report it.
     """
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # the largest so far is forgotten
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         before = _resident("VmRSS")
         work()
         return _resident("VmHWM") - before
@@ -260,7 +259,7 @@ def _resident(name: str) -> int:
 
 
 def main() -> dict[str, float]:
-    """Prints and returns the multiples of all logits."""
+    """Prints and returns each call's peak as a multiple of all logits."""
     whole = TEXTS * LENGTH * SHAPE["vocab_size"] * 4
     found = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,7 @@
 
 Compared on the bundled model over 50,000 tokens of the world, in one process, in turn: (a) the forward pass
 with logits, (b) the forward pass that stops at the last MLP's neurons and keeps nothing, (c) mining of all
-neurons of all layers, splits, samples, quantiles and all. All three get the same batches, laid beforehand.
+neurons of all layers, with splits, samples and quantiles. All three get the same batches, made beforehand.
 Figures are medians over rounds of ratios within a round. Memory: the growth of the peak resident set from
 mining n tokens to mining 4 n tokens, documents and batches included, each in a process of its own.
 """

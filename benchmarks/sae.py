@@ -4,8 +4,8 @@ Compared: `saes.fit.fit` and SAELens' `SAETrainer.fit`, both with SAELens' weigh
 clipping and learning-rate schedule, the same settings, seed and cached activations of the bundled model
 (resid_post of layer 4), no logging, no checkpoints. Each shuffles the activations in its own way: ours by
 buffer, SAELens' by its mixing buffer. SAELens gets its input scale for nothing. Each round runs both,
-alternating which goes first; the figure is the median over rounds of the ratio of steps per second. TopK is
-where our step is another one (`saes.sparse`); the others have SAELens' step in both, so they show the loops.
+alternating which goes first; the figure is the median over rounds of the ratio of steps per second. For TopK
+our step differs (`saes.sparse`); for the others both use SAELens' step, so the ratio compares the loops.
 
 The time of a step is also set against its floor: five matrix products of batch x width x latents.
 
@@ -51,7 +51,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 class Cached:
-    """One buffer of activations, given again and again."""
+    """A source that gives one buffer of activations again and again."""
 
     def __init__(self, activations: Tensor) -> None:
         self.width = activations.shape[1]

@@ -42,7 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def settings(case: dict[str, Any]) -> SaeTraining:
-    """One training for both."""
+    """The settings of a case, used for both."""
     return SaeTraining(
         training_tokens=TOKENS,
         batch_tokens=BATCH,

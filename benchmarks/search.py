@@ -2,9 +2,9 @@
 
 Compared in one process on clustered unit vectors of 384 numbers: a full scan in float32 by numpy, whose
 result is the truth, with the exact index and then with the annoy index, built and tuned to a recall of 0.95
-at 500. One way after the other: numpy's threads spin for a while after a product and would slow torch's. A
-cluster holds about 230 vectors, so that half of the 500 nearest lie outside it: harder for an approximate
-index than descriptions are.
+at 500. They run one after the other, as numpy's threads spin for a while after a product and would slow
+torch's. A cluster holds about 230 vectors, so that half of the 500 nearest are outside it, which is harder
+for an approximate index than descriptions are.
 """
 
 import statistics
@@ -51,14 +51,14 @@ def main(vectors: int = VECTORS) -> dict[str, dict[str, float]]:
 
 
 def nearest(index: Index) -> Search:
-    """The rows that an index finds."""
+    """A search by an index, which returns rows only."""
     return lambda query: index.search(query, K)[0]
 
 
 def compared(
     ways: dict[str, Search], queries: Float[np.ndarray, "query width"]
 ) -> dict[str, dict[str, float]]:
-    """Time and recall of each way against the first of them."""
+    """Times each way, and measures its recall against the first."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     found: dict[str, list[set[int]]] = {name: [] for name in ways}
     for name, search in ways.items():
@@ -88,7 +88,7 @@ def compared(
 def full_scan(
     rows: Float[np.ndarray, "row width"], query: Float[np.ndarray, " width"]
 ) -> Int[np.ndarray, " found"]:
-    """The nearest by all products in float32."""
+    """The nearest rows by all inner products in float32."""
     products = rows @ query
     best = np.argpartition(-products, K)[:K]
     found: Int[np.ndarray, " found"] = best[np.argsort(-products[best])]

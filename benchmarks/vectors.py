@@ -3,7 +3,7 @@
 On the bundled model and on a random Llama (6 layers, d_model 256, vocabulary 4096): 200 pairs of about 25
 tokens. Vectors of all layers, once as means alone and once as mean, principal component and logistic
 regression from one reading, over one forward pass of the same backend over the same prompts, padded and
-sorted in the same batches, that stops behind the last layer (nothing is unembedded). Beside them the
+sorted in the same batches, that stops after the last layer (nothing is unembedded). Beside them the
 `steering-vectors` package (mean, batches of 50), if it is installed. The sweep adds a vector at each layer of
 `world` at ten strengths to 200 prompts and reads the answers. Figures are medians over rounds of ratios
 within one.
@@ -35,7 +35,7 @@ STRENGTHS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8)
 
 
 def made_pairs(subject: Subject) -> list[Pair]:
-    """Random texts of both sides."""
+    """Makes pairs of random texts."""
     random = Random(0)
 
     def text() -> tuple[int, ...]:
@@ -45,7 +45,7 @@ def made_pairs(subject: Subject) -> list[Pair]:
 
 
 def forward_only(subject: Subject, pairs: list[Pair]) -> Callable[[], object]:
-    """One padded pass over both sides of all pairs, that stops behind the last layer and keeps nothing."""
+    """One padded pass over both sides of all pairs, which stops after the last layer and keeps nothing."""
     prompts = sorted([p.positive for p in pairs] + [p.negative for p in pairs], key=len)
     last = Site("resid_post", subject.n_layers - 1)
 

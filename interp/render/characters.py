@@ -1,4 +1,4 @@
-"""Text from outside on a page: no character that no page may hold, and no longer than somebody reads."""
+"""Text from outside on a page: characters that HTML forbids are replaced, and long texts are cut."""
 
 import re
 
@@ -9,10 +9,10 @@ MOST_OF_A_TOKEN = 200
 
 
 def permitted(markup: str) -> str:
-    """The page or the drawing with U+FFFD in the place of each character that it may not hold."""
+    """The markup with each character that HTML and XML forbid replaced by U+FFFD."""
     return UNPRINTABLE.sub("\ufffd", markup)
 
 
 def shortened(text: str, most: int = MOST_LETTERS) -> str:
-    """The beginning of a text that is too long to be shown; downloads have the whole."""
+    """A text cut to at most `most` characters for display; downloads have the whole."""
     return text if len(text) <= most else text[:most] + "…"

@@ -1,4 +1,4 @@
-"""What every page says about the model that was studied and the run that studied it: plain values."""
+"""Plain values for what every page says about the studied model and the run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class SubjectInfo:
 class RunInfo:
     """The run that made the report. `config` is the resolved YAML, `manifest` versions and hardware.
 
-    `text` says what was unusual in the text that was read; empty if nothing was.
+    `text` says what was unusual in the corpus; empty if nothing was.
     `notes` are sentences on how its figures were made.
     """
 

@@ -1,4 +1,4 @@
-"""Numbers as people read them: no more digits than the interval supports."""
+"""Numbers for readers, with no more digits than their interval supports."""
 
 import math
 
@@ -8,7 +8,7 @@ UNDEFINED = "–"
 
 
 def decimals(estimate: Estimate) -> int:
-    """Decimal places, 1 to 3, that the interval of an estimate supports; 2 where it has none."""
+    """Decimal places, 1 to 3, that an estimate's interval supports; 2 if it has none."""
     low, high = estimate.ends or (0.0, 0.0)
     if high <= low:
         return 2
@@ -16,7 +16,7 @@ def decimals(estimate: Estimate) -> int:
 
 
 def number(value: Number | None, places: int = 2, sign: bool = False) -> str:
-    """A number with a true minus sign and no negative zero; a dash where there is none."""
+    """A number with a true minus sign and no negative zero; a dash if it is missing."""
     if value is None or not math.isfinite(value):
         return UNDEFINED
     text = f"{value:+.{places}f}" if sign else f"{value:.{places}f}"
@@ -26,7 +26,7 @@ def number(value: Number | None, places: int = 2, sign: bool = False) -> str:
 
 
 def significant(value: Number | None, digits: int = 3) -> str:
-    """A number with that many significant digits, never in exponents a reader must decode below a million."""
+    """A number with so many significant digits, without an exponent below a million."""
     if value is None or not math.isfinite(value):
         return UNDEFINED
     if float(value).is_integer() and abs(value) < 1e15:
@@ -38,12 +38,12 @@ def significant(value: Number | None, digits: int = 3) -> str:
 
 
 def measured(estimate: Estimate, sign: bool = False) -> str:
-    """The value of an estimate."""
+    """The value of an estimate, with the decimal places of its interval."""
     return number(estimate.value, decimals(estimate), sign)
 
 
 def interval(estimate: Estimate, sign: bool = False) -> str:
-    """Its interval as "0.41 to 0.52", or nothing."""
+    """The interval of an estimate as "0.41 to 0.52"; empty if it is not known."""
     if estimate.ends is None:
         return ""
     places = decimals(estimate)

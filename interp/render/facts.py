@@ -1,4 +1,4 @@
-"""What every page says about the model that was studied and the run that studied it."""
+"""Collects what every page says about the studied model and the run."""
 
 import shlex
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from interp.track.run import Run
 
 
 def subject_facts(subject: Subject) -> SubjectInfo:
-    """The model in figures, with what a reader must know of a bundled one."""
+    """The model's sizes, with a note if it is a bundled one."""
     known = bundled_models()
     return SubjectInfo(
         name=subject.name,

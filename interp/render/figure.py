@@ -31,9 +31,9 @@ UNSAID = frozenset({("opacity", "1"), ("font-weight", "normal"), ("transform", "
 class Figure:
     """A chart under a title.
 
-    `name` is the file under which a run saves it. `title` says what is seen, `caption` on what (split, n,
-    seed). `chart` takes a width in pixels and gives the chart, as the functions of `interp.render.charts` do;
-    it is drawn at `width` for wide screens and once more for phones.
+    `name` is that of the files in which a run saves it. `title` says what is seen, `caption` what it was
+    measured on (split, n, seed). `chart` makes the chart for a width in pixels, as the functions of
+    `interp.render.charts` return it; it is drawn at `width` for wide screens and once more for phones.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Figure:
     width: int = 620
 
     def spec(self, width: int | None = None, theme: Theme | None = "light") -> dict[str, Any]:
-        """The Vega-Lite specification; without a theme its colours are the variables of a page."""
+        """The Vega-Lite specification; without a theme, its colours are a page's CSS variables."""
         spec = self.chart(width or self.width).to_dict(validate=False)
         spec["usermeta"] = {"title": self.title, "caption": self.caption}
         spec["config"] = CONFIG if theme is None else {**CONFIG, "background": var("paper")}
@@ -61,7 +61,7 @@ class Figure:
         return [self.svg(width), self.svg(PHONE)]
 
     def save(self, path: str | Path, theme: Theme = "light") -> Path:
-        """Write the chart as a file of its own; its name ends with .svg, .png, .pdf or .json (Vega-Lite).
+        """Write the chart to a file whose name ends with .svg, .png, .pdf or .json (Vega-Lite).
 
         Raises:
             UserError: the name has another ending, or the file cannot be written
@@ -91,7 +91,7 @@ _WRITERS: dict[str, Callable[[dict[str, Any]], bytes]] = {
 
 
 def _inline(drawn: str, says: str) -> Markup:
-    """Vega's SVG as a part of a page: what is seen in words, what marks say as titles, and little else."""
+    """Vega's SVG made fit for a page: with a label, with titles of marks, without needless attributes."""
     root = ElementTree.fromstring(drawn)
     _rename(root)
     size = {name: root.attrib[name] for name in ("viewBox", "width", "height")}
@@ -130,7 +130,7 @@ def _tidied(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
 
 
 def _share(group: ElementTree.Element) -> None:
-    """Move what all marks of a group have in common to the group."""
+    """Move the attributes that all marks of a group share to the group."""
     for key in sorted(SHARED & set(group[0].attrib)) if len(group) > 1 else ():
         if len({mark.get(key) for mark in group}) == 1:
             group.set(key, group[0].attrib[key])
@@ -139,9 +139,9 @@ def _share(group: ElementTree.Element) -> None:
 
 
 def _rename(root: ElementTree.Element) -> None:
-    """Give what is referred to (clips, gradients) names that no other figure of a page has.
+    """Give clips and gradients ids that are unique on a page and depend on the figure alone.
 
-    Vega counts them on from one drawing to the next.
+    Vega numbers them across all drawings of a process.
     """
     named = [element for element in root.iter() if "id" in element.attrib]
     names = {element.attrib["id"]: str(n) for n, element in enumerate(named)}
@@ -159,5 +159,5 @@ def _set_names(root: ElementTree.Element, names: Mapping[str, str]) -> None:
 
 
 def _short(value: str) -> str:
-    """An attribute without decimals that nobody sees."""
+    """An attribute with its numbers rounded to two decimals."""
     return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), value)

@@ -1,4 +1,4 @@
-"""What pages are made of: escaping templates, a style sheet, scripts, downloads, drawings for two widths."""
+"""Pages: escaping templates, a style sheet, scripts and downloads."""
 
 import base64
 import hashlib
@@ -46,7 +46,7 @@ def environment(folders: tuple[Path, ...] = ()) -> Environment:
 
 
 def csv_uri(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
-    """A table as a data URI, so that the download works offline and without scripts; no value is no text."""
+    """A table in CSV as a data URI, whose download works offline and without scripts."""
     encoded = base64.b64encode(csv_text(head, rows).encode()).decode()
     return Markup("data:text/csv;charset=utf-8;base64,") + Markup(encoded)
 
@@ -57,7 +57,7 @@ def style() -> Markup:
 
 
 def rendered(template: str, scripts: Sequence[str], folders: Sequence[Path] = (), **values: object) -> str:
-    """A page from a template and scripts, of this package or of `folders`.
+    """Renders a page from a template and scripts, of this package or of `folders`.
 
     Its Content-Security-Policy lets a browser run these scripts and no other, load nothing from anywhere, and
     send nothing. Characters that no page may hold become U+FFFD.
@@ -66,7 +66,7 @@ def rendered(template: str, scripts: Sequence[str], folders: Sequence[Path] = ()
     assert env.loader is not None
     code = Markup("\n".join(env.loader.get_source(env, script)[0] for script in scripts))
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
-    # the drawings carry styles of their own; the icon is an empty data URI
+    # styles are inline in drawings; the icon is an empty data URI
     policy = (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"

@@ -16,17 +16,17 @@ from interp.statistics.estimate import Estimate, Number
 Cell = str | int | float | Estimate | None
 OPENING = 3  # sentences: what was asked, what was done, the verdict
 FOLDED = 15  # rows from which a table is folded away
-IN_GRID, WIDE = 540, 1240  # pixels of a figure that stands beside others, and of one that does not
+IN_GRID, WIDE = 540, 1240  # widths in pixels of a figure beside others, and of a single one
 NARROW = 4  # columns up to which a table fits beside a figure
-SHOWN_ROWS = (500, 100, 20)  # rows of a table: steps taken until the page is small enough
+SHOWN_ROWS = (500, 100, 20)  # most rows shown of a table, tried in turn until the page is small enough
 
 
 @dataclass(frozen=True)
 class Column:
     """The head of a column.
 
-    `places` are decimal places of its plain numbers, three digits if None. `of` is the column of a dataframe
-    that `Table.of` fills it from; the name, if left out.
+    `places` are the decimal places of plain numbers; if None they have three significant digits. `of` is the
+    column of a dataframe that `Table.of` fills it from, by default the one called `name`.
     """
 
     name: str
@@ -40,8 +40,8 @@ class Table:
     """A table that can be sorted and downloaded.
 
     `name` is short and names the download, `caption` says what is in it. Every row has one cell per column: a
-    text, a number, None where there is none, or an `Estimate`, which takes three columns of the download.
-    Long tables are folded; what a page has no room for is still in the download.
+    text, a number, None if missing, or an `Estimate`, which takes three columns of the download. Long tables
+    are folded; rows that a page has no room for are still in the download.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Table:
     def of(cls, frame: pd.DataFrame, columns: Sequence[Column | str], name: str, caption: str) -> "Table":
         """A table of some columns of a dataframe; `x`, `x_low` and `x_high` are one estimate.
 
-        A column that is given as a word is one of that name. What is not known is None.
+        A string stands for the `Column` of that name. Missing values become None.
         """
         heads = [Column(column) if isinstance(column, str) else column for column in columns]
         filled = [_cells(frame, head.of or head.name) for head in heads]
@@ -66,16 +66,16 @@ class Table:
 
     @property
     def folded(self) -> bool:
-        """Whether it opens only when asked."""
+        """Whether the table is long and shown only on a click."""
         return len(self.rows) > FOLDED
 
     @property
     def fits_beside(self) -> bool:
-        """Whether it can stand beside a figure."""
+        """Whether it is narrow and short enough to stand beside a figure."""
         return len(self.columns) <= NARROW and not self.folded
 
     def slug(self) -> str:
-        """The name as part of a file's name."""
+        """The name for use in a file's name."""
         return "-".join(self.name.split())
 
     def numeric(self) -> list[bool]:
@@ -110,10 +110,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A piece of the evidence; `title` says what is seen.
+    """A part of the evidence; `title` says what is seen.
 
-    One figure stands beside the paragraphs and the narrow tables; several stand in a grid, `IN_GRID` pixels
-    each.
+    A single figure is beside the paragraphs and the narrow tables; several are in a grid, each `IN_GRID` pixels
+    wide.
     """
 
     title: str
@@ -123,7 +123,7 @@ class Section:
 
     @property
     def widest(self) -> int:
-        """Pixels that a figure may take."""
+        """Largest width of a figure in pixels."""
         return IN_GRID if len(self.figures) > 1 else WIDE
 
     @property
@@ -133,13 +133,13 @@ class Section:
 
     @property
     def below(self) -> list[Table]:
-        """The other tables."""
+        """The tables that stand under the figures."""
         return [table for table in self.tables if table not in self.beside]
 
 
 @dataclass(frozen=True)
 class Page:
-    """Everything on the page.
+    """The content of a page.
 
     `opening` is three plain sentences, of which the last is the verdict. `words` explains terms as pairs of
     term and meaning, `limits` are sentences, `subject` is the model, if one was run, and `timing` is step ->
@@ -161,14 +161,14 @@ class Page:
             raise ValueError(f"a page opens with {OPENING} sentences, not {len(self.opening)}")
 
     def figures(self) -> list[Figure]:
-        """All figures, by name: those of one name are one, shown again."""
+        """All figures, one of each name: a name stands for one figure, which may be shown twice."""
         shown = [self.headline, *(figure for section in self.sections for figure in section.figures)]
         return list({figure.name: figure for figure in shown}.values())
 
 
 @dataclass(frozen=True)
 class ShownCell:
-    """A cell as text, with the interval under it and the key that it is sorted by; None sorts by its text."""
+    """A cell's text, the interval under it, and the key to sort by, if it is not the text."""
 
     text: str
     interval: str = ""
@@ -176,9 +176,9 @@ class ShownCell:
 
 
 def render_page(page: Page, largest: int = LARGEST_PAGE) -> str:
-    """The whole page as a string of HTML; the same data gives the same bytes.
+    """Renders the page as HTML; the same data gives the same bytes.
 
-    No request leaves the page. Tables of a page over `largest` bytes are cut, and say so.
+    The page makes no requests. If it is over `largest` bytes, its tables are cut, and say so.
     """
     drawings = [
         [figure.drawings(min(figure.width, section.widest)) for figure in section.figures]

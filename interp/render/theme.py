@@ -1,4 +1,4 @@
-"""How charts look: Vega-Lite's configuration in the palette's colours, as variables or as real ones."""
+"""How charts look: Vega-Lite's configuration in the palette's colours, as CSS variables or hex values."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 from interp.render.characters import permitted, shortened
 from interp.render.palette import BASE, Role, Theme, heat
 
-FONT = "Liberation Sans, Helvetica, Arial, sans-serif"  # the first is what vl-convert has on every machine
+FONT = "Liberation Sans, Helvetica, Arial, sans-serif"  # the first one comes with vl-convert
 TICK = (
     "replace(abs(datum.value) >= 1e6 ? format(datum.value / 1e6, '~g') + 'M' : "
     "abs(datum.value) >= 1e4 ? format(datum.value / 1e3, '~g') + 'k' : format(datum.value, '~g'), '-', '−')"
@@ -85,9 +85,9 @@ CONFIG: Mapping[str, Any] = {
 
 
 def themed(spec: Any, theme: Theme | None) -> Any:
-    """The specification as it is drawn: only characters that a drawing may hold, None for what is not finite.
+    """The specification ready to be drawn: forbidden characters replaced, numbers that are not finite None.
 
-    With a theme its real colours stand in the place of the page's variables.
+    With a theme, the page's colour variables are replaced by the theme's colours.
     """
     colours = {} if theme is None else {var(name): c for name, c in {**BASE[theme], **heat(theme)}.items()}
     return _plain(spec, colours)

@@ -1,4 +1,4 @@
-"""Tokens with their activations as background heat: the one renderer for web, report and notebook."""
+"""Tokens with their activations as background colour: the renderer for app, reports and notebooks."""
 
 import math
 import re
@@ -53,14 +53,14 @@ class HeatScale:
     def over(
         cls, windows: Iterable[Sequence[Number]], signed: bool = False, top: Number = 0.0
     ) -> "HeatScale":
-        """A scale that reaches the largest value, or `top` if that is larger."""
+        """Makes a scale up to the largest value in size, or `top` if that is larger."""
         for values in windows:
             for value in values:
                 top = max(top, abs(value) if signed else value)
         return cls(top=top, signed=signed)
 
     def level(self, value: Number) -> int:
-        """Heat from -8 to 8; 0, no colour, below a sixteenth of the scale."""
+        """Heat level of a value, from -8 to 8; 0 (no colour) below a sixteenth of the scale."""
         if self.top <= 0 or math.isnan(value) or (value < 0 and not self.signed):
             return 0
         return round(min(1.0, max(-1.0, value / self.top)) * HEAT_LEVELS)
@@ -70,7 +70,7 @@ class HeatScale:
         return [CLASSES[self.level(value)] for value in values]
 
     def legend(self) -> Markup:
-        """A strip of the colours between the numbers they stand for."""
+        """The scale as HTML: a strip of its colours with the numbers at its ends."""
         names = [f"n{i}" for i in range(HEAT_LEVELS, 0, -2)] if self.signed else []
         names += ["", *(f"p{i}" for i in range(2, HEAT_LEVELS + 1, 2))]
         cells = Markup().join(Markup('<i class="{}"></i>').format(name) for name in names)
@@ -126,7 +126,7 @@ def render_tokens(
         first = min(max(0, centre - radius), length - 2 * radius - 1)
         last = first + 2 * radius + 1
     spans = _spans(window, scale, special_ids, titles)
-    # tokens that carry their own spaces are pieces of words: a gap between them would read as a space
+    # tokens with their own spaces are pieces of words: a gap between them would look like a space
     pieces = " pieces" if any(token[:1].isspace() for token in window.tokens) else ""
     return Markup('<div class="tokens{}">{}{}{}</div>').format(
         pieces, _cut(spans[:first]), Markup().join(spans[first:last]), _cut(spans[last:])

@@ -1,4 +1,4 @@
-"""Curves with their bands: a quantity over layers, doses, sparsities or the tokens of a training."""
+"""Curves with their bands: a quantity over layers, doses, sparsities or training tokens."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -43,10 +43,10 @@ MOST_MARKED = 40  # points of a curve up to which each is marked
 
 @dataclass(frozen=True)
 class Curve:
-    """Estimates at places of an axis, as pairs; the places need not be evenly spaced.
+    """Estimates at places of the horizontal axis, as pairs (place, estimate); they need not be evenly spaced.
 
     Curves of one name share a label, such as several random controls. `natural` is the range of places that
-    occurs by itself, drawn as a strip under the curves.
+    occurs without an intervention, drawn as a strip under the curves.
     """
 
     name: str
@@ -56,16 +56,16 @@ class Curve:
 
     @classmethod
     def of(cls, name: str, role: Role, frame: pd.DataFrame, x: str, measure: str) -> "Curve":
-        """The columns `x`, and `measure` with its interval, of a table."""
+        """Makes a curve of a table: the columns `x`, and `measure` with its interval."""
         rows = frame.to_dict("records")
         return cls(name, role, [(row[x], Estimate.of(row, measure)) for row in rows])
 
     def drawn(self) -> list[tuple[Number, Estimate]]:
-        """The points from left to right."""
+        """The points, sorted by place."""
         return sorted((point for point in self.points if math.isfinite(point[0])), key=lambda point: point[0])
 
     def known(self) -> list[tuple[Number, Number]]:
-        """The points that have a value."""
+        """Place and value of the points whose value is finite."""
         return [(x, e.point) for x, e in self.drawn() if e.point is not None]
 
 
@@ -75,10 +75,10 @@ def curve_chart(
     """Lines through estimates with their 95% bands; nulls in grey under the others.
 
     Args:
-        lines: What was set, and what it gave.
+        lines: Curves to draw.
         x_name: What the places are, with its unit.
         y_name: What was estimated, with its unit.
-        marks: Places worth a dashed line, with what they are ("zero", "mean").
+        marks: Places of dashed lines, with their names ("zero", "mean").
         height: Pixels of the plot on a wide screen.
     """
     lines = sorted((c for c in lines if c.known()), key=lambda c: c.role != "null")
@@ -143,7 +143,7 @@ def _dashes(roles: Mapping[str, Role]) -> alt.StrokeDash:
 def _end_labels(
     lines: Sequence[Curve], roles: Mapping[str, Role], y_ends: Ends, height: int, width: int
 ) -> list[alt.Chart]:
-    """Names at the ends of the lines, moved apart until they do not cover one another."""
+    """Names at the ends of the lines, moved apart until they do not overlap."""
     ends = {name: [c.known()[-1][1] for c in lines if c.name == name] for name in roles}
     per_pixel = (y_ends[1] - y_ends[0]) / height
     places = apart([-sum(last) / len(last) / per_pixel for last in ends.values()], LINE)
@@ -157,7 +157,7 @@ def _end_labels(
 
 
 def _key(roles: Mapping[str, Role], above: Number, width: int) -> list[alt.Chart]:
-    """Names above the plot, a line each."""
+    """A key above the plot with one line for each name."""
     named = data(
         {"name": name, "y": -above - 6 - LINE * (len(roles) - n), "text": cut(name, width - 90), "says": name}
         for n, name in enumerate(roles)
@@ -172,7 +172,7 @@ def _key(roles: Mapping[str, Role], above: Number, width: int) -> list[alt.Chart
 
 
 def _lane(curve: Curve, top: int, ends: Ends, width: int, several: bool) -> list[alt.Chart]:
-    """The natural range of a curve as a strip, with its name on the side that has room, or else across it."""
+    """The natural range of a curve as a strip, with its name at the side that has room, or else on it."""
     low, high = sorted(curve.natural or (0.0, 0.0))
     name = "natural range" + (f": {curve.name}" if several else "")
     before, after = low - ends[0], ends[1] - high

@@ -44,7 +44,7 @@ HEAD: dict[str, Any] = {"align": "left", "fontSize": 13, "fontWeight": 600}
 class Group:
     """Values under one name; `mean` and `null` (with its range) are drawn where they are known.
 
-    `notes` say for each value what it is of.
+    `notes` name what each value belongs to.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Group:
     notes: Sequence[str] = ()
 
     def finite(self) -> np.ndarray:
-        """The values that are finite, from the smallest to the largest."""
+        """The finite values, sorted."""
         values = np.asarray(self.values, dtype=float)
         return np.sort(values[np.isfinite(values)])
 
@@ -82,8 +82,8 @@ def histogram_chart(
         groups: Drawn from top to bottom, each with its mean or its median.
         x_name: The quantity with its unit.
         bins: The edges of the bins; None for 48 of one width.
-        unit: What the values are of, in the plural.
-        null_name: What the grey bands are.
+        unit: What the values count, in the plural.
+        null_name: Name of the grey bands.
         height: Pixels of a row.
     """
     groups = sorted(groups, key=lambda group: group.role == "null")
@@ -167,8 +167,8 @@ def swarm_chart(
         x_name: The quantity with its unit.
         marks: Values worth a dashed line, with what they are.
         reach: What the axis shows in any case.
-        unit: What the values are of, in the plural.
-        null_name: What the grey bands are.
+        unit: What the values count, in the plural.
+        null_name: Name of the grey bands.
         height: Pixels of a row.
     """
     if not any(len(group.finite()) for group in groups):

@@ -60,7 +60,7 @@ def estimate_chart(
     marks: Marks = (),
     step: int = 13,
 ) -> Draw:
-    """Dots with their 95% whiskers, over a dashed line where nothing would be seen.
+    """Dots with their 95% whiskers, and a dashed line at the value of no effect.
 
     Args:
         rows: Drawn from top to bottom.

@@ -15,14 +15,14 @@ from interp.statistics.estimate import Number
 CELL = 20  # pixels of a row
 NARROWEST, WIDEST = 22, 96.0  # pixels of a column
 SMALLEST_TEXT = 34  # pixels of a column from which its cells are written in
-SLANTED = 40  # pixels of a column below which its head is turned
+SLANTED = 40  # pixels of a column below which its head is slanted
 
 
 @dataclass(frozen=True)
 class Heat:
     """Cells [row][column], the first row at the top. `texts` are written into them where there is room.
 
-    The heat goes to `top`; with `signed` to -`top` as well. `marked` cells (row, column) get a frame.
+    The colour scale ends at `top`, with `signed` at -`top` as well. `marked` cells (row, column) get a frame.
     """
 
     rows: Sequence[str]
@@ -82,9 +82,9 @@ def heat_chart(heat: Heat, *, x_name: str, y_name: str, value_name: str) -> Draw
 
 
 def rectangles(rows: Iterable[Row], top: Number, signed: bool) -> alt.Chart:
-    """Cells from ("x", "y") to ("right", "bottom") in pixels, with the heat of "value", which say "says".
+    """Cells from ("x", "y") to ("right", "bottom") in pixels, coloured by "value", with "says" on hover.
 
-    Heat is full at `top`, and with `signed` at -`top`; there is no colour around zero.
+    The colour is full at `top`, and with `signed` at -`top`; there is none around zero.
     """
     half = top / HEAT_LEVELS / 2 or 1.0
     levels = [*([f"n{level}" for level in range(HEAT_LEVELS, 0, -1)] if signed else []), "paper"]
@@ -99,7 +99,7 @@ def rectangles(rows: Iterable[Row], top: Number, signed: bool) -> alt.Chart:
 
 
 def heat_key(top: Number, signed: bool, y: Number, says: str = "") -> list[alt.Chart]:
-    """The colours between the numbers they stand for, at a height in pixels above the plot."""
+    """The colour scale with its numbers, `y` pixels above the plot."""
     left, size = 34, 9
     levels = range(-HEAT_LEVELS if signed else 0, HEAT_LEVELS + 1)
     strip: list[Row] = [

@@ -1,6 +1,6 @@
-"""What the charts are made of: axes that show zero where it is near, marks by role, texts that stay apart.
+"""Parts of the charts: axes that show zero if it is near, marks by role, texts that do not overlap.
 
-A chart is a layered Altair chart of a given width in pixels; texts outside its axes take their room from it.
+A chart is a layered Altair chart of a given width in pixels, which includes the texts outside its axes.
 """
 
 import math
@@ -35,8 +35,8 @@ def framed(
         layers: What is drawn.
         width: Pixels of everything.
         height: Pixels of the plot, without its axis and what stands above it.
-        says: What is seen, for those who cannot see it.
-        title: What the vertical axis is, above it, so that nobody has to tilt their head.
+        says: What the chart shows, in words for screen readers.
+        title: Title of the vertical axis, written horizontally above it.
     """
     fit = alt.AutoSizeParams(type="fit-x", contains="padding")
     chart = alt.layer(*layers).properties(width=width, height=height, autosize=fit, description=says)
@@ -44,14 +44,14 @@ def framed(
 
 
 def nothing(says: str) -> Draw:
-    """A figure that has nothing to draw, and says so."""
+    """A chart without data, with a sentence instead."""
     text = data([{"text": says}]).mark_text(align="left", fontSize=12)
     placed = text.encode(x=alt.XValue(10), y=alt.YValue(12), text=alt.Text("text:N"))
     return lambda width: framed([placed], width, 24, says)
 
 
 def data(rows: Iterable[Row]) -> alt.Chart:
-    """A chart of these rows, to be given a mark."""
+    """A chart with these rows as data, without a mark."""
     return alt.Chart(alt.InlineData(values=list(rows)))
 
 
@@ -62,7 +62,7 @@ def estimate_row(estimate: Estimate, value: str = "x") -> Row:
 
 
 def limits(values: Iterable[Number], room: Number = 0.05) -> Ends:
-    """Ends of an axis that shows all finite values: a margin on both sides, and zero if it is near."""
+    """Ends of an axis for all finite values, with a margin on both sides, and zero if it is near."""
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=1.0)
     near = NEAR_ZERO * (high - low)
@@ -72,18 +72,18 @@ def limits(values: Iterable[Number], room: Number = 0.05) -> Ends:
 
 
 def across(name: str, ends: Ends, width: int, **axis: Any) -> alt.X:
-    """The horizontal axis of the column "x" under its name."""
+    """The horizontal axis of the column "x", titled `name`."""
     ticks = alt.Axis(tickCount=6 if width >= ROOMY else 4, **axis)
     return alt.X("x:Q", title=wrapped(name, 0.8 * width).split("\n"), scale=between(ends), axis=ticks)
 
 
 def between(ends: Ends) -> alt.Scale:
-    """A linear scale from end to end."""
+    """A linear scale between two ends."""
     return alt.Scale(domain=list(ends), nice=False, zero=False)
 
 
 def down(column: str) -> alt.Y:
-    """A column of pixels from the top of the plot."""
+    """The vertical place of marks by a column in pixels from the top of the plot, without an axis."""
     return alt.Y(f"{column}:Q", axis=None, scale=None)
 
 
@@ -93,19 +93,19 @@ def placed(rows: Iterable[Row]) -> alt.Chart:
 
 
 def words(rows: Iterable[Row], **mark: Any) -> alt.Chart:
-    """The column "text" of rows at "x" and "y" in pixels."""
+    """Draws the column "text" of rows at "x" and "y" in pixels."""
     written: alt.Chart = placed(rows).mark_text(**mark)
     return written.encode(text=alt.Text("text:N"))
 
 
 def colour(roles: Mapping[str, Role], legend: alt.Legend | None = None, column: str = "name") -> alt.Color:
-    """The colour of each name's role."""
+    """Colours marks by the role of their name."""
     scale = alt.Scale(domain=list(roles), range=[var(role) for role in roles.values()])
     return alt.Color(f"{column}:N", scale=scale, legend=legend, title=None)
 
 
 def points(marked: alt.Chart, roles: Mapping[str, Role], legend: alt.Legend | None = None) -> alt.Chart:
-    """Marks in the colour and the shape of each name's role, which say the column "says"."""
+    """Draws points in the colour and the shape of their name's role, described by the column "says"."""
     scale = alt.Scale(domain=list(roles), range=[SHAPES[role] for role in roles.values()])
     shape = alt.Shape("name:N", scale=scale, legend=legend, title=None)
     marks: alt.Chart = marked.mark_point()
@@ -113,12 +113,12 @@ def points(marked: alt.Chart, roles: Mapping[str, Role], legend: alt.Legend | No
 
 
 def zero(ends: Ends, axis: str = "y") -> list[alt.Chart]:
-    """A line at zero where an axis reaches it."""
+    """A line at zero, if the axis reaches it."""
     return [data([{axis: 0}]).mark_rule().encode(**{axis: f"{axis}:Q"})] if ends[0] <= 0 <= ends[1] else []
 
 
 def reference(marks: Marks, ends: Ends, width: int) -> list[alt.Chart]:
-    """Dashed lines at places of the horizontal axis, with their names above the plot."""
+    """Dashed vertical lines at places of the horizontal axis, with their names above the plot."""
     if not marks:
         return []
     line = data(_above(marks, ends, width)).encode(x=alt.X("x:Q"))
@@ -127,13 +127,13 @@ def reference(marks: Marks, ends: Ends, width: int) -> list[alt.Chart]:
 
 
 def reach_above(marks: Marks, ends: Ends, width: int) -> Number:
-    """Pixels above the plot that the names of such lines take."""
+    """Pixels above the plot that the names of reference lines take."""
     heights: list[Number] = [8 - row["y"] for row in _above(marks, ends, width)]
     return max(heights, default=0)
 
 
 def _above(marks: Marks, ends: Ends, width: int) -> list[Row]:
-    """For every line the height of its name, so that none covers another."""
+    """The height of each reference line's name, so that none overlaps another."""
     rows: list[Row] = []
     taken: list[Number] = []
     for place, name in sorted(marks):
@@ -145,14 +145,14 @@ def _above(marks: Marks, ends: Ends, width: int) -> list[Row]:
 
 
 def texts(rows: Iterable[Row], *, dx: int = 0, **encoded: Any) -> alt.Chart:
-    """The column "text" at heights of "y" in pixels, to be placed by what is encoded."""
+    """Draws the column "text" at "y" in pixels; `encoded` places it horizontally."""
     marks: alt.Chart = data(rows).mark_text(align="left", dx=dx)
     return marks.encode(y=down("y"), text=alt.Text("text:N"), **encoded)
 
 
 def row_labels(rows: Iterable[tuple[str, Number]]) -> alt.Chart:
     """Names of rows at the left of the plot, each at a height in pixels."""
-    up = (LINE - 1) / 2  # several lines hang on their first
+    up = (LINE - 1) / 2  # a label of several lines is placed by its first line
     centred = ({"text": name, "y": y - up * name.count("\n")} for name, y in rows)
     placed = texts(centred, x=alt.XValue(0)).properties(name="labels")
     marks: alt.Chart = placed.mark_text(

@@ -1,4 +1,4 @@
-"""One measure of an effect against another, point by point: approximation against exact."""
+"""One measure of an effect against another, point by point, such as an approximation against the exact."""
 
 import math
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from interp.render.theme import SHAPES, var
 from interp.statistics.estimate import Number
 
 MOST = 1500  # points drawn
-LARGEST = 500  # of them, those of the largest effects, which are always kept
+LARGEST = 500  # points with the largest effects, which are always drawn
 
 
 def scatter_chart(
     pairs: Sequence[tuple[Number, Number]], *, role: Role, x_name: str, y_name: str, identity: bool = True
 ) -> Draw:
-    """A dot a pair over zero lines, on axes that reach as far below zero as above.
+    """A dot for each pair, with lines at zero, on axes that are symmetric around zero.
 
     Args:
-        pairs: Such as (exact effect, approximation); others than finite ones are only counted.
+        pairs: Such as (exact effect, approximation); pairs that are not finite are only counted.
         role: What the effects are of.
         x_name: The first of a pair with its unit.
         y_name: The second with its unit.
