@@ -112,8 +112,8 @@ class Table:
 class Section:
     """A part of the evidence; `title` says what is seen.
 
-    A single figure is beside the paragraphs and the narrow tables; several are in a grid, each `IN_GRID` pixels
-    wide.
+    A single figure is beside the paragraphs and the narrow tables; several are in a grid, each `IN_GRID`
+    pixels wide.
     """
 
     title: str
