@@ -54,7 +54,7 @@ class Job(CorpusJob[Config]):
             "neuron": MlpNeurons(self.subject, layer),
         }
         truth = self.run.step("features", lambda step: self.features(step, spaces))
-        known = [KnownFeature(**one) for one in read_written(truth / "features.json", "list")]
+        known = [KnownFeature.from_json(one) for one in read_written(truth / "features.json", "list")]
         vectors, _ = read_safetensors(truth / "probes.safetensors")
         spaces[PROBE] = Directions(self.subject, SPACE.split(".")[1], self.site, vectors["vectors"])
         mined = self.run.step("mine", lambda step: self.mine(step, spaces))

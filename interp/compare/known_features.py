@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -55,6 +56,11 @@ class KnownFeature:
     concept: str
     auroc: float
     next_concepts: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> "KnownFeature":
+        """Restores what `dataclasses.asdict` gave, by way of JSON."""
+        return cls(**{**saved, "next_concepts": tuple(saved["next_concepts"])})
 
 
 @dataclass(frozen=True)
