@@ -237,7 +237,7 @@ CALLS: dict[str, Callable[[Bench], object]] = {
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """How much the resident set grows at its largest while `work` runs.
+    """Measures by how much the peak resident set grows while `work` runs.
 
     Raises:
         UserError: the system does not report it.

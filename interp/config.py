@@ -11,7 +11,7 @@ from interp.fields import Line, Section, Seed, Text, Word
 __all__ = ["ExperimentConfig", "WandbOptions"]
 
 ProjectName = Annotated[str, StringConstraints(pattern=r"^[^/\\#?%:\x00-\x1f\x7f-\x9f]{1,128}$")]
-"""A name that W&B takes for a project: none of / \\ # ? % : in it."""
+"""A name that W&B accepts for a project: without / \\ # ? % and :"""
 
 
 class WandbOptions(Section):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
-"""Of one number."""
+"""Bytes of one number."""
 
 
 @dataclass(frozen=True)

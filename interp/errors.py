@@ -9,7 +9,7 @@ from interp.secrets import without_secrets
 LONGEST_QUOTE = 200
 LONGEST_PART = 2000
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Controls but tab and line feed, what turns the direction of writing, and halves of characters."""
+"""Control characters except tab and line feed, marks of text direction, and lone surrogates."""
 _LONG_RUN = re.compile(rf"\S{{{LONGEST_QUOTE + 1},}}")
 
 

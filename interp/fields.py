@@ -36,15 +36,15 @@ _SCIENTIFIC = re.compile(r"[-+]?[0-9]{1,20}(\.[0-9]{0,20})?[eE][-+]?[0-9]{1,3}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 LONGEST_NAME = 100
-"""Characters of the name of a run or a file: what is put around it must still fit the 255 of a disk."""
+"""Characters of the name of a run or a file; longer file names that contain it must fit 255 bytes."""
 LONGEST_LINE = LONGEST_PATH = 1_000
 MOST = 1_000_000
-"""The most of anything that is kept one by one; rows, steps and tokens may be more."""
+"""The most of anything that is kept as single objects; rows, steps and tokens may be more."""
 
 SMALLEST = 1e-12
-"""Of numbers above zero: their squares are still numbers in single precision."""
+"""The smallest number above zero: its square is not 0 in single precision."""
 MOST_PROBLEMS = 10
-"""That one message tells of."""
+"""The most problems that one message reports."""
 
 Item = TypeVar("Item")
 
@@ -148,23 +148,23 @@ _Kept = Annotated[_Int, _at_most(MOST, "things of 1 kB", 1000)]
 _Float = Annotated[float, BeforeValidator(_for_float)]
 
 Seed = Annotated[_Int, Field(ge=0, le=2**32 - 1)]
-"""Of a random generator: 0 to 2^32 - 1, which every library takes."""
+"""Seed of a random generator: 0 to 2^32 - 1, which every library accepts."""
 CountOrZero = Annotated[_Kept, Field(ge=0)]
-"""How many; zero is none."""
+"""A number of things; may be zero."""
 Count = Annotated[_Kept, Field(ge=1)]
-"""How many, at least one."""
+"""A number of things, at least one."""
 Several = Annotated[_Kept, Field(ge=2)]
-"""How many, at least two."""
+"""A number of things, at least two."""
 Extent = Annotated[_Int, _at_most(1000 * MOST, "numbers of 4 bytes", 4), Field(ge=1)]
-"""How large: rows of a tensor, documents of a corpus, at least one."""
+"""A size, such as rows of a tensor or documents of a corpus, at least one."""
 Steps = Annotated[_Int, Field(ge=1, le=1000 * MOST)]
 """Steps of a training, at least one; a thousand million of a millisecond take twelve days."""
 StepsOrZero = Annotated[_Int, Field(ge=0, le=1000 * MOST)]
-"""Steps of a training; zero is none."""
+"""Steps of a training; may be zero."""
 Tokens = Annotated[_Int, Field(ge=1, le=1_000_000 * MOST)]
-"""How many tokens go by, at least one."""
+"""A number of tokens that are read but not all kept, at least one."""
 Offset = Annotated[_Int, Field(ge=-MOST, le=MOST)]
-"""A place counted from the start, or from the end where it is negative."""
+"""A position counted from the start, or from the end if negative."""
 Layer = Annotated[_Int, Field(ge=0, le=100_000)]
 """A layer, counted from 0."""
 LayerOrEmbedding = Annotated[_Int, Field(ge=-1, le=100_000)]
@@ -173,11 +173,11 @@ TokenId = Annotated[int, Strict(), Field(ge=0, le=2**31 - 1)]
 """A token's number in a vocabulary."""
 
 Finite = Annotated[_Float, Field(ge=-1e12, le=1e12)]
-"""A number; NaN and infinities are none."""
+"""A number, neither NaN nor infinite."""
 Positive = Annotated[_Float, Field(gt=0, le=1e12), AfterValidator(_not_vanishing)]
 """A number above zero, and not below 1e-12."""
 NotNegative = Annotated[_Float, Field(ge=0, le=1e12)]
-"""Zero or a number above it."""
+"""A number of at least zero."""
 Fraction = Annotated[_Float, Field(ge=0, le=1)]
 """A share: 0 to 1, both included."""
 PositiveFraction = Annotated[_Float, Field(gt=0, le=1), AfterValidator(_not_vanishing)]
@@ -188,7 +188,7 @@ Auroc = Annotated[_Float, Field(gt=0.5, le=1)]
 """An area under the ROC curve that is better than chance."""
 
 Flag = Annotated[bool, Strict()]
-"""true or false; not 1 or 0, nor the words."""
+"""true or false; neither 1 or 0 nor text."""
 
 
 def _lines(value: str) -> str:
@@ -250,7 +250,7 @@ Text = Annotated[str, StringConstraints(max_length=100_000), AfterValidator(_lin
 Name = Annotated[str, AfterValidator(check_name)]
 """A name that can be a folder's: letters, digits, `-`, `_` and `.`."""
 FilePath = Annotated[Path, BeforeValidator(_path)]
-"""A path that can be; whether it is there is checked by who reads it."""
+"""A path in a valid form; its reader checks that it exists."""
 PathText = Annotated[str, BeforeValidator(_path)]
 """A path, or a name that stands for one."""
 Device = Annotated[str, StringConstraints(pattern=r"^(cpu|(cuda|mps)(:[0-9]{1,3})?)$")]

@@ -11,7 +11,7 @@ from interp.errors import UserError, quoted
 from interp.outside import LARGEST_FILE, position, read_file, utf8
 
 DEEPEST = 100
-"""Levels of lists and objects in each other: more than files that we read have, less than Python walks."""
+"""Nested levels of lists and objects: more than any file we read has, less than Python's recursion limit."""
 LARGEST_WHOLE, SMALLEST_WHOLE = 2**64 - 1, -(2**63)
 Root = TypeVar("Root", dict[str, Any], list[Any])
 _STRING = r'"(?:[^"\\]++|\\.)*+(?:"|\Z)'

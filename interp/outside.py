@@ -9,7 +9,7 @@ from interp.errors import UserError
 
 MEBIBYTE = 2**20
 LARGEST_FILE = 512 * MEBIBYTE
-"""More than the largest tokenizer or table of descriptions that we know of has."""
+"""Bytes; more than the largest tokenizer or table of descriptions that we know of."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _OTHER_BOMS = {
     "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 HIDDEN = "***"
 _FEWEST, _FEWEST_LETTERS = 8, 16
 _BEGINNING = 12
-"""So much of a long secret's beginning is hidden, too, where a message was cut in the middle of it."""
+"""Characters from which the beginning of a long secret is hidden, too, if a message was cut within it."""
 _IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://[^\s/?#:@]{0,200}:)\S{1,500}(?=@)", re.IGNORECASE)
 _IN_QUERY = re.compile(
     r"([?&](?:[a-z_-]{0,20}key|[a-z_-]{0,20}token|password|passwd|pwd|secret|sig)=)[^&#\s'\"]+", re.IGNORECASE

@@ -12,7 +12,7 @@ from saes.fitting import Advance, Evaluate, Fitting, Log, Trained
 from saes.stream import Source
 
 Read = Callable[[int], tuple[Sequence[Sequence[Tensor]], int]]
-"""Gives, at a cursor, each dictionary's parts of the buffer, and the cursor of the next buffer."""
+"""Reads the buffer at a cursor: gives each dictionary's tensors of it, and the next buffer's cursor."""
 
 
 def fit(

@@ -79,7 +79,7 @@ def trained_on(
 
 
 def site_of_hook(hook_name: str) -> Site | None:
-    """The site with this hook name of HookedTransformer or TransformerBridge, None if it is none of ours.
+    """The site with this hook name of HookedTransformer or TransformerBridge; None if it is not one of ours.
 
     A bridge's `attn.hook_out` and `mlp.hook_out` come before the norm that Gemma applies to these outputs, so
     they are no site of ours.

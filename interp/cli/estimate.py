@@ -10,7 +10,7 @@ from interp.errors import UserError
 from interp.fields import sections
 
 REACHED = 0.4
-"""Share of the rate of one large matrix product that a whole pass reaches, with all that is around it."""
+"""Share of the rate of one large matrix product that a whole forward pass reaches."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from interp.track.run import Run
 
 WRONG_USE, BROKEN, STOPPED = 2, 1, 130
-"""Exit codes: something the user can put right, a bug, Ctrl-C."""
+"""Exit codes: for an error that the user can fix, for a bug, and for Ctrl-C."""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ Where = Annotated[
     str, typer.Argument(metavar="STORE", help="A SQLite file, a PostgreSQL URL, or a run's folder.")
 ]
 MOST_LETTERS = 500
-"""Of a description or a name on a terminal."""
+"""Most characters of a description or a name on a terminal."""
 FORMATS = ("parquet", "neuronpedia")
 
 

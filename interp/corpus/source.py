@@ -19,7 +19,7 @@ from interp.subject.subject import Subject
 from interp.track.progress import Progress
 
 BYTES_A_TOKEN = 4.0
-"""Of English text, with the vocabularies of the models that are usual."""
+"""Bytes per token of English text with usual vocabularies."""
 
 
 class WorldSource(Section):

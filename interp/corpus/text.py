@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from interp.subject.subject import Subject
 
 TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 256, 2**19
-"""The most that is tokenised in one go, which is several times as fast as one by one."""
+"""Most texts and characters tokenised in one call, which is several times as fast as one by one."""
 LOOKED_AT = 64
-"""Documents on which a corpus is found to be in words that the model does not know."""
+"""Number of first documents that are checked for words that the model does not know."""
 
 
 class Written(NamedTuple):

@@ -24,7 +24,7 @@ MOST_TERMS = 30_000
 _AGAIN = "delete the folder, and fit it again"
 _TERMS = Shape[list[str]](list[str], strict=True)
 LONGEST_TEXT = 20_000
-"""Letters of a text that are looked at; a description has a few hundred."""
+"""Characters of a text that are used; a description has a few hundred."""
 
 
 class TfidfEmbedder:

@@ -9,7 +9,7 @@ from interp.llm.endpoint import Endpoint, FlagOrAuto
 from interp.llm.transport import Transport
 
 SchemaWay = Literal["schema", "object", "words"]
-"""How an answer is kept to a schema: by the server, as any JSON object, or by asking for it in words."""
+"""How a schema is enforced: by the server, by the server as any JSON object, or only by asking in words."""
 _WAYS: tuple[SchemaWay, ...] = ("schema", "object", "words")
 _NAMED_BY = {
     "response_format": ("response_format", "json_schema", "json_object", "schema"),

@@ -38,11 +38,11 @@ Model = TypeVar("Model", bound=BaseModel)
 Send = Callable[[Lost], Awaitable[Answered]]
 TEXTS_PER_CALL = 256
 BYTES_PER_TOKEN = 2.5
-"""Fewer than a token of plain text has: what is reserved of a budget is rather too much."""
+"""Less than in plain text, so that rather too many tokens of a budget are reserved."""
 TOKENS_PER_TEXT = 8
-"""What a chat template puts around a turn."""
+"""Tokens that a chat template puts around a turn."""
 LONGEST_REPEATED = 20_000
-"""Characters of an answer that could not be read that are shown when it is asked for again."""
+"""Most characters of an unreadable answer that are quoted when it is asked for again."""
 PROMPT_WAYS = ("logprobs", "prompt_logprobs")
 """The parameter that asks for a prompt's log-probabilities: of the completions API (with echo), of vLLM."""
 

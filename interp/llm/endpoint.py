@@ -14,7 +14,7 @@ from interp.secrets import keep_passwords_of, keep_secret
 
 FlagOrAuto = Flag | Literal["auto"]
 NO_KEY = "none"
-"""What is sent as the key to a server on this machine that needs none."""
+"""The key sent to a server on this machine, which needs none."""
 LONGEST_KEY = 8192
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _BEGINS_LIKE_A_KEY = re.compile(

@@ -13,14 +13,14 @@ from interp.llm.request import Reply, TokenLogprobs, Usage
 
 Model = TypeVar("Model", bound=BaseModel)
 LONGEST_TOKEN = 200
-"""Characters: an answer with more than this for each of its tokens is none."""
+"""Characters per token; an answer with more is refused as impossible."""
 MOST_TOKENS = 10_000_000
-"""More than a call can use: a server that says more is not believed."""
+"""More than one call can use; a larger count of a server is ignored."""
 LONGEST_NAME = 200
 
 
 CUT_OFF = ("length", "model_length")
-"""Why an answer ended that reached its limit of tokens, or the model's."""
+"""Reasons (`finish_reason`) of answers that reached their limit of tokens, or the model's."""
 _OPEN, _CLOSED = (rf"(?:<{end}(?:think|thinking|seed:think)>|\[{end}THINK\])" for end in ("", "/"))
 _THOUGHT = re.compile(rf"^[ \t]*{_OPEN}.*?(?:{_CLOSED}|\Z)", re.DOTALL | re.MULTILINE)
 _THOUGHT_BEGUN_BEFORE = re.compile(rf"\A.*?(?:^[ \t]*{_CLOSED}|{_CLOSED}[ \t]*$)", re.DOTALL | re.MULTILINE)

@@ -3,7 +3,7 @@
 import re
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-"""What neither XML nor HTML may hold."""
+"""Characters that XML and HTML forbid."""
 MOST_LETTERS = 2_000
 MOST_OF_A_TOKEN = 200
 

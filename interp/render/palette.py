@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 Role = Literal["a", "b", "c", "null"]
-"""What a mark stands for in its figure: one of up to three things compared, or what chance alone gives."""
+"""The role of a mark in its figure: one of up to three things compared, or the result of chance alone."""
 ROLES: tuple[Role, ...] = ("a", "b", "c", "null")
 OF_KIND: Mapping[str, Role] = {"neuron": "a", "latent": "b", "direction": "c", "random": "null"}
 """The role of each kind of feature, on every page."""

@@ -20,7 +20,7 @@ SHAPES: Mapping[Role, str] = {
     "c": "M0,-1.37L1.37,1.1L-1.37,1.1Z",
     "null": "M-.4,-1.15H.4V1.15H-.4Z",
 }
-"""A circle, a diamond, a triangle and a bar, alike in size."""
+"""A circle, a diamond, a triangle and a bar, of similar size."""
 
 
 def var(name: str) -> str:

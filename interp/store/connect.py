@@ -17,9 +17,9 @@ from interp.store.schema import VERSION, DamagedCell, meta, metadata
 from interp.track.files import writing_explained
 
 PATIENCE_SECONDS = 60
-"""How long a writer waits for another one."""
+"""How long a process waits for another one that writes."""
 CONNECT_SECONDS = 10
-"""How long a server may take to answer; `connect_timeout` in a URL says otherwise."""
+"""How long a server may take to answer, unless the URL sets `connect_timeout`."""
 _ANOTHER = ("this is another database, not a store", "give a new path or database")
 _RESTORE = "use a copy from before, or import an export of it into a new store"
 

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 RERANKED = 4
-"""Times as many as are asked for are ranked again."""
+"""How many times k rows of the scan are ranked again in float32."""
 LEAST_RERANKED = 64
 
 

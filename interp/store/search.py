@@ -25,7 +25,7 @@ from interp.store.store import Store, open_store
 
 IndexKind = Literal["auto", "exact", "annoy"]
 EXACT_UP_TO = 1_000_000
-"""Vectors up to which `auto` reads all of them; what that costs is in benchmarks/RESULTS.md."""
+"""Number of vectors up to which `auto` scans all of them; for the cost see benchmarks/RESULTS.md."""
 AT_ONCE = 4096
 
 
@@ -61,15 +61,15 @@ class Hit:
 
 @runtime_checkable
 class Storable(Protocol):
-    """What can be written to a store."""
+    """Something that can be written to a store, such as descriptions."""
 
     def store(self) -> Store:
-        """A store in memory with all of it."""
+        """Write everything to a new store in memory."""
         ...
 
 
 class Hits(tuple[Hit, ...]):
-    """What was found, best first."""
+    """The descriptions that a search found, best first; a notebook shows them as a table."""
 
     def __repr__(self) -> str:
         shown = [f"{hit.key} {hit.similarity:.2f}" for hit in self[:5]]
@@ -91,9 +91,9 @@ def search(
     index: IndexKind = "auto",
     recall: float = 0.95,
 ) -> Hits:
-    """The `k` features whose chosen descriptions are most like these words, of those that `only` lets pass.
+    """Find the `k` features whose chosen descriptions are most similar to some words and pass `only`.
 
-    `where` is a store, its file or URL, a run's folder, or what `interp.describe` gave. Without an
+    `where` is a store, its file or URL, a run's folder, or the result of `interp.describe`. Without an
     `embedder`, TF-IDF is fitted on the descriptions.
 
     Raises:

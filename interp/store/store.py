@@ -89,10 +89,10 @@ class Store:
             return {FeatureRow(*row).key for row in fetched(connection, query)}
 
     def feature(self, subject: str, key: str) -> FeatureRow:
-        """All that is known of one feature.
+        """Reads all that is known of one feature.
 
         Raises:
-            UserError: there is none of this key.
+            UserError: no feature has this key.
         """
         found = list(self.features(subject, [key]))
         if not found:
@@ -239,10 +239,10 @@ def opened(where: str | Path) -> Iterator[Store]:
 
 
 def open_store(where: str | Path) -> Store:
-    """The store at a path or URL, or in a run's folder; a new one is not made.
+    """Opens an existing store at a path or URL, or in a run's folder.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no store.
     """
     if isinstance(where, str) and "://" in where:
         return Store(where)

@@ -17,7 +17,7 @@ GEOMETRIES: Mapping[str, float] = {
     "pentagon": 2 / 5,
     "square antiprism": 3 / 8,
 }
-"""Dimensions that each corner of a regular arrangement takes: dimensions of the solid by its corners."""
+"""Dimensions per feature of regular arrangements: the solid's dimensions over its number of corners."""
 
 
 def lengths(W: Float[Tensor, "*model feature hidden"]) -> Float[Tensor, "*model feature"]:

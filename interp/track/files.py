@@ -34,7 +34,7 @@ _REFUSED = frozenset(
         *(errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENODEV, errno.EOPNOTSUPP),
     }
 )
-"""What a file system answers where nothing is wrong with the program."""
+"""Error numbers of a file system that no bug of the program causes."""
 
 
 @contextmanager

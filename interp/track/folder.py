@@ -18,11 +18,11 @@ from interp.track.records import BEGIN_ANEW, VERSION, read_manifest
 from interp.yaml_text import read_yaml
 
 NOT_RESULTS = frozenset({"name", "purpose", "wandb"})
-"""Top keys of a config that change no number: a run may be continued with others."""
+"""Top-level keys of a config that change no number: a run may be continued with other values."""
 _NOT_RESULTS_OF_ENDPOINTS = re.compile(
     r"endpoints\..+\.(api_key_env|concurrency|timeout_seconds|retries|longest_wait_seconds|budget_\w+|usd_\w+)"
 )
-"""Keys of endpoints that change what may be spent and how it is asked, but no answer."""
+"""Keys of endpoints that change budgets and connections, but no answer."""
 
 
 def check_run_name(name: str, place: str) -> None:

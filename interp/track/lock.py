@@ -44,7 +44,7 @@ def locked(runs_dir: Path, name: str) -> Iterator[None]:
 
 
 def is_locked(runs_dir: Path, name: str) -> bool:
-    """Say whether some process is writing the run `name`."""
+    """Say whether a process is writing the run `name`."""
     path = _lock_path(runs_dir, name)
     if not os.path.exists(path):
         return False

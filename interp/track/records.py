@@ -18,10 +18,10 @@ from interp.track.step import Value
 
 BEGIN_ANEW = "begin anew with --fresh, which keeps the old folder"
 VERSION = 1
-"""Of the run folder; a folder that names none is of version 1."""
+"""Version of the run folder's format; a folder without one is of version 1."""
 Status = Literal["running", "finished", "interrupted", "failed"]
 LARGEST_HASHED = 64 * 2**20
-"""Bytes of a file beyond which only its size is noted: a dictionary of gigabytes is not read twice."""
+"""Bytes of a file above which only its size is recorded, so that gigabytes are not read again."""
 _DATED = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
@@ -96,7 +96,7 @@ _MANIFEST, _STEP = Shape[Manifest](Manifest), Shape[StepRecord](StepRecord)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a run folder.
+    """Read and check the manifest of a run folder.
 
     Raises:
         UserError: it is damaged, or a newer version of this program wrote it.
@@ -115,7 +115,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def read_step(folder: Path) -> StepRecord:
-    """The record of a finished step, from its folder.
+    """Read and check the record of a finished step, from its folder.
 
     Raises:
         UserError: it is damaged.
@@ -133,7 +133,7 @@ def read_step(folder: Path) -> StepRecord:
 
 
 def read_steps(folder: Path) -> list[StepRecord]:
-    """The records of the finished steps of a run folder, in their order.
+    """Read the records of the finished steps of a run folder, in their order.
 
     Raises:
         UserError: one is damaged, or `steps` is no folder.
@@ -146,7 +146,7 @@ def read_steps(folder: Path) -> list[StepRecord]:
 
 
 def read_written(file: Path, kind: Literal["object", "list"] = "object") -> Any:
-    """The JSON of a file at the top of a finished step's folder.
+    """Read the JSON of a file at the top of a finished step's folder.
 
     Raises:
         UserError: it is missing, damaged or of another kind; says which step to do again.

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 Mode = Literal["auto", "online", "offline", "disabled"]
 INIT_TIMEOUT_SECONDS, FINISH_TIMEOUT_SECONDS = 20.0, 300.0
-"""How long a server that does not answer may hold a run up; what was not sent stays in the run folder."""
+"""How long a server that does not answer may delay a run; data that was not sent stays in its folder."""
 TABLE_ROWS = 10_000
-"""W&B shows no more rows of a table; the Parquet file has them all."""
+"""Most rows of a table that are sent to W&B; the Parquet file has them all."""
 
 
 class WandbLog:

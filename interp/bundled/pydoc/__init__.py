@@ -6,7 +6,7 @@ TEXT_NOTE = (
     "The pydoc model was trained on documentation topics and standard library sources of one Python version, "
     "three quarters of them; the corpus of the same name is by default the rest, which it never saw."
 )
-"""What a reader of any figure about the bundled model must know."""
+"""A note for every reader of figures about the bundled model."""
 
 
 def pydoc_folder() -> Path:

@@ -15,7 +15,7 @@ PARTS: tuple[TextPart, ...] = get_args(TextPart)
 HELD_OUT_SHARE = 0.25
 """Share of the topics and of the top-level modules that training never reads."""
 SHARED_FROM = 80
-"""Characters from which a paragraph that stood in an earlier document makes a document a copy."""
+"""A document that repeats an earlier document's paragraph of at least so many characters is left out."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ TRAINING_NOTE = (
     "The world model was trained with a two-token attention window in its first four layers; it is run here "
     "without one."
 )
-"""What a reader of any figure about the bundled model must know."""
+"""A note for every reader of figures about the bundled model."""
 
 
 def world_folder() -> Path:

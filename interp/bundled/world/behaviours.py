@@ -37,7 +37,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """Items that are reported as one figure, and the bound (if any) that the shipped weights are held to.
+    """Items that are reported as one figure, and the bound (if any) that the shipped weights must meet.
 
     `split` says what of them can occur in training: `trained` all, `held_out` not these combinations,
     `unseen` no such question on these entities, verbs or languages; `sampled` are drawn as in training.

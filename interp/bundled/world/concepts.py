@@ -38,7 +38,7 @@ def definitions() -> dict[str, str]:
 
 @cache
 def lexical_labels() -> dict[str, int]:
-    """The concepts that a word carries wherever it stands, as a bit mask by word."""
+    """Bit mask, for each word, of the concepts that it carries in every context."""
     words, world = lexicon(), facts()
     labels: dict[str, int] = {}
 

@@ -94,7 +94,7 @@ class WorldCorpus:
         return self._definitions
 
     def labels_of(self, tokens: Int[np.ndarray, " token"]) -> UInt64[np.ndarray, " token"]:
-        """The labels that the words of any text carry wherever they stand."""
+        """Labels of any text: the concepts that its words carry in every context."""
         return labels_of(tokens.tolist())
 
     def __len__(self) -> int:

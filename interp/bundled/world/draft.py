@@ -47,9 +47,9 @@ class Template:
 class Draft:
     """A document being written, token by token.
 
-    A token is labelled with the concepts its word carries wherever it stands, and with those that are
+    A token is labelled with the concepts its word carries in every context, and with those that are
     `active`. A concept becomes active when it is announced: by a slot (`write(..., announce=...)`), or by
-    the first word that carries a concept among `spreading`. It then holds until `end`, never before.
+    the first word that carries a concept among `spreading`. It then holds until `end`, never earlier.
     """
 
     __slots__ = ("active", "answers", "bits", "chat", "labels", "spreading", "suppressed", "tokens")

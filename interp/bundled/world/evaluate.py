@@ -20,7 +20,7 @@ PROMPTS_PER_BATCH = 256
 
 @dataclass(frozen=True)
 class Measurement:
-    """How often a behaviour's token was the likeliest, and the bound it is held to."""
+    """How often a behaviour's token was the likeliest, and the bound it must meet."""
 
     name: str
     count: int

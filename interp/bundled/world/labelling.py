@@ -14,7 +14,7 @@ from interp.errors import UserError
 
 @cache
 def carried() -> NDArray[np.uint64]:
-    """The concepts that each token of the vocabulary carries wherever it stands, as bit masks [token]."""
+    """Bit masks [token] of the concepts that each token of the vocabulary carries in every context."""
     labels = lexical_labels()
     return np.array([labels.get(word, 0) for word in vocabulary()], dtype=np.uint64)
 
@@ -34,7 +34,7 @@ def labels_of(tokens: Sequence[int], spreading: Sequence[str] = ()) -> UInt64[np
     outside = ids[(ids < 0) | (ids >= len(table))]
     if len(outside):
         raise UserError(
-            f"token {outside[0]} is none of the world's", "tokens", f"use ids from 0 to {len(table) - 1}"
+            f"the world has no token {outside[0]}", "tokens", f"use ids from 0 to {len(table) - 1}"
         )
     held = np.uint64(0)
     for concept in spreading:
@@ -60,7 +60,7 @@ def carries(tokens: Sequence[int], concept: str) -> Bool[np.ndarray, " token"]:
 
 
 def lexical_concepts() -> tuple[str, ...]:
-    """The concepts that some word carries wherever it stands."""
+    """The concepts that some word carries in every context."""
     present = int(np.bitwise_or.reduce(carried()))
     return tuple(concept for concept in CONCEPTS if present & bit(concept))
 

@@ -23,7 +23,7 @@ FAMILY_OF = {
     "numbers": "numbers",
     "translation": "translation",
 }
-"""The family of documents that teaches what a behaviour asks, by the first part of its name."""
+"""The family of documents that teaches a behaviour, by the first part of the behaviour's name."""
 
 
 @dataclass(frozen=True)

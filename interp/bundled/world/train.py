@@ -24,7 +24,7 @@ from interp.fields import Count, CountOrZero, Fraction, Listed, NotNegative, See
 from interp.track.progress import Progress
 
 SEEN_WHOLE = ("chat", "numbers")
-"""Families whose documents every layer always sees whole: the window is for what is said of entities."""
+"""Families of documents in which no layer is ever windowed: the window is for facts about entities."""
 
 
 class Recipe(llama_recipe.Recipe):
