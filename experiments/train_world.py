@@ -14,25 +14,25 @@ from interp.track.step import Step
 
 
 class Config(ExperimentConfig):
-    """What decides the weights, besides the world itself."""
+    """Everything that determines the weights, besides the world itself."""
 
     recipe: Recipe = Recipe()
     """How the model is trained."""
 
 
 def check(config: Config) -> None:
-    """Raises UserError for a device or a family that is not there, before anything is written."""
+    """Raises UserError for a missing device or an unknown family, before anything is written."""
     check_recipe(config.recipe)
 
 
 def run(config: Config, run: Run) -> None:
-    """Two steps: `train` writes the model, `measure` the same model with its card."""
+    """Runs two steps: `train` writes the model, `measure` the same model with its card."""
 
     def train_step(step: Step) -> None:
         whole = not any(step.scratch.glob("*.safetensors"))
         began = time.monotonic()
         model = train(config.recipe, config.seed, step.scratch, step.log, step.progress)
-        # of a run that was killed in between, the time is not known
+        # the time is unknown if the run was killed in between
         step.metric("world/training_seconds", time.monotonic() - began if whole else None)
         export(model, step.folder / "world")
 

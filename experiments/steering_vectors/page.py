@@ -24,34 +24,34 @@ from ..common.vectors.figures import (
 )
 from .config import Config
 
-MOST_CURVES = 3  # that can be told apart
+MOST_CURVES = 3  # in one figure, so that they can be distinguished
 SHOWN_TEXTS = 3  # of each condition and behaviour
 NONE, PROMPTED = "unchanged", "prompted"
 ROLES: Mapping[str, Role] = {NONE: "b", PROMPTED: "a"}
 
 
 class SteeringVectorsPage(ExperimentPage[Config]):
-    """Methods and behaviours: what each does, costs and needs."""
+    """Shows what each method achieves on each behaviour, costs, and needs."""
 
     words = (
         ("Right", "The likeliest next token is one that shows the behaviour."),
         ("Preference", "p(shows it) / (p(shows it) + p(does not)), where there are tokens that do not."),
-        ("Shown in text", "In what is written greedily, a token that shows it comes before any that does "
+        ("Shown in text", "In greedily generated text, a token that shows it comes before any that does "
          "not."),
         ("Prompted", "The behaviour asked for in words, or shown by examples, and nothing "
          "changed inside (of two folds, on the first one's questions)."),
-        ("Random", "The same intervention with random vectors of the same length, their layers and "
-         "strengths chosen by the same search."),
+        ("Random", "The same intervention with random vectors of the same length, whose layers and "
+         "strengths are chosen by the same search."),
         ("KL, extra", "On neutral text: KL(unchanged || steered) of the next token, and the rise of its "
          "cross-entropy, in nats."),
         ("Others", "Share of right answers to questions about other things."),
     )  # fmt: skip
     limits = (
-        "Prompts of a behaviour are alike; intervals take them as independent. Under several random vectors "
-        "a prompt counts once, by its mean, so that intervals say nothing of which vectors were drawn.",
+        "Prompts of a behaviour are similar; intervals treat them as independent. Under several random "
+        "vectors a prompt counts once, by its mean: intervals leave out which vectors were drawn.",
         "Layers and strengths were chosen on other questions of the same kind: nothing is said about other "
         "kinds.",
-        "A share of right next tokens says nothing of what a model writes after it; see the texts.",
+        "A share of right next tokens says nothing about the text that follows; see the texts.",
     )
 
     def __init__(self, run: Run, config: Config, subject: Subject) -> None:
@@ -63,21 +63,21 @@ class SteeringVectorsPage(ExperimentPage[Config]):
         self.methods = list(dict.fromkeys(self.chosen["method"]))
 
     def question(self) -> str:
-        """What was asked, as the config says it."""
+        """Returns the question of the config, with the model's name."""
         return self.config.question.replace("{subject}", self.model)
 
     def opening(self) -> Sequence[str]:
         """What was done, and what came out."""
         return (
             self.config.done,
-            "Layer and strength were chosen on one half of the prompts; what follows is of the "
+            "Layer and strength were chosen on one half of the prompts; results are on the "
             "other, beside random vectors of the same length and, where there is one, a prompt "
             "that asks for it.",
             self._verdict(),
         )
 
     def headline(self) -> Figure:
-        """Every method beside its null."""
+        """Draws every method beside its null."""
         rows: list[tuple[str, Sequence[tuple[Role, Estimate]]]] = [
             (method, [("c", self._mean(method)), ("null", self._mean(method + RANDOM_SUFFIX))])
             for method in self._ranked()
@@ -95,11 +95,11 @@ class SteeringVectorsPage(ExperimentPage[Config]):
         return Figure("shares", "Held-out prompts on which the behaviour shows", caption, shares(rows))
 
     def sections(self) -> Sequence[Section]:
-        """Costs, profiles, behaviours, choices, texts."""
+        """Shows costs, profiles, behaviours, choices and texts."""
         costs = (
             "Side effects are of each intervention as it is used, on the beginnings of documents that "
-            "have nothing to do with the behaviour and on questions about other things. Text: what is "
-            "written, read by the unchanged model. Pairs needed: the fewest of those tried that keep "
+            "have nothing to do with the behaviour and on questions about other things. Text: the "
+            "generated text as the unchanged model scores it. Pairs needed: the fewest tried that keep "
             "nine tenths of the share."
         )
         where = (
@@ -121,14 +121,14 @@ class SteeringVectorsPage(ExperimentPage[Config]):
         )
 
     def caveats(self) -> Sequence[str]:
-        """The limits, and whether logits overflowed."""
+        """Returns the limits, and says whether logits overflowed."""
         return (*self.limits, *overflow_note(self.profile))
 
     def _mean(self, condition: str, measure: str = "right") -> Estimate:
         return over_groups(self.results[self.results["condition"] == condition], measure, self.config.seed)
 
     def _ranked(self) -> list[str]:
-        """The methods, best first."""
+        """Returns the methods, best first."""
         return sorted(self.methods, key=lambda method: -(self._mean(method).point or 0))
 
     def _by_layer(self) -> list[Figure]:
@@ -144,8 +144,8 @@ class SteeringVectorsPage(ExperimentPage[Config]):
     def _curves(
         self, rows: pd.DataFrame, methods: Sequence[str], x: str, x_name: str, best_of: str
     ) -> list[Figure]:
-        """Figures of as many curves as can be told apart."""
-        caption = f"The best {best_of}, mean over behaviours; on the half that is chosen on"
+        """Draws figures with as many curves each as can be distinguished."""
+        caption = f"The best {best_of}, mean over behaviours; on the half used to choose"
         figures = []
         for at in range(0, len(methods), MOST_CURVES):
             curves = {
@@ -161,14 +161,14 @@ class SteeringVectorsPage(ExperimentPage[Config]):
             "behaviour", "method", "where", "strength", "right", "preference",
             Column("overflowed", "prompts", 0), Column("prompts", places=0, of="questions"),
         ]  # fmt: skip
-        return Table.of(self.profile, columns, "sweep", "Every setting on the half that is chosen on")
+        return Table.of(self.profile, columns, "sweep", "Every setting on the half used to choose")
 
     def _by_behaviour(self) -> Table:
         columns: list[Column | str] = [
             "behaviour", "condition", "right", "preference", Column("shown in text", places=2, of="shown"),
             Column("prompts", places=0, of="questions"),
         ]  # fmt: skip
-        return Table.of(self.results, columns, "results", "On the half that nothing was chosen on")
+        return Table.of(self.results, columns, "results", "On the held-out half")
 
     def _costs(self) -> Table:
         columns = [

@@ -1,4 +1,4 @@
-"""How features share dimensions: as arrows in a plane, as dot products, and as shares of a dimension."""
+"""Charts of how features share dimensions: arrows in a plane, dot products, shares of a dimension."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ FAINT = 0.04  # dot products below this share of full heat are left blank
 
 @dataclass(frozen=True)
 class Plane:
-    """Vectors (x, y) under a title; the first is drawn strongest. `note` is a few words below."""
+    """Vectors (x, y) under a title; the first is drawn darkest. `note` is a short line below."""
 
     title: str
     vectors: Sequence[tuple[Number, Number]]
@@ -48,7 +48,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Gram:
-    """Dot products [feature][feature] of some vectors, their lengths, and how much is superposed on each."""
+    """Dot products [feature][feature] of vectors, their lengths, and the superposition on each."""
 
     title: str
     products: Sequence[Sequence[Number]]
@@ -58,7 +58,7 @@ class Gram:
 
 @dataclass(frozen=True)
 class Shares:
-    """The features of a model at one place of the axis: each one's dimensionality, and the mean share D*."""
+    """A model's features at one x value: the dimensionality of each, and the mean share D*."""
 
     x: Number
     dimensionality: Sequence[Number]
@@ -66,7 +66,7 @@ class Shares:
 
 
 def plane_chart(planes: Sequence[Plane], *, name: str) -> Draw:
-    """Small multiples of lines from the origin, all on one scale, over the unit circle."""
+    """Draws small multiples of lines from the origin over the unit circle, all on one scale."""
     if not planes:
         return nothing("No vectors to draw.")
     reach = 1.12 * max([1.0, *(abs(e) for p in planes for v in p.vectors for e in v if math.isfinite(e))])
@@ -120,7 +120,7 @@ def plane_chart(planes: Sequence[Plane], *, name: str) -> Draw:
 
 
 def gram_chart(grams: Sequence[Gram], *, name: str) -> Draw:
-    """Heat maps from -1 to 1, with a bar a feature, hotter the more others lie on its direction."""
+    """Draws heat maps from -1 to 1, with a bar for each feature, hotter with more superposition."""
     grams = [gram for gram in grams if gram.lengths]
     if not grams:
         return nothing("No vectors to draw.")
@@ -168,9 +168,9 @@ def gram_chart(grams: Sequence[Gram], *, name: str) -> Draw:
 
 
 def share_chart(models: Sequence[Shares], guides: Mapping[str, Number], *, x_name: str) -> Draw:
-    """Dots in a column for each model, a line through D*, and a dashed line for every arrangement.
+    """Draws a column of dots for each model, a line through D*, and a dashed line for every arrangement.
 
-    `guides` are names of arrangements, such as "digon", and the dimensions that each of its corners takes.
+    `guides` maps names of arrangements, such as "digon", to the dimensions that each corner takes.
     """
     models = sorted((model for model in models if math.isfinite(model.x)), key=lambda model: model.x)
     if not models:
@@ -209,7 +209,7 @@ def share_chart(models: Sequence[Shares], guides: Mapping[str, Number], *, x_nam
 
 
 def _column(model: Shares, pixel: Number, gap: Number, height: int) -> list[Row]:
-    """A model's dots; those at like heights stand side by side."""
+    """Places a model's dots; those at similar heights are side by side."""
     beside: dict[int, int] = {}
     rows: list[Row] = []
     for value in sorted(value for value in model.dimensionality if math.isfinite(value)):
@@ -221,7 +221,7 @@ def _column(model: Shares, pixel: Number, gap: Number, height: int) -> list[Row]
 
 
 def _key() -> list[alt.Chart]:
-    """What the marks are, above the plot."""
+    """Draws the key of the marks above the plot."""
     own, shared = "a feature's own D", "D* = m / ||W||²"
     second = 30 + LETTER * len(own)
     texts = [{"x": 14, "y": -10, "text": own}, {"x": second + 9, "y": -10, "text": shared}]
@@ -237,6 +237,6 @@ def _box(x: Number, y: Number, width: Number, height: Number, value: Number, say
 
 
 def _columns(panels: int, width: int, narrowest: int) -> int:
-    """Panels in a row, so that the rows are alike."""
+    """Returns the number of panels in a row, so that rows are equally long."""
     fitting = max(1, min(panels, width // narrowest))
     return math.ceil(panels / math.ceil(panels / fitting))

@@ -1,4 +1,4 @@
-"""The toy model of superposition: more features than dimensions, and SAEs that take them apart again."""
+"""The toy model of superposition: more features than dimensions, and SAEs that recover them."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -20,20 +20,20 @@ class ToyConfig(Section):
     """Toy models that differ in the sparsity of their features."""
 
     features: Extent = Field(5, ge=2)
-    """Features of the input."""
+    """Number of features of the input."""
     dimensions: Extent = 2
-    """Dimensions of the hidden space."""
+    """Number of dimensions of the hidden space."""
     importance: PositiveFraction = 1.0
-    """Weight of a feature's error, as a share of that of the feature before it; 1: all count alike."""
+    """Weight of a feature's error, as a share of the weight of the feature before it; 1: all equal."""
     densities: NonEmpty[PositiveFraction] = (1.0, 0.3, 0.1, 0.03, 0.01)
-    """Probabilities of a feature to be present: 1 - S."""
+    """Probabilities that a feature is present, 1 - S; a model is trained for each."""
     copies: Count = 1
     """Models trained at each density; the one with the least loss is shown."""
     training: ToyTraining = ToyTraining(steps=4000, decay="cosine")
-    """How they are trained."""
+    """How the toy models are trained."""
 
     def stage(self) -> Stage:
-        """What training holds: inputs, outputs and their gradients of all models at once."""
+        """Returns the memory of training: inputs, outputs and gradients of all models at once."""
         models, batch = self.copies * len(self.densities), self.training.batch
         parts = (
             MemoryPart("inputs and outputs", 16 * models * self.features * batch, "training.batch or copies"),
@@ -53,10 +53,10 @@ class ToyConfig(Section):
 
 
 class VectorsConfig(ToyConfig):
-    """A model of two dimensions, whose features can be drawn."""
+    """A model with two hidden dimensions, whose features can be drawn."""
 
     importance: PositiveFraction = 0.9
-    """Weight of a feature's error, as a share of that of the feature before it."""
+    """Weight of a feature's error, as a share of the weight of the feature before it."""
     copies: Count = 5
     """Models trained at each density; the one with the least loss is shown."""
 
@@ -65,24 +65,24 @@ class ImportanceConfig(ToyConfig):
     """Features of falling importance."""
 
     features: Extent = Field(20, ge=2)
-    """Features of the input."""
+    """Number of features of the input."""
     dimensions: Extent = 5
-    """Dimensions of the hidden space."""
+    """Number of dimensions of the hidden space."""
     importance: PositiveFraction = 0.7
-    """Weight of a feature's error, as a share of that of the feature before it."""
+    """Weight of a feature's error, as a share of the weight of the feature before it."""
     densities: NonEmpty[PositiveFraction] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-    """Probabilities of a feature to be present: 1 - S."""
+    """Probabilities that a feature is present, 1 - S; a model is trained for each."""
     copies: Count = 2
     """Models trained at each density; the one with the least loss is shown."""
 
 
 class GeometryConfig(ToyConfig):
-    """Many features that count alike, for how dimensions are shared (published: 400 in 30)."""
+    """Many equally important features, to see how they share dimensions (published: 400 in 30)."""
 
     features: Extent = Field(80, ge=2)
-    """Features of the input."""
+    """Number of features of the input."""
     dimensions: Extent = 8
-    """Dimensions of the hidden space."""
+    """Number of dimensions of the hidden space."""
     densities: NonEmpty[PositiveFraction] = (
         1.0,
         0.66,
@@ -97,44 +97,44 @@ class GeometryConfig(ToyConfig):
         0.015,
         0.01,
     )
-    """Probabilities of a feature to be present: 1 - S."""
+    """Probabilities that a feature is present, 1 - S; a model is trained for each."""
     training: ToyTraining = ToyTraining(steps=3000, batch=512, decay="cosine")
-    """How they are trained."""
+    """How the toy models are trained."""
 
 
 class PlantedConfig(ToyConfig):
-    """Toy models whose features are to be found; `copies` is not looked at, every seed has its own."""
+    """Toy models whose features SAEs should recover; `copies` is ignored, each seed has its own model."""
 
     features: Extent = Field(64, ge=2)
-    """Features of the input."""
+    """Number of features of the input."""
     dimensions: Extent = 16
-    """Dimensions of the hidden space."""
+    """Number of dimensions of the hidden space."""
     densities: NonEmpty[PositiveFraction] = (0.2, 0.05, 0.01)
-    """Probabilities of a feature to be present: 1 - S."""
+    """Probabilities that a feature is present, 1 - S; a model is trained for each."""
     training: ToyTraining = ToyTraining(steps=2500, batch=512, decay="cosine")
-    """How they are trained."""
+    """How the toy models are trained."""
 
 
 class RecoveryConfig(Section):
-    """What SAEs are held against. Their activations are the hidden activations of toy models."""
+    """SAEs trained on the hidden activations of toy models, and compared with the planted features."""
 
     toy: PlantedConfig = PlantedConfig()
     """The toy models."""
     sources: NonEmpty[Literal["toy", "random"]] = ("toy",)
-    """toy: the features' directions in the toy models. random: as many random unit vectors in their place."""
+    """Planted directions. toy: those of the toy models; random: as many random unit vectors."""
     seeds: Several = 3
-    """Toy models and SAEs that the figures are of."""
+    """Number of toy models and SAEs that are reported."""
     choosing_seeds: Count = 1
-    """Other toy models and SAEs, on which the sparsity setting is chosen."""
+    """Number of other toy models and SAEs, on which the sparsity setting is chosen."""
     architectures: NonEmpty[Architecture] = (
         TopK(k=1),
         TopK(k=2),
         TopK(k=4),
         *(Standard(l1_coefficient=weight) for weight in (2.0, 4.0, 8.0)),
     )
-    """The settings tried; of each kind one is kept, density by density."""
+    """The settings tried; the best one of each kind is kept at each density."""
     choose_by: Literal["recall", "f1"] = "recall"
-    """Which setting is kept: that whose directions are best, or whose latents best tell presence."""
+    """What the kept setting maximises: recall of directions, or F1 of detecting presence."""
     sae: SaeTraining = SaeTraining(
         n_latents=64,
         training_tokens=600 * 512,
@@ -145,31 +145,31 @@ class RecoveryConfig(Section):
         evaluate_every_steps=0,
         checkpoint_every_steps=0,
     )
-    """How the SAEs are trained; its architecture is not looked at."""
+    """How the SAEs are trained; its architecture is ignored."""
     tokens: Extent = Field(16384, ge=256)
-    """Activations, not trained on, on which latents are held against features."""
+    """Number of held-out activations on which latents are compared with features."""
 
 
 class Config(ExperimentConfig):
     """The settings of Elhage et al. (2022), and the SAEs."""
 
     vectors: VectorsConfig = VectorsConfig()
-    """A model of two dimensions, whose features can be drawn."""
+    """A model with two hidden dimensions, whose features can be drawn."""
     sparsity: ImportanceConfig = ImportanceConfig()
-    """Features of falling importance, and the linear model beside."""
+    """Features of falling importance, and a linear model for comparison."""
     geometry: GeometryConfig = GeometryConfig()
-    """Many features that count alike, for how dimensions are shared."""
+    """Many equally important features, to see how they share dimensions."""
     recovery: RecoveryConfig = RecoveryConfig()
-    """Planted features and SAEs."""
+    """SAEs that recover planted features."""
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
-        """Trains SAEs on the toy models, which say themselves what they hold."""
+        """Returns the stages of training SAEs; the toy models return their own."""
         hidden = SubjectShape(d_model=self.recovery.toy.dimensions)
         return [training_stage(hidden, "float32", Site("resid_post", 0), self.recovery.sae, "cpu")]
 
 
 def check(config: Config) -> None:
-    """Raises UserError for settings that cannot be, before anything is written."""
+    """Raises UserError for impossible settings, before anything is written."""
     if config.vectors.dimensions != 2:
         raise UserError(
             f"features in {config.vectors.dimensions} dimensions cannot be drawn",
@@ -182,7 +182,7 @@ def check(config: Config) -> None:
     for architecture in config.recovery.architectures:
         if architecture.kind == "transcoder":
             raise UserError(
-                "a transcoder predicts other activations than it reads, and here are no others",
+                "a transcoder predicts other activations than it reads; toy models have no others",
                 "recovery.architectures",
                 "use SAEs",
             )
@@ -198,7 +198,7 @@ def check(config: Config) -> None:
 
 
 def sae_training(config: RecoveryConfig, architecture: Architecture, seed: int) -> SaeTraining:
-    """The settings of one SAE."""
+    """Returns the settings of one SAE."""
     changed = {"architecture": architecture.model_dump(), "seed": seed}
     return SaeTraining.model_validate(config.sae.model_dump() | changed)
 

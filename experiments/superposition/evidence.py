@@ -1,4 +1,4 @@
-"""What `superposition` found: the tables of a run, means of them, and the drawings made from both."""
+"""The results of `superposition`: the tables of a run, their means, and the drawings made from both."""
 
 import math
 
@@ -34,12 +34,12 @@ class Evidence:
         self.sources = list(config.recovery.sources)
 
     def densities(self, source: str) -> list[float]:
-        """The densities of the planted features, from dense to sparse."""
+        """Returns the densities of the planted features, from dense to sparse."""
         table = self.tables["recovery"]
         return sorted(table.loc[table["source"] == source, "density"].unique(), reverse=True)
 
     def kinds(self, source: str) -> list[str]:
-        """The kinds of SAEs, without the nulls."""
+        """Returns the kinds of SAEs, without the nulls."""
         table = self.tables["recovery"]
         named = table.loc[table["source"] == source, "dictionary"].unique()
         return [name for name in named if name not in NULLS]
@@ -47,7 +47,7 @@ class Evidence:
     def estimate(
         self, source: str, dictionary: str, density: float, column: str, table: str = "recovery_features"
     ) -> Estimate:
-        """A mean over features (or latents) of all seeds; of a null, with the range of the seeds."""
+        """Returns a mean over features (or latents) of all seeds; for a null, with the range of seeds."""
         frame = self.tables[table]
         at = (frame["source"] == source) & (frame["dictionary"] == dictionary) & (frame["density"] == density)
         part = frame[at].dropna(subset=[column])
@@ -57,7 +57,7 @@ class Evidence:
         return mean_interval(part[column].to_numpy(dtype=float), self.config.seed)
 
     def recovered(self, source: str, column: str) -> Draw:
-        """A measure of every dictionary against sparsity."""
+        """Draws a measure of every dictionary against sparsity."""
         curves = []
         for name in [*self.kinds(source), *NULLS]:
             role: Role = "null" if name in NULLS else "b"
@@ -68,7 +68,7 @@ class Evidence:
         return curve_chart(curves, x_name=SPARSITY, y_name=MEASURES[column])
 
     def vectors(self) -> Draw:
-        """The features in the plane."""
+        """Draws the features in the plane."""
         W = self._weights("vectors")
         panels = [
             Plane(f"density {density:g}", [(float(x), float(y)) for x, y in weights],
@@ -78,7 +78,7 @@ class Evidence:
         return plane_chart(panels, name="directions of the features in the hidden plane")
 
     def grams(self) -> Draw:
-        """The features of falling importance, and those of the linear model."""
+        """Draws the features of falling importance, and those of the linear model."""
         toy = self.config.sparsity
         shown = [(f"density {d:g}", W) for d, W in self._denser_first(toy, self._weights("sparsity"))]
         linear = self._denser_first(toy, self._weights("sparsity", "linear"))
@@ -95,7 +95,7 @@ class Evidence:
         return gram_chart(panels, name="dot products of the features' directions, WᵀW")
 
     def dimensionality(self) -> Draw:
-        """How dimensions are shared."""
+        """Draws how features share dimensions."""
         features = self.tables["geometry_features"]
         kept = features[features["represented"]]
         models = [

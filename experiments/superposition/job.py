@@ -25,7 +25,7 @@ NEAR = 0.02  # a feature's dimensionality this close to that of an arrangement c
 
 
 class Job(ExperimentJob[Config]):
-    """Toy models in three settings, and SAEs held against planted features."""
+    """Trains toy models in three settings, and compares SAEs with planted features."""
 
     def steps(self) -> None:
         """Runs all steps in order, and skips those that have finished."""
@@ -37,7 +37,7 @@ class Job(ExperimentJob[Config]):
         self.write_page(lambda: SuperpositionPage(self.run, self.config))
 
     def vectors(self, step: Step) -> None:
-        """Features in a plane."""
+        """Trains models whose features lie in a plane."""
         models, features, W = self._trained(step, self.config.vectors)
         self._tables(step, models, features)
         for model, weights in zip(models.itertuples(), W, strict=True):
@@ -52,7 +52,7 @@ class Job(ExperimentJob[Config]):
         step.metric("vectors/represented_when_sparsest", sparse.represented, headline=True)
 
     def sparsity(self, step: Step) -> None:
-        """Features of falling importance, with the ReLU and without."""
+        """Trains models with features of falling importance, with the ReLU and without."""
         models, features, _ = self._trained(step, self.config.sparsity)
         plain, plain_features, W = self._trained(step, self.config.sparsity, linear=True)
         projection = torch.zeros(self.config.sparsity.features)
@@ -67,7 +67,7 @@ class Job(ExperimentJob[Config]):
             step.metric(f"sparsity/{model.density:g}/loss_over_linear", model.loss / model.linear_optimum)
 
     def geometry(self, step: Step) -> None:
-        """Features that count alike, at many sparsities."""
+        """Trains models with equally important features, at many sparsities."""
         models, features, _ = self._trained(step, self.config.geometry)
         shown = features[features["represented"]]
         shares = {density: part["dimensionality"] for density, part in shown.groupby("density")}
@@ -83,7 +83,7 @@ class Job(ExperimentJob[Config]):
         step.metric("geometry/near_any_if_even", _near(np.linspace(0, 1, 10_001), ARRANGEMENTS))
 
     def plant(self, step: Step) -> None:
-        """Toy models whose features the SAEs are to find: one for each density and seed."""
+        """Trains toy models whose features the SAEs should recover: one for each density and seed."""
         toy = self.config.recovery.toy
         n_seeds = self.config.recovery.choosing_seeds + self.config.recovery.seeds
         density = torch.tensor(toy.densities).repeat_interleave(n_seeds)
@@ -95,13 +95,13 @@ class Job(ExperimentJob[Config]):
             step.metric(f"plant/{density_at:g}/represented", float(shown.mean()))
 
     def choose(self, step: Step, planted: Path) -> None:
-        """Every setting of every architecture on the seeds for choosing."""
+        """Measures every setting of every architecture on the seeds for choosing."""
         directions = read_safetensors(planted)[0]["W"][:, : self.config.recovery.choosing_seeds]
         grid = measure_grid(self.config.recovery, directions, self.config.seed, step.progress)
         step.table("settings", grid)
 
     def recover(self, step: Step, planted: Path) -> None:
-        """The chosen settings on the other seeds, beside the nulls."""
+        """Measures the chosen settings on the other seeds, beside the nulls."""
         recovery = self.config.recovery
         grid = self.run.table("settings")
         chosen = best_settings(grid, recovery.choose_by)
@@ -128,7 +128,7 @@ class Job(ExperimentJob[Config]):
     def _trained(
         self, step: Step, toy: ToyConfig, linear: bool = False
     ) -> tuple[pd.DataFrame, pd.DataFrame, Tensor]:
-        """The best copy at each density: a row a model, a row a feature, and W [density, feature, hidden]."""
+        """Returns the best copy at each density: model rows, feature rows, W [density, feature, hidden]."""
         density = torch.tensor(toy.densities).repeat_interleave(toy.copies)
         models = self._train(step, toy, density, linear)
         importance = _importance(toy)
@@ -173,5 +173,5 @@ def _importance(toy: ToyConfig) -> Tensor:
 
 
 def _near(values: NDArray[np.float64], lines: NDArray[np.float64]) -> float:
-    """Share of values within `NEAR` of one of the lines; NaN without values."""
+    """Returns the share of values within `NEAR` of one of the lines; NaN without values."""
     return float((np.abs(values[:, None] - lines) < NEAR).any(1).mean()) if len(values) else float("nan")

@@ -18,11 +18,11 @@ HALF = 540  # pixels: the width of one of two figures side by side
 
 
 class SuperpositionPage(ExperimentPage[Config]):
-    """Toy models in the plane, SAEs against the planted truth, and the two other settings."""
+    """Shows toy models in the plane, SAEs against planted features, and the two other settings."""
 
     words = (
-        ("Toy model", "x' = ReLU(WᵀW x + b): features x are squeezed through fewer dimensions, h = W x, and "
-         "read out again; the loss is the squared error, weighted by each feature's importance."),
+        ("Toy model", "x' = ReLU(WᵀW x + b): features x are compressed to fewer dimensions, h = W x, and "
+         "reconstructed; the loss is the squared error, weighted by each feature's importance."),
         ("Density, 1 − S", "The probability that a feature is present; its value is then uniform from 0 to "
          "1."),
         ("Represented", "A feature whose column of W has a length of at least 0.5."),
@@ -33,16 +33,15 @@ class SuperpositionPage(ExperimentPage[Config]):
          "digon)."),
         ("Mean max cosine", "For each planted feature the cosine with the nearest latent's decoder row, "
          "averaged (recall); for each active latent that with the nearest planted feature (precision)."),
-        ("F1", "How well the nearest latent tells when the feature is present, above a threshold chosen on "
-         "other activations."),
+        ("F1", "How well the nearest latent detects that the feature is present, above a threshold chosen "
+         "on other activations."),
         ("Interval", "95%, by bootstrap over the planted features (or latents) of all seeds; of a null, the "
          "range of seeds."),
     )  # fmt: skip
     limits = (
-        "Features are independent and uniform, and importance and sparsity are known: real features are "
-        "neither.",
+        "The features are independent and uniform, of known importance and sparsity; real features are not.",
         "Sparsity settings are chosen by the planted truth (of other seeds), which no language model gives.",
-        "Features of one seed share a model and an SAE; the intervals take them as independent. The tables "
+        "Features of one seed share a model and an SAE; the intervals treat them as independent. The tables "
         "have every seed.",
         "The published arrangements are of 400 features in 30 dimensions; with fewer, fewer kinds appear.",
     )
@@ -52,12 +51,12 @@ class SuperpositionPage(ExperimentPage[Config]):
         self.evidence = Evidence(run, config)
 
     def question(self) -> str:
-        return "Can a model hold more features than it has dimensions, and can an SAE take them apart?"
+        return "Can a model hold more features than it has dimensions, and can an SAE recover them?"
 
     def opening(self) -> Sequence[str]:
         vectors = self.config.vectors
         return [
-            f"Small models squeeze {vectors.features} features through {vectors.dimensions} dimensions; "
+            f"Small models compress {vectors.features} features to {vectors.dimensions} dimensions; "
             "when features are rarely present at once, sharing a dimension costs little.",
             f"How many features they then represent: {self._counts()}.",
             self._verdict(),
@@ -89,7 +88,7 @@ class SuperpositionPage(ExperimentPage[Config]):
             vocabulary=0,
             context_size=1,
             backend="torch",
-            note="Figures of the models that SAEs were trained on; they read numbers, not tokens.",
+            note="Sizes of the models that SAEs were trained on; they read numbers, not tokens.",
         )
 
     def _recovery(self, source: str) -> Section:
@@ -122,8 +121,8 @@ class SuperpositionPage(ExperimentPage[Config]):
         return Section(
             f"SAEs on {what}: {self._said(source)}",
             [
-                "Only represented features count as planted. Many directions in few dimensions lie near one "
-                "another by chance, so the mean max cosine of the nulls is far from 0.",
+                "Only represented features count as planted. Many directions in few dimensions are close "
+                "to one another by chance, so the mean max cosine of the nulls is far from 0.",
                 self._presence(source),
             ],
             [
@@ -140,7 +139,7 @@ class SuperpositionPage(ExperimentPage[Config]):
         )
 
     def _presence(self, source: str) -> str:
-        """Whether latents tell when a feature is present, which is not the same as its direction."""
+        """Says how well latents detect that a feature is present, apart from its direction."""
         said = []
         for column in ("f1", "auroc"):
             pairs = [
@@ -150,9 +149,9 @@ class SuperpositionPage(ExperimentPage[Config]):
             ]
             said.append(", ".join(pairs))
         return (
-            "To find a direction is not yet to tell when its feature is present. The best SAE's latents do "
-            f"so with an F1 of {said[0]}; by AUROC, {said[1]}. AUROC ranks all activations, and a latent "
-            "that is mostly 0 leaves most of them tied, where a random direction does not."
+            "Finding a direction is not yet detecting when its feature is present. The best SAE's latents "
+            f"detect it with an F1 of {said[0]}; by AUROC, {said[1]}. AUROC ranks all activations, and a "
+            "latent that is mostly 0 leaves most of them tied, which a random direction does not."
         )
 
     def _best(self, source: str, names: Sequence[str], density: float, column: str) -> float:
@@ -246,7 +245,7 @@ class SuperpositionPage(ExperimentPage[Config]):
                 Figure(
                     "dimensionality",
                     "Dimensions that each feature takes",
-                    f"{toy.features} features that count alike in {toy.dimensions} dimensions; represented "
+                    f"{toy.features} equally important features in {toy.dimensions} dimensions; represented "
                     f"ones only; seed {self.config.seed}.",
                     self.evidence.dimensionality(),
                 )

@@ -1,4 +1,4 @@
-"""The SAEs of `superposition`: trained on planted features, and held against them beside nulls."""
+"""Trains the SAEs of `superposition` on planted features, and compares them and nulls with these."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ RANDOM, UNTRAINED = "random directions", "untrained SAE"
 
 
 def measure_grid(config: RecoveryConfig, W: Tensor, seed: int, progress: Progress) -> pd.DataFrame:
-    """Every setting on every seed for choosing, a row each; W is [density, seed, feature, hidden]."""
+    """Measures every setting on every seed for choosing, a row each; W [density, seed, feature, hidden]."""
     rows = []
     cases = list(_cases(config, W, seed))
     total = len(cases) * len(config.architectures)
@@ -34,7 +34,7 @@ def measure_grid(config: RecoveryConfig, W: Tensor, seed: int, progress: Progres
 
 
 def best_settings(grid: pd.DataFrame, by: str) -> pd.DataFrame:
-    """For each source, density and kind, the setting of the highest mean `by` on the seeds for choosing."""
+    """Returns, by source, density and kind, the setting of the highest mean `by` on the choosing seeds."""
     keys = ["source", "density", "dictionary"]
     means = grid.groupby([*keys, "setting", "sparsity"], sort=False)[by].mean().reset_index()
     means[by] = means[by].fillna(-1.0)  # where no latent fires
@@ -44,7 +44,7 @@ def best_settings(grid: pd.DataFrame, by: str) -> pd.DataFrame:
 def measure_report(
     config: RecoveryConfig, W: Tensor, chosen: pd.DataFrame, seed: int, progress: Progress
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The chosen settings and the nulls: a row a dictionary, a row a feature, a row a latent."""
+    """Measures the chosen settings and the nulls: tables by dictionary, by feature, by latent."""
     dictionaries, features, latents = [], [], []
     cases = list(_cases(config, W, seed_after(seed, config.choosing_seeds)))
     kinds = chosen["dictionary"].nunique()
@@ -80,7 +80,7 @@ class Case:
     truth: PlantedTruth
 
     def names(self, dictionary: str) -> dict[str, Any]:
-        """What a row of a table is about."""
+        """Returns the columns that identify a row of a table."""
         return {
             "source": self.source, "density": self.density, "dictionary": dictionary, "seed": self.seed,
             "planted": len(self.truth.directions),
@@ -88,7 +88,7 @@ class Case:
 
 
 def sparsity(architecture: Architecture) -> str:
-    """The setting that makes it sparse, as text: "k 2"."""
+    """Returns the sparsity setting as text: "k 2"."""
     return f"{architecture.sparsity_key} {getattr(architecture, architecture.sparsity_key):g}"
 
 

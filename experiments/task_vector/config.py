@@ -1,4 +1,4 @@
-"""Task vectors: does what examples leave at the last token do their task in a prompt without examples?"""
+"""Task vectors: does the last token's activation after examples do their task without examples?"""
 
 from interp.fields import Count, Flag, Several
 from interp.vectors.tasks import TaskSource, WorldTasks, check_tasks
@@ -7,16 +7,16 @@ from ..common.vectors.config import VectorConfig, check_vector_config
 
 
 class Config(VectorConfig):
-    """Which tasks, and how many examples."""
+    """Which tasks are studied, and from how many examples vectors are made."""
 
     tasks: TaskSource = WorldTasks(
         tasks=("antonym", "plural", "past", "capital", "language", "currency", "zorvic", "tamric")
     )
-    """Tasks by example."""
+    """In-context tasks."""
     shots: Count = 5
     """Examples in a prompt."""
     prompts: Several = 48
-    """Prompts, each with a dummy query, that a vector is the mean of."""
+    """Number of prompts, each with a dummy query, whose mean is a vector."""
     only_right: Flag = True
     """Whether prompts that the model gets wrong are left out of the mean (the paper's filter)."""
 

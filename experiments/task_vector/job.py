@@ -24,7 +24,7 @@ from .page import TaskPage
 
 
 class Job(VectorJob[Config]):
-    """The steps, and what they share."""
+    """Makes task vectors, chooses their layers, reports on held-out queries, and tests conflicts."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -40,7 +40,7 @@ class Job(VectorJob[Config]):
         self.write_page(lambda: TaskPage(self.run, self.config, self.subject, len(self.tasks)))
 
     def layers(self, step: Step) -> None:
-        """Every layer's vector on the queries that layers are chosen on, put in and added, beside random."""
+        """Replaces and adds every layer's vector, and random ones, on queries used to choose layers."""
         rows = []
         for task in self.tasks:
             vectors = self._vectors(task)
@@ -73,7 +73,7 @@ class Job(VectorJob[Config]):
         }
 
     def held_out(self, step: Step) -> None:
-        """The vectors at the chosen layers on the reported queries, beside controls."""
+        """Tests the vectors at the chosen layers on the reported queries, beside controls."""
         others = [*self.tasks[1:], self.tasks[0]]
         conditions = [
             (task.name, self._conditions(task, other)) for task, other in zip(self.tasks, others, strict=True)
@@ -96,7 +96,7 @@ class Job(VectorJob[Config]):
                 yield Condition(f"{method}, wrong task", plain, [wrong])
 
     def conflict(self, step: Step) -> None:
-        """Prompts with examples of one task and the vector of another put in, where both fit the query."""
+        """Patches the vector of one task into prompts of another, on queries that fit both."""
         rows = []
         pairs = list(permutations(self.tasks, 2))
         with step.progress.task("conflicts", total=len(pairs), unit="pairs of tasks") as advance:
@@ -119,7 +119,7 @@ class Job(VectorJob[Config]):
             step.metric(f"conflict/{state}/as_put_in", float(part["as_put_in"].mean()), headline=True)
 
     def _both(self, shown: Task, put_in: Task) -> tuple[list[Question], list[Question]]:
-        """Queries of both tasks' reported parts, behind examples of the first; and their other answers."""
+        """Returns reported queries of both tasks after examples of the first, with each task's answers."""
         answers = dict(put_in.report)
         common: list[Example] = [example for example in shown.report if example[0] in answers]
         asked = shown.questions(self.subject, common, self.config.shots, seed=self.config.seed)

@@ -13,15 +13,15 @@ from .config import Config
 
 
 class TaskPage(TasksPage[Config]):
-    """Vectors put in place or added, beside random ones and another task's."""
+    """Shows vectors replaced or added, beside random ones and another task's."""
 
     words = (
         ("Task vector", "The mean residual stream at the last token of prompts that show a task, after a "
          "query that the vector is never used on."),
-        ("Replaced", "The vector takes the place of the last token's activation at one layer."),
-        ("Added", "The vector, less the mean of prompts without examples, is added to it."),
+        ("Replaced", "The vector replaces the last token's activation at one layer."),
+        ("Added", "The vector, minus the mean of prompts without examples, is added to it."),
         ("Wrong task", "The same with the vector of the next task of the list."),
-        ("Conflict", "Examples show one task, and the vector of another is put in: which one is answered?"),
+        ("Conflict", "Examples show one task, the vector of another is patched in: which one is answered?"),
         ("Prompted", "The same queries after examples."),
     )  # fmt: skip
     limits = (
@@ -37,15 +37,15 @@ class TaskPage(TasksPage[Config]):
 
     def question(self) -> str:
         """What was asked."""
-        return f"Do examples leave their task behind at one token of {self.model}?"
+        return f"Is the task of examples encoded at one token of {self.model}?"
 
     def opening(self) -> Sequence[str]:
         """What was done, and what came out."""
         return (
             f"For {self.tasks} tasks the activation at the end of {self.config.shots} examples "
             "and a dummy query was averaged, layer by layer.",
-            "It was put in the place of the last token's activation of prompts without examples, "
-            "or added to it, beside random vectors and another task's.",
+            "It replaced the last token's activation in prompts without examples, "
+            "or was added to it, beside random vectors and another task's.",
             self._verdict(),
         )
 

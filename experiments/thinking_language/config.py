@@ -1,4 +1,4 @@
-"""Thinking language: translating between two languages, do middle layers expect the word in a third?"""
+"""Thinking language: translating between two languages, do middle layers predict the word in a third?"""
 
 from interp.fields import FilePath, Flag, Word
 from interp.lenses.languages import TranslationSource, WorldTranslations
@@ -8,16 +8,16 @@ from ..common.config import SubjectJobConfig, check_subject
 
 
 class Config(SubjectJobConfig):
-    """Which words, and which language may stand between."""
+    """Which words are translated, and which language may be the pivot."""
 
     words: TranslationSource = WorldTranslations()
-    """Prompts, with the answer in every language."""
+    """Translation prompts, with the answer in every language."""
     pivot: Word = "english"
-    """The language that may stand between source and target."""
+    """The language that may be used between source and target."""
     tuned_lens: FilePath | None = None
-    """A tuned lens to read through, as `logit_lens` writes it; the logit lens without."""
+    """The file of a tuned lens to read through, written by `logit_lens`; else the logit lens is used."""
     check_model: Flag = True
-    """Whether the tuned lens must be of a model of the subject's name; false for a renamed copy."""
+    """Whether the tuned lens must be trained on a model of the same name; false for a renamed copy."""
 
 
 def check(config: Config) -> None:

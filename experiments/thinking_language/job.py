@@ -19,7 +19,7 @@ PLACES = ("answer", "source")
 
 
 class Job(SubjectJob[Config]):
-    """The steps, and what they share."""
+    """Reads translation prompts layer by layer, and tests the layer where the pivot is likeliest."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -43,7 +43,7 @@ class Job(SubjectJob[Config]):
         self.write_page(lambda: ThinkingPage(self.run, self.config, self.subject))
 
     def read(self, step: Step) -> None:
-        """Every word's probability and rank by layer, at the source word and where the answer begins."""
+        """Reads each word's probability and rank by layer, at the source word and before the answer."""
         shuffled = shuffled_items(self.items, self.config.seed)
         words = {name: [item.words[name] for item in self.items] for name in self.items[0].words}
         words[f"{self.config.pivot}, shuffled"] = [item.words[self.config.pivot] for item in shuffled]
@@ -57,7 +57,7 @@ class Job(SubjectJob[Config]):
         step.table("by_layer", words_by_layer(read, ["group", "place"], self.config.seed))
 
     def chosen(self, step: Step) -> None:
-        """On one half of the words, the layer where the pivot's is likeliest on the other half."""
+        """Chooses the layer where the pivot's word is likeliest on one half, and reports on the other."""
         read = self.run.table("words")
         halves = split_halves(self.groups, self.config.seed)
         to_choose, to_report = (read[read["item"].isin(half)] for half in halves)

@@ -25,18 +25,18 @@ COLUMNS = (
 
 
 class ThinkingPage(ExperimentPage[Config]):
-    """How likely the word is in each language, layer by layer."""
+    """Shows how likely the word is in each language, layer by layer."""
 
     words = (
         ("Pivot",
-         "The language whose word middle layers may expect although neither prompt nor answer are in it."),
-        ("Shuffled", "The pivot's word of another item of the same direction: what a lens says for nothing."),
-        ("Answer", "Read at the prompt's last token, where the answer is to come."),
+         "The language whose word middle layers may predict though neither prompt nor answer are in it."),
+        ("Shuffled", "The pivot's word of another item of the same direction: what a lens shows by chance."),
+        ("Answer", "Read at the prompt's last token, before the answer."),
         ("Source", "Read at the last token of the word that is to be translated."),
     )  # fmt: skip
     limits = (
-        "A lens shows what can be read off linearly; that a word is readable does not say that it is used.",
-        "Words share their prompt; intervals are over words.",
+        "A lens shows what can be read linearly; a word that can be read need not be used.",
+        "Words share one prompt; intervals are over words.",
     )
 
     subject: Subject

@@ -10,12 +10,12 @@ from saes.config import SaeTraining
 
 
 class Config(ExperimentConfig):
-    """What decides the weights, besides the text of this Python."""
+    """Everything that determines the weights, besides the text of this Python version."""
 
     recipe: Recipe = Recipe()
     """How the model is trained."""
     sae_site: SiteName = "resid_post.3"
-    """Where the SAE is trained: KIND.LAYER."""
+    """Site at which the SAE is trained, KIND.LAYER."""
     sae: SaeTraining = SaeTraining(
         architecture=TopK(k=16), training_tokens=327680, splits=("explain", "select", "report")
     )

@@ -22,7 +22,7 @@ from .config import Config
 
 
 class Job(ExperimentJob[Config]):
-    """The model, its figures, and its SAE."""
+    """Trains and measures the model and its SAE."""
 
     def steps(self) -> None:
         """Trains and measures the model, then its SAE."""
@@ -38,7 +38,7 @@ class Job(ExperimentJob[Config]):
         tokenizer = train_tokenizer(texts, recipe.size.d_vocab)
         began = time.monotonic()
         model = train(recipe, seed, tokenizer, texts, step.scratch, step.log, step.progress)
-        # of a run that was killed in between, the time is not known
+        # the time is unknown if the run was killed in between
         step.metric("pydoc/training_seconds", time.monotonic() - began if whole else None)
         export(model, tokenizer, step.folder / "pydoc")
 

@@ -1,4 +1,4 @@
-"""Vector algebra: do sums and differences of task vectors do composed tasks, more than their parts do?"""
+"""Vector algebra: do sums and differences of task vectors do composed tasks better than their parts?"""
 
 from pathlib import Path
 from typing import Literal
@@ -16,37 +16,37 @@ class Term(Section):
     task: PathText
     """A task of the world, or a .json file of examples."""
     weight: Finite = 1
-    """What it is multiplied by."""
+    """The factor of the vector."""
     shots: CountOrZero = 5
-    """Examples in its prompts; the vector is their mean less that of prompts without examples. With 0, the
+    """Examples in its prompts; the vector is their mean minus that of prompts without examples. With 0, the
     mean of prompts without examples alone: for differences of tasks that are asked in words."""
 
     @property
     def title(self) -> str:
-        """Its weight and its task."""
+        """Returns its weight and its task as text."""
         return f"{self.weight:+g} {self.task}"
 
 
 class Composition(Section):
-    """A sum of vectors, and the task that it should do."""
+    """A sum of vectors, and the target task that it should do."""
 
     name: Word
-    """What it is called."""
+    """The name of the composition."""
     target: PathText
     """A task of the world, or a .json file; its queries are asked without examples, its answers count."""
     parts: NonEmpty[Term]
-    """What is summed up."""
+    """The vectors that are summed, with their weights."""
 
 
 class Config(VectorConfig):
-    """Which sums are held against their parts."""
+    """Which sums are compared with their parts."""
 
     compositions: NonEmpty[Composition]
     """Sums and their targets."""
     strengths: NonEmpty[Finite] = (1.0, 2.0)
     """Multiples of a sum, and of each part alone."""
     prompts: Several = 96
-    """Prompts that a vector is the mean of."""
+    """Number of prompts whose mean is a vector."""
     format: TaskFormat = TaskFormat()
     """The layout of prompts of tasks from files."""
     answers: Literal["whole", "first", "drop"] = "whole"
@@ -54,7 +54,7 @@ class Config(VectorConfig):
 
 
 def task_source(config: Config, name: str) -> TaskSource:
-    """Where the task of this name comes from."""
+    """Returns the source of the task of this name."""
     if name.endswith(".json"):
         return TaskFiles(paths=(Path(name),), answers=config.answers, format=config.format)
     return WorldTasks(tasks=(name,))

@@ -23,7 +23,7 @@ SUM = "sum"
 
 
 class Job(VectorJob[Config]):
-    """The steps, and what they share."""
+    """Makes sums of task vectors, chooses layers and strengths, and compares sums with their parts."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -38,7 +38,7 @@ class Job(VectorJob[Config]):
         self.write_page(lambda: AlgebraPage(self.run, self.config, self.subject))
 
     def layers(self, step: Step) -> None:
-        """Every sum and every part, behind every layer, on the queries chosen on."""
+        """Adds every sum and every part after every layer, on the queries used to choose."""
         rows, cosines = [], []
         for place, composition in enumerate(self.config.compositions):
             vectors = self._vectors(composition)
@@ -70,7 +70,7 @@ class Job(VectorJob[Config]):
         step.table("cosines", pd.DataFrame(cosines, columns=columns))
 
     def _vectors(self, composition: Composition) -> Mapping[str, list[Vector]]:
-        """The sum and each part, for every layer."""
+        """Returns the sum and each part, for every layer."""
         parts = {part.title: self._of(part) for part in composition.parts}
         sums = list(next(iter(parts.values())))
         for own in list(parts.values())[1:]:
@@ -90,7 +90,7 @@ class Job(VectorJob[Config]):
         return [part.weight * vector for vector in vectors]
 
     def held_out(self, step: Step) -> None:
-        """Sums and parts at their chosen layers and strengths, on the reported queries."""
+        """Tests sums and parts at their chosen layers and strengths, on the reported queries."""
         conditions = [
             (composition.name, self._conditions(place, composition))
             for place, composition in enumerate(self.config.compositions)

@@ -19,12 +19,12 @@ NAMES: Mapping[Role, str] = {"c": SUM, "a": "best part", "null": "random", "b": 
 
 
 class AlgebraPage(TasksPage[Config]):
-    """Sums beside their parts and random vectors."""
+    """Shows sums beside their parts and random vectors."""
 
     words = (
-        ("Vector of a task", "The mean activation at the last token after examples, less that without "
+        ("Vector of a task", "The mean activation at the last token after examples, minus that without "
          "them; or, for tasks that are asked in words, the mean itself."),
-        ("Sum", "Vectors multiplied by their weights and added; then added to the last token at one layer."),
+        ("Sum", "Vectors multiplied by their weights and summed; added to the last token at one layer."),
         ("Part", "One of the summed vectors, with its weight, alone, at the layer and strength that are "
          "best for it."),
         ("Random", "A random vector as long as the sum, at the layer and strength that are best for it."),
@@ -32,7 +32,7 @@ class AlgebraPage(TasksPage[Config]):
     limits = (
         "Layers and strengths were chosen on other queries of the same composition, for sums and parts "
         "alike.",
-        "A sum that does its target need not be made of the parts' functions: see what the parts do alone.",
+        "A sum that does its target task need not combine the parts' tasks: see what the parts do alone.",
     )
 
     def __init__(self, run: Run, config: Config, subject: Subject) -> None:
@@ -48,13 +48,13 @@ class AlgebraPage(TasksPage[Config]):
         return (
             f"{len(self.config.compositions)} sums of task vectors were added to prompts that ask for a "
             "composed task without showing it.",
-            "Each is held against its parts alone, each at its own best layer and strength, and against "
+            "Each is compared with its parts alone, each at its own best layer and strength, and with "
             "random vectors as long as the sum.",
             f"Right answers: {'; '.join(self._said(one) for one in self.config.compositions)}.",
         )
 
     def headline(self) -> Figure:
-        """Each sum with its best part."""
+        """Draws each sum with its best part."""
         rows: list[tuple[str, Sequence[tuple[Role, Estimate]]]] = []
         for composition in self.config.compositions:
             entries: list[tuple[Role, Estimate]] = [("c", self.share(SUM, composition.name))]
@@ -88,7 +88,7 @@ class AlgebraPage(TasksPage[Config]):
         rows = self.profile[(self.profile["method"] == SUM) & (self.profile["task"] == composition.name)]
         best = rows.loc[rows.groupby("layer")["right"].idxmax()]
         drawn = profile({SUM: best}, "layer", x_name="layer (resid_post, 0-based)")
-        caption = "The best strength at each layer, on the queries that are chosen on"
+        caption = "The best strength at each layer, on the queries used to choose"
         return Figure(f"layers {composition.name}", composition.name, caption, drawn)
 
     def _parts(self) -> Table:

@@ -1,4 +1,4 @@
-"""What the model answers: every behaviour of its model card, and which two-hop questions."""
+"""Measures what the model answers: every behaviour of its model card, and two-hop questions by kind."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from .effect import Effect, Figure, Measured
 
 
 def behaviour(folder: Path, progress: Progress) -> Measured:
-    """The share of prompts of each behaviour whose right token is the likeliest."""
+    """Measures the share of prompts of each behaviour whose right token is the likeliest."""
     found = evaluate(folder, progress=progress)
     effects = [
         Effect(
@@ -27,7 +27,7 @@ def behaviour(folder: Path, progress: Progress) -> Measured:
 
 
 def two_hop_kinds(subject: Subject, seed: int) -> Measured:
-    """A line for each pair of relations, beside the second relation asked of the entity itself."""
+    """Measures each pair of relations, beside the second relation asked of the entity itself."""
     questions = WorldHops(parts=("unseen_entities",)).open(subject)
     found = Measured()
     for kind, asked in ask_hops(subject, questions).groupby("group", sort=False):

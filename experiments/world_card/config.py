@@ -15,11 +15,11 @@ from saes.config import SaeTraining
 
 
 class Trained(Section):
-    """A world model that is there already."""
+    """A world model that was trained before."""
 
     kind: Literal["folder"] = "folder"
     name: Name = "shipped"
-    """What it is called on the card."""
+    """The name of the model on the card."""
     folder: PathText = "world"
     """`world`, or a folder that train_world wrote."""
 
@@ -29,22 +29,22 @@ class Retrained(Section):
 
     kind: Literal["retrained"] = "retrained"
     name: Name
-    """What it is called on the card."""
+    """The name of the model on the card."""
     seed: CountOrZero
     """Seed of its initial weights."""
     recipe: Recipe = Recipe()
-    """How it is trained; `recipe.corpus_seed` is the seed of its documents."""
+    """How the model is trained; `recipe.corpus_seed` is the seed of its documents."""
 
 
 class Config(ExperimentConfig):
-    """Which worlds are measured."""
+    """Which world models are measured."""
 
     models: NonEmpty[Annotated[Trained | Retrained, Field(discriminator="kind")]] = (Trained(),)
     """World models; the first is the one that the page is about."""
     recorded: Flag = True
-    """Whether the figures recorded of other seeds, and of worlds without a window, stand beside them."""
+    """Whether recorded results of other seeds, and of worlds without a window, are shown beside."""
     dictionaries: SaeTraining = SaeTraining()
-    """SAEs trained on each model."""
+    """How the SAE of each model is trained."""
 
 
 def check(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""Dictionaries against neurons: on the labelled concepts, and on entities, of which there are too many."""
+"""Compares dictionaries with neurons on labelled concepts, and on more entities than dimensions."""
 
 import numpy as np
 import pandas as pd
@@ -21,11 +21,11 @@ from saes.latents import SaeLatents
 from .effect import Effect, Figure, Measured
 
 SITE, ENTITY_SITE = Site("resid_post", 4), Site("resid_post", 1)
-SEED = 1  # of the documents that dictionaries are trained and judged on; training of the model has others
+SEED = 1  # of the documents that dictionaries are trained and tested on; the model was trained on others
 DOCUMENTS = 30_000
 TOKENS, SAMPLED, CONTEXT = 24_576, 8_192, 128
-LEAST = 10  # examples with a concept, and without
-DRAWS = 50  # resamples of the documents behind a concept's interval
+LEAST = 10  # least number of examples with a concept, and without
+DRAWS = 50  # bootstrap resamples of the documents for a concept's interval
 ABOUT = ("fact", "table", "description", "two_hop")  # families of documents in which performers are frequent
 LATENTS, SAME, ALL, RANDOM = "latents", "neurons, same layer", "neurons, all layers", "random directions"
 
@@ -36,7 +36,7 @@ def documents() -> WorldCorpus:
 
 
 class Performers:
-    """The world's documents, each performer a concept: their names, and the last words of their albums'.
+    """The world's documents, where each performer is a concept: their names, and their albums' last words.
 
     A reader of "retix varem" knows at its last word whose album that is; so does the model, which is what
     makes two-hop questions possible. There are fifty, as sparse as words.
@@ -67,7 +67,7 @@ class Performers:
 
 
 def concepts(subject: Subject, sae: SaeLatents, seed: int, progress: Progress) -> Measured:
-    """The labelled concepts: the best latent and the best neuron of each, on tokens and on documents."""
+    """Measures the best latent and the best neuron of each labelled concept, on tokens and on documents."""
     comparison = Comparison(subject, sae, documents(), "sae", seed, progress)
     found = Measured([comparison.kurtosis(), *comparison.best_neurons()])
     for level in ("token", "document"):
@@ -78,7 +78,7 @@ def concepts(subject: Subject, sae: SaeLatents, seed: int, progress: Progress) -
 
 
 def entities(subject: Subject, sae: SaeLatents, seed: int, progress: Progress) -> Measured:
-    """Who is meant: fifty performers, at their names and at their albums."""
+    """Measures which of fifty performers is meant, at their names and at their albums."""
     about = tuple(family for family in FAMILIES if family.name in ABOUT)
     corpus = Performers(WorldCorpus(SEED, DOCUMENTS, about))
     comparison = Comparison(subject, sae, corpus, "sae, entities", seed, progress)
@@ -86,7 +86,7 @@ def entities(subject: Subject, sae: SaeLatents, seed: int, progress: Progress) -
 
 
 class Comparison:
-    """Latents against neurons and random directions: each concept's best is chosen on the select split."""
+    """Compares latents, neurons and random directions; each concept's best is chosen on the select split."""
 
     def __init__(
         self, subject: Subject, sae: SaeLatents, corpus: Corpus, group: str, seed: int, progress: Progress
@@ -107,7 +107,7 @@ class Comparison:
         self._found: dict[tuple[str, str, str], list[Detection]] = {}
 
     def compared(self, level: str, measure: Measure) -> list[Effect]:
-        """Means over concepts, beside every control; and by how much latents beat the layer's neurons."""
+        """Returns means over concepts, beside controls, and the gain of latents over the layer's neurons."""
         values = {
             method: np.array([one.value for one in self.best(method, level, measure)])
             for method in self.methods
@@ -126,7 +126,7 @@ class Comparison:
         return lines
 
     def why(self) -> list[Effect]:
-        """Precision and recall of the best detectors by F1: what a neuron loses."""
+        """Returns precision and recall of the best detectors by F1, to see what a neuron loses."""
         measured = {LATENTS: self._precision(LATENTS), SAME: self._precision(SAME)}
         lines = []
         for name in ("precision", "recall"):
@@ -137,7 +137,7 @@ class Comparison:
         return lines
 
     def best_neurons(self) -> list[Effect]:
-        """How well the best of all neurons tells each concept."""
+        """Returns how well the best of all neurons detects each concept."""
         random = {
             one.concept: Figure(one.value, one.low, one.high, one.positives)
             for one in self.best(RANDOM, "token", "auroc")
@@ -153,7 +153,7 @@ class Comparison:
         ]  # fmt: skip
 
     def kurtosis(self) -> Effect:
-        """How heavy the tails of the median neuron's activations are: 3 for a normal distribution."""
+        """Returns the kurtosis of the median neuron's activations: 3 for a normal distribution."""
         found = torch.cat([self.report.tokens.positive[s.name].float() for s in self.methods[ALL]], 1)
         each = (found**4).mean(0) / (found**2).mean(0) ** 2
         values = each[each.isfinite()].numpy()
@@ -163,7 +163,7 @@ class Comparison:
         return Effect("neurons", "kurtosis of the median neuron", "all layers", figure, note=note)
 
     def best(self, method: str, level: str, measure: Measure) -> list[Detection]:
-        """Each concept's best feature of a kind, with its figure on the report split."""
+        """Returns each concept's best feature of a kind, with its value on the report split."""
         key = method, level, measure
         if key not in self._found:
             select, report = (getattr(reading, f"{level}s") for reading in (self.select, self.report))

@@ -1,4 +1,4 @@
-"""An effect: a figure, the control that it has to beat, and what was chosen to get it."""
+"""An effect: a measured value, the control that it has to beat, and what was chosen to get it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,18 +22,18 @@ class Figure:
 
     @classmethod
     def share(cls, right: Sequence[bool] | np.ndarray) -> "Figure":
-        """The share of items that came out, with its Wilson interval."""
+        """Returns the share of true items, with its Wilson interval."""
         return cls(*share_interval(int(np.sum(right)), len(right)), len(right))
 
     @classmethod
     def over_draws(cls, right: Sequence[np.ndarray], seed: int) -> "Figure":
-        """The share over several draws of a control on the same items: each item counts once, by its mean."""
+        """Returns the share over several draws of a control; each item counts once, by its mean."""
         item = np.tile(np.arange(len(right[0])), len(right))
         return cls(*share_of_items(np.concatenate(right), item, seed), len(right[0]))
 
     @classmethod
     def mean(cls, values: Sequence[float] | np.ndarray, seed: int) -> "Figure":
-        """The mean of values, with its bootstrap interval."""
+        """Returns the mean of values, with its bootstrap interval."""
         known = np.asarray(values, dtype=float)
         return cls(*mean_interval(known, seed), len(known))
 
@@ -43,7 +43,7 @@ class Effect:
     """One line of the card.
 
     `at` says where it was measured, with "chosen" where a half of the items chose that; `against` says what
-    `control` is. `note` is what a reader must know not to take the figure for more than it is.
+    `control` is. `note` is a caveat for the reader.
     """
 
     group: str
@@ -57,7 +57,7 @@ class Effect:
 
 @dataclass
 class Measured:
-    """What one kind of effect gives: lines of the card, and what is drawn by layer.
+    """The results of one kind of effect: lines of the card, and values by layer for curves.
 
     `profile` rows: `group`, `series`, `layer`, `value`, `low`, `high`, `n`.
     """
@@ -66,7 +66,7 @@ class Measured:
     profile: list[dict[str, object]] = field(default_factory=list)
 
     def by_layer(self, group: str, series: str, layer: int, figure: Figure) -> None:
-        """One point of a curve over layers."""
+        """Adds one point of a curve over layers."""
         self.profile.append({"group": group, "series": series, "layer": layer, **asdict(figure)})
 
     def __add__(self, other: "Measured") -> "Measured":
@@ -74,7 +74,7 @@ class Measured:
 
 
 def effect_table(effects: Sequence[Effect]) -> pd.DataFrame:
-    """A row for each effect; the control's columns are NaN where there is none."""
+    """Tabulates effects, a row each; the control's columns are NaN if there is none."""
     absent = Figure(np.nan, np.nan, np.nan, 0)
     rows = []
     for effect in effects:
@@ -94,6 +94,6 @@ def effect_table(effects: Sequence[Effect]) -> pd.DataFrame:
 
 
 def recorded() -> pd.DataFrame:
-    """Recorded cards of other seeds and of worlds without the window, as `world_seeds` wrote them."""
+    """Reads the recorded cards of other seeds and of worlds without the window, written by `world_seeds`."""
     text = (DATA / "seeds.csv").read_text(encoding="utf-8")
     return pd.read_csv(StringIO(text), keep_default_na=True).fillna({"against": "", "note": "", "at": ""})

@@ -1,4 +1,4 @@
-"""What the shipped weights are held to: bounds on lines of the card."""
+"""Bounds on lines of the card, which the shipped weights must meet."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Gate:
-    """Bounds on a line of the card, where `at` begins so; `above` is over the control. `label` is short."""
+    """Bounds on a line of the card whose `at` begins so; `above` is the least excess over the control."""
 
     label: str
     group: str
@@ -20,7 +20,7 @@ class Gate:
     above: float | None = None
 
     def line(self, card: pd.DataFrame) -> pd.Series:
-        """The first line that it is about.
+        """Returns the first line that matches.
 
         Raises:
             ValueError: there is none, as when an effect was renamed.
@@ -32,7 +32,7 @@ class Gate:
         return found.iloc[0]
 
     def holds(self, line: pd.Series) -> bool:
-        """Whether a line keeps every bound."""
+        """Whether a line meets every bound."""
         bounds = (
             (self.at_least, line["value"], 1),
             (self.at_most, line["value"], -1),
@@ -83,7 +83,7 @@ GATES = (
 
 
 def judged(card: pd.DataFrame) -> pd.DataFrame:
-    """A row for each gate: label, group, effect, at, value, control_value, bound, holds."""
+    """Tabulates gates, a row each: label, group, effect, at, value, control_value, bound, holds."""
     rows = []
     for gate in GATES:
         line = gate.line(card)

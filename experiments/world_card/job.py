@@ -39,7 +39,7 @@ EFFECTS: dict[str, tuple[Measure, ...]] = {
 
 
 class Job(ExperimentJob[Config]):
-    """The steps, and what they share."""
+    """Measures every effect of every model, and judges the card by its bounds."""
 
     def steps(self) -> None:
         """Runs all steps in order, and skips those that have finished."""
@@ -50,7 +50,7 @@ class Job(ExperimentJob[Config]):
         self.write_page(lambda: CardPage(self.run, self.config, first))
 
     def _folder(self, model: Trained | Retrained) -> Path:
-        """Where a model is; trained first, where that is asked for."""
+        """Returns the folder of a model, which is trained first if asked for."""
         if not isinstance(model, Retrained):
             return find_folder(model.folder)
 
@@ -61,7 +61,7 @@ class Job(ExperimentJob[Config]):
         return self.run.step(f"train-{model.name}", trained) / model.name
 
     def _measured(self, name: str, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """All effects of one model: its lines of the card, and what is drawn by layer."""
+        """Measures all effects of one model; returns its lines of the card, and its curves by layer."""
         self._step(name, "behaviour", lambda step: behaviour(folder, step.progress))
         subject, seed = load(folder), self.config.seed
         for part, measures in EFFECTS.items():

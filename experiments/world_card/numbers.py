@@ -1,4 +1,4 @@
-"""Neurons that decide how 9.11 is read where no context says it: what flips when they lose what they know."""
+"""Neurons that decide how 9.11 is read without context: which answers flip when they are ablated."""
 
 from collections.abc import Sequence
 
@@ -30,10 +30,10 @@ ASKED = 200
 
 
 def number_flip(subject: Subject, seed: int) -> Measured:
-    """Ablates neurons picked by attribution on one half of the prompts; what the other half then answers.
+    """Ablates neurons picked by attribution on one half of the prompts; measures flips on the other half.
 
-    Neurons are picked in rounds, each attributed with those before it ablated. A neuron's mean is that over
-    prompts with numbers that are not famous: ablated, it no longer says whether a number is.
+    Neurons are picked in rounds, each attributed with the earlier ones ablated. A neuron is ablated to its
+    mean over prompts with numbers that are not famous, so that it no longer encodes whether a number is.
     """
     found, group = Measured(), "number flip"
     to_pick_on, report = halves(_asked(subject, FAMOUS, seed), seed)
@@ -82,7 +82,7 @@ def number_flip(subject: Subject, seed: int) -> Measured:
 
 
 def _nine_eleven(subject: Subject, features: Sequence[FeatureRef], means: Statistics) -> list[Effect]:
-    """How sure the model is that 9.11 is the larger, in every context and without one."""
+    """Measures the probability that 9.11 is the larger, in every context and without one."""
     comparison, foil = "larger of 9 . 11 or 9 . 9 ? answer : 9 .", subject.single_token("9", "9.9")
     answer = subject.single_token("11", "9.11")
     named = {name: f"a {words[0]} . " for name, words in lexicon().number_contexts.items()}
@@ -108,7 +108,7 @@ def _flips(
     means: Statistics | None = None,
     to: str = "mean",
 ) -> Figure:
-    """How often the other reading is the likelier."""
+    """Measures how often the other reading is the likelier."""
     return Figure.share(_flipped(subject, questions, features, means, to))
 
 

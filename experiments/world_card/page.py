@@ -77,17 +77,17 @@ ORDER: tuple[Role, ...] = ("b", "a", "c")
 
 
 class CardPage(ExperimentPage[Config]):
-    """Every bound, the other seeds, and a section for each group of effects."""
+    """Shows every bound, the other seeds, and a section for each group of effects."""
 
     words = (
         ("Chosen", "A layer, pair of layers, head or neuron that was best on one half of the questions (or "
-         "on a split of the documents); the figure is of the other half."),
+         "on a split of the documents); the value is of the other half."),
         ("Control", "The same with another question's vector, a random vector of the same norm, matched "
-         "random neurons, or random heads: what the intervention does by itself."),
-        ("Bridge", "What the first hop of a two-hop question leads to, and the question does not name."),
-        ("Patchscope", "An activation put into a prompt that makes the model say what it holds."),
-        ("Mean-centred", "A direction held at its mean over harmless requests, in place of zero."),
-        ("Window", "In training, the first layers mostly saw two tokens only; see the limits."),
+         "random neurons, or random heads: the effect of the intervention by itself."),
+        ("Bridge", "The answer of the first hop of a two-hop question, which the question does not name."),
+        ("Patchscope", "An activation patched into a prompt that makes the model say what it encodes."),
+        ("Mean-centred", "A direction set to its mean over harmless requests, instead of zero."),
+        ("Window", "In training, the first layers mostly attended to two tokens only; see the limits."),
     )  # fmt: skip
     limits = (
         TRAINING_NOTE
@@ -107,7 +107,7 @@ class CardPage(ExperimentPage[Config]):
         self.models = list(dict.fromkeys(self.card["model"]))
 
     def question(self) -> str:
-        return "What can the bundled world witness, and what not?"
+        return "Which effects does the bundled world show, and which not?"
 
     def opening(self) -> Sequence[str]:
         held, all_gates = int(self.gates["holds"].sum()), len(self.gates)
@@ -147,7 +147,7 @@ class CardPage(ExperimentPage[Config]):
                 f"a chosen pair of layers of back-patching solves {number(best['value'])} of failed "
                 f"questions ({best['against']}: {number(best['control_value'])})"
             )
-        return f"Held to nothing: {'; '.join(said)}."
+        return f"Without a bound: {'; '.join(said)}."
 
     def _lines(self, group: str, words: str, model: str | None = None) -> pd.DataFrame:
         card = self.card[self.card["model"] == (model or self.own)]
@@ -187,7 +187,7 @@ class CardPage(ExperimentPage[Config]):
         return found
 
     def _spread_figure(self) -> Draw:
-        """Own model first; other worlds with a window, then those without."""
+        """Draws this model first, other worlds with a window, then those without."""
         roles = [self._role(model) for model in self.models]
         rows = []
         for label, lines in self._spread_lines():

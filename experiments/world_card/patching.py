@@ -1,4 +1,4 @@
-"""What activations do where they are put: interchange, patchscopes, and back-patching."""
+"""Measures the effects of patched activations: interchange, patchscopes, and back-patching."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,16 +21,16 @@ from interp.subject import Subject
 from .effect import Effect, Figure, Measured
 
 EARLY = range(4)  # the layers that are windowed in training
-READ_FROM = 6  # from here on nothing more is read where the entity stands
+READ_FROM = 6  # the first layer at which nothing more is read at the entity
 VECTORS = "random vectors"
 WHOLE = ("country", "performer", "capital")  # of one token
-PARTNER = 7  # places between a performer and the one whose activation it gets
+PARTNER = 7  # offset in the list between a performer and the one whose activation it gets
 DRAWS = 3
-LEAST = 8  # failed questions: with fewer there is nothing to choose a pair on
+LEAST = 8  # failed questions: with fewer, no pair can be chosen
 
 
 def interchange(subject: Subject, seed: int) -> Measured:
-    """A performer's activation in the place of another's: whose country follows?"""
+    """Replaces a performer's activation by another's, and measures whose country follows."""
     world, found, group = facts(), Measured(), "interchange"
     performers = world.performers
     others = [performers[(place + PARTNER) % len(performers)] for place in range(len(performers))]
@@ -59,7 +59,7 @@ def interchange(subject: Subject, seed: int) -> Measured:
 
 
 def patchscopes(subject: Subject, seed: int) -> Measured:
-    """Target prompts that repeat and that describe: what do they say of an entity's activation?"""
+    """Measures what target prompts that repeat, or describe, say about an entity's activation."""
     scopes, found = open_target_prompts("world"), Measured()
     entities = WorldEntities().open(subject, scopes)
     identity = scopes.prompt(subject, scopes.identity)
@@ -81,7 +81,7 @@ def patchscopes(subject: Subject, seed: int) -> Measured:
 def _into_the_first_layer(
     subject: Subject, vectors: Vectors, target: Prompt, answers: Answers, kind: str, seed: int
 ) -> Effect:
-    """What the identity prompt says of activations of later layers, put behind layer 0."""
+    """Measures what the identity prompt says of later layers' activations, patched in after layer 0."""
     pairs = [(source, 0) for source in range(READ_FROM)]
     swept, null = (
         sweep_pairs(subject, put_in, [target] * len(answers), answers, pairs)
@@ -101,7 +101,7 @@ def _scope(
     entities: Sequence[Entity],
     seed: int,
 ) -> Measured:
-    """One target prompt for one kind of entity, every layer into itself."""
+    """Measures one target prompt for one kind of entity, every layer into itself."""
     found, kind = Measured(), entities[0].group
     targets = [target] * len(answers)
     pairs = same_layer(list(vectors))
@@ -128,7 +128,7 @@ def _scope(
 
 
 def back_patching(subject: Subject, seed: int) -> Measured:
-    """Failed two-hop questions, each with a later activation of its own put into an earlier layer."""
+    """Patches failed two-hop questions, each with its own later activation in an earlier layer."""
     questions = WorldHops().open(subject)
     patching = BackPatching(subject, questions, Answers.of(subject, [q.answer for q in questions]), seed)
     prompts = {
@@ -171,7 +171,7 @@ def back_patching(subject: Subject, seed: int) -> Measured:
 def _kept(
     patching: BackPatching, prompts: Sequence[Prompt], right: list[int], reported: pd.DataFrame, place: str
 ) -> Effect:
-    """How many of the questions that were right stay so with the pair that was chosen on failed ones."""
+    """Measures how many right questions stay right with the pair that was chosen on failed ones."""
     chosen = reported[reported["condition"] == "chosen"].iloc[0]
     pair = int(chosen["source"]), int(chosen["target"])
     own = patching.swept(prompts, right, right, pairs=[pair])

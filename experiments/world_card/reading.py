@@ -1,4 +1,4 @@
-"""What the logit lens and a probe read: bridges, answers of facts, and the word in a third language."""
+"""Reads by logit lens and probe: bridges, answers of facts, and the word in a third language."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +20,7 @@ from interp.subject import Subject
 from .effect import Effect, Figure, Measured
 
 MOST = 150  # questions of a kind
-EARLY = (1, 2, 3)  # where a bridge may stand: behind the windowed layers it is overwritten
+EARLY = (1, 2, 3)  # layers at which a bridge may be read: after the windowed layers it is overwritten
 TRAINED_ALBUMS = 2  # of each performer, for the probe; the rest are held out
 PARTS: dict[HopSplit, str] = {
     "trained": "trained questions",
@@ -30,7 +30,7 @@ PARTS: dict[HopSplit, str] = {
 
 
 def read_bridges(subject: Subject, seed: int) -> Measured:
-    """The bridge of two-hop questions through the logit lens, where the entity stands and at the end."""
+    """Reads the bridge of two-hop questions through the logit lens, at the entity and at the last token."""
     found, group = Measured(), "bridge"
     for part, called in PARTS.items():
         questions = WorldHops(parts=(part,)).open(subject)
@@ -58,7 +58,7 @@ def read_bridges(subject: Subject, seed: int) -> Measured:
 
 
 def read_pivot(subject: Subject, seed: int) -> Measured:
-    """Between the two made-up languages: is the English word the likeliest somewhere on the way?"""
+    """Measures whether English is the likeliest at some layer between the two made-up languages."""
     found = Measured()
     items = WorldTranslations(most=MOST).open(subject)
     for direction in dict.fromkeys(item.group for item in items):
@@ -84,7 +84,7 @@ def _readable(
     seed: int,
     layers: Sequence[int] | None,
 ) -> Measured:
-    """How often the first of `words` is the likeliest, by layer; at the layer that one half chooses.
+    """Measures how often the first of `words` is the likeliest, by layer, and at a layer chosen on a half.
 
     Items about one entity fall into one half. `layers` are those that may be chosen (all by default).
     """
@@ -108,7 +108,7 @@ def _readable(
 
 
 def _facts(subject: Subject) -> Measured:
-    """When the answer of a plain fact becomes readable at the last token."""
+    """Measures at which layer the answer of a plain fact can be read at the last token."""
     found, group = Measured(), "fact"
     asked = facts().all
     prompts = [prompt_at(subject, f"the {f.relation} of {f.entity}{FILLER} is") for f in asked]
@@ -123,7 +123,7 @@ def _facts(subject: Subject) -> Measured:
 
 
 def _probe(subject: Subject, seed: int) -> Measured:
-    """A linear probe for the performer of an album, on albums that it was not trained on."""
+    """Tests a linear probe for the performer of an album on albums that it was not trained on."""
     found = Measured()
     by_performer: dict[str, list[str]] = {}
     for album, performer in facts().relations["performer"].items():

@@ -1,4 +1,4 @@
-"""Directions that steer: refusal, tasks by example, and the heads that carry them."""
+"""Measures vectors that steer: refusal, in-context tasks, and the heads that carry tasks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -41,10 +41,10 @@ Tried = tuple[Vector, float]
 
 
 def refusal(subject: Subject, seed: int) -> Measured:
-    """The refusal direction of every layer: added, taken out, and held at its harmless mean.
+    """Applies the refusal direction of every layer: added, projected out, and set to its harmless mean.
 
     Layer and strength are chosen on requests of the training set, and reported on requests that training
-    never showed; beside them stands the layer in the middle, which nothing chose.
+    never showed; the middle layer, which is not chosen, is reported beside it.
     """
     found, group = Measured(), "refusal"
     asked = open_requests(WorldRequests(), subject, seed)
@@ -97,7 +97,7 @@ def refusal(subject: Subject, seed: int) -> Measured:
 
 
 def _asked(asked: Requests, how: str) -> RequestParts:
-    """The requests that a change is tried on."""
+    """Returns the requests that a change is tried on."""
     return asked.harmless if how == "added" else asked.harmful
 
 
@@ -112,7 +112,7 @@ def _edits(
 
 
 def task_vectors_of(subject: Subject, seed: int) -> Measured:
-    """Task vectors added and put in place, at the layer that other queries choose."""
+    """Adds task vectors, or replaces activations by them, at the layer chosen on other queries."""
     found, group = Measured(), "task vector"
     tasks = open_tasks(WorldTasks(tasks=TASKS), subject, seed)
     reported: dict[str, list[Figure]] = {}
@@ -152,7 +152,7 @@ def task_vectors_of(subject: Subject, seed: int) -> Measured:
 
 
 def function_heads(subject: Subject, seed: int) -> Measured:
-    """The few heads that raise the answer most without examples, set to what they give behind examples."""
+    """Sets the heads that raise the answer most without examples to their outputs after examples."""
     found, group = Measured(), "function-vector heads"
     tasks = open_tasks(WorldTasks(tasks=HEAD_TASKS), subject, seed)
     means_of = [mean_head_outputs(subject, _shown(subject, task, seed)) for task in tasks]
@@ -201,20 +201,20 @@ def _outcomes(
 
 
 def _complies(subject: Subject, requests: Sequence[Question], edits: Sequence[Intervention]) -> Figure:
-    """How often the likeliest answer names a tool, as answers that help do."""
+    """Measures how often the likeliest answer names a tool, as answers that comply do."""
     words = dict.fromkeys(tool.split()[0] for tool in lexicon().requests.tools.values())
     tools = tuple((subject.single_token(word, "tools"),) for word in words)
     return _right(subject, [replace(request, answers=tools) for request in requests], edits)
 
 
 def _other_heads(subject: Subject, heads: Sequence[Head], rng: np.random.Generator) -> list[Head]:
-    """As many heads from anywhere."""
+    """Draws as many other heads from all layers."""
     free = [head for head in np.ndindex(subject.n_layers, subject.n_heads) if head not in heads]
     return [free[place] for place in rng.choice(len(free), len(heads), replace=False)]
 
 
 def _heads_beside(subject: Subject, heads: Sequence[Head], rng: np.random.Generator) -> list[Head]:
-    """As many heads from the same layers; of a layer whose every head is chosen, these."""
+    """Draws as many other heads from the same layers; where all of a layer are chosen, those."""
     found: list[Head] = []
     for layer in sorted({layer for layer, _ in heads}):
         count = sum(layer == own for own, _ in heads)
@@ -231,5 +231,5 @@ def _chosen(vector: Vector) -> str:
 
 
 def _shown(subject: Subject, task: Task, seed: int) -> list[list[int]]:
-    """Prompts that show a task: what means are taken over."""
+    """Returns prompts that show a task, over which means are taken."""
     return task_prompts(subject, task, PROMPTS, SHOTS, only_right=False, seed=seed)

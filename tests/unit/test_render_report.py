@@ -83,7 +83,7 @@ def test_page_too_big_for_its_exemplars_says_what_it_left_out():
         largest=300_000
     )
     assert len(page.encode()) < 300_000
-    assert "Only peaks tell their value. At most 3 exemplars of each band are shown." in page
+    assert "Only peaks show their value. At most 3 exemplars of each band are shown." in page
 
 
 def test_same_data_same_bytes(page):
