@@ -1,4 +1,4 @@
-"""How a Hugging Face configuration reads as a TransformerLens one, one function an architecture."""
+"""Translates Hugging Face configurations to TransformerLens' terms, one function per architecture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def _rotary(config: Any) -> dict[str, Any]:
 
 
 def _gated_rms(config: Any) -> dict[str, Any]:
-    """What Llama, Gemma-2 and Qwen-3 share: RMSNorm, rotary positions, gated MLP, grouped key-value heads."""
+    """The fields of RMSNorm, rotary positions, gated MLPs and grouped heads (Llama, Gemma-2, Qwen-3)."""
     groups = config.num_key_value_heads
     common = _common(config) | _rotary(config)
     return common | {
@@ -132,9 +132,9 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def chosen_backend(config: Any, backend: str) -> str:
-    """What `auto` means for a model with this configuration of `transformers`; any other name is itself.
+    """Resolves `auto` for a model with this configuration of `transformers`; returns other names as they are.
 
-    `hooked` where it builds the model, which a test holds to `transformers` for every such architecture.
+    `auto` is `hooked` where that builds the model (tests compare each such architecture with `transformers`).
 
     Raises:
         UserError: `hooked` is asked for and cannot build it.
@@ -154,7 +154,7 @@ def architecture_of(name: str) -> Architecture:
     """The architecture that `hooked` can build under this name.
 
     Raises:
-        UserError: there is none; says which there are, and names the other backend.
+        UserError: there is none; the error lists those that exist, and names the other backend.
     """
     if name not in ARCHITECTURES:
         raise _unsupported(name)

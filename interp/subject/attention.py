@@ -1,4 +1,4 @@
-"""Attention that is blocked: what a mask takes away, and that it is gone."""
+"""Blocked attention: lowers scores by a mask, and checks that the attention is gone."""
 
 from collections.abc import Callable
 
@@ -10,15 +10,15 @@ from interp.errors import UserError
 from interp.subject.forward import ForwardPass
 
 Block = Callable[[], Tensor | None]
-"""Which keys the queries of the pass under way must not attend to [batch, 1, query, key]; None for none."""
+"""Keys that queries of the current pass must not attend to [batch, 1, query, key]; None if there are none."""
 
 
 def blocked_in(
     blocked: Bool[Tensor, "batch 1 query key"], forward: ForwardPass
 ) -> Bool[Tensor, "batch 1 seen seen"] | None:
-    """What is blocked in a pass over the prompt, or over it and what was generated, which is left alone.
+    """Extends the mask of blocked attention from the prompt to a pass; generated tokens are left alone.
 
-    None where the prompt is behind a cache: its keys and values are those of the pass that blocked them.
+    None where the prompt is cached: its keys and values come from the pass that blocked them.
     """
     if forward.start > 0:
         return None
@@ -29,21 +29,21 @@ def blocked_in(
 def lowered(
     scores: Float[Tensor, "#batch heads query key"], blocked: Bool[Tensor, "batch 1 query key"]
 ) -> Float[Tensor, "batch heads query key"]:
-    """Scores before the softmax, or a mask that is added to them, lowest where they are blocked."""
+    """Sets scores before the softmax (or a mask that is added to them) to the lowest number where blocked."""
     return torch.where(blocked, torch.finfo(scores.dtype).min, scores)
 
 
 def check_pattern(
     pattern: Float[Tensor, "batch head query key"], blocked: Bool[Tensor, "batch 1 query key"], layer: int
 ) -> None:
-    """Holds what a layer did attend to against what is blocked.
+    """Checks a layer's attention pattern against what is blocked.
 
     Raises:
-        UserError: a query is left with nothing to attend to, a sliding window counted, or still attends to
+        UserError: a query is left with nothing to attend to (also by a sliding window), or still attends to
             what is blocked.
     """
     leaks = (pattern.masked_fill(~blocked, 0) > 0).any(-1)
-    # where every score is the lowest number, a softmax gives each key alike, in sight or not
+    # where every score is the lowest number, a softmax gives every key the same weight
     alike = ((pattern == 0) | (pattern == pattern.amax(-1, keepdim=True))).all(-1)
     nothing = pattern.masked_fill(blocked, 0).sum(-1) == 0
     emptied = blocked.any(-1) & (nothing | (leaks & alike))

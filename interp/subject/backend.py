@@ -1,4 +1,4 @@
-"""What a library has to offer so that a `Subject` can stand on it."""
+"""The interface to a model library that a `Subject` is built on."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
@@ -19,7 +19,7 @@ class Backend(Protocol):
     n_ctx: int
 
     def check(self, site: Site) -> None:
-        """Raise a UserError if the model has no such site."""
+        """Raises UserError if the model has no such site."""
         ...
 
     def attached(self, site: Site, function: Hook) -> AbstractContextManager[None]:
@@ -27,27 +27,27 @@ class Backend(Protocol):
         ...
 
     def attention_blocked(self, layer: int, block: Block) -> AbstractContextManager[None]:
-        """Within the block a layer's queries do not attend to the keys that `block()` says in each pass."""
+        """Within the block a layer's queries do not attend to the keys that `block()` gives in each pass."""
         ...
 
     def attached_to_pattern(self, layer: int, function: Hook) -> AbstractContextManager[None]:
-        """Within the block `function` sees what a layer attends to [batch, head, query, key]."""
+        """Within the block `function` sees a layer's attention pattern [batch, head, query, key]."""
         ...
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
-        """Within the block `function` may replace what is unembedded, with fewer positions too."""
+        """Within the block `function` may replace the input of the unembedding, also by fewer positions."""
         ...
 
     def forward(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """The logits after every position."""
+        """Computes the logits after every position."""
         ...
 
     def extend(self, tokens: Tensor, attention_mask: Tensor, cache: Any | None) -> tuple[Tensor, Any]:
-        """The logits of new tokens and the cache with them; `cache` None begins."""
+        """Computes the logits of new tokens, and extends the cache; None starts a new one."""
         ...
 
     def writers(self) -> list[Writer]:
-        """Everything that writes to the residual stream."""
+        """The embeddings and every layer's output matrices."""
         ...
 
     def untied(self) -> AbstractContextManager[None]:
@@ -55,13 +55,13 @@ class Backend(Protocol):
         ...
 
     def unembedding(self) -> Tensor:
-        """What turns the final residual into logits."""
+        """The unembedding matrix [d_model, d_vocab], without the final norm."""
         ...
 
     def final_norm(self, resid: Tensor) -> Tensor:
-        """The norm before the unembedding."""
+        """Applies the norm before the unembedding."""
         ...
 
     def unembed(self, normed: Tensor) -> Tensor:
-        """The logits of what the final norm puts out."""
+        """Computes logits from the output of the final norm."""
         ...

@@ -21,7 +21,7 @@ from interp.subject.writer import Writer
 
 
 class BridgeBackend:
-    """A TransformerBridge around a loaded Hugging Face model, which keeps doing the computing.
+    """A TransformerBridge around a loaded Hugging Face model, which still does the computing.
 
     With `fold` the bridge processes its weights as HookedTransformer does by default.
 
@@ -43,7 +43,7 @@ class BridgeBackend:
                 if fold:
                     self.model.enable_compatibility_mode(disable_warnings=True)
                     self._compute_with_the_parameters()
-        except Exception as error:  # the library raises ValueError, KeyError and AttributeError for one cause
+        except Exception as error:  # the library raises ValueError, KeyError or AttributeError for this
             raise UserError(
                 f"TransformerLens builds no bridge for {info.architecture} ({error})",
                 str(info.folder),
@@ -51,14 +51,14 @@ class BridgeBackend:
             ) from error
         hf_model.to(device).eval().requires_grad_(False)
         corrected(self.model, dtype)
-        if fold and hasattr(hf_model, "logit_scale"):  # what was folded into the weights is not applied again
+        if fold and hasattr(hf_model, "logit_scale"):  # a scale folded into the weights is not applied again
             self.model.cfg.logit_scale = hf_model.logit_scale
         self._logit_scale = _slope_at_zero(self.model.adapter.apply_output_logits_transform)
         self.n_ctx = info.n_ctx
         self._points: dict[str, Any] = dict(self.model.hook_dict)
 
     def _compute_with_the_parameters(self) -> None:
-        """Gated MLPs would use copies of the processed weights, which no change of the weights reaches."""
+        """Makes gated MLPs use their parameters: copies of processed weights would miss later changes."""
         for block in self.model.blocks:
             if hasattr(block.mlp, "_use_processed_weights"):
                 block.mlp._use_processed_weights = False
@@ -69,7 +69,7 @@ class BridgeBackend:
 
     @contextmanager
     def attached(self, site: Site, function: Hook) -> Iterator[None]:
-        """Attaches a function to a site."""
+        """Attaches a function to a site; scales Granite's layer outputs to what is added to the stream."""
         point = self._point(site)
         scale = self._written_scale(site.layer)
         if site.kind == "resid_mid":
@@ -88,7 +88,7 @@ class BridgeBackend:
     def attention_blocked(self, layer: int, block: Block) -> Iterator[None]:
         """Lowers the mask that a layer's attention is called with.
 
-        Every architecture obeys that; the library's scores are those of a softmax in some only.
+        Every architecture uses the mask; the library's hook on scores precedes the softmax only in some.
         """
 
         def edit(module: Any, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Any, ...] | None:
@@ -97,7 +97,7 @@ class BridgeBackend:
                 return None
             states = args[0] if args else given["hidden_states"]
             mask = square(given.get("attention_mask"), states)
-            if mask.dtype == torch.bool:  # of two conventions; the last query sees itself in each
+            if mask.dtype == torch.bool:  # true may mean seen or hidden; the last query always sees itself
                 lowest = ~mask[..., -1:, -1:]
                 return args, given | {"attention_mask": torch.where(blocked, lowest, mask)}
             return args, given | {"attention_mask": lowered(mask, blocked)}
@@ -109,18 +109,18 @@ class BridgeBackend:
             handle.remove()
 
     def attached_to_pattern(self, layer: int, function: Hook) -> AbstractContextManager[None]:
-        """Attaches a function to what a layer attends to."""
+        """Attaches a function to a layer's attention pattern."""
         return attached(self._attention(layer).hook_pattern, function)
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
-        """Attaches a function between the final norm and the unembedding, or the projection before that."""
+        """Attaches a function after the final norm, before the unembedding or the projection to it."""
         first = "unembed" if self._projection is None else "project_out"
         return attached(self._points[f"{first}.hook_in"], function)
 
     def forward(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None
     ) -> Float[Tensor, "batch kept d_vocab"]:
-        """The logits, of the positions that no edit took out on the way."""
+        """Computes the logits of the positions that are left by edits before the unembedding."""
         masked = {} if attention_mask is None else _masked(tokens, attention_mask)
         logits: Tensor = self.model.original_model(input_ids=tokens, use_cache=False, **masked).logits
         return logits
@@ -128,7 +128,7 @@ class BridgeBackend:
     def extend(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch seen"], cache: Any | None
     ) -> tuple[Float[Tensor, "batch kept d_vocab"], Any]:
-        """Logits of new tokens behind those in the cache, and the cache with them in it."""
+        """Computes logits of new tokens after those in the cache, and extends the cache."""
         out = self.model.original_model(
             input_ids=tokens, past_key_values=cache, use_cache=True, **_masked(tokens, attention_mask)
         )
@@ -140,7 +140,7 @@ class BridgeBackend:
 
     @contextmanager
     def untied(self) -> Iterator[None]:
-        """Gives the unembedding a copy of the weight that it may share with the embedding."""
+        """Within the block the unembedding has a copy of the weight that it may share with the embedding."""
         unembed = _inside(self.model.unembed)
         shared = unembed.weight
         unembed.weight = torch.nn.Parameter(shared.data.clone(), requires_grad=False)
@@ -150,20 +150,20 @@ class BridgeBackend:
             unembed.weight = shared
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
-        """The unembedding with the model's scale of its logits, without the final norm."""
+        """The unembedding, multiplied by the model's scale of logits, without the final norm."""
         weight: Tensor = self.model.W_U
         if self._projection is not None:
             weight = self._projection.weight.T @ weight
         return weight if self._logit_scale == 1 else weight * self._logit_scale
 
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """The norm before the unembedding; where the model has none, what goes in."""
+        """Applies the norm before the unembedding; returns the input if the model has none."""
         norm = getattr(self.model, "ln_final", None)
         normed: Tensor = resid if norm is None else norm(resid)
         return normed
 
     def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
-        """What the model's own output layer makes of it, with the model's scale and soft cap of logits."""
+        """Applies the model's own output layer, with its scale and soft cap of logits."""
         projected = normed if self._projection is None else self._projection(normed)
         logits: Tensor = self.model.adapter.apply_output_logits_transform(
             _inside(self.model.unembed)(projected)
@@ -179,7 +179,7 @@ class BridgeBackend:
     def _written_scale(self, layer: int) -> float:
         """What a layer's outputs are multiplied by before they are added to the stream (Granite).
 
-        The library's own hooks on the product pass on neither gradients nor graphs.
+        The library's own hooks on the product pass on no gradients.
         """
         return written_scale(self.model.blocks[layer])
 
@@ -206,7 +206,7 @@ class BridgeBackend:
 
     @contextmanager
     def _attached_to_resid_mid(self, site: Site, function: Hook) -> Iterator[None]:
-        """The bridge's hook feeds only the MLP; an edit has to reach the skip connection behind it too."""
+        """Attaches to the MLP's input, and adds an edit's change to the skip connection after it, too."""
         changes: list[Tensor] = []
 
         def edit(activation: Tensor) -> Tensor | None:
@@ -235,7 +235,7 @@ def _masked(
 
 
 def _scaled(function: Hook, scale: float) -> Hook:
-    """The function of the activation times `scale`, as one of the activation."""
+    """Wraps a function of `scale` times an activation as a function of the activation."""
 
     def scaled(activation: Tensor) -> Tensor | None:
         edited = function(activation * scale)
@@ -245,16 +245,16 @@ def _scaled(function: Hook, scale: float) -> Hook:
 
 
 def _slope_at_zero(function: Callable[[Tensor], Tensor]) -> float:
-    """The factor of a scale, with or without a soft cap after it."""
+    """The derivative at zero: the factor of a scale, with or without a soft cap after it."""
     zero = torch.zeros((), dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(function(zero), zero)
     return float(slope)
 
 
 def _one_letter() -> Any:
-    """A tokenizer for a library that starts with none but its own: it would load the model's two times more.
+    """Makes a tiny tokenizer for the library, which would otherwise load the model's twice.
 
-    That takes seconds at 262,000 words, and texts are read and written by `Text` alone.
+    That takes seconds at 262,000 words, and only `Text` tokenises and decodes.
     """
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
@@ -267,5 +267,5 @@ def _inside(bridge: Any) -> Any:
 
 
 def _hook_name(site: Site) -> str:
-    """As in HookedTransformer, but the input of the down projection is named as what it is."""
+    """The site's name as in HookedTransformer, except for the input of the down projection."""
     return f"blocks.{site.layer}.mlp.out.hook_in" if site.kind == "mlp_post" else site.hook_name

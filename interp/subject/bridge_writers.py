@@ -1,4 +1,4 @@
-"""The writers of a bridge: what stands between its output matrices and the residual stream."""
+"""The writers of a bridge: output matrices, and the norms and scales between them and the stream."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,14 +11,14 @@ from interp.subject.site import Site
 from interp.subject.writer import Writer
 
 EXPERTS = "down_proj"
-"""What `transformers` calls the output matrices of experts: of all of them in one, or of a shared one."""
+"""`transformers`' name of the output matrices of experts: of all in one tensor, or of a shared expert."""
 
 
 def writers_of(model: Any, architecture: str) -> list[Writer]:
     """The embeddings and every layer's output matrices, as `transformers` has them.
 
     Raises:
-        UserError: it cannot be told what a layer writes with.
+        UserError: the weights that a layer writes with are not known.
     """
     found = list(_embeddings(model))
     for layer, block in enumerate(model.blocks):
@@ -61,7 +61,7 @@ def _of_layer(site: Site, block: Any, part: Any, architecture: str) -> list[Writ
 
 
 def _of_experts(site: Site, module: nn.Module, scale: float, norm: Any) -> Iterator[Writer]:
-    """All matrices of a mixture of experts that write, those of a shared one with them."""
+    """Yields all output matrices of a mixture of experts, that of a shared expert included."""
     for name, parameter in module.named_parameters():
         path = [part for part in name.split(".") if part != "_original_component"]
         owner = module.get_submodule(name.rpartition(".")[0])
@@ -76,7 +76,7 @@ def _of_experts(site: Site, module: nn.Module, scale: float, norm: Any) -> Itera
 def _between(
     site: Site, block: Any, part: Any, architecture: str
 ) -> tuple[float, Callable[[Tensor], Tensor] | None]:
-    """The scale or the norm that an output passes on its way to its site."""
+    """Finds the scale or the norm between an output matrix and its site."""
     point = getattr(block, f"hook_{site.kind}", None)
     for component in (part, getattr(part, "o", None), getattr(part, "out", None)):
         if component is not None and component.hook_out is point:

@@ -1,4 +1,4 @@
-"""Whether a model can take these tokens at all, and write as many."""
+"""Checks of tokens, masks and lengths before a model runs."""
 
 import torch
 from jaxtyping import Int
@@ -24,7 +24,7 @@ def check_tokens(tokens: Int[Tensor, "batch pos"], n_ctx: int, d_vocab: int, nam
 
 
 def check_generation(length: int, max_new_tokens: int, n_ctx: int) -> None:
-    """Raises UserError if a prompt of this length and what is to be written do not fit the context."""
+    """Raises UserError if a prompt of this length and the new tokens do not fit the context."""
     if length + max_new_tokens > n_ctx:
         raise UserError(
             f"{length} tokens and {max_new_tokens} new ones exceed the context of {n_ctx}",
@@ -54,8 +54,8 @@ def check_mask(
 ) -> None:
     """Raises UserError if padding would be read as text, or a mask has another shape than the tokens.
 
-    Without a mask every token is text. No text begins with `padding_id`, or with two of them where that is
-    the beginning-of-sequence token, too: such a row was padded on the left, and its mask was lost.
+    Without a mask every token is text. No text begins with `padding_id` (or with two of them, where that is
+    also the beginning-of-sequence token), so a row that does was padded on the left and has lost its mask.
     """
     if mask is not None:
         if mask.shape != tokens.shape:

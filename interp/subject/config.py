@@ -1,4 +1,4 @@
-"""Which model a config means."""
+"""The section of a config that selects the model."""
 
 from interp.fields import Device, Flag, PathText, Section
 from interp.subject.load import BackendName, Dtype, Processing

@@ -1,19 +1,18 @@
-"""Which tokens a word is after a prompt: the one rule for targets, distractors, answers and foils.
+"""The tokens that a word becomes after a prompt: one rule for targets, distractors, answers and foils.
 
-Most tokenizers know a word twice, with a space before it and without. What is meant is the form in which the
-text goes on:
+Most tokenizers have two forms of a word, with a space before it and without. The form that continues the text
+is taken:
 
 1. A word that begins with white space is taken as it is given, and so is a token id.
 2. A word is written without a space where the prompt is empty or ends in white space, an opening bracket or
-   quote, a sign that nothing is written apart from ("/", "$", the "-" inside of a word) or a special token;
-   where it is a special token or begins with punctuation other than an opening bracket; and where either side
-   is in a script without spaces (Han, kana, Thai, ...).
-3. Else it is written with a space, unless the tokenizer cannot write it so there.
+   quote, a sign that joins what follows ("/", "$", the "-" inside a word) or a special token; where the word
+   is a special token or begins with punctuation other than an opening bracket; and where either side is in a
+   script without spaces (Han, kana, Thai, ...).
+3. Otherwise it is written with a space, unless the tokenizer cannot encode it so there.
 
-How the tokenizer marks a word's beginning is left to it: prompt and word are tokenised together, and the
-tokens after the prompt's own are the word's. Where it joins the end of the prompt with the word (a space at
-the prompt's end; "(self" as one token), the prompt's tokens stand, and the word's are those that it has
-inside of another text.
+Prompt and word are tokenised together, and the tokens after the prompt's own are the word's. Where the
+tokenizer merges the end of the prompt with the word (a space at the prompt's end; "(self" as one token), the
+prompt keeps its tokens, and the word has those that it has inside another text.
 """
 
 import unicodedata
@@ -30,8 +29,8 @@ from interp.words import spaceless
 _GLUE = "/\\@#_¿¡"
 _QUOTES = "\"'`"
 _CLOSED_AFTER = ".,;:!?…)]}"
-_SHOWN = 6  # words named in a note
-_ANCHORS = ("\n", '"', ":")  # texts after which tokenizers write a word as inside of a text
+_SHOWN = 6  # most words listed in a note
+_ANCHORS = ("\n", '"', ":")  # texts after which tokenizers encode a word as inside a text
 
 
 Before = str | Sequence[int] | Int[Tensor, " pos"] | Int[Tensor, "batch pos"]
@@ -39,10 +38,10 @@ Before = str | Sequence[int] | Int[Tensor, " pos"] | Int[Tensor, "batch pos"]
 
 @dataclass(frozen=True)
 class Continuation:
-    """The tokens that a word is after a prompt.
+    """The tokens of a word after a prompt.
 
-    `text` is the word as it is written there, with its space if it has one, `pieces` are its tokens as text;
-    `other` is the other form in which the tokenizer could have written it there, if there is one.
+    `text` is the word as written there, with its space if it has one; `pieces` are its tokens as text;
+    `other` is the other form in which the tokenizer could have encoded it there, if there is one.
     """
 
     ids: tuple[int, ...]
@@ -51,11 +50,11 @@ class Continuation:
     other: str | None = None
 
     def __str__(self) -> str:
-        """What was taken, as results show it."""
+        """The form that was taken, and the other one, as shown in results."""
         return repr(self.text) + ("" if self.other is None else f" (not {self.other!r})")
 
     def token(self, place: str = "target") -> int:
-        """The id of a word that is one token; raises UserError (says which tokens it is) if it is several."""
+        """The id of a word that is one token; raises UserError (with its tokens) if it is several."""
         if len(self.ids) == 1:
             return self.ids[0]
         raise UserError(_several(self.text, self.pieces), place, "give one of these tokens, or a token id")
@@ -68,10 +67,10 @@ def continuation(
     place: str = "target",
     spaced: bool | None = None,
 ) -> Continuation:
-    """The tokens that `word` is after `prompt`, by the rule of this module.
+    """Tokenises `word` as it continues `prompt`, by the rule of this module.
 
-    `prompt` is a text or its token ids (a conversation, one row of tokens without padding), `spaced` says
-    outright whether a space is written between them, `place` where in an error the word stands.
+    `prompt` is a text or its token ids (a conversation, one row of tokens without padding); `spaced` decides
+    whether a space is written between them; `place` says in an error where the word was given.
 
     Raises:
         UserError: the word is empty, or the tokenizer does not know it; the prompt is several rows of tokens.
@@ -87,7 +86,7 @@ def continuation(
 
 
 def notes_on(said: Iterable[str], what: str = "Answers") -> list[str]:
-    """What a reader of results must know of how words were taken (`str` of each), in sentences."""
+    """Makes a note for readers of results on how words were tokenised; `said` are `str` of continuations."""
     distinct = list(dict.fromkeys(said))
     if not distinct:
         return []
@@ -99,8 +98,8 @@ def single_token(text: Text, word: str, place: str, prompt: Before | None = None
     """The id of a word that is exactly one token after a prompt; without one, the same token after any.
 
     Raises:
-        UserError: it is several tokens (says which, and what to do), or without a prompt two tokens could be
-            meant.
+        UserError: it is several tokens (says which, and what to do), or there is no prompt and the token
+            depends on it.
     """
     if prompt is not None or not word or word[0].isspace():
         return continuation(text, "" if prompt is None else prompt, word, place).token(place)
@@ -124,7 +123,7 @@ def _several(word: str, pieces: Sequence[str]) -> str:
 def _chosen(
     text: Text, before: str, word: str, spaced: bool | None
 ) -> tuple[tuple[int, ...], str, str | None]:
-    """The tokens, the form that they are of, and the other form where there is one."""
+    """Returns the tokens, the form that they encode, and the other form if there is one."""
     bare, apart = word, f" {word}"
     if word[0].isspace() or spaced is False or (spaced is None and before[-1:].isspace()):
         return _after(text, before, bare) or _elsewhere(text, bare), bare, None
@@ -162,19 +161,19 @@ def _written_on(text: Text, before: str, word: str) -> bool:
 
 
 def _after(text: Text, before: str, form: str) -> tuple[int, ...]:
-    """The tokens of `form` after a text whose own tokens stay as they are; empty if there are no such."""
+    """The tokens of `form` after a text; empty if they would change the text's own tokens."""
     own, whole = _tokens(text, before), _tokens(text, before + form)
     return whole[len(own) :] if whole[: len(own)] == own else ()
 
 
 def _elsewhere(text: Text, form: str) -> tuple[int, ...]:
-    """The tokens of `form` inside of some other text."""
+    """The tokens of `form` inside another text."""
     found = next((ids for anchor in _ANCHORS if (ids := _after(text, anchor, form))), None)
     return found or tuple(text.encode(form, prepend_bos=False))
 
 
 def _tokens(text: Text, written: str) -> tuple[int, ...]:
-    """Token ids without a BOS; none if the tokenizer does not know all of it."""
+    """Token ids without a BOS; empty if one is the unknown token."""
     ids = tuple(text.tokenizer(written, add_special_tokens=False)["input_ids"])
     unknown = text.tokenizer.unk_token_id
     return () if unknown in ids and text.tokenizer.unk_token not in written else ids

@@ -1,4 +1,4 @@
-"""What TransformerLens' bridge computes differently from `transformers`, put right on a loaded one."""
+"""Corrects what TransformerLens' bridge computes differently from `transformers`."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def corrected(model: TransformerBridge, dtype: torch.dtype) -> None:
         for name in ("hook_rot_q", "hook_rot_k"):  # OLMo 2's tables are wider than the model's float type
             if (point := getattr(attention, name, None)) is not None:
                 point.register_forward_hook(lambda module, inputs, output: output.to(dtype))
-        if model.cfg.architecture == "OpenAIGPTLMHeadModel":  # masks with one row, which hides padding alone
+        if model.cfg.architecture == "OpenAIGPTLMHeadModel":  # its masks of one row hide padding only
             attention.register_forward_pre_hook(_hide_what_is_later, with_kwargs=True)
         if not getattr(model.original_model.config, "scale_attn_weights", True):  # of GPT-2 and GPTBigCode
             attention.q.register_forward_hook(lambda module, inputs, output: output * model.cfg.d_head**0.5)
@@ -28,7 +28,7 @@ def corrected(model: TransformerBridge, dtype: torch.dtype) -> None:
 def square(
     mask: Tensor | None, states: Float[Tensor, "batch pos d_model"]
 ) -> Float[Tensor, "_ _ pos pos"] | Bool[Tensor, "_ _ pos pos"]:
-    """The mask of a pass over whole prompts with its queries: without one, what is later is hidden."""
+    """Gives a mask of whole prompts a row for every query, in which later keys are hidden."""
     length = states.shape[1]
     if mask is not None and mask.shape[-2] == length:
         return mask
@@ -47,7 +47,7 @@ def _hide_what_is_later(module: Any, args: tuple[Any, ...], given: dict[str, Any
 def _mask_in_single_precision(
     module: Any, args: tuple[Any, ...], given: dict[str, Any]
 ) -> tuple[Any, Any] | None:
-    """The softmax is in single precision, where what double precision adds at padding would be infinite."""
+    """Clamps masks to single precision, in which the softmax is: double's lowest number would be infinite."""
     mask = given.get("attention_mask")
     if mask is None or not mask.is_floating_point():
         return None
@@ -55,7 +55,7 @@ def _mask_in_single_precision(
 
 
 def _rotate_neighbours(model: TransformerBridge, rotary: Any) -> None:
-    """Has neighbouring elements rotated together, as Cohere does, where the bridge rotates halves.
+    """Rotates neighbouring elements together, as Cohere does; the bridge rotates halves.
 
     `transformers` gives each frequency twice in a row; the library wants one half after the other.
     """

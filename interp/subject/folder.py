@@ -1,4 +1,4 @@
-"""Model folders: where a name leads, and what can be known of a model before its weights are read."""
+"""Model folders: resolves names, and reads what is known of a model before its weights."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from interp.subject.sizes import check_numbers
 from interp.tensors import shapes
 
 _LEAST_CONTEXT = 4
-"""Tokens that a model must be able to see."""
+"""The smallest context, in tokens, that a model may have."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class SubjectInfo:
 
     `parallel` is true where attention and MLP read the same residual stream: there is no `resid_mid`.
     `d_mlp` is the width of a dense MLP, four times `d_model` where the configuration leaves it out. `end_ids`
-    are the tokens that end what the model writes, by `generation_config.json` and `config.json`; a tokenizer
+    are the tokens that end generation, by `generation_config.json` and `config.json`; a tokenizer
     may add its own.
     """
 
@@ -43,7 +43,7 @@ class SubjectInfo:
 
     @property
     def speaks_world(self) -> bool:
-        """Whether its vocabulary is that of the bundled world, as in a retrained one."""
+        """Whether its vocabulary is that of the bundled world (also of a retrained one)."""
         if self.d_vocab != len(vocabulary()):
             return False
         try:
@@ -79,10 +79,10 @@ class SubjectInfo:
 
 
 def find_folder(name: str | Path) -> Path:
-    """The local folder of a bundled name, a folder, or a Hugging Face hub name (through its usual cache).
+    """Finds the local folder of a bundled name, a folder, or a Hugging Face hub name (through its cache).
 
     Raises:
-        UserError: nothing of that name is there, or the folder is not a Hugging Face model folder.
+        UserError: there is nothing of that name, or the folder is not a Hugging Face model folder.
     """
     known = bundled_models()
     if str(name) in known:
@@ -101,7 +101,7 @@ def find_folder(name: str | Path) -> Path:
 
 
 def subject_info(name: str | Path) -> SubjectInfo:
-    """Reads a model's `config.json` and nothing else: cheap enough to check a configuration with.
+    """Reads only a model's `config.json`, which is fast enough to check an experiment's config.
 
     Raises:
         UserError: as `find_folder`; or the configuration is not one that `transformers` can read.
@@ -137,7 +137,7 @@ def read_config(folder: Path) -> Any:
     Where a model also sees or hears, its language model is the part under `text_config`.
 
     Raises:
-        UserError: it cannot be read, or the language model is none that `transformers` can run alone.
+        UserError: it cannot be read, or `transformers` cannot run the language model alone.
     """
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -150,7 +150,7 @@ def read_config(folder: Path) -> Any:
     try:
         with quiet():
             config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # transformers raises many kinds for one cause: it cannot read this file
+    except Exception as error:  # transformers raises many kinds of exceptions for a file that it cannot read
         raise UserError(
             f"transformers cannot read config.json: {first_line(error)}",
             str(folder),
@@ -175,14 +175,14 @@ def architecture_name(config: Any) -> str:
 
 
 def mlp_width(config: Any) -> int:
-    """Neurons of a dense MLP; where no field says it, 4 * d_model, as in GPT-1, GPT-2, BLOOM and MPT."""
+    """The neurons of a dense MLP; 4 * d_model if no field gives them, as in GPT-1, GPT-2, BLOOM and MPT."""
     names = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
     known = (value for name in names if isinstance(value := getattr(config, name, None), int))
     return next(known, 4 * int(config.hidden_size))
 
 
 def _end_ids(folder: Path) -> frozenset[int]:
-    """Every `eos_token_id` that is written down, one or a list; a configuration's default is a guess.
+    """Reads every `eos_token_id` of the folder's files, one or a list; ignores defaults of the library.
 
     Chat models end a turn with a token of its own that only `generation_config.json` lists (Gemma, Llama 3).
     """
@@ -240,7 +240,7 @@ def _from_hub(name: str) -> Path:
                 ignore_patterns=["*/*", "consolidated*"],
             )
         )
-    except Exception as error:  # offline, unknown, gated: one answer for all
+    except Exception as error:  # offline, unknown or gated
         raise UserError(
             f"{name!r} is not bundled, not a folder, and the hub did not give it ({first_line(error)})",
             "model",
@@ -249,5 +249,5 @@ def _from_hub(name: str) -> Path:
 
 
 def count_parameters(folder: Path) -> int:
-    """How many numbers the weight files hold; a model object may have more, untied or added by a library."""
+    """Counts the numbers in the weight files; a model object may have more, untied or added by a library."""
     return sum(math.prod(shape) for file in weight_files(folder) for shape in shapes(file, COPY).values())

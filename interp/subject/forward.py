@@ -1,4 +1,4 @@
-"""What a hook cannot see in an activation: which tokens it belongs to, and where in the text they stand."""
+"""The context of a hook: which tokens an activation belongs to, and their positions in the text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from interp.subject.site import Site
 
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
-    """One forward pass over some tokens, perhaps behind others whose keys and values are cached.
+    """One forward pass over some tokens, perhaps after others whose keys and values are cached.
 
     `tokens` [batch, seen] are all tokens so far, `real` [batch, seen] is false at padding. The activations of
     the pass belong to the columns from `start` on. The first `prompt_length` columns are the prompt, padded
@@ -57,16 +57,16 @@ class Intervention(Protocol):
 def whole(
     tokens: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"] | None, prompt_length: int | None = None
 ) -> ForwardPass:
-    """A pass with nothing cached, over prompts of `prompt_length` columns (all) and what follows them."""
+    """Makes a pass without a cache, over prompts of `prompt_length` (default: all) columns and the rest."""
     real = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
     return ForwardPass(tokens, real, 0, tokens.shape[1] if prompt_length is None else prompt_length)
 
 
 def followed(prompts: ForwardPass, answers: Sequence[Sequence[int]]) -> ForwardPass:
-    """The pass over prompts and the tokens that follow each, laid out as generation would have left them.
+    """Makes the pass over prompts and the tokens that follow each, in the layout of generation.
 
-    Answers stand side by side behind the prompts' last column, shorter ones padded on the right, where no
-    token of a row sees it.
+    Answers start after the prompts' last column; shorter ones are padded on the right, where no token of a
+    row attends.
     """
     width = max(map(len, answers))
     new = torch.tensor([[*answer, *[0] * (width - len(answer))] for answer in answers], dtype=torch.long)

@@ -1,4 +1,4 @@
-"""A norm as the linear map that it is once its scale is held fixed."""
+"""A norm with its scale held fixed, which makes it a linear map."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LARGE = 100.0  # against which a norm's epsilon is nothing, and whose square half precision still holds
+LARGE = 100.0  # makes a norm's epsilon negligible; its square still fits half precision
 
 
 @dataclass(frozen=True, eq=False)
 class FrozenNorm:
     """norm(x) = weight * (x - centred * mean(x)) / scale(x) + bias, for LayerNorm and RMSNorm.
 
-    The parts are found by asking the model's own norm, whatever library it is in and whatever is folded.
+    The parts are found by probing the model's own norm, so any library and any folded weights will do.
     """
 
     norm: Callable[[Tensor], Tensor]
@@ -28,7 +28,7 @@ class FrozenNorm:
     def of(
         cls, norm: Callable[[Tensor], Tensor], d_model: int, device: torch.device, dtype: torch.dtype
     ) -> "FrozenNorm":
-        """A norm of [batch, pos, d_model] that takes activations of this type."""
+        """Probes a norm of activations [batch, pos, d_model] of this type."""
         ones = torch.ones(1, 1, d_model, device=device, dtype=dtype)
         signs = ones.clone()
         signs[..., 1::2] = -1  # mean 0 and scale 1, so that what comes out is the weight with these signs
@@ -45,7 +45,7 @@ class FrozenNorm:
         return found
 
     def linear(self, part: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """What a part of an activation comes to, times the scale: the parts of x add up to norm(x) - bias."""
+        """A part's term of scale(x) * (norm(x) - bias), which the terms of all parts of x sum to."""
         return self.weight * self._centre(part)
 
     def pulled_back(self, direction: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:

@@ -1,4 +1,4 @@
-"""How far a subject is from `transformers`' own model: a library that wraps or rewrites one can be wrong."""
+"""The distance of a subject from `transformers`' own model, which a wrapping library may get wrong."""
 
 import math
 from collections.abc import Collection
@@ -17,12 +17,12 @@ from interp.subject.site import Site
 N_TOKENS = 10
 _PADDING = 2
 TOLERANCES = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
-"""What rounding may do to a `Gap`, by float type."""
+"""The largest `Gap` that rounding explains, by float type."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What `transformers`' own model makes of a few tokens, before any library wraps or converts it."""
+    """Outputs of `transformers`' own model on a few tokens, before any library wraps or converts it."""
 
     tokens: Int[Tensor, "1 pos"]
     logits: Float[Tensor, "pos d_vocab"]
@@ -30,7 +30,7 @@ class Reference:
     @classmethod
     @torch.no_grad()
     def of(cls, hf_model: Any, bos_id: int | None, special_ids: Collection[int], n_ctx: int) -> "Reference":
-        """On tokens drawn from the vocabulary without its special ones, after a BOS if there is one.
+        """Runs the model on tokens drawn from the vocabulary without special ones, after a BOS if it has one.
 
         Raises:
             UserError: `transformers` cannot run the model.
@@ -42,7 +42,7 @@ class Reference:
         tokens = torch.tensor([ids])
         try:
             logits: Tensor = hf_model(input_ids=tokens, use_cache=False).logits[0]
-        except Exception as error:  # whatever a configuration that contradicts itself leads to
+        except Exception as error:  # an inconsistent configuration can raise anything
             raise UserError(
                 f"transformers cannot run {type(hf_model).__name__} ({first_line(error)})",
                 f"dtype {hf_model.dtype}".replace("torch.", ""),
@@ -53,14 +53,14 @@ class Reference:
 
 @dataclass(frozen=True)
 class Gap:
-    """Distances from `transformers`' logits on a short text: 0 where they are the same, 1.4 where unrelated.
+    """Distances from `transformers`' logits on a short text: 0 if they are the same, 1.4 if unrelated.
 
-    The root mean square over the vocabulary of the difference of log-probabilities, over the typical
-    standard deviation of `transformers`' own; the largest of all positions. `plain` is a pass over the text
-    alone, with its logits and with those made of what it unembeds, `padded` with padding on the left,
-    `cached` in two pieces with a cache between them (infinite where the library cannot do it), `lens` what
-    the final norm and the unembedding make of the last residual stream (None where that cannot be read).
-    `tolerance` is what the float type allows.
+    A distance is the root mean square over the vocabulary of the difference of log-probabilities, divided by
+    the typical standard deviation of `transformers`' own; the largest of all positions. `plain` is of a pass
+    over the text alone, by its logits and by those unembedded from its final norm's output, `padded` with
+    padding on the left, `cached` in two pieces with a cache between them (infinite where the library cannot
+    do it), `lens` what the final norm and the unembedding make of the last residual stream (None where that
+    cannot be read). `tolerance` is what the float type allows.
     """
 
     plain: float
@@ -71,17 +71,17 @@ class Gap:
 
     @property
     def holds(self) -> bool:
-        """Whether passes over whole texts compute what `transformers` does."""
+        """Whether passes over whole texts agree with `transformers`."""
         return self.plain <= self.tolerance and self.padded <= self.tolerance
 
     @property
     def cache_holds(self) -> bool:
-        """Whether passes with a cache do."""
+        """Whether passes with a cache agree with `transformers`."""
         return self.cached <= self.tolerance
 
     @property
     def lens_holds(self) -> bool:
-        """Whether what is read off the last residual stream is the model's distribution, as far as known."""
+        """Whether the last residual stream, normed and unembedded, gives the model's logits, if known."""
         return self.lens is None or self.lens <= self.tolerance
 
 
@@ -89,7 +89,7 @@ class Gap:
 def measure(
     backend: Backend, reference: Reference, n_layers: int, device: torch.device, dtype: torch.dtype
 ) -> Gap:
-    """Runs the text alone, padded, and in two pieces with a cache.
+    """Measures the gap: runs the text alone, padded, and in two pieces with a cache.
 
     Raises:
         UserError: the library cannot run the model at all.
@@ -115,7 +115,7 @@ def measure(
             plain = distance(backend.forward(tokens, None))
         plain = max(plain, *(distance(backend.unembed(final)) for final in normed))
         whole = distance(backend.forward(padded, mask))
-    except Exception as error:  # a library has its own for every part of a model that it did not expect
+    except Exception as error:  # an unexpected part of a model can raise anything
         raise UserError(
             f"the model cannot be run ({first_line(error)})",
             f"backend {backend.name}",

@@ -1,4 +1,4 @@
-"""Generating: one token after another, for several prompts at once."""
+"""Generation: one token after another, for several prompts at once."""
 
 from collections.abc import Callable
 from itertools import takewhile
@@ -13,15 +13,15 @@ from interp.subject.forward import ForwardPass
 from interp.subject.unembedding import in_blocks, kept_back
 
 Step = Callable[[Tensor, Tensor], Tensor]
-"""From all tokens and their mask [batch, seen] to what is unembedded after the last [batch, d_model]."""
+"""From all tokens and their mask [batch, seen] to the final norm's output at the last [batch, d_model]."""
 Unembed = Callable[[Tensor], Tensor]
-"""From that to logits [batch, d_vocab]."""
+"""From the final norm's output to logits [batch, d_vocab]."""
 Passing = Callable[[ForwardPass, Callable[[], Any]], Any]
-"""Runs a computation while interventions know which pass it is, and gives what it gave."""
+"""Runs a computation while interventions know its pass, and returns its result."""
 
 
 def cached_step(backend: Backend, passing: Passing, prompt_length: int) -> Step:
-    """A step that computes only what is new, behind the keys and values of what was."""
+    """Makes a step that computes only the new tokens, after cached keys and values of the others."""
     cache: Any = None
     seen = 0
 
@@ -40,7 +40,7 @@ def cached_step(backend: Backend, passing: Passing, prompt_length: int) -> Step:
 
 
 def whole_step(backend: Backend, passing: Passing, prompt_length: int) -> Step:
-    """A step that computes everything anew."""
+    """Makes a step without a cache, which computes all tokens anew."""
 
     def step(tokens: Tensor, mask: Tensor) -> Tensor:
         forward = ForwardPass(tokens, mask.bool(), 0, prompt_length)
@@ -62,10 +62,10 @@ def continuations(
     seed: int,
     end_ids: frozenset[int],
 ) -> list[list[int]]:
-    """The new tokens of each row, up to but without the first of `end_ids`.
+    """Generates the new tokens of each row, up to but without the first of `end_ids`.
 
-    Only the last token of each row is unembedded. Greedy at temperature 0; else row `i` is sampled by numbers
-    drawn with `seed + i` alone, so that a row comes out the same whatever stands beside it.
+    Only the last token of each row is unembedded. Greedy at temperature 0; otherwise row `i` is sampled with
+    numbers drawn from `seed + i` alone, so that a row does not depend on the others in its batch.
     """
 
     def likeliest(normed: Tensor) -> tuple[Tensor]:
@@ -105,7 +105,7 @@ def _uniform(n_rows: int, n_steps: int, seed: int) -> Float[Tensor, "batch step"
 def _sampled(
     logits: Float[Tensor, "batch d_vocab"], uniform: Float[Tensor, " batch"]
 ) -> Int[Tensor, " batch"]:
-    """Inverse of the cumulative distribution at a uniform number."""
+    """Samples by the inverse of the cumulative distribution at a uniform number, in double precision."""
     cumulative = logits.double().softmax(-1).cumsum(-1)
     below = cumulative < uniform[:, None] * cumulative[:, -1:]
     return below.sum(-1).clamp(max=logits.shape[-1] - 1)

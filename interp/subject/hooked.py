@@ -58,7 +58,7 @@ class HookedBackend:
             )
         if missing:
             weights["unembed.b_U"] = torch.zeros_like(self.model.b_U)
-        # Centring the unembedding shifts all logits of a position, which a soft cap does not forgive.
+        # Centring the unembedding shifts all logits of a position, which changes the result of a soft cap.
         capped = config.output_logits_soft_cap > 0
         self.model.load_and_process_state_dict(
             weights,
@@ -72,10 +72,10 @@ class HookedBackend:
         self.n_ctx = int(self.model.cfg.n_ctx)
 
     def check(self, site: Site) -> None:
-        """Every site of the architectures that are built here exists."""
+        """Checks nothing: the architectures that are built here have every site."""
 
     def attached(self, site: Site, function: Hook) -> AbstractContextManager[None]:
-        """Attaches a function to a site."""
+        """Attaches a function to a site's hook point."""
         return attached(self.model.hook_dict[site.hook_name], function)
 
     def attention_blocked(self, layer: int, block: Block) -> AbstractContextManager[None]:
@@ -88,7 +88,7 @@ class HookedBackend:
         return attached(self.model.hook_dict[SCORES.format(layer=layer)], edit)
 
     def attached_to_pattern(self, layer: int, function: Hook) -> AbstractContextManager[None]:
-        """Attaches a function to what a layer attends to."""
+        """Attaches a function to a layer's attention pattern."""
         return attached(self.model.hook_dict[PATTERN.format(layer=layer)], function)
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
@@ -98,14 +98,14 @@ class HookedBackend:
     def forward(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None
     ) -> Float[Tensor, "batch kept d_vocab"]:
-        """The logits, of the positions that no edit took out on the way."""
+        """Computes the logits of the positions that are left by edits before the unembedding."""
         logits: Tensor = self.model(tokens, attention_mask=attention_mask)
         return logits
 
     def extend(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch seen"], cache: Any | None
     ) -> tuple[Float[Tensor, "batch kept d_vocab"], Any]:
-        """Logits of new tokens behind those in the cache, and the cache with them in it."""
+        """Computes logits of new tokens after those in the cache, and extends the cache."""
         if cache is None:
             cache = TransformerLensKeyValueCache.init_cache(self.model.cfg, tokens.device, tokens.shape[0])
         new = attention_mask[:, -tokens.shape[1] :]
@@ -126,7 +126,7 @@ class HookedBackend:
         return found
 
     def untied(self) -> AbstractContextManager[None]:
-        """The library keeps them apart."""
+        """Does nothing: the library has separate tensors."""
         return nullcontext()
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
@@ -135,22 +135,22 @@ class HookedBackend:
         return weight
 
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """The norm before the unembedding."""
+        """Applies the norm before the unembedding, to any batch shape."""
         shaped = resid if resid.ndim == 3 else resid.reshape(1, -1, resid.shape[-1])
         normed: Tensor = self.model.ln_final(shaped)
         return normed.reshape(resid.shape)
 
     def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
-        """The product with the unembedding, its bias, and the soft cap."""
+        """Multiplies by the unembedding, adds its bias, and applies the soft cap."""
         logits: Tensor = normed @ self.model.W_U + self.model.b_U
         capped: Tensor = apply_softcap(logits, self.model.cfg.output_logits_soft_cap)
         return capped
 
 
 def _lay_out_for_speed(model: HookedTransformer) -> None:
-    """Stores weights in the order in which the library's forward pass wants them, so that it copies none.
+    """Stores weights in the memory order of the library's forward pass, which else copies them in each pass.
 
-    It transposes every matrix in each pass; shapes and values stay what they are.
+    Shapes and values do not change.
     """
     for block in model.blocks:
         for weight in (block.mlp.W_in, getattr(block.mlp, "W_gate", None), block.mlp.W_out):

@@ -1,4 +1,4 @@
-"""Attaching a function to one of TransformerLens' hook points, for the length of a block."""
+"""Attaches functions to TransformerLens' hook points, for the length of a block."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,10 +17,10 @@ Result = TypeVar("Result")
 
 @contextmanager
 def attached(point: Any, function: Hook, first: bool = False) -> Iterator[None]:
-    """Calls `function` with what passes the hook point; what it returns, if anything, passes on instead.
+    """Calls `function` with the activation at the hook point, and replaces it by the result if there is one.
 
-    Hooks act in the order in which they were attached; with `first`, before those that are there. Exactly
-    this hook is taken off again, so nested blocks and hooks of others are left alone.
+    Hooks act in the order in which they were attached; with `first`, before the existing ones. Exactly this
+    hook is removed again, so nested blocks and hooks of others are left alone.
     """
     before = {id(handle) for handle in point.fwd_hooks}
     point.add_hook(lambda activation, hook: function(activation), prepend=first)
@@ -33,9 +33,9 @@ def attached(point: Any, function: Hook, first: bool = False) -> Iterator[None]:
 
 
 class Watch:
-    """Knows which functions are attached to a model, and that each of them ran in every forward pass.
+    """Checks that every function attached to a model runs in every forward pass.
 
-    A hook point that a library has but never calls would leave the model as it is, and look like a finding.
+    A hook point that a library never calls would leave the model unchanged, and look like a null result.
     """
 
     def __init__(self, name: str) -> None:
@@ -46,7 +46,7 @@ class Watch:
 
     @contextmanager
     def over(self, function: Callable[..., Result], place: str) -> Iterator[Callable[..., Result | None]]:
-        """Within the block every pass has to call what this gives, which does what `function` does."""
+        """Wraps `function`; within the block every pass has to call the result."""
         key = object()
 
         def watched(*given: Any) -> Result | None:
@@ -61,7 +61,7 @@ class Watch:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Within the block what is attached by now does nothing."""
+        """Within the block functions that are already attached do nothing."""
         around, self._paused = self._paused, frozenset(self._places)
         try:
             yield
@@ -69,10 +69,10 @@ class Watch:
             self._paused = around
 
     def passing(self, compute: Callable[[], Result]) -> Result:
-        """What a forward pass computes.
+        """Runs a forward pass and returns its result.
 
         Raises:
-            UserError: a function that is attached was not called.
+            UserError: an attached function was not called.
         """
         around, self._ran = self._ran, set()
         try:
@@ -86,7 +86,7 @@ class Watch:
 
 
 def unreached(where: str, model: str) -> UserError:
-    """Says that a pass went by something, and what to do."""
+    """Makes the error for a hook point that a pass never called."""
     return UserError(
         f"the forward pass never reached {where}, so nothing is read or changed there",
         model,
@@ -106,14 +106,14 @@ class EverythingSeen(Exception):
 
 
 class Visit:
-    """One forward pass: `missing` are the sites that were not reached yet."""
+    """One forward pass that calls visitors; `missing` are the sites that were not reached yet."""
 
     def __init__(self, visitors: Mapping[Site, Visitor]) -> None:
         self._visitors = visitors
         self.missing = set(visitors)
 
     def hook(self, site: Site) -> Visitor:
-        """Calls the site's visitor, and raises `EverythingSeen` behind the last."""
+        """Makes a hook that calls the site's visitor, and raises `EverythingSeen` after the last one."""
 
         def look(activation: Tensor) -> None:
             self._visitors[site](activation)

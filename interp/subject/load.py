@@ -1,4 +1,4 @@
-"""Loading a subject: names, devices, precision, weights, and an answer for whatever is wrong with them."""
+"""Loads a subject: resolves name, device and precision, reads weights, and checks them."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -35,22 +35,21 @@ def load(
 ) -> Subject:
     """Loads a bundled model, a local Hugging Face folder or a hub name as a subject.
 
-    `backend` is one of `BackendName`, `dtype` of `Dtype`, `processing` of `Processing`: checked here.
-    `auto` is `hooked` where that builds the model, else `bridge`. `device` defaults to CUDA where there is
-    one, else the CPU. `processing` is the weight processing of TransformerLens (`fold`: layer norms folded,
+    `backend` is one of `BackendName`, `dtype` of `Dtype`, `processing` of `Processing`: checked here. `auto`
+    is `hooked` where that builds the model, otherwise `bridge`. `device` defaults to CUDA where there is one,
+    otherwise the CPU. `processing` is the weight processing of TransformerLens (`fold`: layer norms folded,
     writing weights centred), which changes activations and is off by default. `skip_first` leaves the first
     position of every row out of means, exemplars and what SAEs are trained on (`RowLayout`); None does so
     where the model has no beginning-of-sequence token. Weights are read from safetensors only and no code of
     the folder is run. On a CPU, the process keeps freed memory from here on (`keep_freed_memory`).
 
-    The subject's logits on ten tokens are held against those of `transformers` itself, and its sites against
-    what the residual stream adds up to; `subject.gap` keeps the distance. With `check=False` a model that is
-    off is used all the same, and its sites are taken for what they are called; weights that are not finite
-    are refused all the same.
+    The subject's logits on ten tokens are compared with those of `transformers` itself, and its sites with
+    the sums of the residual stream; `subject.gap` keeps the distance. With `check=False` a model whose logits
+    differ is used nevertheless, and its sites are trusted; weights that are not finite are still refused.
 
     Raises:
-        UserError: the model, tokenizer or an option is not usable, or the library computes something else
-            than `transformers`; says which, and what would do.
+        UserError: the model, tokenizer or an option is not usable, or the library does not compute
+            what `transformers` does; says which, and how to fix it.
     """
     _choice("backend", backend, get_args(BackendName))
     _choice("dtype", dtype, get_args(Dtype))

@@ -1,6 +1,6 @@
-"""What is predicted, and what it costs: likeliest tokens, cross-entropy and KL in nats.
+"""Predictions and losses: likeliest tokens, cross-entropy and KL in nats.
 
-All from what is unembedded (`Subject.normed`), a block of positions at a time and in single precision.
+All from the final norm's output (`Subject.normed`), a block of positions at a time and in single precision.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def compared_losses(
     changed: Sequence[Float[Tensor, "*batch d_model"]],
     following: Int[Tensor, "*batch"],
 ) -> tuple[Float[Tensor, "pass *batch"], Float[Tensor, " changed *batch"]]:
-    """Cross-entropies of the clean pass and of each changed one, and KL(clean || changed) for each of these.
+    """Computes cross-entropies of the clean and the changed passes, and KL(clean || changed) of the latter.
 
     Every pass is unembedded once.
     """
