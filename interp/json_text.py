@@ -151,7 +151,7 @@ def _check_tokens(text: str, place: str, fix: str, line: int, halves: bool) -> N
         elif token in "]}":
             depth -= 1
         elif found["word"]:
-            wrong = f"{token} is no number of JSON" if token.lstrip("-") in ("NaN", "Infinity") else ""
+            wrong = f"{token} is not a number in JSON" if token.lstrip("-") in ("NaN", "Infinity") else ""
         elif found["number"]:
             wrong = "" if _can_be_kept(token) else f"the number {quoted(token)} is too large"
         elif not halves and _HALF.search(_PAIR.sub("", token)):

@@ -51,7 +51,7 @@ def read_yaml(path: Path, fix: str) -> dict[str, Any]:
     """
     values = from_yaml(utf8(read_file(path, fix, LARGEST_YAML), str(path)), str(path), fix)
     if not isinstance(values, dict):
-        raise UserError("the file is no mapping of keys to values", str(path), fix)
+        raise UserError("the file is not a mapping of keys to values", str(path), fix)
     return values
 
 

@@ -35,7 +35,7 @@ class PlantedFeatures:
         buffer_tokens: int = 32768,
     ) -> None:
         if not 0 < density <= 1:
-            raise UserError(f"a density of {density} is no probability above 0", "density", "use (0, 1]")
+            raise UserError(f"a density of {density} is not a probability above 0", "density", "use (0, 1]")
         self.directions = directions.float()
         self.width = directions.shape[1]
         self._density = torch.tensor([float(density)])

@@ -176,7 +176,7 @@ def _read(source: QuestionFile, subject: Subject) -> list[Question]:
 def _listed(words: Any, place: str) -> list[str | int]:
     listed = [words] if isinstance(words, str) else words
     if not isinstance(listed, list) or not all(type(word) in (str, int) for word in listed):
-        raise UserError(f"{words!r} is no word and no list of words", place, "give words in quotes")
+        raise UserError(f"{words!r} is neither a word nor a list of words", place, "give words in quotes")
     return listed
 
 

@@ -111,7 +111,7 @@ def _address(where: str | Path) -> tuple[str, URL]:
             url = make_url(where)
         except (ArgumentError, ValueError):  # their messages may quote the password
             raise UserError(
-                "this is no URL of a database",
+                "this is not the URL of a database",
                 f"{where.partition('://')[0]}://…",
                 "write postgresql://USER@HOST:PORT/DATABASE; a port is a number",
             ) from None
@@ -146,7 +146,7 @@ def _check_file(file: Path) -> None:
                 "the store is a folder", str(file), f"name a file, such as {file / 'store.sqlite'}"
             )
         if found and not file.is_file():
-            raise UserError("the store is no plain file (a device, a pipe)", str(file), "name a file")
+            raise UserError("the store is not a plain file (a device, a pipe)", str(file), "name a file")
         file.parent.mkdir(parents=True, exist_ok=True)
 
 

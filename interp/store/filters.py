@@ -284,7 +284,7 @@ def parse_filter(given: Mapping[str, Any]) -> Filter:
             except TypeError:
                 pass
     raise UserError(
-        f"{quoted(given)} is no filter",
+        f"{quoted(given)} is not a filter",
         "filter",
         f"write {{NAME: values}} with one of and, or, not, {', '.join(_NAMED)}",
     )

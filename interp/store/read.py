@@ -45,7 +45,7 @@ def numbers(quantiles: Mapping[str, Any]) -> dict[str, float]:
         DamagedCell: one is not a number.
     """
     if not all(type(value) in (int, float, type(None)) for value in quantiles.values()):
-        raise schema.DamagedCell("a quantile is no number")
+        raise schema.DamagedCell("a quantile is not a number")
     return {level: float(value) for level, value in quantiles.items() if value is not None}
 
 

@@ -111,7 +111,7 @@ def test_filters_are_read_from_json_and_what_is_none_is_refused(store: Store) ->
     assert _kept(store, parse_filter(json.loads(json.dumps(written)))) == {"mlp.3/0+", "mlp.3/2+"}
     assert isinstance(parse_filter({"not": {"interesting": []}}), Not)
     for wrong in ({}, {"spice": 1}, {"and": 3}, {"layers": [1, 2, 3, 4]}, {"a": 1, "b": 2}):
-        with pytest.raises(UserError, match="is no filter"):
+        with pytest.raises(UserError, match="is not a filter"):
             parse_filter(wrong)
 
 
