@@ -1,4 +1,4 @@
-"""A loaded model: its sizes, its sites, and the weights that write to the residual stream and read it out."""
+"""A loaded model: sizes, sites, the weights that write to the residual stream, and the unembedding."""
 
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from interp.subject.writer import Writer
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A model as a library has it, where it runs, and what was found when it was held to `transformers`.
+    """A model in its library, where it runs, and the results of comparing it with `transformers`.
 
-    `gap` says how far its logits are off, `probe` what is wrong with its sites; None where nobody looked.
+    `gap` says how far its logits are off, `probe` what is wrong with its sites; None if not checked.
     """
 
     backend: Backend
@@ -35,7 +35,7 @@ class Loaded:
 
 
 class Model:
-    """What is known of a model whatever text it reads; the first part of a `Subject`."""
+    """Properties of a model that do not depend on a text; the first part of a `Subject`."""
 
     def __init__(self, loaded: Loaded) -> None:
         info = loaded.info
@@ -66,7 +66,7 @@ class Model:
         """Size of the last axis of the activation at a site.
 
         Raises:
-            UserError: the site does not exist, or was found not to be what it is called.
+            UserError: the site does not exist, or failed the checks of its kind (`Probe`).
         """
         width = self.info.site_width(site)
         self._backend.check(site)
@@ -80,23 +80,23 @@ class Model:
         return width
 
     def activation_shape(self, site: Site) -> tuple[int, ...]:
-        """[width] of the activation at one position, at `head_out` [head, d_head]; as `site_width`."""
+        """The shape at one position: [width], at `head_out` [head, d_head]; raises as `site_width` does."""
         width = self.site_width(site)
         return (self.n_heads, width) if site.kind == "head_out" else (width,)
 
     @property
     def adds_up(self) -> bool:
-        """Whether the residual stream is the sum of what is written to it, as far as is known.
+        """Whether the residual stream is the sum of what is written to it, as far as known.
 
         It is not where a norm stands on the stream itself (OPT-350m).
         """
         return self._adds_up
 
     def writers(self) -> list[Writer]:
-        """The weights that write to the residual stream, and what their outputs pass on the way.
+        """The weights that write to the residual stream, with the norm or scale after each.
 
         Raises:
-            UserError: the stream is not the sum of what is written to it, or it is not known with what.
+            UserError: the stream is not the sum of what is written to it, or the weights are not known.
         """
         if not self.adds_up:
             raise UserError(
@@ -108,14 +108,15 @@ class Model:
         return self._backend.writers()
 
     def untied(self) -> AbstractContextManager[None]:
-        """Within the block, a change of the embedding's weight leaves the unembedding alone."""
+        """Within the block, embedding and unembedding are different tensors, which may be changed apart."""
         return self._backend.untied()
 
     def output_weight(self, site: Site) -> Float[Tensor, "d_in d_model"]:
         """What a unit of each neuron (`mlp_post`), or of each element of all heads (`head_out`), adds to the
         residual stream: the output matrix, at the model's scale.
 
-        Where a norm follows (Gemma 2, OLMo 2), before its scale, which all neurons of a token set together.
+        Where a norm follows (Gemma 2, OLMo 2), this is before its scale, which depends on all neurons of a
+        token.
 
         Raises:
             UserError: there is no such site, as in a mixture of experts, or no output matrix follows it.
@@ -128,9 +129,9 @@ class Model:
         return found[0].unscaled()
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
-        """What the final norm puts out, times this, is the logits before their bias and any soft cap.
+        """The matrix that turns the final norm's output into logits, before their bias and any soft cap.
 
-        A scale that the model gives its logits (Granite, Cohere) is in it.
+        It includes the scale of logits that some models have (Granite, Cohere).
 
         Raises:
             UserError: as `final_norm`.
@@ -139,7 +140,7 @@ class Model:
         return self._backend.unembedding()
 
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """The norm before the unembedding; where the model has none, what goes in.
+        """Applies the norm before the unembedding; returns the input if the model has none.
 
         Raises:
             UserError: norm and unembedding do not turn the last residual stream into the model's own logits.
@@ -148,10 +149,10 @@ class Model:
         return self._backend.final_norm(resid)
 
     def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
-        """The logits of what the final norm puts out: its product with the unembedding, bias and soft cap.
+        """Computes logits from the final norm's output: product with the unembedding, bias and soft cap.
 
         Raises:
-            UserError: logits of something finite are not.
+            UserError: logits are not finite although the input is.
         """
         logits = self._backend.unembed(normed)
         overflow = normed.detach().isfinite().all(-1) & ~logits.detach().amax(-1).isfinite()
@@ -169,7 +170,7 @@ class Model:
             )
 
     def _sites(self) -> list[Site]:
-        """All that the model has."""
+        """Every site that the model has."""
         found = []
         for site in (Site(kind, layer) for layer in range(self.n_layers) for kind in SITE_KINDS):
             with suppress(UserError):

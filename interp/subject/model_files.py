@@ -1,4 +1,4 @@
-"""Which files of a model folder may be opened: plain ones of its own, of bounded size, and no pickles."""
+"""Checks which files of a model folder may be opened: its own plain files, of bounded size, no pickles."""
 
 import re
 import stat
@@ -12,34 +12,34 @@ from interp.outside import LARGEST_FILE, MEBIBYTE, read_file
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _OPENED = {".json", ".safetensors", ".txt", ".model", ".jinja", ".tiktoken", ".bpe", ".spm", ".vocab"}
-"""Endings of what `transformers` may open in a folder where it reads safetensors alone."""
+"""Suffixes of files that `transformers` may open in a folder when it reads safetensors only."""
 _TEMPLATES = "additional_chat_templates"
 _OBJECTS = (
     "config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", INDEX,
 )  # fmt: skip
-"""What must be a JSON object."""
+"""Files that must hold a JSON object."""
 _NAMES = {
     "config.json": ("transformers_weights", "attn_implementation", "_attn_implementation"),
     "tokenizer_config.json": ("init_inputs", "fast_tokenizer_files"),
 }
-"""Fields that name files, or code, which must not be anywhere else."""
+"""Fields that name files or code, which must be in the folder."""
 _LARGEST_JSON = 64 * MEBIBYTE
 _LARGEST_TEMPLATE = MEBIBYTE
 _NO_LIMIT = re.compile(rb'("model_max_length"\s*:\s*)10{16}19884624838656(?=\s*[,}])')
-"""How `transformers` writes that a tokenizer knows no limit: `int(1e30)`, which is no number of 64 bits."""
+"""`transformers`' value for a tokenizer without a limit: `int(1e30)`, which does not fit 64 bits."""
 COPY = "copy the model folder again"
 
 
 def check_folder(folder: Path) -> None:
-    """Looks at every file of a model folder that loading it opens, before anything is loaded.
+    """Checks every file of a model folder that loading opens, before anything is loaded.
 
     A file may be a link to another of the folder. A snapshot in the hub's cache is a folder of links into the
     `blobs` of its repository, which are its files.
 
     Raises:
-        UserError: a file leads outside, is no plain file, too large or damaged; weights are to be read from
-            something else than safetensors; or the folder is an adapter to another model.
+        UserError: a file is a link to the outside, not a plain file, too large or damaged; weights are not
+            safetensors; or the folder is an adapter to another model.
     """
     if (folder / "adapter_config.json").exists():
         raise UserError(
@@ -66,10 +66,10 @@ def check_folder(folder: Path) -> None:
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """The JSON object in a file of a model folder.
+    """Reads the JSON object in a file of a model folder.
 
     Raises:
-        UserError: it is none, damaged, too deep or too large.
+        UserError: the file holds no object, or is damaged, nested too deep or too large.
     """
     content = _NO_LIMIT.sub(rb"\g<1>0", read_file(file, COPY, _LARGEST_JSON))
     found = from_json(content, str(file), COPY)
@@ -79,7 +79,7 @@ def read_object(file: Path) -> dict[str, Any]:
 
 
 def is_inside(file: Path, folder: Path) -> bool:
-    """Whether a file, or what it links to, is in the folder, or a blob of the hub cache that it is in."""
+    """Whether a file (or the target of a link) is in the folder, or a blob of the folder's hub cache."""
     root, target = folder.resolve(), file.resolve()
     snapshots = (one for one in root.parents if one.name == "snapshots" and "--" in one.parent.name)
     inside = (root, *(one.parent / "blobs" for one in snapshots))
@@ -87,14 +87,14 @@ def is_inside(file: Path, folder: Path) -> bool:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that the folder's weights are read from, in one piece or as the index has them."""
+    """Lists the folder's weight files: one, or those in the index."""
     if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
         return [folder / WEIGHTS]
     return [folder / name for name in sorted(set(read_object(folder / INDEX)["weight_map"].values()))]
 
 
 def check_weights(folder: Path) -> None:
-    """Raises UserError where a folder has no weights, or pickled ones alone."""
+    """Raises UserError if a folder has no weights, or only pickled ones."""
     if any(folder.glob("*.safetensors")) or (folder / INDEX).exists():
         return
     if any(any(folder.glob(pickled)) for pickled in ("*.bin", "*.pt", "*.pth")):
@@ -152,7 +152,7 @@ def _check_index(index: dict[str, Any], folder: Path) -> None:
 
 
 def _check_names(values: dict[str, Any], place: Path, key: str) -> None:
-    """Refuses a field that names files which are not simply names of files in the folder."""
+    """Raises UserError if a field's value is not the plain name of a file, or several."""
     given = values.get(key) or []
     names = given if isinstance(given, list) else given.values() if isinstance(given, dict) else [given]
     if not all(isinstance(name, str) and re.fullmatch(r"[\w.-]+", name) for name in names):

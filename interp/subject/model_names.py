@@ -1,4 +1,4 @@
-"""Whether two names mean the same model, and the refusal of what was made for another model.
+"""Compares names of models, and refuses what was made for another model.
 
 Names are hub names, TransformerLens' names and names of local folders.
 """
@@ -12,7 +12,7 @@ from interp.subject.model_files import read_object
 
 
 def subject_names(info: SubjectInfo) -> tuple[str, ...]:
-    """Every name the subject is known by: its own, its repository in a hub cache, the one in its config.
+    """Every name of the subject: its own, its repository in a hub cache, and the one in its config.
 
     A snapshot in the Hugging Face cache is a folder named by a hash; its repository is in the path.
     """
@@ -29,17 +29,17 @@ def subject_names(info: SubjectInfo) -> tuple[str, ...]:
 def same_model(one: str, other: str) -> bool:
     """Whether both names mean one model.
 
-    Names are brought to TransformerLens' official ones (`gpt2-small` is `gpt2`) and compared without the
+    Names are mapped to TransformerLens' official ones (`gpt2-small` is `gpt2`) and compared without the
     organisation and without regard to case, so that a local copy called `gemma-2-2b` is `google/gemma-2-2b`.
     """
     return one == other or _base(one) == _base(other)
 
 
 def check_made_for(made: str, models: Sequence[str], info: SubjectInfo, place: str) -> None:
-    """Refuses what was made for another model: of the same width, it would act, and mean nothing.
+    """Refuses what was made for another model, where it would run (if widths agree) but mean nothing.
 
-    `made` begins the sentence ("the vector french was made"); `models` are the names of its model,
-    and one that is the subject's is enough.
+    `made` begins the error ("the vector french was made"); `models` are names of its model, of which one has
+    to be the subject's.
 
     Raises:
         UserError: no name is one of the subject's.

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: noticed after every forward pass, and traced to where they begin."""
+"""Detects numbers that are not finite after every forward pass, and finds where they begin."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -16,15 +16,15 @@ from interp.subject.site import Site
 
 
 def is_finite(activation: Float[Tensor, "batch pos *width"], forward: ForwardPass) -> Bool[Tensor, ""]:
-    """Whether an activation is finite at every real token of a pass; reads it once."""
-    wide = torch.promote_types(activation.dtype, torch.float32)  # in which no sum of finite ones overflows
+    """Whether an activation is finite at every real token of a pass."""
+    wide = torch.promote_types(activation.dtype, torch.float32)  # in which sums of finite numbers stay finite
     return _at_real(activation.detach().flatten(2).sum(-1, dtype=wide), forward)
 
 
 def are_possible(logits: Float[Tensor, "batch kept d_vocab"], forward: ForwardPass) -> Bool[Tensor, ""]:
-    """Whether some token is the likeliest at every real one of a pass, or at every one that was kept.
+    """Whether the largest logit is finite at every real token of a pass, or at every one that was kept.
 
-    A token that can never come (a logit of minus infinity) is none that is wrong.
+    Others may be minus infinity, for tokens that never occur.
     """
     return _at_real(logits.detach().amax(-1), forward)
 
@@ -32,7 +32,7 @@ def are_possible(logits: Float[Tensor, "batch kept d_vocab"], forward: ForwardPa
 def first_not_finite(
     backend: Backend, sites: Sequence[Site], forward: ForwardPass, compute: Callable[[], Any]
 ) -> Site | None:
-    """The first of some sites, in the order of a pass, whose activation is not finite in it."""
+    """Finds the first site, in the order of a pass, whose activation is not finite."""
     found: list[Site] = []
 
     def look(site: Site) -> Hook:
@@ -50,7 +50,7 @@ def first_not_finite(
 
 
 def not_finite(what: str, dtype: torch.dtype, name: str) -> UserError:
-    """Says what is not finite, and what would do."""
+    """Makes the error for what is not finite; `what` begins the sentence, with its verb."""
     if dtype == torch.float16:
         fix = "use dtype bfloat16 or float32: float16 holds no number above 65504"
     else:

@@ -1,4 +1,4 @@
-"""Forward passes of a model: read, edited, changed by interventions, and never wrong in silence."""
+"""Forward passes of a model: reading, editing and interventions, with checks of every pass."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,9 +24,9 @@ Result = TypeVar("Result")
 
 
 class Passes(Model):
-    """A model that reads tokens, and what can be done to it meanwhile; the second part of a `Subject`.
+    """A model that runs on tokens, and can be read and changed; the second part of a `Subject`.
 
-    `bos_id` and `padding_id` are the tokens that begin a row and that fill it up.
+    `bos_id` is the token that begins a row, `padding_id` the one that pads it.
     """
 
     def __init__(self, loaded: Loaded, bos_id: int | None, padding_id: int | None) -> None:
@@ -38,7 +38,7 @@ class Passes(Model):
         self._watch = Watch(self.name)
 
     def check(self, tokens: Int[Tensor, "batch pos"], attention_mask: Tensor | None = None) -> None:
-        """Whether tokens can enter the model; every way in asks this.
+        """Checks tokens before they enter the model; every method that runs it does this.
 
         Raises:
             UserError: they do not fit the context or the vocabulary, the mask has another shape, or a row
@@ -51,9 +51,9 @@ class Passes(Model):
     def logits(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None = None
     ) -> Float[Tensor, "batch pos d_vocab"]:
-        """The logits after every position.
+        """Computes the logits after every position.
 
-        They are the largest tensor of a pass: take `logits_at` for one position a row, and `normed` with
+        They are the largest tensor of a pass: use `logits_at` for one position a row, and `normed` with
         `interp.subject.unembedding.in_blocks` to measure many.
         """
         return self._forward(tokens, attention_mask)
@@ -64,7 +64,7 @@ class Passes(Model):
         attention_mask: Int[Tensor, "batch pos"] | None = None,
         prompt_length: int | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
-        """What is unembedded after every position, the final residual behind its norm; makes no logits.
+        """Computes the final norm's output, which is unembedded, at every position, without logits.
 
         `prompt_length` as in `logits_at`; `unembed` makes the logits.
         """
@@ -77,10 +77,10 @@ class Passes(Model):
         attention_mask: Int[Tensor, "batch pos"] | None = None,
         prompt_length: int | None = None,
     ) -> Float[Tensor, "batch *kept d_vocab"]:
-        """The logits after one column of each row, or several.
+        """Computes the logits after one column of each row, or several.
 
         Only these positions are unembedded, which is a good part of a pass where the vocabulary is large.
-        The first `prompt_length` columns are the prompts that positions are relative to (all, if not said).
+        The first `prompt_length` columns (default: all) are the prompts that positions are relative to.
         """
         rows, kept = torch.arange(len(tokens), device=self.device), columns.to(self.device)
         rows, kept = rows[:, None], kept.reshape(len(tokens), -1)
@@ -99,8 +99,8 @@ class Passes(Model):
     ) -> None:
         """Runs the model, calls each visitor with its site's activation, and stops after the last of them.
 
-        Nothing behind the last site is computed, logits least of all. Activations are lent: they belong to
-        the forward pass, so a visitor copies what it keeps and changes nothing in place.
+        Nothing after the last site is computed, so no logits. Activations belong to the forward pass: a
+        visitor copies what it keeps, and changes nothing in place.
         """
         with torch.inference_mode():
             self._visit(tokens, visitors, attention_mask)
@@ -111,7 +111,7 @@ class Passes(Model):
         sites: Sequence[Site],
         attention_mask: Int[Tensor, "batch pos"] | None = None,
     ) -> dict[Site, Tensor]:
-        """Activations at these sites, each a copy of its own."""
+        """Reads activations [batch, pos, ...] at these sites, as copies."""
         found: dict[Site, Tensor] = {}
 
         def keep(site: Site) -> Visitor:
@@ -139,11 +139,11 @@ class Passes(Model):
     def intervene(self, *interventions: Intervention) -> Iterator[None]:
         """Within the block every forward pass and every generated token is changed by these interventions.
 
-        They act in the order given, behind those of blocks around this one, and end with the block, even
-        after an exception. `interp.intervene` has them.
+        They act in the order given, after those of enclosing blocks, and end with the block, even after an
+        exception. `interp.intervene` defines them.
 
         Raises:
-            UserError: a site does not exist; later, before a model runs, a position that its text lacks.
+            UserError: a site does not exist; in a pass, before the model runs, a text lacks a position.
         """
         with ExitStack() as hooks:
             for intervention in interventions:
@@ -158,7 +158,7 @@ class Passes(Model):
 
     @contextmanager
     def unedited(self) -> Iterator[None]:
-        """Within the block the model runs as its weights have it; what other blocks attached does not act."""
+        """Within the block the model runs without the edits and interventions of other blocks."""
         around, self._interventions = self._interventions, []
         try:
             with self._watch.paused():
@@ -172,8 +172,8 @@ class Passes(Model):
     ) -> Iterator[None]:
         """Within the block queries of prompts [batch, query] do not attend to some keys in these layers.
 
-        What is generated behind the prompts attends to everything. In every pass, what the layers did attend
-        to is held against what is blocked.
+        Generated tokens attend to everything. In every pass, the layers' attention patterns are checked
+        against what is blocked.
 
         Raises:
             UserError: in a pass, a query is left with nothing to attend to, or a layer's attention cannot be
@@ -220,7 +220,7 @@ class Passes(Model):
                 raise AssertionError("a pass reaches every site or says that it does not")
         mask = None if attention_mask is None else attention_mask.to(self.device)
         if not is_finite(activation, whole(tokens.to(self.device), mask)):
-            self._forward(tokens, mask)  # which says where they ceased to be
+            self._forward(tokens, mask)  # raises UserError with the site where they begin
             raise not_finite(f"activations at {site} are", self.dtype, self.name)
 
     def _forward(
@@ -243,7 +243,7 @@ class Passes(Model):
         return self._passing(forward, lambda: kept_back(self._backend, compute))[0]
 
     def _passing(self, forward: ForwardPass, compute: Callable[[], Result]) -> Result:
-        """Runs the model while interventions know which pass it is."""
+        """Runs the model while interventions know the pass, and checks that the result is finite."""
         if forward.start == 0:
             for intervention in self._interventions:
                 intervention.check(forward)
@@ -256,7 +256,7 @@ class Passes(Model):
         try:
             with self._backend.attached(Site("resid_post", self.n_layers - 1), look):
                 result = self._watch.passing(compute)
-            last = result[0] if isinstance(result, tuple) else result  # logits, or what would be unembedded
+            last = result[0] if isinstance(result, tuple) else result  # logits, or the final norm's output
             assert isinstance(last, Tensor)
             fine.append(are_possible(last, forward))
             if not all(fine):

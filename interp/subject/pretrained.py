@@ -1,4 +1,4 @@
-"""What `transformers` reads of a model folder: weights and tokenizers, from safetensors and JSON, no code."""
+"""Reads weights and tokenizers with `transformers`: from safetensors and JSON, without running code."""
 
 import threading
 from pathlib import Path
@@ -17,18 +17,18 @@ _LANGUAGE_MODEL = {
     r"^language_model\.lm_head": "lm_head",
     r"^(model\.)?language_model\.(model\.)?": "model.",
 }
-"""Where the tensors of a model that also sees stand in the language model alone."""
+"""Renames tensors of a model with vision to those of its language model."""
 _PROBE = "".join(unit * 60 + "!" for unit in "aA1 \n-.é'")
 _PROBE_SECONDS = 15.0
 
 
 def read_weights(folder: Path, dtype: torch.dtype, attention: str | None = "eager") -> Any:
-    """The folder's language model as `transformers` loads it, on the CPU.
+    """Reads the folder's language model as `transformers` loads it, on the CPU.
 
-    `attention` is its implementation, `transformers`' own choice for None.
+    `attention` is its implementation of attention; None leaves the choice to `transformers`.
 
     Raises:
-        UserError: a file of the folder is not to be opened (`check_folder`); the weights are damaged,
+        UserError: a file of the folder must not be opened (`check_folder`); the weights are damaged,
             incomplete, of other shapes than `config.json` says, or not finite.
     """
     from transformers import AutoModelForCausalLM
@@ -57,7 +57,7 @@ def read_weights(folder: Path, dtype: torch.dtype, attention: str | None = "eage
             str(folder),
             "use dtype bfloat16, a smaller model, or a machine with more memory",
         ) from error
-    except Exception as error:  # safetensors, torch and transformers each have their own for one cause
+    except Exception as error:  # safetensors, torch and transformers raise different exceptions for this
         raise UserError(
             f"the weights cannot be read ({first_line(error)})",
             str(folder),
@@ -70,18 +70,18 @@ def read_weights(folder: Path, dtype: torch.dtype, attention: str | None = "eage
             str(folder),
             "copy the model folder again; transformers would have filled them with random numbers",
         )
-    if not_finite(model.named_parameters()):  # if it is in the files; half precision makes infinities, too
+    if not_finite(model.named_parameters()):  # in the files, or by overflow in half precision
         for file in weight_files(folder):
             check_file_finite(file, COPY)
     return model.eval()
 
 
 def read_tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer as `transformers` loads it.
+    """Reads the folder's tokenizer as `transformers` loads it.
 
     Raises:
-        UserError: a file of the folder is not to be opened (`check_folder`); the tokenizer is missing or
-            damaged, has no words, or does not come to an end with a short text.
+        UserError: a file of the folder must not be opened (`check_folder`); the tokenizer is missing or
+            damaged, has no words, or does not finish a short text.
     """
     from transformers import AutoTokenizer
 
@@ -92,7 +92,7 @@ def read_tokenizer(folder: Path) -> Any:
                 str(folder), trust_remote_code=False, local_files_only=True
             )
             words = tokenizer.get_vocab()
-    except Exception as error:  # missing, damaged and unknown tokenizers all end here
+    except Exception as error:  # missing, damaged and unknown tokenizers all raise here
         raise _unreadable(f"the tokenizer cannot be read ({first_line(error)})", folder) from error
     except BaseException as error:
         if not _is_panic(error):
@@ -105,13 +105,13 @@ def read_tokenizer(folder: Path) -> Any:
 
 
 def _try_out(tokenizer: Any, folder: Path) -> None:
-    """Splits a text of long runs, which a pattern that tries every way to split it does not get through."""
+    """Tokenises a text of long runs, on which a backtracking pattern would not finish."""
     panics: list[BaseException] = []
 
     def split() -> None:
         try:
             tokenizer(_PROBE, add_special_tokens=False)
-        except BaseException as error:  # a word that is not known is none of this check's
+        except BaseException as error:  # an unknown word is not checked here
             panics.extend([error] if _is_panic(error) else [])
 
     thread = threading.Thread(target=split, daemon=True)
@@ -123,7 +123,7 @@ def _try_out(tokenizer: Any, folder: Path) -> None:
 
 
 def _is_panic(error: BaseException) -> bool:
-    """Whether the tokenizers library broke down; its exception is of no kind that Python knows."""
+    """Whether the tokenizers library panicked; its exception class cannot be imported."""
     return type(error).__name__ == "PanicException"
 
 

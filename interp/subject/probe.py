@@ -1,4 +1,4 @@
-"""Whether sites are what they are called: each is read and edited once, and held to the stream's sums."""
+"""Checks that sites are what their names say: reads and edits each once, and compares the stream's sums."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -17,10 +17,10 @@ from interp.subject.site import SITE_KINDS, Site
 
 @dataclass(frozen=True)
 class Probe:
-    """What is wrong with some sites, in words; and whether the residual stream is a sum.
+    """Faults of sites, in words; and whether the residual stream is a sum.
 
-    It is a sum where every layer adds its attention's and its MLP's output to it, and nothing else is done
-    to it on the way (a norm on the stream itself, as in OPT-350m, is).
+    It is a sum if every layer adds its attention's and its MLP's output to it, and nothing else changes it
+    (unlike OPT-350m, which has a norm on the stream itself).
     """
 
     faults: Mapping[Site, str]
@@ -28,11 +28,11 @@ class Probe:
 
 
 def probe(backend: Backend, info: SubjectInfo, tokens: Int[Tensor, "1 pos"], tolerance: float) -> Probe:
-    """Looks at every site in one pass and one backward pass.
+    """Checks every site in one forward and one backward pass.
 
-    Read right: resid_post = resid_pre + attn_out + mlp_out, resid_mid lies between, and resid_post is what
-    the next layer's resid_pre is. Edited right: the logits have one gradient by all that is added to the
-    same stream. `tolerance` is relative to the largest element.
+    Readings are right if resid_post = resid_pre + attn_out + mlp_out, resid_mid lies between, and resid_post
+    equals the next layer's resid_pre. Edits are right if the logits have the same gradient with respect to
+    all that is added to the same stream. `tolerance` is relative to the largest element.
     """
     seen = _look(backend, info, tokens, tolerance)
     wholes = [_layer_adds_up(seen, layer) for layer in range(info.n_layers)]
@@ -41,7 +41,7 @@ def probe(backend: Backend, info: SubjectInfo, tokens: Int[Tensor, "1 pos"], tol
 
 @dataclass
 class _Seen:
-    """What passed each site, the gradient of the logits by it, and what was wrong with it."""
+    """The activation at each site, the gradient of the logits with respect to it, and its fault if any."""
 
     tolerance: float
     values: dict[Site, Tensor] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class _Seen:
     faults: dict[Site, str] = field(default_factory=dict)
 
     def hook(self, site: Site) -> Hook:
-        """Keeps the activation, and adds a zero by which the logits can be differentiated."""
+        """Makes a hook that keeps the activation, and adds a zero to differentiate the logits by."""
 
         def look(activation: Tensor) -> Tensor:
             self.values[site] = activation.detach()
@@ -60,14 +60,14 @@ class _Seen:
         return look
 
     def sound(self, *sites: Site) -> bool:
-        """Whether the sites exist, and nothing is wrong with them so far."""
+        """Whether the sites exist, and have no fault so far."""
         return all(site in self.gradients and site not in self.faults for site in sites)
 
     def close(self, left: Tensor, right: Tensor) -> bool:
         return float((left - right).abs().max()) <= self.tolerance * float(right.abs().max())
 
     def same_edit(self, site: Site, stream: Site) -> None:
-        """Notes a fault unless adding to one is adding to the other."""
+        """Notes a fault unless the gradients show that edits of both have the same effect."""
         if self.sound(site, stream) and not self.close(self.gradients[site], self.gradients[stream]):
             self.faults[site] = f"an edit there does not do what the same edit of {stream} does"
 
@@ -96,7 +96,7 @@ def _look(backend: Backend, info: SubjectInfo, tokens: Int[Tensor, "1 pos"], tol
 
 
 def _layer_adds_up(seen: _Seen, layer: int) -> bool:
-    """Whether a layer's stream is a sum, after noting what is wrong with its sites."""
+    """Notes the faults of a layer's sites; returns whether its stream is a sum."""
     pre, attention, mlp = Site("resid_pre", layer), Site("attn_out", layer), Site("mlp_out", layer)
     middle, post, after = Site("resid_mid", layer), Site("resid_post", layer), Site("resid_pre", layer + 1)
     values = seen.values

@@ -1,4 +1,4 @@
-"""Keeping `transformers` to its results: no bars, no notes, one line of an error."""
+"""Silences `transformers`' progress bars and warnings, and shortens its errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Reading activations at chosen tokens of prompts: one padded pass for every site and position."""
+"""Reads activations at chosen tokens of prompts: one padded pass for all sites and positions."""
 
 from collections.abc import Sequence
 
@@ -20,11 +20,11 @@ def read_at(
     positions: Sequence[int] | Int[Tensor, "prompt position"] = (-1,),
     prompts_per_batch: int = 64,
 ) -> dict[Site, Float[Tensor, "prompt position *width"]]:
-    """Activations of every prompt at positions counted from its end, in single precision.
+    """Reads activations of every prompt at positions counted from its end, in single precision.
 
     `prompts` are token ids without a beginning-of-sequence token; `positions` are the same for all of them,
-    or each prompt's own. Prompts of like length share a batch, padded on the left; nothing behind the last
-    site is computed, logits least of all.
+    or each prompt's own. Prompts of similar length share a batch, padded on the left; nothing after the last
+    site is computed, so no logits.
 
     Raises:
         UserError: there is no prompt, or a position is not counted from the end or lies before a prompt.
@@ -58,10 +58,10 @@ def read_at(
 def normed_at_end(
     subject: Subject, prompts: Sequence[Tokens], prompts_per_batch: int = 128
 ) -> Float[Tensor, "prompt d_model"]:
-    """What is unembedded after the last token of each prompt, under whatever interventions are active.
+    """Computes the final norm's output at the last token of each prompt, under active interventions.
 
-    `prompts` are token ids without a beginning-of-sequence token; those of like length share a batch.
-    `interp.subject.unembedding.in_blocks` measures what they predict.
+    `prompts` are token ids without a beginning-of-sequence token; those of similar length share a batch.
+    `interp.subject.unembedding.in_blocks` turns the result into measures of predictions.
     """
     if not prompts:
         return torch.empty(0, subject.d_model, device=subject.device, dtype=subject.dtype)
@@ -75,7 +75,7 @@ def normed_at_end(
 
 
 class _Keep:
-    """Copies each row's columns of an activation to some rows of a table."""
+    """Copies the chosen columns of an activation's rows to rows of a table."""
 
     def __init__(self, table: Tensor, places: list[int], columns: Int[Tensor, "row position"]) -> None:
         self.table, self.places, self.columns = table, places, columns

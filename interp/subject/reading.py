@@ -1,4 +1,4 @@
-"""What a subject needs of a feature space to read it, and what a reading pass gives."""
+"""The part of a feature space that a subject reads with, and the result of a reading pass."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -25,7 +25,7 @@ class Reading(Protocol):
         ...
 
     def encode(self, activation: Tensor) -> Tensor:
-        """Features of an activation."""
+        """Computes features [batch, pos, feature] from the activation at the site."""
         ...
 
 

@@ -1,13 +1,13 @@
-"""What stands before a row of text, and which of its tokens count."""
+"""The layout of rows of text: what precedes a row, and which tokens count."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class RowLayout:
-    """How rows of text are laid before a subject, the same wherever a corpus is read.
+    """The layout of rows of text, the same wherever a corpus is read.
 
-    `bos_id` stands before every row, if there is one. It does not count in means, quantiles, exemplars,
+    `bos_id` precedes every row, if there is one. It does not count in means, quantiles, exemplars,
     principal directions and what dictionaries are trained on, nor do the tokens of `special_ids`; with
     `skip_first` nor does the first position, whatever token is there. In a model without a
     beginning-of-sequence token that is the attention sink: its norm is many times that of others (Sun et al.

@@ -1,4 +1,4 @@
-"""Scoring: the log-probability of tokens that are given, as if they had been generated."""
+"""Scoring: the log-probability of given tokens, as if they had been generated."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Lengths = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a subject makes of continuations that are given to it; one row a pair of prompt and continuation.
+    """How likely a subject finds given continuations; one row for each pair of prompt and continuation.
 
     `per_token` is the log-probability in nats of each token given all before it, 0 right of a continuation's
     end; `likeliest` says whether no token was likelier, true right of the end. `tokens` are the ids.
@@ -45,7 +45,7 @@ def measured(
     normed: Float[Tensor, "pair token d_model"],
     continuations: Sequence[Sequence[int]],
 ) -> Scores:
-    """The scores of continuations, from what is unembedded before each of their tokens."""
+    """Computes scores of continuations from the final norm's outputs that predict their tokens."""
     width = normed.shape[1]
     ids = torch.tensor([[*row, *[row[-1]] * (width - len(row))] for row in continuations])
     behind = torch.arange(width) >= torch.tensor([len(row) for row in continuations])[:, None]
@@ -62,7 +62,7 @@ def measured(
 
 
 def joined(parts: Sequence[Scores], places: Sequence[int]) -> Scores:
-    """Scores of batches as one, their rows in the order of `places`."""
+    """Joins the scores of batches, and puts row i at `places[i]`."""
     order = torch.tensor(places).argsort()
     tokens = [row for part in parts for row in part.tokens]
     per_token = [row for part in parts for row in part.per_token]
@@ -75,7 +75,7 @@ def joined(parts: Sequence[Scores], places: Sequence[int]) -> Scores:
 
 
 def pairs_in_batches(lengths: Sequence[Lengths], n_ctx: int) -> list[list[int]]:
-    """Which pairs share a pass: of like lengths, together no wider than the context.
+    """Groups pairs of similar length into passes that are no wider than the context.
 
     Raises:
         UserError: a pair does not fit the context.

@@ -1,4 +1,4 @@
-"""How large a model is, from its configuration alone: parameters and widths, no weights."""
+"""The size of a model from its configuration alone: parameters and widths, without weights."""
 
 from typing import Any
 
@@ -52,8 +52,8 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-"""The configurations of the models that the configs in this repository name, so that their cost can be told
-without downloading anything: `model_type` and what differs from `transformers`' defaults."""
+"""Configurations of the models that this repository's configs name, to estimate costs without a download:
+`model_type`, and what differs from `transformers`' defaults."""
 
 
 def subject_shape(name: str) -> SubjectShape:

@@ -1,4 +1,4 @@
-"""Whether a model is as large as its files: `config.json` is held to the weights before memory is taken."""
+"""Compares the model that `config.json` asks for with its weight files, before memory is allocated."""
 
 import math
 from collections.abc import Iterator
@@ -18,21 +18,21 @@ _COUNTS = (
     "vocab_size", "num_attention_heads", "n_head", "n_heads", "num_heads", "num_key_value_heads", "head_dim",
     "intermediate_size", "ffn_dim", "n_inner", "max_position_embeddings", "n_positions", "max_seq_len",
 )  # fmt: skip
-"""Fields that are whole numbers from 1, one or one a layer, where they are given at all."""
+"""Fields that, if present, are whole numbers from 1, or a list with one for each layer."""
 _MOST = 10_000_000
 _MOST_OF = {"layer": 10_000, "label": 100_000}
 _NO_COUNT = ("position", "theta", "window", "seq", "length", "ctx", "token", "context", "_id", "base", "seed")
 _MOST_POSITIONS = 2**31
 _FREE_BUFFERS = 2**28
-"""Numbers of masks and the like, which no file holds."""
+"""Elements allowed for buffers such as masks, which are not in the files."""
 _FIX = "use the config.json that belongs to the weights"
 
 
 def check_numbers(values: Any, place: str, key: str = "") -> None:
-    """Refuses numbers in a configuration that no model has; `transformers` makes lists as long as some.
+    """Refuses numbers in a configuration that no model has (`transformers` makes lists as long as some).
 
     Raises:
-        UserError: a count is no whole number from 1, or too large to be one.
+        UserError: a count is not a whole number from 1, or is too large.
     """
     if isinstance(values, dict):
         for name, value in values.items():
@@ -53,7 +53,7 @@ def check_numbers(values: Any, place: str, key: str = "") -> None:
 
 @torch.no_grad()
 def check_size(config: Any, folder: Path) -> None:
-    """Builds the model without memory (on torch's meta device) and holds its size to that of the files.
+    """Builds the model without memory (on torch's meta device) and compares its size with the files.
 
     Raises:
         UserError: the files cannot be read, or hold far less than the model would.
@@ -74,17 +74,17 @@ def check_size(config: Any, folder: Path) -> None:
             str(folder),
             _FIX,
         ) from None
-    except Exception:  # what is wrong otherwise is said where the model is loaded
+    except Exception:  # other errors are reported where the model is loaded
         return
 
 
 class _TooLarge(Exception):
-    """Of what there is too much."""
+    """Says how many parts or numbers are too many."""
 
 
 @contextmanager
 def _counted(most_numbers: int, most_parts: int) -> Iterator[None]:
-    """Within the block, parts and numbers of modules that are made are counted and bounded."""
+    """Within the block, counts modules and numbers as they are made; raises `_TooLarge` past a bound."""
     numbers, masks, parts = 0, 0, 0
 
     def part(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""The subject: a model, its tokenizer, and every way in which the rest of the package reads and edits it."""
+"""The subject: a model and its tokenizer, with all methods to run, read and change it."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -59,10 +59,10 @@ class Subject(Passes):
         return self._text.tokenizer
 
     def to_tokens(self, text: str | Sequence[str], prepend_bos: bool = True) -> Int[Tensor, "batch pos"]:
-        """Tokens of one text, or of several that are equally long, behind exactly one BOS.
+        """Tokenises one text, or several of equal length, after exactly one BOS.
 
         Raises:
-            UserError: texts differ in length, so that a mask belongs to their tokens; or as `to_batch`.
+            UserError: texts differ in length, so that they need a mask (`to_batch`); or as `to_batch`.
         """
         tokens, mask = self.to_batch([text] if isinstance(text, str) else text, prepend_bos)
         if not bool(mask.all()):
@@ -74,7 +74,7 @@ class Subject(Passes):
         return tokens
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a document of any length, without a BOS: what a corpus cuts into contexts.
+        """Tokenises a document of any length, without a BOS; a corpus cuts the ids into contexts.
 
         Raises:
             UserError: a word is not in the vocabulary, or a token has no row in the embedding.
@@ -85,14 +85,14 @@ class Subject(Passes):
     def with_bos(self, ids: Sequence[int]) -> list[int]:
         """Token ids after exactly one BOS, if the model has one; a `Conversation` as it is.
 
-        Every BOS is put here, or in a batch of documents (`interp.corpus.batches`).
+        Every BOS is added here, or in a batch of documents (`interp.corpus.batches`).
         """
         return self._text.with_bos(ids)
 
     def to_batch(
         self, texts: Sequence[str], prepend_bos: bool = True
     ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
-        """Tokens and attention mask of several texts, padded on the left.
+        """Tokenises several texts, padded on the left, with their attention mask.
 
         Raises:
             UserError: a word is not in the vocabulary, or a text does not fit the context.
@@ -104,10 +104,10 @@ class Subject(Passes):
     def pad(
         self, rows: Sequence[Sequence[int]], prepend_bos: bool = True
     ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
-        """Tokens and attention mask of texts given as token ids, padded on the left.
+        """Pads rows of token ids on the left, with their attention mask.
 
-        With `prepend_bos` each stands after exactly one BOS, whether it has one or not; a `Conversation`
-        stays as its template gave it.
+        With `prepend_bos` each gets exactly one BOS, whether it has one or not; a `Conversation` stays as its
+        template gave it.
 
         Raises:
             UserError: a row is empty, too long for the context, or has an id outside the vocabulary.
@@ -117,10 +117,10 @@ class Subject(Passes):
         return tokens.to(self.device), mask.to(self.device)
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
-        """Where each token of `encode(text)` begins and ends in the text, in characters.
+        """The start and end of each token of `encode(text)` in the text, in characters.
 
         Raises:
-            UserError: the tokenizer does not tell.
+            UserError: the tokenizer gives no offsets (one in pure Python).
         """
         return self._text.offsets(text)
 
@@ -131,25 +131,25 @@ class Subject(Passes):
         place: str = "target",
         spaced: bool | None = None,
     ) -> Continuation:
-        """The tokens that a word is after a prompt: `interp.subject.continuation` has the rule."""
+        """Tokenises a word as it continues a prompt, by the rule of `interp.subject.continuation`."""
         return continuation(self._text, prompt, word, place, spaced)
 
     def single_token(self, word: str, place: str = "target", prompt: Before | None = None) -> int:
         """The id of a word that is exactly one token after a prompt; without one, the same after any prompt.
 
-        `place` says in an error where the word stands.
+        `place` says in an error where the word was given.
 
         Raises:
-            UserError: it is several tokens (says which, and what to do), or two tokens could be meant.
+            UserError: it is several tokens (says which, and what to do), or the token depends on the prompt.
         """
         return single_token(self._text, word, place, prompt)
 
     def chat(self, messages: Sequence[dict[str, str]]) -> Int[Tensor, "1 pos"]:
-        """Tokens of a conversation, up to the assistant's turn: what the chat template gives, BOS or none."""
+        """Tokenises a conversation up to the assistant's turn; only the chat template decides on a BOS."""
         return torch.tensor([self.conversation(messages)], device=self.device)
 
     def conversation(self, messages: Sequence[dict[str, str]]) -> Conversation:
-        """The same as token ids, which stay as they are where prompts are padded and read.
+        """Tokenises as `chat`, to a row of ids that is never changed where prompts are padded and read.
 
         Raises:
             UserError: there is no template, or it refuses these messages; or a word is not in the vocabulary.
@@ -161,10 +161,10 @@ class Subject(Passes):
         return self._text.decode([int(i) for i in ids])
 
     def token_strings(self, ids: Sequence[int] | Int[Tensor, " pos"] | Int[np.ndarray, " pos"]) -> list[str]:
-        """What each token adds to a text, its space included: laid end to end they are the text.
+        """The text of each token, its space included: joined, they are the text.
 
-        Of `world`, which writes a space between any two of its words, no token has one; a token whose bytes
-        are a part of a character shows U+FFFD for it.
+        Tokens of `world`, which puts a space between any two words, have none; a token whose bytes are part
+        of a character shows U+FFFD for it.
         """
         return self._text.strings([int(i) for i in ids])
 
@@ -175,11 +175,11 @@ class Subject(Passes):
         attention_mask: Int[Tensor, "batch pos"] | None = None,
         logits: KeptLogits = "all",
     ) -> RunOutput:
-        """One forward pass: the features of every space in `read`, and logits.
+        """Runs one forward pass, and returns the features of every space in `read`, and logits.
 
-        `attention_mask` belongs to tokens that are padded. `logits` says after which positions they are
-        kept: all of them, each text's last, or none; those of a text of 100 tokens over 262,144 words take
-        105 MB. With "none" the pass stops behind the last site that is read.
+        `attention_mask` is needed with padded tokens. `logits` says after which positions logits are kept:
+        all of them, each text's last, or none; those of a text of 100 tokens over 262,144 words take 105 MB.
+        With "none" the pass stops after the last site that is read.
         """
         if logits not in get_args(KeptLogits):
             raise UserError(f"{logits!r} are no logits", "logits", f"use {', '.join(get_args(KeptLogits))}")
@@ -242,10 +242,10 @@ class Subject(Passes):
         seed: int = 0,
         use_cache: bool = True,
     ) -> str | list[str]:
-        """The text that follows a prompt, or each of several, up to a token that ends it (`end_ids`).
+        """Generates the text after a prompt, or each of several, up to a token that ends it (`end_ids`).
 
-        Greedy at temperature 0; else prompt `i` is sampled with `seed + i`. `use_cache=False` computes
-        everything anew for each token, to the same result; so does a model whose library is wrong with a
+        Greedy at temperature 0; otherwise prompt `i` is sampled with `seed + i`. `use_cache=False` recomputes
+        all tokens at each step, with the same result; this is also done where the library is wrong with a
         cache (`gap.cached`).
 
         Raises:
@@ -272,9 +272,9 @@ class Subject(Passes):
         seed: int = 0,
         use_cache: bool = True,
     ) -> list[list[int]]:
-        """The new tokens of each prompt, without the one that ends them; arguments as for `generate`.
+        """Generates the new tokens of each prompt, without the one that ends them; see `generate`.
 
-        Padding stands on the left. The seed is 0 to 2^32 - 1, the temperature a finite number.
+        Padding is on the left. The seed is 0 to 2^32 - 1, the temperature a finite number.
         """
         temperature = taken(NotNegative, temperature, "temperature")
         seed, max_new_tokens = taken(Seed, seed, "seed"), taken(Count, max_new_tokens, "max_new_tokens")
@@ -297,15 +297,15 @@ class Subject(Passes):
         prompts: str | Sequence[str | Sequence[int]],
         continuations: Sequence[str | Sequence[int]],
     ) -> Scores:
-        """The log-probability of whole continuations, each behind its prompt, under active interventions.
+        """Computes log-probabilities of whole continuations after their prompts, under active interventions.
 
         One prompt for all continuations, or one each. A word is written as it would follow its prompt
         (`Subject.continuation`); token ids are taken as they are, prompts without a beginning-of-sequence
         token. Positions of interventions are those of the prompt, and what is scored is `generated`: the
-        result is what generation would say of the same tokens. Only scored positions are unembedded.
+        result agrees with generation of the same tokens. Only scored positions are unembedded.
 
         Raises:
-            UserError: prompts and continuations are not as many, one of them is empty or not in the
+            UserError: the numbers of prompts and continuations differ, one of them is empty or not in the
                 vocabulary, or a pair does not fit the context.
         """
         asked = [prompts] * len(continuations) if isinstance(prompts, str) else prompts
@@ -332,7 +332,7 @@ class Subject(Passes):
         attention_mask: Int[Tensor, "batch pos"],
         continuations: Sequence[Sequence[int]],
     ) -> Scores:
-        """`score` of token ids behind prompts that are laid out already, padded on the left, in one pass."""
+        """Scores token ids after prompts that are already padded on the left, in one pass (see `score`)."""
         self.check(tokens, attention_mask)
         check_continuations(continuations, self.d_vocab)
         prompts = whole(tokens.to(self.device), attention_mask.to(self.device))

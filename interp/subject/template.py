@@ -1,7 +1,7 @@
-"""Chat templates from outside: rendered by `transformers` in a process of bounded time and memory.
+"""Renders a model's chat template with `transformers`, in a process of bounded time and memory.
 
-A template is a program that comes with a model. Jinja's sandbox keeps it from Python, and not from nested
-loops, macros that call themselves, or texts that double with every turn: such a process is ended.
+A template is a program that comes with a model. Jinja's sandbox keeps it from Python, but not from nested
+loops, recursive macros, or texts that double with every turn: such a process is killed.
 """
 
 import json
@@ -18,9 +18,9 @@ from interp.errors import UserError
 
 Messages = Sequence[Mapping[str, Any]]
 SECONDS = 10.0
-"""How long a conversation may take; an ordinary one takes less than a millisecond."""
+"""Time limit of a conversation; an ordinary one takes less than a millisecond."""
 CHARACTERS = 4_000_000
-"""What a template may write, besides four times what it is given."""
+"""Output limit of a template, in addition to four times its input."""
 START_SECONDS = 120.0
 
 
@@ -29,13 +29,13 @@ class Refusal(UserError):
 
 
 def rendered(tokenizer: Any, messages: Messages, place: str, add_generation_prompt: bool = False) -> str:
-    """A conversation as the tokenizer's chat template writes it; `place` says in an error whose template.
+    """Renders a conversation with the tokenizer's chat template; `place` says in an error whose template.
 
-    What `tokenizer.apply_chat_template(messages, tokenize=False)` gives.
+    Equal to `tokenizer.apply_chat_template(messages, tokenize=False)`.
 
     Raises:
         Refusal: the template refuses the messages, or is damaged.
-        UserError: it takes longer, or makes more, than a conversation can need.
+        UserError: it takes more time, memory or text than a conversation can need.
     """
     try:
         conversation = [{k: v for k, v in message.items() if v is not None} for message in messages]
@@ -68,7 +68,7 @@ def _refusal(why: str, place: str) -> Refusal:
 
 
 class _Process:
-    """The renderer of this process, started when it is first asked, and again after it was ended."""
+    """The rendering process, started at the first request, and again after it was killed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -77,7 +77,7 @@ class _Process:
         self._reader = ThreadPoolExecutor(1)
 
     def ask(self, line: str) -> dict[str, str]:
-        """The answer to a request; what ends the child is said as `too_much`."""
+        """Sends a request and returns its answer; `too_much` says why the child was ended, if it was."""
         with self._lock:
             child = self._running()
             assert child.stdin is not None
@@ -98,7 +98,7 @@ class _Process:
 
     def _running(self) -> "subprocess.Popen[str]":
         if self._child is None or self._owner != os.getpid() or self._child.poll() is not None:
-            # a process that was forked from ours has our end of the pipe, too, and no threads
+            # a forked process shares our end of the pipe, and has no threads
             self._owner, self._reader = os.getpid(), ThreadPoolExecutor(1)
             script = Path(__file__).with_name("template_worker.py")
             self._child = subprocess.Popen(

@@ -8,11 +8,11 @@ import sys
 from typing import Any
 
 MEMORY = 2 * 2**30
-"""Bytes that the process may take, where the system keeps such limits."""
+"""Memory limit of the process in bytes, where the system supports one."""
 
 
 def main() -> None:
-    """Answer each request on standard input until it ends; a request and an answer are a line of JSON."""
+    """Answers requests on standard input until it ends; requests and answers are lines of JSON."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
     _limit_memory()

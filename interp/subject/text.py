@@ -17,17 +17,17 @@ from interp.subject.template import rendered
 
 
 class Conversation(tuple[int, ...]):
-    """Token ids as a chat template gives them: complete, so that no BOS is put before them."""
+    """Token ids of a chat template: complete, so no BOS is put before them."""
 
 
 class Text:
-    """A model's tokenizer under one set of rules: exactly one BOS, left padding, no silent unknown words.
+    """A model's tokenizer with one set of rules: exactly one BOS, left padding, an error at unknown words.
 
     A tokenizer may have ids that the model's embedding has no row for (image tokens of Gemma 3's language
     models): texts that hold one are refused.
 
     Raises:
-        UserError: the folder has no tokenizer that can be used (`read_tokenizer`).
+        UserError: the folder has no usable tokenizer (`read_tokenizer`).
     """
 
     def __init__(self, folder: Path, d_vocab: int) -> None:
@@ -94,8 +94,8 @@ class Text:
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
         """Tokens and attention mask of several rows of token ids, padded on the left.
 
-        Padding is the tokenizer's own token for it, else its end or beginning of text, which no row holds in
-        that place: so a mask that was lost shows (`check_mask`).
+        Padding is the tokenizer's own padding token, otherwise its end- or beginning-of-text token. No text
+        has it there, so a lost mask is noticed (`check_mask`).
         """
         if not rows or not all(rows):
             raise UserError("a text has no tokens", "texts", "give text, or let a BOS stand before it")
@@ -106,7 +106,7 @@ class Text:
         return tokens, mask
 
     def chat(self, messages: Sequence[dict[str, str]]) -> Conversation:
-        """A conversation up to where the assistant speaks, exactly as the tokenizer's chat template gives it.
+        """Tokenises a conversation up to the assistant's turn, exactly as the chat template gives it.
 
         Raises:
             UserError: there is no template, or it refuses these messages; or as `encode`.
@@ -121,10 +121,10 @@ class Text:
         return Conversation(self.encode(text, prepend_bos=False))
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
-        """Where in the text each of its tokens begins and ends, in characters, without a BOS.
+        """The start and end of each token in the text, in characters, without a BOS.
 
         Raises:
-            UserError: the tokenizer does not tell (it is one in pure Python).
+            UserError: the tokenizer gives no offsets (it is one in pure Python).
         """
         if not self.tokenizer.is_fast:
             raise UserError(
@@ -136,14 +136,14 @@ class Text:
         return [(int(start), int(end)) for start, end in found["offset_mapping"]]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of these tokens, with every space that stands in it."""
+        """The text of these tokens, with all its spaces (no clean-up)."""
         return self._decoded([list(ids)])[0]
 
     def strings(self, ids: Sequence[int]) -> list[str]:
-        """What each token adds to a text, its space included; every id is decoded once.
+        """The text of each token, its space included; every id is decoded once.
 
-        Laid end to end they are the text. Two cases differ: where a tokenizer has whole words and writes a
-        space between any two (the bundled `world`), no token has one, and a token whose bytes are a part of a
+        Joined, they are the text, but for two cases: where a tokenizer has whole words and puts a space
+        between any two (the bundled `world`), no token has one; and a token whose bytes are part of a
         character shows U+FFFD for it.
         """
         new = sorted({i for i in ids if i not in self._spelled})
@@ -152,7 +152,7 @@ class Text:
         return [self._spelled[i] for i in ids]
 
     def _added(self, ids: Sequence[int]) -> list[str]:
-        """Each token's text between two anchors: decoders drop a space where a text begins or ends."""
+        """Decodes each token between two anchors, since decoders drop a space where a text begins or ends."""
         alone = self._decoded([[i] for i in ids])
         anchor = self._anchor
         if anchor is None:
@@ -169,9 +169,9 @@ class Text:
 
     @cached_property
     def _anchor(self) -> int | None:
-        """A token that is written as its letters, without a mark of a word's beginning or end, if any is.
+        """A token that decodes to its own letters, without a mark of a word's start or end, if there is one.
 
-        None where words are joined by spaces: a tokenizer without a decoder of its own.
+        None for a tokenizer without a decoder, which joins words by spaces.
         """
         if self.tokenizer.is_fast and self.tokenizer.backend_tokenizer.decoder is None:
             return None

@@ -1,4 +1,4 @@
-"""The weights that write to the residual stream, whatever a library calls them."""
+"""The weights that write to the residual stream, independent of a library's names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Writer:
     `owner`, None there if the layer has none; `bias` is None for embeddings.
 
     On the way to its site the output passes a `norm` (Gemma 2, OLMo 2), or is multiplied by `scale`
-    (Granite). Of a mixture of experts, each writes a share that depends on the token: `routed`.
+    (Granite). In a mixture of experts each writes a share that depends on the token (`routed`).
     """
 
     site: Site
@@ -32,12 +32,12 @@ class Writer:
     routed: bool = False
 
     def matrix(self) -> Float[Tensor, "n_in d_model"]:
-        """What one unit of each input writes; of a matrix by head, one head's inputs after the other's."""
+        """The weight as [n_in, d_model]; for a weight with heads, the inputs of one head after another."""
         inputs_first = self.weight.movedim(self.axis, -1)
         return inputs_first.reshape(-1, inputs_first.shape[-1])
 
     def offset(self) -> nn.Parameter | None:
-        """The bias [d_model], or those of all experts, where there is one."""
+        """The bias [d_model], or those of all experts; None if there is none."""
         return None if self.bias is None else getattr(self.owner, self.bias)
 
     def added(
@@ -52,14 +52,14 @@ class Writer:
     def pulled_back(
         self, direction: Float[Tensor, "item d_model"], inputs: Float[Tensor, "item n_in"]
     ) -> Float[Tensor, "item d_model"]:
-        """The direction v with <direction, what a part adds> = <v, part>, as `added`, item by item."""
+        """For each item, the direction v with <direction, added(part)> = <v, part>."""
         if self.norm is None:
             return self.scale * direction
         norm = self._frozen()
         return norm.pulled_back(direction) / norm.scale(self._output(inputs))[:, None]
 
     def unscaled(self) -> Float[Tensor, "n_in d_model"]:
-        """What one unit of each input adds to the residual stream; behind a norm, before that one's scale."""
+        """What one unit of each input adds to the residual stream; if a norm follows, before its scale."""
         if self.norm is not None:
             return self._frozen().linear(self.matrix().float()).to(self.weight.dtype)
         return self.matrix() if self.scale == 1 else self.scale * self.matrix()
@@ -67,7 +67,7 @@ class Writer:
     def constant(
         self, direction: Float[Tensor, "item d_model"], back: Float[Tensor, "item d_model"]
     ) -> Tensor:
-        """What no input adds along a direction, given what it is `pulled_back` to: the biases."""
+        """What the biases add along a direction, given `back`, what it is `pulled_back` to."""
         found = direction.new_zeros(len(direction))
         if (offset := self.offset()) is not None:
             found = found + back @ offset.float()
