@@ -1,4 +1,4 @@
-"""Feature absorption: tokens of a concept on which its own latents are silent and another speaks for them."""
+"""Feature absorption: tokens of a concept on which its own latents are silent and another replaces them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from torch import Tensor
 FULL_COSINE = 0.025
 """Least cosine of the absorbing latent with the probe, for full absorption."""
 SHARED_COSINE = 0.1
-"""Least cosine of each latent that may absorb a part."""
+"""Least cosine with the probe of each latent that may absorb a part."""
 LEAST_SHARE = 0.4
-"""Least share of the probe's projection that the absorbing latents make up."""
+"""Least share of the probe's projection that the absorbing latents contribute."""
 MOST_ABSORBING = 3
-"""How many latents may absorb together."""
+"""The largest number of latents that may absorb together."""
 
 
 @dataclass(frozen=True)
 class Absorption:
-    """What of a concept is absorbed, token by token of those that count.
+    """How much of a concept is absorbed on each of its tokens.
 
     `full` says where absorption is complete, `fraction` how much of the probe's projection is absorbed, and
     `absorbing` which latent projects most onto the probe there.
@@ -38,7 +38,7 @@ def absorption(
     main: Sequence[int],
     silent: float | int = 0.0,
 ) -> Absorption:
-    """SAEBench's two measures of absorption (Karvonen et al. 2025, after Chanin et al. 2024, 2409.14507).
+    """Computes SAEBench's absorption measures (Karvonen et al. 2025, after Chanin et al. 2024, 2409.14507).
 
     Every token must carry the concept, and the probe must find it. With p the probe's direction, of length
     1, latent j's projection is `latents[:, j] * decoder[j] . p` and its cosine cos(decoder[j], p).

@@ -1,7 +1,7 @@
-"""How well a score ranks descriptions: against their known truth, within each feature.
+"""Measures how well a score ranks the descriptions of a feature by their known truth.
 
-A score is of use where it puts the better of two descriptions of one feature first, so nothing here compares
-scores of different features.
+A score is useful if it ranks the better of two descriptions of one feature higher, so scores of different
+features are never compared.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ Ragged = Sequence[Float[np.ndarray, " _"]]
 
 @dataclass(frozen=True)
 class Calibration:
-    """One score held against the truth of the candidates of each feature.
+    """How one score compares with the truth of the candidates of each feature.
 
     `spearman` is the mean over features of the rank correlation, `pairs` of the share of pairs of candidates
     of different truth that the score orders rightly (a tie counts half), `chosen` of the truth of the
-    candidate with the largest score, `at_random` of that of a candidate drawn at random, `regret` of what
-    the best candidate has more than the chosen one. The intervals are over features. `null_low` to
+    candidate with the largest score, `at_random` of that of a candidate drawn at random, `regret` of the
+    best candidate's truth minus the chosen one's. The intervals are over features. `null_low` to
     `null_high` is the central 95% of the mean rank correlation when the scores are
     permuted within each feature. A score that does not exist ranks last; `undefined` counts them. Features
     whose candidates are all equally true are left out.
@@ -42,7 +42,7 @@ class Calibration:
 
 
 def calibrate(truth: Ragged, score: Ragged, seed: int = 0, deals: int = 400) -> Calibration:
-    """Hold a score against the truth; both are [feature][candidate]. NaN truths are left out."""
+    """Compares a score with the truth; both are [feature][candidate]. NaN truths are left out."""
     features = []
     for true, given in zip(truth, score, strict=True):
         known = ~np.isnan(true)
@@ -76,7 +76,7 @@ def calibrate(truth: Ragged, score: Ragged, seed: int = 0, deals: int = 400) -> 
 def _rank_correlation(
     x: Float[np.ndarray, " candidate"], y: Float[np.ndarray, "row candidate"]
 ) -> Float[np.ndarray, " row"]:
-    """Spearman's correlation of x with each row; 0 where a row does not tell the candidates apart."""
+    """Returns Spearman's correlation of x with each row; 0 where all values of a row are equal."""
     centre = (len(x) + 1) / 2
     a, b = rankdata(x) - centre, rankdata(y, axis=1) - centre
     spread = np.sqrt((a @ a) * (b * b).sum(axis=1))
@@ -91,5 +91,5 @@ def _pairs(true: Float[np.ndarray, " candidate"], given: Float[np.ndarray, " can
 
 
 def _of_the_chosen(true: Float[np.ndarray, " candidate"], given: Float[np.ndarray, " candidate"]) -> float:
-    """The truth of the candidate with the largest score; the mean of several with that score."""
+    """Returns the truth of the candidate with the largest score; the mean of several with that score."""
     return float(true[given == given.max()].mean())

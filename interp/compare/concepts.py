@@ -1,4 +1,4 @@
-"""Concept recovery: how well the best feature of each kind tells a labelled concept."""
+"""Concept recovery: how well the best feature of each kind detects a labelled concept."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from interp.statistics.estimate import Estimate, central
 from interp.track.progress import Progress, silent
 
 LEAST_TOKENS = 10
-"""That carry a concept, for a feature's activations to be shown by it."""
+"""Least number of tokens with a concept for a feature's activations to be shown by it."""
 
 
 @dataclass(frozen=True)
 class Candidates:
     """Features that compete as one method: the token samples of their spaces on two splits.
 
-    `signed` allows a feature's negative side, too.
+    `signed` allows a feature's negative polarity, too.
     """
 
     select: Mapping[str, TokenSample]
@@ -35,7 +35,7 @@ class Candidates:
 
     @classmethod
     def of(cls, mined: MinedSpaces, names: Sequence[str], signed: bool) -> "Candidates":
-        """The features of the named spaces; `mined` is by the name of the space."""
+        """Makes candidates of the features of the named spaces; `mined` is by the name of the space."""
         return cls(
             {name: mined[name].samples["select"] for name in names},
             {name: mined[name].samples["report"] for name in names},
@@ -48,7 +48,7 @@ class ConceptRecovery:
     """One method's best feature for one concept, chosen on the select split, measured on the report split.
 
     `auroc` is over the sampled report tokens, `positives` of which carry the concept; `low` and `high` are
-    its 95% interval over documents. `selected_auroc` is what it reached where it was chosen: the excess is
+    its 95% interval over documents. `selected_auroc` is its value on the select split: the excess is
     the optimism of choosing among `n_candidates`.
     """
 
@@ -108,7 +108,7 @@ def recover_concepts(
 def _best(
     candidates: Candidates, labels: Bool[Tensor, "token label"]
 ) -> tuple[list[tuple[str, int, Polarity, float]], list[Float[Tensor, "feature label"]]]:
-    """For each concept the space, feature, polarity and AUROC of the best candidate on the select split."""
+    """Finds, for each concept, space, feature, polarity and AUROC of the best candidate on select."""
     spaces = list(candidates.select)
     tables = [auroc_table(candidates.select[space].value.float(), labels) for space in spaces]
     joined = torch.cat(tables)
@@ -125,7 +125,7 @@ def _best(
 
 
 def found(recoveries: Sequence[ConceptRecovery], method: str, against: str, least: float) -> list[str]:
-    """Concepts whose best feature reaches `least` and whose interval lies above that of another method."""
+    """Returns concepts whose best feature reaches `least`, with an interval above that of another method."""
     bar = {r.concept: r.high for r in recoveries if r.method == against}
     return [
         r.concept
@@ -137,7 +137,7 @@ def found(recoveries: Sequence[ConceptRecovery], method: str, against: str, leas
 def mean_difference(
     recoveries: Sequence[ConceptRecovery], one: str, two: str, draws: int = 2000, seed: int = 0
 ) -> Estimate:
-    """Mean over concepts of AUROC(one) - AUROC(two), with a paired bootstrap interval over concepts."""
+    """Returns the mean over concepts of AUROC(one) - AUROC(two), with a paired bootstrap interval."""
     table: dict[str, dict[str, float]] = {}
     for r in recoveries:
         table.setdefault(r.concept, {})[r.method] = r.auroc
@@ -151,10 +151,10 @@ def mean_difference(
 def activations_by_concept(
     corpus: Corpus, mined: MinedSpaces, feature: FeatureRef, most: int = 6
 ) -> list[tuple[str, Float[np.ndarray, " token"]]]:
-    """Activations on sampled report tokens, by the labels that the feature tells best; all other tokens last.
+    """Groups activations on sampled report tokens by the labels that the feature detects best; others last.
 
-    Labels are ranked by the AUROC of the feature's side on the select split; those that fewer than
-    `LEAST_TOKENS` sampled tokens of either split carry are left out. Activations are signed as they are.
+    Labels are ranked by the AUROC of the feature's polarity on the select split; those that fewer than
+    `LEAST_TOKENS` sampled tokens of either split carry are left out. Activations keep their sign.
     """
     select, report = (mined[feature.space.name].samples[split] for split in ("select", "report"))
     tells, labels = labels_at(corpus, select), labels_at(corpus, report)

@@ -1,4 +1,4 @@
-"""The best detector of every concept that each kind of feature offers, by AUROC and by F1."""
+"""Finds each kind of feature's best detector of every concept, by AUROC and by F1."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ Measure = Literal["auroc", "f1"]
 class Detection:
     """One method's best feature for one concept: chosen on the select split, measured on the report split.
 
-    `value` with its 95% interval over documents is of the report split, `selected` is what it reached where
-    it was chosen among `n_candidates`. For F1, `threshold` (a feature counts as on from there) is chosen on
-    the select split, too; NaN for AUROC. `positives` and `negatives` count report examples.
+    `value` with its 95% interval over documents is of the report split, `selected` its value on the select
+    split, where it was chosen among `n_candidates`. For F1, `threshold` (a feature counts as on from there)
+    is chosen on the select split, too; NaN for AUROC. `positives` and `negatives` count report examples.
     """
 
     concept: str
@@ -43,7 +43,7 @@ class Detection:
 
 
 def measurable(select: Labelled, report: Labelled, least: int) -> Bool[Tensor, " label"]:
-    """Which labels at least `least` examples of either split carry, and as many do not."""
+    """Returns which labels at least `least` examples of either split carry, and as many do not."""
     return torch.stack(
         [(part.labels.sum(0) >= least) & ((~part.labels).sum(0) >= least) for part in (select, report)]
     ).all(0)
@@ -59,9 +59,9 @@ def detect(
     draws: int = 200,
     seed: int = 0,
 ) -> list[Detection]:
-    """The best feature of some spaces for each label in `names` (place of the label -> its name).
+    """Finds the best feature of some spaces for each label in `names` (index of the label -> its name).
 
-    Both sides of signed spaces compete.
+    Both polarities of signed spaces compete.
     """
     places = list(names)
     sides = [(space, 1) for space in spaces] + [(s, -1) for s in spaces if s in select.negative]
@@ -101,9 +101,9 @@ def detect_by_probe(
     draws: int = 200,
     seed: int = 0,
 ) -> list[Detection]:
-    """The probe of each label in `names`, its threshold chosen on the select split as for features.
+    """Measures the probe of each label in `names`; thresholds are chosen on select, as for features.
 
-    `space` holds the scores of all probes (`Reading.with_scores`), `columns` says which is of which label.
+    `space` holds the scores of all probes (`Reading.with_scores`); `columns` maps labels to probes.
     """
     rows = []
     for place, name in names.items():
@@ -132,7 +132,7 @@ def measure_one(
     draws: int = 200,
     seed: int = 0,
 ) -> Estimate:
-    """The AUROC of one detector, or its F1 at a threshold, with the 95% interval over documents."""
+    """Returns the AUROC of one detector, or its F1 at a threshold, with the 95% interval over documents."""
     document = report.document.numpy().astype(np.int64)
     truth = label.numpy()
     if measure == "f1":
@@ -143,7 +143,7 @@ def measure_one(
 def _table(
     values: Float[Tensor, "example feature"], labels: Bool[Tensor, "example label"], measure: Measure
 ) -> tuple[Float[Tensor, "feature label"], Float[Tensor, "feature label"]]:
-    """The measure of every feature for every label, and the thresholds (NaN for AUROC)."""
+    """Returns the measure of every feature for every label, and the thresholds (NaN for AUROC)."""
     if measure == "f1":
         return best_f1_table(values, labels)
     table = auroc_table(values.float(), labels).float()

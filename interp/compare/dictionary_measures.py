@@ -1,4 +1,4 @@
-"""What one dictionary makes of each concept: splitting, absorption and hedging, as rows of a table."""
+"""Measures splitting, absorption and hedging of each concept in a dictionary, as rows of a table."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -27,14 +27,14 @@ class DictionaryMeasures:
     Args:
         explain: Labelled text on which probes and latents are chosen; with activations at the SAEs' site.
         select: Labelled text on which splits, thresholds and best latents are chosen.
-        report: Labelled text of which all figures are.
+        report: Labelled text on which all results are measured.
         probes: A dense probe of each concept.
-        names: The concepts by their place among the labels, in the order of the probes.
-        most_latents: Latents of the largest k-sparse probe.
-        least_probe_f1: Absorption is measured of concepts that the dense probe tells this well (SAEBench).
-        least_latent_f1: Hedging is measured of concepts that some latent tells this well on `select`.
-        draws: Resamples of the documents for each interval.
-        seed: Of the resamples.
+        names: The concepts by their index among the labels, in the order of the probes.
+        most_latents: Number of latents of the largest k-sparse probe.
+        least_probe_f1: Least F1 of the dense probe for absorption to be measured (SAEBench).
+        least_latent_f1: Least F1 of the best latent on `select` for hedging to be measured.
+        draws: Bootstrap resamples of the documents for each interval.
+        seed: Seed of the resamples.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class DictionaryMeasures:
         self._document = report.tokens.document.numpy()
 
     def split_and_absorbed(self, sae: SaeLatents, column: int) -> Row:
-        """One concept: its k-sparse probes, and where its latents are silent though the probe finds it."""
+        """Measures one concept: its k-sparse probes, and where its latents miss what the probe finds."""
         place = self.places[column]
         explain, select, report = (
             (reading.tokens.positive[sae.name], reading.tokens.labels[:, place]) for reading in self.readings
@@ -84,7 +84,7 @@ class DictionaryMeasures:
         return row | self._absorbed(sae, column, found.latents)
 
     def _absorbed(self, sae: SaeLatents, column: int, main: tuple[int, ...]) -> Row:
-        """The dense probe's F1, and what of its true positives is absorbed (NaN if the probe is weak)."""
+        """Returns the dense probe's F1, and the absorption of its true positives (NaN if it is weak)."""
         label = self.report.tokens.labels[:, self.places[column]]
         held, scores = (
             self.probes.scores(r.activations[r.sample])[:, column] for r in (self.select, self.report)
@@ -112,7 +112,7 @@ class DictionaryMeasures:
         return row | {"absorbing": " ".join(map(str, whole.tolist()))}
 
     def hedged(self, sae: SaeLatents) -> list[Row]:
-        """The best latent of each concept that has one, looked at for every other concept."""
+        """Measures how much of every other concept the best latent of each concept holds."""
         labels = self.report.tokens.labels[:, self.places]
         values = self.report.tokens.positive[sae.name]
         best, _ = best_f1_table(

@@ -1,4 +1,4 @@
-"""Mean description scores of populations, and their differences, by a paired bootstrap."""
+"""Compares the mean description scores of populations by a paired bootstrap."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class MeanScores:
 
 @dataclass(frozen=True)
 class PopulationScores:
-    """Mean scores by population, and of every pair (first, second) the second's less the first's."""
+    """Mean scores by population, and for every pair (first, second) the second's minus the first's."""
 
     mean: Mapping[str, Estimate]
     difference: Mapping[tuple[str, str], Estimate]
@@ -31,7 +31,7 @@ class PopulationScores:
 def compare_populations(
     populations: Mapping[str, Sequence[Measured]], draws: int = 1000, seed: int = 0
 ) -> PopulationScores:
-    """Mean correlation on top and random windows together of each population, and all pairs' differences.
+    """Computes mean correlations, on top and random windows together, and all pairs' differences.
 
     The interval is a paired bootstrap (Koehn 2004): each draw resamples the random windows once for all
     features of all populations, since they were scored on the same text, and within each population the
@@ -80,7 +80,7 @@ class PairedScores:
 def compare_pairs(
     first: Sequence[Measured], second: Sequence[Measured], draws: int = 1000, seed: int = 0
 ) -> PairedScores:
-    """The mean difference of scores within pairs (`first[i]`, `second[i]`).
+    """Computes the mean difference of scores within pairs (`first[i]`, `second[i]`).
 
     The interval is a bootstrap over pairs, in which both sides of a pair stay together; each draw resamples
     the random windows once for all features, and each feature's own top windows. Pairs without a difference
@@ -105,7 +105,7 @@ def compare_pairs(
 
 
 def _shared(measured: Sequence[Measured], draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each random window is in each draw [draw, window]."""
+    """Draws how often each random window is in each resample [draw, window]."""
     n_random = max((min(len(m.top), len(m.random)) for m in measured), default=0)
     return resamples(n_random, draws, rng)
 
@@ -116,14 +116,14 @@ def _value(measured: Measured) -> float:
 
 
 def _draws(measured: Measured, shared: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """The feature's correlation in each draw [draw]."""
+    """Returns the feature's correlation in each draw [draw]."""
     n = min(len(measured.top), len(measured.random))
     own = resamples(n, len(shared), rng)
     return correlation(own @ measured.top[:n] + shared[:, :n] @ measured.random[:n])
 
 
 def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """The mean of the values that are defined; NaN where none is."""
+    """Returns the mean of the values that are defined; NaN where none is."""
     defined = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(defined, values, 0).sum(axis) / defined.sum(axis))

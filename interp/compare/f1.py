@@ -14,7 +14,7 @@ def best_f1_table(
     labels: Bool[Tensor, "example label"],
     columns_at_once: int = 512,
 ) -> tuple[Float[Tensor, "feature label"], Float[Tensor, "feature label"]]:
-    """The largest F1 that "value >= threshold" reaches for each label, and the threshold.
+    """Returns the largest F1 that "value >= threshold" reaches for each label, and the threshold.
 
     NaN for a label without positives. F1 = 2 TP / (predicted + P) with P positives. Between two positives a
     lower threshold only adds false ones, so the best threshold is a positive's value: for the i-th highest
@@ -48,9 +48,9 @@ def f1_interval(
     draws: int,
     seed: int,
 ) -> Estimate:
-    """The F1 of one detector and its 95% percentile interval, documents resampled with replacement.
+    """Returns the F1 of one detector with its 95% percentile bootstrap interval over documents.
 
-    F1 is 0 where nothing is found; NaN without positives.
+    F1 is 0 if nothing is found; NaN without positives.
     """
     if not label.any():
         return Estimate()

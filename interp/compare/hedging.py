@@ -1,4 +1,4 @@
-"""Feature hedging: how much of other concepts' directions a concept's latent has mixed into its own."""
+"""Feature hedging: how much of other concepts' directions a concept's latent holds beside its own."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Hedging:
-    """One latent of concept A looked at for one other concept B.
+    """How much of one other concept B a latent of concept A holds.
 
     `share` is B's signed part of the latent's decoder direction within the plane of both concepts' own
     directions, -1 to 1; `association` the phi coefficient of the labels; `response` the latent's mean
@@ -27,7 +27,7 @@ def own_directions(
     labels: Bool[Tensor, "token label"],
     penalty: float | int = 1.0,
 ) -> Float[Tensor, "label d_model"]:
-    """What each concept adds to the activation with the other concepts held fixed.
+    """Estimates what each concept adds to the activation with the other concepts held fixed.
 
     Least squares of the activations on all labels at once and a constant, with `penalty` (in tokens) on the
     labels' coefficients: the difference of means of one concept alone would hold its companions, too.
@@ -40,7 +40,7 @@ def own_directions(
 
 
 def associations(labels: Bool[Tensor, "token label"]) -> Float[Tensor, "label label"]:
-    """The phi coefficient of every two labels: Pearson's r of zeros and ones; NaN for a constant label."""
+    """Returns the phi coefficient (Pearson's r of 0s and 1s) of every two labels; NaN if one is constant."""
     y = labels.double() - labels.double().mean(0)
     length = y.norm(dim=0)
     y = y / torch.where(length > 0, length, torch.nan)
@@ -52,10 +52,10 @@ def shares(
     own: Float[Tensor, " d_model"],
     others: Float[Tensor, "other d_model"],
 ) -> Float[Tensor, " other"]:
-    """B's signed share of a decoder direction, for every other concept B.
+    """Returns B's signed share of a decoder direction, for every other concept B.
 
     With u and v the unit directions of A and B, the direction's projection onto their plane is a u + b v; the
-    share is b / (|a| + |b|). 0: nothing of B; 1: nothing of A; negative: B is taken away. NaN where u and v
+    share is b / (|a| + |b|). 0: nothing of B; 1: nothing of A; negative: B is subtracted. NaN where u and v
     are parallel. A measurable form of what Chanin et al. 2025 (arXiv:2505.11756) call hedging, the merging
     of correlated features' components into one latent of a narrow SAE; theirs compares SAEs of two widths.
     """
@@ -79,10 +79,10 @@ def hedging(
     directions: Float[Tensor, "label d_model"],
     association: Float[Tensor, "label label"],
 ) -> list[Hedging]:
-    """The latent of `concept` looked at for each of `others`.
+    """Measures how much of each of `others` the latent of `concept` holds.
 
-    `latent` is its activation on the labelled tokens, `directions` as `own_directions`, `association` as
-    `associations` give them, both from other tokens than these if the figures are to be held out.
+    `latent` is its activation on the labelled tokens; `directions` (from `own_directions`) and `association`
+    (from `associations`) come from other tokens than these if the results are to be held out.
     """
     if not others:
         return []

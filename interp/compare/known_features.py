@@ -1,4 +1,4 @@
-"""Features whose truth is known: probes, by making, and neurons and latents that tell a concept well."""
+"""Finds features whose concept is known: probes trained for one, neurons and latents that detect one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ from interp.track.progress import Progress
 
 
 class KnownFeaturesConfig(Section):
-    """Which features have a known truth: probes, and the neurons and latents that tell a concept well."""
+    """Which features have a known concept: probes, and neurons and latents that detect a concept well."""
 
     of_each: Count = 24
-    """The most latents, and the most neurons of the site's layer."""
+    """Largest number of latents, and of neurons of the site's layer."""
     a_concept: Count = 2
-    """The most of these with the same concept."""
+    """Largest number of these with the same concept."""
     least_auroc: Auroc = 0.9
-    """The AUROC, on the select split, from which a neuron or latent stands for its best concept."""
+    """Least AUROC, on the select split, of a neuron or latent for its best concept."""
     least_positives: Count = 20
-    """Sampled tokens of each split that must carry a concept."""
+    """Least number of sampled tokens with a concept, on each split."""
     max_tokens: Extent = Field(40_000, ge=1000)
-    """Tokens of each split that probes are trained, and concepts looked for, on."""
+    """Tokens of each split that are read."""
     sampled_tokens: Count = Field(12_000, ge=1000)
-    """Of these, how many are used."""
+    """Number of these tokens that are sampled, to train probes and to find concepts."""
 
 
 PROBE = "probe"
@@ -44,9 +44,9 @@ SPACE = "directions.probe"
 
 @dataclass(frozen=True)
 class KnownFeature:
-    """A feature and the concept that it stands for.
+    """A feature and the concept that it represents.
 
-    `auroc` is what it reaches on the select split; `next_concepts` are those that it tells next best there.
+    `auroc` is measured on the select split; `next_concepts` are those that it detects next best there.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class KnownFeature:
 
 @dataclass(frozen=True)
 class KnownFeatures:
-    """The features, and the vectors [probe, d_site] of those that are probes."""
+    """Features with a known concept, and the vectors [probe, d_site] of the probes among them."""
 
     known: list[KnownFeature]
     vectors: Float[Tensor, "probe d_site"]
@@ -81,7 +81,7 @@ def find_known_features(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> KnownFeatures:
-    """One probe of every concept with enough tokens, and the best detectors of each kind in `spaces`."""
+    """Trains a probe of every concept with enough tokens, and finds each kind's best detectors."""
 
     def read(split: Split, with_spaces: Sequence[FeatureSpace]) -> Reading:
         return read_labelled(
@@ -130,7 +130,7 @@ def _detectors(
     names: Sequence[str],
     options: KnownFeaturesConfig,
 ) -> list[KnownFeature]:
-    """The best detectors of a space, few of them for the same concept."""
+    """Finds the best detectors of a space, at most `options.a_concept` for the same concept."""
     sides = polarities(space)
     tables = [auroc_table(select.tokens.side(space.name, side).float(), labels) for side in sides]
     table = torch.cat(tables)

@@ -1,4 +1,4 @@
-"""Activations beside the truth: what every feature does on labelled tokens, and on whole documents."""
+"""Reads every feature's activations on labelled tokens, and on whole labelled documents."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,9 +23,9 @@ from saes.evaluation import held_out
 class Labelled:
     """Examples (tokens, or documents) with their labels and every feature's activation.
 
-    `positive` [example, feature] by space is what each feature's positive side does, `negative` the other
-    side for signed spaces: for tokens it is the activation and its negative, for documents the largest of
-    either over all counted tokens of the document. Half precision. `document` says whose an example is.
+    `positive` [example, feature] by space is each feature's positive polarity, `negative` the other one for
+    signed spaces: for tokens the activation and its negative, for documents the largest of either over all
+    counted tokens of the document. Half precision. `document` is the document of each example.
     """
 
     positive: dict[str, Float[Tensor, "example _"]]
@@ -34,7 +34,7 @@ class Labelled:
     document: Int[Tensor, " example"]
 
     def side(self, space: str, polarity: int) -> Float[Tensor, "example feature"]:
-        """One side of a space's features."""
+        """Returns the activations of a space's features in one polarity."""
         return self.positive[space] if polarity > 0 else self.negative[space]
 
 
@@ -42,8 +42,8 @@ class Labelled:
 class Reading:
     """Whole documents of one split.
 
-    `activations` are those of every counted token at one site, `labels` and `document` its labels and whose
-    it is. `tokens` are a uniform sample of these tokens, `sample` which, `documents` all of the documents.
+    `activations` are those of every counted token at one site, `labels` and `document` its labels and its
+    document. `tokens` is a uniform sample of these tokens at indices `sample`, `documents` all documents.
     """
 
     activations: Float[Tensor, "token d_site"]
@@ -54,7 +54,7 @@ class Reading:
     documents: Labelled
 
     def with_scores(self, name: str, scores: Float[Tensor, "token feature"]) -> "Reading":
-        """The same with one more unsigned space, given on every token, such as the scores of probes."""
+        """Adds an unsigned space by its values on every token, such as the scores of probes."""
         return replace(
             self,
             tokens=replace(self.tokens, positive=self.tokens.positive | {name: scores[self.sample]}),
@@ -67,7 +67,7 @@ class Reading:
 def pooled(
     values: Float[Tensor, "token feature"], document: Int[Tensor, " token"]
 ) -> Float[Tensor, "document feature"]:
-    """The largest value of each document, documents in ascending order."""
+    """Returns the largest value of each document, documents in ascending order."""
     documents, place = torch.unique(document, return_inverse=True)
     empty = torch.full((len(documents), values.shape[1]), -torch.inf)
     index = place[:, None].expand(-1, values.shape[1])

@@ -1,4 +1,4 @@
-"""Which feature of one kind is most like each feature of another, by what they do on the same tokens."""
+"""Matches each feature with the most similar one of another kind, by activations on the same tokens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,14 +31,14 @@ class Match:
 
 
 def standardised(values: Float[Tensor, "token d"]) -> Float[Tensor, "token d"]:
-    """Columns of mean 0 and length 1; NaN throughout where a column does not vary."""
+    """Scales columns to mean 0 and length 1; a column that does not vary becomes NaN."""
     centred = values.float() - values.float().mean(0)
     length = centred.norm(dim=0)
     return centred / torch.where(length > 0, length, torch.nan)
 
 
 def correlations(first: Float[Tensor, "token a"], second: Float[Tensor, "token b"]) -> Float[Tensor, "a b"]:
-    """Pearson's r of every column of one with every column of the other: one product of matrices."""
+    """Returns Pearson's r of every column of one with every column of the other, as one matrix product."""
     return standardised(first).T @ standardised(second)
 
 
@@ -49,11 +49,11 @@ def most_similar(
     report: Samples,
     most: int | None = None,
 ) -> list[Match | None]:
-    """For each feature the candidate with the highest correlation on the select split, in the order given.
+    """Finds each feature's candidate with the highest correlation on the select split, in the order given.
 
-    A candidate of a signed space may match with its negative side. `most` looks at so many candidates only
-    (the first of each space, the same share of each): for a null among as many. None for a feature that does
-    not vary on the select tokens.
+    A candidate of a signed space may match in its negative polarity. `most` limits the candidates (the first
+    of each space, the same share of each), for a null with as many. None for a feature that does not vary on
+    the select tokens.
     """
     if not features:
         return []
@@ -85,14 +85,14 @@ def most_similar(
 
 
 def columns(features: Sequence[FeatureRef], samples: Samples) -> Float[Tensor, "token feature"]:
-    """What each feature does on the sampled tokens, in its polarity."""
+    """Returns each feature's activation on the sampled tokens, in its polarity."""
     return torch.stack(
         [samples[f.space.name].value[:, f.feature_id].float() * f.polarity for f in features], 1
     )
 
 
 def _measured(matches: Sequence[Match | None], report: Samples) -> list[Match | None]:
-    """The matches with their correlations on the report tokens."""
+    """Adds the correlations on the report tokens to the matches."""
     found = [match for match in matches if match is not None]
     if not found:
         return list(matches)

@@ -32,17 +32,17 @@ class Population:
 
     @property
     def signed(self) -> bool:
-        """Whether a negative side is a feature, too."""
+        """Whether a negative polarity is a feature, too."""
         return any(space.signed for space in self.spaces)
 
     @property
     def total(self) -> int:
-        """How many features there are, sides of signed ones counted apart."""
+        """The number of features; each polarity of signed ones counts."""
         return sum(space.n_features * (2 if space.signed else 1) for space in self.spaces)
 
 
 def neuron_population(subject: Subject, which: Which, saes: Sequence[Latents]) -> Population:
-    """The MLP neurons of all layers, or of the layers at which the SAEs stand."""
+    """Makes the population of MLP neurons of all layers, or of the layers of the SAEs."""
     layers = range(subject.n_layers) if which == "all" else sorted({sae.site.layer for sae in saes})
     said = "all layers" if which == "all" else f"layer {', '.join(map(str, layers))}"
     spaces = tuple(MlpNeurons(subject, layer) for layer in layers)
@@ -50,10 +50,10 @@ def neuron_population(subject: Subject, which: Which, saes: Sequence[Latents]) -
 
 
 def latent_populations(saes: Sequence[Latents]) -> list[Population]:
-    """The latents of each SAE, called "latents" if there is but one.
+    """Makes a population of the latents of each SAE, called "latents" if there is only one SAE.
 
     Raises:
-        UserError: there is none, or two of one name.
+        UserError: there is none, or two have one name.
     """
     names = [sae.name for sae in saes]
     if not saes or len(set(names)) < len(names):
@@ -74,7 +74,7 @@ def latent_populations(saes: Sequence[Latents]) -> list[Population]:
 
 
 def random_population(subject: Subject, saes: Sequence[Latents], seed: int) -> Population:
-    """At each site of an SAE as many random directions as the widest SAE there has latents."""
+    """Makes, at each site of an SAE, as many random directions as the widest SAE there has latents."""
     widths: dict[Site, int] = {}
     for sae in saes:
         widths[sae.site] = max(widths.get(sae.site, 0), sae.n_features)
@@ -84,7 +84,7 @@ def random_population(subject: Subject, saes: Sequence[Latents], seed: int) -> P
 
 
 def principal_population(directions: Sequence[Directions]) -> Population:
-    """Principal directions that were found before."""
+    """Makes the population of principal directions that were found before."""
     said = ", ".join(f"{one.n_features} at {one.site}" for one in directions)
     note = f"principal directions of the activations, {said}, either sign a feature"
     return Population(PRINCIPAL, "direction", tuple(directions), note)
@@ -93,7 +93,7 @@ def principal_population(directions: Sequence[Directions]) -> Population:
 def sample_populations(
     populations: Sequence[Population], explain: Mapping[str, Exemplars], n: int | None, seed: int
 ) -> dict[str, list[FeatureRef]]:
-    """As many features of each population: `n`, or what there is of those that are ever active.
+    """Draws `n` features of each population, or all if fewer are ever active.
 
     With `n` None all active latents are taken, and of every other population as many as of the SAE with the
     most. `explain` are the exemplars of the explain split, by space.

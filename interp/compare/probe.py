@@ -1,4 +1,4 @@
-"""A dense probe of every concept: the ceiling that single features are held against."""
+"""Trains a dense probe of every concept, the upper reference for single features."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from interp.track.progress import Progress, silent
 
 @dataclass(frozen=True)
 class Probes:
-    """A linear probe a label: the score of an activation is `x @ direction + bias` (log-odds).
+    """A linear probe for each label: the score of an activation is `x @ direction + bias` (log-odds).
 
     `strength` [label] is scikit-learn's C of each, chosen on the select split.
     """
@@ -27,7 +27,7 @@ class Probes:
     strength: tuple[float, ...]
 
     def scores(self, activations: Float[Tensor, "example d_site"]) -> Float[Tensor, "example label"]:
-        """The log-odds of every label."""
+        """Returns the log-odds of every label."""
         return activations.float() @ self.direction.T + self.bias
 
 
@@ -38,10 +38,10 @@ def train_probes(
     most_iterations: int = 300,
     progress: Progress | None = None,
 ) -> Probes:
-    """Logistic regression with an L2 penalty, each label on its own, on standardised activations.
+    """Fits logistic regressions with an L2 penalty, each label on its own, on standardised activations.
 
-    Trained on the explain split; C, the inverse of the penalty's weight, is the one with the best AUROC on
-    the select split. Every label must have examples with and without it on both splits.
+    They are trained on the explain split; C, the inverse of the penalty's weight, has the best AUROC on the
+    select split. Every label must have examples with and without it on both splits.
     """
     x, labels = explain
     mean, scale = x.mean(0), x.std(0).clamp(min=1e-6)
@@ -69,6 +69,6 @@ def _fit(
 ) -> tuple[Float[np.ndarray, " d"], float]:
     model = LogisticRegression(C=float(c), max_iter=iterations)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # close is near enough for a ceiling
+        warnings.simplefilter("ignore", ConvergenceWarning)  # approximate convergence suffices here
         model.fit(x, label)
     return model.coef_[0].astype(np.float64), float(model.intercept_[0])

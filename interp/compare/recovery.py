@@ -1,4 +1,4 @@
-"""How well a dictionary recovers planted features: by direction, and by when its latents are active."""
+"""Measures how well a dictionary recovers planted features: their directions, and their presence."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from saes.fit import fit
 from saes.planted import PlantedFeatures
 
 HELD_OUT = 1_000_000  # added to a seed for activations that no SAE was trained on
-NO_STEP = 1e-12  # a learning rate that leaves weights as they were
+NO_STEP = 1e-12  # a learning rate that leaves weights unchanged
 FOUND = 0.9
 """A feature counts as found if a latent's decoder row has at least this cosine with it."""
 
@@ -26,7 +26,7 @@ class Recovery:
 
     `cosine` is each planted feature's cosine with the nearest active latent's decoder row, `latent_cosine`
     each active latent's with the nearest planted feature. `f1` and `auroc` say how well the nearest latent
-    tells when the feature is present. `l0` is the mean number of active latents, `true_l0` that of features.
+    detects the feature's presence. `l0` is the mean number of active latents, `true_l0` that of features.
     """
 
     cosine: Float[Tensor, " feature"]
@@ -38,21 +38,21 @@ class Recovery:
 
     @property
     def recall(self) -> float:
-        """Mean max cosine of the planted features: whether each was found."""
+        """The mean max cosine of the planted features: whether each was found."""
         return float(self.cosine.mean())
 
     @property
     def precision(self) -> float:
-        """Mean max cosine of the active latents: whether each is a planted feature."""
+        """The mean max cosine of the active latents: whether each is a planted feature."""
         return float(self.latent_cosine.mean())
 
     @property
     def found(self) -> float:
-        """Share of the planted features that have a latent with a cosine of at least `FOUND`."""
+        """The share of the planted features that have a latent with a cosine of at least `FOUND`."""
         return float((self.cosine >= FOUND).double().mean())
 
     def figures(self) -> dict[str, float]:
-        """All of it in numbers: means over the features, and how many latents are active."""
+        """Returns all measures by name: means over the features, and the numbers of active latents."""
         return {
             "recall": self.recall,
             "precision": self.precision,
@@ -71,17 +71,17 @@ def recovery(
     decoder: Float[Tensor, "latent d_in"],
     latents: Float[Tensor, "token latent"],
 ) -> Recovery:
-    """Holds a dictionary against planted features on tokens that it was not trained on.
+    """Compares a dictionary with planted features on tokens that it was not trained on.
 
-    Latents that never fire on these tokens count as dead and are left out; where none fires, all is NaN. A
-    feature's latent is the one of the nearest decoder row; the activation from which it says "present" is
-    chosen on the first half of the tokens, and F1 and AUROC are measured on the second.
+    Latents that never fire on these tokens count as dead and are left out; if none fires, all is NaN. A
+    feature's latent is the one with the nearest decoder row; its threshold for presence is chosen on the
+    first half of the tokens, and F1 and AUROC are measured on the second.
 
     Args:
         directions: Planted directions of any length.
-        features: The features' values; a feature is present where its value is above 0.
+        features: The features' values; a feature is present if its value is above 0.
         decoder: Decoder rows of the dictionary.
-        latents: Its activations on the tokens' activations.
+        latents: Its latents' activations on the tokens.
     """
     active = (latents != 0).any(0)
     decoder, latents = decoder[active], latents[:, active]
@@ -99,16 +99,16 @@ def recovery(
 
 
 class PlantedTruth:
-    """Planted features that dictionaries are trained on, and held against on other activations.
+    """Planted features that dictionaries are trained on, and compared with on other activations.
 
     Only directions of a length of at least 0.5 count as planted (`interp.toys.geometry.represented`).
 
     Args:
         directions: A row for each feature.
-        density: Probability of a feature to be other than 0.
-        seed: Decides the activations, and the random directions.
-        buffer_tokens: Activations that an SAE is trained on at a time.
-        tokens: Activations, not trained on, that it is held against.
+        density: Probability that a feature is present (not 0).
+        seed: Seed of the activations, and of the random directions.
+        buffer_tokens: Activations in an SAE's training buffer.
+        tokens: Held-out activations on which a dictionary is tested.
     """
 
     def __init__(
@@ -127,19 +127,19 @@ class PlantedTruth:
         self.directions, self._values = directions[shown], values[:, shown]
 
     def trained(self, config: SaeTraining) -> Recovery:
-        """What an SAE recovers that is trained on the features' activations."""
+        """Trains an SAE on the features' activations, and measures what it recovers."""
         trained = fit(config, self._training).sae
         with torch.no_grad():
             latents = trained.encode(self._activations)
         return recovery(self.directions, self._values, trained.W_dec.detach().float(), latents.float())
 
     def untrained(self, config: SaeTraining) -> Recovery:
-        """The same after one step of no size: scaled and centred, the directions those it began with."""
+        """Measures an SAE after one step of size zero: scaled and centred, with its initial directions."""
         changed = {"training_tokens": config.batch_tokens, "learning_rate": NO_STEP, "warm_up_steps": 0}
         return self.trained(config.model_copy(update=changed))
 
     def random(self, n_latents: int) -> Recovery:
-        """What random directions recover, each active where the activation lies on its side."""
+        """Measures what random directions recover, each active where its projection is positive."""
         decoder = random_directions(n_latents, self.directions.shape[1], self._seed)
         return recovery(self.directions, self._values, decoder, (self._activations @ decoder.T).relu())
 

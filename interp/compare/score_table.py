@@ -1,4 +1,4 @@
-"""Descriptions and their scores as a table, a row a feature."""
+"""Tabulates descriptions and their scores, a row for each feature."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,7 +19,7 @@ def score_table(
     scores: Sequence[SimulationScore],
     mined: MinedSpaces,
 ) -> pd.DataFrame:
-    """Every feature with what is said of it, how well that predicts it, and how active it is.
+    """Tabulates every feature with its description, its scores, and how active it is.
 
     Columns of a score are `both_value`, `both_low`, `both_null_mean` and so on, for `both`, `top` and
     `random` windows. `mean`, `rate` (share of tokens) and `largest` are of the explain split, in the

@@ -19,7 +19,7 @@ JUMP = 0.03
 
 @dataclass(frozen=True)
 class Splitting:
-    """How many latents one concept takes.
+    """The latents over which one concept is split.
 
     `latents` are the split latents, most important first: the first one, and further ones until one raises
     the select split's F1 by no more than `JUMP`. `f1` [k] are report-split F1s of probes
@@ -35,7 +35,7 @@ class Splitting:
 
     @property
     def n_splits(self) -> int:
-        """How many latents the concept is split over; 1 is no splitting."""
+        """The number of latents that the concept is split over; 1 is no splitting."""
         return len(self.latents)
 
 
@@ -46,7 +46,7 @@ LabelledLatents = tuple[Float[Tensor, "example latent"], Bool[Tensor, " example"
 def rank_latents(
     explain: LabelledLatents, k: int, candidates: int = 64, most_negatives: int = 4000, seed: int = 0
 ) -> list[int]:
-    """The `k` latents with the largest weights in an L1 probe of the concept, as SAEBench picks them.
+    """Returns the `k` latents with the largest weights in an L1 probe of the concept, as SAEBench does.
 
     The probe sees the `candidates` latents whose means with and without the concept differ most in units of
     their deviation (Gurnee et al. 2023), scaled to deviation 1, and at most `most_negatives` examples
@@ -66,7 +66,7 @@ def rank_latents(
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(scaled, label[rows].numpy())
     weight = torch.from_numpy(np.abs(model.coef_[0]))
-    # where the penalty leaves fewer than k, the difference of means decides
+    # if the penalty leaves fewer than k, the difference of means decides
     strength = weight + 1e-9 * gap[chosen].abs()
     return chosen[strength.topk(min(k, len(chosen))).indices].tolist()
 
@@ -82,11 +82,11 @@ def splitting(
     draws: int = 200,
     seed: int = 0,
 ) -> Splitting:
-    """k-sparse probes of one concept for k = 1 to `most` (Gurnee et al. 2023; Chanin et al. 2024, section 4).
+    """Fits k-sparse probes of a concept for k = 1 to `most` (Gurnee et al. 2023; Chanin et al. 2024, sec. 4).
 
     A logistic probe on the first k latents is trained on the explain split; its threshold, and so its F1,
     is chosen on the select split, where the splits are counted, and the F1 is measured on the report split.
-    `document` says whose the report's examples are. `ranked` gives latents instead of `rank_latents`.
+    `document` is the document of each report example. `ranked` gives latents instead of `rank_latents`.
     """
     latents = list(ranked) if ranked is not None else rank_latents(explain, most, seed=seed)
     selected, f1s = [], []
