@@ -57,9 +57,9 @@ def attribute(
         )
     elif distractor is not None or kind is not None or position not in (-1, target.position):
         raise UserError(
-            "a target stands beside a distractor, a kind or a position of its own",
+            "a Target is given together with a distractor, a kind or a position",
             "attribute",
-            "say it in the target",
+            "set it in the Target",
         )
     target.check(subject, prompts)
     tokens, real = prompts.tokens, prompts.real.long()

@@ -134,7 +134,7 @@ def _alphas(steps: int, rule: Rule, path: Path, rows_at_once: int) -> Float[Tens
             raise UserError(f"{value!r} is no {what}", what, f"use one of {', '.join(possible)}")
     if steps < 1 or rows_at_once < 1:
         raise UserError(
-            f"{steps} steps of {rows_at_once} rows are none",
+            f"steps is {steps}, rows_at_once is {rows_at_once}",
             "integrated gradients",
             "use at least 1 of each",
         )

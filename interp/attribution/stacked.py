@@ -52,7 +52,7 @@ def values_under(
         UserError: `rows_at_once` is below 1, or a change is impossible on these prompts.
     """
     if rows_at_once < 1:
-        raise UserError(f"{rows_at_once} rows at once are none", "rows_at_once", "use at least 1")
+        raise UserError(f"rows_at_once is {rows_at_once}", "rows_at_once", "use at least 1")
     EachOnItsRows(changes, prompts).check(prompts)
     batch = len(prompts.tokens)
     at_once = max(1, rows_at_once // batch)

@@ -55,7 +55,7 @@ class Target:
             )
         if self.several and (self.kind not in ("log_prob", "probability") or self.position != -1):
             raise UserError(
-                f"{self.kind} at position {self.position} is of one token, and an answer has several",
+                f"{self.kind} at position {self.position} needs one token, and an answer has several",
                 "target",
                 "use log_prob or probability at the prompt's end; to compare answers, subtract attributions",
             )

@@ -170,7 +170,7 @@ def _parts(
     off = (parts.sum(-1) + writer.constant(direction, back) - whole).abs()
     if bool((off > torch.finfo(subject.dtype).eps ** 0.5 * (parts.abs().sum(-1) + 1)).any()):
         raise UserError(
-            f"what the inputs of {writer.site} add is {float(off.max()):.2g} off what it adds as a whole",
+            f"the sum over the inputs of {writer.site} is {float(off.max()):.2g} off its whole output",
             f"direct attribution of {subject.info.architecture}",
             "attribute by gradient (interp.attribute), which needs no such sum",
         )

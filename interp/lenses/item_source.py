@@ -33,6 +33,4 @@ class ItemFile(Section):
 def world_only(model: SubjectInfo, field: str) -> None:
     """Raises UserError unless the model has the vocabulary of the bundled world."""
     if not model.speaks_world:
-        raise UserError(
-            f"the world's words need not be known to {model.name}", field, "give your own as files"
-        )
+        raise UserError(f"{model.name} may not know the world's words", field, "give your own as files")

@@ -72,7 +72,7 @@ class Model:
         self._backend.check(site)
         if site in self._faults:
             raise UserError(
-                f"{site} of {self.name} ({self.info.architecture}) is not what it is called in this library: "
+                f"{site} of {self.name} ({self.info.architecture}) does not hold what its name says: "
                 f"{self._faults[site]}",
                 f"site {site}, backend {self.backend}",
                 "use another site",

@@ -182,7 +182,7 @@ class Subject(Passes):
         With "none" the pass stops after the last site that is read.
         """
         if logits not in get_args(KeptLogits):
-            raise UserError(f"{logits!r} are no logits", "logits", f"use {', '.join(get_args(KeptLogits))}")
+            raise UserError(f"{logits!r} names no logits", "logits", f"use {', '.join(get_args(KeptLogits))}")
         if isinstance(text, Tensor):
             self.check(text, attention_mask)
             tokens, mask = text, torch.ones_like(text) if attention_mask is None else attention_mask

@@ -66,7 +66,7 @@ def load_vectors(path: str | Path, subject: Subject | None = None, check_model: 
             for known in described:
                 if known["use"] not in get_args(Use) or known["positions"] not in get_args(Named):
                     raise UserError(
-                        f"{known['use']!r} at {known['positions']!r} is no use of a vector",
+                        f"a vector cannot be used as {known['use']!r} at {known['positions']!r}",
                         str(path),
                         f"use {', '.join(get_args(Use))} at {', '.join(get_args(Named))}",
                     )

@@ -195,7 +195,7 @@ def open_tasks(source: WorldTasks | TaskFiles, subject: Subject, seed: int = 0) 
     if isinstance(source, WorldTasks):
         if not subject.info.speaks_world:
             raise UserError(
-                f"the world's tasks are in the world's words, which {subject.name} need not know",
+                f"the world's tasks are in the world's words, which {subject.name} may not know",
                 "tasks.kind",
                 "use `tasks: {kind: files, paths: [...]}`",
             )

@@ -27,7 +27,7 @@ def save_edit(path: str | Path, edit: TruthfulEdit, subject: str) -> Path:
         UserError: its positions are not named ones (`Named`), or it is a null.
     """
     if not isinstance(edit.positions, str) or edit.random:
-        raise UserError("only an edit at named positions, no null, can be kept", str(path), "use e.g. steps")
+        raise UserError("the edit is a null, or at positions without a name", str(path), "use e.g. steps")
     space = edit.space
     described = {
         "format": FORMAT,

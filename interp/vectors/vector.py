@@ -48,7 +48,7 @@ class Vector:
         object.__setattr__(self, "values", self.values.detach().float().cpu())
         if not bool(torch.isfinite(self.values).all()):
             raise UserError(
-                "a value is not finite", f"vector {self.name}", "look for overflow in what it is of"
+                "a value is not finite", f"vector {self.name}", "look for overflow in its activations"
             )
 
     def __repr__(self) -> str:

@@ -217,7 +217,7 @@ def test_a_rotated_world_is_the_world(rotated: Path) -> None:
         ("thinking_language", ["pivot=latin"], "no item has a word in 'latin'"),
         ("thinking_language", ["tuned_lens=none.safetensors"], "no file none.safetensors"),
         ("patchscopes", ["cross_model={source: {name: pydoc}}"], "differ in"),
-        ("patchscopes", ["subject.name=pydoc", "next_tokens=null"], "need not be known to pydoc"),
+        ("patchscopes", ["subject.name=pydoc", "next_tokens=null"], "pydoc may not know"),
         ("patchscopes", ["extraction.source=near it"], "does not hold"),
         ("linear_relations", ["shown=9"], "9 samples cannot be shown of 8"),
         ("multi_hop", ["questions.parts=[trained]"], "back_patching=false"),

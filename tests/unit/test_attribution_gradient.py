@@ -223,7 +223,7 @@ def test_bad_input_is_refused_before_the_model_runs(subject: Subject) -> None:
             attribute(subject, TEXT, "paris", [])
         with pytest.raises(UserError, match="mean baseline needs"):
             attribute(subject, TEXT, "paris", [neurons], baseline="mean")
-        with pytest.raises(UserError, match="say it in the target"):
+        with pytest.raises(UserError, match="set it in the Target"):
             attribute(subject, TEXT, Target.of(subject, "paris"), [neurons], distractor="london")
     assert not ran
 

@@ -181,7 +181,7 @@ class TestRelationFiles:
             RelationFiles(paths=(tmp_path / "none.json",)).check(subject.info)
         with pytest.raises(UserError, match="no relation 'mayor'"):
             WorldRelations(relations=("mayor",)).check(subject.info)
-        with pytest.raises(UserError, match="need not be known"):
+        with pytest.raises(UserError, match="may not know"):
             WorldRelations().open(pydoc_subject())
         file.write_text(json.dumps({
             "name": "capital", "prompt_templates": ["the capital of {} is"],
@@ -246,7 +246,7 @@ class TestItems:
             file.write_text(json.dumps(row | changed))
             with pytest.raises(UserError, match=says):
                 HopFile(path=file).open(subject)
-        with pytest.raises(UserError, match="need not be known"):
+        with pytest.raises(UserError, match="may not know"):
             WorldHops().open(pydoc_subject())
 
     def test_translations(self, subject: Subject, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_vectors_of_different_places_do_not_mix() -> None:
 def test_a_file_cannot_name_an_unknown_use(tmp_path: Path) -> None:
     path = save_vectors(tmp_path / "v", [vector()])
     path.write_bytes(path.read_bytes().replace(b'use\\": \\"add', b'use\\": \\"odd'))
-    with pytest.raises(UserError, match="'odd' at 'all' is no use"):
+    with pytest.raises(UserError, match="cannot be used as 'odd' at 'all'"):
         load_vectors(path)
 
 

@@ -152,7 +152,7 @@ def test_what_is_no_edit_cannot_be_kept_or_read(
         with pytest.raises(UserError, match=why):
             load_edit(tmp_path / name, subject)
     for edit in (TruthfulEdit(subject, space, 1, [0]), TruthfulEdit(subject, space, null_seed=0)):
-        with pytest.raises(UserError, match="can be kept"):
+        with pytest.raises(UserError, match="the edit is a null"):
             save_edit(tmp_path / "space", edit, "world")
 
 

@@ -78,7 +78,7 @@ class NormMatched:
         norm = float(direction.norm())
         if len(edit.sites) != 1 or not 0 < norm < float("inf"):
             raise UserError(
-                "a change is matched in norm at one site, along a direction that is not zero",
+                "the edit acts at several sites, or the direction is zero or not finite",
                 "NormMatched",
                 "give an edit of one site and a finite direction",
             )
