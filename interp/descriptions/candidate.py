@@ -1,4 +1,4 @@
-"""What explainers, simulators and judges hand to each other."""
+"""The values that explainers, simulators and judges exchange, and their protocols."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from interp.features.ref import FeatureRef
 from interp.track.progress import Progress
 
 SCALE = 10.0
-"""Simulated activations run from 0 to this."""
+"""The largest simulated activation; the least is 0."""
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A description of one feature by one explainer.
 
-    `pattern` is the trie behind the words, where the explainer is the trie; `concept` the label of the corpus
-    whose definition the words are. Only `simulators.known` looks at either.
+    `pattern` is the trie that the words were written from, if there is one; `concept` the label of the corpus
+    that the words define, if they do. Only `simulators.known` uses either.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Candidate:
     concept: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` restores the same candidate."""
+        """Returns plain JSON values, from which `from_json` restores the same candidate."""
         pattern = None if self.pattern is None else self.pattern.to_json()
         return {
             "text": self.text,
@@ -51,13 +51,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Explained:
-    """What an explainer found for one feature; `failures` counts answers that could not be read."""
+    """What an explainer found for one feature; `failures` counts answers that could not be parsed."""
 
     candidates: tuple[Candidate, ...]
     failures: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` restores the same."""
+        """Returns plain JSON values, from which `from_json` restores the same."""
         return {"candidates": [one.to_json() for one in self.candidates], "failures": self.failures}
 
     @classmethod
@@ -72,11 +72,11 @@ class Explainer(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is, with everything that its descriptions depend on (the model, the prompt)."""
+        """The explainer's name, with everything that its descriptions depend on (the model, the prompt)."""
         ...
 
     async def explain(self, evidence: TextEvidence, samples: int, seed: int) -> Explained:
-        """Up to `samples` descriptions of one feature; equal seeds give equal prompts."""
+        """Writes up to `samples` descriptions of one feature; equal seeds give equal prompts."""
         ...
 
 
@@ -86,7 +86,7 @@ class FeatureExplainer(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is, with everything that its descriptions depend on."""
+        """The explainer's name, with everything that its descriptions depend on."""
         ...
 
     def explain_all(
@@ -100,7 +100,7 @@ class FeatureExplainer(Protocol):
         levels: Sequence[Sequence[float]] | None = None,
         found: Callable[[int, Explained], None] = lambda place, explained: None,
     ) -> list[Explained]:
-        """Up to `samples` descriptions of each feature; `found` hears of each as soon as it is there.
+        """Writes up to `samples` descriptions of each feature; calls `found` as soon as one is done.
 
         `levels` are activations that each feature seldom exceeds, the rarest first.
         """
@@ -109,13 +109,13 @@ class FeatureExplainer(Protocol):
 
 @dataclass(frozen=True)
 class Simulated:
-    """Predicted activations, 0 to `SCALE`, of every token of each excerpt; None for an unreadable answer."""
+    """Predicted activations, 0 to `SCALE`, of every token of each excerpt; None if unparseable."""
 
     values: tuple[np.ndarray | None, ...]
 
     @property
     def failures(self) -> int:
-        """Excerpts without a prediction."""
+        """The number of excerpts without a prediction."""
         return sum(one is None for one in self.values)
 
 
@@ -125,17 +125,17 @@ class Simulator(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is, with the model."""
+        """Its name, with the model."""
         ...
 
     async def simulate(self, candidate: Candidate, excerpts: Sequence[Excerpt]) -> Simulated:
-        """Predictions for the tokens of each excerpt, aligned to the excerpt's own tokens."""
+        """Predicts activations for the tokens of each excerpt, aligned to the excerpt's own tokens."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """An excerpt put before a judge; `marked` [token] are the tokens highlighted in it, None for none."""
+    """An excerpt shown to a judge; `marked` [token] are its highlighted tokens, None for none."""
 
     excerpt: Excerpt
     marked: Bool[np.ndarray, " token"] | None = None
@@ -143,15 +143,15 @@ class Shown:
 
 @runtime_checkable
 class Judge(Protocol):
-    """Says how well a description fits each of some texts."""
+    """Rates how well a description fits each of some texts."""
 
     @property
     def name(self) -> str:
-        """What it is, with the model."""
+        """Its name, with the model."""
         ...
 
     async def rate(self, candidate: Candidate, shown: Sequence[Shown]) -> list[float | None]:
-        """A rating from 0 (does not fit) to 1 (fits; 0.5 or more is a yes); None where it was unreadable.
+        """Rates each text from 0 (does not fit) to 1 (fits; 0.5 or more is a yes); None if unparseable.
 
         Without marks: does the described feature fire somewhere in the text? With marks: on those tokens?
         """

@@ -1,4 +1,4 @@
-"""What came of describing: which description of a feature was chosen, and how it scores."""
+"""The results of describing: which description of a feature was chosen, and its scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ NAN = float("nan")
 class Choice:
     """The descriptions of a feature by one explainer, and which is chosen.
 
-    `values` are their scores on the select split, NaN where one does not exist; `best` is the place of the
+    `values` are their scores on the select split, NaN if undefined; `best` is the index of the
     largest. There may be no description at all.
     """
 
@@ -27,11 +27,11 @@ class Choice:
 
     @property
     def chosen(self) -> Candidate | None:
-        """The best of them."""
+        """The description with the best score; None if there is none."""
         return self.candidates[self.best] if self.candidates else None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` restores the same."""
+        """Returns plain JSON values, from which `from_json` restores the same."""
         return {
             "candidates": [one.to_json() for one in self.candidates],
             "values": list(self.values),
@@ -49,8 +49,8 @@ class Choice:
 class ChosenScores:
     """The scores of a chosen description on the report split.
 
-    `chosen` and `first` are the score that chose, of the chosen description and of the first one: the
-    optimism of choosing and what it gained. None where it does not exist.
+    `chosen` and `first` are the score used to choose, for the chosen description and for the first one: they
+    give the optimism and the gain of choosing. None if undefined.
     """
 
     scores: tuple[ScoreRow, ...]
@@ -58,7 +58,7 @@ class ChosenScores:
     chosen: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` restores the same."""
+        """Returns plain JSON values, from which `from_json` restores the same."""
         return {"scores": [asdict(row) for row in self.scores], "first": self.first, "chosen": self.chosen}
 
     @classmethod
@@ -74,9 +74,9 @@ def result_table(
     populations: Mapping[str, str],
     explainers: Sequence[str],
 ) -> pd.DataFrame:
-    """The scores of each feature's chosen description by each explainer, and what choosing gave.
+    """Tabulates the scores of each feature's chosen description by explainer, and the gain of choosing.
 
-    `populations` are the names of the populations by those of their spaces.
+    `populations` maps names of spaces to names of populations.
     """
     rows = []
     for feature, of, scored in zip(features, choices, results, strict=True):

@@ -40,8 +40,8 @@ Named = str | Mapping[str, Any]
 class Described:
     """Features with the descriptions that explainers wrote of them: `choices` [feature][explainer].
 
-    `scores`, in the same order, are there once `interp.score` has held the chosen ones against the report
-    split, each beside its null and with its interval.
+    `scores`, in the same order, are set by `interp.score`, which scores the chosen ones on the report
+    split, each with its interval and beside its null.
     """
 
     mined: Mined
@@ -62,7 +62,7 @@ class Described:
         return f"Described({len(self)} features {done} by {', '.join(self.explainers)})"
 
     def _repr_html_(self) -> str:
-        """Each feature with the chosen description, its simulation score, the interval and the null."""
+        """Shows each feature with its chosen description, simulation score, interval and null."""
         rows = []
         for feature, choices, scores in zip(self.features, self.choices, self._scores(), strict=True):
             for name, choice, scored in zip(self.explainers, choices, scores, strict=True):
@@ -80,7 +80,7 @@ class Described:
         return str(pd.DataFrame(rows).to_html(escape=True, index=False))
 
     def table(self) -> pd.DataFrame:
-        """One row for each feature and explainer: the chosen description, its scores and their nulls."""
+        """Tabulates the chosen description, its scores and their nulls, a row per feature and explainer."""
         spaces = {feature.space.name: feature.space.name for feature in self.features}
         return result_table(self.features, self.choices, self._scores(), spaces, self.explainers)
 

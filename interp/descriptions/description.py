@@ -33,11 +33,11 @@ class Description:
     exemplars: int
 
     def simulate(self, tokens: Int[np.ndarray, " token"]) -> Float[np.ndarray, " token"]:
-        """The activations it predicts on a token row (without BOS)."""
+        """Predicts activations on a token row (without BOS)."""
         return simulate(self.trie, tokens)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` restores the same description exactly."""
+        """Returns plain JSON values, from which `from_json` restores the same description exactly."""
         parts = [[part.kind, part.text] for part in self.parts]
         return {"text": self.text, "parts": parts, "trie": self.trie.to_json(), "exemplars": self.exemplars}
 

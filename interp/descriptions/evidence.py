@@ -1,4 +1,4 @@
-"""What a description is made from and scored on: windows of tokens with a feature's activations."""
+"""Windows of tokens with a feature's activations, from which descriptions are made and scored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Int
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Consecutive tokens of one document (without BOS) and what one feature did on each.
+    """Consecutive tokens of one document (without BOS) with one feature's activation on each.
 
     `values` are activations in the feature's polarity. `counts` is False where a token is context only
-    (template, special): it is never a peak and never scored. `start` is the place of the first token in the
+    (template, special): it is never a peak and never scored. `start` is the position of the first one in the
     document; `document` is negative for text of no corpus, such as what a model wrote.
     """
 
@@ -29,7 +29,7 @@ class Evidence:
 
     `exemplars` are its strongest windows: their peaks are pruned, substituted and turned into patterns.
     `background` are other windows mined for it (quantile samples, silent ones), `random` ones drawn without
-    regard to it: they calibrate the values that the patterns predict, and tell what the feature weakly does
+    regard to it: they calibrate the values that the patterns predict, and show what the feature weakly does
     on ordinary text. Nothing of the select or report split belongs here.
     """
 

@@ -1,4 +1,4 @@
-"""A window as a language model sees it: pieces of text, and what one feature does on each."""
+"""A window as text for a language model: the pieces of its tokens, and a feature's activation on each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ LONGEST_CHARACTER = 4
 class Excerpt:
     """Text of one document, cut into the subject's tokens.
 
-    `pieces` [token] are the texts of the tokens; laid end to end they are `text`. A token whose bytes are
+    `pieces` [token] are the texts of the tokens; concatenated they are `text`. A token whose bytes are
     only a part of a character has an empty piece, and the last token of the character has the whole.
     """
 
@@ -73,7 +73,7 @@ class TextEvidence:
 
 
 def text_evidence(subject: Subject, evidence: Evidence, levels: Sequence[float] = ()) -> TextEvidence:
-    """The same evidence as text: what was mined beside the exemplars, and of all of it what is silent."""
+    """Converts evidence to text: exemplars, other mined windows, and those that are silent."""
     exemplars = excerpts(subject, evidence.exemplars)
     largest = max((one.peak for one in exemplars), default=0.0)
     rest = excerpts(subject, [*evidence.background, *evidence.random])
@@ -87,14 +87,14 @@ def text_evidence(subject: Subject, evidence: Evidence, levels: Sequence[float] 
 
 
 def excerpts(subject: Subject, windows: Sequence[Window]) -> list[Excerpt]:
-    """Each window with the text of its tokens, in the order given."""
+    """Adds to each window the text of its tokens, in the order given."""
     return [Excerpt(window, pieces(subject, window.tokens)) for window in windows]
 
 
 def pieces(subject: Subject, tokens: Int[np.ndarray, " token"]) -> tuple[str, ...]:
-    """The text of each token of a row, with the white space before it; the pieces joined are the row's text.
+    """Returns the text of each token of a row with the white space before it; joined, they are its text.
 
-    A row that begins with a word has the space before it, too, where that belongs to its token. Tokens are
+    A row that begins with a word also has the space before it, if that belongs to its token. Tokens are
     decoded together where one alone is not a whole character. White space that a tokenizer puts between
     tokens, but into none, goes to the token after it.
     """

@@ -1,4 +1,4 @@
-"""From exemplars to patterns: prune the context, find the tokens that matter, find what may replace them.
+"""Turns exemplars into patterns: prunes contexts, finds the tokens that matter and their replacements.
 
 After Foote et al. 2023, "Neuron to Graph" (arXiv:2305.19911; github.com/albertsgarde/Neuron2Graph). It
 differs in three ways: importance is measured with several substitutes drawn from real text (not a mask
@@ -19,7 +19,7 @@ from interp.track.progress import Progress, silent
 
 
 def peaks(evidence: Evidence, settings: ExplainSettings) -> Iterator[tuple[Int[np.ndarray, " token"], float]]:
-    """The strongest token of each exemplar, then strong tokens of any window that are of other kinds.
+    """Yields the strongest token of each exemplar, then different strong tokens of any window.
 
     Yields the window up to and including the peak, and the activation there. Only tokens that count and
     have a positive activation are peaks.

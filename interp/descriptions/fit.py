@@ -1,4 +1,4 @@
-"""From patterns to a trie whose values agree with what the feature does on the explain split."""
+"""Builds a trie from patterns, and calibrates its values on the explain split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class _Text:
 
 
 def build(patterns: Sequence[Pattern], evidence: Evidence, settings: ExplainSettings) -> PatternTrie:
-    """The trie of one feature: its patterns and their replacements, merged, calibrated and thinned.
+    """Builds the trie of one feature from its patterns and replacements: merged, calibrated and thinned.
 
     A pattern predicts the mean activation of the explain-split tokens where it wins (with what was measured
     when it was tested as one more observation), so a pattern that also matches where the feature is silent
@@ -50,7 +50,7 @@ def build(patterns: Sequence[Pattern], evidence: Evidence, settings: ExplainSett
 
 
 def _measured(patterns: Sequence[Pattern], settings: ExplainSettings) -> dict[Path, End]:
-    """Every path with its measured activation, on the scale of the full text."""
+    """Returns every path with its measured activation, on the scale of the full text."""
     gathered: dict[Path, list[tuple[float, int]]] = {}
     for pattern in patterns:
         path = pattern.path(settings.importance)
@@ -69,7 +69,7 @@ def _measured(patterns: Sequence[Pattern], settings: ExplainSettings) -> dict[Pa
 
 
 def _fit(trie: PatternTrie, text: _Text) -> tuple[PatternTrie, Float[np.ndarray, " token"]]:
-    """The same patterns, values and baseline calibrated on a text, and what they leave unexplained."""
+    """Calibrates values and baseline on a text; returns the trie and the residuals."""
     winners = trie.winners(text.tokens, text.first)
     matched = text.counts & (winners >= 0)
     sums = np.bincount(winners[matched], text.values[matched], len(trie))
@@ -118,10 +118,7 @@ def _with_observed(
 
 
 def _thin(trie: PatternTrie, tolerance: float = 0.25) -> PatternTrie:
-    """Drop patterns that say nothing new: a more general one predicts the same.
-
-    The same is: within `tolerance` of the peak.
-    """
+    """Drops patterns that add nothing: a more general one predicts within `tolerance` of the peak of them."""
     kept: dict[Path, End] = {}
     for path in sorted(trie.paths, key=specificity):
         end = trie.patterns[path]

@@ -1,4 +1,4 @@
-"""Is a description worth a look? A rule by its score, or a classifier that a user trains on labels."""
+"""Decides whether a description is of interest: by a rule on its score, or by a trained classifier."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ from interp.track.files import read_safetensors, write_json, write_safetensors
 
 FOLDS = 5
 FEWEST = 10
-"""Examples that either answer must have."""
+"""Least number of examples of either answer."""
 LEAST_SCORE = 0.2
 _GENERAL = """
 activates activation concept concepts content context contexts different english feature features fires
@@ -38,7 +38,7 @@ sentence sentences specific term terms text texts thing things token tokens topi
 unclear unknown various word words
 """
 _VAGUE = ENGLISH_STOP_WORDS | frozenset(_GENERAL.split())
-"""Words that say nothing of a feature when no other word stands beside them."""
+"""Words that say nothing about a feature when there are no other words."""
 _SPECIFIC = re.compile(r"[\d\"'`“”‘’«»]")
 _WORD = re.compile(r"[^\W\d_]+")
 _YES, _NO = {"1", "true", "yes"}, {"0", "false", "no"}
@@ -72,7 +72,7 @@ def by_rule(description: str, score: Score) -> Verdict:
 
 @dataclass(frozen=True)
 class InterestReport:
-    """What a classifier reaches on examples that it was not trained on (stratified cross-validation).
+    """A classifier's measures on examples that it was not trained on (stratified cross-validation).
 
     Equal descriptions are in the same fold; intervals are over examples. `null_auroc` is the AUROC when the
     answers are shuffled: its mean and central 95%.
@@ -99,7 +99,7 @@ class InterestClassifier:
     report: InterestReport
 
     def verdicts(self, descriptions: Sequence[str], embedder: Embedder) -> list[Verdict]:
-        """One verdict for each description.
+        """Returns a verdict for each description.
 
         Raises:
             UserError: it was trained with another embedder.
@@ -138,7 +138,7 @@ class InterestClassifier:
 
 
 def read_labels(file: Path) -> tuple[list[str], Bool[np.ndarray, " example"]]:
-    """Descriptions and answers from a CSV with the columns `description` and `interesting`.
+    """Reads descriptions and answers from a CSV with the columns `description` and `interesting`.
 
     Answers are 1/0, true/false or yes/no, in any case.
 
@@ -187,7 +187,7 @@ def train_interest(
     seed: int = 0,
     shuffles: int = 100,
 ) -> InterestClassifier:
-    """Logistic regression on embeddings; its figures are of examples that a fold was not trained on.
+    """Trains a logistic regression on embeddings, measured by cross-validation.
 
     `shuffles` is how often the answers are shuffled for the null.
     """
@@ -222,6 +222,6 @@ def train_interest(
 
 
 def _alike(descriptions: Sequence[str]) -> Int[np.ndarray, " example"]:
-    """A number for each description, the same for those that differ only in case and spaces."""
+    """Numbers descriptions; those that differ only in case and spaces get the same number."""
     found = np.unique([" ".join(one.casefold().split()) for one in descriptions], return_inverse=True)[1]
     return found.astype(np.int64)

@@ -8,9 +8,9 @@ from interp.document import Corpus
 
 
 def carries(corpus: Corpus, window: Window, concept: str) -> Bool[np.ndarray, " token"]:
-    """True where a token of the window carries the concept; nowhere in text without labels.
+    """Returns which tokens of the window carry the concept; none in text without labels.
 
-    Text of no corpus is labelled by its words, where the corpus can do that (`labels_of`).
+    Text from outside the corpus is labelled by its words, if the corpus can do that (`labels_of`).
     """
     labels: UInt64[np.ndarray, " _"] | None
     if window.document < 0:
@@ -27,6 +27,6 @@ def carries(corpus: Corpus, window: Window, concept: str) -> Bool[np.ndarray, " 
 
 
 def definition(corpus: Corpus, concept: str) -> str:
-    """What a concept's label marks, in words where the corpus has them, otherwise by its name."""
+    """Defines a concept in words if the corpus has them, else by the label's name."""
     known: dict[str, str] = getattr(corpus, "definitions", {})
     return known.get(concept, concept.replace("_", " "))

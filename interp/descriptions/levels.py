@@ -6,7 +6,7 @@ from interp.mining.quantiles import LEVELS
 
 
 def quantiles_of(exemplars: Exemplars, feature: FeatureRef) -> dict[float, float]:
-    """The quantiles of `polarity * activation`, by their probability."""
+    """Returns the quantiles of `polarity * activation`, by their probability."""
     values = exemplars.quantile_values[feature.feature_id].tolist()
     if feature.polarity > 0:
         return dict(zip(LEVELS, values, strict=True))
@@ -14,6 +14,6 @@ def quantiles_of(exemplars: Exemplars, feature: FeatureRef) -> dict[float, float
 
 
 def outer_levels(exemplars: Exemplars, feature: FeatureRef) -> list[float]:
-    """Activations that it seldom exceeds, the rarest first: what is exceeded on at most one token in 100."""
+    """Returns activations exceeded on at most one token in 100, the rarest first."""
     found = quantiles_of(exemplars, feature)
     return [found[level] for level in sorted(found, reverse=True) if level >= 0.989]

@@ -43,17 +43,17 @@ class LocalModel:
 
     @property
     def pad_id(self) -> int:
-        """What rows are filled up with; it is masked, so any token does."""
+        """The padding token; it is masked, so any token does."""
         pad = self.tokenizer.pad_token_id
         return int(self.tokenizer.eos_token_id or 0) if pad is None else int(pad)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids, without special tokens."""
+        """Returns token ids, without special tokens."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
-        """Token ids and the offset, in characters, at which each ends; a fast tokenizer is needed.
+        """Returns token ids and the offset, in characters, at which each ends; needs a fast tokenizer.
 
         Raises:
             UserError: the tokenizer gives no offsets.
@@ -62,7 +62,7 @@ class LocalModel:
             raise UserError("the tokenizer gives no offsets", self.name, "use a model with a tokenizer.json")
         found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         spans = found["offset_mapping"]
-        # of tokens that share a character only the last ends behind it, as in an `Excerpt`
+        # of tokens that share a character only the last ends after it, as in an `Excerpt`
         behind = [*(start for start, _ in spans), len(text)][1:] if spans else []
         ends = [min(end, max(start, then)) for (start, end), then in zip(spans, behind, strict=True)]
         return list(found["input_ids"]), ends
@@ -70,7 +70,7 @@ class LocalModel:
     def pad(
         self, rows: Sequence[Sequence[int]], left: bool
     ) -> tuple[Int[Tensor, "row pos"], Int[Tensor, "row pos"]]:
-        """Rows of token ids filled up to one length, and the mask of what is text."""
+        """Pads rows of token ids to one length, and returns the mask of what is text."""
         width = max(map(len, rows))
         tokens = torch.full((len(rows), width), self.pad_id)
         mask = torch.zeros(len(rows), width, dtype=torch.long)
@@ -83,7 +83,7 @@ class LocalModel:
 
 @contextmanager
 def only_tokens(model: Any, ids: Sequence[int]) -> Iterator[None]:
-    """Within the block a Hugging Face model gives logits of these tokens alone [batch, pos, token].
+    """Makes a Hugging Face model compute logits of these tokens alone [batch, pos, token].
 
     Of a vocabulary of 262,144 words, eleven are read: the others are not computed.
     """
@@ -102,6 +102,6 @@ def only_tokens(model: Any, ids: Sequence[int]) -> Iterator[None]:
 
 
 def beginning(model: LocalModel) -> list[int]:
-    """The token that its texts begin with, if it has one."""
+    """Returns the token that the model's texts begin with, if it has one."""
     bos = model.tokenizer.bos_token_id
     return [] if bos is None else [int(bos)]

@@ -1,4 +1,4 @@
-"""A pruned context with what each of its tokens is worth, and how hard to look for it."""
+"""A pruned context with the importance of each token, and the settings of the search for it."""
 
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -11,36 +11,36 @@ from interp.descriptions.trie import ANY, IGNORE, Path
 
 @dataclass(frozen=True)
 class ExplainSettings:
-    """How hard to look; the defaults are for some hundred features a minute on a small model."""
+    """Settings of the search; the defaults give some hundred features a minute on a small model."""
 
     keep: float = 0.5
     """Share of the activation that a shorter context or a replaced token has to keep."""
     full: float = 0.85
-    """Share from which on more context is no longer looked for."""
+    """Share of the activation at which the search for more context stops."""
     full_context: int = 4
-    """Number of context tokens up to which `full` is looked for once `keep` is reached."""
+    """Number of context tokens up to which `full` is searched for once `keep` is reached."""
     context_levels: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
     """Numbers of context tokens to try, ascending; the last is the longest context of a pattern."""
     importance: float = 0.4
     """A token matters if replacing it loses at least this share of the activation, on average."""
     substitutes: int = 3
-    """Random tokens that importance is averaged over."""
+    """Number of random tokens over which importance is averaged."""
     block: int = 4
     """Longer contexts are first replaced in blocks of this many tokens."""
     candidates: int = 12
     """Replacements tried for the activating token besides the substitutes; half as many for context."""
     examples: int = 24
-    """Peaks looked at per feature: that of each exemplar, then further ones of different tokens."""
+    """Largest number of peaks per feature: that of each exemplar, then those of different tokens."""
     often: int = 2
-    """Times a token has to be seen before what the feature does on it is taken as known."""
+    """Number of occurrences of a token from which on the feature's value on it counts as known."""
     visible: float = 0.05
-    """Share of the peak by which that has to differ from what the patterns predict."""
+    """Share of the peak by which that value must differ from the patterns' prediction."""
     seed: int = 0
 
 
 @dataclass
 class Pattern:
-    """One pruned context of one feature, with what each of its tokens is worth.
+    """One pruned context of one feature, with the importance of each token.
 
     `tokens` is context then activating token. `true` is the activation in the full text (mean over the
     `support` exemplars that share the pattern), `measured` that of the pruned tokens alone.

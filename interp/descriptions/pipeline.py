@@ -1,4 +1,4 @@
-"""Describe features, choose among the descriptions, and score the chosen: with or without a run around it.
+"""Describes features, chooses among descriptions, and scores the chosen ones, inside a run or without.
 
 Each step works on some features at a time, and keeps what is done of each in a `Journal`, so that a killed
 run goes on with what is left.
@@ -24,7 +24,7 @@ from interp.track.journal import Journal
 from interp.track.progress import Progress, silent
 
 AT_ONCE = 32
-"""Features whose text is read together and whose calls are in flight together."""
+"""Features whose text is read in one batch and whose calls run concurrently."""
 ChooseBy = Literal["simulation", "detection"]
 Advance = Callable[[float | int], None]
 
@@ -40,7 +40,7 @@ def explain_features(
     kept: Journal | None = None,
     progress: Progress | None = None,
 ) -> list[Explained]:
-    """Up to `samples` descriptions of each feature, written from the explain split, in the order given."""
+    """Writes up to `samples` descriptions of each feature from the explain split, in the order given."""
     progress, kept = progress or silent(), kept or Journal()
     explain = {name: space.exemplars["explain"] for name, space in mined.items()}
     with progress.task(f"describing by {explainer.name}", len(features), "features") as advance:
@@ -70,7 +70,7 @@ def choose_descriptions(
     kept: Journal | None = None,
     progress: Progress | None = None,
 ) -> list[list[Choice]]:
-    """The best description of each feature and explainer by its score on the select split.
+    """Chooses the best description of each feature and explainer by its score on the select split.
 
     `written` are the candidates [feature][explainer]; the first is chosen where no score exists.
     """
@@ -108,7 +108,7 @@ def score_choices(
     kept: Journal | None = None,
     progress: Progress | None = None,
 ) -> list[list[ChosenScores | None]]:
-    """Every score of each chosen description on the report split; None where there is no description.
+    """Scores each chosen description on the report split in every way; None if there is no description.
 
     Each stands beside the scores of up to `nulls` chosen descriptions of other features by the same
     explainer, on the same text.
@@ -144,7 +144,7 @@ def score_choices(
 def _parts(
     features: Sequence[FeatureRef], kept: Journal, at_once: int, advance: Advance
 ) -> Iterator[list[FeatureRef]]:
-    """What is not kept yet, some features at a time."""
+    """Yields the features that are not kept yet, some at a time."""
     left = [feature for feature in features if feature.key not in kept.done]
     advance(len(features) - len(left))
     for start in range(0, len(left), at_once):
@@ -162,7 +162,7 @@ def _each(
     kept: Journal | None,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    """Work on every feature with its text of a split; results by the feature's key, kept as they come."""
+    """Works on every feature with its text of a split; returns results by key, kept as they come."""
     progress, kept = progress or silent(), kept or Journal()
     places = {feature.key: place for place, feature in enumerate(features)}
     with progress.task(what, len(features), "features") as advance:

@@ -24,7 +24,7 @@ class Prompt:
     digest: str
 
     def messages(self, few_shot: bool = True, **places: str) -> tuple[Message, ...]:
-        """The conversation up to the question, its places filled."""
+        """Builds the conversation up to the question, with its places filled."""
         turns = [Message("system", self.system)]
         for question, answer in self.examples if few_shot else ():
             turns += [Message("user", question), Message("assistant", answer)]
@@ -33,7 +33,7 @@ class Prompt:
 
 @cache
 def load_prompt(name: str) -> Prompt:
-    """The prompt in prompts/`name`.yaml."""
+    """Reads the prompt in prompts/`name`.yaml."""
     text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     data = yaml.safe_load(text)
     examples = tuple((one["question"].strip(), one["answer"].strip()) for one in data.get("examples", ()))

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 TokenRow = Int[np.ndarray, " token"]
-"""Token ids without BOS; whoever answers puts exactly one BOS in front."""
+"""Token ids without BOS; the answering function puts exactly one BOS before them."""
 
 Activations = Callable[[list[np.ndarray]], list[np.ndarray]]
 """One feature in one polarity: token rows in, its activation on every token of each out."""
@@ -21,7 +21,7 @@ class Query(NamedTuple):
 
 
 Ask = Callable[[Sequence[Query]], Float[np.ndarray, " query"]]
-"""Answers many queries about several features at once; batching is the answerer's business."""
+"""Answers many queries about several features at once, and batches them itself."""
 
 Propose = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 """Token rows in; for each a table `[token, candidate]` of ids worth trying in the place of each token."""

@@ -1,4 +1,4 @@
-"""Answer queries about features with a subject: few batches, no further than the deepest site needed."""
+"""Answers queries about features with a subject, in few batches, no deeper than the last site needed."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -31,7 +31,7 @@ class FeatureReader:
         self._tokens_per_batch = tokens_per_batch
 
     def __call__(self, queries: Sequence[Query]) -> Float[np.ndarray, " query"]:
-        """The activation, in its polarity, of each query's feature on the last token of its row."""
+        """Returns the activation, in its polarity, of each query's feature on the last token of its row."""
         rows, row_of = _distinct([query.tokens for query in queries])
         depth = np.zeros(len(rows), dtype=np.int64)
         for query, row in zip(queries, row_of, strict=True):
@@ -77,7 +77,7 @@ class FeatureReader:
 
 
 class SubjectProposals:
-    """The `Propose` of a subject: what it expects in each place and the nearest in its unembedding."""
+    """The `Propose` of a subject: tokens it predicts at each place, and the nearest in its unembedding."""
 
     def __init__(
         self, subject: Subject, expected: int = 6, nearest: int = 6, tokens_per_batch: int = 4096
@@ -90,7 +90,7 @@ class SubjectProposals:
         self._directions: Tensor | None = None
 
     def __call__(self, rows: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Candidates for each token of each row: expected and nearest in turn, best first, none special."""
+        """Returns candidates for each token: predicted and nearest in turn, best first, none special."""
         distinct, row_of = _distinct(rows)
         tables: dict[int, np.ndarray] = {}
         order = sorted(range(len(distinct)), key=lambda row: len(distinct[row]))
@@ -142,9 +142,9 @@ class SubjectProposals:
 def padded(
     subject: Subject, rows: Sequence[np.ndarray]
 ) -> tuple[Int[Tensor, "row pos"], Int[Tensor, " row"]]:
-    """Rows with one BOS each, cut on the left to the context and padded on the right, and their last places.
+    """Adds a BOS to rows, cuts them on the left, pads them on the right; returns also their last places.
 
-    What is padded stands after the last token, where a causal model cannot see it.
+    The padding is after the last token, where a causal model cannot attend to it.
     """
     room = subject.n_ctx - subject.row_layout.offset
     laid = [subject.with_bos(row[-room:].tolist()) for row in rows]
@@ -156,7 +156,7 @@ def padded(
 
 
 def _distinct(rows: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[int]]:
-    """The different rows, and which of them each row is."""
+    """Returns the distinct rows, and the index of each row among them."""
     numbers: dict[bytes, int] = {}
     row_of = [numbers.setdefault(row.astype(np.int64).tobytes(), len(numbers)) for row in rows]
     first: dict[int, np.ndarray] = {}

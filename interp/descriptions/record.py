@@ -13,7 +13,7 @@ from interp.mining.exemplars import WindowRef
 def record(
     feature: FeatureRef, description: Description, evidence: Evidence, pointers: Sequence[WindowRef]
 ) -> dict[str, Any]:
-    """One feature with its description and its own windows; `pointers` say of which band each is."""
+    """Writes a feature with its description and its own windows; `pointers` give the band of each."""
     return {
         "space": feature.space.name,
         "feature_id": feature.feature_id,
@@ -27,12 +27,12 @@ def record(
 
 
 def feature_of(saved: Mapping[str, Any], spaces: Mapping[str, FeatureSpace]) -> FeatureRef:
-    """The feature that a record is of; `spaces` by name."""
+    """Returns the feature of a record; `spaces` are by name."""
     return FeatureRef(spaces[saved["space"]], saved["feature_id"], saved["polarity"])
 
 
 def description_of(saved: Mapping[str, Any]) -> Description:
-    """The description in a record."""
+    """Reads the description in a record."""
     return Description.from_json(saved["description"])
 
 

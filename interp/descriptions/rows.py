@@ -1,4 +1,4 @@
-"""What was described as rows of a store, with short forms and verdicts."""
+"""Writes described features as rows of a store, with short forms and verdicts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ from interp.store.store import Store
 
 
 class RowWriter:
-    """Makes rows of a store; what all rows share.
+    """Makes rows of a store from what all rows share.
 
     `short` are the short forms by text, `verdicts` those of a trained classifier by text, if there is one.
     """
@@ -36,7 +36,7 @@ class RowWriter:
     def row(
         self, feature: FeatureRef, choices: Sequence[Choice], results: Sequence[ChosenScores | None]
     ) -> FeatureRow:
-        """One feature with everything that is known of it; `results` are its scores by explainer."""
+        """Makes the row of a feature with all that is known of it; `results` are its scores by explainer."""
         found = self._mined[feature.space.name].exemplars
         explain = found["explain"]
         side: Polarity = 1 if feature.polarity > 0 else -1

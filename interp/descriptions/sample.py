@@ -1,4 +1,4 @@
-"""Which features are described: a uniform sample of those that are ever active."""
+"""Draws the features that are described: a uniform sample of those that are ever active."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ def sample_active(
     n: int | None,
     seed: int | Sequence[int],
 ) -> list[FeatureRef]:
-    """`n` of the features (either polarity is one) that are active in some explain window; None for all.
+    """Draws `n` of the features (each polarity is one) active in some explain window; None for all.
 
     `explain` are the exemplars of the explain split, by space name. The order is that of the spaces.
 

@@ -49,7 +49,7 @@ class Score:
 
 
 def statistics(windows: Sequence[Window], predicted: Sequence[np.ndarray]) -> Statistics:
-    """Sufficient statistics of every window's correlation with its prediction."""
+    """Computes the sufficient statistics of every window's correlation with its prediction."""
     rows = np.zeros((len(windows), 6))
     for i, (window, guess) in enumerate(zip(windows, predicted, strict=True)):
         x = guess[window.counts].astype(np.float64)
@@ -59,7 +59,7 @@ def statistics(windows: Sequence[Window], predicted: Sequence[np.ndarray]) -> St
 
 
 def correlation(sums: Float[np.ndarray, "*batch 6"]) -> Float[np.ndarray, "*batch"]:
-    """Pearson's r from (summed) statistics; NaN where prediction or truth does not vary."""
+    """Computes Pearson's r from (summed) statistics; NaN where prediction or truth does not vary."""
     n, x, y, xy, xx, yy = np.moveaxis(sums, -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         covariance = xy - x * y / n
@@ -71,7 +71,7 @@ def correlation(sums: Float[np.ndarray, "*batch 6"]) -> Float[np.ndarray, "*batc
 
 
 def reason_undefined(sums: Float[np.ndarray, " 6"]) -> str | None:
-    """Why a correlation is NaN, or None."""
+    """Says why a correlation is NaN; None if it is defined."""
     n, x, y, _, xx, yy = sums.tolist()
     if n == 0:
         return "no tokens"
@@ -118,7 +118,7 @@ def score(
 
 @dataclass(frozen=True)
 class Correlations:
-    """Scores on a feature's strongest windows, on random ones, and on as many of the one as of the other."""
+    """Scores on a feature's strongest windows, on random ones, and on equally many of both."""
 
     top: Score
     random: Score
@@ -126,7 +126,7 @@ class Correlations:
 
 
 def correlations(own: Measured, foreign: Sequence[Measured], seed: int = 0) -> Correlations:
-    """The correlations of one description; `foreign` are those of other features' on the same windows."""
+    """Scores one description; `foreign` are the statistics of other features' ones on the same windows."""
 
     def strata(one: Measured) -> list[Statistics]:
         n = min(len(own.top), len(own.random))

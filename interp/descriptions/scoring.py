@@ -1,4 +1,4 @@
-"""The scores of descriptions: text of one split, what simulates and judges, and every score of it."""
+"""Scores descriptions on the text of one split, by simulators, judges and interventions."""
 
 import asyncio
 from collections.abc import Sequence
@@ -39,10 +39,10 @@ class Texts:
 
 
 class Scorer:
-    """What simulates and judges descriptions, and the text that they are held against.
+    """Scores descriptions with simulators and judges on text that it reads.
 
-    The first simulator and the first judge choose among descriptions; `draws` are the resamples behind the
-    intervals of judged scores, and `with_labels` adds the agreement with the corpus' labels.
+    The first simulator and the first judge choose among descriptions; `draws` is the number of resamples for
+    the intervals of judged scores, and `with_labels` adds the agreement with the labels of the corpus.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Scorer:
     def texts(
         self, features: Sequence[FeatureRef], split: Split, progress: Progress | None = None
     ) -> list[Texts]:
-        """The text of several features, read together."""
+        """Reads the text of several features together."""
         mined, options = self._mined, self._options
         read = read_excerpts(mined, features, split, options.random_windows, progress)
         shown = gather_texts(
@@ -75,7 +75,7 @@ class Scorer:
         return [Texts(split, *one, judged) for one, judged in zip(read, shown, strict=True)]
 
     async def choice(self, candidate: Candidate, texts: Texts, by: str) -> float:
-        """The score that chooses among a feature's descriptions; NaN where it does not exist."""
+        """Returns the score that chooses among a feature's descriptions; NaN if it is undefined."""
         if by == "simulation":
             simulator = self._simulators[0]
             found = await simulation(simulator, candidate, texts.top, texts.random, (), self._seed)
@@ -92,7 +92,7 @@ class Scorer:
         nulls: Sequence[Candidate] = (),
         continued: Continuations | None = None,
     ) -> list[ScoreRow]:
-        """Every score of a description; all calls of it are in flight together."""
+        """Computes every score of a description in concurrent calls."""
         parts = [self._simulated(one, candidate, texts, nulls) for one in self._simulators]
         for judge in self._judges:
             shown, split = texts.judged, texts.split
@@ -109,7 +109,7 @@ class Scorer:
         return [row for part in await asyncio.gather(*parts) for row in part]
 
     def continued(self, feature: FeatureRef, texts: Texts) -> Continuations | None:
-        """Continuations with the feature held, behind the first tokens of random windows, if asked for."""
+        """Writes continuations of random windows' first tokens with the feature clamped, if asked for."""
         options = self._options
         if not options.prompts:
             return None
@@ -156,7 +156,7 @@ class Scorer:
     async def _agreement(
         self, feature: FeatureRef, candidate: Candidate, texts: Texts, nulls: Sequence[Candidate]
     ) -> list[ScoreRow]:
-        """How well the description tells the label that the feature itself tells best on the select split."""
+        """Measures how well the description detects the label that the feature detects best on select."""
         concept = self._best_concept(feature)
         simulator, shown = self._simulators[0], texts.random
         label = [carries(self._mined.corpus, one.window, concept) for one in shown]
@@ -208,7 +208,7 @@ def read_excerpts(
     random_windows: int,
     progress: Progress | None = None,
 ) -> list[tuple[list[Excerpt], list[Excerpt]]]:
-    """Of each feature its strongest windows of a split, and random ones that all features share, as text."""
+    """Reads each feature's strongest windows of a split, and random ones that all share, as text."""
     found = {name: space.exemplars[split] for name, space in mined.items()}
     top, random = gather_report(
         mined.subject, mined.corpus, features, found, random_windows, mined.config.context_size, progress

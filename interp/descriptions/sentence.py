@@ -1,4 +1,4 @@
-"""Write a pattern trie as the sentence a person would write, saying no more than the patterns show."""
+"""Writes a pattern trie as the sentence a person would write, saying no more than the patterns show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Predict a feature's activations on any text from its pattern trie."""
+"""Predicts a feature's activations on any text from its pattern trie."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -7,7 +7,7 @@ from interp.descriptions.trie import PatternTrie
 
 
 def simulate(trie: PatternTrie, tokens: Int[np.ndarray, " token"]) -> Float[np.ndarray, " token"]:
-    """Activations that the trie predicts on a token row (without BOS).
+    """Predicts activations on a token row (without BOS).
 
     The most specific matching pattern gives the value (`trie.specificity`); without a match it is the
     trie's baseline. Each value depends on that token and those before it only.

@@ -1,4 +1,4 @@
-"""What describes, simulates and judges: sections of a config, each of which checks and opens itself."""
+"""Config sections of explainers, simulators and judges, each of which checks and opens itself."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,7 +39,7 @@ class _Source(Section):
 
 class _Endpoint(_Source):
     endpoint: Line = "main"
-    """Which of `endpoints`."""
+    """The name of one of `endpoints`."""
 
     def check(self, endpoints: Mapping[str, Endpoint]) -> None:
         """Raises UserError if there is no such endpoint."""
@@ -55,9 +55,9 @@ class _Runs(_Source):
     model: FilePath
     """A Hugging Face folder with a causal language model (safetensors)."""
     device: Device = "cpu"
-    """Where it runs."""
+    """The device that the model runs on."""
     dtype: Dtype = "float32"
-    """Float type of its weights."""
+    """Float type of the model's weights."""
 
     def check(self, endpoints: Mapping[str, Endpoint]) -> None:
         """Raises UserError if there is no such folder."""
@@ -66,7 +66,7 @@ class _Runs(_Source):
 
 
 class PatternsSource(_Source):
-    """Pattern tries; no language model."""
+    """Explains by pattern tries; needs no language model."""
 
     kind: Literal["patterns"] = "patterns"
 
@@ -76,7 +76,7 @@ class PatternsSource(_Source):
 
 
 class PromptedSource(_Asks):
-    """A prompt with highlighted exemplars."""
+    """Explains by an endpoint, from a prompt with highlighted exemplars."""
 
     kind: Literal["prompted"]
 
@@ -86,7 +86,7 @@ class PromptedSource(_Asks):
 
 
 class ContrastiveSource(_Asks):
-    """The same, with excerpts on which the feature is silent."""
+    """Explains as `prompted`, with excerpts on which the feature is silent added."""
 
     kind: Literal["contrastive"]
 
@@ -96,7 +96,7 @@ class ContrastiveSource(_Asks):
 
 
 class LocalExplainerSource(_Runs):
-    """A causal language model in this process, in the format of the published 8B explainer."""
+    """Explains by a causal language model in this process, in the format of the published 8B explainer."""
 
     kind: Literal["local"]
 
@@ -106,7 +106,7 @@ class LocalExplainerSource(_Runs):
 
 
 class KnownSource(_Source):
-    """Tries by themselves and concepts by their labels; reads no words."""
+    """Simulates tries by themselves and concepts by their labels; reads no words."""
 
     kind: Literal["known"] = "known"
 
@@ -116,7 +116,7 @@ class KnownSource(_Source):
 
 
 class StructuredSource(_Asks):
-    """Activations as JSON from an endpoint."""
+    """Simulates by an endpoint that answers with activations as JSON."""
 
     kind: Literal["structured"]
 
@@ -126,7 +126,7 @@ class StructuredSource(_Asks):
 
 
 class PromptLogprobsSource(_Endpoint):
-    """Expected values from an endpoint's log-probabilities of the prompt."""
+    """Simulates by expected values from an endpoint's log-probabilities of the prompt."""
 
     kind: Literal["prompt_logprobs"]
 
@@ -136,7 +136,7 @@ class PromptLogprobsSource(_Endpoint):
 
 
 class ExpectedValueSource(_Runs):
-    """Expected values from a local model's logits, all excerpts of a feature in one pass."""
+    """Simulates by expected values from a local model's logits, all excerpts of a feature in one pass."""
 
     kind: Literal["expected_value"]
 
@@ -146,7 +146,7 @@ class ExpectedValueSource(_Runs):
 
 
 class JudgeSource(_Asks):
-    """Ratings from an endpoint."""
+    """Judges by ratings from an endpoint."""
 
     kind: Literal["endpoint"]
 
@@ -156,7 +156,7 @@ class JudgeSource(_Asks):
 
 
 class SimulatedSource(_Source):
-    """Ratings from the simulator's predictions."""
+    """Judges by the simulator's predictions."""
 
     kind: Literal["simulated"] = "simulated"
 
@@ -179,25 +179,25 @@ AnyJudgeSource = Annotated[SimulatedSource | JudgeSource, Field(discriminator="k
 
 
 class TextsConfig(Section):
-    """On how much text descriptions are scored."""
+    """How much text descriptions are scored on."""
 
     random_windows: Several = 30
     """Random windows, the same for every feature."""
     texts: Several = 20
-    """Texts with the feature, and as many without (half of them hard negatives), that a judge sees."""
+    """Number of texts with the feature, and of texts without (half of them hard negatives), per judge."""
     prompts: CountOrZero = 0
-    """Beginnings of documents that the intervention score continues; 0 leaves it out."""
+    """Number of documents whose beginnings the intervention score continues; 0 leaves it out."""
     new_tokens: Count = 16
-    """Tokens that are written behind each."""
+    """Tokens generated after each of these prompts."""
     strength: Positive = 2.0
-    """Where a feature is held for it: times what it exceeds on one token in 100,000."""
+    """The value that a feature is clamped to for it, in multiples of its 1 - 1e-5 quantile."""
 
 
 def check_sources(endpoints: Mapping[str, Endpoint], *sources: _Source) -> None:
-    """Finds sources that name no endpoint, folders that are not there, and keys that are missing.
+    """Checks the endpoints, folders and keys of sources.
 
     Raises:
-        UserError: one of these.
+        UserError: a source names no endpoint, a folder does not exist, or a key is missing.
     """
     for source in sources:
         source.check(endpoints)
@@ -215,7 +215,7 @@ def check_named(name: str, endpoints: Iterable[str]) -> None:
 
 
 def connect(endpoints: Mapping[str, Endpoint], folder: Path | None = None) -> dict[str, Client]:
-    """A client for each endpoint; with a folder (a run's) they share its cache of answers and its ledger."""
+    """Opens a client for each endpoint; with a run's folder they share its cache and its ledger."""
     if not endpoints:
         return {}
     if folder is None:

@@ -1,4 +1,4 @@
-"""Replace tokens of pruned contexts: which of them matter, and what else would do in their place."""
+"""Replaces tokens of pruned contexts, to find which matter and which others keep the activation."""
 
 import zlib
 from collections.abc import Iterable, Sequence
@@ -61,7 +61,7 @@ def weigh(
 ) -> None:
     """Set every pattern's `importance`: 1 - mean activation with the token replaced / activation.
 
-    Neuron2Graph, section 3.2, with several substitutes in the place of a mask token. Long contexts are
+    Neuron2Graph, section 3.2, with several substitutes instead of a mask token. Long contexts are
     replaced in blocks first; the tokens of a block that does not matter do not either. A token without any
     substitute (a corpus of one token) counts as important. Substitutes that keep the activation are
     remembered as `replacements`. Context left of the first important token is dropped where the activation
@@ -99,7 +99,7 @@ def augment(
     """Try other tokens where a token matters; those that keep the activation become `replacements`.
 
     Candidates are the tokens in the same place of the feature's other patterns, then what `propose` offers
-    (Neuron2Graph, section 3.3, with the subject and the evidence in the place of a masked language model).
+    (Neuron2Graph, section 3.3, with the subject and the evidence instead of a masked language model).
     """
     worth = [p for p in patterns if p.measured > 0 and (p.importance >= settings.importance).any()]
     proposals = propose([np.concatenate([p.before, p.tokens]) for p in worth])

@@ -24,7 +24,7 @@ class Summaries(BaseModel):
 
 
 def clipped(description: str, words: int = WORDS) -> str:
-    """The first clause of a description in lower case, cut behind a word; the rule that needs no model."""
+    """Returns the first clause of a description in lower case, cut after a word; needs no model."""
     line = " ".join(description.split())
     end = _CLAUSE_ENDS.search(line)
     clause = line[: end.start()] if end and end.start() else line
@@ -34,7 +34,7 @@ def clipped(description: str, words: int = WORDS) -> str:
 
 
 async def summarise(client: Client, descriptions: Sequence[str]) -> tuple[list[str], int]:
-    """A short form of each description by a language model, and how many answers could not be read.
+    """Shortens each description by a language model; also returns how many answers could not be parsed.
 
     Several are asked about at once; an answer of the wrong length is asked for one by one. A short form that
     is too long is clipped; where there is none, the description is.

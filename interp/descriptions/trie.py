@@ -86,10 +86,10 @@ class PatternTrie:
     def winners(
         self, tokens: Int[np.ndarray, " token"], first: Int[np.ndarray, " token"] | None = None
     ) -> Int[np.ndarray, " token"]:
-        """The number of the winning pattern at each token of a row, -1 where none matches.
+        """Returns the number of the winning pattern at each token of a row, -1 where none matches.
 
-        A pattern matches where its first token stands and its context stands before it inside the row.
-        `first` says for several rows in one array where the row of each token begins.
+        A pattern matches where its first token is and its context precedes it inside the row.
+        For several rows in one array, `first` is the index at which the row of each token begins.
         """
         winners = np.full(len(tokens), -1, dtype=np.int64)
         places = np.arange(len(tokens)) if self._any_first else np.flatnonzero(np.isin(tokens, self._first))
@@ -120,7 +120,7 @@ class PatternTrie:
         return best
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` restores the same trie exactly."""
+        """Returns plain JSON values, from which `from_json` restores the same trie exactly."""
         rows = [[list(path), end.value, end.support, end.observed] for path, end in self.patterns.items()]
         return {"baseline": self.baseline, "patterns": rows}
 
@@ -135,5 +135,5 @@ class PatternTrie:
 
 
 def named(path: Iterable[int]) -> int:
-    """How many tokens a pattern names."""
+    """Counts the tokens that a pattern names."""
     return sum(token >= 0 for token in path)

@@ -1,4 +1,4 @@
-"""From pointers to windows: which text a description is made from and scored on, with true activations."""
+"""Reads windows from pointers: the text, with true activations, for making and scoring descriptions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from interp.track.progress import Progress, silent
 
 @dataclass(frozen=True)
 class Place:
-    """A row of the corpus that a feature is to be read on."""
+    """A row of the corpus on which a feature is read."""
 
     feature: FeatureRef
     document: int
@@ -80,7 +80,7 @@ class _Values:
 def _read(
     subject: Subject, batch: Batch, places: Sequence[Place], wanted: Sequence[tuple[int, int]]
 ) -> dict[int, _Values]:
-    """The activations of each wanted (row, place) from one forward pass."""
+    """Reads the activations of each wanted (row, place) in one forward pass."""
     found: dict[int, _Values] = {}
     spaces: dict[Site, dict[str, FeatureSpace]] = {}
     by_space: dict[str, list[tuple[int, int]]] = {}
@@ -110,7 +110,7 @@ def _read(
 
 
 def refs(exemplars: Exemplars, feature: FeatureRef) -> list[WindowRef]:
-    """The pointers of one feature, in the order of its bands."""
+    """Returns the pointers of one feature, in the order of its bands."""
     return list(exemplars.windows(feature.feature_id, 1 if feature.polarity > 0 else -1))
 
 
@@ -123,7 +123,7 @@ def gather_evidence(
     progress: Progress | None = None,
     n_random: int = 96,
 ) -> list[tuple[Evidence, list[WindowRef]]]:
-    """Explain-split evidence of each feature, and the pointer of each of its own windows in the same order.
+    """Reads the explain-split evidence of each feature; returns it with the pointers of its own windows.
 
     `exemplars` are those of the explain split, by space name. The evidence's `random` windows are the first
     `n_random` sampled rows that are not among the feature's own.
@@ -151,7 +151,7 @@ def gather_evidence(
 
 
 def _random_rows(shared: Exemplars, n: int, without: set[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The first `n` sampled rows (document, start), but none of `without`."""
+    """Returns the first `n` sampled rows (document, start) that are not in `without`."""
     rows = zip(shared.row_document[:n].tolist(), shared.row_start[:n].tolist(), strict=True)
     return [row for row in rows if row not in without]
 
@@ -165,7 +165,7 @@ def gather_report(
     context_size: int,
     progress: Progress | None = None,
 ) -> tuple[list[list[Window]], list[list[Window]]]:
-    """Report-split windows of each feature: its top ones, and `n_random` rows that all features share."""
+    """Reads each feature's report-split windows: its top ones, and `n_random` rows that all share."""
     top = [
         [ref for ref in refs(exemplars[feature.space.name], feature) if ref.band == "top"]
         for feature in features

@@ -78,7 +78,7 @@ def listed(items: Sequence[Part], last: str) -> list[Part]:
 
 
 def joined(parts: Iterable[Part]) -> list[Part]:
-    """Neighbouring words as one part."""
+    """Joins neighbouring words into one part."""
     together: list[Part] = []
     for part in parts:
         if together and part.kind == together[-1].kind == "words":
@@ -89,7 +89,7 @@ def joined(parts: Iterable[Part]) -> list[Part]:
 
 
 def _gap(context: Path) -> tuple[int | None, Path]:
-    """How many unnamed tokens come first (None: any number), and the rest."""
+    """Returns how many unnamed tokens come first (None: any number), and the rest."""
     if context[0] == ANY:
         return None, context[1:]
     gap = 0
@@ -106,7 +106,7 @@ def _distance(context: Path) -> tuple[str, Path]:
 
 
 def _quote(context: Path, show: Show) -> str:
-    """A context in reading order; what may be anything is an ellipsis."""
+    """Quotes a context in reading order; unnamed tokens become an ellipsis."""
     runs: list[str] = []
     run: list[int] = []
     for token in [*reversed(context), IGNORE]:
@@ -119,13 +119,13 @@ def _quote(context: Path, show: Show) -> str:
 
 
 def _visible(text: str) -> str:
-    """Text without the space that a tokenizer puts in front; white space becomes visible."""
+    """Removes the space that a tokenizer puts before a text, and makes other white space visible."""
     bare = text.strip(" ") or "␣" * max(len(text), 1)
     return bare.replace("\n", "⏎").replace("\t", "⇥")
 
 
 def _spaced(text: str) -> str:
-    """Text with a visible space in front, if it has one."""
+    """Makes the space before a text visible, if it has one."""
     return f"␣{text[1:]}" if text.startswith(" ") else text
 
 

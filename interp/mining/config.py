@@ -1,4 +1,4 @@
-"""How much is kept of each feature while a corpus streams by."""
+"""Config of mining: how much is kept of each feature in one pass over a corpus."""
 
 from pydantic import Field
 
@@ -7,17 +7,17 @@ from interp.fields import Count, Extent, Section, Several
 
 
 class TopWindows(Section):
-    """How many windows of each split are kept."""
+    """Number of top windows kept on each split, for each feature and polarity."""
 
     explain: Count = 20
-    """What descriptions are made of."""
+    """Windows of the explain split, from which descriptions are made."""
     select: Count = 10
-    """What they are chosen by."""
+    """Windows of the select split, on which descriptions are chosen."""
     report: Count = 10
-    """What they are scored on."""
+    """Windows of the report split, on which descriptions are scored."""
 
     def of(self, split: Split) -> int:
-        """Those of a split."""
+        """Returns the number for a split."""
         return int(getattr(self, split))
 
 
@@ -25,15 +25,15 @@ class MiningConfig(Section):
     """What one pass keeps. Memory grows with these numbers and the features, not with the corpus."""
 
     context_size: Several = 64
-    """Tokens the subject sees at once, the beginning-of-sequence token included; also a window's size."""
+    """Context of the subject and size of a window, in tokens, including the beginning-of-sequence token."""
     tokens_per_batch: Extent = 4096
     """Tokens of one forward pass."""
     top_windows: TopWindows = TopWindows()
     """Windows kept for each feature and polarity, from distinct documents, by peak activation."""
     sampled_rows: Count = Field(512, ge=1, le=32_767)
-    """Rows drawn uniformly from each split: where quantile examples and silent windows come from."""
+    """Rows drawn uniformly from each split, for examples by quantile and silent windows."""
     sampled_tokens: Count = 4096
-    """Tokens drawn uniformly from each split: where the middle quantiles come from."""
+    """Tokens drawn uniformly from each split, for the middle quantiles."""
     extreme_tokens: Count = 48
-    """Largest and smallest activations kept of all tokens of the explain split, and of each thinner sample of
-    them: the outer quantiles."""
+    """Largest and smallest activations kept of all tokens of the explain split, and of each sparser sample of
+    them, for the outer quantiles."""

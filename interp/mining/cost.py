@@ -1,4 +1,4 @@
-"""What mining costs in memory and work, from the sizes alone."""
+"""Estimates the memory and work of mining from sizes alone."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from interp.mining.extremes import N_SAMPLES
 def mining_stage(
     shape: SubjectShape, dtype: str, spaces: Sequence[SpaceSize], config: MiningConfig, tokens: int
 ) -> Stage:
-    """Mining these spaces in one pass over `tokens` tokens; what is kept is in the machine's memory."""
+    """Returns the cost of mining spaces in one pass over `tokens` tokens; results are in host memory."""
     lines = sum(space.n_features * (2 if space.signed else 1) for space in spaces)
     features = sum(space.n_features for space in spaces)
     windows = sum(map(config.top_windows.of, SPLITS)) * 28

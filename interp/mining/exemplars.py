@@ -22,7 +22,7 @@ from interp.mining.state import TOTAL_UNIT
 N_BANDS = 5
 ROWS_PER_BAND = 2
 LEAST_ACTIVE = N_BANDS * ROWS_PER_BAND
-"""Sampled rows in which a feature has to be active for bands of its activation."""
+"""Least number of sampled rows with a feature active for bands of its activation to be made."""
 N_SILENT = 5
 SILENT_SHARE = 0.05
 
@@ -31,9 +31,9 @@ BandName = Literal["top", "quantile", "silent"]
 
 @dataclass(frozen=True)
 class WindowRef:
-    """A row of the corpus and what a feature does in it.
+    """A row of the corpus with the activation of a feature.
 
-    `document` and `start` say which tokens, `value` how high the feature peaks among them. `band` is "top",
+    `document` and `start` locate its tokens; `value` is the feature's peak among them. `band` is "top",
     "quantile" (then `quantile` is the share of the active sampled rows that peak lower) or "silent". `values`
     are a top window's activations where they were kept, -inf at positions that do not count; other windows
     are pointers.
@@ -78,15 +78,15 @@ class Exemplars:
 
     @property
     def n_features(self) -> int:
-        """Features of the space, polarities not counted apart."""
+        """The number of features of the space, each counted once for both polarities."""
         return len(self.mean)
 
     def line(self, feature_id: int, polarity: Polarity) -> int:
-        """The index of a feature of one polarity in the tensors of `n` lines."""
+        """Returns the index of a feature of one polarity in the tensors of `n` lines."""
         return feature_id if polarity == 1 else self.n_features + feature_id
 
     def unbanded(self, feature_id: int, polarity: Polarity = 1) -> str:
-        """Why a feature has no activation bands, in a sentence; empty if it has."""
+        """Says in a sentence why a feature has no activation bands; empty if it has some."""
         if int(self.band_row[self.line(feature_id, polarity), 0, 0]) >= 0:
             return ""
         return (
@@ -95,7 +95,7 @@ class Exemplars:
         )
 
     def windows(self, feature_id: int, polarity: Polarity = 1) -> Iterator[WindowRef]:
-        """The feature's windows: top ones, those of each activation band (`unbanded`), silent ones."""
+        """Yields the feature's windows: top ones, those of each activation band (`unbanded`), silent ones."""
         line = self.line(feature_id, polarity)
         for rank in range(self.top_document.shape[1]):
             if self.top_document[line, rank] >= 0:
@@ -128,7 +128,7 @@ def _share(band: int, place: int) -> float:
 def _bands(
     rows: SampledValues, order: NDArray[np.int64]
 ) -> tuple[Int[Tensor, "n band m"], Float[Tensor, "n band m"]]:
-    """Rows at evenly spaced ranks among the sampled rows in which each feature is active, in bands."""
+    """Picks rows at evenly spaced ranks among the sampled rows in which each feature is active, in bands."""
     peaks = rows.value[slots(order)].float()
     n = peaks.shape[1]
     empty = torch.full((n, N_BANDS, ROWS_PER_BAND), -1, dtype=torch.int16)
@@ -152,7 +152,7 @@ def _bands(
 def _silent(
     rows: SampledValues, order: NDArray[np.int64], largest: Float[Tensor, " n"]
 ) -> Int[Tensor, "n silent"]:
-    """The first sampled rows in which each feature stays under `SILENT_SHARE` of its largest peak."""
+    """Picks the first sampled rows in which each feature stays under `SILENT_SHARE` of its largest peak."""
     quiet = rows.value[slots(order)].float() <= SILENT_SHARE * largest
     number = quiet.cumsum(0)
     chosen = torch.full((quiet.shape[1], N_SILENT), -1, dtype=torch.int16)
@@ -196,7 +196,7 @@ def exemplars(state: MiningState, split: Split, space: str) -> Exemplars:
 class TokenSample:
     """A uniform sample of a split's counting tokens with every feature's signed activation.
 
-    `value` [token, n_features] kept `compact`; `document` and `position` [token] say which token.
+    `value` [token, n_features] kept `compact`; `document` and `position` [token] locate the tokens.
     """
 
     value: Float[Tensor, "token d"]
@@ -216,7 +216,7 @@ def token_sample(state: MiningState, split: Split, space: str) -> TokenSample:
 
 
 def labels_at(corpus: Corpus, sample: TokenSample) -> Bool[Tensor, "token label"]:
-    """Which concepts each sampled token carries.
+    """Returns which concepts each sampled token carries.
 
     Raises:
         UserError: the corpus has no labels.

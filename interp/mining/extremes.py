@@ -1,9 +1,9 @@
-"""The largest token activations of every feature: of all tokens, and of ever sparser samples of them.
+"""Keeps the largest token activations of every feature: of all tokens, and of ever sparser samples.
 
 The largest of all tokens are exact, but few. The largest of every eighth token reach eight times as deep into
-a corpus, those of every 64th 64 times, so that a rare quantile of a corpus of any length is told from some
-tens of values. The samples are nested and drawn by the hash of a token's place (bottom-k sketches, Cohen &
-Kaplan 2007), so that they do not depend on how a corpus is cut into shards.
+a corpus, those of every 64th 64 times, so that a rare quantile of a corpus of any length is estimated
+from some tens of values. The samples are nested and drawn by the hash of a token's place (bottom-k
+sketches, Cohen & Kaplan 2007), so that they do not depend on how a corpus is cut into shards.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _FEW = 16
 
 
 def thinned(order: NDArray[np.int64]) -> list[Int64[Tensor, " _"]]:
-    """Where the tokens of each sample stand in a batch, given the tokens' hash priorities."""
+    """Returns the places of each sample's tokens in a batch, from the tokens' hash priorities."""
     places = [np.flatnonzero(order < RANGE // THINNING)]
     for level in range(2, N_SAMPLES + 1):
         places.append(places[-1][order[places[-1]] < RANGE // THINNING**level])
@@ -35,7 +35,7 @@ def thinned(order: NDArray[np.int64]) -> list[Int64[Tensor, " _"]]:
 
 
 class Extremes:
-    """For each feature its `m` largest positive token activations so far, 0 where there are fewer.
+    """The `m` largest positive token activations of each feature so far, 0 where there are fewer.
 
     With `m` 0 nothing is kept. Tokens of the sparser samples, few in a batch, wait until there are `m`.
     """

@@ -31,7 +31,7 @@ _TIE_SALT = 3
 
 @dataclass
 class SplitState:
-    """What was kept of one split: the shared samples and every space's state."""
+    """The state of one split: the shared samples and every space's state."""
 
     row_index: SampleIndex
     token_index: SampleIndex
@@ -39,7 +39,7 @@ class SplitState:
     n_documents: int = 0
 
     def view(self, batch: Batch) -> BatchView:
-        """Prepares a batch for all spaces, and moves the shared samples on."""
+        """Prepares a batch for all spaces, and updates the shared samples."""
         start = batch.start.astype(np.int64)
         text = priority(batch.hash, start, _TIE_SALT)
         by_document = np.argsort(batch.document, kind="stable")
@@ -72,7 +72,7 @@ class SplitState:
         self.spaces[space.name].update(activations, view)
 
     def merge(self, other: "SplitState") -> "SplitState":
-        """The state of both parts together."""
+        """Returns the state of both parts together."""
         row_index, rows = self.row_index.merge(other.row_index, distinct=True)
         token_index, tokens = self.token_index.merge(other.token_index, distinct=False)
         spaces = {name: state.merge(other.spaces[name], rows, tokens) for name, state in self.spaces.items()}
@@ -81,14 +81,14 @@ class SplitState:
 
 @dataclass
 class MiningState:
-    """The state of a pass: one `SplitState` a split."""
+    """The state of a pass: a `SplitState` for each split."""
 
     config: MiningConfig
     splits: dict[Split, SplitState]
 
     @classmethod
     def empty(cls, spaces: Sequence[FeatureSpace], config: MiningConfig) -> "MiningState":
-        """Nothing seen yet. Only the explain split keeps activations and extremes, the others pointers."""
+        """Makes an empty state; only the explain split keeps activations and extremes, others pointers."""
         return cls(
             config,
             {
@@ -107,7 +107,7 @@ class MiningState:
         )
 
     def merge(self, other: "MiningState") -> "MiningState":
-        """The state of both parts together: what one pass over both would have given.
+        """Returns the state that one pass over both parts would have given.
 
         Raises:
             UserError: the two were mined with different settings or different spaces.
@@ -175,7 +175,7 @@ def fold(
         )
     if config.context_size > subject.n_ctx:
         raise UserError(
-            f"{config.context_size} tokens do not fit {subject.name}, which sees {subject.n_ctx}",
+            f"{config.context_size} tokens do not fit {subject.name}, with a context of {subject.n_ctx}",
             "mining.context_size",
             f"use at most {subject.n_ctx}",
         )
@@ -193,7 +193,7 @@ def fold_batches(
     config: MiningConfig,
     advance: Callable[[float | int], None] = lambda documents: None,
 ) -> MiningState:
-    """Mines batches that `interp.corpus.batches` laid; `advance` hears of the documents done."""
+    """Mines batches from `interp.corpus.batches`; calls `advance` with the number of documents done."""
     state = MiningState.empty(spaces, config)
     for batch in stream:
         assert batch.split is not None

@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 def compact(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Values in half precision, or, where one of them is larger than 65,504, in single.
+    """Converts to half precision, or to single precision if a value is larger than 65,504.
 
-    Those that fit are rounded to half precision either way, so that no value depends on those beside it.
+    Those that fit are rounded to half precision either way, so that no value depends on the others.
     """
     half = values.half()
     infinite = half.isinf()  # which minus infinity, at positions that do not count, is in both
@@ -18,5 +18,5 @@ def compact(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def room_for(kept: Float[Tensor, "*shape"], new: Tensor) -> Float[Tensor, "*shape"]:
-    """`kept` in a precision that holds `new` as well: itself, or a copy in single precision."""
+    """Returns `kept` in a precision that can also hold `new`: itself, or a copy in single precision."""
     return kept.to(torch.promote_types(kept.dtype, new.dtype))

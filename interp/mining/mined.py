@@ -1,4 +1,4 @@
-"""What mining found, by the name of the feature space, with the text that it was found in."""
+"""The results of mining by feature space, with the text that they were found in."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from interp.track.progress import Progress
 
 @dataclass(frozen=True)
 class MinedSpace:
-    """What a pass found of one feature space: exemplars by split, and token samples where they were kept."""
+    """The results of one feature space: exemplars by split, and token samples if they were kept."""
 
     name: str
     exemplars: Mapping[Split, Exemplars]
@@ -30,7 +30,7 @@ class MinedSpace:
         return f"MinedSpace({self.name}: {explain.n_features:,} features on {explain.n_tokens:,} tokens)"
 
     def statistics(self, split: Split = "explain") -> FeatureStatistics:
-        """How the features are distributed over a split, for clamps and ablations."""
+        """Returns means and quantiles of the features over a split, for clamps and ablations."""
         found, sample = self.exemplars[split], self.samples.get(split)
         values = None if sample is None else sample.value
         return FeatureStatistics(
@@ -40,7 +40,7 @@ class MinedSpace:
     def windows(
         self, feature_id: int, polarity: Polarity = 1, split: Split = "explain"
     ) -> Iterator[WindowRef]:
-        """A feature's windows: the strongest, those of each band of its activation, silent ones."""
+        """Yields a feature's windows: the strongest, those of each band of its activation, silent ones."""
         return self.exemplars[split].windows(feature_id, polarity)
 
 
@@ -80,7 +80,7 @@ MinedSpaces = Mapping[str, MinedSpace]
 
 @dataclass(frozen=True, repr=False)
 class Mined(Mapping[str, MinedSpace]):
-    """What a pass over `corpus` found of the `spaces` of a subject, by the name of the space."""
+    """The results of a pass of a subject over `corpus`, by the name of the space."""
 
     subject: Subject
     corpus: Corpus
@@ -88,10 +88,10 @@ class Mined(Mapping[str, MinedSpace]):
     config: MiningConfig
     found: Mapping[str, MinedSpace]
     documents: Mapping[Split, int] = field(default_factory=dict)
-    """How many of each split the pass read."""
+    """Number of documents of each split that the pass read."""
 
     def __getitem__(self, name: str) -> MinedSpace:
-        """One space.
+        """Returns the results of one space.
 
         Raises:
             UserError: it was not mined.
@@ -114,7 +114,7 @@ class Mined(Mapping[str, MinedSpace]):
         return f"Mined({', '.join(self.found)} on {self.tokens('explain'):,} tokens of {self.corpus.name})"
 
     def feature(self, key: str | FeatureRef, split: Split = "explain") -> MinedFeature:
-        """One feature of one side, such as "mlp.3/17-", with its windows of a split.
+        """Returns one feature in one polarity, such as "mlp.3/17-", with its windows of a split.
 
         Raises:
             UserError: there is no such feature.
@@ -124,7 +124,7 @@ class Mined(Mapping[str, MinedSpace]):
         return MinedFeature(one, tuple(windows), self.subject, self.corpus)
 
     def tokens(self, split: Split) -> int:
-        """Counted tokens of a split."""
+        """Returns the number of counted tokens of a split."""
         return next(iter(self.found.values())).exemplars[split].n_tokens
 
 
@@ -159,7 +159,7 @@ def mine(
 
 
 def read_out(state: MiningState) -> dict[str, MinedSpace]:
-    """Everything that a mining state holds, by the name of the space."""
+    """Reads the results out of a mining state, by the name of the space."""
     return {
         name: MinedSpace(
             name,

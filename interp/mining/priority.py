@@ -14,7 +14,7 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 def priority(hashes: NDArray[np.int64], positions: NDArray[np.int64], salt: int) -> NDArray[np.int64]:
-    """Non-negative 63-bit hashes of (document hash, position), by the finaliser of splitmix64."""
+    """Computes non-negative 63-bit hashes of (document hash, position) by the finaliser of splitmix64."""
     with np.errstate(over="ignore"):
         z = hashes.astype(np.uint64) + _STEP * (
             positions.astype(np.uint64) + np.uint64(salt << 32) + np.uint64(1)

@@ -1,4 +1,4 @@
-"""Token-level quantiles of every feature, each with the error of its rank."""
+"""Computes token-level quantiles of every feature, each with the error of its rank."""
 
 import numpy as np
 import torch
@@ -20,10 +20,10 @@ def quantiles(
     n_negative: Int64[Tensor, " d"],
     n_tokens: int,
 ) -> tuple[Float[Tensor, "d level"], NDArray[np.float64]]:
-    """Quantiles of the signed activation at `LEVELS`, and the half-width of each level's 95% interval.
+    """Computes quantiles of the signed activation at `LEVELS`, and half-widths of the ranks' 95% intervals.
 
     The p-quantile of n values is the ceil(p n)-th smallest. How many values are above and below zero is known
-    exactly, so that each side is told apart: its rank-th largest value is exact among the extremes of all
+    exactly, so each side is treated by itself: its rank-th largest value is exact among the extremes of all
     tokens (error 0). Further in, each value counts for as many tokens as there are for each of the densest
     sample that reaches in to it: 8, 64, ..., and n / S for the S tokens sampled whole (`rank_error`).
     A space that is not signed has no extremes below zero, and its negative values, if any, are the sample's.
@@ -60,14 +60,14 @@ def _from_top(
     n_tokens: int,
     ranks: list[int],
 ) -> Float[Tensor, "d rank"]:
-    """Each feature's rank-th largest values; 0 where they are not among its `count` positive ones."""
+    """Returns each feature's rank-th largest values; 0 for ranks beyond its `count` positive ones."""
     d, kept = len(count), extremes.shape[2]
     parts = []
     if kept and n_tokens > len(sampled):
         parts = [(float(THINNING**i), extremes[i]) for i in range(_used(n_tokens, len(sampled)) + 1)]
     reach, values, weights = torch.full((d, 1), torch.inf), [], []
     for weight, part in parts:
-        floor = part.amin(1, keepdim=True)  # what lies below is not all kept, and told by the next sample
+        floor = part.amin(1, keepdim=True)  # values below are not all kept; the next sample estimates them
         inside = (part > floor) & (part <= reach)
         values.append(part * inside)
         weights.append(weight * inside.double())
@@ -94,12 +94,12 @@ def _from_top(
 
 
 def _used(n_tokens: int, sampled: int) -> int:
-    """How many of the thinner samples have more tokens than the sample of whole tokens."""
+    """Returns how many of the sparser samples have more tokens than the sample of all features' values."""
     return sum(n_tokens / THINNING**level > sampled for level in range(1, N_SAMPLES + 1))
 
 
 def rank_error(rank: int, n_tokens: int, kept: int, sampled: int) -> float:
-    """The half-width of the 95% interval of a rank, counted from the nearer end, that a value stands for.
+    """Returns the half-width of the 95% interval of the rank, from the nearer end, that a value estimates.
 
     1.96 times the root of the sum, over the parts that lie between the end and the rank, of N (w - 1): N are
     the part's values, one in w of which is kept. With 48 extremes that is at most 0.42 of the rank.

@@ -25,14 +25,14 @@ class Arrivals:
 
 
 def token_order(batch: Batch) -> NDArray[np.int64]:
-    """The hash priority of each token of the flattened batch; the largest integer for what does not count."""
+    """Returns the hash priority of each token of the flattened batch; the largest integer if not counted."""
     position = _positions(batch)
     order = priority(np.broadcast_to(batch.hash[:, None], position.shape), position, _TOKEN_SALT)
     return np.where(batch.counts, order, _EMPTY).ravel()
 
 
 def _positions(batch: Batch) -> NDArray[np.int64]:
-    """Where each token stands in its document [row, pos]."""
+    """Returns the position of each token in its document [row, pos]."""
     return batch.start[:, None].astype(np.int64) + np.arange(batch.tokens.shape[1]) - batch.offset
 
 
@@ -93,7 +93,7 @@ class SampleIndex:
         return Arrivals(item, slot)
 
     def merge(self, other: "SampleIndex", distinct: bool) -> tuple["SampleIndex", NDArray[np.int64]]:
-        """The sample of both parts, and for each of its slots the place in the two parts laid end to end."""
+        """Returns the sample of both parts, and for each slot its place in the two parts concatenated."""
         joined = np.concatenate([self.priority, other.priority])
         if distinct:
             _, first = np.unique(joined, return_index=True)
@@ -108,14 +108,14 @@ class SampleIndex:
         return SampleIndex(joined[kept], document, position), kept
 
     def order(self) -> NDArray[np.int64]:
-        """Filled slots by priority: an order that does not depend on how the sample was gathered."""
+        """Returns filled slots by priority, an order that does not depend on how the sample was gathered."""
         order = np.argsort(self.priority, kind="stable")
         return order[self.priority[order] < _EMPTY]
 
 
 @dataclass
 class SampledValues:
-    """What a feature space does at each sampled item [slot, feature], kept `compact`."""
+    """The activations of a feature space at each sampled item [slot, feature], kept `compact`."""
 
     value: Float[Tensor, "slot feature"]
 
@@ -125,17 +125,17 @@ class SampledValues:
         return cls(torch.zeros(size, n_features, dtype=torch.float16))
 
     def take(self, arrivals: Arrivals, values: Float[Tensor, "item feature"]) -> None:
-        """Copies the values of arriving items, out of those of all items of a batch."""
+        """Copies the values of arriving items from those of all items of a batch."""
         arriving = values.index_select(0, torch.from_numpy(arrivals.item).to(values.device))
         arriving = compact(arriving).cpu()
         self.value = room_for(self.value, arriving)
         self.value.index_copy_(0, torch.from_numpy(arrivals.slot), arriving.to(self.value.dtype))
 
     def merge(self, other: "SampledValues", kept: NDArray[np.int64]) -> "SampledValues":
-        """The values of a merged sample, in the places that `SampleIndex.merge` gave."""
+        """Returns the values of a merged sample, in the places that `SampleIndex.merge` gave."""
         return SampledValues(torch.cat([self.value, other.value])[torch.from_numpy(kept)])
 
 
 def slots(order: NDArray[np.int64]) -> Int64[Tensor, " slot"]:
-    """Slot numbers as a tensor, to index sampled values with."""
+    """Converts slot numbers to a tensor, to index sampled values with."""
     return torch.from_numpy(order)

@@ -1,4 +1,4 @@
-"""All that is kept of one feature space on one split."""
+"""The mining state of one feature space on one split."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ TOTAL_UNIT = 2.0**-20
 
 @dataclass(frozen=True)
 class BatchView:
-    """What every space needs to know of a batch, made once."""
+    """The data of a batch that every space needs, computed once."""
 
     rows: RowInfo
     counts: Tensor | None
@@ -54,7 +54,7 @@ class SpaceState:
 
     @classmethod
     def empty(cls, space: FeatureSpace, config: MiningConfig, n_windows: int, full: bool) -> "SpaceState":
-        """Nothing seen yet; `full` keeps the top windows' activations and the extremes too."""
+        """Makes an empty state; `full` also keeps the top windows' activations and the extremes."""
         d = space.n_features
         n = 2 * d if space.signed else d
         return cls(
@@ -106,7 +106,7 @@ class SpaceState:
         self.tokens.take(view.sampled_tokens, flat)
 
     def merge(self, other: "SpaceState", rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> "SpaceState":
-        """The state after both parts of a corpus; `rows` and `tokens` are what `SampleIndex.merge` kept."""
+        """Returns the state of both parts of a corpus; `rows` and `tokens` are from `SampleIndex.merge`."""
         return SpaceState(
             self.signed,
             self.windows.merge(other.windows),

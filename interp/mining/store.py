@@ -1,4 +1,4 @@
-"""Exemplars on disk: one safetensors file a space and split, and a manifest.
+"""Exemplars on disk: a safetensors file for each space and split, and a manifest.
 
 Sizes per feature and polarity on the explain split: a top window takes 12 bytes and two for each token of
 its width; see `disk_bytes`. Token samples are files of their own, and optional.
@@ -92,7 +92,7 @@ def _tensors(part: Exemplars | TokenSample) -> dict[str, torch.Tensor]:
 
 
 def disk_bytes(n_features: int, signed: bool, config: MiningConfig) -> int:
-    """Bytes that the exemplars of one space take on disk, without headers and token samples."""
+    """Returns the bytes of one space's exemplars on disk, without headers and token samples."""
     lines = 2 * n_features if signed else n_features
     total = 0
     for split in SPLITS:

@@ -1,4 +1,4 @@
-"""The top windows of every feature, kept while rows stream by."""
+"""Keeps the top windows of every feature over a stream of rows."""
 
 from dataclasses import dataclass, fields
 
@@ -13,7 +13,7 @@ from interp.mining.half import compact, room_for
 class RowInfo:
     """Where the rows of a batch come from, all [row]: document, start, content hash, and tie order.
 
-    `fresh` is false for a row whose very text stands in another row of the batch, of a lower document;
+    `fresh` is false for a row whose text is also in another row of the batch, of a lower document;
     `repeated` says that two fresh rows are parts of one document.
     """
 
@@ -26,7 +26,7 @@ class RowInfo:
 
 
 def _pack(peaks: Float[Tensor, "*shape"], tie: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-    """One sortable integer of a positive peak and its 32-bit tie order.
+    """Packs a positive peak and its 32-bit tie order into one sortable integer.
 
     The bits of a positive float32 are ordered as the numbers are; the low 32 bits break ties.
     """
@@ -39,7 +39,7 @@ def signed_rows(
     row: Int64[Tensor, " n"],
     feature: Int64[Tensor, " n"],
 ) -> Float[Tensor, "n pos"]:
-    """The named rows of the named features (those from `d` on are negative sides); -inf where not counted."""
+    """Returns the given rows of the given features (from `d` on: negative polarity); -inf if not counted."""
     d = activations.shape[2]
     sign = 1.0 - 2.0 * (feature >= d).float()
     values = activations[row, :, feature % d] * sign[:, None]
@@ -66,7 +66,7 @@ def _repeats(
 
 @dataclass
 class TopWindows:
-    """For each feature the `k` rows from distinct documents in which it peaks highest.
+    """The `k` rows, from distinct documents, in which each feature peaks highest.
 
     All tensors are [feature, k] and in no order until `ordered`; `key` is 0 where nothing is kept. `values`
     [feature, k, width] are the row's activations, kept `compact`, the beginning-of-sequence token left out,
@@ -148,7 +148,7 @@ class TopWindows:
             self.values[feature, slot, activations.shape[1] :] = -torch.inf
 
     def merge(self, other: "TopWindows") -> "TopWindows":
-        """The top windows of both parts of a corpus together: exactly what one pass over it would keep."""
+        """Returns the top windows of both parts of a corpus: exactly those that one pass would keep."""
         k = self.key.shape[1]
         joined = {f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)], 1) for f in fields(self)}
         key = joined["key"]
@@ -156,7 +156,7 @@ class TopWindows:
         return TopWindows(**joined)._take(key.topk(k, dim=1).indices)
 
     def ordered(self) -> "TopWindows":
-        """The same windows, highest peak first, empty places last."""
+        """Sorts the windows, highest peak first, empty places last."""
         return self._take(self.key.sort(dim=1, descending=True).indices)
 
     def _take(self, index: Int64[Tensor, "feature k"]) -> "TopWindows":

@@ -1,4 +1,4 @@
-"""From features to text and back: any explainer that reads a feature's text describes many of them."""
+"""Describes many features with an explainer that reads one feature's text."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from interp.track.progress import Progress
 
 @dataclass(frozen=True)
 class TextExplainer:
-    """A `FeatureExplainer`: all features are asked about together, each is handed on when it is there."""
+    """The `FeatureExplainer` that runs an `Explainer` on all features concurrently."""
 
     subject: Subject
     explainer: Explainer
@@ -39,7 +39,7 @@ class TextExplainer:
         levels: Sequence[Sequence[float]] | None = None,
         found: Callable[[int, Explained], None] = lambda place, explained: None,
     ) -> list[Explained]:
-        """Up to `samples` descriptions of each feature, drawn by the seed and the feature alone."""
+        """Writes up to `samples` descriptions of each feature, seeded by `seed` and the feature alone."""
 
         async def explain(place: int) -> Explained:
             text = text_evidence(self.subject, evidence[place], levels[place] if levels else ())

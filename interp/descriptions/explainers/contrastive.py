@@ -1,4 +1,4 @@
-"""Ask for what tells the excerpts on which a feature fires from those like them on which it is silent."""
+"""Asks what distinguishes excerpts on which a feature fires from similar ones on which it is silent."""
 
 from collections.abc import Sequence
 
@@ -16,21 +16,21 @@ SILENT = 6
 
 
 class Contrastive(Prompted):
-    """`Prompted`, with hard negatives: the silent excerpts whose words are most like the exemplars'."""
+    """`Prompted`, with hard negatives: the silent excerpts whose words are most similar to the exemplars'."""
 
     def prompt(self) -> Prompt:
         """The instructions."""
         return load_prompt("contrast")
 
     def silent(self, evidence: TextEvidence) -> list[str]:
-        """The lines of the silent excerpts that are most like the exemplars."""
+        """Returns the lines of the silent excerpts that are most similar to the exemplars."""
         chosen = likest(evidence.silent, evidence.exemplars[:FROM_TOP], 2 * SILENT)
         return marked(chosen, float("inf"))
 
     def messages(
         self, active_lines: Sequence[str], silent_lines: Sequence[str], rng: np.random.Generator
     ) -> tuple[Message, ...]:
-        """The prompt of one sample."""
+        """Builds the prompt of one sample."""
         chosen = drawn(active_lines, *ACTIVE, rng)
         silent = drawn(silent_lines, SILENT, SILENT, rng)
         return self._prompt.messages(
@@ -41,7 +41,7 @@ class Contrastive(Prompted):
 
 
 def likest(silent: Sequence[Excerpt], exemplars: Sequence[Excerpt], n: int) -> list[Excerpt]:
-    """The `n` silent excerpts most like an exemplar: the largest cosine of their TF-IDF vectors of words."""
+    """Returns the `n` silent excerpts most similar to an exemplar by cosine of TF-IDF word vectors."""
     if len(silent) <= n or not any(one.text.strip() for one in (*silent, *exemplars)):
         return list(silent[:n])
     vectorizer = TfidfVectorizer(token_pattern=r"\S+")

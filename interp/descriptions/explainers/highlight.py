@@ -1,4 +1,4 @@
-"""Mark the tokens on which a feature fires: `{{ }}` around runs of them, told apart from the text's own."""
+"""Marks the tokens on which a feature fires by `{{ }}` around runs, distinct from the text's own braces."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -9,14 +9,14 @@ from jaxtyping import Bool
 from interp.descriptions.excerpt import Excerpt
 
 DISTINCT = 3
-"""Different strings that have to be marked before the threshold stops falling."""
+"""Number of different marked strings at which the threshold stops falling."""
 SHARES = (0.9, 0.75, 0.5, 0.3, 0.15)
 """Shares of the largest peak tried as thresholds after the known quantiles."""
 _OPEN, _CLOSE = "{{", "}}"
 
 
 def threshold(exemplars: Sequence[Excerpt], levels: Sequence[float] = ()) -> float:
-    """From which activation on tokens are marked.
+    """Chooses the activation from which on tokens are marked.
 
     The levels are tried from the rarest inwards, then shares of the largest peak, until `DISTINCT` different
     strings are marked in all exemplars together; the last one tried if that never happens. Always positive.
@@ -36,16 +36,16 @@ def threshold(exemplars: Sequence[Excerpt], levels: Sequence[float] = ()) -> flo
 
 
 def active(excerpt: Excerpt, level: float) -> Bool[np.ndarray, " token"]:
-    """The counting tokens whose activation is positive and at least `level`."""
+    """Returns the counting tokens whose activation is positive and at least `level`."""
     found: Bool[np.ndarray, " token"] = excerpt.counts & (excerpt.values > 0) & (excerpt.values >= level)
     return found
 
 
 def mark(excerpt: Excerpt, marked: Bool[np.ndarray, " token"]) -> str:
-    """The text with `{{ }}` around each run of marked tokens, white space outside.
+    """Puts `{{ }}` around each run of marked tokens, white space outside.
 
-    Where two braces of a kind touch in the text, or touch a mark, a backslash comes between them; `unmark`
-    takes it out again.
+    Where two equal braces touch in the text, or touch a mark, a backslash is put between them; `unmark`
+    removes it.
     """
     parts: list[Sequence[str]] = []  # texts, and marks as tuples of one
     for text, on in _runs(excerpt.pieces, marked):
@@ -60,7 +60,7 @@ def mark(excerpt: Excerpt, marked: Bool[np.ndarray, " token"]) -> str:
 
 
 def unmark(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """The plain text of a marked one, and the marked spans in it (offsets of characters)."""
+    """Returns the plain text of a marked one, and the marked spans in it (offsets of characters)."""
     plain: list[str] = []
     spans: list[tuple[int, int]] = []
     begun, at = -1, 0

@@ -2,7 +2,7 @@
 
 The format of the published 8B explainer (Choi et al. 2024, Transluce): a short instruction, excerpts with
 `{{ }}` around active tokens, and an answer that begins with `[DESCRIPTION]:`. Special tokens of the model's
-chat template that stand in an excerpt are written with doubled bars, so that they end no turn.
+chat template that occur in an excerpt are written with doubled bars, so that they end no turn.
 """
 
 import re
@@ -80,7 +80,7 @@ class LocalExplainer:
         return f"local {self._model.name}"
 
     async def explain(self, evidence: TextEvidence, samples: int, seed: int) -> Explained:
-        """Up to `samples` descriptions; the first from all exemplars, the others from random subsets."""
+        """Writes up to `samples` descriptions; the first from all exemplars, others from random subsets."""
         if not any(one.peak > 0 for one in evidence.exemplars):
             return Explained(())
         answers = self.answers([prompt(evidence, seed, number) for number in range(samples)], seed)
@@ -89,7 +89,7 @@ class LocalExplainer:
         return Explained(tuple(found), texts.count(None))
 
     def prompt_ids(self, excerpts: str) -> list[int]:
-        """The tokens of a prompt, up to where the description begins.
+        """Returns the tokens of a prompt, up to where the description begins.
 
         With a chat template it is a conversation, as the template gives it, whose answer has begun; without
         one it is plain text. Where it does not fit the context together with an answer, the last excerpts
@@ -118,7 +118,7 @@ class LocalExplainer:
 
     @torch.no_grad()
     def answers(self, prompts: Sequence[str], seed: int) -> list[str]:
-        """What the model writes behind each prompt, up to the end of the line, in one batch."""
+        """Generates after each prompt, up to the end of the line, in one batch."""
         model = self._model
         tokens, mask = model.pad([self.prompt_ids(excerpts) for excerpts in prompts], left=True)
         sampling = {"do_sample": True, "temperature": self._temperature, "top_k": 0}
@@ -135,7 +135,7 @@ class LocalExplainer:
 
 
 def prompt(evidence: TextEvidence, seed: int, sample: int) -> str:
-    """The excerpts of one sample: all of the strongest for sample 0, else a random part of them."""
+    """Returns the excerpts of one sample: all of the strongest for sample 0, else a random part of them."""
     level = threshold(evidence.exemplars[:FROM_TOP], evidence.levels)
     lines = marked(evidence.exemplars[:FROM_TOP], level)
     if sample:
@@ -144,5 +144,5 @@ def prompt(evidence: TextEvidence, seed: int, sample: int) -> str:
 
 
 def aliased(text: str) -> str:
-    """The text with special tokens of chat templates, `<|name|>`, written as `<||name||>`."""
+    """Writes special tokens of chat templates, `<|name|>`, as `<||name||>`."""
     return _SPECIAL.sub(r"<||\1||>", text)

@@ -1,4 +1,4 @@
-"""The explainer without a language model: pattern tries, further ones from random parts of the evidence."""
+"""The explainer without a language model, by pattern tries; further samples use parts of the evidence."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ class PatternExplainer:
         levels: Sequence[Sequence[float]] | None = None,
         found: Callable[[int, Explained], None] = lambda place, explained: None,
     ) -> list[Explained]:
-        """`samples` descriptions of each feature, in the order given."""
+        """Writes `samples` descriptions of each feature, in the order given."""
         parts = [
             part(one, sample, [seed, *feature.seed])
             for feature, one in zip(features, evidence, strict=True)
@@ -57,7 +57,7 @@ class PatternExplainer:
 
 
 def part(evidence: Evidence, sample: int, seed: Sequence[int]) -> Evidence:
-    """All exemplars for sample 0, else a random subset of at least half of them; the other windows stay."""
+    """Keeps all exemplars for sample 0, else a random half or more; the other windows stay."""
     n = len(evidence.exemplars)
     if sample == 0 or n < 2:
         return evidence

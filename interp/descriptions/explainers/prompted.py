@@ -1,4 +1,4 @@
-"""Ask a language model what the marked tokens of a feature's strongest excerpts have in common.
+"""Asks a language model what the marked tokens of a feature's strongest excerpts have in common.
 
 The layout of the published 8B explainer (Choi et al. 2024, Transluce, "Scaling automatic neuron
 description"): `{{ }}` around active tokens, the threshold stepping inwards through the feature's outer
@@ -29,7 +29,7 @@ _AGAIN = (
 
 
 class Prompted:
-    """The `Explainer` that asks an endpoint; one side of a feature at a time, as its windows come."""
+    """The `Explainer` that asks an endpoint, about one polarity of a feature at a time."""
 
     def __init__(self, client: Client, few_shot: bool = True, temperature: float = 1.0) -> None:
         self._client = client.named("explain")
@@ -48,7 +48,7 @@ class Prompted:
         return f"{self._prompt.name} {self._prompt.digest}{options}, {self._client.name}"
 
     async def explain(self, evidence: TextEvidence, samples: int, seed: int) -> Explained:
-        """Up to `samples` descriptions, asked for together; an answer without one is asked for again once."""
+        """Asks for up to `samples` descriptions concurrently; an answer without one is asked for again."""
         if not any(one.peak > 0 for one in evidence.exemplars):
             return Explained(())
         exemplars = evidence.exemplars[:FROM_TOP]
@@ -67,13 +67,13 @@ class Prompted:
         return Explained(tuple(found), answers.count(None))
 
     def silent(self, evidence: TextEvidence) -> list[str]:
-        """The lines of silent excerpts that prompts draw from; this explainer shows none."""
+        """Returns the lines of silent excerpts that prompts draw from; this explainer shows none."""
         return []
 
     def messages(
         self, active_lines: Sequence[str], silent_lines: Sequence[str], rng: np.random.Generator
     ) -> tuple[Message, ...]:
-        """The prompt of one sample."""
+        """Builds the prompt of one sample."""
         return self._prompt.messages(self._few_shot, excerpts=listed(drawn(active_lines, FEWEST, MOST, rng)))
 
     async def _one(self, messages: tuple[Message, ...], sample: int) -> str | None:
@@ -87,20 +87,20 @@ class Prompted:
 
 
 def description_in(answer: str) -> str | None:
-    """The description in an answer: what follows the last [DESCRIPTION]: on its line."""
+    """Extracts the description from an answer: the line's text after the last [DESCRIPTION]:."""
     found = _DESCRIPTION.findall(answer)
     return found[-1].strip() if found else None
 
 
 def drawn(lines: Sequence[str], fewest: int, most: int, rng: np.random.Generator) -> list[str]:
-    """A random number of the lines, in random order."""
+    """Draws a random number of the lines, in random order."""
     n = len(lines)
     size = int(rng.integers(min(fewest, n), min(most, n) + 1))
     return [lines[place] for place in rng.permutation(n)[:size]]
 
 
 def marked(excerpts: Sequence[Excerpt], level: float) -> list[str]:
-    """Each excerpt on one line, its active tokens marked."""
+    """Writes each excerpt on one line, with its active tokens marked."""
     return [mark(one, active(one, level)).replace("\n", "⏎").strip() for one in excerpts]
 
 

@@ -1,4 +1,4 @@
-"""Agreement with the truth: how well what a description predicts tells the tokens that carry a label."""
+"""Agreement with the truth: how well predicted activations detect the tokens that carry a label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def agreement(
     draws: int = 200,
     seed: int = 0,
 ) -> Agreement:
-    """How well a simulation tells a label on the tokens that count; `label` [excerpt][token].
+    """Measures how well a simulation detects a label on the tokens that count; `label` [excerpt][token].
 
     With `draws` 0 there is no interval (NaN).
     """

@@ -1,4 +1,4 @@
-"""The intervention score: does the description fit what the model writes when the feature is held high?
+"""The intervention score: does the description fit what the model writes with the feature clamped high?
 
 A description of what a feature reads may say nothing of what it writes; this is about the latter. After the
 "ablation" and steering scores that are proposed for descriptions (Bills et al. 2023, section "Ablation
@@ -27,7 +27,7 @@ PROMPT_TOKENS = 8
 
 @dataclass(frozen=True)
 class Continuations:
-    """What the model writes after the same prompts: held high, untouched, and with a random feature held.
+    """Continuations of the same prompts: feature clamped high, unchanged, and a random feature clamped.
 
     `changed` is the share of prompts whose continuation is another one when the feature is held.
     """
@@ -40,7 +40,7 @@ class Continuations:
 
 @dataclass(frozen=True)
 class InterventionScore:
-    """AUROC and accuracy of held over free continuations; `control` is the same for the random feature."""
+    """AUROC and accuracy of clamped against free continuations; `control`: for the random feature."""
 
     score: JudgedScore
     control: JudgedScore
@@ -48,7 +48,7 @@ class InterventionScore:
 
 
 class Continuer:
-    """Continues the same prompts with one feature after the other held high; untouched only once."""
+    """Continues the same prompts with one feature after the other clamped; unchanged only once."""
 
     def __init__(self, subject: Subject, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
         """`prompts` are token ids, without a BOS."""
@@ -59,14 +59,14 @@ class Continuer:
 
     @classmethod
     def behind(cls, subject: Subject, excerpts: Sequence[Excerpt], new_tokens: int) -> "Continuer":
-        """Prompts that are the first tokens of some excerpts."""
+        """Takes the first tokens of some excerpts as prompts."""
         rows = [one.window.tokens[:PROMPT_TOKENS].tolist() for one in excerpts]
         return cls(subject, [row for row in rows if row], new_tokens)
 
     def continued(
         self, feature: FeatureRef, statistics: FeatureStatistics, strength: float | int, seed: int = 0
     ) -> Continuations | None:
-        """Continuations with the feature at `strength` times its outer quantile; None if that is nought.
+        """Writes continuations with the feature at `strength` times its outer quantile; None if that is 0.
 
         The control is another feature of the space, drawn at random, that is held at a value which adds a
         vector of the same length to the residual stream; a space of one feature has none but the free text.

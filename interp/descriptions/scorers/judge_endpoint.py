@@ -28,7 +28,7 @@ class Ratings(BaseModel):
 class EndpointJudge:
     """The `Judge` that asks an endpoint.
 
-    An answer of the wrong length, or one that cannot be read, is asked for once more text by text; a text
+    An answer of the wrong length, or one that cannot be parsed, is asked for once more, text by text; a text
     that then has no rating gets None.
     """
 
@@ -44,7 +44,7 @@ class EndpointJudge:
         return f"judge {digests}{'' if self._few_shot else ', no examples'}, {self._client.name}"
 
     async def rate(self, candidate: Candidate, shown: Sequence[Shown]) -> list[float | None]:
-        """A rating of each text, all calls made together; texts are either all marked or none is."""
+        """Rates each text in concurrent calls; texts are either all marked, or none is."""
         parts = [shown[i : i + TEXTS_PER_CALL] for i in range(0, len(shown), TEXTS_PER_CALL)]
         answers = await asyncio.gather(*(self._ask(candidate.text, part) for part in parts))
         return [rating for part in answers for rating in part]
@@ -72,6 +72,6 @@ class EndpointJudge:
 
 
 def _number_amiss(n: int, answer: Ratings) -> str:
-    """What is wrong with the answer about `n` texts."""
+    """Says what is wrong with the answer about `n` texts; empty if nothing is."""
     given = len(answer.ratings)
     return "" if given == n else f"there have to be {n} ratings, not {given}"

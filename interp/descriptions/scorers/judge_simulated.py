@@ -1,4 +1,4 @@
-"""A judge made of a simulator: what it predicts for a text says whether the description fits."""
+"""A judge made of a simulator: its predictions for a text rate whether the description fits."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ class SimulatorJudge:
         return self._simulator.name
 
     async def rate(self, candidate: Candidate, shown: Sequence[Shown]) -> list[float | None]:
-        """A rating of each text."""
+        """Rates each text by the predicted activations."""
         simulated = await self._simulator.simulate(candidate, [one.excerpt for one in shown])
         ratings: list[float | None] = []
         for values, one in zip(simulated.values, shown, strict=True):

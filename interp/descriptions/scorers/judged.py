@@ -1,4 +1,4 @@
-"""Scores from a judge's ratings: does a description tell texts with the feature from texts without it?
+"""Scores from a judge's ratings: does a description separate texts with the feature from texts without it?
 
 Detection rates whole texts, fuzzing marked tokens (Paulo et al. 2024, "Automatically interpreting millions of
 features in large language models", arXiv:2410.13928).
@@ -15,7 +15,7 @@ from interp.descriptions.candidate import Candidate, Judge, Shown
 from interp.statistics.estimate import Estimate, bootstrap_counts, central, mean_and_central
 
 YES = 0.5
-"""From which rating on a judge says yes."""
+"""The least rating that is a yes."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _auroc(yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"]) -> float:
 def accuracy_and_auroc(
     yes: Float[np.ndarray, " _"], no: Float[np.ndarray, " _"], draws: int, seed: int, together: bool = False
 ) -> tuple[Estimate, Estimate]:
-    """Balanced accuracy (from `YES` on is yes) and AUROC of the ratings of positives and of negatives.
+    """Computes balanced accuracy (at threshold `YES`) and AUROC of the ratings of positives and negatives.
 
     For the intervals, texts are resampled with replacement: positives and negatives apart, or as pairs.
     """

@@ -1,4 +1,4 @@
-"""Features easily mistaken for one: those that fire together with it, and those that write like it."""
+"""Finds features easily mistaken for one: those that co-occur with it, or have a similar decoder."""
 
 import torch
 from jaxtyping import Float
@@ -12,8 +12,8 @@ from interp.mining.exemplars import TokenSample
 class Neighbourhood:
     """The features of one space, ready to be compared with each other.
 
-    Co-occurrence is the correlation of activations over a sample of tokens (without one only the decoder is
-    looked at), likeness of decoders their cosine. Of signed spaces the side is meant that goes with it.
+    Co-occurrence is the correlation of activations over a sample of tokens (without one, only decoders are
+    compared), similarity of decoders their cosine. For signed spaces, the polarity follows the sign.
     """
 
     def __init__(self, space: FeatureSpace, sample: TokenSample | None) -> None:
@@ -22,12 +22,12 @@ class Neighbourhood:
         self._tables = [torch.nn.functional.normalize(space.decoder(everything).float().cpu(), dim=-1)]
         if sample is not None:
             values = sample.value.float()
-            # a feature that never varies is like nothing
+            # a feature that never varies is similar to none
             centred = torch.nn.functional.normalize((values - values.mean(0)).T, dim=-1)
             self._tables.insert(0, centred)
 
     def of(self, feature: FeatureRef, n: int) -> list[FeatureRef]:
-        """Up to `n` features, half of them by co-occurrence, half by decoder, the likest first."""
+        """Returns up to `n` features, half by co-occurrence, half by decoder, the most similar first."""
         chosen: list[FeatureRef] = []
         for place, table in enumerate(self._tables):
             most = n * (place + 1) // len(self._tables)

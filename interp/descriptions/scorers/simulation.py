@@ -17,12 +17,12 @@ from interp.descriptions.score import Measured, Score, Statistics, auroc, correl
 
 @dataclass(frozen=True)
 class SimulationScore:
-    """A description held against its feature's windows.
+    """The scores of a description on its feature's windows.
 
     `top` is the correlation on the feature's strongest windows, `random` on windows drawn without regard to
-    it, `both` on as many of the one as of the other. `detection` is the probability that the largest
-    prediction is larger on a top window than on a random one (AUROC). `measured` are the statistics behind
-    the correlations; `failures` of `windows` windows were left out as unreadable answers.
+    it, `both` on equally many of both. `detection` is the probability that the largest
+    prediction is larger on a top window than on a random one (AUROC). `measured` are the statistics of
+    the correlations; `failures` of `windows` windows were left out, as answers could not be parsed.
     """
 
     top: Score

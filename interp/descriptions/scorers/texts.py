@@ -1,4 +1,4 @@
-"""The texts that a judge sees: with the feature, and without it, of which half are hard to tell apart."""
+"""Gathers the texts that a judge sees: with the feature, and without it, half of these hard negatives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from interp.track.progress import Progress
 NEIGHBOURS = 6
 WINDOWS_A_NEIGHBOUR = 4
 WEAK_SHARE = 0.3
-"""The share of its peak up to which a feature that is seldom silent counts as absent from a text."""
+"""Largest share of its peak at which a feature that is seldom silent counts as absent from a text."""
 ACTIVE_SHARE = 0.3
-"""The share of a text's own peak from which a token of it is marked."""
+"""Least share of a text's own peak at which a token of it is marked."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ def gather_texts(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[JudgedTexts]:
-    """Up to `n` texts of either kind for each feature, from one split.
+    """Gathers up to `n` texts of either kind for each feature, from one split.
 
     Half of those with the feature are its strongest windows, half come from all bands of its activation.
     Hard negatives are windows on which a neighbour fires (`negatives.Neighbourhood`) and the feature stays
-    under `SILENT_SHARE` of its peak; the rest are silent windows drawn at random. Where there are too few,
-    windows under `WEAK_SHARE` of the peak fill up.
+    under `SILENT_SHARE` of its peak; the rest are silent windows drawn at random. If there are too few,
+    windows under `WEAK_SHARE` of the peak are added.
     """
     spaces = {feature.space.name: feature.space for feature in features}
     near = {name: Neighbourhood(space, mined[name].samples.get(split)) for name, space in spaces.items()}

@@ -1,4 +1,4 @@
-"""Carry values from the tokens of one tokenizer to those of another, by the characters that they cover."""
+"""Maps values from the tokens of one tokenizer to those of another, by the characters that they cover."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -9,11 +9,11 @@ def project(
     ends: Int[np.ndarray, " source"],
     onto: Int[np.ndarray, " target"],
 ) -> Float[np.ndarray, " target"]:
-    """The largest value among the source tokens that share a character with each target token.
+    """Returns the largest value among the source tokens that share a character with each target token.
 
     `ends` and `onto` are the offsets, in characters of the same text, at which tokens end. The largest, and
     not the mean: a feature that fires where a word is complete fires on one piece of it. A token of no
-    character, on either side, is a part of the one which the tokens behind it complete, and shares that.
+    character, on either side, is a part of the one which the tokens after it complete, and shares that.
     Where the source has no token, the value is 0.
     """
     starts = np.concatenate([[0], ends])[:-1].astype(np.int64)

@@ -2,7 +2,7 @@
 
 The format of the published simulator (Choi et al. 2024, Transluce): the description, then the text, and at
 each token of the text a distribution over the classes 0 to 10, of which the expected value is taken. All
-excerpts of a feature are one batch behind a prefix that is computed once.
+excerpts of a feature are one batch after a prefix that is computed once.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ Reading = Literal["ids", "digits"]
 
 
 def prefix_of(description: str) -> str:
-    """What stands before the text."""
+    """Returns the prompt before the text."""
     return f"## Neuron Description: {description}\n\n ## Input: "
 
 
 class ExpectedValueSimulator:
     """The `Simulator` that reads a local model's logits.
 
-    `reading` says which tokens stand for the classes: `ids`, the vocabulary's ids 0 to 10 as labels (a model
+    `reading` says which tokens are the classes: `ids`, the vocabulary's ids 0 to 10 as labels (a model
     that was fine-tuned for it), or `digits`, the tokens that read "0" to "10". The simulator's tokenizer need
     not be the subject's: values are carried over by characters.
 
@@ -58,7 +58,7 @@ class ExpectedValueSimulator:
         return f"expected_value {self._reading}, {self._model.name}"
 
     async def simulate(self, candidate: Candidate, excerpts: Sequence[Excerpt]) -> Simulated:
-        """Predictions for each excerpt; None for one that does not fit the model's context."""
+        """Predicts activations for each excerpt; None for one that does not fit the model's context."""
         prefix = [*beginning(self._model), *self._model.encode(prefix_of(candidate.text))]
         room = int(self._model.model.config.max_position_embeddings) - len(prefix)
         cut = [self._model.encode_with_ends(one.text) for one in excerpts]
@@ -76,16 +76,16 @@ class ExpectedValueSimulator:
 
     @torch.no_grad()
     def expected(self, prefix: Sequence[int], rows: Sequence[Sequence[int]]) -> list[Float[np.ndarray, " _"]]:
-        """The expected value at each token of each row, behind the same prefix."""
+        """Returns the expected value at each token of each row, after the same prefix."""
         tokens, mask = self._model.pad(rows, left=False)
-        of = self._behind_cache if self._cached else self._whole
+        of = self._after_cache if self._cached else self._whole
         with only_tokens(self._model.model, self._classes):
             chances = of(prefix, tokens, mask).float().softmax(-1)
         steps = torch.arange(CLASSES, dtype=torch.float32, device=chances.device)
         values = (chances @ steps).cpu().double().numpy()
         return [row[: len(ids)] for row, ids in zip(values, rows, strict=True)]
 
-    def _behind_cache(
+    def _after_cache(
         self, prefix: Sequence[int], tokens: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"]
     ) -> Float[Tensor, "row pos 11"]:
         model = self._model.model

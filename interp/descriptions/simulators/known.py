@@ -1,4 +1,4 @@
-"""Simulate descriptions of which is known exactly what they say: pattern tries, and labels of the corpus."""
+"""Simulates descriptions whose exact meaning is known: pattern tries, and labels of the corpus."""
 
 from collections.abc import Sequence
 
@@ -27,14 +27,14 @@ class TrieSimulator:
         self._simulated: dict[int, tuple[PatternTrie, dict[bytes, Float[np.ndarray, " token"]]]] = {}
 
     async def simulate(self, candidate: Candidate, excerpts: Sequence[Excerpt]) -> Simulated:
-        """Predictions for each excerpt, not held to any scale: a correlation does not see it."""
+        """Predicts activations for each excerpt, unscaled: a correlation does not depend on scale."""
         assert candidate.pattern is not None
         trie = candidate.pattern.trie
         return Simulated(tuple(self.predict(trie, excerpt.window) for excerpt in excerpts))
 
     def predict(self, trie: PatternTrie, window: Window) -> Float[np.ndarray, " token"]:
-        """What a trie predicts for one window."""
-        # the trie is kept beside what it predicted, so that no other can come to have its id
+        """Returns a trie's predictions for one window."""
+        # the trie is kept beside its predictions, so that no other can get its id
         _, simulated = self._simulated.setdefault(id(trie), (trie, {}))
         key = window.tokens.tobytes()
         if key not in simulated:
@@ -64,7 +64,7 @@ class KnownSimulator:
         return Simulated(tuple(self.predict(candidate, excerpt.window) for excerpt in excerpts))
 
     def predict(self, candidate: Candidate, window: Window) -> Float[np.ndarray, " token"]:
-        """The predictions for one window; raises as `simulate` does."""
+        """Returns the predictions for one window; raises as `simulate`."""
         if candidate.pattern is not None:
             trie = candidate.pattern.trie
             predicted = self._tries.predict(trie, window)

@@ -1,7 +1,7 @@
-"""All tokens in one pass through an endpoint that gives the log-probabilities of a prompt.
+"""Simulates all tokens in one pass through an endpoint that returns log-probabilities of a prompt.
 
 After Bills et al. 2023: every token of the excerpt is followed by a place-holder, and the expected value of
-0 to 10 is read from what the model would rather have put there. Needs a server with echo or
+0 to 10 is read from the model's distribution there. Needs a server with echo or
 `prompt_logprobs`, such as vLLM.
 """
 
@@ -42,7 +42,7 @@ class PromptLogprobSimulator:
         return f"prompt_logprobs {self._prompt.digest}, {self._client.name}"
 
     async def simulate(self, candidate: Candidate, excerpts: Sequence[Excerpt]) -> Simulated:
-        """Predictions for each excerpt, a call each, all made together."""
+        """Predicts activations for each excerpt, in concurrent calls."""
         return Simulated(tuple(await asyncio.gather(*(self._one(candidate.text, one) for one in excerpts))))
 
     async def _one(self, description: str, excerpt: Excerpt) -> Float[np.ndarray, " _"] | None:
@@ -55,9 +55,9 @@ class PromptLogprobSimulator:
 
 
 def expected_values(tokens: Sequence[TokenLogprobs], n: int) -> Float[np.ndarray, " n"] | None:
-    """The expected value of 0 to 10 in each of the last `n` place-holders; None if one has no number.
+    """Returns the expected value of 0 to 10 in each of the last `n` place-holders; None if one has no number.
 
-    The place-holders are looked for in what the tokens spell, which need not be the prompt to the letter: a
+    The place-holders are searched for in what the tokens spell, which need not be the prompt to the letter: a
     server may show special tokens, and tokens that are a part of a character, as it likes.
     """
     ends = np.cumsum([len(token.token) for token in tokens])

@@ -1,4 +1,4 @@
-"""Ask a language model for the activations as JSON: every token of several excerpts in one call."""
+"""Asks a language model for the activations as JSON: every token of several excerpts in one call."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from interp.llm.request import Request
 
 EXCERPTS_PER_CALL = 5
 TOKENS_PER_VALUE = 4
-"""Tokens that an answer may need for a value, its comma and what stands around."""
+"""Tokens of an answer per value, with its comma and brackets."""
 
 
 class Activations(BaseModel):
@@ -31,8 +31,8 @@ class Activations(BaseModel):
 class StructuredSimulator:
     """The `Simulator` that asks an endpoint; works with every one that can answer.
 
-    An excerpt whose list has the wrong length, or whose call could not be read, is asked about once more on
-    its own; after that it has no prediction. It is never taken for silent.
+    An excerpt whose list has the wrong length, or whose answer could not be parsed, is asked about once more
+    on its own; after that it has no prediction. It is never scored as silent.
     """
 
     def __init__(self, client: Client, few_shot: bool = True) -> None:
@@ -47,7 +47,7 @@ class StructuredSimulator:
         return f"structured {self._prompt.digest}{shots}, {self._client.name}"
 
     async def simulate(self, candidate: Candidate, excerpts: Sequence[Excerpt]) -> Simulated:
-        """Predictions for each excerpt, all calls made together."""
+        """Predicts activations for each excerpt, in concurrent calls."""
         parts = [excerpts[i : i + EXCERPTS_PER_CALL] for i in range(0, len(excerpts), EXCERPTS_PER_CALL)]
         answers = await asyncio.gather(*(self._ask(candidate.text, part) for part in parts))
         return Simulated(tuple(values for part in answers for values in part))
@@ -86,6 +86,6 @@ class StructuredSimulator:
 
 
 def _length_amiss(n: int, answer: Activations) -> str:
-    """What is wrong with the answer about one excerpt of `n` tokens."""
+    """Says what is wrong with the answer about one excerpt of `n` tokens; empty if nothing is."""
     lengths = [len(values) for values in answer.activations]
     return "" if lengths == [n] else f"there has to be one list of {n} integers, not lists of {lengths}"
