@@ -118,7 +118,7 @@ def _with_observed(
 
 
 def _thin(trie: PatternTrie, tolerance: float = 0.25) -> PatternTrie:
-    """Drops patterns that add nothing: a more general one predicts within `tolerance` of the peak of them."""
+    """Drops patterns that add nothing: a more general one predicts the same to `tolerance` of the peak."""
     kept: dict[Path, End] = {}
     for path in sorted(trie.paths, key=specificity):
         end = trie.patterns[path]
