@@ -14,6 +14,7 @@ from .features.neurons import MlpNeurons as MlpNeurons
 from .features.principal import principal_directions as principal_directions
 from .features.ref import FeatureRef as FeatureRef
 from .features.space import FeatureSpace as FeatureSpace
+from .features.space import ReadableFeatures as ReadableFeatures
 from .features.statistics import FeatureStatistics as FeatureStatistics
 from .intervene import Ablate as Ablate
 from .intervene import Add as Add

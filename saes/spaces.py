@@ -4,7 +4,7 @@ from interp.cost import SpaceSize, SubjectShape, neuron_spaces
 from interp.errors import UserError
 from interp.features.directions import Directions
 from interp.features.neurons import MlpNeurons
-from interp.features.space import FeatureSpace
+from interp.features.space import FeatureSpace, writable
 from interp.fields import FilePath, Flag, Layer, Listed, Section
 from interp.subject.folder import SubjectInfo
 from interp.subject.site import Site, SiteName
@@ -27,7 +27,7 @@ class DirectionsConfig(Section):
 
 
 class SpacesConfig(Section):
-    """The feature spaces of a run."""
+    """The feature spaces of a run that changes features."""
 
     neurons: Flag | Listed[Layer] = True
     """The MLP neurons of all layers, of none, or of the layers listed."""
@@ -64,14 +64,14 @@ def space_sizes(config: SpacesConfig, shape: SubjectShape) -> list[SpaceSize]:
 
 
 def open_spaces(config: SpacesConfig, subject: Subject) -> list[FeatureSpace]:
-    """Opens the spaces, in the order neurons, latents, directions.
+    """Opens the spaces, whose features are to be changed, in the order neurons, latents, directions.
 
     Raises:
-        UserError: a layer does not exist, or a file does not fit the subject.
+        UserError: a layer does not exist, a file does not fit the subject, or features can only be read.
     """
     layers = range(subject.n_layers) if config.neurons is True else config.neurons or ()
     spaces: list[FeatureSpace] = [MlpNeurons(subject, layer) for layer in layers]
-    spaces += [open_sae(source, subject) for source in config.saes]
+    spaces += [writable(open_sae(source, subject)) for source in config.saes]
     spaces += [_directions(one, subject) for one in config.directions]
     names = [space.name for space in spaces]
     for name in names:

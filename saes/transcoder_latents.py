@@ -14,10 +14,10 @@ from saes.stream import activation_width
 
 
 class TranscoderLatents:
-    """The latents of one SAELens transcoder: a feature space that is read at `site` and written at `target`.
+    """The latents of one SAELens transcoder: features that are read at `site` and act at `target`.
 
-    Mining, describing, scoring and comparing work as for any space. A change of a latent is a change of
-    another site's activation, which `write` and `pull_back`, being of one site, cannot express.
+    They are mined, described, scored and compared as any features. They cannot be written where they are
+    read: a change of a latent is a change of another site's activation.
 
     Raises:
         UserError: the transcoder does not fit the widths of the sites.
@@ -74,25 +74,3 @@ class TranscoderLatents:
             )
         rows: Tensor = self.sae.W_dec[feature_ids.to(self.sae.W_dec.device)]
         return rows.to(self._subject.dtype)
-
-    def write(
-        self,
-        activation: Float[Tensor, "*any d_site"],
-        feature_ids: Int[Tensor, " feature"],
-        values: Float[Tensor, "*batch feature"],
-    ) -> Float[Tensor, "*any d_site"]:
-        """Always raises UserError: the latents are read at one site and written at another."""
-        raise self._between()
-
-    def pull_back(
-        self, activation: Float[Tensor, "*any d_site"], gradient: Float[Tensor, "*any d_site"]
-    ) -> Float[Tensor, "*batch n_features"]:
-        """Always raises UserError: the latents are read at one site and written at another."""
-        raise self._between()
-
-    def _between(self) -> UserError:
-        return UserError(
-            f"latents of a transcoder are read at {self.site} and written at {self.target}",
-            self.name,
-            f"to change one, add a multiple of its decoder row with AddVector at {self.target}",
-        )

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.features.space import FeatureSpace
+from interp.features.space import FeatureSpace, writable
 from interp.features.statistics import FeatureStatistics
 from interp.intervene.values import required_statistics
 
@@ -22,7 +22,8 @@ def baselines(
     """Makes the baseline of every feature of every space: zero, or the corpus mean.
 
     Raises:
-        UserError: the baseline is unknown, there is no space, two have one name, or one lacks statistics.
+        UserError: the baseline is unknown, there is no space, two have one name, or one lacks statistics or
+            can only be read.
     """
     names = [space.name for space in spaces]
     if not names or len(set(names)) < len(names):
@@ -31,6 +32,8 @@ def baselines(
             f"spaces {', '.join(names)}",
             "give at least one, each once",
         )
+    for space in spaces:
+        writable(space)
     if baseline not in get_args(Baseline):
         raise UserError(f"{baseline!r} is no baseline", "baseline", f"use {' or '.join(get_args(Baseline))}")
     if baseline == "zero":

@@ -11,7 +11,7 @@ from interp.attribution.gradient import without_padding
 from interp.attribution.pairs import Direction, pairs_of
 from interp.attribution.passes import Prompts, record, record_gradients
 from interp.attribution.target import Target
-from interp.features.space import FeatureSpace
+from interp.features.space import FeatureSpace, writable
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 
@@ -49,8 +49,10 @@ def attribution_patching(
 
     Raises:
         UserError: before the model runs, a pair's prompts differ in length (shows both), a site does not
-            exist, or the target does not fit.
+            exist, features can only be read, or the target does not fit.
     """
+    for space in spaces:
+        writable(space)
     pairs = pairs_of(subject, clean, corrupted, target, direction)
     wanted = list({site: None for site in [*sites, *(space.site for space in spaces)]})
     base = record_gradients(subject, pairs.base, target, wanted)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from interp.attribution.baseline import Statistics
 from interp.features.ref import FeatureRef
-from interp.features.space import FeatureSpace
+from interp.features.space import FeatureSpace, writable
 from interp.intervene import Ablate, Clamp, Positions, Scale
 from interp.intervene.features import AblateTo
 from interp.intervene.values import Number
@@ -44,10 +44,14 @@ def clamps(
 
 
 def by_space(features: Sequence[FeatureRef]) -> Iterator[tuple[FeatureSpace, list[int]]]:
-    """Yields each space with the indices of its features in the list."""
+    """Yields each space with the indices of its features in the list.
+
+    Raises:
+        UserError: a space can only be read.
+    """
     spaces = {feature.space.name: feature.space for feature in features}
     for name, space in spaces.items():
-        yield space, [place for place, feature in enumerate(features) if feature.space.name == name]
+        yield writable(space), [place for place, feature in enumerate(features) if feature.space.name == name]
 
 
 def dose_values(

@@ -14,7 +14,7 @@ from interp.compare.labelled import Reading, read_labelled
 from interp.compare.probe import Probes, train_probes
 from interp.document import Corpus, Split
 from interp.errors import UserError
-from interp.features.space import FeatureSpace, polarities
+from interp.features.space import ReadableFeatures, polarities
 from interp.fields import Auroc, Count, Extent, Section
 from interp.statistics.auroc import auroc_table
 from interp.subject import Site, Subject
@@ -75,7 +75,7 @@ def find_known_features(
     subject: Subject,
     corpus: Corpus,
     site: Site,
-    spaces: Mapping[str, FeatureSpace],
+    spaces: Mapping[str, ReadableFeatures],
     options: KnownFeaturesConfig,
     context_size: int,
     seed: int = 0,
@@ -83,7 +83,7 @@ def find_known_features(
 ) -> KnownFeatures:
     """Trains a probe of every concept with enough tokens, and finds each kind's best detectors."""
 
-    def read(split: Split, with_spaces: Sequence[FeatureSpace]) -> Reading:
+    def read(split: Split, with_spaces: Sequence[ReadableFeatures]) -> Reading:
         return read_labelled(
             subject, corpus, split, site, with_spaces, options.max_tokens, options.sampled_tokens,
             context_size, seed, progress,
@@ -124,7 +124,7 @@ def _probes(probes: Probes, select: Reading, labels: Tensor, names: Sequence[str
 
 def _detectors(
     kind: str,
-    space: FeatureSpace,
+    space: ReadableFeatures,
     select: Reading,
     labels: Tensor,
     names: Sequence[str],

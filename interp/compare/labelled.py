@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interp.document import Corpus, Split
 from interp.errors import UserError
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.mining.half import compact
 from interp.subject.site import Site
 from interp.subject.subject import Subject
@@ -79,7 +79,7 @@ def read_labelled(
     corpus: Corpus,
     split: Split,
     site: Site,
-    spaces: Sequence[FeatureSpace],
+    spaces: Sequence[ReadableFeatures],
     max_tokens: int,
     sampled_tokens: int,
     context_size: int,
@@ -99,7 +99,7 @@ def read_labelled(
     laid = held_out(subject, corpus, split, max_tokens, context_size, order)
     activations: list[Tensor] = []
     values: dict[str, list[Tensor]] = {space.name: [] for space in spaces}
-    at: dict[Site, list[FeatureSpace]] = {site: []}
+    at: dict[Site, list[ReadableFeatures]] = {site: []}
     for space in spaces:
         at.setdefault(space.site, []).append(space)
     masks: list[NDArray[np.uint64]] = []

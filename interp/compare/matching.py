@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.features.ref import FeatureRef
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.mining.exemplars import TokenSample
 
 Samples = Mapping[str, TokenSample]
@@ -44,7 +44,7 @@ def correlations(first: Float[Tensor, "token a"], second: Float[Tensor, "token b
 
 def most_similar(
     features: Sequence[FeatureRef],
-    candidates: Sequence[FeatureSpace],
+    candidates: Sequence[ReadableFeatures],
     select: Samples,
     report: Samples,
     most: int | None = None,

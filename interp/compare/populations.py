@@ -9,7 +9,7 @@ from interp.errors import UserError
 from interp.features.directions import Directions, random_directions
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.mining.exemplars import Exemplars
 from interp.subject.site import Site
 from interp.subject.subject import Subject
@@ -27,7 +27,7 @@ class Population:
 
     name: str
     kind: PopulationKind
-    spaces: tuple[FeatureSpace, ...]
+    spaces: tuple[ReadableFeatures, ...]
     note: str
 
     @property

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from interp.descriptions.query import Query
 from interp.features.ref import FeatureRef
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.subject.unembedding import in_blocks
@@ -51,7 +51,7 @@ class FeatureReader:
         tokens, last = padded(self._subject, rows)
         skipped = (last == 0) & self._subject.row_layout.skip_first
         wanted: dict[Site, dict[str, list[tuple[int, int]]]] = {}
-        spaces: dict[str, FeatureSpace] = {}
+        spaces: dict[str, ReadableFeatures] = {}
         for row, numbers in enumerate(asked):
             for number in numbers:
                 space = self._features[queries[number].feature].space

@@ -6,7 +6,7 @@ from typing import Any
 from interp.descriptions.description import Description
 from interp.descriptions.evidence import Evidence, Window
 from interp.features.ref import FeatureRef
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.mining.exemplars import WindowRef
 
 
@@ -26,7 +26,7 @@ def record(
     }
 
 
-def feature_of(saved: Mapping[str, Any], spaces: Mapping[str, FeatureSpace]) -> FeatureRef:
+def feature_of(saved: Mapping[str, Any], spaces: Mapping[str, ReadableFeatures]) -> FeatureRef:
     """Returns the feature of a record; `spaces` are by name."""
     return FeatureRef(spaces[saved["space"]], saved["feature_id"], saved["polarity"])
 

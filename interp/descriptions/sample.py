@@ -6,12 +6,12 @@ import numpy as np
 
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
-from interp.features.space import FeatureSpace, polarities
+from interp.features.space import ReadableFeatures, polarities
 from interp.mining.exemplars import Exemplars
 
 
 def sample_active(
-    spaces: Sequence[FeatureSpace],
+    spaces: Sequence[ReadableFeatures],
     explain: Mapping[str, Exemplars],
     n: int | None,
     seed: int | Sequence[int],

@@ -12,7 +12,7 @@ from interp.corpus.batches import Batch, Row, collate
 from interp.descriptions.evidence import Evidence, Window
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.mining.exemplars import Exemplars, WindowRef
 from interp.subject.site import Site
 from interp.subject.subject import Subject
@@ -82,14 +82,14 @@ def _read(
 ) -> dict[int, _Values]:
     """Reads the activations of each wanted (row, place) in one forward pass."""
     found: dict[int, _Values] = {}
-    spaces: dict[Site, dict[str, FeatureSpace]] = {}
+    spaces: dict[Site, dict[str, ReadableFeatures]] = {}
     by_space: dict[str, list[tuple[int, int]]] = {}
     for row, number in wanted:
         space = places[number].feature.space
         spaces.setdefault(space.site, {})[space.name] = space
         by_space.setdefault(space.name, []).append((row, number))
 
-    def visitor(here: dict[str, FeatureSpace]) -> Callable[[Tensor], None]:
+    def visitor(here: dict[str, ReadableFeatures]) -> Callable[[Tensor], None]:
         def visit(activation: Tensor) -> None:
             for name, space in here.items():
                 pairs = by_space[name]

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from interp.errors import UserError
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 
 
 @dataclass(frozen=True)
 class FeatureRef:
     """One feature of one space in one polarity (+1 or -1; the activation is `polarity * encode`)."""
 
-    space: FeatureSpace
+    space: ReadableFeatures
     feature_id: int
     polarity: int = 1
 
@@ -28,7 +28,7 @@ class FeatureRef:
         return (*self.space.name.encode(), self.feature_id, self.polarity + 1)
 
     @classmethod
-    def parse(cls, key: str, spaces: Sequence[FeatureSpace]) -> "FeatureRef":
+    def parse(cls, key: str, spaces: Sequence[ReadableFeatures]) -> "FeatureRef":
         """Reads what `key` wrote; without a sign, the positive side is meant.
 
         Raises:

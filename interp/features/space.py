@@ -5,18 +5,15 @@ from typing import Literal, Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.errors import UserError
 from interp.subject.site import Site
 
 Polarity = Literal[1, -1]
 
 
 @runtime_checkable
-class FeatureSpace(Protocol):
-    """A site together with a way to read features from its activation and to write them back.
-
-    Every implementation keeps two promises: writing what was read changes nothing, and writing some
-    features leaves everything else (other features that do not overlap, an SAE's error) as it was.
-    """
+class ReadableFeatures(Protocol):
+    """A site and a way to read features from its activation: what is mined, described and compared."""
 
     @property
     def name(self) -> str:
@@ -25,7 +22,7 @@ class FeatureSpace(Protocol):
 
     @property
     def site(self) -> Site:
-        """Where the features are read and written."""
+        """Where the features are read."""
         ...
 
     @property
@@ -42,6 +39,19 @@ class FeatureSpace(Protocol):
         """Reads every feature's activation."""
         ...
 
+    def decoder(self, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, "feature d_model"]:
+        """What one unit of each feature adds to the residual stream."""
+        ...
+
+
+@runtime_checkable
+class FeatureSpace(ReadableFeatures, Protocol):
+    """Features that can be written back where they are read, so that they can be changed and attributed to.
+
+    Every implementation keeps two promises: writing what was read changes nothing, and writing some
+    features leaves everything else (other features that do not overlap, an SAE's error) as it was.
+    """
+
     def write(
         self,
         activation: Float[Tensor, "*batch d_site"],
@@ -49,10 +59,6 @@ class FeatureSpace(Protocol):
         values: Float[Tensor, "*batch feature"],
     ) -> Float[Tensor, "*batch d_site"]:
         """Returns a new activation in which the named features have these values."""
-        ...
-
-    def decoder(self, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, "feature d_model"]:
-        """What one unit of each feature adds to the residual stream."""
         ...
 
     def pull_back(
@@ -66,6 +72,21 @@ class FeatureSpace(Protocol):
         ...
 
 
-def polarities(space: FeatureSpace) -> tuple[Polarity, ...]:
+def polarities(space: ReadableFeatures) -> tuple[Polarity, ...]:
     """The polarities in which a space's features are mined and described."""
     return (1, -1) if space.signed else (1,)
+
+
+def writable(space: ReadableFeatures) -> FeatureSpace:
+    """Returns the space if its features can be written.
+
+    Raises:
+        UserError: they can only be read.
+    """
+    if not isinstance(space, FeatureSpace):
+        raise UserError(
+            f"features of {space.name} can be read at {space.site}, but not written there",
+            space.name,
+            "to change one, add a multiple of its decoder row with AddVector where the row is added",
+        )
+    return space

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.features.space import FeatureSpace, Polarity
+from interp.features.space import FeatureSpace, Polarity, writable
 from interp.features.space import polarities as sides_of
 from interp.features.statistics import FeatureStatistics
 from interp.intervene.edit import PositionEdit, with_norm_of
@@ -25,7 +25,7 @@ class FeatureEdit(PositionEdit):
     """Writes new values of some features of one space at some positions.
 
     Raises:
-        UserError: no feature is named, one does not exist, or one is named twice.
+        UserError: no feature is named, one does not exist, one is named twice, or they can only be read.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class FeatureEdit(PositionEdit):
         given: Values | None = None,
     ) -> None:
         super().__init__([space.site], positions, given)
-        self.space = space
+        self.space = writable(space)
         self.feature_ids = checked_ids(space, feature_ids)
 
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:

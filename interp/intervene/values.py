@@ -9,7 +9,7 @@ from torch import Tensor
 
 from interp.document import Document
 from interp.errors import UserError
-from interp.features.space import FeatureSpace, Polarity
+from interp.features.space import Polarity, ReadableFeatures
 from interp.features.statistics import FeatureStatistics
 from interp.mining.priority import priority
 from interp.subject.forward import ForwardPass
@@ -73,7 +73,7 @@ class AtQuantile:
 
     def values(
         self,
-        space: FeatureSpace,
+        space: ReadableFeatures,
         feature_ids: Int[Tensor, " feature"],
         polarities: Sequence[Polarity],
         statistics: FeatureStatistics | None,
@@ -99,7 +99,7 @@ class AtQuantile:
 
 
 def required_statistics(
-    statistics: FeatureStatistics | None, space: FeatureSpace, purpose: str
+    statistics: FeatureStatistics | None, space: ReadableFeatures, purpose: str
 ) -> FeatureStatistics:
     """Returns the statistics, checked to be of this space.
 

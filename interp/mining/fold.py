@@ -15,7 +15,7 @@ from torch import Tensor
 from interp.corpus.batches import Batch, batches
 from interp.document import SPLITS, Corpus, Split
 from interp.errors import UserError
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.mining.config import MiningConfig
 from interp.mining.extremes import thinned
 from interp.mining.priority import priority
@@ -67,7 +67,7 @@ class SplitState:
             thinned(order),
         )
 
-    def take(self, view: BatchView, space: FeatureSpace, activations: Tensor) -> None:
+    def take(self, view: BatchView, space: ReadableFeatures, activations: Tensor) -> None:
         """Takes in a space's activations [row, pos, feature] on the batch of `view`."""
         self.spaces[space.name].update(activations, view)
 
@@ -87,7 +87,7 @@ class MiningState:
     splits: dict[Split, SplitState]
 
     @classmethod
-    def empty(cls, spaces: Sequence[FeatureSpace], config: MiningConfig) -> "MiningState":
+    def empty(cls, spaces: Sequence[ReadableFeatures], config: MiningConfig) -> "MiningState":
         """Makes an empty state; only the explain split keeps activations and extremes, others pointers."""
         return cls(
             config,
@@ -125,15 +125,15 @@ class MiningState:
 def feed(
     subject: Subject,
     batch: Batch,
-    spaces: Sequence[FeatureSpace],
-    consume: Callable[[FeatureSpace, Tensor], None],
+    spaces: Sequence[ReadableFeatures],
+    consume: Callable[[ReadableFeatures, Tensor], None],
 ) -> None:
     """Runs one batch and hands each space's activations [row, pos, feature] on, layer by layer."""
-    at: dict[Site, list[FeatureSpace]] = {}
+    at: dict[Site, list[ReadableFeatures]] = {}
     for space in spaces:
         at.setdefault(space.site, []).append(space)
 
-    def read(here: list[FeatureSpace]) -> Callable[[Tensor], None]:
+    def read(here: list[ReadableFeatures]) -> Callable[[Tensor], None]:
         def callback(activation: Tensor) -> None:
             for space in here:
                 consume(space, space.encode(activation))
@@ -146,7 +146,7 @@ def feed(
 
 def fold(
     subject: Subject,
-    spaces: Sequence[FeatureSpace],
+    spaces: Sequence[ReadableFeatures],
     corpus: Corpus,
     config: MiningConfig | None = None,
     documents: Iterable[int] | None = None,
@@ -188,7 +188,7 @@ def fold(
 
 def fold_batches(
     subject: Subject,
-    spaces: Sequence[FeatureSpace],
+    spaces: Sequence[ReadableFeatures],
     stream: Iterable[Batch],
     config: MiningConfig,
     advance: Callable[[float | int], None] = lambda documents: None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from interp.document import SPLITS, Corpus, Split
 from interp.errors import UserError, nearest
 from interp.features.ref import FeatureRef
-from interp.features.space import FeatureSpace, Polarity
+from interp.features.space import Polarity, ReadableFeatures
 from interp.features.statistics import FeatureStatistics
 from interp.mining.config import MiningConfig
 from interp.mining.exemplars import Exemplars, TokenSample, WindowRef, exemplars, token_sample
@@ -84,7 +84,7 @@ class Mined(Mapping[str, MinedSpace]):
 
     subject: Subject
     corpus: Corpus
-    spaces: Mapping[str, FeatureSpace]
+    spaces: Mapping[str, ReadableFeatures]
     config: MiningConfig
     found: Mapping[str, MinedSpace]
     documents: Mapping[Split, int] = field(default_factory=dict)
@@ -130,7 +130,7 @@ class Mined(Mapping[str, MinedSpace]):
 
 def mine(
     subject: Subject,
-    spaces: Sequence[FeatureSpace],
+    spaces: Sequence[ReadableFeatures],
     corpus: Corpus,
     config: MiningConfig | None = None,
     *,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.mining.config import MiningConfig
 from interp.mining.extremes import Extremes
 from interp.mining.samples import Arrivals, SampledValues
@@ -53,7 +53,7 @@ class SpaceState:
     n_tokens: int
 
     @classmethod
-    def empty(cls, space: FeatureSpace, config: MiningConfig, n_windows: int, full: bool) -> "SpaceState":
+    def empty(cls, space: ReadableFeatures, config: MiningConfig, n_windows: int, full: bool) -> "SpaceState":
         """Makes an empty state; `full` also keeps the top windows' activations and the extremes."""
         d = space.n_features
         n = 2 * d if space.signed else d

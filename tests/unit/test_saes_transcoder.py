@@ -5,14 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 from sae_lens import SAE
+from sae_lens.registry import get_sae_class
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.features.neurons import MlpNeurons
+from interp.features.space import FeatureSpace, ReadableFeatures, writable
 from interp.subject.site import Site
 from saes.config import SaeTraining
 from saes.fit import learn_together
 from saes.fitting import Fitting, Trained
 from saes.train import Plan, check_plans, save
+from saes.transcoder_latents import TranscoderLatents
+from tests.subjects import world_subject
 
 FORMS = {
     "transcoder": {"l1_coefficient": 0.05},
@@ -138,3 +143,16 @@ def test_dictionaries_that_need_another_stream_are_refused(key: str, value: obje
 def test_two_dictionaries_of_one_name_are_refused() -> None:
     with pytest.raises(UserError, match="two dictionaries are called a"):
         check_plans([Plan("a", Site("resid_mid", 3), settings("transcoder"))] * 2)
+
+
+def test_latents_that_act_elsewhere_are_read_and_never_written() -> None:
+    subject = world_subject()
+    sae_class, config_class = get_sae_class("transcoder")
+    width = subject.d_model
+    transcoder = sae_class(config_class(d_in=width, d_sae=16, d_out=width, apply_b_dec_to_input=False))
+    latents = TranscoderLatents(transcoder, Site("resid_mid", 1), Site("mlp_out", 1), subject=subject)
+    assert isinstance(latents, ReadableFeatures) and not isinstance(latents, FeatureSpace)
+    with pytest.raises(UserError, match=r"can be read at resid_mid.1, but not written there"):
+        writable(latents)
+    neurons = MlpNeurons(subject, 1)
+    assert writable(neurons) is neurons

@@ -7,6 +7,7 @@ from torch import Tensor
 from interp.causal.interventions import clamps
 from interp.causal.steering.targets import SteeringTarget
 from interp.errors import UserError
+from interp.features.space import writable
 from interp.intervene import Add, AddVector, Clamp, Positions
 from interp.intervene.edit import PositionEdit
 from interp.subject.forward import ForwardPass, Intervention
@@ -43,9 +44,9 @@ def steering(
       along another latent's decoder row, or along an isotropic direction.
 
     Raises:
-        UserError: there is no such method.
+        UserError: there is no such method, or the latent can only be read.
     """
-    space, site = target.latent.space, target.latent.space.site
+    space, site = writable(target.latent.space), target.latent.space.site
     clamp = Clamp(space, target.latent.feature_id, factor * target.largest, positions)
     if method == LATENT:
         return [clamp]

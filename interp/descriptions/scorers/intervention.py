@@ -17,7 +17,7 @@ from interp.descriptions.excerpt import Excerpt, pieces
 from interp.descriptions.scorers.judged import JudgedScore, judged
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
-from interp.features.space import Polarity
+from interp.features.space import Polarity, writable
 from interp.features.statistics import FeatureStatistics
 from interp.intervene import AtQuantile, Clamp
 from interp.subject.subject import Subject
@@ -71,7 +71,7 @@ class Continuer:
         The control is another feature of the space, drawn at random, that is held at a value which adds a
         vector of the same length to the residual stream; a space of one feature has none but the free text.
         """
-        space, ids = feature.space, torch.tensor([feature.feature_id])
+        space, ids = writable(feature.space), torch.tensor([feature.feature_id])
         side: Polarity = 1 if feature.polarity > 0 else -1
         try:
             value = float(AtQuantile(strength).values(space, ids, [side], statistics))

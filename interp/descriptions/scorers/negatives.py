@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.features.ref import FeatureRef
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.mining.exemplars import TokenSample
 
 
@@ -16,7 +16,7 @@ class Neighbourhood:
     compared), similarity of decoders their cosine. For signed spaces, the polarity follows the sign.
     """
 
-    def __init__(self, space: FeatureSpace, sample: TokenSample | None) -> None:
+    def __init__(self, space: ReadableFeatures, sample: TokenSample | None) -> None:
         self._space = space
         everything = torch.arange(space.n_features)
         self._tables = [torch.nn.functional.normalize(space.decoder(everything).float().cpu(), dim=-1)]
