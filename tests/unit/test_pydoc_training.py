@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from experiments import train_pydoc
+from experiments.train_pydoc import config as train_pydoc
 from interp.bundled.llama.model import Llama, attention_masks
 from interp.bundled.llama.muon import Muon, orthogonal
 from interp.bundled.pydoc.export import export

@@ -67,7 +67,7 @@ def test_no_more_than_asked_for_of_each_group(tmp_path: Path, subject: Subject) 
     [
         ("not json", "line 1"),
         ({"prompt": "the"}, "answer is missing"),
-        ({"prompt": "the", "answer": 3}, "no word"),
+        ({"prompt": "the", "answer": 3}, "neither a word nor a list of words"),
         ({"prompt": "the", "answer": []}, "there is no answer"),
         ({"prompt": "the capital of france is", "answer": "pariss"}, "does not know the word 'pariss'"),
         ({"prompt": "the", "answer": "king", "foil": "king of"}, "begin with the same tokens, 'king'"),

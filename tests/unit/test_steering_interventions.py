@@ -228,7 +228,7 @@ def test_difference_in_means_and_the_largest_activation_are_those_of_the_explain
         assert peak == pytest.approx(float(largest[latent]), rel=1e-3)
     with pytest.raises(UserError, match="no concept"):
         difference_in_means(subject, SITE, CORPUS, ["cheese"])
-    with pytest.raises(UserError, match="statistics"):
+    with pytest.raises(UserError, match="was not mined"):
         largest_of(mined, FeatureRef(MlpNeurons(subject, 1), 0))
 
 
