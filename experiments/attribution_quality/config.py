@@ -1,24 +1,19 @@
 """How well each way to attribute an answer agrees with what ablation and patching really do."""
 
-from collections.abc import Sequence
-
 from pydantic import Field
 
 from interp.attribution.baseline import Baseline
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
-from interp.cost import Stage, SubjectShape
 from interp.fields import Count
-from saes.spaces import SpacesConfig, check_spaces, space_sizes
+from saes.spaces import check_spaces
 
-from ..common.config import MiningJobConfig, check_mining, check_subject
+from ..common.config import SpacesJobConfig, check_mining, check_subject
 
 
-class Config(MiningJobConfig):
+class Config(SpacesJobConfig):
     """Which effects are measured, and which attributions approximate them."""
 
-    spaces: SpacesConfig = SpacesConfig()
-    """The features that are ablated and patched."""
     questions: QuestionSource = WorldQuestions(
         behaviours=("facts/plain", "agreement/near", "numbers/neutral/famous"), most=8
     )
@@ -33,10 +28,6 @@ class Config(MiningJobConfig):
     """Pairs of feature and position ablated on each prompt: half of them the strongest, half random."""
     top: Count = 10
     """How many of the largest effects of each prompt are compared between the two rankings."""
-
-    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
-        """Mines the spaces."""
-        return self.mined(shape, tokens, space_sizes(self.spaces, shape))
 
 
 def check(config: Config) -> None:

@@ -18,7 +18,6 @@ from ..common.page import ExperimentPage
 from .candidates import FOREIGN, MEAGRE, OTHER, TRUE
 from .config import Config
 
-HALF = 540
 NAMES: Mapping[Role, str] = {"b": "scores", "null": "shuffled scores (null)"}
 
 
@@ -111,13 +110,12 @@ class CalibrationPage(ExperimentPage[Config]):
     def _best_of(self) -> Section:
         measured_on = self.measured_on("patterns")
         figures = [
-            Figure("ranking_patterns", "Rank correlation", measured_on, self.ranking("patterns"), HALF),
+            Figure("ranking_patterns", "Rank correlation", measured_on, self.ranking("patterns")),
             Figure(
                 "chosen_patterns",
                 "Truth of the chosen description",
                 measured_on,
                 self.chosen("patterns"),
-                HALF,
             ),
         ]
         return Section(

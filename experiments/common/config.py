@@ -13,6 +13,7 @@ from interp.subject.folder import SubjectInfo, subject_info
 from interp.subject.site import Site
 from saes.config import SaeTraining
 from saes.cost import training_stage
+from saes.spaces import SpacesConfig, space_sizes
 
 
 class SubjectJobConfig(ExperimentConfig):
@@ -43,6 +44,17 @@ class MiningJobConfig(CorpusJobConfig):
         """Returns the cost of mining: a stage for each pass over the corpus, given the spaces mined in it."""
         dtype = self.subject.dtype
         return [mining_stage(shape, dtype, spaces, self.mining, tokens) for spaces in passes if spaces]
+
+
+class SpacesJobConfig(MiningJobConfig):
+    """A job that changes features of the spaces it names; mines them first."""
+
+    spaces: SpacesConfig = SpacesConfig()
+    """The features that are studied."""
+
+    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+        """Mines the spaces."""
+        return self.mined(shape, tokens, space_sizes(self.spaces, shape))
 
 
 def check_subject(config: SubjectJobConfig) -> SubjectInfo:

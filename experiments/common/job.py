@@ -1,5 +1,6 @@
 """Base classes of jobs: a config, a run, a model, its text, and the step that writes the page."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -36,15 +37,15 @@ SubjectConfigured = TypeVar("SubjectConfigured", bound=SubjectJobConfig)
 CorpusConfigured = TypeVar("CorpusConfigured", bound=CorpusJobConfig)
 
 
-class ExperimentJob(Generic[AnyConfig]):
+class ExperimentJob(ABC, Generic[AnyConfig]):
     """The steps of an experiment, in order; those that have finished are skipped."""
 
     def __init__(self, config: AnyConfig, run: Run) -> None:
         self.config, self.run = config, run
 
+    @abstractmethod
     def steps(self) -> None:
         """Runs all steps."""
-        raise NotImplementedError
 
     def open_subject(self, config: SubjectConfig) -> Subject:
         """Loads a model; the manifest records its backend and the largest difference from `transformers`.

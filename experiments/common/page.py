@@ -1,6 +1,8 @@
 """The base class of pages, which read the tables that an experiment's steps wrote."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import ClassVar, Generic, TypeVar
 
 import pandas as pd
@@ -17,7 +19,7 @@ from interp.track.run import Run
 AnyConfig = TypeVar("AnyConfig", bound=ExperimentConfig)
 
 
-class ExperimentPage(Generic[AnyConfig]):
+class ExperimentPage(ABC, Generic[AnyConfig]):
     """A page in the frame that all pages share; a subclass adds its question, words, limits and figures.
 
     Reads its tables (`run.table(name)`) when it is made; `subject` is None where no model was run.
@@ -31,21 +33,21 @@ class ExperimentPage(Generic[AnyConfig]):
     def __init__(self, run: Run, config: AnyConfig, subject: Subject | None = None) -> None:
         self.run, self.config, self.subject = run, config, subject
 
+    @abstractmethod
     def question(self) -> str:
         """What was asked."""
-        raise NotImplementedError
 
+    @abstractmethod
     def opening(self) -> Sequence[str]:
         """Returns three plain sentences; the last one is the verdict."""
-        raise NotImplementedError
 
+    @abstractmethod
     def headline(self) -> Figure:
         """Returns the figure that shows the verdict."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sections(self) -> Sequence[Section]:
         """The evidence."""
-        raise NotImplementedError
 
     def caveats(self) -> Sequence[str]:
         """Returns the limits; a page adds those of this run alone."""
@@ -55,6 +57,7 @@ class ExperimentPage(Generic[AnyConfig]):
         """Returns the model's name and sizes; None if no model was run."""
         return None if self.subject is None else subject_facts(self.subject)
 
+    @cached_property
     def page(self) -> Page:
         """The whole page."""
         return Page(
@@ -71,11 +74,11 @@ class ExperimentPage(Generic[AnyConfig]):
 
     def figures(self) -> list[Figure]:
         """Returns the headline and the figures of all sections."""
-        return self.page().figures()
+        return self.page.figures()
 
     def html(self) -> str:
         """Renders the whole page as HTML."""
-        return render_page(self.page())
+        return render_page(self.page)
 
 
 def estimate_of(frame: pd.DataFrame, measure: str, **where: object) -> Estimate:
@@ -83,18 +86,3 @@ def estimate_of(frame: pd.DataFrame, measure: str, **where: object) -> Estimate:
     for column, value in where.items():
         frame = frame[frame[column] == value]
     return Estimate() if frame.empty else Estimate.of(frame.iloc[0].to_dict(), measure)
-
-
-def framed(
-    run: Run,
-    subject: Subject,
-    question: str,
-    opening: Sequence[str],
-    headline: Figure,
-    sections: Sequence[Section],
-    words: Sequence[tuple[str, str]],
-    limits: Sequence[str],
-) -> Page:
-    """Makes a page, and adds what every page says about its subject and its run."""
-    facts = subject_facts(subject), run_facts(run), step_seconds(run)
-    return Page(question, opening, headline, sections, words, limits, *facts)

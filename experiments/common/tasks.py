@@ -1,6 +1,8 @@
 """Shared by the experiments on in-context tasks: conditions compared, and the tables of their pages."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import pandas as pd
 
@@ -13,10 +15,14 @@ from interp.subject import Subject
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.conditions import ALL_TASKS, Condition, compared, task_results
+from interp.vectors.tasks import Task, open_tasks
 
 from .page import AnyConfig, ExperimentPage, estimate_of
+from .vectors.config import TasksConfig
 from .vectors.figures import best_by, overflow_note, profile, shares
+from .vectors.job import VectorJob
 
+TasksConfigured = TypeVar("TasksConfigured", bound=TasksConfig)
 ROLES: Mapping[str, Role] = {
     "unchanged": "b", "prompted": "a", "shuffled": "b", "wrong task's vector": "null",
 }  # fmt: skip
@@ -47,6 +53,27 @@ def write_compared(
     for row in results[results["task"] == ALL_TASKS].to_dict("records"):
         name = row["condition"].replace(", ", "_").replace(" ", "_")
         step.metric(f"right/{name}", row["right"], headline=True)
+
+
+class TasksJob(VectorJob[TasksConfigured]):
+    """A job on several in-context tasks: each is tried beside the next one, whose vector is a control."""
+
+    def __init__(self, config: TasksConfigured, run: Run) -> None:
+        super().__init__(config, run)
+        self.tasks = open_tasks(config.tasks, self.subject, config.seed)
+        run.tell(*(note for task in self.tasks for note in task.notes))
+
+    @abstractmethod
+    def conditions(self, task: Task, other: Task) -> Iterator[Condition]:
+        """Yields what is tried on a task's held-out queries; `other` is another task, a control."""
+
+    def held_out(self, step: Step) -> None:
+        """Tries all conditions on held-out queries."""
+        others = [*self.tasks[1:], self.tasks[0]]
+        conditions = [
+            (task.name, self.conditions(task, other)) for task, other in zip(self.tasks, others, strict=True)
+        ]
+        write_compared(step, self.subject, self.neutral, conditions, "tasks", self.config.seed)
 
 
 class TasksPage(ExperimentPage[AnyConfig]):

@@ -11,6 +11,7 @@ from interp.render.charts.scatter import scatter_chart
 from interp.render.digits import count, interval, measured
 from interp.render.figure import Figure
 from interp.render.html import LARGEST_PAGE, csv_uri, rendered
+from interp.render.page import IN_GRID
 from interp.render.palette import OF_KIND
 from interp.render.tokens import Titles
 from interp.statistics.estimate import Estimate, Number
@@ -28,7 +29,6 @@ from ..common.populations.view import (
     score_title,
 )
 
-HALF = 540
 MANY = 100_000
 STEPS: tuple[tuple[Titles, int | None, int, int], ...] = (
     *((titles, per_band, MANY, MANY) for titles, per_band in LEANER),
@@ -116,9 +116,9 @@ class ComparePage:
                 x_name="r with the nearest random direction",
                 y_name="r with the nearest neuron",
             )
-            figures.append(Figure("pair_scores", "Scores within pairs", "", of_scores, HALF))
+            figures.append(Figure("pair_scores", "Scores within pairs", "", of_scores, IN_GRID))
             figures.append(
-                Figure("pair_correlations", "How similar the nearest neuron is", "", of_correlations, HALF)
+                Figure("pair_correlations", "How similar the nearest neuron is", "", of_correlations, IN_GRID)
             )
         if self.data.concepts:
             chart = concept_recovery(self.data.concepts, found=self.data.found_auroc, drawn=roles)

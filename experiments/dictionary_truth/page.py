@@ -20,7 +20,6 @@ from ..common.populations.figures import concept_recovery
 from ..common.populations.reading import metric_estimate
 from .config import Config
 
-HALF = 540
 MOST_DRAWN = 12  # concepts in the figure of absorption
 PROBE, SAME, ALL = "dense probe", "neurons, same layer", "neurons, all layers"
 HEDGED = ("sae", "concept", "other", "latent", "share", "association", "response")
@@ -115,7 +114,6 @@ class TruthPage(ExperimentPage[Config]):
                 f"{name} on {level}s",
                 self.measured_on,
                 self._concepts(level, measure),
-                HALF,
             )
             for measure, name in MEASURES.items()
         ]

@@ -4,16 +4,14 @@ from typing import Literal
 
 from interp.errors import UserError
 from interp.fields import Count, Finite, Flag, NonEmpty, Several
-from interp.vectors.tasks import TaskSource, WorldTasks, check_tasks
+from interp.vectors.tasks import check_tasks
 
-from ..common.vectors.config import VectorConfig, check_vector_config
+from ..common.vectors.config import TasksConfig, check_vector_config
 
 
-class Config(VectorConfig):
+class Config(TasksConfig):
     """Which tasks are studied, and how their heads are found."""
 
-    tasks: TaskSource = WorldTasks()
-    """In-context tasks."""
     shots: Count = 5
     """Examples in a prompt that shows a task (the paper's 10)."""
     prompts: Several = 100

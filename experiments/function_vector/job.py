@@ -24,11 +24,10 @@ from interp.vectors.function import (
 )
 from interp.vectors.heads import Head
 from interp.vectors.sweep import KEYS, Setting, best_layer, rates, sweep
-from interp.vectors.tasks import Task, open_tasks, task_prompts
+from interp.vectors.tasks import Task, task_prompts
 from interp.vectors.vector import Vector
 
-from ..common.tasks import write_compared
-from ..common.vectors.job import VectorJob
+from ..common.tasks import TasksJob
 from .config import Config
 from .page import FunctionPage
 
@@ -36,14 +35,12 @@ VECTOR, AVERAGE = "function vector", "layer average"
 ZERO_SHOT, SHUFFLED = "zero-shot", "shuffled"
 
 
-class Job(VectorJob[Config]):
+class Job(TasksJob[Config]):
     """Finds the heads of each task, chooses a layer for their sum, and reports on held-out queries."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
         self.subject.writers()  # fails early if the outputs of heads cannot be summed
-        self.tasks = open_tasks(config.tasks, self.subject, config.seed)
-        run.tell(*(note for task in self.tasks for note in task.notes))
 
     def steps(self) -> None:
         """Runs all steps in order, and skips those that have finished."""
@@ -118,15 +115,8 @@ class Job(VectorJob[Config]):
                     found.append(Setting(name, f"layer {layer}", layer, strength, (edit,)))
         return found
 
-    def held_out(self, step: Step) -> None:
-        """Tries all conditions on held-out queries: vectors at the chosen layers, heads set, controls."""
-        others = [*self.tasks[1:], self.tasks[0]]
-        conditions = [
-            (task.name, self._conditions(task, other)) for task, other in zip(self.tasks, others, strict=True)
-        ]
-        write_compared(step, self.subject, self.neutral, conditions, "tasks", self.config.seed)
-
-    def _conditions(self, task: Task, other: Task) -> Iterator[Condition]:
+    def conditions(self, task: Task, other: Task) -> Iterator[Condition]:
+        """Yields the vectors at the chosen layers, prompts, and controls."""
         subject, config = self.subject, self.config
         vector, wrong = self._saved(f"vectors/{task.name}"), self._saved(f"vectors/{other.name}")
         average = self._saved(f"{task.name}-average")

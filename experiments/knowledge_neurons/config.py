@@ -1,12 +1,9 @@
 """Find knowledge neurons, shared by a kind of answer, by integrated gradients; erase and enhance them."""
 
-from collections.abc import Sequence
-
 from pydantic import Field
 
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
-from interp.cost import Stage, SubjectShape
 from interp.fields import (
     Count,
     CountOrZero,
@@ -18,16 +15,14 @@ from interp.fields import (
     Several,
 )
 from interp.intervene.positions import Named
-from saes.spaces import SpacesConfig, check_spaces, space_sizes
+from saes.spaces import check_spaces
 
-from ..common.config import MiningJobConfig, check_mining
+from ..common.config import SpacesJobConfig, check_mining
 
 
-class Config(MiningJobConfig):
+class Config(SpacesJobConfig):
     """How knowledge neurons are searched, and how they are changed."""
 
-    spaces: SpacesConfig = SpacesConfig()
-    """Which features are searched."""
     corpus: CorpusSource = WorldSource(documents=1500)
     """Text on which activity is measured, to match random features with the found ones."""
     questions: QuestionSource = WorldQuestions(
@@ -48,10 +43,6 @@ class Config(MiningJobConfig):
     """Positions at which features are changed; they are searched at the last one."""
     controls: Count = 10
     """Number of sets of random features, of the same spaces and similarly active, changed alike."""
-
-    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
-        """Mines the spaces."""
-        return self.mined(shape, tokens, space_sizes(self.spaces, shape))
 
 
 def check(config: Config) -> None:

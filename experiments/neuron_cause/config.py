@@ -1,6 +1,5 @@
 """Change picked features and measure the answers: ablation, dose and response, what drives them."""
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -8,15 +7,14 @@ from pydantic import Field
 from interp.bundled.world.concepts import CONCEPTS
 from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
 from interp.corpus.source import CorpusSource, WorldSource
-from interp.cost import Stage, SubjectShape
 from interp.errors import UserError
 from interp.features.ref import split_key
 from interp.fields import Count, CountOrZero, Listed, NonEmpty, Offset, Section, Several, Text, TokenId, Word
 from interp.intervene.features import AblateTo
 from interp.intervene.positions import Named
-from saes.spaces import SpacesConfig, check_spaces, neuron_sizes, space_sizes
+from saes.spaces import check_spaces, neuron_sizes
 
-from ..common.config import MiningJobConfig, check_mining
+from ..common.config import SpacesJobConfig, check_mining
 
 
 class PickById(Section):
@@ -49,11 +47,9 @@ class PickByAttribution(Section):
     """Number of features picked."""
 
 
-class Config(MiningJobConfig):
+class Config(SpacesJobConfig):
     """Which features are changed, how, and on which questions the effect is measured."""
 
-    spaces: SpacesConfig = SpacesConfig()
-    """The features from which to pick."""
     corpus: CorpusSource = WorldSource(documents=6000)
     """The text from which the features' means, quantiles and samples are taken."""
     questions: QuestionSource = WorldQuestions(behaviours=("refusal/harmful", "refusal/harmless"), most=120)
@@ -77,10 +73,6 @@ class Config(MiningJobConfig):
     """Number of sets of random features, of the same layers and similarly active, changed alike."""
     histograms: CountOrZero = 2
     """Number of picked features whose activations are shown by concept label."""
-
-    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
-        """Mines the spaces."""
-        return self.mined(shape, tokens, space_sizes(self.spaces, shape))
 
 
 def check(config: Config) -> None:

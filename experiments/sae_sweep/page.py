@@ -11,7 +11,6 @@ from interp.statistics.estimate import Estimate
 from ..common.dictionaries.page import DictionariesPage
 from .config import Config
 
-HALF = 540  # pixels: the width of one of two figures side by side
 QUANTITIES = {
     "explained_variance": "explained variance",
     "cross_entropy_recovered": "cross-entropy recovered",
@@ -39,14 +38,14 @@ class SweepPage(DictionariesPage[Config]):
         ]
 
     def headline(self) -> Figure:
-        return self._figure(self.kinds[0], "cross_entropy_recovered", 620)
+        return self._figure(self.kinds[0], "cross_entropy_recovered")
 
     def sections(self) -> Sequence[Section]:
         frontiers = [
             Section(
                 f"The frontier of {kind}",
                 ["A line for each width: up and to the left is better."],
-                [self._figure(kind, column, HALF) for column in QUANTITIES],
+                [self._figure(kind, column) for column in QUANTITIES],
             )
             for kind in self.kinds
         ]
@@ -65,13 +64,12 @@ class SweepPage(DictionariesPage[Config]):
             f"explained variance from {explained[0]} to {explained[1]}."
         )
 
-    def _figure(self, kind: str, column: str, width: int) -> Figure:
+    def _figure(self, kind: str, column: str) -> Figure:
         return Figure(
             f"{kind}_{column}",
             f"{QUANTITIES[column]}, {kind}",
             self.measured_on,
             self._frontier(kind, column),
-            width,
         )
 
     def _frontier(self, kind: str, column: str) -> Draw:

@@ -14,8 +14,6 @@ from .config import Config
 from .evidence import MEASURES, NULLS, Evidence
 from .saes import RANDOM
 
-HALF = 540  # pixels: the width of one of two figures side by side
-
 
 class SuperpositionPage(ExperimentPage[Config]):
     """Shows toy models in the plane, SAEs against planted features, and the two other settings."""
@@ -131,7 +129,6 @@ class SuperpositionPage(ExperimentPage[Config]):
                     said[:1].upper() + said[1:],
                     caption,
                     self.evidence.recovered(source, column),
-                    HALF,
                 )
                 for column, said in MEASURES.items()
             ],

@@ -3,10 +3,10 @@
 from interp.fields import Count, Flag, Several
 from interp.vectors.tasks import TaskSource, WorldTasks, check_tasks
 
-from ..common.vectors.config import VectorConfig, check_vector_config
+from ..common.vectors.config import TasksConfig, check_vector_config
 
 
-class Config(VectorConfig):
+class Config(TasksConfig):
     """Which tasks are studied, and from how many examples vectors are made."""
 
     tasks: TaskSource = WorldTasks(

@@ -7,29 +7,22 @@ import pandas as pd
 
 from interp.causal.outcome import ask
 from interp.corpus.questions import Question
-from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.conditions import Condition
 from interp.vectors.control import best_random, random_like
 from interp.vectors.file import load_vectors, save_vectors
 from interp.vectors.sweep import KEYS, Setting, best_layer, rates, sweep
 from interp.vectors.task import added_task_vectors, conflicting, task_vectors
-from interp.vectors.tasks import Example, Task, open_tasks, task_prompts
+from interp.vectors.tasks import Example, Task, task_prompts
 from interp.vectors.vector import Vector
 
-from ..common.tasks import write_compared
-from ..common.vectors.job import VectorJob
+from ..common.tasks import TasksJob
 from .config import Config
 from .page import TaskPage
 
 
-class Job(VectorJob[Config]):
+class Job(TasksJob[Config]):
     """Makes task vectors, chooses their layers, reports on held-out queries, and tests conflicts."""
-
-    def __init__(self, config: Config, run: Run) -> None:
-        super().__init__(config, run)
-        self.tasks = open_tasks(config.tasks, self.subject, config.seed)
-        run.tell(*(note for task in self.tasks for note in task.notes))
 
     def steps(self) -> None:
         """Runs all steps in order, and skips those that have finished."""
@@ -72,15 +65,8 @@ class Job(VectorJob[Config]):
             "added": added_task_vectors(self.subject, prompts, without, task.name),
         }
 
-    def held_out(self, step: Step) -> None:
-        """Tests the vectors at the chosen layers on the reported queries, beside controls."""
-        others = [*self.tasks[1:], self.tasks[0]]
-        conditions = [
-            (task.name, self._conditions(task, other)) for task, other in zip(self.tasks, others, strict=True)
-        ]
-        write_compared(step, self.subject, self.neutral, conditions, "tasks", self.config.seed)
-
-    def _conditions(self, task: Task, other: Task) -> Iterator[Condition]:
+    def conditions(self, task: Task, other: Task) -> Iterator[Condition]:
+        """Yields the vectors at the chosen layers, prompts, and controls."""
         subject, shots, seed = self.subject, self.config.shots, self.config.seed
         plain = task.questions(subject, task.report)
         yield Condition("unchanged", plain)

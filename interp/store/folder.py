@@ -60,7 +60,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _is_exported(file: Path) -> bool:
-    """Whether an export wrote the file: NAME.parquet, NAME/batch-0.jsonl, or a temporary file."""
+    """Whether an export wrote the file: NAME.parquet or NAME/batch-0.jsonl."""
     name = file.name if len(file.parts) == 1 else ""
     lines = len(file.parts) == 2 and file.parts[0] in _WRITTEN and file.name == "batch-0.jsonl"
-    return lines or file.name.endswith(".tmp") or (name.endswith(".parquet") and file.stem in _WRITTEN)
+    return lines or (name.endswith(".parquet") and file.stem in _WRITTEN)

@@ -1,5 +1,6 @@
 """Config sections that the experiments on dictionaries share, and the naming of their results."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from interp.cost import Stage, SubjectShape
@@ -46,9 +47,9 @@ class TrainingJobConfig(CorpusJobConfig):
     evaluation: EvaluationConfig = EvaluationConfig()
     """How the dictionaries are measured."""
 
+    @abstractmethod
     def plans(self) -> list[Plan]:
         """What is trained."""
-        raise NotImplementedError
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
         """Returns one stage: training all dictionaries from one reading of the corpus."""

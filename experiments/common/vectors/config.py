@@ -5,6 +5,7 @@ from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
 from interp.fields import Count, Several
 from interp.subject.folder import SubjectInfo
+from interp.vectors.tasks import TaskSource, WorldTasks
 
 from ..config import SubjectJobConfig, check_subject, check_text
 
@@ -26,6 +27,13 @@ class VectorConfig(SubjectJobConfig):
     """Number of documents of the neutral text whose beginnings are read."""
     draws: Count = 3
     """Number of random vectors for each chosen one."""
+
+
+class TasksConfig(VectorConfig):
+    """A job on in-context tasks."""
+
+    tasks: TaskSource = WorldTasks()
+    """In-context tasks."""
 
 
 class BehaviourConfig(VectorConfig):
