@@ -259,9 +259,11 @@ def test_an_export_replaces_an_earlier_one_whole_and_nothing_else(exported: Path
     assert run("store", "export", store, out)[0] == 0
     assert run("store", "export", store, out, "--format", "neuronpedia")[0] == 0
     assert sorted(file.name for file in out.iterdir()) == ["activations", "explanations", "features"]
-    (out / "thesis.txt").write_text("mine")
-    assert "thesis.txt" in refused("store", "export", store, out)
-    assert (out / "features").exists() and (out / "thesis.txt").exists()
+    for mine in ("thesis.txt", "notes.tmp"):
+        (out / mine).write_text("mine")
+        assert mine in refused("store", "export", store, out)
+        assert (out / "features").exists() and (out / mine).exists()
+        (out / mine).unlink()
     for place in (store, store / "below", "/proc/none", ".", tmp_path / ("n" * 300)):
         refused("store", "export", store, place)
     of = ("--format", "neuronpedia", "--subject", "y")
