@@ -121,6 +121,11 @@ class MiningState:
             )
         return MiningState(self.config, {s: self.splits[s].merge(other.splits[s]) for s in SPLITS})
 
+    def release(self, space: str) -> None:
+        """Frees the memory of one space, whose results have been read out."""
+        for split in self.splits.values():
+            del split.spaces[space]
+
 
 def feed(
     subject: Subject,

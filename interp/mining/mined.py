@@ -155,16 +155,17 @@ def mine(
     config = config or MiningConfig()
     state = fold(subject, spaces, corpus, config, documents, progress)
     read = {split: part.n_documents for split, part in state.splits.items()}
-    return Mined(subject, corpus, {space.name: space for space in spaces}, config, read_out(state), read)
+    found = {}
+    for space in spaces:  # the state and the results of all spaces at once would take twice the memory
+        found[space.name] = read_out(state, space.name)
+        state.release(space.name)
+    return Mined(subject, corpus, {space.name: space for space in spaces}, config, found, read)
 
 
-def read_out(state: MiningState) -> dict[str, MinedSpace]:
-    """Reads the results out of a mining state, by the name of the space."""
-    return {
-        name: MinedSpace(
-            name,
-            {split: exemplars(state, split, name) for split in SPLITS},
-            {split: token_sample(state, split, name) for split in SPLITS},
-        )
-        for name in state.splits["explain"].spaces
-    }
+def read_out(state: MiningState, space: str) -> MinedSpace:
+    """Reads the results of one space out of a mining state."""
+    return MinedSpace(
+        space,
+        {split: exemplars(state, split, space) for split in SPLITS},
+        {split: token_sample(state, split, space) for split in SPLITS},
+    )

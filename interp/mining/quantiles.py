@@ -10,7 +10,7 @@ from interp.mining.extremes import N_SAMPLES, THINNING, Extremes
 from interp.mining.half import compact
 
 LEVELS = (1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1 - 1e-4, 1 - 1e-5)
-_FEATURES_AT_ONCE = 1024
+_VALUES_AT_ONCE = 1 << 20  # sorted with their weights: some 60 MB
 
 
 def quantiles(
@@ -37,8 +37,9 @@ def quantiles(
     above = extremes.value[:, :d]
     below = extremes.value[:, d:] if signed else above[..., :0]
     found = torch.empty(d, len(LEVELS))
-    for start in range(0, d, _FEATURES_AT_ONCE):
-        part = slice(start, start + _FEATURES_AT_ONCE)
+    at_once = max(1, _VALUES_AT_ONCE // max(1, len(sampled)))
+    for start in range(0, d, at_once):
+        part = slice(start, start + at_once)
         values = sampled[:, part].float()
         upper = _from_top(values, above[:, part], n_positive[part], n_tokens, from_top)
         lower = _from_top(-values, below[:, part], n_negative[part], n_tokens, ranks)

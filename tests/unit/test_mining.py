@@ -226,7 +226,7 @@ def test_what_is_active_too_seldom_for_bands_says_so(subject: Subject) -> None:
     space = EmbeddingCoordinates(20, signed=True)
     state = fold(subject, [space], random_corpus(300, seed=7), CONFIG)  # 12 sampled rows
     found, rows = (
-        read_out(state)["embedding"].exemplars["explain"],
+        read_out(state, "embedding").exemplars["explain"],
         state.splits["explain"].spaces["embedding"],
     )
     active = (rows.rows.value > 0).sum(0)

@@ -95,7 +95,7 @@ def test_quantiles_of_millions_of_tokens_keep_their_stated_error() -> None:
 def test_a_rare_latent_is_known_far_out_on_either_side() -> None:
     values = table()
     assert len(values) > 2.5e6
-    ids, statistics = torch.tensor([5, 6]), read_out(whole())[SPACE.name].statistics()
+    ids, statistics = torch.tensor([5, 6]), read_out(whole(), SPACE.name).statistics()
     got = AtQuantile(1.0).values(SPACE, ids, [1, -1], statistics).numpy()
     true = [np.quantile(values[:, 5], 1 - 1e-5), np.quantile(values[:, 6], 1e-5)]
     np.testing.assert_allclose(got, true, rtol=0.1)
@@ -115,14 +115,14 @@ def test_a_split_without_extremes_refuses_what_its_sample_does_not_tell() -> Non
     split = state.splits["report"]
     for number in range(2):
         split.take(split.view(batch_of(number)), SPACE, activations_of(number))
-    statistics = read_out(state)[SPACE.name].statistics("report")
+    statistics = read_out(state, SPACE.name).statistics("report")
     assert statistics.quantile(0.95, torch.tensor([0])) == pytest.approx(1.645, abs=0.15)
     with pytest.raises(UserError, match=r"(?s)beyond the 0.99999-quantile .* only to within .*explain split"):
         AtQuantile(1.0).values(SPACE, torch.tensor([0]), [1], statistics)
 
 
 def test_activations_beyond_half_precision_stay_numbers(tmp_path: Path) -> None:
-    save(read_out(whole()), tmp_path)
+    save({SPACE.name: read_out(whole(), SPACE.name)}, tmp_path)
     back = load(tmp_path)[SPACE.name]
     assert table().max() > 4e5  # half precision ends at 65,504
     part, sample = back.exemplars["explain"], back.samples["explain"]
