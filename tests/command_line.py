@@ -3,7 +3,10 @@
 import atexit
 import multiprocessing
 import os
+import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
@@ -23,6 +26,17 @@ PRELOADED = (
     "wandb",
 )
 """What runs import, and what takes longest of it."""
+
+
+@contextmanager
+def largest_file(most_bytes: int) -> Iterator[None]:
+    """Lets this process and those that it starts write no longer files, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def command(*arguments: str) -> Result:

@@ -45,7 +45,6 @@ def search(
     from interp.store import filters
     from interp.store.search import IndexKind
     from interp.store.search import search as find
-    from interp.store.store import open_store
 
     with explained():
         taken(Count, k, "-k")
@@ -64,9 +63,8 @@ def search(
             only.append(filters.ScoreBetween("simulation", min_score))
         if polarity:
             only.append(filters.OfPolarity(polarity))
-        opened = open_store(store)
         hits = find(
-            opened, query, k, filters.And(tuple(only)) if only else None,
+            store, query, k, filters.And(tuple(only)) if only else None,
             embedder=None if embedder == "tfidf" else SentenceEmbedder(embedder),
             index=cast(IndexKind, index), recall=recall,
         )  # fmt: skip
@@ -90,8 +88,7 @@ def info(where: Where) -> None:
     """Say what a store holds."""
     from interp.store.store import open_store
 
-    with explained():
-        store = open_store(where)
+    with explained(), open_store(where) as store:
         for name, count in store.counts().items():
             say(f"{name:<13} {count:,}")
         for space in store.spaces():
@@ -111,8 +108,7 @@ def export(
     from interp.store.parquet import export_parquet
     from interp.store.store import open_store
 
-    with explained():
-        store = open_store(where)
+    with explained(), open_store(where) as store:
         if format not in FORMATS:
             raise UserError(f"there is no format {quoted(format)}", "--format", f"use {' or '.join(FORMATS)}")
         if format == "parquet":

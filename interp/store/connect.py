@@ -75,7 +75,11 @@ def explained(shown: str) -> Iterator[None]:
                 shown,
                 "wait for it, then run the same command again",
             ) from None
-        fix = "copy it to where it can be written" if "readonly" in said else "check the path or the URL"
+        fixes = {
+            "readonly": "copy it to where it can be written",
+            "disk": "make room on its disk, or copy it to another",
+        }
+        fix = next((fix for word, fix in fixes.items() if word in said), "check the path or the URL")
         raise UserError(f"the store cannot be used ({said})", shown, fix) from None
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -99,16 +100,17 @@ def search(
     Raises:
         UserError: there is no store, or there are no descriptions.
     """
-    store = (
-        where
-        if isinstance(where, Store)
-        else where.store()
-        if isinstance(where, Storable)
-        else open_store(where)
-    )
-    if embedder is None:
-        embedder = TfidfEmbedder.fit([text for text, _ in store.texts().values()] or [""])
-    return Hits(Searcher(store, embedder, index, recall).search(words, k, only))
+    with _opened(where) as store:
+        if embedder is None:
+            embedder = TfidfEmbedder.fit([text for text, _ in store.texts().values()] or [""])
+        return Hits(Searcher(store, embedder, index, recall).search(words, k, only))
+
+
+def _opened(where: Store | Storable | str | Path) -> AbstractContextManager[Store]:
+    """Returns a context with the store, which closes it afterwards if it was not open before."""
+    if isinstance(where, Store):
+        return nullcontext(where)
+    return where.store() if isinstance(where, Storable) else open_store(where)
 
 
 class Searcher:

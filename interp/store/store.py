@@ -36,8 +36,14 @@ class Store:
         self.file = sqlite_file(self.engine.url)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; `with` does so too."""
         self.engine.dispose()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def put_space(self, space: SpaceRow) -> None:
         """Add a space, or replace what is known of it; its features stay."""
@@ -230,12 +236,8 @@ def opened(where: str | Path) -> Iterator[Store]:
     Raises:
         UserError: as `Store`.
     """
-    with removed_if_new(database_file(where)):
-        store = Store(where)
-        try:
-            yield store
-        finally:
-            store.close()
+    with removed_if_new(database_file(where)), Store(where) as store:
+        yield store
 
 
 def open_store(where: str | Path) -> Store:

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from interp.config import ExperimentConfig, WandbOptions
 from interp.errors import UserError
 from interp.track.progress import silent
 from interp.track.run import open_run
+from tests.command_line import largest_file
 from tests.integration.toy_runs import files, interp, result, start, write_config
 
 
@@ -219,12 +219,8 @@ def test_a_full_disk_is_explained_and_the_run_continues_later(tmp_path: Path, un
 
 def test_a_file_size_limit_is_explained_too(tmp_path: Path) -> None:
     write_config(tmp_path)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
+    with largest_file(1000):
         done = interp(tmp_path, "run", "toy.yaml", PYTHONDONTWRITEBYTECODE="1")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert done.returncode == 2, done.stderr
     assert "no room to write: file too large" in done.stderr
     assert not [name for name in files(tmp_path) if name.endswith(".tmp")]

@@ -1,7 +1,6 @@
 """What a stranger hands to a store is taken whole or not at all, and what it gives it takes again."""
 
 import json
-import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from interp.store.neuronpedia import export_neuronpedia, import_neuronpedia
 from interp.store.parquet import COLUMNS, export_parquet, import_parquet
 from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow, SpaceRow, kept
 from interp.store.store import Store
+from tests.command_line import largest_file
 from tests.stores import exported_store, refused, run
 
 Values = dict[str, Any]
@@ -150,12 +150,8 @@ def test_an_import_that_fails_on_the_way_leaves_a_store_as_it_was(
 def test_a_store_that_was_made_for_an_import_that_finds_no_room_is_removed(
     exported: Path, tmp_path: Path
 ) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))  # the empty store is larger
-    try:
+    with largest_file(60_000):  # the empty store is larger
         refused("store", "import", tmp_path / "new.sqlite", exported / "parquet")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
 
 
@@ -268,10 +264,8 @@ def test_an_export_replaces_an_earlier_one_whole_and_nothing_else(exported: Path
         refused("store", "export", store, place)
     of = ("--format", "neuronpedia", "--subject", "y")
     assert "no subject" in refused("store", "export", store, tmp_path / "x", *of)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
+    with largest_file(1000):  # not enough for the files that SQLite makes beside a store
+        assert "make room on its disk" in refused("store", "export", store, tmp_path / "full")
+    with Store(store).engine.connect(), largest_file(1000):
         assert "no room" in refused("store", "export", store, tmp_path / "full")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
