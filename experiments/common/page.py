@@ -9,12 +9,13 @@ import pandas as pd
 
 from interp.config import ExperimentConfig
 from interp.render.data import SubjectInfo
-from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.render.figure import Figure
 from interp.render.page import Page, Section, render_page
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
+
+from .facts import run_facts, step_seconds, subject_facts
 
 AnyConfig = TypeVar("AnyConfig", bound=ExperimentConfig)
 

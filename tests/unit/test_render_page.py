@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel
 
+from experiments.common.facts import run_facts, step_seconds
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.charts.distributions import Group, histogram_chart
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.charts.parts import nothing
 from interp.render.charts.scatter import scatter_chart
-from interp.render.facts import run_facts, step_seconds
 from interp.render.figure import Figure
 from interp.render.page import Column, Page, Section, Table, render_page
 from interp.statistics.estimate import Estimate

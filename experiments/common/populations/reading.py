@@ -13,13 +13,13 @@ from interp.document import SPLITS, Corpus
 from interp.mining.exemplars import Exemplars
 from interp.mining.mined import MinedSpaces
 from interp.mining.quantiles import LEVELS
-from interp.render.facts import run_facts, step_seconds, subject_facts
 from interp.statistics.estimate import Estimate, central
 from interp.subject import Site, Subject
 from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import read_points
 
+from ..facts import run_facts, step_seconds, subject_facts
 from .data import (
     ConceptScore,
     CorpusFacts,
