@@ -12,7 +12,7 @@ from saes.cost import saved_size, trained_size
 from saes.source import SaeSource, check_sae
 
 from ..common.config import MiningJobConfig, check_mining
-from ..common.dictionaries.config import ConceptsConfig, DescribeConfig
+from ..common.populations.config import ConceptsConfig, DescribeConfig
 
 
 class SampleConfig(DescribeConfig):

@@ -44,15 +44,15 @@ from saes.load import load as load_sae
 from saes.source import open_sae
 
 from ..common.dictionaries.config import slug
-from ..common.dictionaries.job import (
+from ..common.dictionaries.training import train_dictionary
+from ..common.job import CorpusJob
+from ..common.populations.job import (
     describe_chosen,
     described_in,
     mine_spaces,
     mined_by_space,
     score_described,
 )
-from ..common.dictionaries.training import train_dictionary
-from ..common.job import CorpusJob
 from .config import Config, check_baselines
 from .reading import compare_page
 

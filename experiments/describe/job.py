@@ -34,9 +34,9 @@ from interp.track.step import Step
 from saes.load import load as load_sae
 from saes.source import open_sae
 
-from ..common.dictionaries.job import mine_spaces, mined_by_space
 from ..common.dictionaries.training import train_dictionary
 from ..common.job import CorpusJob
+from ..common.populations.job import mine_spaces, mined_by_space
 from .config import Config
 from .page import KINDS, DescribePage
 

@@ -38,8 +38,8 @@ from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
 
-from ..common.dictionaries.job import mine_spaces, mined_by_space
 from ..common.job import CorpusJob
+from ..common.populations.job import mine_spaces, mined_by_space
 from .config import Config
 from .page import DistilPage
 

@@ -8,7 +8,7 @@ from saes.config import SaeTraining
 from saes.cost import trained_size
 
 from ..common.config import MiningJobConfig, check_mining
-from ..common.dictionaries.config import ConceptsConfig, DescribeConfig
+from ..common.populations.config import ConceptsConfig, DescribeConfig
 
 
 class Config(MiningJobConfig):

@@ -22,15 +22,15 @@ from interp.track.step import Step
 from saes.latents import SaeLatents
 from saes.load import load as load_sae
 
-from ..common.dictionaries.job import (
+from ..common.dictionaries.training import train_dictionary
+from ..common.job import CorpusJob
+from ..common.populations.job import (
     describe_chosen,
     described_in,
     mine_spaces,
     mined_by_space,
     score_described,
 )
-from ..common.dictionaries.training import train_dictionary
-from ..common.job import CorpusJob
 from .config import Config
 from .page import quickstart_page
 

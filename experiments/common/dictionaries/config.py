@@ -4,32 +4,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from interp.cost import Stage, SubjectShape
-from interp.fields import Auroc, Count, Extent, Section, Several
+from interp.fields import Extent, Section, Several
 from interp.track.folder import check_run_name
 from saes.cost import together
 from saes.train import Plan, check_plans
 
 from ..config import CorpusJobConfig, check_context, check_subject_and_corpus
-
-
-class DescribeConfig(Section):
-    """How many features are described, and on how much text a description is scored."""
-
-    sample: Several = 64
-    """Features of each population, drawn uniformly from those that are ever active."""
-    random_windows: Count = 30
-    """Random windows of the report split, the same for every feature."""
-    nulls: Count = 32
-    """Other features' descriptions, whose scores are the null of each score."""
-
-
-class ConceptsConfig(Section):
-    """The comparison with the labels of the corpus; skipped if it has none."""
-
-    least_positives: Count = 10
-    """Least number of sampled tokens with a concept, on the select and on the report split."""
-    found_auroc: Auroc = 0.9
-    """Least AUROC of a concept that counts as found; its interval must also lie above random's."""
 
 
 class EvaluationConfig(Section):
