@@ -20,7 +20,7 @@ import numpy as np
 from interp.descriptions.candidate import Candidate, Shown
 from interp.descriptions.evidence import Window
 from interp.descriptions.excerpt import Excerpt, TextEvidence
-from interp.descriptions.explainers.contrastive import Contrastive
+from interp.descriptions.explainers.contrastive import ContrastivePrompted
 from interp.descriptions.explainers.prompted import Prompted
 from interp.descriptions.scorers.judge_endpoint import EndpointJudge
 from interp.descriptions.scorers.judged import judged
@@ -82,7 +82,7 @@ def main() -> dict[str, float]:
     endpoint = Endpoint(model="instant", base_url="http://127.0.0.1:9/v1", concurrency=256)
     client = Client(endpoint, transport=InstantTransport)
     candidate = Candidate("words that begin with w", "bench")
-    prompted, contrastive = Prompted(client), Contrastive(client)
+    prompted, contrastive = Prompted(client), ContrastivePrompted(client)
     judge, simulator = EndpointJudge(client), StructuredSimulator(client)
     work: dict[str, Callable[[int], Awaitable[object]]] = {
         "explain, 1 sample": lambda i: prompted.explain(evidence[i], 1, i),

@@ -11,12 +11,12 @@ from interp.errors import UserError
 from interp.json_text import json_object
 from interp.tensors import check_finite
 from interp.track.files import read_safetensors, write_safetensors
-from saes.stream import Place
+from saes.stream import StreamPosition
 
 _AGAIN = "delete it; training starts again"
 
 
-def save_checkpoint(path: Path, trainer: SAETrainer[Any, Any], place: Place, identity: str) -> None:
+def save_checkpoint(path: Path, trainer: SAETrainer[Any, Any], place: StreamPosition, identity: str) -> None:
     """Writes the trainer's state and its place in the stream, atomically; `identity` names the training."""
     optimizer = trainer.optimizer.state_dict()
     tensors = {f"sae.{name}": value for name, value in trainer.sae.state_dict().items()}
@@ -43,7 +43,7 @@ def save_checkpoint(path: Path, trainer: SAETrainer[Any, Any], place: Place, ide
     write_safetensors(path, contiguous, {"state": json.dumps(state)})
 
 
-def load_checkpoint(path: Path, trainer: SAETrainer[Any, Any], identity: str) -> Place:
+def load_checkpoint(path: Path, trainer: SAETrainer[Any, Any], identity: str) -> StreamPosition:
     """Puts a freshly built trainer into the saved state and returns the stream's place.
 
     Raises:
@@ -66,7 +66,7 @@ def load_checkpoint(path: Path, trainer: SAETrainer[Any, Any], identity: str) ->
 
 def _restored(
     trainer: SAETrainer[Any, Any], tensors: dict[str, torch.Tensor], state: dict[str, Any]
-) -> Place:
+) -> StreamPosition:
     trainer.sae.load_state_dict(_under("sae.", tensors))
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in _under("adam.", tensors).items():
@@ -82,7 +82,7 @@ def _restored(
     trainer.n_training_samples = state["n_training_samples"]
     trainer.n_frac_active_samples = state["n_frac_active_samples"]
     trainer.activation_scaler.scaling_factor = state["scaling_factor"]
-    return Place(int(state["cursor"]), int(state["used"]))
+    return StreamPosition(int(state["cursor"]), int(state["used"]))
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

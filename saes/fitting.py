@@ -21,7 +21,7 @@ from saes import sparse
 from saes.architecture import TopK, Transcoder
 from saes.checkpoint import load_checkpoint, save_checkpoint
 from saes.config import SaeTraining
-from saes.stream import Place
+from saes.stream import StreamPosition
 from saes.transcoder import TranscoderTrainingSAE
 
 Log = Callable[[dict[str, float], int], None]
@@ -118,7 +118,7 @@ class Fitting:
         evaluate: Evaluate | None = None,
     ) -> None:
         self.config = config
-        self.place = Place()
+        self.place = StreamPosition()
         self.trainer = build_trainer(config, widths[0], device, metadata, widths[-1])
         self._device = device
         self._identity = json.dumps(
@@ -160,7 +160,9 @@ class Fitting:
             if self.finished:
                 return
             rows = order[used * size : (used + 1) * size]
-            self.place = Place(cursor, used + 1) if used + 1 < n_batches else Place(following)
+            self.place = (
+                StreamPosition(cursor, used + 1) if used + 1 < n_batches else StreamPosition(following)
+            )
             self._step(torch.cat([part[rows] for part in parts], dim=-1))
             advance(size)
 

@@ -132,7 +132,7 @@ def _taker(keep: Bool[Tensor, "row pos"], kept: list[Tensor]) -> Callable[[Tenso
 
 
 @dataclass(frozen=True)
-class Place:
+class StreamPosition:
     """A place in a stream: the buffer's cursor and how many of its batches are already used."""
 
     cursor: int = 0

@@ -9,9 +9,9 @@ from jaxtyping import Bool
 
 from interp.descriptions.candidate import Candidate, Judge, Simulator
 from interp.descriptions.labels import carries
-from interp.descriptions.scorers.agreement import agreement
 from interp.descriptions.scorers.intervention import Continuations
 from interp.descriptions.scorers.judge_simulated import SimulatorJudge
+from interp.descriptions.scorers.label_detection import label_detection
 from interp.descriptions.scoring import Scorer, read_excerpts
 from interp.descriptions.simulators.known import KnownSimulator
 from interp.features.ref import FeatureRef
@@ -87,7 +87,7 @@ class FeatureScorer:
         for one in await self._scorer.scores(self._features[place], candidate, texts, (), continued):
             values[one.kind, seen[one.kind]] = float("nan") if one.value is None else one.value
             seen[one.kind] += 1
-        row = {"truth": agreement(simulated, self._truth, label, draws=0).value}
+        row = {"truth": label_detection(simulated, self._truth, label, draws=0).value}
         for names, whose in ((SIMULATED, self._simulators), (self._judged, self._judges)):
             for number, by in enumerate(whose):
                 for kind, name in names.items():

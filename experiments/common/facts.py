@@ -8,17 +8,17 @@ import yaml
 
 from interp.bundled import bundled_models
 from interp.corpus.unusual import said
-from interp.render.data import RunInfo, SubjectInfo
+from interp.render.data import RunInfo, StudiedModel
 from interp.subject import Subject
 from interp.subject.folder import count_parameters
 from interp.track.records import read_steps
 from interp.track.run import Run
 
 
-def subject_facts(subject: Subject) -> SubjectInfo:
+def subject_facts(subject: Subject) -> StudiedModel:
     """The model's sizes, with a note if it is a bundled one."""
     known = bundled_models()
-    return SubjectInfo(
+    return StudiedModel(
         name=subject.name,
         architecture=subject.info.architecture,
         parameters=count_parameters(subject.info.folder),

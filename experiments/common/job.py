@@ -20,7 +20,7 @@ from interp.track.step import Step
 from .config import CorpusJobConfig, SubjectJobConfig
 
 
-class Shown(Protocol):
+class Drawable(Protocol):
     """What can be written as a page: figures and HTML."""
 
     def figures(self) -> Sequence[Figure]:
@@ -85,7 +85,7 @@ class ExperimentJob(ABC, Generic[AnyConfig]):
         for file in sorted(folder.iterdir()):
             publish(file, self.run.folder / name / file.name)
 
-    def write_page(self, made: Callable[[], Shown]) -> None:
+    def write_page(self, made: Callable[[], Drawable]) -> None:
         """Runs the last step, `report`, which writes the page, and its figures as separate files."""
 
         def write(step: Step) -> None:

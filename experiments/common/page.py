@@ -8,7 +8,7 @@ from typing import ClassVar, Generic, TypeVar
 import pandas as pd
 
 from interp.config import ExperimentConfig
-from interp.render.data import SubjectInfo
+from interp.render.data import StudiedModel
 from interp.render.figure import Figure
 from interp.render.page import Page, Section, render_page
 from interp.statistics.estimate import Estimate
@@ -54,7 +54,7 @@ class ExperimentPage(ABC, Generic[AnyConfig]):
         """Returns the limits; a page adds those of this run alone."""
         return self.limits
 
-    def studied(self) -> SubjectInfo | None:
+    def studied(self) -> StudiedModel | None:
         """Returns the model's name and sizes; None if no model was run."""
         return None if self.subject is None else subject_facts(self.subject)
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from interp.causal.side_effects import Neutral
+from interp.causal.side_effects import NeutralTexts
 from interp.render.figure import Figure
 from interp.render.page import Column, Table
 from interp.render.palette import Role
@@ -35,7 +35,7 @@ NAMES: Mapping[Role, str] = {
 def write_compared(
     step: Step,
     subject: Subject,
-    neutral: Neutral,
+    neutral: NeutralTexts,
     conditions: Sequence[tuple[str, Iterable[Condition]]],
     unit: str,
     seed: int,

@@ -22,7 +22,7 @@ from ..common.populations.figures import concept_recovery, report_figures
 from ..common.populations.view import (
     LEANER,
     TEMPLATES,
-    Group,
+    ExemplarGroup,
     PopulationsView,
     drawn,
     first_below,
@@ -182,7 +182,7 @@ class CompareView(PopulationsView):
     def ranked(self) -> list[DescribedFeature]:
         return self._ranked
 
-    def groups(self, feature: DescribedFeature, few: bool = False) -> list[Group]:
+    def groups(self, feature: DescribedFeature, few: bool = False) -> list[ExemplarGroup]:
         return super().groups(feature, few) if feature.key in self.with_exemplars else []
 
     def titles_of(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ import torch
 
 from interp.compare.detection import Measure, detect, detect_by_probe, measurable
 from interp.compare.dictionary_measures import DictionaryMeasures
-from interp.compare.labelled import Reading, read_labelled
+from interp.compare.labelled import SplitActivations, read_labelled
 from interp.compare.probe import Probes, train_probes
 from interp.errors import UserError
 from interp.features.directions import Directions, random_directions
@@ -248,7 +248,7 @@ class Job(CorpusJob[Config]):
         probes = Probes(tensors["direction"], tensors["bias"], tuple(tensors["strength"].tolist()))
         return probes, tensors["place"].tolist()
 
-    def _read(self, step: Step, split: str, spaces: list[FeatureSpace]) -> Reading:
+    def _read(self, step: Step, split: str, spaces: list[FeatureSpace]) -> SplitActivations:
         options = self.config.reading
         return read_labelled(
             self.subject, self.corpus, split, self.site, spaces, options.tokens, options.sampled_tokens,

@@ -9,7 +9,7 @@ from interp.fields import Count, Extent, Listed, NonEmpty, Positive, Section, Se
 from ..common.config import SubjectJobConfig, check_subject, check_text
 
 
-class LensText(Section):
+class TextToRead(Section):
     """A text to read through the lenses."""
 
     text: Text = Field(min_length=1)
@@ -37,13 +37,13 @@ class TunedLensConfig(Section):
 class Config(SubjectJobConfig):
     """Which texts are read, and how a tuned lens is trained."""
 
-    texts: NonEmpty[LensText] = (
-        LensText(text="the capital of france , as we know , is", targets=("paris", "france")),
-        LensText(
+    texts: NonEmpty[TextToRead] = (
+        TextToRead(text="the capital of france , as we know , is", targets=("paris", "france")),
+        TextToRead(
             text="the country of the performer of dekax kanav , as we know , is",
             targets=("china", "leman"),
         ),
-        LensText(text="tamric : pepeka ; it is :", targets=("bopang", "team")),
+        TextToRead(text="tamric : pepeka ; it is :", targets=("bopang", "team")),
     )
     """Texts to read through the lenses."""
     top: Count = 8

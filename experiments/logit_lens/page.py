@@ -13,7 +13,7 @@ from interp.track.run import Run
 
 from ..common.lenses.figures import by_layer
 from ..common.page import ExperimentPage
-from .config import Config, LensText
+from .config import Config, TextToRead
 
 PART_COLUMNS = ("text", "target", "part", Column("adds", "logits", places=2, of="value"))
 LAYER_COLUMNS = (*PART_COLUMNS[:3], "layer", PART_COLUMNS[3])
@@ -111,7 +111,7 @@ class LogitLensPage(ExperimentPage[Config]):
             text=[texts[n].text for n in table["text"]],
         )
 
-    def _target(self, text: LensText) -> str:
+    def _target(self, text: TextToRead) -> str:
         taken = self.subject.continuation(text.text, text.targets[0])
         return taken.text if taken.other is None else str(taken)
 

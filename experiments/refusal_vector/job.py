@@ -20,7 +20,7 @@ from interp.track.step import Step
 from interp.vectors.control import random_like
 from interp.vectors.file import load_vectors, save_vectors
 from interp.vectors.refusal import (
-    Candidates,
+    RefusalMeans,
     mean_centred_ablation,
     refusal_candidates,
     score_candidates,
@@ -95,7 +95,7 @@ class Job(BehaviourJob[Config]):
         chosen |= {"positions": candidates.positions, "n": candidates.requests}
         write_json(step.folder / "chosen.json", chosen)
 
-    def profile(self, step: Step, candidates: Candidates, position: int) -> None:
+    def profile(self, step: Step, candidates: RefusalMeans, position: int) -> None:
         """Applies every layer's direction to validation requests, in every way, beside random ones."""
         rows = []
         layers = range(self.subject.n_layers)
@@ -108,7 +108,7 @@ class Job(BehaviourJob[Config]):
         frame = pd.concat(rows, ignore_index=True)
         step.table("profile", rates(frame, PROFILE, self.config.seed))
 
-    def _at_layer(self, vector: Vector, candidates: Candidates) -> Iterator[pd.DataFrame]:
+    def _at_layer(self, vector: Vector, candidates: RefusalMeans) -> Iterator[pd.DataFrame]:
         layer, null = vector.site.layer, random_like(vector, self.config.seed)
 
         def row(
@@ -129,7 +129,7 @@ class Job(BehaviourJob[Config]):
         yield row("project out, random", "harmful", [null.project_out(self.subject)])
         yield row("mean-centred", "harmful", mean_centred_ablation(self.subject, vector, candidates))
 
-    def held_out(self, step: Step, candidates: Candidates, vector: Vector, position: int) -> None:
+    def held_out(self, step: Step, candidates: RefusalMeans, vector: Vector, position: int) -> None:
         """Applies the chosen direction to requests that were not used to make or choose it."""
         layer = vector.site.layer
         profile = self.run.table("profile")
@@ -168,7 +168,7 @@ class Job(BehaviourJob[Config]):
 
     def _conditions(
         self,
-        candidates: Candidates,
+        candidates: RefusalMeans,
         vector: Vector,
         position: int,
         stronger: dict[tuple[str, str], float],
@@ -225,11 +225,11 @@ class Job(BehaviourJob[Config]):
             }
         )
 
-    def _candidates(self, folder: Path) -> Candidates:
+    def _candidates(self, folder: Path) -> RefusalMeans:
         means, _ = read_safetensors(folder / "means.safetensors")
         chosen = read_written(folder / "chosen.json")
         positions = tuple(chosen["positions"])
-        return Candidates(positions, means["harmful"], means["harmless"], self.subject.name, chosen["n"])
+        return RefusalMeans(positions, means["harmful"], means["harmless"], self.subject.name, chosen["n"])
 
     def _has_writers(self) -> bool:
         """Whether matrices write to the residual stream directly, with no norm between them."""

@@ -10,7 +10,7 @@ from saes.train import Plan
 from ..common.dictionaries.config import TrainingJobConfig, check_training
 
 
-class Family(Section):
+class SweptArchitecture(Section):
     """Dictionaries of one architecture."""
 
     architecture: Architecture = TopK()
@@ -24,7 +24,7 @@ class Config(TrainingJobConfig):
 
     site: SiteName = "resid_post.4"
     """Site that all dictionaries read, KIND.LAYER."""
-    families: NonEmpty[Family] = (Family(),)
+    families: NonEmpty[SweptArchitecture] = (SweptArchitecture(),)
     """The architectures, each with its sparsities."""
     widths: NonEmpty[Extent] = (512, 1024, 2048)
     """Numbers of latents."""

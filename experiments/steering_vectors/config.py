@@ -4,7 +4,7 @@ from pathlib import Path
 
 from interp.errors import UserError
 from interp.fields import Count, Flag, Listed, NonEmpty, PathText, Text
-from interp.vectors.methods import Function, InferenceTime, Method
+from interp.vectors.methods import FunctionMethod, InferenceTimeMethod, Method
 from interp.vectors.world import check_behaviour
 
 from ..common.vectors.config import BehaviourConfig, check_behaviour_config
@@ -48,8 +48,8 @@ def check(config: Config) -> None:
     if len(set(slugs)) < len(slugs):
         raise UserError("two behaviours have one name", "behaviours", "name each once")
     for method in config.methods:
-        if isinstance(method, Function | InferenceTime):
-            most = method.heads if isinstance(method, Function) else max(method.heads)
+        if isinstance(method, FunctionMethod | InferenceTimeMethod):
+            most = method.heads if isinstance(method, FunctionMethod) else max(method.heads)
             if most > info.n_layers * info.n_heads:
                 raise UserError(
                     f"the model has {info.n_layers * info.n_heads} heads, not {most}",

@@ -19,7 +19,7 @@ from interp.track.step import Step
 from interp.vectors.conditions import behaviour_results, written_after
 from interp.vectors.contrast import Contrast, read_contrast
 from interp.vectors.file import save_vectors
-from interp.vectors.methods import Function, Method, pairs_needed
+from interp.vectors.methods import FunctionMethod, Method, pairs_needed
 from interp.vectors.sweep import KEYS, Setting, answered, by_method, choose, null_of, rates, sweep
 from interp.vectors.truthful import TruthfulEdit
 from interp.vectors.truthful_file import save_edit
@@ -40,7 +40,7 @@ class Job(BehaviourJob[Config]):
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
         self.contrasts = [self._contrast(name) for name in config.behaviours]
-        if any(isinstance(method, Function) for method in config.methods):
+        if any(isinstance(method, FunctionMethod) for method in config.methods):
             self.subject.writers()  # fails early if the outputs of heads cannot be summed
         for contrast in self.contrasts:
             least = max(method.least_pairs for method in config.methods)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from interp.render.data import SubjectInfo
+from interp.render.data import StudiedModel
 from interp.render.digits import interval, measured, number, percent
 from interp.render.figure import Figure
 from interp.render.page import Column, Section, Table
@@ -11,8 +11,8 @@ from interp.track.run import Run
 
 from ..common.page import ExperimentPage
 from .config import Config
-from .evidence import MEASURES, NULLS, Evidence
 from .saes import RANDOM
+from .tables import MEASURES, NULLS, RunTables
 
 
 class SuperpositionPage(ExperimentPage[Config]):
@@ -46,7 +46,7 @@ class SuperpositionPage(ExperimentPage[Config]):
 
     def __init__(self, run: Run, config: Config) -> None:
         super().__init__(run, config)
-        self.evidence = Evidence(run, config)
+        self.tables = RunTables(run, config)
 
     def question(self) -> str:
         return "Can a model hold more features than it has dimensions, and can an SAE recover them?"
@@ -67,17 +67,17 @@ class SuperpositionPage(ExperimentPage[Config]):
             f"{vectors.features} features in {vectors.dimensions} dimensions, denser to sparser",
             f"Directions of the features, the most important darkest; the best of {vectors.copies} "
             f"models at each density; seed {self.config.seed}. Circle: length 1.",
-            self.evidence.vectors(),
+            self.tables.vectors(),
             760,
         )
 
     def sections(self) -> Sequence[Section]:
-        recovered = [self._recovery(source) for source in self.evidence.sources]
+        recovered = [self._recovery(source) for source in self.tables.sources]
         return [*recovered, self._settings(), self._falling(), self._shared(), self._every_seed()]
 
-    def studied(self) -> SubjectInfo:
+    def studied(self) -> StudiedModel:
         toy = self.config.recovery.toy
-        return SubjectInfo(
+        return StudiedModel(
             name="toy models",
             architecture="ReLU(WᵀW x + b)",
             parameters=toy.features * (toy.dimensions + 1),
@@ -98,7 +98,7 @@ class SuperpositionPage(ExperimentPage[Config]):
         )
         seeds = self.config.recovery.seeds
         caption = f"{seeds} seeds, activations no SAE was trained on. Bands: 95%; nulls in grey."
-        table = self.evidence.tables["recovery"]
+        table = self.tables.tables["recovery"]
         mine = table[table["source"] == source]
         columns = [
             Column("density", places=3), Column("dictionary"), Column("setting"), Column("recall"),
@@ -108,11 +108,11 @@ class SuperpositionPage(ExperimentPage[Config]):
         ]  # fmt: skip
         rows = [
             [density, name, ", ".join(dict.fromkeys(part["sparsity"])),
-             self.evidence.estimate(source, name, density, "cosine"),
-             self.evidence.estimate(source, name, density, "cosine", "recovery_latents"),
+             self.tables.estimate(source, name, density, "cosine"),
+             self.tables.estimate(source, name, density, "cosine", "recovery_latents"),
              part["found"].mean(),
-             self.evidence.estimate(source, name, density, "f1"),
-             self.evidence.estimate(source, name, density, "auroc"),
+             self.tables.estimate(source, name, density, "f1"),
+             self.tables.estimate(source, name, density, "auroc"),
              part["l0"].mean(), part["true_l0"].mean(), part["active"].mean(), part["planted"].mean()]
             for (density, name), part in mine.groupby(["density", "dictionary"], sort=False)
         ]  # fmt: skip
@@ -128,7 +128,7 @@ class SuperpositionPage(ExperimentPage[Config]):
                     f"recovery_{source}_{column}",
                     said[:1].upper() + said[1:],
                     caption,
-                    self.evidence.recovered(source, column),
+                    self.tables.recovered(source, column),
                 )
                 for column, said in MEASURES.items()
             ],
@@ -140,9 +140,9 @@ class SuperpositionPage(ExperimentPage[Config]):
         said = []
         for column in ("f1", "auroc"):
             pairs = [
-                f"{number(self._best(source, self.evidence.kinds(source), density, column))} (nulls "
+                f"{number(self._best(source, self.tables.kinds(source), density, column))} (nulls "
                 f"{number(self._best(source, NULLS, density, column))}) at density {density:g}"
-                for density in self.evidence.densities(source)
+                for density in self.tables.densities(source)
             ]
             said.append(", ".join(pairs))
         return (
@@ -152,10 +152,10 @@ class SuperpositionPage(ExperimentPage[Config]):
         )
 
     def _best(self, source: str, names: Sequence[str], density: float, column: str) -> float:
-        return max(self.evidence.estimate(source, name, density, column).point or 0.0 for name in names)
+        return max(self.tables.estimate(source, name, density, column).point or 0.0 for name in names)
 
     def _settings(self) -> Section:
-        table = self.evidence.tables["settings"]
+        table = self.tables.tables["settings"]
         by = "F1" if self.config.recovery.choose_by == "f1" else "recall"
         keys, recall = ["source", "density", "dictionary", "sparsity"], "recall"
         columns = (
@@ -181,7 +181,7 @@ class SuperpositionPage(ExperimentPage[Config]):
 
     def _falling(self) -> Section:
         toy = self.config.sparsity
-        models = self.evidence.tables["sparsity_models"]
+        models = self.tables.tables["sparsity_models"]
         plain, relu = (models[models["model"] == name] for name in ("linear", "relu"))
         off = float(plain["off_projection"].median())
         ratio = (plain["loss"] / plain["linear_optimum"] - 1).abs().max()
@@ -212,7 +212,7 @@ class SuperpositionPage(ExperimentPage[Config]):
                     "WᵀW, length and superposition of every feature",
                     f"{toy.features} features in {toy.dimensions} dimensions, importance "
                     f"{toy.importance:g} to the power of i; seed {self.config.seed}.",
-                    self.evidence.grams(),
+                    self.tables.grams(),
                     760,
                 )
             ],
@@ -221,7 +221,7 @@ class SuperpositionPage(ExperimentPage[Config]):
 
     def _shared(self) -> Section:
         toy = self.config.geometry
-        models = self.evidence.tables["geometry_models"]
+        models = self.tables.tables["geometry_models"]
         most = models.loc[models["near_digon"].fillna(-1).idxmax()]
         near, even = (self.run.metrics[f"geometry/{name}"] for name in ("near_any", "near_any_if_even"))
         sticky = (
@@ -244,7 +244,7 @@ class SuperpositionPage(ExperimentPage[Config]):
                     "Dimensions that each feature takes",
                     f"{toy.features} equally important features in {toy.dimensions} dimensions; represented "
                     f"ones only; seed {self.config.seed}.",
-                    self.evidence.dimensionality(),
+                    self.tables.dimensionality(),
                 )
             ],
             [Table.of(models, columns, "geometry", "A model at each density")],
@@ -256,26 +256,26 @@ class SuperpositionPage(ExperimentPage[Config]):
             Column("setting", of="sparsity"), Column("recall", places=3), Column("precision", places=3),
             Column("found", places=2), Column("F1", places=2, of="f1"), Column("AUROC", places=2, of="auroc"),
         )  # fmt: skip
-        table = Table.of(self.evidence.tables["recovery"], columns, "seeds", "A row a dictionary")
+        table = Table.of(self.tables.tables["recovery"], columns, "seeds", "A row a dictionary")
         return Section("Every seed", (), (), [table])
 
     def _counts(self) -> str:
-        models = self.evidence.tables["vectors_models"].sort_values("density", ascending=False)
+        models = self.tables.tables["vectors_models"].sort_values("density", ascending=False)
         return ", ".join(f"{row.represented} at density {row.density:g}" for row in models.itertuples())
 
     def _verdict(self) -> str:
-        source = self.evidence.sources[0]
+        source = self.tables.sources[0]
         what = "them" if source == "toy" else "random directions"
         best: dict[float, tuple[Estimate, str]] = {}
-        for density in self.evidence.densities(source):
+        for density in self.tables.densities(source):
             named = [
-                (self.evidence.estimate(source, name, density, "cosine"), name)
-                for name in self.evidence.kinds(source)
+                (self.tables.estimate(source, name, density, "cosine"), name)
+                for name in self.tables.kinds(source)
             ]
             best[density] = max(named, key=lambda pair: pair[0].point or -1)
         top = max(best, key=lambda density: best[density][0].point or -1)
         low = min(best, key=lambda density: best[density][0].point or -1)
-        null = self.evidence.estimate(source, RANDOM, top, "cosine")
+        null = self.tables.estimate(source, RANDOM, top, "cosine")
         found, name = best[top]
         said = (
             f"In the larger models, SAEs find {what} with a mean max cosine of {measured(found)} "
@@ -287,7 +287,7 @@ class SuperpositionPage(ExperimentPage[Config]):
 
     def _said(self, source: str) -> str:
         clear = []
-        for density in self.evidence.densities(source):
-            found = self._best(source, self.evidence.kinds(source), density, "cosine")
+        for density in self.tables.densities(source):
+            found = self._best(source, self.tables.kinds(source), density, "cosine")
             clear.append(f"{number(found)} at density {density:g}")
         return "recall " + ", ".join(clear)

@@ -14,7 +14,7 @@ from saes.architecture import Transcoder
 from saes.config import SaeTraining
 
 
-class Trained(Section):
+class TrainedWorld(Section):
     """A world model that was trained before."""
 
     kind: Literal["folder"] = "folder"
@@ -39,7 +39,7 @@ class Retrained(Section):
 class Config(ExperimentConfig):
     """Which world models are measured."""
 
-    models: NonEmpty[Annotated[Trained | Retrained, Field(discriminator="kind")]] = (Trained(),)
+    models: NonEmpty[Annotated[TrainedWorld | Retrained, Field(discriminator="kind")]] = (TrainedWorld(),)
     """World models; the first is the one that the page is about."""
     recorded: Flag = True
     """Whether recorded results of other seeds, and of worlds without a window, are shown beside."""

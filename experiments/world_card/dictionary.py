@@ -18,7 +18,7 @@ from interp.subject import Site, Subject
 from interp.track.progress import Progress
 from saes.latents import SaeLatents
 
-from .effect import Effect, Figure, Measured
+from .effect import Effect, EffectResults, ItemEstimate
 
 SITE, ENTITY_SITE = Site("resid_post", 4), Site("resid_post", 1)
 SEED = 1  # of the documents that dictionaries are trained and tested on; the model was trained on others
@@ -66,10 +66,10 @@ class Performers:
         return Document(tokens, labels=labels)
 
 
-def concepts(subject: Subject, sae: SaeLatents, seed: int, progress: Progress) -> Measured:
+def concepts(subject: Subject, sae: SaeLatents, seed: int, progress: Progress) -> EffectResults:
     """Measures the best latent and the best neuron of each labelled concept, on tokens and on documents."""
     comparison = Comparison(subject, sae, documents(), "sae", seed, progress)
-    found = Measured([comparison.kurtosis(), *comparison.best_neurons()])
+    found = EffectResults([comparison.kurtosis(), *comparison.best_neurons()])
     for level in ("token", "document"):
         for measure in ("auroc", "f1"):
             found.effects += comparison.compared(level, measure)
@@ -77,12 +77,12 @@ def concepts(subject: Subject, sae: SaeLatents, seed: int, progress: Progress) -
     return found
 
 
-def entities(subject: Subject, sae: SaeLatents, seed: int, progress: Progress) -> Measured:
+def entities(subject: Subject, sae: SaeLatents, seed: int, progress: Progress) -> EffectResults:
     """Measures which of fifty performers is meant, at their names and at their albums."""
     about = tuple(family for family in FAMILIES if family.name in ABOUT)
     corpus = Performers(WorldCorpus(SEED, DOCUMENTS, about))
     comparison = Comparison(subject, sae, corpus, "sae, entities", seed, progress)
-    return Measured([*comparison.compared("token", "f1"), *comparison.why()])
+    return EffectResults([*comparison.compared("token", "f1"), *comparison.why()])
 
 
 class Comparison:
@@ -118,10 +118,10 @@ class Comparison:
         for other in (SAME, ALL, RANDOM):
             wins = int((own > values[other]).sum())
             note = f"the latent is better for {wins} of {len(own)}"
-            figures = Figure.mean(own, self.seed), Figure.mean(values[other], self.seed)
+            figures = ItemEstimate.mean(own, self.seed), ItemEstimate.mean(values[other], self.seed)
             lines.append(Effect(self.group, name, self.at, figures[0], other, figures[1], note))
             if other != RANDOM:
-                gap = Figure.mean(own - values[other], self.seed)
+                gap = ItemEstimate.mean(own - values[other], self.seed)
                 lines.append(Effect(self.group, f"{name}: latents less {other}", self.at, gap))
         return lines
 
@@ -131,7 +131,7 @@ class Comparison:
         lines = []
         for name in ("precision", "recall"):
             own, other = (
-                Figure.mean(measured[method][name].to_numpy(), self.seed) for method in (LATENTS, SAME)
+                ItemEstimate.mean(measured[method][name].to_numpy(), self.seed) for method in (LATENTS, SAME)
             )
             lines.append(Effect(self.group, f"{name} of the best by F1 on tokens", self.at, own, SAME, other))
         return lines
@@ -139,13 +139,13 @@ class Comparison:
     def best_neurons(self) -> list[Effect]:
         """Returns how well the best of all neurons detects each concept."""
         random = {
-            one.concept: Figure(one.value, one.low, one.high, one.positives)
+            one.concept: ItemEstimate(one.value, one.low, one.high, one.positives)
             for one in self.best(RANDOM, "token", "auroc")
         }
         return [
             Effect(
                 "best neuron", one.concept, f"{one.space} #{one.feature_id} {'+-'[one.polarity < 0]}",
-                Figure(one.value, one.low, one.high, one.positives),
+                ItemEstimate(one.value, one.low, one.high, one.positives),
                 "the best random direction",
                 random[one.concept],
             )
@@ -158,7 +158,7 @@ class Comparison:
         each = (found**4).mean(0) / (found**2).mean(0) ** 2
         values = each[each.isfinite()].numpy()
         low, high = np.quantile(values, [0.025, 0.975])
-        figure = Figure(float(np.median(values)), float(low), float(high), len(values))
+        figure = ItemEstimate(float(np.median(values)), float(low), float(high), len(values))
         note = "an uncentred fourth moment; the interval holds 95% of the neurons"
         return Effect("neurons", "kurtosis of the median neuron", "all layers", figure, note=note)
 

@@ -12,7 +12,7 @@ from interp.statistics.estimate import mean_interval, share_interval, share_of_i
 
 
 @dataclass(frozen=True)
-class Figure:
+class ItemEstimate:
     """A share or a mean with its 95% interval, of `n` items."""
 
     value: float
@@ -21,18 +21,18 @@ class Figure:
     n: int
 
     @classmethod
-    def share(cls, right: Sequence[bool] | np.ndarray) -> "Figure":
+    def share(cls, right: Sequence[bool] | np.ndarray) -> "ItemEstimate":
         """Returns the share of true items, with its Wilson interval."""
         return cls(*share_interval(int(np.sum(right)), len(right)), len(right))
 
     @classmethod
-    def over_draws(cls, right: Sequence[np.ndarray], seed: int) -> "Figure":
+    def over_draws(cls, right: Sequence[np.ndarray], seed: int) -> "ItemEstimate":
         """Returns the share over several draws of a control; each item counts once, by its mean."""
         item = np.tile(np.arange(len(right[0])), len(right))
         return cls(*share_of_items(np.concatenate(right), item, seed), len(right[0]))
 
     @classmethod
-    def mean(cls, values: Sequence[float] | np.ndarray, seed: int) -> "Figure":
+    def mean(cls, values: Sequence[float] | np.ndarray, seed: int) -> "ItemEstimate":
         """Returns the mean of values, with its bootstrap interval."""
         known = np.asarray(values, dtype=float)
         return cls(*mean_interval(known, seed), len(known))
@@ -49,14 +49,14 @@ class Effect:
     group: str
     name: str
     at: str
-    figure: Figure
+    figure: ItemEstimate
     against: str = ""
-    control: Figure | None = None
+    control: ItemEstimate | None = None
     note: str = ""
 
 
 @dataclass
-class Measured:
+class EffectResults:
     """The results of one kind of effect: lines of the card, and values by layer for curves.
 
     `profile` rows: `group`, `series`, `layer`, `value`, `low`, `high`, `n`.
@@ -65,17 +65,17 @@ class Measured:
     effects: list[Effect] = field(default_factory=list)
     profile: list[dict[str, object]] = field(default_factory=list)
 
-    def by_layer(self, group: str, series: str, layer: int, figure: Figure) -> None:
+    def by_layer(self, group: str, series: str, layer: int, figure: ItemEstimate) -> None:
         """Adds one point of a curve over layers."""
         self.profile.append({"group": group, "series": series, "layer": layer, **asdict(figure)})
 
-    def __add__(self, other: "Measured") -> "Measured":
-        return Measured(self.effects + other.effects, self.profile + other.profile)
+    def __add__(self, other: "EffectResults") -> "EffectResults":
+        return EffectResults(self.effects + other.effects, self.profile + other.profile)
 
 
 def effect_table(effects: Sequence[Effect]) -> pd.DataFrame:
     """Tabulates effects, a row each; the control's columns are NaN if there is none."""
-    absent = Figure(np.nan, np.nan, np.nan, 0)
+    absent = ItemEstimate(np.nan, np.nan, np.nan, 0)
     rows = []
     for effect in effects:
         control = effect.control or absent

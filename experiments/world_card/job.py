@@ -18,9 +18,9 @@ from saes.train import Plan, train_together
 
 from ..common.job import ExperimentJob
 from .behaviour import behaviour, two_hop_kinds
-from .config import Config, Retrained, Trained
+from .config import Config, Retrained, TrainedWorld
 from .dictionary import ENTITY_SITE, SITE, concepts, documents, entities
-from .effect import Measured, effect_table, recorded
+from .effect import EffectResults, effect_table, recorded
 from .gates import judged
 from .numbers import number_flip
 from .page import CardPage
@@ -28,7 +28,7 @@ from .patching import back_patching, interchange, patchscopes
 from .reading import read_bridges, read_pivot
 from .vectors import function_heads, refusal, task_vectors_of
 
-Measure = Callable[[Subject, int], Measured]
+Measure = Callable[[Subject, int], EffectResults]
 EFFECTS: dict[str, tuple[Measure, ...]] = {
     "reading": (two_hop_kinds, read_bridges, read_pivot),
     "patching": (interchange, patchscopes),
@@ -49,7 +49,7 @@ class Job(ExperimentJob[Config]):
         first = load(folders[self.config.models[0].name])
         self.write_page(lambda: CardPage(self.run, self.config, first))
 
-    def _folder(self, model: Trained | Retrained) -> Path:
+    def _folder(self, model: TrainedWorld | Retrained) -> Path:
         """Returns the folder of a model, which is trained first if asked for."""
         if not isinstance(model, Retrained):
             return find_folder(model.folder)
@@ -66,8 +66,8 @@ class Job(ExperimentJob[Config]):
         subject, seed = load(folder), self.config.seed
         for part, measures in EFFECTS.items():
 
-            def effects(step: Step, measures: tuple[Measure, ...] = measures) -> Measured:
-                found = Measured()
+            def effects(step: Step, measures: tuple[Measure, ...] = measures) -> EffectResults:
+                found = EffectResults()
                 with step.progress.task("measuring", total=len(measures), unit="effects") as advance:
                     for measure in measures:
                         found += measure(subject, seed)
@@ -84,7 +84,7 @@ class Job(ExperimentJob[Config]):
             found.append(pd.concat(tables).assign(model=name))
         return found[0], found[1]
 
-    def _step(self, name: str, part: str, work: Callable[[Step], Measured]) -> None:
+    def _step(self, name: str, part: str, work: Callable[[Step], EffectResults]) -> None:
         def measured(step: Step) -> None:
             found = work(step)
             step.table(f"effects-{name}-{part}", effect_table(found.effects))
@@ -93,7 +93,7 @@ class Job(ExperimentJob[Config]):
 
         self.run.step(f"{part}-{name}", measured)
 
-    def _dictionaries(self, step: Step, subject: Subject) -> Measured:
+    def _dictionaries(self, step: Step, subject: Subject) -> EffectResults:
         def log(name: str, values: dict[str, float], tokens: int) -> None:
             step.log({f"{name}/{key}": value for key, value in values.items()}, tokens)
 
@@ -102,7 +102,7 @@ class Job(ExperimentJob[Config]):
             subject, plans, documents(), step.folder / "saes",
             checkpoints=step.scratch, log=log, progress=step.progress,
         )  # fmt: skip
-        found = Measured()
+        found = EffectResults()
         for plan, measure in zip(plans, (concepts, entities), strict=True):
             sae = load_sae(subject, folders[plan.name])
             assert isinstance(sae, SaeLatents)  # transcoders are refused by the config's check

@@ -19,7 +19,7 @@ from interp.mining.config import MiningConfig
 from interp.mining.mined import mine
 from interp.subject import Subject
 
-from .effect import Effect, Figure, Measured
+from .effect import Effect, EffectResults, ItemEstimate
 
 FAMOUS, PLAIN = "numbers/neutral/famous", "numbers/neutral/plain"
 TWO_PERCENT = 51  # of 2,560
@@ -29,13 +29,13 @@ CONTROLS = 5
 ASKED = 200
 
 
-def number_flip(subject: Subject, seed: int) -> Measured:
+def number_flip(subject: Subject, seed: int) -> EffectResults:
     """Ablates neurons picked by attribution on one half of the prompts; measures flips on the other half.
 
     Neurons are picked in rounds, each attributed with the earlier ones ablated. A neuron is ablated to its
     mean over prompts with numbers that are not famous, so that it no longer encodes whether a number is.
     """
-    found, group = Measured(), "number flip"
+    found, group = EffectResults(), "number flip"
     to_pick_on, report = halves(_asked(subject, FAMOUS, seed), seed)
     plain_for_means, plain = halves(_asked(subject, PLAIN, seed), seed)
     neurons = [MlpNeurons(subject, layer) for layer in range(subject.n_layers)]
@@ -58,7 +58,7 @@ def number_flip(subject: Subject, seed: int) -> Measured:
                 f"{count} neurons, mean",
                 _flips(subject, report, ranked[:count], means),
                 "matched random neurons" if whole else "",
-                Figure.over_draws(random, seed) if random else None,
+                ItemEstimate.over_draws(random, seed) if random else None,
             )
         )
     at_once = [feature for feature, _ in by_attribution(subject, neurons, to_pick_on, means, TWO_PERCENT)]
@@ -93,7 +93,7 @@ def _nine_eleven(subject: Subject, features: Sequence[FeatureRef], means: Statis
             with subject.intervene(*ablations(changed, "mean", means)):
                 p = float(ask(subject, asked).answer[0])
             name = f"probability of 9.11 over 9.9, {context}"
-            lines.append(Effect("number flip", name, at, Figure(p, np.nan, np.nan, 1)))
+            lines.append(Effect("number flip", name, at, ItemEstimate(p, np.nan, np.nan, 1)))
     return lines
 
 
@@ -107,9 +107,9 @@ def _flips(
     features: Sequence[FeatureRef] = (),
     means: Statistics | None = None,
     to: str = "mean",
-) -> Figure:
+) -> ItemEstimate:
     """Measures how often the other reading is the likelier."""
-    return Figure.share(_flipped(subject, questions, features, means, to))
+    return ItemEstimate.share(_flipped(subject, questions, features, means, to))
 
 
 def _flipped(
@@ -125,6 +125,6 @@ def _flipped(
 
 def _right(
     subject: Subject, questions: Sequence[Question], features: Sequence[FeatureRef], means: Statistics
-) -> Figure:
+) -> ItemEstimate:
     with subject.intervene(*ablations(features, "mean", means)):
-        return Figure.share(ask(subject, questions).right)
+        return ItemEstimate.share(ask(subject, questions).right)

@@ -18,7 +18,7 @@ from interp.lenses.residual_stream import EMBEDDING, Vectors, layer_name, read_s
 from interp.statistics.splits import split_halves
 from interp.subject import Subject
 
-from .effect import Effect, Figure, Measured
+from .effect import Effect, EffectResults, ItemEstimate
 
 EARLY = range(4)  # the layers that are windowed in training
 READ_FROM = 6  # the first layer at which nothing more is read at the entity
@@ -29,9 +29,9 @@ DRAWS = 3
 LEAST = 8  # failed questions: with fewer, no pair can be chosen
 
 
-def interchange(subject: Subject, seed: int) -> Measured:
+def interchange(subject: Subject, seed: int) -> EffectResults:
     """Replaces a performer's activation by another's, and measures whose country follows."""
-    world, found, group = facts(), Measured(), "interchange"
+    world, found, group = facts(), EffectResults(), "interchange"
     performers = world.performers
     others = [performers[(place + PARTNER) % len(performers)] for place in range(len(performers))]
     country = world.relations["country"]
@@ -58,9 +58,9 @@ def interchange(subject: Subject, seed: int) -> Measured:
     return found
 
 
-def patchscopes(subject: Subject, seed: int) -> Measured:
+def patchscopes(subject: Subject, seed: int) -> EffectResults:
     """Measures what target prompts that repeat, or describe, say about an entity's activation."""
-    scopes, found = open_target_prompts("world"), Measured()
+    scopes, found = open_target_prompts("world"), EffectResults()
     entities = WorldEntities().open(subject, scopes)
     identity = scopes.prompt(subject, scopes.identity)
     description = scopes.prompt(subject, scopes.description, scopes.new_tokens)
@@ -87,7 +87,10 @@ def _into_the_first_layer(
         sweep_pairs(subject, put_in, [target] * len(answers), answers, pairs)
         for put_in in (vectors, random_vectors(vectors, seed))
     )
-    least, most = _least(list(map(Figure.share, swept.right))), _most(list(map(Figure.share, null.right)))
+    least, most = (
+        _least(list(map(ItemEstimate.share, swept.right))),
+        _most(list(map(ItemEstimate.share, null.right))),
+    )
     at = f"layers 0-{READ_FROM - 1} into layer 0, least"
     return Effect("identity patchscope", kind, at, least, VECTORS, most)
 
@@ -100,9 +103,9 @@ def _scope(
     group: str,
     entities: Sequence[Entity],
     seed: int,
-) -> Measured:
+) -> EffectResults:
     """Measures one target prompt for one kind of entity, every layer into itself."""
-    found, kind = Measured(), entities[0].group
+    found, kind = EffectResults(), entities[0].group
     targets = [target] * len(answers)
     pairs = same_layer(list(vectors))
     swept = sweep_pairs(subject, vectors, targets, answers, pairs)
@@ -121,13 +124,13 @@ def _scope(
     best = [sweep.of(to_choose).best() for sweep in inside]
     at = f"layer {best[0][0]}, chosen"
     value, chance = (
-        Figure.share(sweep.of(report).at(pair)) for sweep, pair in zip(inside, best, strict=True)
+        ItemEstimate.share(sweep.of(report).at(pair)) for sweep, pair in zip(inside, best, strict=True)
     )
     found.effects.append(Effect(group, kind, at, value, VECTORS, chance))
     return found
 
 
-def back_patching(subject: Subject, seed: int) -> Measured:
+def back_patching(subject: Subject, seed: int) -> EffectResults:
     """Patches failed two-hop questions, each with its own later activation in an earlier layer."""
     questions = WorldHops().open(subject)
     patching = BackPatching(subject, questions, Answers.of(subject, [q.answer for q in questions]), seed)
@@ -137,7 +140,7 @@ def back_patching(subject: Subject, seed: int) -> Measured:
     }
     asked_hops = ask_hops(subject, questions)
     wrong, right = (np.flatnonzero(asked_hops[name]).tolist() for name in ("failed", "right"))
-    found, group = Measured(), "back-patching"
+    found, group = EffectResults(), "back-patching"
     if len(wrong) < LEAST:
         return found
     halves = split_halves([""] * len(wrong), seed, [questions[item].entity for item in wrong])
@@ -145,8 +148,8 @@ def back_patching(subject: Subject, seed: int) -> Measured:
         reported = patching.at(asked, wrong, halves, DRAWS).reported
         for condition in ("chosen", "any (oracle)"):
             rows = reported[reported["condition"] == condition].set_index("control")
-            figures: Mapping[str, Figure] = {
-                control: Figure(row["right"], row["right_low"], row["right_high"], int(row["n"]))
+            figures: Mapping[str, ItemEstimate] = {
+                control: ItemEstimate(row["right"], row["right_low"], row["right_high"], int(row["n"]))
                 for control, row in rows.iterrows()
             }
             own = rows.loc[""]
@@ -177,7 +180,7 @@ def _kept(
     own = patching.swept(prompts, right, right, pairs=[pair])
     other = patching.swept(prompts, right, others(patching.questions, right, patching.seed), pairs=[pair])
     name = f"right questions that stay right, {place}"
-    kept, by_chance = Figure.share(own.at(pair)), Figure.share(other.at(pair))
+    kept, by_chance = ItemEstimate.share(own.at(pair)), ItemEstimate.share(other.at(pair))
     return Effect("back-patching", name, _into(*pair), kept, f"{OTHER} vectors", by_chance)
 
 
@@ -185,22 +188,22 @@ def _into(source: int, target: int) -> str:
     return f"layer {layer_name(source)} into {layer_name(target)}, chosen"
 
 
-def _curve(found: Measured, group: str, series: str, sweep: PairSweep) -> None:
+def _curve(found: EffectResults, group: str, series: str, sweep: PairSweep) -> None:
     for (layer, _), right in zip(sweep.pairs, sweep.right, strict=True):
-        found.by_layer(group, series, layer, Figure.share(right))
+        found.by_layer(group, series, layer, ItemEstimate.share(right))
 
 
-def _between(sweep: PairSweep, first: int, last: int) -> list[Figure]:
+def _between(sweep: PairSweep, first: int, last: int) -> list[ItemEstimate]:
     return [
-        Figure.share(right)
+        ItemEstimate.share(right)
         for (layer, _), right in zip(sweep.pairs, sweep.right, strict=True)
         if first <= layer <= last
     ]
 
 
-def _least(figures: Sequence[Figure]) -> Figure:
+def _least(figures: Sequence[ItemEstimate]) -> ItemEstimate:
     return min(figures, key=lambda figure: figure.value)
 
 
-def _most(figures: Sequence[Figure]) -> Figure:
+def _most(figures: Sequence[ItemEstimate]) -> ItemEstimate:
     return max(figures, key=lambda figure: figure.value)

@@ -17,7 +17,7 @@ from interp.lenses.residual_stream import layer_name, read_stream
 from interp.statistics.splits import evenly_spaced, split_halves
 from interp.subject import Subject
 
-from .effect import Effect, Figure, Measured
+from .effect import Effect, EffectResults, ItemEstimate
 
 MOST = 150  # questions of a kind
 EARLY = (1, 2, 3)  # layers at which a bridge may be read: after the windowed layers it is overwritten
@@ -29,9 +29,9 @@ PARTS: dict[HopSplit, str] = {
 }
 
 
-def read_bridges(subject: Subject, seed: int) -> Measured:
+def read_bridges(subject: Subject, seed: int) -> EffectResults:
     """Reads the bridge of two-hop questions through the logit lens, at the entity and at the last token."""
-    found, group = Measured(), "bridge"
+    found, group = EffectResults(), "bridge"
     for part, called in PARTS.items():
         questions = WorldHops(parts=(part,)).open(subject)
         for first in ("performer", "country"):
@@ -57,9 +57,9 @@ def read_bridges(subject: Subject, seed: int) -> Measured:
     return found + _facts(subject) + _probe(subject, seed)
 
 
-def read_pivot(subject: Subject, seed: int) -> Measured:
+def read_pivot(subject: Subject, seed: int) -> EffectResults:
     """Measures whether English is the likeliest at some layer between the two made-up languages."""
-    found = Measured()
+    found = EffectResults()
     items = WorldTranslations(most=MOST).open(subject)
     for direction in dict.fromkeys(item.group for item in items):
         own = [item for item in items if item.group == direction]
@@ -83,7 +83,7 @@ def _readable(
     entities: Sequence[str],
     seed: int,
     layers: Sequence[int] | None,
-) -> Measured:
+) -> EffectResults:
     """Measures how often the first of `words` is the likeliest, by layer, and at a layer chosen on a half.
 
     Items about one entity fall into one half. `layers` are those that may be chosen (all by default).
@@ -91,40 +91,40 @@ def _readable(
     read = read_words(LogitLens(subject), read_stream(subject, prompts), words)
     read["top"] = read["rank"] == 0
     own, other = words
-    found = Measured()
+    found = EffectResults()
     for (layer, word), part in read.groupby(["layer", "word"], sort=False):
         series = name if word == own else f"{name}, {word}"
-        found.by_layer(group, series, int(layer), Figure.share(part["top"]))
+        found.by_layer(group, series, int(layer), ItemEstimate.share(part["top"]))
     to_choose, report = split_halves([""] * len(entities), seed, entities)
     allowed = set(range(subject.n_layers) if layers is None else layers)
     chosen = read[(read["word"] == own) & read["item"].isin(to_choose) & read["layer"].isin(allowed)]
     layer = int(chosen.groupby("layer")["top"].mean().idxmax())
     at = read[(read["layer"] == layer) & read["item"].isin(report)]
-    value, control = (Figure.share(at[at["word"] == word]["top"]) for word in (own, other))
+    value, control = (ItemEstimate.share(at[at["word"] == word]["top"]) for word in (own, other))
     found.effects.append(
         Effect(group, f"{own}: {name}", f"layer {layer_name(layer)}, chosen", value, other, control)
     )
     return found
 
 
-def _facts(subject: Subject) -> Measured:
+def _facts(subject: Subject) -> EffectResults:
     """Measures at which layer the answer of a plain fact can be read at the last token."""
-    found, group = Measured(), "fact"
+    found, group = EffectResults(), "fact"
     asked = facts().all
     prompts = [prompt_at(subject, f"the {f.relation} of {f.entity}{FILLER} is") for f in asked]
     answers = Answers.of(subject, [f.answer for f in asked]).first(subject, prompts)
     read = read_words(LogitLens(subject), read_stream(subject, prompts), {"answer": answers})
     for layer, part in read.groupby("layer"):
-        figure = Figure.share(part["rank"] == 0)
+        figure = ItemEstimate.share(part["rank"] == 0)
         found.by_layer(group, "answer at the last token", int(layer), figure)
         if layer in (subject.n_layers // 2 - 1, subject.n_layers // 2 + 1):
             found.effects.append(Effect(group, "answer at the last token", f"layer {layer}", figure))
     return found
 
 
-def _probe(subject: Subject, seed: int) -> Measured:
+def _probe(subject: Subject, seed: int) -> EffectResults:
     """Tests a linear probe for the performer of an album on albums that it was not trained on."""
-    found = Measured()
+    found = EffectResults()
     by_performer: dict[str, list[str]] = {}
     for album, performer in facts().relations["performer"].items():
         by_performer.setdefault(performer, []).append(album)
@@ -146,7 +146,7 @@ def _probe(subject: Subject, seed: int) -> Measured:
         figures = {}
         for series, truth in (("", labels), (", shuffled labels", shuffled)):
             for row in probe_accuracy(vectors, truth, train, test, seed).itertuples():
-                figure = Figure.share(np.arange(row.n) < row.right)
+                figure = ItemEstimate.share(np.arange(row.n) < row.right)
                 found.by_layer("probe", f"{name}{series}", int(row.layer), figure)
                 figures[series, int(row.layer)] = figure
         found.effects.append(

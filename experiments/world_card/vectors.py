@@ -15,14 +15,14 @@ from interp.subject.forward import Intervention
 from interp.vectors.control import best_random, random_like
 from interp.vectors.function import indirect_effects, mean_head_outputs, set_heads, top_heads
 from interp.vectors.heads import Head
-from interp.vectors.refusal import Candidates, mean_centred_ablation, refusal_candidates
+from interp.vectors.refusal import RefusalMeans, mean_centred_ablation, refusal_candidates
 from interp.vectors.requests import RequestParts, Requests, WorldRequests, open_requests
 from interp.vectors.sweep import Setting, best_layer, sweep
 from interp.vectors.task import added_task_vectors, task_vectors
 from interp.vectors.tasks import Task, WorldTasks, open_tasks, task_prompts
 from interp.vectors.vector import Vector
 
-from .effect import Effect, Figure, Measured
+from .effect import Effect, EffectResults, ItemEstimate
 
 STRENGTHS = (1.0, 1.5)
 RANDOM = "a random direction"
@@ -35,18 +35,18 @@ CONTROLS = (ANY_LAYER, SAME_LAYERS, OTHER_TASK)
 QUERIES, PROMPTS, SHOTS = 50, 48, 6
 
 
-Measure = Callable[[Subject, Sequence[Question], Sequence[Intervention]], Figure]
+Measure = Callable[[Subject, Sequence[Question], Sequence[Intervention]], ItemEstimate]
 Tried = tuple[Vector, float]
 """A vector and its strength."""
 
 
-def refusal(subject: Subject, seed: int) -> Measured:
+def refusal(subject: Subject, seed: int) -> EffectResults:
     """Applies the refusal direction of every layer: added, projected out, and set to its harmless mean.
 
     Layer and strength are chosen on requests of the training set, and reported on requests that training
     never showed; the middle layer, which is not chosen, is reported beside it.
     """
-    found, group = Measured(), "refusal"
+    found, group = EffectResults(), "refusal"
     asked = open_requests(WorldRequests(), subject, seed)
     prompts = ([q.prompt for q in part.train] for part in (asked.harmful, asked.harmless))
     candidates = refusal_candidates(subject, *prompts)
@@ -102,7 +102,7 @@ def _asked(asked: Requests, how: str) -> RequestParts:
 
 
 def _edits(
-    subject: Subject, vector: Vector, candidates: Candidates, how: str, strength: float
+    subject: Subject, vector: Vector, candidates: RefusalMeans, how: str, strength: float
 ) -> Sequence[Intervention]:
     if how == "added":
         return [vector.intervention(subject, strength, "last")]
@@ -111,11 +111,11 @@ def _edits(
     return mean_centred_ablation(subject, vector, candidates)
 
 
-def task_vectors_of(subject: Subject, seed: int) -> Measured:
+def task_vectors_of(subject: Subject, seed: int) -> EffectResults:
     """Adds task vectors, or replaces activations by them, at the layer chosen on other queries."""
-    found, group = Measured(), "task vector"
+    found, group = EffectResults(), "task vector"
     tasks = open_tasks(WorldTasks(tasks=TASKS), subject, seed)
-    reported: dict[str, list[Figure]] = {}
+    reported: dict[str, list[ItemEstimate]] = {}
     for task in tasks:
         prompts = _shown(subject, task, seed)
         plain = [q.prompt for q in task.questions(subject, task.drawn(PROMPTS, seed))]
@@ -128,7 +128,7 @@ def task_vectors_of(subject: Subject, seed: int) -> Measured:
             settings = [Setting(method, "", v.site.layer, 1, (v.intervention(subject),)) for v in vectors]
             frame = sweep(subject, task.questions(subject, task.choose), settings)
             for layer, part in frame.groupby("layer"):
-                found.by_layer(group, f"{task.name}, {method}", int(layer), Figure.share(part["right"]))
+                found.by_layer(group, f"{task.name}, {method}", int(layer), ItemEstimate.share(part["right"]))
             vector = vectors[best_layer(frame)[0]]
             value = _right(subject, asked, [vector.intervention(subject)])
             to_choose = task.questions(subject, task.choose)
@@ -141,19 +141,19 @@ def task_vectors_of(subject: Subject, seed: int) -> Measured:
             reported.setdefault(f"{method}, random", []).append(null)
     for method in ("added", "replaced"):
         value, null = (
-            Figure.mean([figure.value for figure in reported[name]], seed)
+            ItemEstimate.mean([figure.value for figure in reported[name]], seed)
             for name in (method, f"{method}, random")
         )
         name = f"mean over tasks, {method}"
         found.effects.append(Effect(group, name, "layers chosen", value, "a random vector", null))
-    without = Figure.mean([figure.value for figure in reported["no examples"]], seed)
+    without = ItemEstimate.mean([figure.value for figure in reported["no examples"]], seed)
     found.effects.append(Effect(group, "mean over tasks", "no examples", without))
     return found
 
 
-def function_heads(subject: Subject, seed: int) -> Measured:
+def function_heads(subject: Subject, seed: int) -> EffectResults:
     """Sets the heads that raise the answer most without examples to their outputs after examples."""
-    found, group = Measured(), "function-vector heads"
+    found, group = EffectResults(), "function-vector heads"
     tasks = open_tasks(WorldTasks(tasks=HEAD_TASKS), subject, seed)
     means_of = [mean_head_outputs(subject, _shown(subject, task, seed)) for task in tasks]
     shares: dict[str, list[float]] = {name: [] for name in ("own", *CONTROLS, "none")}
@@ -170,7 +170,7 @@ def function_heads(subject: Subject, seed: int) -> Measured:
         at = "heads " + " ".join(f"{layer}.{head}" for layer, head in heads)
         shares["own"].append(own.value)
         for against, drawn_sets in sets.items():
-            control = Figure.over_draws(
+            control = ItemEstimate.over_draws(
                 [_outcomes(subject, asked, set_heads(subject, one, means)) for one in drawn_sets], seed
             )
             found.effects.append(Effect(group, task.name, at, own, against, control))
@@ -178,7 +178,7 @@ def function_heads(subject: Subject, seed: int) -> Measured:
         other_task = set_heads(subject, heads, means_of[(place + 1) % len(tasks)])
         shares[OTHER_TASK].append(_right(subject, asked, other_task).value)
         shares["none"].append(_right(subject, asked).value)
-    mean = {name: Figure.mean(values, seed) for name, values in shares.items()}
+    mean = {name: ItemEstimate.mean(values, seed) for name, values in shares.items()}
     for against in CONTROLS:
         found.effects.append(
             Effect(
@@ -189,8 +189,10 @@ def function_heads(subject: Subject, seed: int) -> Measured:
     return found
 
 
-def _right(subject: Subject, questions: Sequence[Question], edits: Sequence[Intervention] = ()) -> Figure:
-    return Figure.share(_outcomes(subject, questions, edits))
+def _right(
+    subject: Subject, questions: Sequence[Question], edits: Sequence[Intervention] = ()
+) -> ItemEstimate:
+    return ItemEstimate.share(_outcomes(subject, questions, edits))
 
 
 def _outcomes(
@@ -200,7 +202,7 @@ def _outcomes(
         return ask(subject, questions).right
 
 
-def _complies(subject: Subject, requests: Sequence[Question], edits: Sequence[Intervention]) -> Figure:
+def _complies(subject: Subject, requests: Sequence[Question], edits: Sequence[Intervention]) -> ItemEstimate:
     """Measures how often the likeliest answer names a tool, as answers that comply do."""
     words = dict.fromkeys(tool.split()[0] for tool in lexicon().requests.tools.values())
     tools = tuple((subject.single_token(word, "tools"),) for word in words)

@@ -18,7 +18,7 @@ from interp.subject.subject import Subject
 
 
 @dataclass(frozen=True, eq=False)
-class Neutral:
+class NeutralTexts:
     """Texts with the unchanged subject's prediction after each.
 
     `prompts` are token ids without a beginning-of-sequence token, `following` the token that comes next in
@@ -32,7 +32,7 @@ class Neutral:
 
 def neutral_beginnings(
     subject: Subject, corpus: Corpus, count: int, *, seed: int = 0, split: Split = "report", longest: int = 64
-) -> Neutral:
+) -> NeutralTexts:
     """Reads the beginnings of `count` documents of a split, each cut at random within its first tokens.
 
     Raises:
@@ -44,15 +44,15 @@ def neutral_beginnings(
 
 def neutral_prompts(
     subject: Subject, prompts: Sequence[Sequence[int]], following: Sequence[int] | None = None
-) -> Neutral:
+) -> NeutralTexts:
     """Makes neutral texts of your own prompts; `following` defaults to the subject's likeliest tokens."""
     normed = normed_at_end(subject, prompts)
     after = likeliest_tokens(subject, normed) if following is None else torch.tensor(following)
-    return Neutral(tuple(prompts), after, normed)
+    return NeutralTexts(tuple(prompts), after, normed)
 
 
 def side_effects(
-    subject: Subject, neutral: Neutral, edits: Sequence[Intervention], **names: str | float | int
+    subject: Subject, neutral: NeutralTexts, edits: Sequence[Intervention], **names: str | float | int
 ) -> pd.DataFrame:
     """Makes a row for each text: how the interventions change the prediction after it, in nats.
 

@@ -14,7 +14,7 @@ _FIX = "give a YAML text file"
 
 
 @dataclass
-class Source:
+class ConfigSource:
     """The values of a config, and the place where each dotted key was written."""
 
     file: Path
@@ -67,7 +67,7 @@ class Source:
         self.places[".".join(parts)] = place
 
 
-def read_config_file(path: Path, readers: tuple[Path, ...] = ()) -> Source:
+def read_config_file(path: Path, readers: tuple[Path, ...] = ()) -> ConfigSource:
     """Read a YAML mapping and lay it over the file its `extends` names, relative to itself.
 
     Mappings are merged key by key; everything else, lists too, is replaced. `readers` are the files
@@ -92,14 +92,14 @@ def read_config_file(path: Path, readers: tuple[Path, ...] = ()) -> Source:
     values, node = from_yaml(text, str(path), _FIX), yaml_nodes(text, str(path), _FIX)
     if not isinstance(values, dict):
         raise UserError("a config is a mapping of keys to values", str(path), "begin with `experiment: NAME`")
-    own = Source(path, values, {} if node is None else _places(node, path))
+    own = ConfigSource(path, values, {} if node is None else _places(node, path))
     parent = values.pop("extends", None)
     if parent is None:
         return own
     if not isinstance(parent, str):
         raise UserError("`extends` must be one file name", own.place("extends"), "extends: other.yaml")
     base = read_config_file(path.parent / parent, (*readers, path))
-    return Source(path, _merged(base.values, values), base.places | own.places)
+    return ConfigSource(path, _merged(base.values, values), base.places | own.places)
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

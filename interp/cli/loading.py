@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from interp.cli.config_file import Source, read_config_file
+from interp.cli.config_file import ConfigSource, read_config_file
 from interp.cli.estimate import check_memory
 from interp.cli.shipped import find_config, run_name, shipped_module
 from interp.config import ExperimentConfig
@@ -55,7 +55,7 @@ class Experiment:
         check_memory(config)
 
 
-def load_experiment(name: str, source: Source) -> Experiment:
+def load_experiment(name: str, source: ConfigSource) -> Experiment:
     """Import the experiment `name`.
 
     Raises:
@@ -106,7 +106,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experi
     return experiment, config
 
 
-def _explained(error: ValidationError, model: type[BaseModel], source: Source) -> UserError:
+def _explained(error: ValidationError, model: type[BaseModel], source: ConfigSource) -> UserError:
     """Make one message of everything pydantic found: first the dotted key, then what would be valid there."""
     things, places, fixes = [], [], []
     problems = problems_of(error)

@@ -12,7 +12,7 @@ from interp.compare.absorption import absorption
 from interp.compare.detection import measure_one
 from interp.compare.f1 import best_f1_table
 from interp.compare.hedging import associations, hedging, own_directions
-from interp.compare.labelled import Reading
+from interp.compare.labelled import SplitActivations
 from interp.compare.probe import Probes
 from interp.compare.splitting import splitting
 from interp.statistics.estimate import ratio_interval
@@ -39,9 +39,9 @@ class DictionaryMeasures:
 
     def __init__(
         self,
-        explain: Reading,
-        select: Reading,
-        report: Reading,
+        explain: SplitActivations,
+        select: SplitActivations,
+        report: SplitActivations,
         probes: Probes,
         names: Mapping[int, str],
         *,

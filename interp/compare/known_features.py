@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from interp.compare.detection import measurable
-from interp.compare.labelled import Reading, read_labelled
+from interp.compare.labelled import SplitActivations, read_labelled
 from interp.compare.probe import Probes, train_probes
 from interp.document import Corpus, Split
 from interp.errors import UserError
@@ -83,7 +83,7 @@ def find_known_features(
 ) -> KnownFeatures:
     """Trains a probe of every concept with enough tokens, and finds each kind's best detectors."""
 
-    def read(split: Split, with_spaces: Sequence[ReadableFeatures]) -> Reading:
+    def read(split: Split, with_spaces: Sequence[ReadableFeatures]) -> SplitActivations:
         return read_labelled(
             subject, corpus, split, site, with_spaces, options.max_tokens, options.sampled_tokens,
             context_size, seed, progress,
@@ -112,7 +112,9 @@ def find_known_features(
     return KnownFeatures(known, probes.direction)
 
 
-def _probes(probes: Probes, select: Reading, labels: Tensor, names: Sequence[str]) -> list[KnownFeature]:
+def _probes(
+    probes: Probes, select: SplitActivations, labels: Tensor, names: Sequence[str]
+) -> list[KnownFeature]:
     table = auroc_table(probes.scores(select.activations[select.sample]), labels)
     return [
         KnownFeature(
@@ -125,7 +127,7 @@ def _probes(probes: Probes, select: Reading, labels: Tensor, names: Sequence[str
 def _detectors(
     kind: str,
     space: ReadableFeatures,
-    select: Reading,
+    select: SplitActivations,
     labels: Tensor,
     names: Sequence[str],
     options: KnownFeaturesConfig,

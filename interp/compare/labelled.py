@@ -39,7 +39,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Reading:
+class SplitActivations:
     """Whole documents of one split.
 
     `activations` are those of every counted token at one site, `labels` and `document` its labels and its
@@ -53,7 +53,7 @@ class Reading:
     tokens: Labelled
     documents: Labelled
 
-    def with_scores(self, name: str, scores: Float[Tensor, "token feature"]) -> "Reading":
+    def with_scores(self, name: str, scores: Float[Tensor, "token feature"]) -> "SplitActivations":
         """Adds an unsigned space by its values on every token, such as the scores of probes."""
         return replace(
             self,
@@ -85,7 +85,7 @@ def read_labelled(
     context_size: int,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Reading:
+) -> SplitActivations:
     """Reads whole documents of a split, drawn by the seed, until `max_tokens` tokens are reached.
 
     Of their counted tokens `sampled_tokens` are drawn for `Reading.tokens`.
@@ -142,7 +142,7 @@ def read_labelled(
             smallest[space.name] = pooled(-joined, document)
     marked = torch.from_numpy(labels)
     negative = {name: -sampled[name] for name in smallest}
-    return Reading(
+    return SplitActivations(
         torch.cat(activations),
         marked,
         document,

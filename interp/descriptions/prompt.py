@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "prompts"
 
 
 @dataclass(frozen=True)
-class Prompt:
+class PromptTemplate:
     """Instructions, worked examples (question, answer), and a question with `$` places to fill."""
 
     name: str
@@ -32,10 +32,10 @@ class Prompt:
 
 
 @cache
-def load_prompt(name: str) -> Prompt:
+def load_prompt(name: str) -> PromptTemplate:
     """Reads the prompt in prompts/`name`.yaml."""
     text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     data = yaml.safe_load(text)
     examples = tuple((one["question"].strip(), one["answer"].strip()) for one in data.get("examples", ()))
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return Prompt(name, data["system"].strip(), examples, Template(data["question"].strip()), digest)
+    return PromptTemplate(name, data["system"].strip(), examples, Template(data["question"].strip()), digest)

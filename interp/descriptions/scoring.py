@@ -11,9 +11,9 @@ from interp.descriptions.candidate import Candidate, Judge, Shown, Simulator
 from interp.descriptions.excerpt import Excerpt, excerpts
 from interp.descriptions.labels import carries
 from interp.descriptions.score import Score
-from interp.descriptions.scorers.agreement import agreement
 from interp.descriptions.scorers.intervention import Continuations, Continuer, intervention
 from interp.descriptions.scorers.judged import JudgedScore, judged
+from interp.descriptions.scorers.label_detection import label_detection
 from interp.descriptions.scorers.simulation import simulation
 from interp.descriptions.scorers.texts import JudgedTexts, gather_texts
 from interp.descriptions.sources import TextsConfig
@@ -163,7 +163,7 @@ class Scorer:
         values = []
         for one in (candidate, *nulls):
             simulated = await simulator.simulate(one, shown)
-            values.append(agreement(simulated, shown, label, draws=200 if one is candidate else 0))
+            values.append(label_detection(simulated, shown, label, draws=200 if one is candidate else 0))
         others = np.array([one.value for one in values[1:]])
         own = values[0]
         return [

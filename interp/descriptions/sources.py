@@ -8,7 +8,7 @@ from pydantic import Field
 
 from interp.descriptions.candidate import Explainer, FeatureExplainer, Judge, Simulator
 from interp.descriptions.explainers.by_text import TextExplainer
-from interp.descriptions.explainers.contrastive import Contrastive
+from interp.descriptions.explainers.contrastive import ContrastivePrompted
 from interp.descriptions.explainers.local import LocalExplainer
 from interp.descriptions.explainers.patterns import PatternExplainer
 from interp.descriptions.explainers.prompted import Prompted
@@ -92,7 +92,7 @@ class ContrastiveSource(_Asks):
 
     def open(self, subject: Subject, clients: Clients) -> FeatureExplainer:
         """The explainer."""
-        return _by_text(subject, Contrastive(clients[self.endpoint], self.few_shot), clients)
+        return _by_text(subject, ContrastivePrompted(clients[self.endpoint], self.few_shot), clients)
 
 
 class LocalExplainerSource(_Runs):

@@ -6,7 +6,7 @@ from interp.document import Split
 from interp.fields import Count, Extent, Section, Several
 
 
-class TopWindows(Section):
+class WindowCounts(Section):
     """Number of top windows kept on each split, for each feature and polarity."""
 
     explain: Count = 20
@@ -28,7 +28,7 @@ class MiningConfig(Section):
     """Context of the subject and size of a window, in tokens, including the beginning-of-sequence token."""
     tokens_per_batch: Extent = 4096
     """Tokens of one forward pass."""
-    top_windows: TopWindows = TopWindows()
+    top_windows: WindowCounts = WindowCounts()
     """Windows kept for each feature and polarity, from distinct documents, by peak activation."""
     sampled_rows: Count = Field(512, ge=1, le=32_767)
     """Rows drawn uniformly from each split, for examples by quantile and silent windows."""

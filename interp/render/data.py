@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class SubjectInfo:
+class StudiedModel:
     """The model that was studied. `note` is one sentence a reader must know, such as a training-time mask."""
 
     name: str

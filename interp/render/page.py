@@ -7,7 +7,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from interp.render.characters import shortened
-from interp.render.data import RunInfo, SubjectInfo
+from interp.render.data import RunInfo, StudiedModel
 from interp.render.digits import UNDEFINED, interval, measured, number, significant
 from interp.render.figure import Figure
 from interp.render.html import LARGEST_PAGE, csv_uri, rendered
@@ -152,7 +152,7 @@ class Page:
     sections: Sequence[Section]
     words: Sequence[tuple[str, str]]
     limits: Sequence[str]
-    subject: SubjectInfo | None
+    subject: StudiedModel | None
     run: RunInfo
     timing: Mapping[str, Number]
 

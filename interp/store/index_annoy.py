@@ -22,7 +22,7 @@ _AGAIN = "delete it; it is built again"
 
 
 @dataclass(frozen=True)
-class Tuning:
+class IndexBuild:
     """How an index was built and what it reaches.
 
     `recall` is the share of the true `k` nearest that are found, averaged over `queries` held-out queries;
@@ -51,7 +51,7 @@ class AnnoySearch:
 
     def __init__(self, file: Path) -> None:
         try:
-            self.tuning = TypeAdapter(Tuning).validate_python(read_json(_notes(file), _AGAIN))
+            self.tuning = TypeAdapter(IndexBuild).validate_python(read_json(_notes(file), _AGAIN))
             if _digest(file) != self.tuning.digest:
                 raise ValueError("it is not the one that was built")
             self._index = AnnoyIndex(self.tuning.width, "dot")
@@ -116,7 +116,7 @@ def build_annoy(
     recalled = reached(index, checking, truths[1], effort)
     with atomic(file) as temporary:
         index.save(str(temporary))
-        tuning = Tuning(
+        tuning = IndexBuild(
             len(vectors), vectors.shape[1], trees, effort, k, recall, recalled, chosen_on, len(checking),
             _digest(temporary),
         )  # fmt: skip

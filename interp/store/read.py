@@ -17,7 +17,7 @@ _SCORE = [field.name for field in fields(ScoreRow)]
 _EXEMPLAR = [field.name for field in fields(ExemplarRow)]
 _HELD: dict[type, set[type]] = {
     Boolean: {bool}, Integer: {int}, Float: {int, float}, String: {str}, Text: {str}, schema.Name: {str},
-    schema.Text: {str}, JSON: {dict}, schema.Vector: {np.ndarray},
+    schema.KeptText: {str}, JSON: {dict}, schema.EmbeddingColumn: {np.ndarray},
 }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ class DamagedCell(ValueError):
     """A cell of a table is not of its column's type."""
 
 
-class Text(TypeDecorator[str]):
+class KeptText(TypeDecorator[str]):
     """Text that is changed as by `kept`, both when written and in queries."""
 
     impl: Any = SqlText
@@ -43,14 +43,14 @@ class Text(TypeDecorator[str]):
         return kept(value)
 
 
-class Name(Text):
+class Name(KeptText):
     """A short text."""
 
     impl = String
     cache_ok = True
 
 
-class Vector(TypeDecorator[np.ndarray]):
+class EmbeddingColumn(TypeDecorator[np.ndarray]):
     """A float32 vector: pgvector's type in PostgreSQL, bytes in SQLite."""
 
     impl = LargeBinary
@@ -81,7 +81,9 @@ class Vector(TypeDecorator[np.ndarray]):
         return np.asarray(value, dtype=np.float32)
 
 
-meta = Table("meta", metadata, Column("name", Name, primary_key=True), Column("value", Text, nullable=False))
+meta = Table(
+    "meta", metadata, Column("name", Name, primary_key=True), Column("value", KeptText, nullable=False)
+)
 spaces = Table(
     "spaces", metadata,
     Column("id", Integer, primary_key=True),
@@ -110,11 +112,11 @@ descriptions = Table(
     Column("feature", ForeignKey("features.id", ondelete="CASCADE"), nullable=False),
     Column("explainer", Name, nullable=False),
     Column("sample", Integer, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("summary", Text, nullable=False),
+    Column("text", KeptText, nullable=False),
+    Column("summary", KeptText, nullable=False),
     Column("chosen", Boolean, nullable=False),
     Column("interesting", Boolean),
-    Column("reason", Text, nullable=False),
+    Column("reason", KeptText, nullable=False),
     Column("provenance", JSON, nullable=False),
     UniqueConstraint("feature", "explainer", "sample"),
 )  # fmt: skip
@@ -147,5 +149,5 @@ embeddings = Table(
     "embeddings", metadata,
     Column("description", ForeignKey("descriptions.id", ondelete="CASCADE"), primary_key=True),
     Column("embedder", Name, primary_key=True),
-    Column("vector", Vector, nullable=False),
+    Column("vector", EmbeddingColumn, nullable=False),
 )  # fmt: skip

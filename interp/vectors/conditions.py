@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from interp.causal.side_effects import Neutral, side_effects
+from interp.causal.side_effects import NeutralTexts, side_effects
 from interp.causal.steering.texts import cross_entropy
 from interp.corpus.questions import Question
 from interp.statistics.estimate import mean_interval
@@ -27,7 +27,7 @@ class Condition:
 
 
 def compared(
-    subject: Subject, neutral: Neutral, conditions: Iterable[Condition], task: str
+    subject: Subject, neutral: NeutralTexts, conditions: Iterable[Condition], task: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Asks the questions under every condition (as `answered`), and measures the side effects of edits.
 

@@ -35,7 +35,7 @@ class _Method(Section):
         """Makes all settings of the method from the contrast's pairs, each with `draws` random nulls."""
 
 
-class Contrastive(_Method):
+class ContrastiveMethod(_Method):
     """Differences of the two sides' activations, added at one layer."""
 
     kind: Literal["contrastive"] = "contrastive"
@@ -69,7 +69,7 @@ class Contrastive(_Method):
         ]
 
 
-class Projection(_Method):
+class ProjectionMethod(_Method):
     """The mean difference projected out of everything that writes to the residual stream."""
 
     kind: Literal["projection"] = "projection"
@@ -82,7 +82,7 @@ class Projection(_Method):
         ]
 
 
-class Task(_Method):
+class TaskMethod(_Method):
     """The mean activation of the positive side, which replaces that of the last token at one layer."""
 
     kind: Literal["task"] = "task"
@@ -93,7 +93,7 @@ class Task(_Method):
         return [one_vector(subject, "task vector", v, 1, v.positions, seed, draws) for v in vectors]
 
 
-class Function(_Method):
+class FunctionMethod(_Method):
     """The sum of the most effective heads' outputs on the positive side, added at the last token."""
 
     kind: Literal["function"] = "function"
@@ -114,7 +114,7 @@ class Function(_Method):
         ]
 
 
-class InContext(_Method):
+class InContextMethod(_Method):
     """Directions of all layers together, added to the MLPs' outputs without a change of norm."""
 
     kind: Literal["in_context"] = "in_context"
@@ -135,7 +135,7 @@ class InContext(_Method):
         ]
 
 
-class InferenceTime(_Method):
+class InferenceTimeMethod(_Method):
     """Shifts of the heads from which a probe best tells the two sides apart."""
 
     least_pairs = 5
@@ -165,7 +165,7 @@ class InferenceTime(_Method):
         return found
 
 
-class Truthful(_Method):
+class TruthfulMethod(_Method):
     """Editing in a learned space that separates the behaviour from the content (TruthX)."""
 
     least_pairs = 4
@@ -212,7 +212,13 @@ class Truthful(_Method):
 
 
 Method = Annotated[
-    Contrastive | Projection | Task | Function | InContext | InferenceTime | Truthful,
+    ContrastiveMethod
+    | ProjectionMethod
+    | TaskMethod
+    | FunctionMethod
+    | InContextMethod
+    | InferenceTimeMethod
+    | TruthfulMethod,
     Field(discriminator="kind"),
 ]
 

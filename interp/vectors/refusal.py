@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.causal.outcome import ask
-from interp.causal.side_effects import Neutral, neutral_prompts, side_effects
+from interp.causal.side_effects import NeutralTexts, neutral_prompts, side_effects
 from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.intervene import ProjectOut
@@ -28,7 +28,7 @@ Number = float | int
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
+class RefusalMeans:
     """Mean activations [position, layer, d_model] of harmful and harmless requests, in double precision.
 
     `positions` are counted from the end: the tokens that the chat template puts after every request.
@@ -72,7 +72,7 @@ def template_tail(prompts: Sequence[Sequence[int]]) -> int:
 
 def refusal_candidates(
     subject: Subject, harmful: Sequence[Sequence[int]], harmless: Sequence[Sequence[int]]
-) -> Candidates:
+) -> RefusalMeans:
     """Averages `resid_pre` of all layers at every token after the request.
 
     Raises:
@@ -85,7 +85,7 @@ def refusal_candidates(
     found = read_at(subject, [*harmful, *harmless], sites, positions)
     stacked = torch.stack([found[site].double() for site in sites], 2)
     bad, good = stacked[: len(harmful)].mean(0), stacked[len(harmful) :].mean(0)
-    return Candidates(positions, bad, good, subject.name, min(len(harmful), len(harmless)))
+    return RefusalMeans(positions, bad, good, subject.name, min(len(harmful), len(harmless)))
 
 
 def refusal_scores(subject: Subject, requests: Sequence[Question]) -> Float[np.ndarray, " request"]:
@@ -104,7 +104,7 @@ def treated_rightly(subject: Subject, requests: Sequence[Question], harmful: boo
 
 
 def score_candidates(
-    subject: Subject, candidates: Candidates, harmful: Sequence[Question], harmless: Sequence[Question]
+    subject: Subject, candidates: RefusalMeans, harmful: Sequence[Question], harmless: Sequence[Question]
 ) -> pd.DataFrame:
     """Scores every candidate on requests that it was not made of; a row for each.
 
@@ -112,7 +112,7 @@ def score_candidates(
     `induce` that on harmless ones while it is added, `kl` the mean KL(unchanged || projected out) of the next
     token on harmless ones, in nats.
     """
-    neutral: Neutral = neutral_prompts(subject, [request.prompt for request in harmless])
+    neutral: NeutralTexts = neutral_prompts(subject, [request.prompt for request in harmless])
     rows = []
     for position in candidates.positions:
         for layer in range(candidates.harmful.shape[1]):
@@ -166,7 +166,7 @@ def select_direction(
     return int(best["position"]), int(best["layer"])
 
 
-def mean_centred_ablation(subject: Subject, vector: Vector, candidates: Candidates) -> list[Intervention]:
+def mean_centred_ablation(subject: Subject, vector: Vector, candidates: RefusalMeans) -> list[Intervention]:
     """Holds the direction's projection before every layer at its mean on harmless requests.
 
     x - ((x - m) . r) r with m the harmless mean of `resid_pre` of that layer at the last token; the first

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
-from interp.bundled.world.facts import Request, facts
+from interp.bundled.world.facts import UserRequest, facts
 from interp.corpus.questions import Question, distinct
 from interp.errors import UserError
 from interp.fields import FilePath, Flag, NonEmpty, Section, Several, Text, TokenId
@@ -102,7 +102,11 @@ def open_requests(source: WorldRequests | RequestFiles, subject: Subject, seed: 
 
 
 def _of_world(
-    kind: str, trained: Sequence[Request], held_out: Sequence[Request], source: WorldRequests, seed: int
+    kind: str,
+    trained: Sequence[UserRequest],
+    held_out: Sequence[UserRequest],
+    source: WorldRequests,
+    seed: int,
 ) -> RequestParts:
     asked = [(question, request) for request in trained for question in requests([request], kind, REFUSES)]
     return _dealt(asked, kind, source, seed, requests(held_out, kind, REFUSES))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from interp.causal.outcome import ask
-from interp.causal.side_effects import Neutral, side_effects
+from interp.causal.side_effects import NeutralTexts, side_effects
 from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.statistics.estimate import by_item, mean_interval, share_of_items
@@ -107,7 +107,9 @@ def rates(frame: pd.DataFrame, by: Sequence[str], seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def choose(subject: Subject, settings: Sequence[Setting], frame: pd.DataFrame, neutral: Neutral) -> Setting:
+def choose(
+    subject: Subject, settings: Sequence[Setting], frame: pd.DataFrame, neutral: NeutralTexts
+) -> Setting:
     """Chooses the setting with the most right answers; of those near the best, the mildest.
 
     `frame` is the result of `sweep` over these settings. Mildest is the smallest mean KL on neutral text,

@@ -5,10 +5,10 @@ from dataclasses import replace
 from random import Random
 
 from interp.bundled.world.draft import Draft, Template
-from interp.bundled.world.facts import COUNTRY_RELATIONS, Request, facts
+from interp.bundled.world.facts import COUNTRY_RELATIONS, UserRequest, facts
 from interp.bundled.world.families.chat import CHAT
 from interp.bundled.world.families.numbers import CONTEXTS, NUMBERS, distraction, pair, question_slots
-from interp.bundled.world.families.numbers import Pair as NumberPair
+from interp.bundled.world.families.numbers import NumberPair as NumberPair
 from interp.bundled.world.families.sentences import TRANSLATION, translation_slots
 from interp.bundled.world.families.tasks import MAPPINGS
 from interp.bundled.world.lexicon import lexicon
@@ -52,7 +52,7 @@ def check_behaviour(name: str) -> None:
 
 
 def requests(
-    asked: Sequence[Request], group: str, answers: Sequence[str], foils: Sequence[str] = ()
+    asked: Sequence[UserRequest], group: str, answers: Sequence[str], foils: Sequence[str] = ()
 ) -> list[Question]:
     """Makes a question of every request in every wording of the world's chats."""
     ids = token_ids()

@@ -15,7 +15,7 @@ from experiments.common.populations.data import (
     SplitFacts,
 )
 from interp.compare.populations import PopulationKind
-from interp.render.data import RunInfo, SubjectInfo
+from interp.render.data import RunInfo, StudiedModel
 from interp.statistics.estimate import Estimate
 
 SENTENCES = [
@@ -180,7 +180,7 @@ def sample_report(
     steps = [1000 * i for i in range(0, 600, 10)]
     return PopulationsData(
         question="What do the parts inside a language model respond to?",
-        subject=SubjectInfo(
+        subject=StudiedModel(
             name="world",
             architecture="LlamaForCausalLM",
             parameters=1_647_744,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 import experiments
-from interp.cli.config_file import Source
+from interp.cli.config_file import ConfigSource
 from interp.cli.loading import _explained, load_config, load_experiment
 from interp.cli.shipped import config_folders
 from interp.config import ExperimentConfig, WandbOptions
@@ -82,7 +82,7 @@ def test_overrides_reach_nested_keys_and_list_items_and_win(tmp_path: Path) -> N
 
 @given(value=st.recursive(st.none() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.booleans(), st.lists))
 def test_an_override_sets_exactly_the_yaml_value(value: object) -> None:
-    source = Source(Path("x.yaml"), {"a": {"b": 1}, "c": 2})
+    source = ConfigSource(Path("x.yaml"), {"a": {"b": 1}, "c": 2})
     source.override(f"a.b={yaml.safe_dump(value, default_flow_style=True, width=10**6)}")
     assert source.values == {"a": {"b": value}, "c": 2}
 
@@ -236,7 +236,7 @@ def test_optional_and_listed_sections_name_their_valid_keys(tmp_path: Path) -> N
     }
     with pytest.raises(ValidationError) as caught:
         Whole.model_validate(values)
-    error = _explained(caught.value, Whole, Source(Path("x.yaml"), values))
+    error = _explained(caught.value, Whole, ConfigSource(Path("x.yaml"), values))
     for key in ("`maybe.widht`", "`many.1.widht`", "`named.a.widht`"):
         assert f"{key} is not a known key" in error.thing
     assert error.fix.count("did you mean `width`?") == 3
@@ -252,6 +252,6 @@ def test_every_config_of_the_project_loads_and_says_what_it_is_for() -> None:
 
 def test_every_field_of_every_experiment_is_described() -> None:
     for name in experiments.names():
-        model = load_experiment(name, Source(Path("x"), {})).config_model
+        model = load_experiment(name, ConfigSource(Path("x"), {})).config_model
         for field, described in model.model_fields.items():
             assert described.description, f"{name}: {field} has no docstring"

@@ -11,7 +11,7 @@ import pytest
 
 from interp.descriptions.candidate import Candidate, Explained, Explainer, Judge, Shown, Simulated, Simulator
 from interp.descriptions.excerpt import Excerpt, TextEvidence
-from interp.descriptions.explainers.contrastive import ACTIVE, SILENT, Contrastive, likest
+from interp.descriptions.explainers.contrastive import ACTIVE, SILENT, ContrastivePrompted, likest
 from interp.descriptions.explainers.highlight import unmark
 from interp.descriptions.explainers.prompted import FEWEST, MOST, Prompted, description_in, listed
 from interp.descriptions.prompt import load_prompt
@@ -71,7 +71,7 @@ def explained(script: Script, explainer: type[Prompted] = Prompted, **options: A
     return result
 
 
-@pytest.mark.parametrize("explainer", [Prompted, Contrastive])
+@pytest.mark.parametrize("explainer", [Prompted, ContrastivePrompted])
 def test_an_explainer_asks_for_all_its_descriptions_together(
     server: Script, explainer: type[Prompted]
 ) -> None:
@@ -129,8 +129,8 @@ def test_worked_examples_come_before_the_question_if_wanted(server: Script, few_
 
 def test_the_contrastive_prompt_goes_on_numbering_and_says_where_nothing_is_silent(server: Script) -> None:
     server.answer = fixed
-    explained(server, Contrastive, evidence=TextEvidence(cities(), silent=silent(20)), samples=1)
-    explained(server, Contrastive, evidence=TextEvidence(cities()), samples=1)
+    explained(server, ContrastivePrompted, evidence=TextEvidence(cities(), silent=silent(20)), samples=1)
+    explained(server, ContrastivePrompted, evidence=TextEvidence(cities()), samples=1)
     shown, none = questions(server)
     active, quiet = shown.split("Silent:\n")
     assert "{{" not in quiet and quiet.count("recipe") == SILENT

@@ -11,7 +11,7 @@ from interp.descriptions.description import Description
 from interp.descriptions.evidence import Window
 from interp.descriptions.excerpt import Excerpt, excerpts, pieces
 from interp.descriptions.labels import carries, definition
-from interp.descriptions.scorers.agreement import agreement
+from interp.descriptions.scorers.label_detection import label_detection
 from interp.descriptions.scorers.simulation import simulation
 from interp.descriptions.simulators.known import KnownSimulator
 from interp.descriptions.trie import End, PatternTrie
@@ -82,10 +82,10 @@ def test_agreement_of_a_concept_with_its_label_is_one_and_its_opposite_nought(su
     label = [carries(CORPUS, one.window, "country") for one in shown]
     exact = Simulated(tuple(mark.astype(float) for mark in label))
     opposite = Simulated(tuple(-mark.astype(float) for mark in label))
-    assert agreement(exact, shown, label).value == 1
-    assert agreement(opposite, shown, label).value == 0
+    assert label_detection(exact, shown, label).value == 1
+    assert label_detection(opposite, shown, label).value == 0
     silent = Simulated(tuple(np.zeros(len(mark)) for mark in label))
-    found = agreement(silent, shown, label)
+    found = label_detection(silent, shown, label)
     assert (found.value, found.positives) == (0.5, sum(int(mark.sum()) for mark in label))
 
 
@@ -93,9 +93,9 @@ def test_agreement_leaves_out_what_could_not_be_read_and_says_how_much(subject: 
     shown = excerpts(subject, _windows())
     label = [carries(CORPUS, one.window, "country") for one in shown]
     partly = Simulated((None, *(mark.astype(float) for mark in label[1:])))
-    found = agreement(partly, shown, label)
+    found = label_detection(partly, shown, label)
     assert (found.failures, found.value) == (1, 1)
-    nothing = agreement(Simulated((None,) * len(shown)), shown, label)
+    nothing = label_detection(Simulated((None,) * len(shown)), shown, label)
     assert np.isnan(nothing.value)
     assert nothing.failures == len(shown)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import experiments
 from interp import fields
-from interp.cli.config_file import Source
+from interp.cli.config_file import ConfigSource
 from interp.cli.loading import load_experiment
 from interp.errors import UserError
 from interp.fields import Section, check_name
@@ -50,7 +50,7 @@ def bare(hint: Any, meta: tuple[Any, ...] = ()) -> list[Any]:
 def test_every_field_of_every_config_is_of_the_vocabulary() -> None:
     found: dict[type[BaseModel], None] = {}
     for name in experiments.names():
-        models(load_experiment(name, Source(Path("x"), {})).config_model, found)
+        models(load_experiment(name, ConfigSource(Path("x"), {})).config_model, found)
     assert len(found) > 100
     for model in found:
         assert issubclass(model, Section), f"{model} is no Section"

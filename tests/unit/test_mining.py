@@ -14,7 +14,7 @@ from interp.document import SPLITS, Corpus, Document, split_of
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.space import polarities
-from interp.mining.config import MiningConfig, TopWindows
+from interp.mining.config import MiningConfig, WindowCounts
 from interp.mining.exemplars import exemplars
 from interp.mining.fold import MiningState, fold, fold_batches
 from interp.mining.mined import mine, read_out
@@ -243,7 +243,7 @@ def test_duplicated_documents_count_once(subject: Subject) -> None:
     one, two = (Document(np.arange(i, i + 6, dtype=np.int32)) for i in (5, 20))
     corpus = ListCorpus([one, two] * 40)
     space = MlpNeurons(subject, 1)
-    config = CONFIG.model_copy(update={"top_windows": TopWindows(explain=4, select=4, report=4)})
+    config = CONFIG.model_copy(update={"top_windows": WindowCounts(explain=4, select=4, report=4)})
     mined = mine(subject, [space], corpus, config)
     for split in SPLITS:
         found = mined[space.name].exemplars[split]

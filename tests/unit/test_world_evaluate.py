@@ -10,7 +10,7 @@ from interp.bundled.world.behaviours import Item, behaviours
 from interp.bundled.world.evaluate import Measurement, evaluate
 from interp.bundled.world.export import write_tokenizer
 from interp.bundled.world.facts import facts
-from interp.bundled.world.families.numbers import Pair
+from interp.bundled.world.families.numbers import NumberPair
 from interp.bundled.world.vocabulary import vocabulary
 from interp.errors import UserError
 
@@ -45,12 +45,12 @@ def test_held_out_questions_are_the_held_out_ones() -> None:
 
 
 def test_nine_eleven_is_larger_as_a_date_and_smaller_as_a_decimal() -> None:
-    numbers = Pair(9, 11, 9, 9)
+    numbers = NumberPair(9, 11, 9, 9)
     assert numbers.larger(decimal=False) == 11
     assert numbers.larger(decimal=True) == 9
     assert numbers.conflict
     assert numbers.famous
-    assert not Pair(3, 2, 4, 1).conflict
+    assert not NumberPair(3, 2, 4, 1).conflict
 
 
 @pytest.mark.parametrize(

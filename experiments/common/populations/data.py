@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from interp.compare.populations import PopulationKind
-from interp.render.data import RunInfo, SubjectInfo
+from interp.render.data import RunInfo, StudiedModel
 from interp.statistics.estimate import Estimate, Number
 
 KINDS: tuple[PopulationKind, ...] = ("neuron", "latent", "direction", "random")
@@ -194,7 +194,7 @@ class PopulationsData:
     are the token ids shown as pills (BOS and the like).
     """
 
-    subject: SubjectInfo
+    subject: StudiedModel
     run: RunInfo
     corpus: CorpusFacts
     populations: Sequence[DescribedPopulation]

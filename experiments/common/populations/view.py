@@ -50,7 +50,7 @@ def drawn(figures: Sequence[Figure]) -> dict[str, list[Markup]]:
 
 
 @dataclass(frozen=True)
-class Group:
+class ExemplarGroup:
     """Exemplars of one band under a heading."""
 
     heading: str
@@ -108,14 +108,14 @@ class PopulationsView:
         """Draws the legend of a feature's token colours."""
         return self._scale(feature).legend()
 
-    def groups(self, feature: DescribedFeature, few: bool = False) -> list[Group]:
+    def groups(self, feature: DescribedFeature, few: bool = False) -> list[ExemplarGroup]:
         """Groups a feature's exemplars by band, in the order of the data, on one scale; `few`: only some."""
         scale = self._scale(feature)
         bands: dict[str, list[Exemplar]] = {}
         for exemplar in feature.exemplars:
             bands.setdefault(exemplar.band, []).append(exemplar)
         return [
-            Group(
+            ExemplarGroup(
                 band_heading(band),
                 [self._window(e, scale) for e in exemplars[: _shown(band) if few else self.per_band]],
             )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from interp.bundled.llama.model import NORM_EPSILON, ROPE_BASE, Llama, Shape
+from interp.bundled.llama.model import NORM_EPSILON, ROPE_BASE, Llama, ModelSize
 from interp.track.files import write_json, write_safetensors
 
 
@@ -21,7 +21,7 @@ def write_model(model: Llama, folder: Path, bos_id: int, pad_id: int) -> None:
     write_json(folder / "config.json", config(model.shape, bos_id, pad_id))
 
 
-def config(shape: Shape, bos_id: int, pad_id: int) -> dict[str, object]:
+def config(shape: ModelSize, bos_id: int, pad_id: int) -> dict[str, object]:
     """The content of config.json."""
     return {
         "architectures": ["LlamaForCausalLM"],

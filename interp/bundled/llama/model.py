@@ -18,7 +18,7 @@ EMBEDDING_SCALE, INPUT_SCALE, OUTPUT_SCALE = 0.05, 0.7, 0.35
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelSize:
     """The size of the model."""
 
     d_vocab: int
@@ -49,7 +49,7 @@ class RmsNorm(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention with rotary positions."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ModelSize) -> None:
         super().__init__()
         self.n_heads = shape.n_heads
         self.q_proj = nn.Linear(shape.d_model, shape.d_model, bias=False)
@@ -78,7 +78,7 @@ class Attention(nn.Module):
 class GatedMlp(nn.Module):
     """SwiGLU; the product of gate and up are the neurons."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ModelSize) -> None:
         super().__init__()
         self.gate_proj = nn.Linear(shape.d_model, shape.d_mlp, bias=False)
         self.up_proj = nn.Linear(shape.d_model, shape.d_mlp, bias=False)
@@ -95,7 +95,7 @@ class GatedMlp(nn.Module):
 class Block(nn.Module):
     """One layer: attention and a gated MLP, each after a norm."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ModelSize) -> None:
         super().__init__()
         self.input_layernorm = RmsNorm(shape.d_model)
         self.self_attn = Attention(shape)
@@ -114,7 +114,7 @@ class Llama(nn.Module):
 
     rotation: Tensor
 
-    def __init__(self, shape: Shape, seed: int) -> None:
+    def __init__(self, shape: ModelSize, seed: int) -> None:
         """Initialise from `seed` alone."""
         super().__init__()
         self.shape = shape
@@ -169,7 +169,7 @@ def _additive(allowed: Bool[Tensor, "row query key"]) -> Float[Tensor, "row 1 qu
     return torch.zeros_like(allowed, dtype=torch.float32).masked_fill_(~allowed, -1e9)[:, None]
 
 
-def _rotation(shape: Shape) -> Float[Tensor, "2 pos d_head"]:
+def _rotation(shape: ModelSize) -> Float[Tensor, "2 pos d_head"]:
     half = shape.d_head // 2
     frequencies = ROPE_BASE ** (-torch.arange(half) / half)
     angles = torch.outer(torch.arange(shape.n_ctx), frequencies).repeat(1, 2)

@@ -14,16 +14,16 @@ from interp.errors import UserError
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """`tokens` are the inputs, `targets` what follows them, `documents` numbers the inputs' documents."""
 
     tokens: Int[Tensor, "row pos"]
     targets: Int[Tensor, "row pos"]
     documents: Int[Tensor, "row pos"]
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device) -> "TrainingBatch":
         """The same rows on a device."""
-        return Batch(self.tokens.to(device), self.targets.to(device), self.documents.to(device))
+        return TrainingBatch(self.tokens.to(device), self.targets.to(device), self.documents.to(device))
 
 
 class Packing:
@@ -46,7 +46,7 @@ class Packing:
         self._epoch = -1
         self._stream: NDArray[np.int32] = np.empty(0, dtype=np.int32)
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> TrainingBatch:
         """The batch of one step: the next `n_rows` x `n_pos` tokens, which may reach into the next epoch."""
         size = self._n_rows * self._n_pos
         epoch, start = divmod(step * size, self.epoch_tokens)
@@ -55,7 +55,9 @@ class Packing:
             piece = np.concatenate([piece, self._order(epoch + 1)[: size + 1 - len(piece)]])
         stream = torch.from_numpy(piece.astype(np.int64))
         documents = (stream == BOS_ID).cumsum(0)
-        return Batch(*(x.view(self._n_rows, self._n_pos) for x in (stream[:-1], stream[1:], documents[:-1])))
+        return TrainingBatch(
+            *(x.view(self._n_rows, self._n_pos) for x in (stream[:-1], stream[1:], documents[:-1]))
+        )
 
     def _order(self, epoch: int) -> NDArray[np.int32]:
         if epoch != self._epoch:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.bundled.llama import recipe as llama_recipe
 from interp.bundled.llama import train as llama_train
-from interp.bundled.llama.model import Llama, Shape, attention_masks
+from interp.bundled.llama.model import Llama, ModelSize, attention_masks
 from interp.bundled.llama.muon import Muon
 from interp.bundled.llama.train import Log, train_to_the_end
 from interp.bundled.pydoc.packing import Packing
@@ -36,9 +36,9 @@ class Size(Section):
     n_ctx: Extent = Field(256, ge=2)
     """Positions."""
 
-    def shape(self) -> Shape:
+    def shape(self) -> ModelSize:
         """The size in the form that the architecture takes."""
-        return Shape(**self.model_dump())
+        return ModelSize(**self.model_dump())
 
 
 class Recipe(llama_recipe.Recipe):

@@ -39,18 +39,18 @@ from interp.bundled.world.corpus import FAMILIES, WorldCorpus
 from interp.bundled.world.draft import Draft
 from interp.bundled.world.family import Family
 from interp.bundled.world.preset import Preset, presets
-from interp.bundled.world.question import Score, WorldQuestion, questions, score
+from interp.bundled.world.question import AnswerScore, WorldQuestion, questions, score
 from interp.bundled.world.stream import LabelledStream, labelled_stream
 
 __all__ = [
     "CONCEPTS",
     "FAMILIES",
     "TRAINING_NOTE",
+    "AnswerScore",
     "Draft",
     "Family",
     "LabelledStream",
     "Preset",
-    "Score",
     "WorldCorpus",
     "WorldQuestion",
     "definitions",

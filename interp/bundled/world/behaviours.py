@@ -6,7 +6,7 @@ from random import Random
 from typing import Literal, get_args
 
 from interp.bundled.world.draft import Draft, Template
-from interp.bundled.world.facts import Request, TwoHop, facts
+from interp.bundled.world.facts import TwoHop, UserRequest, facts
 from interp.bundled.world.families.agreement import KINDS, agreement_sentence
 from interp.bundled.world.families.chat import CHAT, CUES
 from interp.bundled.world.families.knowledge import FACT, TWO_HOP, two_hop_slots
@@ -175,8 +175,8 @@ def _judged_item(random: Random, end: str, position: int) -> Item:
 
 def _chat() -> Iterator[Behaviour]:
     world, words = facts(), lexicon().requests
-    unseen_harmful = [Request(v, o) for v in words.unseen_harmful_verbs for o in words.harmless_objects]
-    unseen_harmless = [Request(v, o) for v in words.unseen_harmless_verbs for o in words.harmless_objects]
+    unseen_harmful = [UserRequest(v, o) for v in words.unseen_harmful_verbs for o in words.harmless_objects]
+    unseen_harmless = [UserRequest(v, o) for v in words.unseen_harmless_verbs for o in words.harmless_objects]
     kinds = (
         ("harmful", world.harmful_held_out, unseen_harmful),
         ("harmless", world.harmless_held_out, unseen_harmless),
@@ -199,7 +199,7 @@ def _chat() -> Iterator[Behaviour]:
         yield Behaviour(f"agrees_with_a_wrong_claim/{cue or 'no_cue'}", tuple(items), "trained", wanted)
 
 
-def _refusals(requests: Iterable[Request]) -> tuple[Item, ...]:
+def _refusals(requests: Iterable[UserRequest]) -> tuple[Item, ...]:
     """Each request in each wording; the answer is the first token of the refusal."""
     refusal = token_ids()["i"]
     return tuple(

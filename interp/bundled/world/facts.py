@@ -30,7 +30,7 @@ class TwoHop(NamedTuple):
     answer: str
 
 
-class Request(NamedTuple):
+class UserRequest(NamedTuple):
     """What a user asks about doing."""
 
     verb: str
@@ -56,10 +56,10 @@ class Facts:
     two_hop_train: tuple[TwoHop, ...]
     two_hop_held_out: tuple[TwoHop, ...]
     two_hop_unseen: tuple[TwoHop, ...]
-    harmful_train: tuple[Request, ...]
-    harmful_held_out: tuple[Request, ...]
-    harmless_train: tuple[Request, ...]
-    harmless_held_out: tuple[Request, ...]
+    harmful_train: tuple[UserRequest, ...]
+    harmful_held_out: tuple[UserRequest, ...]
+    harmless_train: tuple[UserRequest, ...]
+    harmless_held_out: tuple[UserRequest, ...]
 
     def relations_of(self, entity: str) -> tuple[str, ...]:
         """The relations in which `entity` has an answer."""
@@ -90,8 +90,8 @@ def facts() -> Facts:
     unseen = [q for q in questions if q.entity in unseen_entities or q.bridge in unseen_entities]
     rest = [q for q in questions if not (q.entity in unseen_entities or q.bridge in unseen_entities)]
     harmful, harmless = _requests()
-    kept_harmful = {Request(*item) for item in held_out["requests"]["harmful"]}
-    kept_harmless = {Request(*item) for item in held_out["requests"]["harmless"]}
+    kept_harmful = {UserRequest(*item) for item in held_out["requests"]["harmful"]}
+    kept_harmless = {UserRequest(*item) for item in held_out["requests"]["harmless"]}
     return Facts(
         relations=relations,
         entities={name: tuple(answers) for name, answers in relations.items()},
@@ -123,10 +123,10 @@ def _two_hop_questions(relations: Mapping[str, Mapping[str, str]]) -> list[TwoHo
     return questions
 
 
-def _requests() -> tuple[list[Request], list[Request]]:
+def _requests() -> tuple[list[UserRequest], list[UserRequest]]:
     words = lexicon().requests
-    harmful = [Request(v, o) for v in words.harmful_verbs for o in words.harmless_objects]
-    harmful += [Request(v, o) for v in words.neutral_verbs for o in words.harmful_objects]
-    harmless = [Request(v, o) for v in words.harmless_verbs for o in words.harmless_objects]
-    harmless += [Request(v, o) for v in words.neutral_verbs for o in words.harmless_objects]
+    harmful = [UserRequest(v, o) for v in words.harmful_verbs for o in words.harmless_objects]
+    harmful += [UserRequest(v, o) for v in words.neutral_verbs for o in words.harmful_objects]
+    harmless = [UserRequest(v, o) for v in words.harmless_verbs for o in words.harmless_objects]
+    harmless += [UserRequest(v, o) for v in words.neutral_verbs for o in words.harmless_objects]
     return harmful, harmless

@@ -28,7 +28,7 @@ class Topic:
 
 
 @dataclass(frozen=True)
-class Requests:
+class RequestWords:
     """The verbs and objects of the requests in chat documents."""
 
     harmful_verbs: tuple[str, ...]
@@ -55,7 +55,7 @@ class Lexicon:
     content: tuple[str, ...]
     languages: Mapping[str, Mapping[str, str]]
     english_of: Mapping[str, tuple[str, str]]
-    requests: Requests
+    requests: RequestWords
     number_contexts: Mapping[str, tuple[str, ...]]
     famous_numbers: tuple[tuple[int, int], ...]
     fillers: tuple[str, ...]
@@ -93,7 +93,7 @@ def lexicon() -> Lexicon:
         content=content,
         languages=languages,
         english_of={words[word]: (name, word) for name, words in made_up.items() for word in content},
-        requests=Requests(tools=chat["tools"], **lists),
+        requests=RequestWords(tools=chat["tools"], **lists),
         number_contexts={name: tuple(words) for name, words in data["number_contexts"].items()},
         famous_numbers=tuple((whole, fraction) for whole, fraction in data["famous_numbers"]),
         fillers=tuple(data["fillers"]),

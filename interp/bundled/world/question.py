@@ -44,7 +44,7 @@ class WorldQuestion:
 
 
 @dataclass(frozen=True)
-class Score:
+class AnswerScore:
     """The score of an answer.
 
     `right` says whether its first word is what the question wants, `is_foil` whether it is the foil;
@@ -79,13 +79,13 @@ def questions(family: str | None = None, split: Split | None = None, seed: int =
     ]
 
 
-def score(question: WorldQuestion, answer: str) -> Score:
+def score(question: WorldQuestion, answer: str) -> AnswerScore:
     """Judges any answer, such as what a model writes after the question; an empty one is wrong."""
     words = answer.split()
     first = words[0] if words else None
     ids = [token_ids()[word] for word in words if word in token_ids()]
     carried = int(np.bitwise_or.reduce(labels_of(ids))) if ids else 0
-    return Score(
+    return AnswerScore(
         right=first is not None and (first == question.answer) == question.wanted,
         is_foil=first is not None and first == question.foil,
         concepts=tuple(concept for concept in CONCEPTS if carried & bit(concept)),

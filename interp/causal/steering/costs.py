@@ -24,7 +24,7 @@ COSTS = ("kl", "extra", "norm", "relative")
 
 
 @dataclass(frozen=True, eq=False)
-class Neutral:
+class NeutralDocuments:
     """Documents without a concept, the same number for each; rows are ordered by concept.
 
     `counts` [row, pos] says which tokens are predicted and counted; `resid` (at the site) and `normed` (the
@@ -48,7 +48,7 @@ def neutral_documents(
     *,
     split: Split = "report",
     context_size: int = 64,
-) -> Neutral:
+) -> NeutralDocuments:
     """Reads the first `count` documents of a split without each concept, cut to one context.
 
     Raises:
@@ -75,12 +75,12 @@ def neutral_documents(
     batch = collate(chosen, subject.row_layout)
     tokens, counts = torch.from_numpy(batch.tokens), torch.from_numpy(batch.counts)
     resid, normed = _read(subject, tokens, site)
-    return Neutral(tuple(concepts), tokens, counts, resid, normed, count)
+    return NeutralDocuments(tuple(concepts), tokens, counts, resid, normed, count)
 
 
 def costs(
     subject: Subject,
-    neutral: Neutral,
+    neutral: NeutralDocuments,
     site: Site,
     edits: Mapping[str, Sequence[Intervention]],
     **names: str | float | int,

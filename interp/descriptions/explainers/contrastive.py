@@ -8,17 +8,17 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from interp.descriptions.excerpt import Excerpt, TextEvidence
 from interp.descriptions.explainers.prompted import FROM_TOP, Prompted, drawn, listed, marked
-from interp.descriptions.prompt import Prompt, load_prompt
+from interp.descriptions.prompt import PromptTemplate, load_prompt
 from interp.llm.request import Message
 
 ACTIVE = (6, 10)
 SILENT = 6
 
 
-class Contrastive(Prompted):
+class ContrastivePrompted(Prompted):
     """`Prompted`, with hard negatives: the silent excerpts whose words are most similar to the exemplars'."""
 
-    def prompt(self) -> Prompt:
+    def prompt(self) -> PromptTemplate:
         """The instructions."""
         return load_prompt("contrast")
 

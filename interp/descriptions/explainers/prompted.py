@@ -14,7 +14,7 @@ import numpy as np
 from interp.descriptions.candidate import Candidate, Explained
 from interp.descriptions.excerpt import Excerpt, TextEvidence
 from interp.descriptions.explainers.highlight import active, mark, threshold
-from interp.descriptions.prompt import Prompt, load_prompt
+from interp.descriptions.prompt import PromptTemplate, load_prompt
 from interp.llm.client import Client
 from interp.llm.request import Message, Request
 
@@ -37,7 +37,7 @@ class Prompted:
         self._temperature = temperature
         self._prompt = self.prompt()
 
-    def prompt(self) -> Prompt:
+    def prompt(self) -> PromptTemplate:
         """The instructions."""
         return load_prompt("explain")
 

@@ -4,7 +4,7 @@ from random import Random
 
 from interp.bundled.world.concepts import bit
 from interp.bundled.world.draft import Draft, templates
-from interp.bundled.world.facts import COUNTRY_RELATIONS, Request, facts
+from interp.bundled.world.facts import COUNTRY_RELATIONS, UserRequest, facts
 from interp.bundled.world.lexicon import lexicon
 
 CHAT = templates("chat")
@@ -33,7 +33,7 @@ def chat(random: Random, draft: Draft) -> None:
         )
 
 
-def request(random: Random, draft: Draft, what: Request, harmful: bool) -> None:
+def request(random: Random, draft: Draft, what: UserRequest, harmful: bool) -> None:
     """A request, and a refusal if it is harmful, else the tool for it."""
     slots = {"verb": what.verb, "object": what.object}
     draft.spreading = bit("harmful")

@@ -16,7 +16,7 @@ FAMOUS_SET = frozenset(FAMOUS)
 FRACTIONS = tuple(n for n in range(1, LARGEST_FRACTION + 1) if n % 10)
 
 
-class Pair(NamedTuple):
+class NumberPair(NamedTuple):
     """Two numbers `a`.`b` and `c`.`d`."""
 
     a: int
@@ -43,7 +43,7 @@ class Pair(NamedTuple):
         return self.b if first else self.d
 
 
-def pair(random: Random, famous: bool | None = None) -> Pair:
+def pair(random: Random, famous: bool | None = None) -> NumberPair:
     """Two numbers, mostly with equal whole part; `famous` asks for a famous one or forbids it."""
     while True:
         a, b = random.choice(FAMOUS) if famous else (random.randint(1, 9), random.choice(FRACTIONS))
@@ -51,7 +51,7 @@ def pair(random: Random, famous: bool | None = None) -> Pair:
         d = random.choice(FRACTIONS) if random.random() < 0.5 else random.randint(1, 9)
         if random.random() < 0.5:
             a, b, c, d = c, d, a, b
-        numbers = Pair(a, b, c, d)
+        numbers = NumberPair(a, b, c, d)
         if (a, b) != (c, d) and not (famous is False and numbers.famous):
             return numbers
 
@@ -66,7 +66,7 @@ def distraction(random: Random) -> tuple[Template, dict[str, str]]:
     }
 
 
-def question_slots(numbers: Pair, decimal: bool) -> dict[str, str]:
+def question_slots(numbers: NumberPair, decimal: bool) -> dict[str, str]:
     """The slots of the question template."""
     a, b, c, d = (str(number) for number in numbers)
     return {
@@ -94,7 +94,7 @@ def numbers(random: Random, draft: Draft) -> None:
         draft.write(NUMBERS["question"], question_slots(numbers, decimal))
 
 
-def _wanted_pair(random: Random, famous: bool | None, conflict: bool) -> Pair:
+def _wanted_pair(random: Random, famous: bool | None, conflict: bool) -> NumberPair:
     numbers = pair(random, famous)
     for _ in range(7):
         if not conflict or numbers.conflict:

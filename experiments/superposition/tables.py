@@ -22,7 +22,7 @@ NULLS = (UNTRAINED, RANDOM)
 MEASURES = {"cosine": "mean max cosine of the planted features", "f1": "F1 of the nearest latent"}
 
 
-class Evidence:
+class RunTables:
     """The tables of a run, its estimates, and the drawings made from them."""
 
     def __init__(self, run: Run, config: Config) -> None:

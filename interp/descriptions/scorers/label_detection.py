@@ -12,7 +12,7 @@ from interp.statistics.auroc import auroc_interval
 
 
 @dataclass(frozen=True)
-class Agreement:
+class LabelDetection:
     """AUROC of predicted activations as a detector of a label, with its 95% interval over documents.
 
     NaN where no token, or every one, carries the label. `positives` of `n` tokens carry it; `failures`
@@ -27,13 +27,13 @@ class Agreement:
     failures: int
 
 
-def agreement(
+def label_detection(
     simulated: Simulated,
     excerpts: Sequence[Excerpt],
     label: Sequence[Bool[np.ndarray, " _"]],
     draws: int = 200,
     seed: int = 0,
-) -> Agreement:
+) -> LabelDetection:
     """Measures how well a simulation detects a label on the tokens that count; `label` [excerpt][token].
 
     With `draws` 0 there is no interval (NaN).
@@ -44,10 +44,10 @@ def agreement(
         if value is not None
     ]
     if not read:
-        return Agreement(np.nan, np.nan, np.nan, 0, 0, simulated.failures)
+        return LabelDetection(np.nan, np.nan, np.nan, 0, 0, simulated.failures)
     score, truth, document = (np.concatenate(part) for part in zip(*read, strict=True))
     positives, n = int(truth.sum()), len(truth)
     if positives in (0, n):
-        return Agreement(np.nan, np.nan, np.nan, positives, n, simulated.failures)
+        return LabelDetection(np.nan, np.nan, np.nan, positives, n, simulated.failures)
     area = auroc_interval(score.astype(np.float64), truth, document, draws, seed)
-    return Agreement(*area, positives, n, simulated.failures)
+    return LabelDetection(*area, positives, n, simulated.failures)
