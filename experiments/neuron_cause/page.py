@@ -79,7 +79,8 @@ class CausePage(ExperimentPage[Config]):
         shares = [f"{number(float(clean[group]))} of {group}" for group in self.groups]
         total = sum(found.exemplars["explain"].n_features for found in self.mined.values())
         return (
-            f"{self.model} gives the answers in question to this share of its prompts: {', '.join(shares)}.",
+            f"The model {self.model} gives the answers in question to this share of its prompts: "
+            f"{', '.join(shares)}.",
             f"{len(self.features)} of {count(total)} features were then ablated, and clamped to values over "
             "their range; the same was done to random features that are about as active (grey).",
             self._verdict(),
