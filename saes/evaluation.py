@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -14,10 +14,43 @@ from interp.errors import UserError
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.track.progress import Progress, silent
-from saes.dictionary import Dictionary
 from saes.measures import RunningFigures, n_dense, rate_histogram, recovered
 from saes.splice import Documents, Splice, document_losses
 from saes.stream import activation_width
+
+
+@runtime_checkable
+class Dictionary(Protocol):
+    """An SAE, which reconstructs what it reads, or a transcoder, which predicts a later site from it."""
+
+    @property
+    def name(self) -> str:
+        """Unique within a run."""
+        ...
+
+    @property
+    def site(self) -> Site:
+        """Where activations are read."""
+        ...
+
+    @property
+    def target(self) -> Site:
+        """Site of the activation that is reconstructed; for an SAE, `site` itself."""
+        ...
+
+    @property
+    def n_features(self) -> int:
+        """Number of latents."""
+        ...
+
+    def encode(self, activation: Float[Tensor, "... d_site"]) -> Float[Tensor, "... n_features"]:
+        """Every latent's activation."""
+        ...
+
+    def reconstruct(self, activation: Float[Tensor, "*any d_site"]) -> Float[Tensor, "*any d_target"]:
+        """The reconstruction of the activation at `target`, from the one at `site`."""
+        ...
+
 
 Ablation = Literal["zero", "mean"]
 Replace = Callable[[Float[Tensor, "token d_in"]], Float[Tensor, "token d_out"]]

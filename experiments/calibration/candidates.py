@@ -7,9 +7,8 @@ import numpy as np
 
 from interp.compare.known_features import KnownFeature
 from interp.descriptions.candidate import Candidate
-from interp.descriptions.evidence import Evidence
+from interp.descriptions.evidence import Evidence, definition
 from interp.descriptions.explainers.patterns import PatternExplainer
-from interp.descriptions.labels import definition
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.track.progress import Progress

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from interp.descriptions.candidate import Candidate, Judge, Simulator
-from interp.descriptions.labels import carries
+from interp.descriptions.evidence import carries
 from interp.descriptions.scorers.intervention import Continuations
 from interp.descriptions.scorers.judge_simulated import SimulatorJudge
 from interp.descriptions.scorers.label_detection import label_detection

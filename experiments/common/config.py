@@ -8,8 +8,8 @@ from interp.cost import SpaceSize, Stage, SubjectShape
 from interp.errors import UserError
 from interp.mining.config import MiningConfig
 from interp.mining.cost import mining_stage
-from interp.subject.config import SubjectConfig
 from interp.subject.folder import SubjectInfo, subject_info
+from interp.subject.load import SubjectConfig
 from interp.subject.site import Site
 from saes.config import SaeTraining
 from saes.cost import training_stage

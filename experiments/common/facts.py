@@ -8,7 +8,7 @@ import yaml
 
 from interp.bundled import bundled_models
 from interp.corpus.unusual import said
-from interp.render.data import RunInfo, StudiedModel
+from interp.render.page import RunInfo, StudiedModel
 from interp.subject import Subject
 from interp.subject.folder import count_parameters
 from interp.track.records import read_steps

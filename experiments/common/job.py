@@ -12,7 +12,7 @@ from interp.corpus.text import TextCorpus
 from interp.document import Corpus
 from interp.render.figure import Figure
 from interp.subject import Subject, load
-from interp.subject.config import SubjectConfig
+from interp.subject.load import SubjectConfig
 from interp.track.files import publish, write_text
 from interp.track.run import Run
 from interp.track.step import Step

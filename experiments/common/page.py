@@ -8,9 +8,8 @@ from typing import ClassVar, Generic, TypeVar
 import pandas as pd
 
 from interp.config import ExperimentConfig
-from interp.render.data import StudiedModel
 from interp.render.figure import Figure
-from interp.render.page import Page, Section, render_page
+from interp.render.page import Page, Section, StudiedModel, render_page
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run

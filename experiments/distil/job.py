@@ -13,7 +13,6 @@ from interp.descriptions.candidate import Candidate, Simulator
 from interp.descriptions.excerpt import Excerpt, TextEvidence, excerpts
 from interp.descriptions.explainers.local import LocalExplainer, prompt
 from interp.descriptions.explainers.patterns import PatternExplainer
-from interp.descriptions.levels import outer_levels
 from interp.descriptions.local_model import LocalModel
 from interp.descriptions.sample import sample_active
 from interp.descriptions.scorers.simulation import simulation
@@ -31,6 +30,7 @@ from interp.distil.sets import explainer_set, simulator_set, write_sets
 from interp.distil.train import train_explainer, train_simulator
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
+from interp.mining.exemplars import outer_levels
 from interp.mining.mined import MinedSpaces
 from interp.statistics.estimate import mean_interval
 from interp.track.files import write_json

@@ -15,6 +15,7 @@ from interp.vectors.conditions import Condition
 from interp.vectors.control import best_random, random_like
 from interp.vectors.file import load_vectors, save_vectors
 from interp.vectors.function import (
+    Head,
     function_vector,
     indirect_effects,
     layer_average,
@@ -22,7 +23,6 @@ from interp.vectors.function import (
     set_heads,
     top_heads,
 )
-from interp.vectors.heads import Head
 from interp.vectors.sweep import KEYS, Setting, best_layer, rates, sweep
 from interp.vectors.tasks import Task, task_prompts
 from interp.vectors.vector import Vector

@@ -11,8 +11,8 @@ from interp.lenses.item_source import world_only
 from interp.lenses.patchscopes import Named, TargetPrompts, check_target_prompts
 from interp.lenses.relations import RelationSource, WorldRelations
 from interp.lenses.tuned_lens import check_lens
-from interp.subject.config import SubjectConfig
 from interp.subject.folder import subject_info
+from interp.subject.load import SubjectConfig
 
 from ..common.config import SubjectJobConfig, check_subject, check_text
 

@@ -22,7 +22,7 @@ from interp.fields import (
 )
 from interp.intervene.positions import Named
 from interp.mining.config import MiningConfig
-from interp.subject.config import SubjectConfig
+from interp.subject.load import SubjectConfig
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.architecture import Transcoder
 from saes.config import SaeTraining

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from interp.render.data import StudiedModel
 from interp.render.digits import interval, measured, number, percent
 from interp.render.figure import Figure
-from interp.render.page import Column, Section, Table
+from interp.render.page import Column, Section, StudiedModel, Table
 from interp.statistics.estimate import Estimate
 from interp.track.run import Run
 

@@ -4,10 +4,9 @@ import shutil
 import time
 from pathlib import Path
 
-from interp.bundled.pydoc.card import write_card, write_sae_card
 from interp.bundled.pydoc.corpus import PydocCorpus
 from interp.bundled.pydoc.evaluate import evaluate
-from interp.bundled.pydoc.export import export
+from interp.bundled.pydoc.export import export, write_card, write_sae_card
 from interp.bundled.pydoc.texts import pydoc_texts
 from interp.bundled.pydoc.tokenizer import train_tokenizer
 from interp.bundled.pydoc.train import train

@@ -13,8 +13,7 @@ from interp.corpus.questions import Question
 from interp.subject import Subject
 from interp.subject.forward import Intervention
 from interp.vectors.control import best_random, random_like
-from interp.vectors.function import indirect_effects, mean_head_outputs, set_heads, top_heads
-from interp.vectors.heads import Head
+from interp.vectors.function import Head, indirect_effects, mean_head_outputs, set_heads, top_heads
 from interp.vectors.refusal import RefusalMeans, mean_centred_ablation, refusal_candidates
 from interp.vectors.requests import RequestParts, Requests, WorldRequests, open_requests
 from interp.vectors.sweep import Setting, best_layer, sweep

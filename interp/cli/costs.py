@@ -22,8 +22,7 @@ def cost(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Say what a run asked of endpoints, and what it cost."""
-    from interp.llm.costs import costs
-    from interp.llm.ledger import FILE, damaged_lines
+    from interp.llm.ledger import FILE, costs, damaged_lines
     from interp.track.listing import find_run
 
     with explained():
@@ -38,7 +37,7 @@ def cost(
 
 
 def cost_table(rows: "pd.DataFrame") -> "Table":
-    """A table of what `interp.llm.costs.costs` found, with a line of totals."""
+    """A table of what `interp.llm.ledger.costs` found, with a line of totals."""
     numbers = ["calls", "kept", "retries", "failed", "prompt_tokens", "completion_tokens"]
     lines = []
     for row in rows.to_dict("records"):

@@ -88,8 +88,7 @@ def _edits(
     subject: "Subject", vectors: Sequence[str], where: "Named | None", check_model: bool
 ) -> Iterator["Intervention"]:
     """The interventions that the vectors' files describe."""
-    from interp.vectors.file import parse_use
-    from interp.vectors.use import interventions_of
+    from interp.vectors.file import interventions_of, parse_use
 
     for text in vectors:
         path, strength = parse_use(text)

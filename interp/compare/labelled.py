@@ -12,7 +12,7 @@ from torch import Tensor
 from interp.document import Corpus, Split
 from interp.errors import UserError
 from interp.features.space import ReadableFeatures
-from interp.mining.half import compact
+from interp.mining.samples import compact
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.track.progress import Progress, silent

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from interp.bundled.world.behaviours import Item, behaviours
-from interp.bundled.world.determiners import DETERMINERS, determiner_items
+from interp.bundled.world.behaviours import DETERMINERS, Item, behaviours, determiner_items
 from interp.errors import UserError
 from interp.fields import Count, FilePath, Flag, NonEmpty, PathText, Section
 from interp.lines import json_lines

@@ -7,8 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from interp.descriptions.simulate import simulate
-from interp.descriptions.trie import PatternTrie
+from interp.descriptions.trie import PatternTrie, simulate
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import numpy as np
 
 from interp.descriptions.candidate import Candidate, Explained, FeatureExplainer
 from interp.descriptions.choice import Choice, ChosenScores
-from interp.descriptions.levels import outer_levels
 from interp.descriptions.population import others_drawn
 from interp.descriptions.scoring import Scorer, Texts
 from interp.descriptions.windows import gather_evidence
 from interp.document import Split
 from interp.features.ref import FeatureRef
 from interp.llm.client import Client, run_with
+from interp.mining.exemplars import outer_levels
 from interp.mining.mined import Mined
 from interp.track.journal import Journal
 from interp.track.progress import Progress, silent

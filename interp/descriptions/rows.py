@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from interp.descriptions.choice import Choice, ChosenScores
 from interp.descriptions.interest import Verdict, by_rule
-from interp.descriptions.levels import quantiles_of
 from interp.descriptions.score import Score
 from interp.descriptions.summary import clipped
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.features.space import Polarity
+from interp.mining.exemplars import quantiles_of
 from interp.mining.mined import Mined, MinedSpaces
 from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow, SpaceRow
 from interp.store.store import Store

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from interp.descriptions.candidate import Candidate, Judge, Shown, Simulator
+from interp.descriptions.evidence import carries
 from interp.descriptions.excerpt import Excerpt, excerpts
-from interp.descriptions.labels import carries
 from interp.descriptions.score import Score
 from interp.descriptions.scorers.intervention import Continuations, Continuer, intervention
 from interp.descriptions.scorers.judged import JudgedScore, judged

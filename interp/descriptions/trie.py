@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 IGNORE = -1
 ANY = -2
@@ -137,3 +137,16 @@ class PatternTrie:
 def named(path: Iterable[int]) -> int:
     """Counts the tokens that a pattern names."""
     return sum(token >= 0 for token in path)
+
+
+def simulate(trie: PatternTrie, tokens: Int[np.ndarray, " token"]) -> Float[np.ndarray, " token"]:
+    """Predicts activations on a token row (without BOS).
+
+    The most specific matching pattern gives the value (`trie.specificity`); without a match it is the
+    trie's baseline. Each value depends on that token and those before it only.
+    """
+    winners = trie.winners(tokens)
+    predicted = np.full(len(tokens), trie.baseline)
+    matched = winners >= 0
+    predicted[matched] = trie.values[winners[matched]]
+    return predicted

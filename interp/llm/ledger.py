@@ -1,10 +1,11 @@
-"""Calls to endpoints and what they cost: a line for each call, which survives a kill."""
+"""Calls to endpoints and what they cost: a line for each call, which survives a kill, and their totals."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import pandas as pd
 from pydantic import Field, TypeAdapter, ValidationError
 
 from interp.json_text import to_json
@@ -83,3 +84,26 @@ def _lines(file: Path) -> Iterator[Call | None]:
                 yield _CALL.validate_json(line.content)
             except ValidationError:
                 yield None
+
+
+def costs(ledger: Path) -> pd.DataFrame:
+    """A row for each model and purpose: calls, cached answers, retries, failures, tokens, money.
+
+    `usd` is NaN where the price of a call is not known; `seconds` are summed, also over simultaneous calls.
+    """
+    calls = pd.DataFrame([vars(call) for call in read_calls(ledger)])
+    if calls.empty:
+        return calls
+    calls["kept"] = calls["outcome"] == "cached"
+    calls["failed"] = calls["outcome"].isin(["failed", "unreadable"])
+    # an unreadable cached answer has a line of its own, beside that of the call that replaces it
+    calls["sent"] = ~calls["kept"] & (calls["outcome"] != "unreadable")
+    calls["usd"] = calls["usd"].astype(float).where(calls["sent"], 0.0)
+    grouped = calls.groupby(["model", "host", "purpose"], sort=True)
+    summed = grouped.agg(
+        calls=("sent", "sum"), kept=("kept", "sum"), retries=("retries", "sum"), failed=("failed", "sum"),
+        prompt_tokens=("prompt_tokens", "sum"), completion_tokens=("completion_tokens", "sum"),
+        seconds=("seconds", "sum"),
+    )  # fmt: skip
+    summed["usd"] = grouped["usd"].sum(min_count=1).where(~grouped["usd"].apply(lambda v: v.isna().any()))
+    return summed.reset_index()

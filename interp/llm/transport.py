@@ -5,6 +5,8 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
@@ -14,7 +16,6 @@ from interp.errors import UserError, nearest
 from interp.json_text import each_string, from_json
 from interp.llm.endpoint import Endpoint
 from interp.llm.http import TooLong, open_client
-from interp.llm.retry import wait_seconds, worth_another_try
 from interp.outside import whole_characters
 from interp.secrets import keep_secret
 
@@ -201,3 +202,39 @@ def _words(content: bytes) -> str:
         if isinstance(of, dict) and (said := of.get("message") or of.get("detail")):
             return str(said)
     return str(error or body)
+
+
+FIRST_WAIT_SECONDS = 0.5
+WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 429})
+
+
+def worth_another_try(status: int) -> bool:
+    """Whether a server that answered with this status may answer otherwise later."""
+    return status in WORTH_ANOTHER_TRY or status >= 500
+
+
+def wait_seconds(attempt: int, headers: Mapping[str, str], longest: float | int, rng: random.Random) -> float:
+    """How long to wait before try `attempt` + 1: what Retry-After asks for, else twice as long each time.
+
+    The wait grows from half a second and is drawn between half of it and all of it, so that many calls
+    refused together do not come back together. It is never more than `longest`.
+    """
+    asked = _retry_after(headers)
+    if asked is None:
+        asked = FIRST_WAIT_SECONDS * 2.0 ** min(attempt, 30) * rng.uniform(0.5, 1.0)
+    return min(asked, float(longest))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the header asks for, which gives seconds or a date (RFC 9110, section 10.2.3)."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from interp.document import Corpus, Split
 from interp.errors import UserError
+from interp.features.ref import FeatureRef
 from interp.features.space import Polarity
 from interp.mining.fold import MiningState
-from interp.mining.half import compact
-from interp.mining.quantiles import quantiles
-from interp.mining.samples import SampledValues, SampleIndex, slots
+from interp.mining.quantiles import LEVELS, quantiles
+from interp.mining.samples import SampledValues, SampleIndex, compact, slots
 from interp.mining.state import TOTAL_UNIT
 
 N_BANDS = 5
@@ -232,3 +232,17 @@ def labels_at(corpus: Corpus, sample: TokenSample) -> Bool[Tensor, "token label"
             masks[places] = labels[position[places]]
     bits = np.arange(len(corpus.label_names), dtype=np.uint64)
     return torch.from_numpy((masks[:, None] >> bits[None, :] & np.uint64(1)).astype(bool))
+
+
+def quantiles_of(exemplars: Exemplars, feature: FeatureRef) -> dict[float, float]:
+    """Returns the quantiles of `polarity * activation`, by their probability."""
+    values = exemplars.quantile_values[feature.feature_id].tolist()
+    if feature.polarity > 0:
+        return dict(zip(LEVELS, values, strict=True))
+    return {1 - level: -value for level, value in zip(reversed(LEVELS), reversed(values), strict=True)}
+
+
+def outer_levels(exemplars: Exemplars, feature: FeatureRef) -> list[float]:
+    """Returns activations exceeded on at most one token in 100, the rarest first."""
+    found = quantiles_of(exemplars, feature)
+    return [found[level] for level in sorted(found, reverse=True) if level >= 0.989]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.mining.extremes import N_SAMPLES, THINNING, Extremes
-from interp.mining.half import compact
+from interp.mining.samples import compact
 
 LEVELS = (1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1 - 1e-4, 1 - 1e-5)
 _VALUES_AT_ONCE = 1 << 20  # sorted with their weights: some 60 MB

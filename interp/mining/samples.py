@@ -1,4 +1,4 @@
-"""Uniform samples of rows and tokens, shared by all feature spaces of a split."""
+"""Uniform samples of rows and tokens, shared by all feature spaces of a split, in half precision."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.corpus.batches import Batch
-from interp.mining.half import compact, room_for
 from interp.mining.priority import priority
 
 _ROW_SALT, _TOKEN_SALT = 1, 2
@@ -139,3 +138,20 @@ class SampledValues:
 def slots(order: NDArray[np.int64]) -> Int64[Tensor, " slot"]:
     """Converts slot numbers to a tensor, to index sampled values with."""
     return torch.from_numpy(order)
+
+
+def compact(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Converts to half precision, or to single precision if a value is larger than 65,504.
+
+    Those that fit are rounded to half precision either way, so that no value depends on the others.
+    """
+    half = values.half()
+    infinite = half.isinf()  # which minus infinity, at positions that do not count, is in both
+    if not infinite.any() or not (beyond := infinite & values.isfinite()).any():
+        return half
+    return torch.where(beyond, values.float(), half.float())
+
+
+def room_for(kept: Float[Tensor, "*shape"], new: Tensor) -> Float[Tensor, "*shape"]:
+    """Returns `kept` in a precision that can also hold `new`: itself, or a copy in single precision."""
+    return kept.to(torch.promote_types(kept.dtype, new.dtype))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
-from interp.mining.half import compact, room_for
+from interp.mining.samples import compact, room_for
 
 
 @dataclass(frozen=True)

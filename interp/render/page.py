@@ -1,17 +1,50 @@
 """A page for any experiment: a question, its answer in three sentences and one figure, then the evidence."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 from markupsafe import Markup
 
 from interp.render.characters import shortened
-from interp.render.data import RunInfo, StudiedModel
 from interp.render.digits import UNDEFINED, interval, measured, number, significant
 from interp.render.figure import Figure
 from interp.render.html import LARGEST_PAGE, csv_uri, rendered
 from interp.statistics.estimate import Estimate, Number
+
+
+@dataclass(frozen=True)
+class StudiedModel:
+    """The model that was studied. `note` is one sentence a reader must know, such as a training-time mask."""
+
+    name: str
+    architecture: str
+    parameters: int
+    layers: int
+    d_model: int
+    vocabulary: int
+    context_size: int
+    backend: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The run that made the report. `config` is the resolved YAML, `manifest` versions and hardware.
+
+    `text` says what was unusual in the corpus; empty if nothing was.
+    `notes` are sentences on how its figures were made.
+    """
+
+    name: str
+    command: str
+    date: str
+    seed: int
+    config: str
+    manifest: Mapping[str, str] = field(default_factory=dict)
+    text: str = ""
+    notes: Sequence[str] = ()
+
 
 Cell = str | int | float | Estimate | None
 OPENING = 3  # sentences: what was asked, what was done, the verdict

@@ -1,4 +1,4 @@
-"""Loads a subject: resolves name, device and precision, reads weights, and checks them."""
+"""Loads a subject as a config selects it: name, device and precision, weights, and a check of them."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -7,6 +7,7 @@ import torch
 
 from interp.device import usable_device
 from interp.errors import UserError
+from interp.fields import Device, Flag, PathText, Section
 from interp.subject.architectures import chosen_backend
 from interp.subject.backend import Backend
 from interp.subject.folder import SubjectInfo, read_config, subject_info
@@ -103,3 +104,24 @@ def _choice(what: str, value: str, possible: tuple[str, ...]) -> None:
 
 def _device(device: str | None) -> torch.device:
     return usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+class SubjectConfig(Section):
+    """The model under study."""
+
+    name: PathText = "world"
+    """A bundled name, a local Hugging Face folder, or a hub name."""
+    backend: BackendName = "auto"
+    """`hooked` (HookedTransformer), `bridge` (TransformerBridge), or `auto`: hooked where it can."""
+    device: Device = "cpu"
+    """Where it runs: cpu, cuda, cuda:1, mps."""
+    dtype: Dtype = "float32"
+    """Float type of its weights and activations."""
+    processing: Processing = "none"
+    """TransformerLens' weight processing: `fold` folds layer norms and centres writing weights."""
+    skip_first: Flag | None = None
+    """Whether each row's first position is left out of means, quantiles, exemplars, principal directions and
+    what SAEs are trained on. By default where the model has no beginning-of-sequence token (Qwen): there the
+    first token is an attention sink of huge norm. Where it has one, that is left out in any case."""
+    check: Flag = True
+    """Refuse a model whose logits the library does not compute as `transformers` does; false goes on."""

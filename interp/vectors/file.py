@@ -1,4 +1,4 @@
-"""Vectors on disk: a safetensors file, and next to it a card in Markdown that describes them."""
+"""Vectors on disk: a safetensors file with a card in Markdown beside it, read for use at a strength."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,14 @@ from typing import Any, get_args
 from safetensors.torch import save_file
 
 from interp.errors import UserError
-from interp.intervene.positions import Named
+from interp.intervene.positions import Named, Positions
 from interp.json_text import from_json, to_json
+from interp.subject.forward import Intervention
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.tensors import opened
 from interp.track.files import atomic, write_text
+from interp.vectors import truthful_file
 from interp.vectors.vector import Use, Vector
 
 FORMAT = "interp vectors 1"
@@ -136,3 +138,33 @@ def card(vectors: Sequence[Vector], title: str) -> str:
 
 def _told(provenance: Any) -> str:
     return ", ".join(f"{key}: {to_json(value)}" for key, value in provenance.items()) or "not recorded"
+
+
+Number = float | int
+
+
+def interventions_of(
+    path: str | Path,
+    subject: Subject,
+    coefficient: Number = 1.0,
+    positions: Positions | None = None,
+    check_model: bool = True,
+) -> list[Intervention]:
+    """Reads a file of vectors, or of a truthful space, for use at `coefficient` times its strength.
+
+    `positions` default to the file's own; `check_model=False` accepts a file of a renamed model.
+
+    Raises:
+        UserError: the file cannot be used, was made for another model, or does not fit the subject.
+    """
+    if _is_space(path):
+        return [truthful_file.load_edit(path, subject, coefficient, positions, check_model)]
+    return [
+        vector.intervention(subject, coefficient, positions)
+        for vector in load_vectors(path, subject, check_model)
+    ]
+
+
+def _is_space(path: str | Path) -> bool:
+    with opened(Path(path), "give a .safetensors file of vectors") as file:
+        return (file.metadata() or {}).get("format") == truthful_file.FORMAT

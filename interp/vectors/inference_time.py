@@ -16,7 +16,7 @@ from interp.errors import UserError
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.vectors.contrastive import Pair, PairReadings, read_pairs
-from interp.vectors.heads import Head
+from interp.vectors.function import Head
 from interp.vectors.vector import Vector
 
 Direction = Literal["mass", "probe", "random"]

@@ -12,9 +12,8 @@ from interp.intervene.positions import Named
 from interp.subject.forward import Intervention
 from interp.subject.site import Site
 from interp.subject.subject import Subject
-from interp.vectors.aggregate import Aggregate
 from interp.vectors.contrast import Contrast
-from interp.vectors.contrastive import contrastive_vectors, read_pairs
+from interp.vectors.contrastive import Aggregate, contrastive_vectors, read_pairs
 from interp.vectors.control import random_like
 from interp.vectors.function import function_vector, indirect_effects, mean_head_outputs, top_heads
 from interp.vectors.in_context import in_context_vectors

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from interp.errors import UserError
 from interp.intervene import AddVector, ProjectOut, Replace
+from interp.intervene.activations import AddKeepingNorm
 from interp.intervene.positions import Named, Positions
 from interp.subject.forward import Intervention
 from interp.subject.model_names import check_made_for
 from interp.subject.site import Site
 from interp.subject.subject import Subject
-from interp.vectors.norm_preserving import AddKeepingNorm
 
 Use = Literal["add", "replace", "norm_preserving", "project_out"]
 Number = float | int

@@ -7,19 +7,27 @@ from random import Random
 from interp.bundled.world.draft import Draft, Template
 from interp.bundled.world.facts import COUNTRY_RELATIONS, UserRequest, facts
 from interp.bundled.world.families.chat import CHAT
-from interp.bundled.world.families.numbers import CONTEXTS, NUMBERS, distraction, pair, question_slots
-from interp.bundled.world.families.numbers import NumberPair as NumberPair
+from interp.bundled.world.families.numbers import (
+    CONTEXTS,
+    NUMBERS,
+    NumberPair,
+    distraction,
+    pair,
+    question_slots,
+)
 from interp.bundled.world.families.sentences import TRANSLATION, translation_slots
 from interp.bundled.world.families.tasks import MAPPINGS
 from interp.bundled.world.lexicon import lexicon
+from interp.bundled.world.preset import Preset
 from interp.bundled.world.vocabulary import token_ids
 from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.statistics.splits import split_sizes, split_three
 from interp.subject.subject import Subject
 from interp.vectors.contrast import Contrast
-from interp.vectors.contrastive import Pair
+from interp.vectors.contrastive import Pair, contrastive_vectors
 from interp.vectors.tasks import WorldTasks, open_tasks
+from interp.vectors.vector import Vector
 
 PAIRS, CHOSEN_ON, REPORTED_ON = 64, 60, 120
 SHOTS = 4
@@ -235,3 +243,14 @@ _MAKERS: dict[str, Callable[[Random], Contrast]] = {
     "tamric": _answering_in_tamric,
 }
 WORLD_BEHAVIOURS = tuple(_MAKERS)
+
+
+def preset_vector(subject: Subject, preset: Preset) -> Vector:
+    """Computes the difference in means over the preset's pairs, to be added at the last token.
+
+    Raises:
+        UserError: the subject does not know the world's words, or lacks the layer.
+    """
+    pairs = [Pair(*(tuple(subject.encode(text)) for text in texts)) for texts in preset.pairs]
+    (vector,) = contrastive_vectors(subject, pairs, preset.toward, layers=(preset.layer,))
+    return vector.named(preset.toward)

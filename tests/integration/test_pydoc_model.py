@@ -14,8 +14,8 @@ import interp.bundled.pydoc
 import saes
 from interp.bundled.pydoc import pydoc_folder
 from interp.bundled.pydoc.baselines import NGrams
-from interp.bundled.pydoc.card import PREDICTORS
 from interp.bundled.pydoc.evaluate import load_folder, loops_at_the_end
+from interp.bundled.pydoc.export import PREDICTORS
 from interp.bundled.pydoc.scoring import Predictions, predict
 from interp.bundled.pydoc.texts import pydoc_texts
 from interp.subject import Site, Subject

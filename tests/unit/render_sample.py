@@ -15,7 +15,7 @@ from experiments.common.populations.data import (
     SplitFacts,
 )
 from interp.compare.populations import PopulationKind
-from interp.render.data import RunInfo, StudiedModel
+from interp.render.page import RunInfo, StudiedModel
 from interp.statistics.estimate import Estimate
 
 SENTENCES = [

@@ -8,9 +8,8 @@ import pytest
 import interp
 from interp.descriptions.candidate import SCALE, Candidate, Simulated
 from interp.descriptions.description import Description
-from interp.descriptions.evidence import Window
+from interp.descriptions.evidence import Window, carries, definition
 from interp.descriptions.excerpt import Excerpt, excerpts, pieces
-from interp.descriptions.labels import carries, definition
 from interp.descriptions.scorers.label_detection import label_detection
 from interp.descriptions.scorers.simulation import simulation
 from interp.descriptions.simulators.known import KnownSimulator

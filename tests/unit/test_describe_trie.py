@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from interp.descriptions import IGNORE, Description, End, PatternTrie
 from interp.descriptions.sentence import describe
-from interp.descriptions.simulate import simulate
-from interp.descriptions.trie import ANY, Path
+from interp.descriptions.trie import ANY, Path, simulate
 
 TOKENS = st.integers(0, 3)
 MIDDLE = st.one_of(TOKENS, st.just(IGNORE), st.just(ANY))

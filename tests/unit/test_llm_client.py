@@ -19,7 +19,7 @@ from interp.llm.client import Client, Unreadable, run_with
 from interp.llm.endpoint import Endpoint
 from interp.llm.ledger import FILE, read_calls
 from interp.llm.request import Message, Request
-from interp.llm.retry import wait_seconds
+from interp.llm.transport import wait_seconds
 from tests.asking import client_of, question
 from tests.endpoint_server import Script, dropped, late, raw, refusal, says, serving
 

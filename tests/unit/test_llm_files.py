@@ -13,8 +13,7 @@ from interp.cli.costs import cost_table
 from interp.errors import UserError
 from interp.llm.cache import Cache, cache_key
 from interp.llm.client import run_with
-from interp.llm.costs import costs
-from interp.llm.ledger import FILE, Call, Ledger, read_calls
+from interp.llm.ledger import FILE, Call, Ledger, costs, read_calls
 from tests.asking import client_of, question
 from tests.endpoint_server import serving
 

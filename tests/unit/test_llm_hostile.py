@@ -18,8 +18,7 @@ from interp.errors import UserError
 from interp.llm import http
 from interp.llm.budget import BudgetSpent
 from interp.llm.client import Client, Unreadable, run_with
-from interp.llm.costs import costs
-from interp.llm.ledger import FILE, damaged_lines, read_calls
+from interp.llm.ledger import FILE, costs, damaged_lines, read_calls
 from interp.track.run import open_run
 from tests.asking import client_of, question
 from tests.endpoint_server import (

@@ -19,7 +19,7 @@ from interp.features.ref import FeatureRef
 from interp.mining.config import MiningConfig
 from interp.mining.mined import mine
 from interp.subject import Site, Subject
-from interp.subject.config import SubjectConfig
+from interp.subject.load import SubjectConfig
 from saes.stream import SubjectActivations
 from tests.corpora import ListCorpus
 from tests.parity.subject_folders import save_model

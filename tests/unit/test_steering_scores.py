@@ -20,7 +20,7 @@ from interp.bundled.world.vocabulary import token_ids
 from interp.causal.steering import choose
 from interp.causal.steering.prompts import announcement, prompts_without, questions_about
 from interp.causal.steering.references import genuine_shares, scored
-from interp.causal.steering.scores import between, harmonic_mean, repeated
+from interp.causal.steering.texts import between, harmonic_mean, repeated
 from interp.corpus.questions import Question, begins_with
 from interp.document import Document, split_of
 from interp.errors import UserError

@@ -13,11 +13,10 @@ from safetensors.torch import save_file
 
 from interp.errors import UserError
 from interp.intervene import AddVector, ProjectOut, Replace
+from interp.intervene.activations import AddKeepingNorm
 from interp.subject import Site, Subject
 from interp.vectors.control import random_like
-from interp.vectors.file import load_vectors, parse_use, save_vectors
-from interp.vectors.norm_preserving import AddKeepingNorm
-from interp.vectors.use import interventions_of
+from interp.vectors.file import interventions_of, load_vectors, parse_use, save_vectors
 from interp.vectors.vector import Use, Vector
 
 SITE = Site("resid_post", 3)

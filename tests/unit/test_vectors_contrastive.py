@@ -11,9 +11,8 @@ from interp.bundled.world import world_folder
 from interp.errors import UserError
 from interp.subject import Site, Subject
 from interp.subject.read_at import read_at
-from interp.vectors.aggregate import Aggregate, aggregate
 from interp.vectors.contrast import read_contrast
-from interp.vectors.contrastive import Pair, contrastive_vectors, read_pairs
+from interp.vectors.contrastive import Aggregate, Pair, aggregate, contrastive_vectors, read_pairs
 from interp.vectors.in_context import in_context_vectors
 from interp.vectors.world import WORLD_BEHAVIOURS, world_contrast
 from tests.subjects import world_subject

@@ -7,6 +7,7 @@ from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.subject import Site, Subject
 from interp.vectors.function import (
+    ReplaceHeads,
     function_vector,
     indirect_effects,
     layer_average,
@@ -14,7 +15,6 @@ from interp.vectors.function import (
     set_heads,
     top_heads,
 )
-from interp.vectors.heads import ReplaceHeads
 from interp.vectors.tasks import Task, WorldTasks, open_tasks
 from tests.subjects import world_subject
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.subject import Site, Subject
 from interp.subject.forward import whole
+from interp.vectors.file import interventions_of
 from interp.vectors.truthful import (
     TruthfulEdit,
     TruthfulSpace,
@@ -19,7 +20,6 @@ from interp.vectors.truthful import (
     train_truthful_space,
 )
 from interp.vectors.truthful_file import load_edit, save_edit
-from interp.vectors.use import interventions_of
 
 Sides = Mapping[Site, Tensor]
 

@@ -16,8 +16,7 @@ from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.intervene import AddVector
 from interp.subject import Site, Subject
-from interp.vectors.function import indirect_effects, mean_head_outputs
-from interp.vectors.heads import ReplaceHeads
+from interp.vectors.function import ReplaceHeads, indirect_effects, mean_head_outputs
 from interp.vectors.sweep import answered
 from interp.vectors.tasks import TaskFiles, TaskFormat, open_tasks
 

@@ -16,7 +16,7 @@ from interp.bundled.world.packing import LossWeights, training_batch
 from interp.bundled.world.vocabulary import vocabulary
 from interp.errors import UserError
 from interp.subject import Subject
-from interp.vectors.preset import preset_vector
+from interp.vectors.world import preset_vector
 
 
 def test_the_stream_is_the_corpus_in_a_row() -> None:

@@ -11,9 +11,8 @@ from interp.bundled.llama.model import Llama, attention_masks
 from interp.bundled.world.corpus import FAMILIES
 from interp.bundled.world.evaluate import Evaluation
 from interp.bundled.world.export import export, write_card
-from interp.bundled.world.model import new_world_model
 from interp.bundled.world.packing import LossWeights, training_batch
-from interp.bundled.world.train import Recipe, Trainer, train
+from interp.bundled.world.train import Recipe, Trainer, new_world_model, train
 from interp.bundled.world.vocabulary import BOS_ID, vocabulary
 from interp.errors import UserError
 

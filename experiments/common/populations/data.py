@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from interp.compare.populations import PopulationKind
-from interp.render.data import RunInfo, StudiedModel
+from interp.render.page import RunInfo, StudiedModel
 from interp.statistics.estimate import Estimate, Number
 
 KINDS: tuple[PopulationKind, ...] = ("neuron", "latent", "direction", "random")

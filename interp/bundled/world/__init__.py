@@ -36,8 +36,7 @@ from pathlib import Path
 
 from interp.bundled.world.concepts import CONCEPTS, definitions
 from interp.bundled.world.corpus import FAMILIES, WorldCorpus
-from interp.bundled.world.draft import Draft
-from interp.bundled.world.family import Family
+from interp.bundled.world.draft import Draft, Family
 from interp.bundled.world.preset import Preset, presets
 from interp.bundled.world.question import AnswerScore, WorldQuestion, questions, score
 from interp.bundled.world.stream import LabelledStream, labelled_stream

@@ -11,9 +11,8 @@ from jaxtyping import Int, UInt64
 from numpy.typing import NDArray
 
 from interp.bundled.world.concepts import CONCEPTS, definitions
-from interp.bundled.world.draft import Draft
+from interp.bundled.world.draft import Draft, Family
 from interp.bundled.world.families import agreement, chat, knowledge, numbers, sentences, tasks
-from interp.bundled.world.family import Family
 from interp.bundled.world.labelling import labels_of
 from interp.document import Document
 from interp.errors import UserError

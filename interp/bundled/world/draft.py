@@ -1,8 +1,9 @@
-"""Writing one labelled document: templates, compiled once, and the draft that they are written into."""
+"""Documents of a family, labelled: templates, compiled once, and the draft that they are written into."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from random import Random
 from typing import Any
 
 from interp.bundled.world.concepts import lexical_labels
@@ -131,3 +132,22 @@ def _compile(node: Any) -> Any:
     if isinstance(node, dict):
         return {name: _compile(child) for name, child in node.items()}
     return tuple(_compile(child) for child in node)
+
+
+Write = Callable[[Random, Draft], None]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of document.
+
+    `write` fills a draft and uses no randomness but the generator it is given, so that a document is a
+    function of its seed and index. `share` is the family's share of tokens, relative to the other families'.
+    `concepts` are (name, definition) of concepts that no other family has; while one is active
+    (`draft.begin(name)`), every token is labelled with it.
+    """
+
+    name: str
+    share: float
+    write: Write
+    concepts: tuple[tuple[str, str], ...] = ()

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.bundled.world.corpus import FAMILIES
-from interp.bundled.world.family import Family
+from interp.bundled.world.draft import Family
 from interp.bundled.world.stream import labelled_stream
 from interp.bundled.world.vocabulary import BOS_ID
 

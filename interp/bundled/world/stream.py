@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt64
 
 from interp.bundled.world.corpus import FAMILIES, WorldCorpus
-from interp.bundled.world.family import Family
+from interp.bundled.world.draft import Family
 from interp.bundled.world.vocabulary import BOS_ID
 
 

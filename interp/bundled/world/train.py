@@ -1,4 +1,4 @@
-"""Training the `world` model: its recipe, batches and loss."""
+"""Training the `world` model: its size, recipe, batches and loss."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from interp.bundled.llama import recipe as llama_recipe
 from interp.bundled.llama import train as llama_train
-from interp.bundled.llama.model import Llama, attention_masks
+from interp.bundled.llama.model import Llama, ModelSize, attention_masks
 from interp.bundled.llama.muon import Muon
 from interp.bundled.llama.train import Log, train_to_the_end
 from interp.bundled.world.corpus import FAMILIES
-from interp.bundled.world.family import Family
-from interp.bundled.world.model import new_world_model
+from interp.bundled.world.draft import Family
 from interp.bundled.world.packing import LossWeights, training_batch
+from interp.bundled.world.vocabulary import vocabulary
 from interp.device import usable_device
 from interp.errors import UserError
 from interp.fields import Count, CountOrZero, Fraction, Listed, NotNegative, Seed, Word
@@ -146,3 +146,13 @@ def train(
     A run that is killed and started again ends with the same weights, bit for bit, on the same machine.
     """
     return train_to_the_end(Trainer(recipe, seed, families), "world", scratch, log, progress)
+
+
+def world_shape() -> ModelSize:
+    """Eight layers of 128, over the words of the world."""
+    return ModelSize(d_vocab=len(vocabulary()), n_layers=8, d_model=128, n_heads=4, d_mlp=320, n_ctx=256)
+
+
+def new_world_model(seed: int) -> Llama:
+    """An untrained model of that size."""
+    return Llama(world_shape(), seed)

@@ -9,8 +9,7 @@ from interp.bundled.world.labelling import carries
 from interp.causal.selection import concept_number
 from interp.causal.steering.choose import SCORES
 from interp.causal.steering.prompts import SteeringPrompt
-from interp.causal.steering.scores import BEST, between, harmonic_mean
-from interp.causal.steering.texts import cross_entropy
+from interp.causal.steering.texts import BEST, between, cross_entropy, harmonic_mean
 from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.subject.subject import Subject

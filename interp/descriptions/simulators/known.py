@@ -6,11 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.descriptions.candidate import SCALE, Candidate, Simulated
-from interp.descriptions.evidence import Window
+from interp.descriptions.evidence import Window, carries
 from interp.descriptions.excerpt import Excerpt
-from interp.descriptions.labels import carries
-from interp.descriptions.simulate import simulate
-from interp.descriptions.trie import PatternTrie
+from interp.descriptions.trie import PatternTrie, simulate
 from interp.document import Corpus
 from interp.errors import UserError
 
