@@ -23,7 +23,7 @@ import interp.subject
 from interp.attribution import Target, activation_times_gradient, integrated_gradients
 from interp.bundled.world import world_folder
 from interp.features.neurons import MlpNeurons
-from interp.subject.load import read_weights
+from interp.subject.pretrained import read_weights
 from interp.subject.quiet import quiet
 
 LENGTH = 64

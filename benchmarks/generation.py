@@ -97,7 +97,7 @@ def seconds(
 def main() -> dict[str, float]:
     """Prints and returns the ratios over plain generation."""
     print(f"{NEW_TOKENS} new tokens, {ROUNDS} rounds, {torch.get_num_threads()} threads")
-    ratios = {}
+    ratios: dict[str, float] = {}
     for backend in ("hooked", "bridge"):
         subject = interp.subject.load("world", backend, device="cpu")
         subject.tokenizer.eos_token = None

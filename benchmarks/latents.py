@@ -38,9 +38,12 @@ def main() -> dict[str, float]:
         for tokens in laid:
             subject.run(tokens, read=[latents])
 
+    def encode(activation: torch.Tensor) -> None:
+        latents.encode(activation)
+
     def to_the_site() -> None:
         for tokens in laid:
-            subject.visit(tokens, {SITE: latents.encode})
+            subject.visit(tokens, {SITE: encode})
 
     work: dict[str, Callable[[], object]] = {
         "with logits": with_logits,

@@ -77,10 +77,15 @@ def speed() -> dict[str, float]:
     stream = laid_out(subject, corpus)
     laid = [torch.from_numpy(batch.tokens) for batch in stream]
     last = Site("mlp_post", subject.n_layers - 1)
+
+    def to_the_last_neurons() -> None:
+        for tokens in laid:
+            subject.visit(tokens, {last: lambda activation: None})
+
     with torch.inference_mode():
         work: dict[str, Callable[[], object]] = {
             "with logits": lambda: [subject.logits(tokens) for tokens in laid],
-            "to the last neurons": lambda: [subject.visit(t, {last: lambda x: None}) for t in laid],
+            "to the last neurons": to_the_last_neurons,
             "mine": lambda: fold_batches(subject, neurons, stream, CONFIG),
         }
         rounds = in_turn(work)

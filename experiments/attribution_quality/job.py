@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -152,12 +153,14 @@ class Job(SubjectJob[Config]):
         self, tokens: torch.Tensor, mask: torch.Tensor, target: Target, statistics: Statistics | None
     ) -> dict[str, Attribution]:
         given = (self.subject, tokens, mask, target, self.spaces)
-        options = {"baseline": self.config.baseline, "statistics": statistics}
-        integrated = {**options, "steps": self.config.steps}
-        found = {"gradient": activation_times_gradient(*given, **options)}
-        found["integrated each"] = integrated_gradients(*given, **integrated, path="each")
+        baseline = self.config.baseline
+        integrated = partial(
+            integrated_gradients, *given, baseline=baseline, statistics=statistics, steps=self.config.steps
+        )
+        found = {"gradient": activation_times_gradient(*given, baseline=baseline, statistics=statistics)}
+        found["integrated each"] = integrated(path="each")
         with contextlib.suppress(UserError):  # spaces that feed one another cannot move together
-            found["integrated joint"] = integrated_gradients(*given, **integrated, path="joint")
+            found["integrated joint"] = integrated(path="joint")
         return found
 
     def _chosen(

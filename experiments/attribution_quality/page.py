@@ -1,6 +1,6 @@
 """The page of `attribution_quality`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -60,7 +60,7 @@ class QualityPage(ExperimentPage[Config]):
         self.agreement, self.ablation, self.patching = (
             run.table(name) for name in ("agreement", "ablation", "patching")
         )
-        self.rows: list[Mapping[str, Any]] = self.agreement.to_dict("records")
+        self.rows = self.agreement.to_dict("records")
         prompts, pairs = self.ablation["prompt"].nunique(), self.patching["pair"].nunique()
         self.ablations, self.patches = count(len(self.ablation)), count(len(self.patching))
         self.measured_on = (
@@ -100,7 +100,7 @@ class QualityPage(ExperimentPage[Config]):
             "Rank correlation weighs all effects equally; these two measure signs, and the largest effects."
         )
         exact = "Points on the line are exact. Both axes are in units of the target."
-        methods = [column for column in self.ablation if column not in NOT_METHODS]
+        methods = [str(column) for column in self.ablation if column not in NOT_METHODS]
         ablation = [self._scatter("ablation", name, self.ablation, name) for name in methods]
         patching = [
             self._scatter("patching", str(kind), part, PATCHING)
@@ -125,7 +125,7 @@ class QualityPage(ExperimentPage[Config]):
         return Figure(measure, title, self.measured_on, drawn)
 
     def _scatter(self, change: str, name: str, table: pd.DataFrame, method: str) -> Figure:
-        pairs = table[["exact", method]].astype(float).to_numpy().tolist()
+        pairs = list(zip(table["exact"].astype(float), table[method].astype(float), strict=True))
         drawn = scatter_chart(pairs, role="a", x_name="exact effect", y_name=method)
         return Figure(f"{change} {name}", name, self.measured_on, drawn, SQUARE)
 
@@ -141,6 +141,6 @@ class QualityPage(ExperimentPage[Config]):
         return Table.of(self.agreement, columns, "agreement", caption)
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def _name(row: Mapping[Hashable, Any]) -> str:
     """Names the effects and their approximation; patches have only one."""
     return row["effects"] if row["approximation"] == PATCHING else f"{row['effects']}: {row['approximation']}"

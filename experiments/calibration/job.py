@@ -15,7 +15,7 @@ from interp.descriptions.windows import gather_evidence
 from interp.features.directions import Directions
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.llm.client import run_with
 from interp.mining.mined import Mined
 from interp.subject import Site
@@ -49,7 +49,7 @@ class Job(CorpusJob[Config]):
         """Runs all steps in order, and skips those that have finished."""
         sae = self.run.step("train_sae", self.train_sae) / "sae"
         layer = self.site.layer
-        spaces: dict[str, FeatureSpace] = {
+        spaces: dict[str, ReadableFeatures] = {
             "latent": load_sae(self.subject, sae),
             "neuron": MlpNeurons(self.subject, layer),
         }
@@ -67,7 +67,7 @@ class Job(CorpusJob[Config]):
         """Trains an SAE at the site."""
         train_dictionary(step, self.subject, self.site, self.corpus, self.config.sae, step.folder / "sae")
 
-    def features(self, step: Step, spaces: dict[str, FeatureSpace]) -> None:
+    def features(self, step: Step, spaces: dict[str, ReadableFeatures]) -> None:
         """Trains probes, and finds the latents and neurons that detect a concept well."""
         config = self.config
         found = find_known_features(
@@ -79,12 +79,12 @@ class Job(CorpusJob[Config]):
         for kind in (PROBE, *spaces):
             step.metric(f"features/{kind}", sum(one.kind == kind for one in found.known), headline=True)
 
-    def mine(self, step: Step, spaces: dict[str, FeatureSpace]) -> None:
+    def mine(self, step: Step, spaces: dict[str, ReadableFeatures]) -> None:
         """Mines windows of every feature of the three spaces."""
         mine_spaces(step, self.subject, list(spaces.values()), self.corpus, self.config.mining, "mining")
 
     def candidates(
-        self, step: Step, known: list[KnownFeature], spaces: dict[str, FeatureSpace], mined: Path
+        self, step: Step, known: list[KnownFeature], spaces: dict[str, ReadableFeatures], mined: Path
     ) -> None:
         """Writes descriptions of every quality for each feature."""
         found = mined_by_space(mined)
@@ -105,7 +105,7 @@ class Job(CorpusJob[Config]):
         self,
         step: Step,
         known: list[KnownFeature],
-        spaces: dict[str, FeatureSpace],
+        spaces: dict[str, ReadableFeatures],
         mined: Path,
         written: Path,
     ) -> None:
@@ -170,6 +170,6 @@ class Job(CorpusJob[Config]):
         step.table("calibration", pd.DataFrame(rows))
 
 
-def refs(known: list[KnownFeature], spaces: dict[str, FeatureSpace]) -> list[FeatureRef]:
+def refs(known: list[KnownFeature], spaces: dict[str, ReadableFeatures]) -> list[FeatureRef]:
     """Returns references to the known features, in the same order."""
     return [FeatureRef(spaces[one.kind], one.feature_id, one.polarity) for one in known]

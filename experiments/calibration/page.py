@@ -1,14 +1,15 @@
 """The page of `calibration`: which score to trust when a description is chosen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-from interp.descriptions.explainers.patterns import NAME as PATTERNS
+from interp.descriptions.population import NAME as PATTERNS
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import interval, measured
 from interp.render.figure import Draw, Figure
-from interp.render.page import Column, Section, Table
+from interp.render.page import Cell, Column, Section, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate
 from interp.subject import Subject
@@ -142,7 +143,7 @@ class CalibrationPage(ExperimentPage[Config]):
             Column("truth"),
             *(Column(s[7:]) for s in scores),
         ]
-        rows = []
+        rows: list[list[Cell]] = []
         for explainer in (TRUE, PATTERNS, MEAGRE, OTHER, FOREIGN):
             part = self.candidates[self.candidates["explainer"] == explainer]
             if len(part):
@@ -191,6 +192,6 @@ class CalibrationPage(ExperimentPage[Config]):
         names: Mapping[Role, str] = {"b": "chosen by the score", "null": "chosen at random"}
         return estimate_chart(rows, x_name="truth (AUROC)", names=names, null=None)
 
-    def _sorted(self, among: str) -> list[dict[str, object]]:
+    def _sorted(self, among: str) -> list[dict[Hashable, Any]]:
         part = self._part(among, "all").sort_values("spearman", ascending=False)
         return part.to_dict("records")

@@ -12,10 +12,10 @@ from saes.cost import saved_size, trained_size
 from saes.source import SaeSource, check_sae
 
 from ..common.config import MiningJobConfig, check_mining
-from ..common.populations.config import ConceptsConfig, DescribeConfig
+from ..common.populations.config import ConceptsConfig, ScoringConfig
 
 
-class SampleConfig(DescribeConfig):
+class SampleConfig(ScoringConfig):
     """How many features are described, and on how much text a description is scored."""
 
     sample: Several | None = 64

@@ -25,7 +25,7 @@ from interp.descriptions.scorers.simulation import SimulationScore
 from interp.features.directions import Directions
 from interp.features.principal import principal_directions
 from interp.features.ref import FeatureRef
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.mining.mined import MinedSpaces
 from interp.parquet import read_parquet
 from interp.statistics.estimate import mean_interval
@@ -276,7 +276,7 @@ class Job(CorpusJob[Config]):
     def _named(self, name: str) -> Population:
         return next(population for population in self.populations if population.name == name)
 
-    def _spaces(self) -> dict[str, FeatureSpace]:
+    def _spaces(self) -> dict[str, ReadableFeatures]:
         return {space.name: space for population in self.populations for space in population.spaces}
 
     def _chosen(self, folder: Path) -> list[tuple[FeatureRef, str]]:

@@ -51,7 +51,8 @@ def compare_page(
     config: Config,
 ) -> ComparePage:
     """Reads the page from the finished steps of a run; without `concepts` if the corpus has no labels."""
-    table, metrics = run.table("features"), run.metrics
+    table = run.table("features")
+    metrics: Mapping[str, Any] = run.metrics
     described = [
         population(
             one.kind, one.total, table[table["population"] == one.name], metrics, one.note, one.name,

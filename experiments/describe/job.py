@@ -19,7 +19,7 @@ from interp.embed.tfidf import TfidfEmbedder
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.llm.client import Client, run_with
 from interp.llm.endpoint import Endpoint
 from interp.mining.mined import Mined
@@ -47,8 +47,8 @@ class Job(CorpusJob[Config]):
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
         self.clients = connect(config.endpoints, run.folder)
-        self.spaces: dict[str, FeatureSpace] = {}
-        self.populations: dict[str, list[FeatureSpace]] = {}
+        self.spaces: dict[str, ReadableFeatures] = {}
+        self.populations: dict[str, list[ReadableFeatures]] = {}
 
     def steps(self) -> None:
         """Runs all steps in order, and skips those that have finished."""
@@ -148,7 +148,7 @@ class Job(CorpusJob[Config]):
             layers = range(self.subject.n_layers) if config.neurons == "all" else config.neurons
         if layers:
             self.populations["neurons"] = [MlpNeurons(self.subject, layer) for layer in layers]
-        saes: list[FeatureSpace] = [open_sae(source, self.subject) for source in config.saes]
+        saes: list[ReadableFeatures] = [open_sae(source, self.subject) for source in config.saes]
         if config.sae is not None:
             site, training = Site.parse(config.site), config.sae
             folder = self.run.step(

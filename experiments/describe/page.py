@@ -14,6 +14,7 @@ from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
 from interp.track.run import Run
 
+from ..common.frames import groups
 from ..common.page import ExperimentPage
 from .config import Config
 
@@ -146,7 +147,7 @@ class DescribePage(ExperimentPage[Config]):
         ]
         rows = [
             [population, explainer[3:], len(part), *(self._mean(part[kind]) for kind in self.kinds)]
-            for (population, explainer), part in self.table.groupby(["population", "explainer"], sort=False)
+            for (population, explainer), part in groups(self.table, "population", "explainer")
         ]
         return Section("By kind of feature", (), (), [Table("populations", "Mean scores", columns, rows)])
 

@@ -9,6 +9,7 @@ from interp.compare.detection import Measure, detect, detect_by_probe, measurabl
 from interp.compare.dictionary_measures import DictionaryMeasures
 from interp.compare.labelled import SplitActivations, read_labelled
 from interp.compare.probe import Probes, train_probes
+from interp.document import Split
 from interp.errors import UserError
 from interp.features.directions import Directions, random_directions
 from interp.features.neurons import MlpNeurons
@@ -248,7 +249,7 @@ class Job(CorpusJob[Config]):
         probes = Probes(tensors["direction"], tensors["bias"], tuple(tensors["strength"].tolist()))
         return probes, tensors["place"].tolist()
 
-    def _read(self, step: Step, split: str, spaces: list[FeatureSpace]) -> SplitActivations:
+    def _read(self, step: Step, split: Split, spaces: list[FeatureSpace]) -> SplitActivations:
         options = self.config.reading
         return read_labelled(
             self.subject, self.corpus, split, self.site, spaces, options.tokens, options.sampled_tokens,

@@ -1,29 +1,19 @@
 """The page of `dictionary_truth`, filled from what its steps wrote."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import pandas as pd
-
-from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import count, interval, measured, number
-from interp.render.figure import Draw, Figure
+from interp.render.figure import Figure
 from interp.render.page import Cell, Column, Section, Table
-from interp.render.palette import Role
-from interp.statistics.estimate import Estimate, mean_interval
+from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 
 from ..common.dictionaries.config import slug
+from ..common.frames import groups
 from ..common.page import ExperimentPage
-from ..common.populations.data import ConceptScore
-from ..common.populations.figures import concept_recovery
-from ..common.populations.reading import metric_estimate
 from .config import Config
-
-MOST_DRAWN = 12  # concepts in the figure of absorption
-PROBE, SAME, ALL = "dense probe", "neurons, same layer", "neurons, all layers"
-HEDGED = ("sae", "concept", "other", "latent", "share", "association", "response")
-MEASURES = {"auroc": "AUROC", "f1": "F1"}
+from .tables import ALL, MEASURES, PROBE, SAME, TruthTables
 
 
 class TruthPage(ExperimentPage[Config]):
@@ -63,12 +53,7 @@ class TruthPage(ExperimentPage[Config]):
 
     def __init__(self, run: Run, config: Config, subject: Subject) -> None:
         super().__init__(run, config, subject)
-        self.detections, self.splits = run.table("detections"), run.table("splitting")
-        hedges = run.table("hedging")
-        self.hedges = hedges if len(hedges) else hedges.reindex(columns=HEDGED).astype({"share": float})
-        self.methods = list(dict.fromkeys(self.detections["method"]))
-        self.latents = [method for method in self.methods if method.startswith("latents")]
-        self.saes = list(dict.fromkeys(self.splits["sae"]))
+        self.tables = TruthTables(run, config)
         self.measured_on = f"Report split, seed {config.seed}; whiskers: 95% intervals."
 
     def question(self) -> str:
@@ -76,9 +61,10 @@ class TruthPage(ExperimentPage[Config]):
 
     def opening(self) -> Sequence[str]:
         tested, left = (int(self.run.metrics[f"concepts/{key}"] or 0) for key in ("tested", "left_out"))
+        dictionaries = len(self.tables.saes)
         return [
             f"Every token of the text carries the concepts that made it, so what the latents of "
-            f"{len(self.saes)} sparse autoencoder{'s' * (len(self.saes) > 1)} respond to can be "
+            f"{dictionaries} sparse autoencoder{'s' * (dictionaries > 1)} respond to can be "
             f"compared with the truth: {count(tested)} concepts ({count(left)} are too rare to be tested).",
             "For each, the best latent was compared with the best neuron, the best direction that needed "
             "no training (random: grey), and a probe trained with the labels.",
@@ -86,7 +72,9 @@ class TruthPage(ExperimentPage[Config]):
         ]
 
     def headline(self) -> Figure:
-        return Figure("means_token", "Mean over concepts, tokens", self.measured_on, self._means("token"))
+        return Figure(
+            "means_token", "Mean over concepts, tokens", self.measured_on, self.tables.means("token")
+        )
 
     def sections(self) -> Sequence[Section]:
         recovered = [self._recovery(level) for level in ("token", "document")]
@@ -94,14 +82,16 @@ class TruthPage(ExperimentPage[Config]):
 
     def _verdict(self) -> str:
         said = []
-        for method in self.latents:
-            gap = self._gap("token", "f1", method, SAME)
-            better, worse = self._ahead("token", "f1", method, SAME)
+        for method in self.tables.latents:
+            gap = self.tables.gap("token", "f1", method, SAME)
+            better, worse = (
+                len(self.tables.ahead("token", "f1", *pair)) for pair in ((method, SAME), (SAME, method))
+            )
             said.append(
                 f"{method.partition(', ')[2]} {measured(gap, sign=True)} ({interval(gap, sign=True)}; "
                 f"clearly ahead for {better} concepts, behind for {worse})"
             )
-        neuron, probe = (self._mean("token", "f1", method) for method in (SAME, PROBE))
+        neuron, probe = (self.tables.mean("token", "f1", method) for method in (SAME, PROBE))
         return (
             f"The best latent's F1 on tokens, minus that of the best neuron of the same layer: "
             f"{', '.join(said)}; the neuron's mean is {measured(neuron)}, the probe's {measured(probe)}."
@@ -113,22 +103,22 @@ class TruthPage(ExperimentPage[Config]):
                 f"{level}_{measure}",
                 f"{name} on {level}s",
                 self.measured_on,
-                self._concepts(level, measure),
+                self.tables.concepts(level, measure),
             )
             for measure, name in MEASURES.items()
         ]
         rows: list[list[Cell]] = []
-        table = self.detections[self.detections["level"] == level]
-        for (concept, measure), part in table.groupby(["concept", "measure"], sort=False):
+        table = self.tables.detections[self.tables.detections["level"] == level]
+        for (concept, measure), part in groups(table, "concept", "measure"):
             by = {row["method"]: row for row in part.to_dict("records")}
             first = next(iter(by.values()))
             cells: list[Cell] = [concept, MEASURES[measure], first["positives"], first["negatives"]]
-            for method in self.methods:
+            for method in self.tables.methods:
                 row = by[method]
                 cells.append(Estimate(row["value"], row["low"], row["high"]))
             rows.append(cells)
         counted = Column("with", places=0), Column("without", places=0)
-        columns = [Column("concept"), Column("measure"), *counted, *map(Column, self.methods)]
+        columns = [Column("concept"), Column("measure"), *counted, *map(Column, self.tables.methods)]
         side = table["polarity"].map({1: "+", -1: "-"})
         best = table.assign(
             measure=table["measure"].map(MEASURES),
@@ -151,16 +141,19 @@ class TruthPage(ExperimentPage[Config]):
         )
 
     def _recovery_title(self, level: str) -> str:
-        means = [f"{method} {number(self._mean(level, 'f1', method).value)}" for method in (*self.methods,)]
+        means = [
+            f"{method} {number(self.tables.mean(level, 'f1', method).value)}"
+            for method in self.tables.methods
+        ]
         return f"On {level}s the best single features reach a mean F1 of: {', '.join(means)}"
 
     def _loses(self, level: str) -> str:
         """Names the concepts for which the latents lose to neurons, and counts them."""
         said = []
-        for method in self.latents:
+        for method in self.tables.latents:
             for other in (SAME, ALL):
-                worse = self._ahead_names(level, "f1", other, method)
-                better = self._ahead_names(level, "f1", method, other)
+                worse = self.tables.ahead(level, "f1", other, method)
+                better = self.tables.ahead(level, "f1", method, other)
                 said.append(
                     f"{method.capitalize()} against {other}, F1 with intervals apart: better for "
                     f"{len(better)} concepts, worse for {len(worse)}"
@@ -179,7 +172,7 @@ class TruthPage(ExperimentPage[Config]):
         said = [
             f"{sae}: {int((part['n_splits'] > 1).sum())} of {len(part)} concepts take more than one latent, "
             f"{number(float(part['n_splits'].mean()))} on average"
-            for sae, part in self.splits.groupby("sae", sort=False)
+            for sae, part in self.tables.splits.groupby("sae", sort=False)
         ]
         return Section(
             f"Splitting: {'; '.join(said)}",
@@ -188,15 +181,15 @@ class TruthPage(ExperimentPage[Config]):
                 "counted on the select split; F1 is on the report split."
             ],
             (),
-            [Table.of(self.splits, columns, "splitting", "k-sparse probes of each concept")],
+            [Table.of(self.tables.splits, columns, "splitting", "k-sparse probes of each concept")],
         )
 
     def _absorption(self) -> Section:
-        known = self.splits[self.splits["full"].notna()]
+        known = self.tables.splits[self.tables.splits["full"].notna()]
         said = []
-        for sae in self.saes:
-            full = self._metric(f"absorption/{slug(sae)}/full")
-            part = self._metric(f"absorption/{slug(sae)}/fraction")
+        for sae in self.tables.saes:
+            full = self.tables.metric(f"absorption/{slug(sae)}/full")
+            part = self.tables.metric(f"absorption/{slug(sae)}/fraction")
             n = int((known["sae"] == sae).sum())
             said.append(f"{sae} {measured(full)} in full, {measured(part)} in part (n {n})")
         columns = (
@@ -218,7 +211,7 @@ class TruthPage(ExperimentPage[Config]):
                     "absorption",
                     "Share of tokens fully absorbed, most first",
                     self.measured_on,
-                    self._absorbed(),
+                    self.tables.absorbed(),
                 )
             ],
             [Table.of(known, columns, "absorption", "Absorption of each concept")],
@@ -227,13 +220,15 @@ class TruthPage(ExperimentPage[Config]):
     def _hedging(self) -> Section:
         bound = self.config.truth.associated
         said = []
-        for sae in self.saes:
-            together, null = (self._metric(f"hedging/{slug(sae)}/{g}") for g in ("together", "unrelated"))
+        for sae in self.tables.saes:
+            together, null = (
+                self.tables.metric(f"hedging/{slug(sae)}/{g}") for g in ("together", "unrelated")
+            )
             said.append(
                 f"{sae} {measured(together, sign=True)} ({interval(together, sign=True)}), unrelated "
                 f"concepts {measured(null, sign=True)}"
             )
-        near = self.hedges[self.hedges["association"].abs() >= bound]
+        near = self.tables.hedges[self.tables.hedges["association"].abs() >= bound]
         near = near.sort_values("share", key=abs, ascending=False)
         columns = (
             Column("dictionary", of="sae"), "concept", Column("other concept", of="other"), "latent",
@@ -257,101 +252,8 @@ class TruthPage(ExperimentPage[Config]):
                     "hedging",
                     "Share of other concepts in a latent's direction",
                     self.measured_on,
-                    self._hedged(),
+                    self.tables.hedged(),
                 )
             ],
             [Table.of(near, columns, "hedging", caption)],
         )
-
-    def _concepts(self, level: str, measure: str) -> Draw:
-        table = self.detections[(self.detections["level"] == level) & (self.detections["measure"] == measure)]
-        scores = [
-            ConceptScore(
-                row["concept"], row["method"], row["value"], row["low"], row["high"],
-                f"{row['space']}/{row['feature_id']}", row["positives"],
-            )
-            for row in table.to_dict("records")
-        ]  # fmt: skip
-        drawn: dict[str, Role] = {self.latents[-1]: "b", SAME: "a", PROBE: "c"}
-        if "random directions" in self.methods:
-            drawn["random directions"] = "null"
-        name, chance = MEASURES[measure], 0.5 if measure == "auroc" else 0.0
-        return concept_recovery(
-            scores, found=None, drawn=drawn, measure=name, chance=chance,
-        )  # fmt: skip
-
-    def _means(self, level: str) -> Draw:
-        rows = [
-            EstimateRow(f"{method}, {name}", [Entry(_role(method), self._mean(level, measure, method))])
-            for measure, name in MEASURES.items()
-            for method in self.methods
-        ]
-        names: Mapping[Role, str] = {
-            "a": "neurons", "b": "latents", "c": "principal directions, dense probe",
-            "null": "random directions",
-        }  # fmt: skip
-        return estimate_chart(rows, x_name="mean over concepts", names=names, null=None)
-
-    def _absorbed(self) -> Draw:
-        known = self.splits[self.splits["full"].notna()]
-        order = known.groupby("concept")["full"].max().sort_values(ascending=False, kind="stable")
-        rows = [
-            EstimateRow(
-                str(concept),
-                [
-                    Entry("b", Estimate.of(row, "full"), f"{row['sae']}, n {row['tokens']}")
-                    for row in known[known["concept"] == concept].to_dict("records")
-                ],
-            )
-            for concept in order.index[:MOST_DRAWN]
-        ]
-        return estimate_chart(rows, x_name="share of tokens", null=None)
-
-    def _hedged(self) -> Draw:
-        rows = []
-        for sae in self.saes:
-            for group in ("together", "apart", "unrelated"):
-                key = f"hedging/{slug(sae)}/{group}"
-                if f"{key}_pairs" in self.run.metrics:
-                    role: Role = "null" if group == "unrelated" else "b"
-                    n = f"n {self.run.metrics[f'{key}_pairs']}"
-                    rows.append(EstimateRow(f"{sae}, {group}", [Entry(role, self._metric(key), n)]))
-        names: Mapping[Role, str] = {
-            "b": "concepts that occur together, or apart",
-            "null": "unrelated",
-        }
-        return estimate_chart(
-            rows, x_name="mean signed share of the other concept", names=names,
-        )  # fmt: skip
-
-    def _metric(self, name: str) -> Estimate:
-        return metric_estimate(self.run.metrics, name)
-
-    def _mean(self, level: str, measure: str, method: str) -> Estimate:
-        return self._metric(f"{level}_{measure}/{slug(method)}")
-
-    def _gap(self, level: str, measure: str, one: str, other: str) -> Estimate:
-        wide = self._wide(level, measure, "value")
-        return mean_interval((wide[one] - wide[other]).to_numpy(dtype=float), self.config.seed)
-
-    def _ahead(self, level: str, measure: str, one: str, other: str) -> tuple[int, int]:
-        return len(self._ahead_names(level, measure, one, other)), len(
-            self._ahead_names(level, measure, other, one)
-        )
-
-    def _ahead_names(self, level: str, measure: str, one: str, other: str) -> Sequence[str]:
-        """Returns the concepts for which the interval of one method lies above that of another."""
-        low, high = (self._wide(level, measure, end) for end in ("low", "high"))
-        return [str(concept) for concept in low.index[low[one] > high[other]]]
-
-    def _wide(self, level: str, measure: str, column: str) -> pd.DataFrame:
-        chosen = (self.detections["level"] == level) & (self.detections["measure"] == measure)
-        return self.detections[chosen].pivot(index="concept", columns="method", values=column)
-
-
-def _role(method: str) -> Role:
-    if method.startswith("latents"):
-        return "b"
-    if method.startswith("neurons"):
-        return "a"
-    return "null" if method.startswith("random") else "c"

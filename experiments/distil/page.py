@@ -8,7 +8,7 @@ from interp.document import Corpus
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import interval, measured
 from interp.render.figure import Draw, Figure
-from interp.render.page import Column, Section, Table
+from interp.render.page import Cell, Column, Section, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
@@ -85,10 +85,10 @@ class DistilPage(ExperimentPage[Config]):
         )
 
     def _verdict(self) -> str:
-        own, null = self._mean("named"), self._mean("named of another")
+        named, by_chance = self._mean("named"), self._mean("named of another")
         said = [
-            f"of the pieces of text that the student names, the teacher names {measured(own)} "
-            f"({interval(own)}), for another feature {measured(null)}"
+            f"of the pieces of text that the student names, the teacher names {measured(named)} "
+            f"({interval(named)}), for another feature {measured(by_chance)}"
         ]
         for own, null, label in SIMULATED[1:]:
             gap = self._mean_of(self.table[own] - self.table[null])
@@ -102,8 +102,10 @@ class DistilPage(ExperimentPage[Config]):
         return f"{text[:1].upper()}{text[1:]}; the teacher itself reaches {measured(teacher)}."
 
     def _figures(self) -> Section:
-        names = [name for name in self.table if ", " in str(name) or str(name).startswith("named")]
-        rows = [[str(name), self._mean(str(name)), int(self.table[name].isna().sum())] for name in names]
+        names = [name for name in map(str, self.table) if ", " in name or name.startswith("named")]
+        rows: list[list[Cell]] = [
+            [name, self._mean(name), int(self.table[name].isna().sum())] for name in names
+        ]
         columns = [Column("words, simulator"), Column("mean score"), Column("undefined", places=0)]
         return Section(
             "All figures", (), (), [Table("scores", "Means over held-out features", columns, rows)]

@@ -55,7 +55,8 @@ class Job(TasksJob[Config]):
 
     def heads(self, step: Step) -> None:
         """Measures heads' mean outputs on prompts that show a task, and their effects on misleading ones."""
-        config, tensors, rows = self.config, {}, []
+        config, rows = self.config, []
+        tensors: dict[str, Tensor] = {}
         with step.progress.task("heads", total=len(self.tasks), unit="tasks") as advance:
             for task in self.tasks:
                 prompts = self._shown(task)
@@ -79,7 +80,7 @@ class Job(TasksJob[Config]):
 
     def layers(self, step: Step) -> None:
         """Adds the vector, the layer average or a random one after every layer, on queries to choose by."""
-        rows = []
+        rows: list[pd.DataFrame] = []
         for task in self.tasks:
             vectors, averages = self._vectors(task), self._averages(task)
             settings = self._settings(vectors, averages)

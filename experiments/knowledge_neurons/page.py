@@ -1,7 +1,7 @@
 """The page of `knowledge_neurons`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,7 @@ class KnowledgePage(ExperimentPage[Config]):
 
     def _changes(self, measure: str, title: str, x_name: str) -> Figure:
         """Draws a row for each way to change a group's features, on the prompts of that group."""
-        table: dict[str, dict[str, Mapping[str, Any]]] = {}
+        table: dict[str, dict[str, Mapping[Hashable, Any]]] = {}
         for row in self.flips.to_dict("records"):
             if row["of"] == row["group"]:
                 table.setdefault(f"{row['group']}, {row['how']}", {})[row["set"]] = row

@@ -122,10 +122,14 @@ class LinearRelationsPage(ExperimentPage[Config]):
             layer=self.edits["layer"].map(layer_name),
             rank=["" if rank != rank else str(int(rank)) for rank in self.edits["rank"]],
         )
-        named = ["relation", "method", "layer", Column("factor", places=1, of="beta"),
-                 Column("named rightly", of="right"), Column("n", places=0)]  # fmt: skip
-        changed = ["relation", "edit", "layer", "rank", Column("changed as wanted", of="right"),
-                   Column("n", places=0)]  # fmt: skip
+        named = (
+            "relation", "method", "layer", Column("factor", places=1, of="beta"),
+            Column("named rightly", of="right"), Column("n", places=0),
+        )  # fmt: skip
+        changed = (
+            "relation", "edit", "layer", "rank", Column("changed as wanted", of="right"),
+            Column("n", places=0),
+        )  # fmt: skip
         return [
             Table.of(faithful, named, "faithfulness", "Objects named for held-out subjects"),
             Table.of(edits, changed, "edits",

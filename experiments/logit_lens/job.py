@@ -97,7 +97,7 @@ class Job(SubjectJob[Config]):
         step.table("divergence", table)
         before_last = table[table["layer"] < self.subject.n_layers - 1]
         for name, own in before_last.groupby("lens", sort=False):
-            step.metric(f"{name} KL, mean over layers", own["kl"].mean(), headline=True)
+            step.metric(f"{name!s} KL, mean over layers", own["kl"].mean(), headline=True)
 
     def look(self, step: Step, lenses: list[Lens]) -> None:
         """Reads every text through every lens; writes tables, arrays, and the interactive page."""

@@ -9,7 +9,7 @@ import pandas as pd
 from interp.errors import UserError
 from interp.lenses.answers import Answers
 from interp.lenses.back_patching import BackPatching
-from interp.lenses.evaluation import read_words, words_by_layer
+from interp.lenses.evaluation import read_words, top_layer, words_by_layer
 from interp.lenses.hops import ask_hops, hops_told_apart, others
 from interp.lenses.knockout import between, window
 from interp.lenses.prompt import prompt_at, span_positions
@@ -98,13 +98,13 @@ class Job(SubjectJob[Config]):
         halves = split_halves([q.group for q in questions], seed, [q.entity for q in questions])
         to_choose, report = (read[read["item"].isin(half)] for half in halves)
         bridge = to_choose[(to_choose["word"] == "bridge") & (to_choose["place"] == "entity")]
-        layer = int(bridge.groupby("layer")["rank"].apply(lambda ranks: (ranks == 0).mean()).idxmax())
+        layer = top_layer((bridge["rank"] == 0).astype(float).groupby(bridge["layer"]).mean())
         chosen = words_by_layer(
             report[(report["layer"] == layer) & (report["place"] == "entity")], ["place"], seed
         )
         step.table("readable_chosen", chosen)
-        for row in chosen.itertuples():
-            step.metric(f"{row.word} likeliest at the entity, layer {layer}", row.top, headline=True)
+        for row in chosen.to_dict("records"):
+            step.metric(f"{row['word']} likeliest at the entity, layer {layer}", row["top"], headline=True)
 
     def knockout(self, step: Step, right: Sequence[int]) -> None:
         """Counts right answers that stay when attention within the question is blocked, by layer."""
@@ -146,9 +146,8 @@ class Job(SubjectJob[Config]):
         step.table("right_stays", pd.concat(stays, ignore_index=True))
         table = pd.concat(rows, ignore_index=True)
         step.table("back_patching", table)
-        for row in table.itertuples():
-            if row.condition != "best (oracle)":
-                step.metric(f"{row.place}, {row.condition}, {row.control or 'own'}", row.right)
+        for row in table[table["condition"] != "best (oracle)"].to_dict("records"):
+            step.metric(f"{row['place']}, {row['condition']}, {row['control'] or 'own'}", row["right"])
 
     def _blocks(self, items: Sequence[int]) -> dict[str, tuple[list[list[int]], list[list[int]]]]:
         """Returns query and key positions of every kind of attention that is blocked."""

@@ -90,11 +90,10 @@ class Job(CorpusJob[Config]):
         for group, of_group in summary.groupby("group", sort=False):
             clean = outcomes[(outcomes["set"] == CLEAN) & (outcomes["group"] == group)]
             step.metric(f"clean/{group}/rate", float(clean.right.mean()))
-            for row in of_group.itertuples():
-                name = f"ablate/{group}/{row.to}"
-                main = row.measure == "rate"
-                step.estimate(f"{name}/{row.measure}", row.value, row.low, row.high, headline=main)
-                step.metric(f"{name}/{row.measure}_control", row.control, headline=main)
+            for row in of_group.to_dict("records"):
+                name, main = f"ablate/{group}/{row['to']}/{row['measure']}", row["measure"] == "rate"
+                step.estimate(name, row["value"], row["low"], row["high"], headline=main)
+                step.metric(f"{name}_control", row["control"], headline=main)
 
     def sweep(self, step: Step, sets: Sets) -> None:
         """Clamps every set to one dose after another."""

@@ -1,6 +1,8 @@
 """The page of `neuron_cause`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
 
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER
 from interp.compare.concepts import activations_by_concept
@@ -232,8 +234,8 @@ class CausePage(ExperimentPage[Config]):
     ) -> list[tuple[float, Estimate]]:
         part = self.sweep[(self.sweep["set"] == name) & (self.sweep["group"] == group)]
         points = []
-        for at, values in part.groupby(dose)[measure]:
-            known = values.to_numpy(dtype=float)
+        for at in np.unique(part[dose]):
+            known = part.loc[part[dose] == at, measure].to_numpy(dtype=float)
             found = mean_interval(known, self.config.seed) if banded else Estimate(float(known.mean()))
             points.append((float(at), found))
         return points
@@ -246,7 +248,7 @@ class CausePage(ExperimentPage[Config]):
         return float(part[part["share"] == share][RATE].mean())
 
 
-def _clear(row: Mapping[str, float]) -> bool:
+def _clear(row: Mapping[Hashable, float]) -> bool:
     """Whether the interval of an effect beyond random features excludes zero."""
     return not row["beyond_low"] <= 0 <= row["beyond_high"]
 

@@ -12,6 +12,7 @@ from interp.errors import UserError
 from interp.lenses.affine import Affine, check_same_vocabulary, fit_affine
 from interp.lenses.answers import Answers
 from interp.lenses.entities import Entity
+from interp.lenses.evaluation import top_layer
 from interp.lenses.layer_pairs import (
     Pair,
     PairSweep,
@@ -112,8 +113,8 @@ class Job(SubjectJob[Config]):
             ),
         }
         if config.tuned_lens is not None:
-            lens = open_lens(config.tuned_lens, self.subject, config.check_model)
-            methods["tuned lens"] = by_lens(lens, read)
+            tuned = open_lens(config.tuned_lens, self.subject, config.check_model)
+            methods["tuned lens"] = by_lens(tuned, read)
         rows = []
         for name, scored in methods.items():
             for layer, own in scored.groupby("layer"):
@@ -224,8 +225,8 @@ class Job(SubjectJob[Config]):
         table = pd.concat(rows, ignore_index=True)
         step.table(name, table)
         chosen = table[table["condition"] == "chosen"]
-        for control, own in chosen.groupby("control", sort=False):
-            step.metric(f"{name}, {control or 'chosen pair'}", own["right"].mean(), headline=True)
+        for of, own in chosen.groupby("control", sort=False):
+            step.metric(f"{name}, {str(of) or 'chosen pair'}", own["right"].mean(), headline=True)
 
     def _probed(
         self, vectors: Vectors, labels: Sequence[str], halves: tuple[list[int], list[int]], name: str
@@ -237,7 +238,7 @@ class Job(SubjectJob[Config]):
         found = probe_accuracy(vectors, labels, train, test)
         if found.empty or inner.empty:
             return pd.DataFrame()
-        layer = int(inner.groupby("layer")["right"].sum().idxmax())
+        layer = top_layer(inner.groupby("layer")["right"].sum())
         row = found[found["layer"] == layer].iloc[0]
         share = share_interval(int(row["right"]), int(row["n"]))
         values = ("probe", "", layer, layer, *share, int(row["n"]), name)

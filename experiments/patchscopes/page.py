@@ -204,7 +204,7 @@ class PatchscopesPage(ExperimentPage[Config]):
             draw = by_layer(curves, "right", y_name="share repeated rightly")
             figures.append(
                 Figure(
-                    f"cross_model-{group or 'all'}",
+                    f"cross_model-{str(group) or 'all'}",
                     str(group) or "entities",
                     "Same layer in both models",
                     draw,

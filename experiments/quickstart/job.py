@@ -14,7 +14,7 @@ from interp.descriptions.sample import sample_active
 from interp.descriptions.scorers.simulation import SimulationScore
 from interp.features.directions import random_directions
 from interp.features.neurons import MlpNeurons
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.mining.mined import MinedSpaces
 from interp.subject import Site
 from interp.track.run import Run
@@ -72,22 +72,23 @@ class Job(CorpusJob[Config]):
         random = random_directions(self.subject, self.site, latents.n_features, self.config.seed)
         self._mine(step, [latents, random], "latents")
 
-    def _mine(self, step: Step, spaces: Sequence[FeatureSpace], kind: str) -> None:
+    def _mine(self, step: Step, spaces: Sequence[ReadableFeatures], kind: str) -> None:
         mine_spaces(step, self.subject, spaces, self.corpus, self.config.mining, f"mining/{kind}")
 
-    def spaces(self, sae: Path) -> dict[str, FeatureSpace]:
+    def spaces(self, sae: Path) -> dict[str, ReadableFeatures]:
         """Returns the spaces whose features are described, by name."""
-        latents: SaeLatents = load_sae(self.subject, sae)
-        return {space.name: space for space in (*self.neurons, latents)}
+        spaces: list[ReadableFeatures] = [*self.neurons, load_sae(self.subject, sae)]
+        return {space.name: space for space in spaces}
 
     def describe(self, step: Step, mined: MinedSpaces, sae: Path) -> None:
         """Describes a uniform sample of the neurons and of the latents that are ever active."""
         explain = {name: found.exemplars["explain"] for name, found in mined.items()}
         spaces = self.spaces(sae)
         latents = [space for space in spaces.values() if isinstance(space, SaeLatents)]
+        populations: tuple[Sequence[ReadableFeatures], ...] = self.neurons, latents
         features = [
             feature
-            for salt, population in enumerate((self.neurons, latents))
+            for salt, population in enumerate(populations)
             for feature in sample_active(
                 population, explain, self.config.describe.sample, [self.config.seed, salt]
             )

@@ -1,6 +1,6 @@
 """The steps of `refusal_vector`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import product
 from pathlib import Path
@@ -11,7 +11,9 @@ import pandas as pd
 from interp.corpus.questions import Question, notes_on_questions
 from interp.errors import UserError
 from interp.intervene import orthogonalised
+from interp.intervene.positions import Named
 from interp.intervene.weights import editable_writers
+from interp.statistics.estimate import Estimate
 from interp.subject.forward import Intervention
 from interp.track.files import read_safetensors, write_json, write_safetensors
 from interp.track.records import read_written
@@ -97,7 +99,7 @@ class Job(BehaviourJob[Config]):
 
     def profile(self, step: Step, candidates: RefusalMeans, position: int) -> None:
         """Applies every layer's direction to validation requests, in every way, beside random ones."""
-        rows = []
+        rows: list[pd.DataFrame] = []
         layers = range(self.subject.n_layers)
         with step.progress.task("profile", total=len(layers), unit="layers") as advance:
             for layer in layers:
@@ -112,7 +114,7 @@ class Job(BehaviourJob[Config]):
         layer, null = vector.site.layer, random_like(vector, self.config.seed)
 
         def row(
-            how: str, kind: str, edits: Sequence[Intervention], coefficient: float = 1.0, where: str = "all"
+            how: str, kind: str, edits: Sequence[Intervention], coefficient: float = 1.0, where: Named = "all"
         ) -> pd.DataFrame:
             asked = getattr(self.requests, kind).validation
             names: Names = {"how": how, "layer": layer, "coefficient": float(coefficient), "positions": where}
@@ -136,8 +138,8 @@ class Job(BehaviourJob[Config]):
         own = profile[profile["layer"] == layer]
         stronger = {}
         for how, where in product(("add", "subtract"), self.config.positions):
-            rows = own[(own["how"] == how) & (own["positions"] == where)]
-            order = rows.sort_values(["right", "coefficient"], ascending=[how == "subtract", True])
+            fitting = own[(own["how"] == how) & (own["positions"] == where)]
+            order = fitting.sort_values(["right", "coefficient"], ascending=[how == "subtract", True])
             stronger[how, where] = float(order["coefficient"].iloc[0])
             step.metric(f"chosen/{how}_{where}_coefficient", stronger[how, where])
         rows, costs, texts = [], [], []
@@ -161,17 +163,16 @@ class Job(BehaviourJob[Config]):
         shares = written.groupby(["condition", "kind"], sort=False)["refuses"].mean().rename("written")
         results = results.merge(shares.reset_index(), on=["condition", "kind"], how="left")
         step.table("results", results)
-        for row in results.itertuples():
-            name = f"refused/{row.kind}/{row.condition.replace(', ', '_').replace(' ', '_')}"
-            found = row.right, row.right_low, row.right_high
-            step.estimate(name, *found, headline=row.condition in HEADLINE)
+        for row in results.to_dict("records"):
+            name = f"refused/{row['kind']}/{row['condition'].replace(', ', '_').replace(' ', '_')}"
+            step.estimate(name, *Estimate.of(row, "right"), headline=row["condition"] in HEADLINE)
 
     def _conditions(
         self,
         candidates: RefusalMeans,
         vector: Vector,
         position: int,
-        stronger: dict[tuple[str, str], float],
+        stronger: Mapping[tuple[str, Named], float],
     ) -> Iterator[tuple[str, int, Callable[[], AbstractContextManager[None]]]]:
         subject = self.subject
 

@@ -69,7 +69,7 @@ class RefusalPage(ExperimentPage[Config]):
 
     def headline(self) -> Figure:
         """Shares refused."""
-        n = {str(row.kind): int(row.questions) for row in self.results.iloc[:2].itertuples()}
+        n = dict(zip(self.results["kind"][:2], self.results["questions"][:2], strict=True))
         caption = (
             f"{n['harmful']} harmful and {n['harmless']} harmless held-out requests (times "
             f"{self.config.draws} draws for random directions); seed {self.config.seed}; whiskers: 95% "

@@ -25,7 +25,7 @@ from interp.causal.steering.texts import measured, written
 from interp.corpus.questions import WorldQuestions, open_questions
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
-from interp.features.space import FeatureSpace
+from interp.features.space import FeatureSpace, ReadableFeatures, writable
 from interp.intervene import Positions
 from interp.mining.mined import MinedSpaces, mine
 from interp.mining.store import load as load_mined
@@ -82,9 +82,10 @@ class Job(CorpusJob[Config]):
 
     def steps(self) -> None:
         """Runs all steps in order, and skips those that have finished."""
-        latents = self.latents
-        if latents is None:
-            latents = load_sae(self.subject, self.run.step("train_sae", self.train_sae) / "sae")
+        loaded = self.latents
+        if loaded is None:
+            loaded = load_sae(self.subject, self.run.step("train_sae", self.train_sae) / "sae")
+        latents = writable(loaded)
         neurons: list[FeatureSpace] = [
             MlpNeurons(self.subject, layer) for layer in range(self.subject.n_layers)
         ]
@@ -265,7 +266,7 @@ class Job(CorpusJob[Config]):
         ]
 
 
-def _steerable(space: FeatureSpace) -> bool:
+def _steerable(space: ReadableFeatures) -> bool:
     """Whether writing a space's features writes to the residual stream at the site where they are read."""
     return isinstance(space, SaeLatents) and space.site.kind in RESIDUAL_KINDS
 

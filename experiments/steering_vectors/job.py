@@ -66,7 +66,8 @@ class Job(BehaviourJob[Config]):
         if self.config.two_fold:
             halves.append((contrast.report, contrast.choose))
         name, new_tokens = slug(contrast.name), self.config.new_tokens
-        profile, chosen, reported, costs, texts = [], [], [], [], []
+        profile, reported, costs, texts = [], [], [], []
+        chosen: list[dict[str, object]] = []
         for fold, (to_choose, to_report) in enumerate(halves):
             own = replace(contrast, choose=to_choose, report=to_report)
             reported.append(self._asked(to_report, (), condition=NONE, fold=fold))

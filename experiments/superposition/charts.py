@@ -97,7 +97,7 @@ def plane_chart(planes: Sequence[Plane], *, name: str) -> Draw:
                     strength = 1.0 - 0.6 * n / max(1, len(plane.vectors) - 1)
                     lines.append({"x": x, "y": y, "strength": strength} | end)
         ends = {"x2": alt.X2("right:Q"), "y2": alt.Y2("bottom:Q")}
-        strength = alt.Opacity("strength:Q", scale=None, legend=None)
+        opacity = alt.Opacity("strength:Q", scale=None, legend=None)
         tips = placed({**line, "x": line["right"], "y": line["bottom"]} for line in lines)
         layers = [
             placed(axes).mark_rule(color=var("line")).encode(**ends),
@@ -106,10 +106,10 @@ def plane_chart(planes: Sequence[Plane], *, name: str) -> Draw:
             ),
             placed(lines)
             .mark_rule(color=var("c"), strokeWidth=2)
-            .encode(opacity=strength, **ends)
+            .encode(opacity=opacity, **ends)
             .properties(name="vectors"),
             tips.mark_point(color=var("c"), shape="circle").encode(
-                opacity=strength, description=alt.Description("says:N")
+                opacity=opacity, description=alt.Description("says:N")
             ),
             words(texts),
         ]

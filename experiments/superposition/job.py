@@ -40,15 +40,16 @@ class Job(ExperimentJob[Config]):
         """Trains models whose features lie in a plane."""
         models, features, W = self._trained(step, self.config.vectors)
         self._tables(step, models, features)
-        for model, weights in zip(models.itertuples(), W, strict=True):
-            step.metric(f"vectors/{model.density:g}/represented", model.represented)
+        for model, weights in zip(models.to_dict("records"), W, strict=True):
+            density = f"{model['density']:g}"
+            step.metric(f"vectors/{density}/represented", model["represented"])
             gaps = geometry.angle_gaps(weights)
             even = 360 / len(gaps) if len(gaps) else float("nan")
             step.metric(
-                f"vectors/{model.density:g}/degrees_off_regular",
+                f"vectors/{density}/degrees_off_regular",
                 float((gaps - even).abs().max()) if len(gaps) else None,
             )
-        sparse = models.loc[models["density"].idxmin()]
+        sparse = models.iloc[models["density"].argmin()]
         step.metric("vectors/represented_when_sparsest", sparse.represented, headline=True)
 
     def sparsity(self, step: Step) -> None:
@@ -62,9 +63,10 @@ class Job(ExperimentJob[Config]):
         step.metric("sparsity/linear/off_projection", float(plain["off_projection"].max()))
         ratio = plain["loss"] / plain["linear_optimum"]
         step.metric("sparsity/linear/loss_over_optimum", float(ratio.max()))
-        for model in models.itertuples():
-            step.metric(f"sparsity/{model.density:g}/represented", model.represented)
-            step.metric(f"sparsity/{model.density:g}/loss_over_linear", model.loss / model.linear_optimum)
+        for model in models.to_dict("records"):
+            name = f"sparsity/{model['density']:g}"
+            step.metric(f"{name}/represented", model["represented"])
+            step.metric(f"{name}/loss_over_linear", model["loss"] / model["linear_optimum"])
 
     def geometry(self, step: Step) -> None:
         """Trains models with equally important features, at many sparsities."""

@@ -8,6 +8,7 @@ from interp.render.page import Column, Section, StudiedModel, Table
 from interp.statistics.estimate import Estimate
 from interp.track.run import Run
 
+from ..common.frames import groups
 from ..common.page import ExperimentPage
 from .config import Config
 from .saes import RANDOM
@@ -113,7 +114,7 @@ class SuperpositionPage(ExperimentPage[Config]):
              self.tables.estimate(source, name, density, "f1"),
              self.tables.estimate(source, name, density, "auroc"),
              part["l0"].mean(), part["true_l0"].mean(), part["active"].mean(), part["planted"].mean()]
-            for (density, name), part in mine.groupby(["density", "dictionary"], sort=False)
+            for (density, name), part in groups(mine, "density", "dictionary")
         ]  # fmt: skip
         return Section(
             f"SAEs on {what}: {self._said(source)}",
@@ -192,7 +193,7 @@ class SuperpositionPage(ExperimentPage[Config]):
         shown = models.assign(
             model=models["model"].replace("relu", "ReLU"), ratio=models["loss"] / models["linear_optimum"]
         )
-        sparse = relu.loc[relu["density"].idxmin()]
+        sparse = relu.iloc[relu["density"].argmin()]
         return Section(
             f"With the ReLU, {sparse.represented} of {toy.features} features share {toy.dimensions} "
             "dimensions when sparsest; without it, only the most important have one",
@@ -221,7 +222,7 @@ class SuperpositionPage(ExperimentPage[Config]):
     def _shared(self) -> Section:
         toy = self.config.geometry
         models = self.tables.tables["geometry_models"]
-        most = models.loc[models["near_digon"].fillna(-1).idxmax()]
+        most = models.iloc[models["near_digon"].fillna(-1).argmax()]
         near, even = (self.run.metrics[f"geometry/{name}"] for name in ("near_any", "near_any_if_even"))
         sticky = (
             f"While D* is at least 3/8, {percent(float(near or 0))} of the represented features lie within "

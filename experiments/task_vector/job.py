@@ -100,9 +100,9 @@ class Job(TasksJob[Config]):
         columns = ["shown", "put_in", "state", "as_shown", "as_put_in", "questions"]
         table = pd.DataFrame(rows, columns=columns)
         step.table("conflict", table)
-        for state, part in table.groupby("state", sort=False):
-            step.metric(f"conflict/{state}/as_shown", float(part["as_shown"].mean()), headline=True)
-            step.metric(f"conflict/{state}/as_put_in", float(part["as_put_in"].mean()), headline=True)
+        for name, part in table.groupby("state", sort=False):
+            step.metric(f"conflict/{name!s}/as_shown", float(part["as_shown"].mean()), headline=True)
+            step.metric(f"conflict/{name!s}/as_put_in", float(part["as_put_in"].mean()), headline=True)
 
     def _both(self, shown: Task, put_in: Task) -> tuple[list[Question], list[Question]]:
         """Returns reported queries of both tasks after examples of the first, with each task's answers."""

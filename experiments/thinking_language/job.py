@@ -3,7 +3,7 @@
 import pandas as pd
 
 from interp.errors import UserError
-from interp.lenses.evaluation import read_words, words_by_layer
+from interp.lenses.evaluation import read_words, top_layer, words_by_layer
 from interp.lenses.languages import shuffled_items, told_apart_in
 from interp.lenses.residual_stream import read_stream
 from interp.lenses.tuned_lens import open_lens
@@ -64,13 +64,12 @@ class Job(SubjectJob[Config]):
         rows = []
         for (group, place), own in to_choose.groupby(["group", "place"], sort=False):
             pivot = own[own["word"] == self.config.pivot].groupby("layer")["probability"].mean()
-            layer = int(pivot.drop(self.subject.n_layers - 1).idxmax())
+            layer = top_layer(pivot.drop(self.subject.n_layers - 1))
             fitting = (
                 (to_report["group"] == group) & (to_report["place"] == place) & (to_report["layer"] == layer)
             )
             rows.append(words_by_layer(to_report[fitting], ["group", "place"], self.config.seed))
         table = pd.concat(rows, ignore_index=True)
         step.table("chosen", table)
-        for row in table.itertuples():
-            if row.word.startswith(self.config.pivot):
-                step.metric(f"{row.group}, {row.place}: top is {row.word}", row.top, headline=True)
+        for row in table[table["word"].str.startswith(self.config.pivot)].to_dict("records"):
+            step.metric(f"{row['group']}, {row['place']}: top is {row['word']}", row["top"], headline=True)

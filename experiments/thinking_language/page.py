@@ -104,7 +104,7 @@ class ThinkingPage(ExperimentPage[Config]):
 
     def _best(self, own: pd.DataFrame, what: str) -> str:
         found = own[own["word"] == self.config.pivot]
-        best = found.loc[found["top"].idxmax()].to_dict()
+        best = found.iloc[found["top"].argmax()].to_dict()
         null = own[(own["group"] == best["group"]) & own["word"].str.endswith("shuffled")].iloc[0]["top"]
         estimate = Estimate.of(best, "top")
         return (

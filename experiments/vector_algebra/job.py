@@ -53,8 +53,8 @@ class Job(VectorJob[Config]):
             questions = target.questions(self.subject, target.choose)
             frame = sweep(self.subject, questions, settings, step.progress, composition.name)
             rows.append(frame.assign(task=composition.name))
-            for number, (name, own) in enumerate(by_method(settings).items()):
-                best = choose(self.subject, own, frame[frame["method"] == name], self.to_choose_by)
+            for number, (name, offered) in enumerate(by_method(settings).items()):
+                best = choose(self.subject, offered, frame[frame["method"] == name], self.to_choose_by)
                 (vector,) = best.vectors
                 kept = (best.strength * vector).named(f"{composition.name}: {name}")
                 save_vectors(step.folder / "vectors" / f"{place}-{number}.safetensors", [kept])

@@ -21,7 +21,7 @@ class ItemEstimate:
     n: int
 
     @classmethod
-    def share(cls, right: Sequence[bool] | np.ndarray) -> "ItemEstimate":
+    def share(cls, right: "Sequence[bool] | np.ndarray | pd.Series[bool]") -> "ItemEstimate":
         """Returns the share of true items, with its Wilson interval."""
         return cls(*share_interval(int(np.sum(right)), len(right)), len(right))
 

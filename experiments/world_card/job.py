@@ -116,7 +116,8 @@ class Job(ExperimentJob[Config]):
             digits = others.map(
                 lambda cell: f"{cell:.5g}" if isinstance(cell, float) and cell == cell else cell
             )
-            write_text(step.folder / "seeds.csv", csv_text(list(others), digits.itertuples(index=False)))
+            rows = digits.itertuples(index=False)
+            write_text(step.folder / "seeds.csv", csv_text([str(name) for name in others], rows))
         if self.config.recorded:
             card = pd.concat([card, recorded()], ignore_index=True)
         step.table("card", card)
@@ -125,5 +126,5 @@ class Job(ExperimentJob[Config]):
         step.table("gates", gates)
         step.metric("gates/held", int(gates["holds"].sum()), headline=True)
         step.metric("gates/missed", int((~gates["holds"]).sum()), headline=True)
-        for row in gates.itertuples():
-            step.metric(row.label, row.value, headline=True)
+        for row in gates.to_dict("records"):
+            step.metric(row["label"], row["value"], headline=True)

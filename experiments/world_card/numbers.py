@@ -15,6 +15,7 @@ from interp.corpus.questions import Question, WorldQuestions, open_questions
 from interp.corpus.text import TextCorpus
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
+from interp.intervene.features import AblateTo
 from interp.mining.config import MiningConfig
 from interp.mining.mined import mine
 from interp.subject import Subject
@@ -106,7 +107,7 @@ def _flips(
     questions: Sequence[Question],
     features: Sequence[FeatureRef] = (),
     means: Statistics | None = None,
-    to: str = "mean",
+    to: AblateTo = "mean",
 ) -> ItemEstimate:
     """Measures how often the other reading is the likelier."""
     return ItemEstimate.share(_flipped(subject, questions, features, means, to))
@@ -117,7 +118,7 @@ def _flipped(
     questions: Sequence[Question],
     features: Sequence[FeatureRef],
     means: Statistics | None,
-    to: str = "mean",
+    to: AblateTo = "mean",
 ) -> Bool[np.ndarray, " question"]:
     with subject.intervene(*ablations(features, to, means or {})):
         return ask(subject, questions).prefers_foil

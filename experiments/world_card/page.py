@@ -1,6 +1,7 @@
 """The page of `world_card`, filled from what its steps wrote."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -14,6 +15,7 @@ from interp.statistics.estimate import Estimate
 from interp.subject import Subject
 from interp.track.run import Run
 
+from ..common.frames import groups
 from ..common.lenses.figures import AT_EMBEDDING
 from ..common.page import ExperimentPage
 from ..common.vectors.figures import shares
@@ -37,6 +39,7 @@ SPREAD: tuple[tuple[str, str, str], ...] = (
     ("number flip", "famous numbers read as decimals", "numbers flip, 51 neurons"),
     ("sae", "F1 on tokens", "latents: F1 on tokens"),
 )
+GATE = ("label", "effect", "at", "value", "control_value", "bound")
 FLIP = "51 neurons, mean"
 CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("bridge", "the likeliest word is the bridge", {
@@ -134,6 +137,7 @@ class CardPage(ExperimentPage[Config]):
     def _verdict(self) -> str:
         pivot = self._lines("pivot", "last token")["value"].max()
         flip = self._line("number flip", "famous numbers read as decimals", FLIP)
+        assert flip is not None
         said = [
             f"English stands between the two made-up languages on at most {number(pivot)} of words",
             f"51 neurons of 2,560 flip {number(flip['value'])} of famous numbers (random ones "
@@ -142,7 +146,7 @@ class CardPage(ExperimentPage[Config]):
         back = self._lines("back-patching", "failed questions solved")
         if len(back):
             chosen = back[back["at"].str.endswith("chosen")]
-            best = chosen.loc[chosen["value"].idxmax()]
+            best = chosen.iloc[chosen["value"].argmax()]
             said.append(
                 f"a chosen pair of layers of back-patching solves {number(best['value'])} of failed "
                 f"questions ({best['against']}: {number(best['control_value'])})"
@@ -153,25 +157,28 @@ class CardPage(ExperimentPage[Config]):
         card = self.card[self.card["model"] == (model or self.own)]
         return card[(card["group"] == group) & card["effect"].str.contains(words, regex=False)]
 
-    def _line(self, group: str, effect: str, at: str = "", model: str | None = None) -> pd.Series | None:
+    def _line(
+        self, group: str, effect: str, at: str = "", model: str | None = None
+    ) -> dict[Hashable, Any] | None:
         card = self.card[self.card["model"] == (model or self.own)]
         found = card[(card["group"] == group) & (card["effect"] == effect) & card["at"].str.startswith(at)]
-        return None if found.empty else found.iloc[0]
+        return None if found.empty else found.iloc[0].to_dict()
 
     def _gated(self) -> Draw:
         rows = []
-        for gate in self.gates.itertuples():
-            line = self._line(gate.group, gate.effect, gate.at)
+        for gate in self.gates.to_dict("records"):
+            line = self._line(gate["group"], gate["effect"], gate["at"])
+            assert line is not None
             entries: list[tuple[Role, Estimate]] = [("b", _estimate(line))]
             if line["control_n"]:
                 entries.append(("null", _estimate(line, "control_")))
-            rows.append((gate.label, entries))
+            rows.append((gate["label"], entries))
         return shares(rows, x_name="share of held-out questions, or AUROC", names=ROLES)
 
     def _bounds(self) -> Section:
         rows: list[list[Cell]] = [
-            [g.label, g.effect, g.at, g.value, g.control_value, g.bound, "yes" if g.holds else "NO"]
-            for g in self.gates.itertuples()
+            [*(g[name] for name in GATE), "yes" if g["holds"] else "NO"]
+            for g in self.gates.to_dict("records")
         ]
         columns = [
             Column("bound"), Column("effect"), Column("at"), Column("value", places=2),
@@ -179,7 +186,7 @@ class CardPage(ExperimentPage[Config]):
         ]  # fmt: skip
         return Section("Bounds", (), (), [Table("bounds", "What a test holds the weights to", columns, rows)])
 
-    def _spread_lines(self) -> list[tuple[str, list[pd.Series | None]]]:
+    def _spread_lines(self) -> list[tuple[str, list[dict[Hashable, Any] | None]]]:
         found = []
         for group, effect, label in SPREAD:
             at = FLIP if group == "number flip" else ""
@@ -227,15 +234,15 @@ class CardPage(ExperimentPage[Config]):
     def _groups(self) -> list[Section]:
         sections = []
         card = self.card[self.card["model"] == self.own]
-        curves = {group: wanted for group, *wanted in CURVES}
-        for group, lines in card.groupby("group", sort=False):
+        curves = {group: (y_name, wanted) for group, y_name, wanted in CURVES}
+        for (group,), lines in groups(card, "group"):
             figures = []
             if group in curves:
-                draw = self._curves(str(group), *curves[group])
+                draw = self._curves(group, *curves[group])
                 if draw is not None:
                     caption = "All questions of a kind, by layer; bands: 95% intervals"
-                    figures.append(Figure(str(group), f"{str(group).capitalize()} by layer", caption, draw))
-            sections.append(Section(str(group).capitalize(), (), figures, [_table(str(group), lines)]))
+                    figures.append(Figure(group, f"{group.capitalize()} by layer", caption, draw))
+            sections.append(Section(group.capitalize(), (), figures, [_table(group, lines)]))
         return sections
 
     def _curves(self, group: str, y_name: str, wanted: Mapping[str, str]) -> Draw | None:
@@ -248,12 +255,12 @@ class CardPage(ExperimentPage[Config]):
             null = any(word in name for word in ("random", "another", "shuffled"))
             role = "null" if null else ORDER[min(place, 2)]
             rows = own[own["series"] == name].sort_values("layer")
-            points = [(int(row.layer), Estimate(row.value, row.low, row.high)) for row in rows.itertuples()]
+            points = [(int(row["layer"]), _estimate(row)) for row in rows.to_dict("records")]
             drawn.append(Curve(wanted[name], role, points))
         return curve_chart(drawn, x_name="layer", y_name=y_name, marks=AT_EMBEDDING)
 
 
-def _estimate(line: pd.Series, prefix: str = "") -> Estimate:
+def _estimate(line: Mapping[Hashable, Any], prefix: str = "") -> Estimate:
     return Estimate(*(line[f"{prefix}{end}"] for end in ("value", "low", "high")))
 
 
@@ -267,6 +274,6 @@ def _table(group: str, lines: pd.DataFrame) -> Table:
             row["effect"], row["at"], _estimate(row), int(row["n"]), row["against"],
             _estimate(row, "control_") if row["control_n"] else None, row["note"],
         ]
-        for _, row in lines.iterrows()
+        for row in lines.to_dict("records")
     ]  # fmt: skip
     return Table(group, "Held-out questions; 95% intervals", columns, rows)

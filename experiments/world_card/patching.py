@@ -1,6 +1,6 @@
 """Measures the effects of patched activations: interchange, patchscopes, and back-patching."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -147,12 +147,13 @@ def back_patching(subject: Subject, seed: int) -> EffectResults:
     for place, asked in prompts.items():
         reported = patching.at(asked, wrong, halves, DRAWS).reported
         for condition in ("chosen", "any (oracle)"):
-            rows = reported[reported["condition"] == condition].set_index("control")
-            figures: Mapping[str, ItemEstimate] = {
+            rows = reported[reported["condition"] == condition].to_dict("records")
+            by_control = {row["control"]: row for row in rows}
+            figures = {
                 control: ItemEstimate(row["right"], row["right_low"], row["right_high"], int(row["n"]))
-                for control, row in rows.iterrows()
+                for control, row in by_control.items()
             }
-            own = rows.loc[""]
+            own = by_control[""]
             at = _into(int(own["source"]), int(own["target"])) if condition == "chosen" else "any pair"
             note = "" if condition == "chosen" else "any pair: a maximum over pairs, as is its control"
             for control in (OTHER, RANDOM):

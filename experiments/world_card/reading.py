@@ -6,7 +6,7 @@ import numpy as np
 
 from interp.bundled.world.facts import facts
 from interp.lenses.answers import Answers
-from interp.lenses.evaluation import Tokens, read_words
+from interp.lenses.evaluation import Tokens, read_words, top_layer
 from interp.lenses.hops import HopSplit, WorldHops, others
 from interp.lenses.languages import WorldTranslations, shuffled_items
 from interp.lenses.logit_lens import LogitLens
@@ -17,6 +17,7 @@ from interp.lenses.residual_stream import layer_name, read_stream
 from interp.statistics.splits import evenly_spaced, split_halves
 from interp.subject import Subject
 
+from ..common.frames import groups
 from .effect import Effect, EffectResults, ItemEstimate
 
 MOST = 150  # questions of a kind
@@ -92,13 +93,13 @@ def _readable(
     read["top"] = read["rank"] == 0
     own, other = words
     found = EffectResults()
-    for (layer, word), part in read.groupby(["layer", "word"], sort=False):
+    for (layer, word), part in groups(read, "layer", "word"):
         series = name if word == own else f"{name}, {word}"
         found.by_layer(group, series, int(layer), ItemEstimate.share(part["top"]))
     to_choose, report = split_halves([""] * len(entities), seed, entities)
     allowed = set(range(subject.n_layers) if layers is None else layers)
     chosen = read[(read["word"] == own) & read["item"].isin(to_choose) & read["layer"].isin(allowed)]
-    layer = int(chosen.groupby("layer")["top"].mean().idxmax())
+    layer = top_layer(chosen.groupby("layer")["top"].mean())
     at = read[(read["layer"] == layer) & read["item"].isin(report)]
     value, control = (ItemEstimate.share(at[at["word"] == word]["top"]) for word in (own, other))
     found.effects.append(
@@ -114,7 +115,7 @@ def _facts(subject: Subject) -> EffectResults:
     prompts = [prompt_at(subject, f"the {f.relation} of {f.entity}{FILLER} is") for f in asked]
     answers = Answers.of(subject, [f.answer for f in asked]).first(subject, prompts)
     read = read_words(LogitLens(subject), read_stream(subject, prompts), {"answer": answers})
-    for layer, part in read.groupby("layer"):
+    for (layer,), part in groups(read, "layer"):
         figure = ItemEstimate.share(part["rank"] == 0)
         found.by_layer(group, "answer at the last token", int(layer), figure)
         if layer in (subject.n_layers // 2 - 1, subject.n_layers // 2 + 1):
@@ -142,13 +143,13 @@ def _probe(subject: Subject, seed: int) -> EffectResults:
         vectors = read_stream(subject, prompts)
         name = f"probe for the performer at the {place}"
         inner = probe_accuracy(vectors, labels, train[::2], train[1::2], seed)
-        layer = int(inner.groupby("layer")["right"].sum().idxmax())
+        layer = top_layer(inner.groupby("layer")["right"].sum())
         figures = {}
         for series, truth in (("", labels), (", shuffled labels", shuffled)):
-            for row in probe_accuracy(vectors, truth, train, test, seed).itertuples():
-                figure = ItemEstimate.share(np.arange(row.n) < row.right)
-                found.by_layer("probe", f"{name}{series}", int(row.layer), figure)
-                figures[series, int(row.layer)] = figure
+            for row in probe_accuracy(vectors, truth, train, test, seed).to_dict("records"):
+                figure = ItemEstimate.share(np.arange(row["n"]) < row["right"])
+                found.by_layer("probe", f"{name}{series}", int(row["layer"]), figure)
+                figures[series, int(row["layer"])] = figure
         found.effects.append(
             Effect(
                 "probe",

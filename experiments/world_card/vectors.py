@@ -21,6 +21,7 @@ from interp.vectors.task import added_task_vectors, task_vectors
 from interp.vectors.tasks import Task, WorldTasks, open_tasks, task_prompts
 from interp.vectors.vector import Vector
 
+from ..common.frames import groups
 from .effect import Effect, EffectResults, ItemEstimate
 
 STRENGTHS = (1.0, 1.5)
@@ -126,7 +127,7 @@ def task_vectors_of(subject: Subject, seed: int) -> EffectResults:
         ):
             settings = [Setting(method, "", v.site.layer, 1, (v.intervention(subject),)) for v in vectors]
             frame = sweep(subject, task.questions(subject, task.choose), settings)
-            for layer, part in frame.groupby("layer"):
+            for (layer,), part in groups(frame, "layer"):
                 found.by_layer(group, f"{task.name}, {method}", int(layer), ItemEstimate.share(part["right"]))
             vector = vectors[best_layer(frame)[0]]
             value = _right(subject, asked, [vector.intervention(subject)])

@@ -63,6 +63,11 @@ def words_by_layer(frame: pd.DataFrame, keys: Sequence[str], seed: int) -> pd.Da
     return pd.DataFrame(rows, columns=[*keys, "layer", "word", *ends, "median_rank", "items"])
 
 
+def top_layer(scores: "pd.Series[float]") -> int:
+    """Returns the layer with the largest of scores that have layers as their index; the first of equals."""
+    return int(scores.index[int(scores.argmax())])
+
+
 def _read(seen: LogProbabilities, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """The probability of each item's tokens together, and the best of their ranks."""
     mask = torch.zeros_like(seen.logits, dtype=torch.bool)

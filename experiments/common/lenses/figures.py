@@ -35,7 +35,7 @@ def by_layer(
 def pair_grid(frame: pd.DataFrame, chosen: Pair | None = None, top: Number | None = None) -> Draw:
     """Draws shares of right items by source layer (y) and target layer (x), and frames one pair."""
     table = frame.pivot(index="source", columns="target", values="right").sort_index(ascending=False)
-    sources, targets = list(table.index), list(table.columns)
+    sources, targets = ([int(layer) for layer in axis] for axis in (table.index, table.columns))
     heat = Heat(
         rows=[layer_name(layer) for layer in sources],
         columns=[layer_name(layer) for layer in targets],
@@ -65,10 +65,10 @@ def conditions_table(title: str, caption: str, table: pd.DataFrame) -> Table:
         end: ["" if layer != layer else layer_name(int(layer)) for layer in table[end]]
         for end in ("source", "target")
     }
-    columns = [
+    columns = (
         "group", Column("vectors", of="control"), Column("pair", of="condition"),
         Column("from layer", of="source"), Column("into layer", of="target"), "right", Column("n", places=0),
-    ]  # fmt: skip
+    )  # fmt: skip
     return Table.of(
         table.assign(control=table["control"].replace("", "own"), **ends), columns, title, caption
     )

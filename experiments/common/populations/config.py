@@ -3,15 +3,20 @@
 from interp.fields import Auroc, Count, Section, Several
 
 
-class DescribeConfig(Section):
-    """How many features are described, and on how much text a description is scored."""
+class ScoringConfig(Section):
+    """On how much text a description is scored."""
 
-    sample: Several = 64
-    """Features of each population, drawn uniformly from those that are ever active."""
     random_windows: Count = 30
     """Random windows of the report split, the same for every feature."""
     nulls: Count = 32
     """Other features' descriptions, whose scores are the null of each score."""
+
+
+class DescribeConfig(ScoringConfig):
+    """How many features are described, and on how much text a description is scored."""
+
+    sample: Several = 64
+    """Features of each population, drawn uniformly from those that are ever active."""
 
 
 class ConceptsConfig(Section):

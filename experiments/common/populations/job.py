@@ -10,7 +10,7 @@ from interp.descriptions.scorers.simulation import SimulationScore
 from interp.descriptions.windows import gather_evidence, gather_report
 from interp.document import SPLITS, Corpus
 from interp.features.ref import FeatureRef
-from interp.features.space import FeatureSpace
+from interp.features.space import ReadableFeatures
 from interp.mining.config import MiningConfig
 from interp.mining.mined import MinedSpaces, mine
 from interp.mining.store import load as load_mined
@@ -24,7 +24,7 @@ from interp.track.step import Step
 def mine_spaces(
     step: Step,
     subject: Subject,
-    spaces: Sequence[FeatureSpace],
+    spaces: Sequence[ReadableFeatures],
     corpus: Corpus,
     config: MiningConfig,
     prefix: str,
@@ -66,7 +66,7 @@ def describe_chosen(
 
 
 def described_in(
-    folder: Path, spaces: Mapping[str, FeatureSpace]
+    folder: Path, spaces: Mapping[str, ReadableFeatures]
 ) -> tuple[list[FeatureRef], list[Description]]:
     """Loads what `describe_chosen` wrote to the step's `folder`."""
     records = read_written(folder / "described.json", "list")
