@@ -42,9 +42,9 @@ def trained_size(shape: SubjectShape, site: Site, config: SaeTraining) -> SpaceS
     return SpaceSize(config.n_latents, site.layer, False, weights)
 
 
-def saved_size(shape: SubjectShape, source: str | Path | SaeConfig) -> SpaceSize:
+def saved_size(shape: SubjectShape, source: Path | SaeConfig) -> SpaceSize:
     """Guesses an SAE's size from the layer and the width in its name, without reading any file."""
-    text = f"{source.release}/{source.id}" if isinstance(source, SaeConfig) else str(source)
+    text = str(source)
     layer = re.search(r"layer_(\d+)|/l(\d+)[a-z]_|blocks\.(\d+)", text)
     width = re.search(r"width_(\d+)(k|m)", text)
     expansion = re.search(r"_(\d+)x", text)

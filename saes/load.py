@@ -57,9 +57,7 @@ def load(
     folder = Path(source).expanduser()
     if not folder.is_dir():
         found = parse_release(str(source))
-        return _load_release(
-            subject, found, site=site, name=name, check_model=check_model, dtype=dtype or "float32"
-        )
+        return _load_release(subject, found, site=site, name=name, check_model=check_model, dtype=dtype)
     config = _read_config(folder)
     metadata = config["metadata"] if isinstance(config.get("metadata"), dict) else config
     known, place = trained_on(metadata), str(folder)
@@ -77,7 +75,7 @@ def load_release(
     site: Site | None = None,
     name: str | None = None,
     check_model: bool = True,
-    dtype: SaeDtype = "float32",
+    dtype: SaeDtype | None = None,
 ) -> Latents:
     """Loads a published SAE by its names in SAELens' registry, from the hub's cache or the hub.
 
@@ -101,11 +99,11 @@ def _load_release(
     site: Site | None,
     name: str | None,
     check_model: bool,
-    dtype: SaeDtype,
+    dtype: SaeDtype | None,
 ) -> Latents:
     place = str(release)
     fetch(release)
-    sae, config = _read_release(release, str(subject.device), dtype)
+    sae, config = _read_release(release, str(subject.device), dtype or "float32")
     metadata = {**config, **sae.cfg.metadata.to_dict()}
     known = trained_on(metadata, (release.model,) if release.model else (), release.format.processing)
     chosen = _check_before(subject, known, place, site, check_model)

@@ -1,26 +1,28 @@
 """Which SAE a config means: a folder, or one of a published release."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import model_serializer, model_validator
 
 from interp.errors import UserError
-from interp.fields import FilePath, Flag, PathText, Section, Word
+from interp.fields import Flag, PathText, Section, Word
 from interp.subject.folder import SubjectInfo
 from interp.subject.model_names import same_model, subject_names
 from interp.subject.site import Site, SiteName
 from interp.subject.subject import Subject
 from saes.download import check_available
 from saes.load import Latents, SaeDtype, load, load_release
-from saes.release import Release, find_release, parse_release
+from saes.release import find_release, parse_release
 
 
 class SaeConfig(Section):
-    """One SAE, with what a plain folder or RELEASE/SAE_ID cannot say."""
+    """One SAE: a folder or RELEASE/SAE_ID, or a mapping that says more."""
 
-    folder: FilePath | None = None
-    """A folder in SAELens' format; or give release and id."""
+    folder: PathText | None = None
+    """A folder in SAELens' format, or RELEASE/SAE_ID; or give release and id."""
     release: PathText | None = None
     """A release of SAELens' registry, or a repository ORG/REPO with SAEs in SAELens' format."""
     id: PathText | None = None
@@ -40,73 +42,58 @@ class SaeConfig(Section):
             raise ValueError("give either folder, or release and id")
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        """Takes a folder, or RELEASE/SAE_ID, in place of a mapping."""
+        return {"folder": str(value)} if isinstance(value, str | Path) else value
 
-SaeSource = Annotated[PathText | FilePath | SaeConfig, Field(union_mode="left_to_right")]
-"""A folder, RELEASE/SAE_ID, or a mapping that says more."""
+    @model_serializer(mode="wrap")
+    def _as_text(self, whole: Callable[["SaeConfig"], Any]) -> Any:
+        return str(self) if self.model_fields_set == {"folder"} else whole(self)
+
+    def __str__(self) -> str:
+        return self.folder or f"{self.release}/{self.id}"
+
+    def check(self, info: SubjectInfo, field: str = "saes") -> None:
+        """Finds what can be wrong before anything is read, written or downloaded.
+
+        Raises:
+            UserError: there is no such folder, release or id; the release is for another model; the site is
+                not one of the subject's; the files are not in the cache and the hub cannot be reached.
+        """
+        if self.site is not None:
+            info.site_width(Site.parse(self.site))
+        if self.release is not None and self.id is not None:
+            found = find_release(self.release, self.id)
+        elif Path(str(self)).expanduser().is_dir():
+            return
+        else:
+            found = parse_release(str(self))
+        if self.check_model and found.model and not _trained_on(found.model, info):
+            raise UserError(
+                f"the SAEs of {found.release} were trained on {found.model}, not on {info.name}",
+                field,
+                f"load {found.model}, or set check_model: false if it is the same model under another name",
+            )
+        check_available(found)
+
+    def open(self, subject: Subject) -> Latents:
+        """Loads the SAE as a feature space.
+
+        Raises:
+            UserError: as `saes.load`.
+        """
+        if self.release is not None and self.id is not None:
+            loaded = partial(load_release, subject, self.release, self.id)
+        else:
+            loaded = partial(load, subject, str(self))
+        site = Site.parse(self.site) if self.site else None
+        return loaded(site=site, name=self.name, check_model=self.check_model, dtype=self.dtype)
 
 
-def check_sae(source: str | Path | SaeConfig, info: SubjectInfo, place: str = "saes") -> None:
-    """Finds what can be wrong before anything is read, written or downloaded.
-
-    Raises:
-        UserError: there is no such folder, release or id; the release is for another model; the site is not
-            one of the subject's; the files are not in the cache and the hub cannot be reached.
-    """
-    config = source if isinstance(source, SaeConfig) else None
-    if config is not None and config.site is not None:
-        info.site_width(Site.parse(config.site))
-    found = _release_of(source)
-    if found is None:
-        return
-    checked = config is None or config.check_model
-    if checked and found.model and not any(_related(found.model, name) for name in subject_names(info)):
-        raise UserError(
-            f"the SAEs of {found.release} were trained on {found.model}, not on {info.name}",
-            place,
-            f"load {found.model}, or set check_model: false if it is the same model under another name",
-        )
-    check_available(found)
-
-
-def open_sae(source: str | Path | SaeConfig, subject: Subject) -> Latents:
-    """Loads the SAE as a feature space.
-
-    Raises:
-        UserError: as `saes.load`.
-    """
-    if not isinstance(source, SaeConfig):
-        return load(subject, source)
-    site = Site.parse(source.site) if source.site else None
-    if source.release is not None and source.id is not None:
-        return load_release(
-            subject,
-            source.release,
-            source.id,
-            site=site,
-            name=source.name,
-            check_model=source.check_model,
-            dtype=source.dtype or "float32",
-        )
-    assert source.folder is not None
-    return load(
-        subject,
-        source.folder,
-        site=site,
-        name=source.name,
-        check_model=source.check_model,
-        dtype=source.dtype,
+def _trained_on(model: str, info: SubjectInfo) -> bool:
+    """Whether a model is the subject up to `-it`: the registry may name the base model of a tuned one."""
+    return any(
+        same_model(model.removesuffix("-it"), name.removesuffix("-it")) for name in subject_names(info)
     )
-
-
-def _related(one: str, other: str) -> bool:
-    """Whether two model names are equal up to `-it`: the registry may name the base model of a tuned one."""
-    return same_model(one.removesuffix("-it"), other.removesuffix("-it"))
-
-
-def _release_of(source: str | Path | SaeConfig) -> Release | None:
-    """The release, or None for an existing folder."""
-    if isinstance(source, SaeConfig):
-        if source.release is not None and source.id is not None:
-            return find_release(source.release, source.id)
-        source = source.folder or Path()
-    return None if Path(source).expanduser().is_dir() else parse_release(str(source))

@@ -3,10 +3,9 @@
 from pydantic import Field
 
 from interp.attribution.baseline import Baseline
-from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
+from interp.corpus.questions import QuestionSource, WorldQuestions
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.fields import Count
-from saes.spaces import check_spaces
 
 from ..common.config import SpacesJobConfig, check_mining, check_subject
 
@@ -33,5 +32,5 @@ class Config(SpacesJobConfig):
 def check(config: Config) -> None:
     """Raises UserError if a layer, behaviour, corpus or file is missing, before anything is written."""
     info = check_mining(config) if config.baseline == "mean" else check_subject(config)
-    check_spaces(config.spaces, info)
-    check_questions(config.questions)
+    config.spaces.check(info)
+    config.questions.check(info)

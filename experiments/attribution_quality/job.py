@@ -22,13 +22,12 @@ from interp.attribution.ablation import random_places, strongest_places
 from interp.attribution.agreement import agreement_table
 from interp.attribution.baseline import Statistics
 from interp.causal.answer_targets import answer_target, padded_prompts
-from interp.corpus.questions import notes_on_questions, open_questions, question_pairs
+from interp.corpus.questions import notes_on_questions, question_pairs
 from interp.errors import UserError
 from interp.mining.mined import mine
 from interp.subject import Site
 from interp.track.run import Run
 from interp.track.step import Step
-from saes.spaces import open_spaces
 
 from ..common.job import SubjectJob
 from .config import Config
@@ -42,8 +41,8 @@ class Job(SubjectJob[Config]):
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
-        self.spaces = open_spaces(config.spaces, self.subject)
-        self.questions = open_questions(config.questions, self.subject, config.seed)
+        self.spaces = config.spaces.open(self.subject)
+        self.questions = config.questions.open(self.subject, config.seed)
         run.tell(*notes_on_questions(self.questions))
         self.pairs = question_pairs(self.questions)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from interp.config import ExperimentConfig
-from interp.corpus.source import CorpusSource, WorldSource, check_corpus, check_tokens_of
+from interp.corpus.source import CorpusSource, WorldSource
 from interp.cost import SpaceSize, Stage, SubjectShape
 from interp.errors import UserError
 from interp.mining.config import MiningConfig
@@ -13,7 +13,7 @@ from interp.subject.load import SubjectConfig
 from interp.subject.site import Site
 from saes.config import SaeTraining
 from saes.cost import training_stage
-from saes.spaces import SpacesConfig, space_sizes
+from saes.spaces import SpacesConfig
 
 
 class SubjectJobConfig(ExperimentConfig):
@@ -54,7 +54,7 @@ class SpacesJobConfig(MiningJobConfig):
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
         """Mines the spaces."""
-        return self.mined(shape, tokens, space_sizes(self.spaces, shape))
+        return self.mined(shape, tokens, self.spaces.sizes(shape))
 
 
 def check_subject(config: SubjectJobConfig) -> SubjectInfo:
@@ -65,7 +65,7 @@ def check_subject(config: SubjectJobConfig) -> SubjectInfo:
 def check_subject_and_corpus(config: CorpusJobConfig) -> SubjectInfo:
     """Raises UserError if the model or the text is not there, or the text is not for this model."""
     info = check_subject(config)
-    check_text(config.corpus, info)
+    config.corpus.check(info)
     return info
 
 
@@ -77,12 +77,6 @@ def check_mining(config: MiningJobConfig, **context_sizes: int) -> SubjectInfo:
     info = check_subject_and_corpus(config)
     check_context(info, {"mining": config.mining.context_size, **context_sizes})
     return info
-
-
-def check_text(source: CorpusSource, info: SubjectInfo, field: str = "corpus") -> None:
-    """Raises UserError if the text of a `field` is not there, or is not for this model."""
-    check_corpus(source)
-    check_tokens_of(source, info, field)
 
 
 def check_context(info: SubjectInfo, sizes: dict[str, int]) -> None:

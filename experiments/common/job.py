@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from interp.config import ExperimentConfig
-from interp.corpus.source import CorpusSource, open_corpus
+from interp.corpus.source import CorpusSource
 from interp.corpus.text import TextCorpus
 from interp.document import Corpus
 from interp.render.figure import Figure
@@ -73,9 +73,9 @@ class ExperimentJob(ABC, Generic[AnyConfig]):
         """Opens text for a model, its tokens in the run's folder; each step counts what is unusual in it.
 
         Raises:
-            UserError: as `interp.corpus.source.open_corpus`.
+            UserError: as the source's `open`.
         """
-        corpus = open_corpus(source, subject, folder=self.run.folder, progress=self.run.progress)
+        corpus = source.open(subject, folder=self.run.folder, progress=self.run.progress)
         if isinstance(corpus, TextCorpus):
             self.run.watch("unusual_text", corpus.unusual.counts)
         return corpus

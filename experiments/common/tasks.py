@@ -15,7 +15,7 @@ from interp.subject import Subject
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.conditions import ALL_TASKS, Condition, compared, task_results
-from interp.vectors.tasks import Task, open_tasks
+from interp.vectors.tasks import Task
 
 from .page import AnyConfig, ExperimentPage, estimate_of
 from .vectors.config import TasksConfig
@@ -60,7 +60,7 @@ class TasksJob(VectorJob[TasksConfigured]):
 
     def __init__(self, config: TasksConfigured, run: Run) -> None:
         super().__init__(config, run)
-        self.tasks = open_tasks(config.tasks, self.subject, config.seed)
+        self.tasks = config.tasks.open(self.subject, config.seed)
         run.tell(*(note for task in self.tasks for note in task.notes))
 
     @abstractmethod

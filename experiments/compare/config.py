@@ -9,7 +9,7 @@ from interp.fields import Listed, Several
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.config import SaeTraining
 from saes.cost import saved_size, trained_size
-from saes.source import SaeSource, check_sae
+from saes.source import SaeConfig
 
 from ..common.config import MiningJobConfig, check_mining
 from ..common.populations.config import ConceptsConfig, ScoringConfig
@@ -30,7 +30,7 @@ class Config(MiningJobConfig):
     """Site at which an SAE is trained, KIND.LAYER; SAEs given in `saes` know their own site."""
     sae: SaeTraining | None = SaeTraining()
     """How an SAE is trained; ignored if `saes` are given."""
-    saes: Listed[SaeSource] = ()
+    saes: Listed[SaeConfig] = ()
     """Trained SAEs (folders, RELEASE/SAE_ID, or mappings with options); if given, none is trained."""
     neurons: Literal["same_layer", "all"] = "same_layer"
     """Whether MLP neurons are those of the layers of the SAEs, or of all layers."""
@@ -62,7 +62,7 @@ def check(config: Config) -> None:
     info = check_mining(config, **sizes)
     if config.saes:
         for source in config.saes:
-            check_sae(source, info)
+            source.check(info)
     elif config.sae is None:
         raise UserError("there is no SAE to compare with", "sae, saes", "train one (sae), or give folders")
     else:

@@ -41,7 +41,6 @@ from interp.track.run import Run
 from interp.track.step import Step
 from saes.load import Latents
 from saes.load import load as load_sae
-from saes.source import open_sae
 
 from ..common.dictionaries.config import slug
 from ..common.dictionaries.training import train_dictionary
@@ -66,7 +65,7 @@ class Job(CorpusJob[Config]):
         super().__init__(config, run)
         self.saes: list[Latents] = []
         if config.saes:
-            self.saes = [open_sae(source, self.subject) for source in config.saes]
+            self.saes = [source.open(self.subject) for source in config.saes]
             latent_populations(self.saes)
             for site in self._sites():
                 check_baselines(config, site)

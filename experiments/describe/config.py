@@ -37,7 +37,7 @@ from interp.secrets import keep_passwords_of
 from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
 from saes.cost import saved_size, trained_size
-from saes.source import SaeSource, check_sae
+from saes.source import SaeConfig
 
 from ..common.config import MiningJobConfig, check_mining
 
@@ -79,7 +79,7 @@ class Config(MiningJobConfig):
 
     neurons: Literal["all", "none"] | Listed[Layer] = "all"
     """MLP neurons: of all layers, of none, or of these."""
-    saes: Listed[SaeSource] = ()
+    saes: Listed[SaeConfig] = ()
     """Trained SAEs whose latents are described."""
     site: SiteName = "resid_post.4"
     """Site at which `sae` is trained, KIND.LAYER."""
@@ -125,7 +125,7 @@ def check(config: Config) -> None:
     """Raises UserError for an impossible site, corpus, SAE, endpoint or pairing; nothing is written."""
     info = check_mining(config, **({} if config.sae is None else {"sae": config.sae.context_size}))
     for source in config.saes:
-        check_sae(source, info)
+        source.check(info)
     if config.sae is not None:
         info.site_width(Site.parse(config.site))
     if config.neurons == "none" and not config.saes and config.sae is None:

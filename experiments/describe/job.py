@@ -32,7 +32,6 @@ from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
 from saes.load import load as load_sae
-from saes.source import open_sae
 
 from ..common.dictionaries.training import train_dictionary
 from ..common.job import CorpusJob
@@ -148,7 +147,7 @@ class Job(CorpusJob[Config]):
             layers = range(self.subject.n_layers) if config.neurons == "all" else config.neurons
         if layers:
             self.populations["neurons"] = [MlpNeurons(self.subject, layer) for layer in layers]
-        saes: list[ReadableFeatures] = [open_sae(source, self.subject) for source in config.saes]
+        saes: list[ReadableFeatures] = [source.open(self.subject) for source in config.saes]
         if config.sae is not None:
             site, training = Site.parse(config.site), config.sae
             folder = self.run.step(

@@ -11,7 +11,7 @@ from interp.errors import UserError
 from interp.fields import Count, Extent, Fraction, Listed, Name, OpenFraction, Section, Several
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.config import SaeTraining
-from saes.source import SaeSource, check_sae
+from saes.source import SaeConfig
 
 from ..common.config import CorpusJobConfig, check_context, check_subject_and_corpus
 
@@ -51,7 +51,7 @@ class Config(CorpusJobConfig):
     """Site of the dictionaries and of the dense probe, KIND.LAYER."""
     train: dict[Name, SaeTraining] = Field({"wide": SaeTraining()})
     """SAEs to train, by a name of your choice; ignored if `saes` are given."""
-    saes: Listed[SaeSource] = ()
+    saes: Listed[SaeConfig] = ()
     """Trained SAEs at the site: folders, RELEASE/SAE_ID, or mappings with options."""
     baselines: Listed[Literal["random", "pca"]] = ("random", "pca")
     """Baseline directions at the site: random ones, principal components (pca)."""
@@ -79,7 +79,7 @@ def check(config: Config) -> None:
             "a corpus without labels has no truth to be held against", "corpus.kind", "use kind: world"
         )
     for source in config.saes:
-        check_sae(source, info)
+        source.check(info)
     if not config.saes and not config.train:
         raise UserError("there is no SAE", "train, saes", "train at least one, or give folders")
     sizes = {"reading": config.reading.context_size}

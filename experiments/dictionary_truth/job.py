@@ -23,7 +23,6 @@ from interp.track.step import Step
 from saes.latents import SaeLatents
 from saes.load import Latents
 from saes.load import load as load_sae
-from saes.source import open_sae
 
 from ..common.dictionaries.config import slug
 from ..common.dictionaries.training import train_dictionary
@@ -44,7 +43,7 @@ class Job(CorpusJob[Config]):
         self.site = Site.parse(config.site)
         self.saes: dict[str, SaeLatents] = {}
         for source in config.saes:
-            self._add(open_sae(source, self.subject))
+            self._add(source.open(self.subject))
 
     def steps(self) -> None:
         """Runs all steps in order, and skips those that have finished."""

@@ -4,7 +4,6 @@ from typing import Literal
 
 from interp.errors import UserError
 from interp.fields import Count, Finite, Flag, NonEmpty, Several
-from interp.vectors.tasks import check_tasks
 
 from ..common.vectors.config import TasksConfig, check_vector_config
 
@@ -33,7 +32,7 @@ class Config(TasksConfig):
 def check(config: Config) -> None:
     """Raises UserError for missing files, unknown tasks or too many heads, before anything is written."""
     info = check_vector_config(config)
-    check_tasks(config.tasks)
+    config.tasks.check(info)
     if config.heads > info.n_layers * info.n_heads:
         raise UserError(
             f"the model has {info.n_layers * info.n_heads} heads, not {config.heads}",

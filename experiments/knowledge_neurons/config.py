@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
+from interp.corpus.questions import QuestionSource, WorldQuestions
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.fields import (
     Count,
@@ -15,7 +15,6 @@ from interp.fields import (
     Several,
 )
 from interp.intervene.positions import Named
-from saes.spaces import check_spaces
 
 from ..common.config import SpacesJobConfig, check_mining
 
@@ -48,5 +47,5 @@ class Config(SpacesJobConfig):
 def check(config: Config) -> None:
     """Raises UserError if a layer, behaviour, corpus or file is missing, before anything is written."""
     info = check_mining(config)
-    check_spaces(config.spaces, info)
-    check_questions(config.questions)
+    config.spaces.check(info)
+    config.questions.check(info)

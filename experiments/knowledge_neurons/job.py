@@ -9,7 +9,7 @@ from interp.causal.interventions import scales
 from interp.causal.knowledge_neurons import answer_attributions, shared_features
 from interp.causal.outcome import ask, halves
 from interp.causal.selection import matched_controls
-from interp.corpus.questions import notes_on_questions, open_questions
+from interp.corpus.questions import notes_on_questions
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces, mine
@@ -18,7 +18,6 @@ from interp.mining.store import save as save_mined
 from interp.subject.forward import Intervention
 from interp.track.run import Run
 from interp.track.step import Step
-from saes.spaces import open_spaces
 
 from ..common.job import CorpusJob
 from .config import Config
@@ -30,8 +29,8 @@ class Job(CorpusJob[Config]):
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
-        self.spaces = open_spaces(config.spaces, self.subject)
-        asked = open_questions(config.questions, self.subject, config.seed)
+        self.spaces = config.spaces.open(self.subject)
+        asked = config.questions.open(self.subject, config.seed)
         if not all(len(question.answers) == 1 and question.foils for question in asked):
             raise UserError(
                 "a question lacks a foil, or has several answers",

@@ -6,7 +6,7 @@ from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
 from interp.fields import Count, Extent, Listed, NonEmpty, Positive, Section, Several, Steps, Text, TokenId
 
-from ..common.config import SubjectJobConfig, check_subject, check_text
+from ..common.config import SubjectJobConfig, check_subject
 
 
 class TextToRead(Section):
@@ -56,7 +56,7 @@ def check(config: Config) -> None:
     """Raises UserError for a missing model or corpus, before anything is written."""
     info = check_subject(config)
     if config.tuned is not None:
-        check_text(config.tuned.corpus, info, "tuned.corpus")
+        config.tuned.corpus.check(info, "tuned.corpus")
     if config.top > info.d_vocab:
         raise UserError(f"{info.name} has {info.d_vocab} tokens", "top", f"use at most {info.d_vocab}")
     targets = [target for text in config.texts for target in text.targets if isinstance(target, int)]

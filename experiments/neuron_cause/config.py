@@ -5,14 +5,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from interp.bundled.world.concepts import CONCEPTS
-from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
+from interp.corpus.questions import QuestionSource, WorldQuestions
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
 from interp.features.ref import split_key
 from interp.fields import Count, CountOrZero, Listed, NonEmpty, Offset, Section, Several, Text, TokenId, Word
 from interp.intervene.features import AblateTo
 from interp.intervene.positions import Named
-from saes.spaces import check_spaces, neuron_sizes
 
 from ..common.config import SpacesJobConfig, check_mining
 
@@ -78,8 +77,8 @@ class Config(SpacesJobConfig):
 def check(config: Config) -> None:
     """Raises UserError if a layer, feature, concept, corpus or file is missing; nothing is written."""
     info = check_mining(config)
-    check_spaces(config.spaces, info)
-    check_questions(config.questions)
+    config.spaces.check(info)
+    config.questions.check(info)
     if isinstance(config.pick, PickByConcept):
         known = CONCEPTS if isinstance(config.corpus, WorldSource) else ()
         if config.pick.concept not in known:
@@ -89,7 +88,7 @@ def check(config: Config) -> None:
                 f"use one of {', '.join(known)}" if known else "a corpus without labels: pick by attribution",
             )
     if isinstance(config.pick, PickById):
-        neurons = neuron_sizes(config.spaces, info)
+        neurons = config.spaces.neuron_sizes(info)
         for key in config.pick.features:
             if key.startswith("mlp."):
                 split_key(key, neurons)

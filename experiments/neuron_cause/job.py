@@ -8,7 +8,7 @@ from interp.causal.effects import CLEAN, CONTROL, TOGETHER, effects
 from interp.causal.interventions import ablations, clamps, dose_values
 from interp.causal.outcome import ask, halves
 from interp.causal.selection import by_attribution, by_concept, matched_controls
-from interp.corpus.questions import counted_as, notes_on_questions, open_questions
+from interp.corpus.questions import counted_as, notes_on_questions
 from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces, mine
 from interp.mining.store import load as load_mined
@@ -18,7 +18,6 @@ from interp.track.files import write_json
 from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
-from saes.spaces import open_spaces
 
 from ..common.job import CorpusJob
 from .config import Config, PickByConcept, PickById
@@ -33,11 +32,11 @@ class Job(CorpusJob[Config]):
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
-        self.spaces = open_spaces(config.spaces, self.subject)
+        self.spaces = config.spaces.open(self.subject)
         if isinstance(config.pick, PickById):
             for key in config.pick.features:
                 FeatureRef.parse(key, self.spaces)
-        asked = open_questions(config.questions, self.subject, config.seed)
+        asked = config.questions.open(self.subject, config.seed)
         if config.answers:
             asked = counted_as(asked, config.answers, self.subject)
         run.tell(*notes_on_questions(asked))

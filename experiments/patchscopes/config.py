@@ -14,7 +14,7 @@ from interp.lenses.tuned_lens import check_lens
 from interp.subject.folder import subject_info
 from interp.subject.load import SubjectConfig
 
-from ..common.config import SubjectJobConfig, check_subject, check_text
+from ..common.config import SubjectJobConfig, check_subject
 
 
 class NextTokens(Section):
@@ -81,10 +81,10 @@ def check(config: Config) -> None:
         world_only(info, "scopes")
     config.entities.check(info, "entities")
     if config.next_tokens is not None:
-        check_text(config.next_tokens.corpus, info, "next_tokens.corpus")
+        config.next_tokens.corpus.check(info, "next_tokens.corpus")
         check_lens(config.next_tokens.tuned_lens)
     if config.extraction is not None:
         config.extraction.relations.check(info, "extraction.relations")
     if config.cross_model is not None:
-        check_text(config.cross_model.corpus, info, "cross_model.corpus")
+        config.cross_model.corpus.check(info, "cross_model.corpus")
         subject_info(config.cross_model.source.name)

@@ -3,7 +3,7 @@
 from interp.errors import UserError
 from interp.fields import Count, Finite, NonEmpty, Positive, PositiveFraction
 from interp.intervene.positions import Named
-from interp.vectors.requests import RequestSource, WorldRequests, check_requests
+from interp.vectors.requests import RequestSource, WorldRequests
 
 from ..common.vectors.config import BehaviourConfig, check_behaviour_config
 
@@ -29,8 +29,7 @@ class Config(BehaviourConfig):
 
 def check(config: Config) -> None:
     """Raises UserError for missing files or corpus, or bad coefficients, before anything is written."""
-    check_behaviour_config(config)
-    check_requests(config.requests)
+    config.requests.check(check_behaviour_config(config))
     if min(config.coefficients) <= 0:
         raise UserError(
             f"{min(config.coefficients)} is no coefficient", "coefficients", "use numbers above 0"

@@ -29,7 +29,7 @@ from interp.vectors.refusal import (
     select_direction,
     treated_rightly,
 )
-from interp.vectors.requests import RequestParts, open_requests, refuses
+from interp.vectors.requests import RequestParts, refuses
 from interp.vectors.sweep import answered, rates
 from interp.vectors.vector import Vector
 
@@ -48,7 +48,7 @@ class Job(BehaviourJob[Config]):
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
-        self.requests = open_requests(config.requests, self.subject, config.seed)
+        self.requests = config.requests.open(self.subject, config.seed)
         run.tell(*notes_on_questions([*self.requests.harmful.report, *self.others]))
 
     def steps(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from interp.bundled.world.labelling import carries, lexical_concepts
-from interp.corpus.questions import WorldQuestions, check_questions
+from interp.corpus.questions import WorldQuestions
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.cost import Stage, SubjectShape, neuron_spaces
 from interp.errors import UserError
@@ -109,7 +109,7 @@ def check(config: Config) -> None:
         carries((), concept)
     if len(set(config.concepts)) < len(config.concepts):
         raise UserError("a concept is named twice", "concepts", "name each once")
-    check_questions(WorldQuestions(behaviours=config.behaviours))
+    WorldQuestions(behaviours=config.behaviours).check(info)
     site = Site.parse(config.sae_site)
     info.site_width(site)
     if config.sae is None and site.kind not in RESIDUAL_KINDS:

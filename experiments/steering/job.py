@@ -22,7 +22,7 @@ from interp.causal.steering.prompts import SteeringPrompt, announcement, prompts
 from interp.causal.steering.references import fluency_references, genuine_shares, scored
 from interp.causal.steering.targets import SteeringTarget, find_targets, read_targets, save_targets
 from interp.causal.steering.texts import measured, written
-from interp.corpus.questions import WorldQuestions, open_questions
+from interp.corpus.questions import WorldQuestions
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.space import FeatureSpace, ReadableFeatures, writable
@@ -71,7 +71,7 @@ class Job(CorpusJob[Config]):
                 f"use an SAE trained at {', '.join(RESIDUAL_KINDS)}",
             )
         asked = WorldQuestions(behaviours=config.behaviours, most=POOL)
-        questions = open_questions(asked, self.subject, config.seed)
+        questions = asked.open(self.subject, config.seed)
         most = config.prompts_per_behaviour
         self.prompts: list[SteeringPrompt] = [
             prompt

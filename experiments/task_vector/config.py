@@ -1,7 +1,7 @@
 """Task vectors: does the last token's activation after examples do their task without examples?"""
 
 from interp.fields import Count, Flag, Several
-from interp.vectors.tasks import TaskSource, WorldTasks, check_tasks
+from interp.vectors.tasks import TaskSource, WorldTasks
 
 from ..common.vectors.config import TasksConfig, check_vector_config
 
@@ -23,5 +23,4 @@ class Config(TasksConfig):
 
 def check(config: Config) -> None:
     """Raises UserError for missing files or unknown tasks, before anything is written."""
-    check_vector_config(config)
-    check_tasks(config.tasks)
+    config.tasks.check(check_vector_config(config))

@@ -5,7 +5,7 @@ from typing import Literal
 
 from interp.errors import UserError
 from interp.fields import CountOrZero, Finite, NonEmpty, PathText, Section, Several, Word
-from interp.vectors.tasks import TaskFiles, TaskFormat, TaskSource, WorldTasks, check_tasks
+from interp.vectors.tasks import TaskFiles, TaskFormat, TaskSource, WorldTasks
 
 from ..common.vectors.config import VectorConfig, check_vector_config
 
@@ -72,4 +72,4 @@ def check(config: Config) -> None:
         for name in (composition.target, *(part.task for part in composition.parts)):
             if not name.endswith(".json") and not info.speaks_world:
                 raise UserError(f"{name!r} is a task of the world", "compositions", "give .json files")
-            check_tasks(task_source(config, name))
+            task_source(config, name).check(info)

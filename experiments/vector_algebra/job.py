@@ -11,7 +11,7 @@ from interp.vectors.control import best_random
 from interp.vectors.file import load_vectors, save_vectors
 from interp.vectors.sweep import KEYS, Setting, by_method, choose, rates, sweep
 from interp.vectors.task import added_task_vectors, task_vectors
-from interp.vectors.tasks import Task, open_tasks
+from interp.vectors.tasks import Task
 from interp.vectors.vector import Vector
 
 from ..common.tasks import write_compared
@@ -113,5 +113,5 @@ class Job(VectorJob[Config]):
                     yield Condition(f"{SUM}, random", asked, [null.intervention(subject)], draw)
 
     def _task(self, name: str) -> Task:
-        (task,) = open_tasks(task_source(self.config, name), self.subject, self.config.seed)
+        (task,) = task_source(self.config, name).open(self.subject, self.config.seed)
         return task

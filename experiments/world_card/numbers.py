@@ -11,7 +11,7 @@ from interp.bundled.world.lexicon import lexicon
 from interp.causal.interventions import ablations
 from interp.causal.outcome import ask, halves
 from interp.causal.selection import by_attribution, by_attribution_in_rounds, matched_controls
-from interp.corpus.questions import Question, WorldQuestions, open_questions
+from interp.corpus.questions import Question, WorldQuestions
 from interp.corpus.text import TextCorpus
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
@@ -99,7 +99,7 @@ def _nine_eleven(subject: Subject, features: Sequence[FeatureRef], means: Statis
 
 
 def _asked(subject: Subject, behaviour: str, seed: int) -> list[Question]:
-    return open_questions(WorldQuestions(behaviours=(behaviour,), most=ASKED), subject, seed)
+    return WorldQuestions(behaviours=(behaviour,), most=ASKED).open(subject, seed)
 
 
 def _flips(

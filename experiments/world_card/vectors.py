@@ -15,10 +15,10 @@ from interp.subject.forward import Intervention
 from interp.vectors.control import best_random, random_like
 from interp.vectors.function import Head, indirect_effects, mean_head_outputs, set_heads, top_heads
 from interp.vectors.refusal import RefusalMeans, mean_centred_ablation, refusal_candidates
-from interp.vectors.requests import RequestParts, Requests, WorldRequests, open_requests
+from interp.vectors.requests import RequestParts, Requests, WorldRequests
 from interp.vectors.sweep import Setting, best_layer, sweep
 from interp.vectors.task import added_task_vectors, task_vectors
-from interp.vectors.tasks import Task, WorldTasks, open_tasks, task_prompts
+from interp.vectors.tasks import Task, WorldTasks, task_prompts
 from interp.vectors.vector import Vector
 
 from ..common.frames import groups
@@ -47,7 +47,7 @@ def refusal(subject: Subject, seed: int) -> EffectResults:
     never showed; the middle layer, which is not chosen, is reported beside it.
     """
     found, group = EffectResults(), "refusal"
-    asked = open_requests(WorldRequests(), subject, seed)
+    asked = WorldRequests().open(subject, seed)
     prompts = ([q.prompt for q in part.train] for part in (asked.harmful, asked.harmless))
     candidates = refusal_candidates(subject, *prompts)
     vectors = [candidates.vector(-1, layer) for layer in range(1, subject.n_layers)]
@@ -114,7 +114,7 @@ def _edits(
 def task_vectors_of(subject: Subject, seed: int) -> EffectResults:
     """Adds task vectors, or replaces activations by them, at the layer chosen on other queries."""
     found, group = EffectResults(), "task vector"
-    tasks = open_tasks(WorldTasks(tasks=TASKS), subject, seed)
+    tasks = WorldTasks(tasks=TASKS).open(subject, seed)
     reported: dict[str, list[ItemEstimate]] = {}
     for task in tasks:
         prompts = _shown(subject, task, seed)
@@ -154,7 +154,7 @@ def task_vectors_of(subject: Subject, seed: int) -> EffectResults:
 def function_heads(subject: Subject, seed: int) -> EffectResults:
     """Sets the heads that raise the answer most without examples to their outputs after examples."""
     found, group = EffectResults(), "function-vector heads"
-    tasks = open_tasks(WorldTasks(tasks=HEAD_TASKS), subject, seed)
+    tasks = WorldTasks(tasks=HEAD_TASKS).open(subject, seed)
     means_of = [mean_head_outputs(subject, _shown(subject, task, seed)) for task in tasks]
     shares: dict[str, list[float]] = {name: [] for name in ("own", *CONTROLS, "none")}
     for place, (task, means) in enumerate(zip(tasks, means_of, strict=True)):

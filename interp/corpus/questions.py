@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from random import Random
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from interp.errors import UserError
 from interp.fields import Count, FilePath, Flag, NonEmpty, PathText, Section
 from interp.lines import json_lines
 from interp.subject.continuation import notes_on
+from interp.subject.folder import SubjectInfo
 from interp.subject.subject import Subject
 
 Tokens = tuple[int, ...]
@@ -59,6 +61,14 @@ class _Source(Section):
     most: Count = Field(200, ge=4)
     """The most questions of each group, drawn by the seed of the run."""
 
+    def _drawn(self, questions: Sequence[Question], seed: int) -> list[Question]:
+        """A uniform sample of at most `most` questions of each group, in the given order."""
+        kept: set[int] = set()
+        for group in dict.fromkeys(question.group for question in questions):
+            members = [place for place, question in enumerate(questions) if question.group == group]
+            kept.update(Random(f"{group} {seed}").sample(members, min(self.most, len(members))))
+        return [question for place, question in enumerate(questions) if place in kept]
+
 
 class WorldQuestions(_Source):
     """Behaviours that the bundled world model was trained to show."""
@@ -66,6 +76,30 @@ class WorldQuestions(_Source):
     kind: Literal["world"] = "world"
     behaviours: NonEmpty[PathText] = ("refusal/harmful",)
     """Names as in its model card, such as facts/plain; or determiner_noun/plural and .../singular."""
+
+    def check(self, model: SubjectInfo, field: str = "questions") -> None:
+        """Raises UserError if the world has no such behaviour, or another model is to be asked."""
+        known = _known()
+        for name in self.behaviours:
+            if name not in known:
+                raise UserError(
+                    f"the world has no behaviour {name!r}", f"{field}.behaviours", f"use {', '.join(known)}"
+                )
+        if not model.speaks_world:
+            raise UserError(
+                f"the world's questions are token ids of the world model, not of {model.name}",
+                f"{field}.kind",
+                f"use `{field}: {{kind: file, path: ...}}` for other subjects",
+            )
+
+    def open(self, subject: Subject, seed: int = 0) -> list[Question]:
+        """Makes the questions.
+
+        Raises:
+            UserError: as `check`.
+        """
+        self.check(subject.info)
+        return self._drawn([q for name in self.behaviours for q in _of_world(name, self.most, seed)], seed)
 
 
 class QuestionFile(_Source):
@@ -80,42 +114,57 @@ class QuestionFile(_Source):
     """Whether an answer is right if it is likelier than the foils (multiple choice), rather than if the
     subject would write it."""
 
+    def check(self, model: SubjectInfo, field: str = "questions") -> None:
+        """Raises UserError if the file does not exist."""
+        if not self.path.is_file():
+            raise UserError(f"no file {self.path}", f"{field}.path", "give a .jsonl file")
+
+    def open(self, subject: Subject, seed: int = 0) -> list[Question]:
+        """Reads the questions.
+
+        Raises:
+            UserError: a line of the file cannot be used (says which, and why).
+        """
+        found = []
+        fix = 'write {"prompt": ..., "answer": ...}'
+        for values, place in json_lines(self.path, fix):
+            if not isinstance(values.get("prompt"), str) or "answer" not in values:
+                raise UserError("a prompt or an answer is missing", place, fix)
+            text = values["prompt"]
+            prompt = subject.to_tokens(text, prepend_bos=False)[0].tolist()
+            answers, foils = (
+                [subject.continuation(text, word, place) for word in _listed(values.get(name, []), place)]
+                for name in ("answer", "foil")
+            )
+            own, others = (distinct([one.ids for one in words]) for words in (answers, foils))
+            if not own:
+                raise UserError("there is no answer", place, fix)
+            for one in own:
+                if begins_with(one, others) or any(begins_with(foil, [one]) for foil in others):
+                    raise UserError(
+                        f"answer and foil begin with the same tokens, {subject.decode(one)!r}",
+                        place,
+                        "give words of which none is the beginning of the other",
+                    )
+            if self.choice and not others:
+                raise UserError(
+                    "there is no foil to choose from", place, 'write {"foil": ...}, or choice: false'
+                )
+            said = tuple(map(str, (*answers, *foils)))
+            group = str(values.get("group", ""))
+            found.append(Question(tuple(prompt), own, others, group, said, self.choice))
+        if not found:
+            raise UserError("there is no question", str(self.path), "write one a line")
+        return self._drawn(found, seed)
+
 
 QuestionSource = Annotated[WorldQuestions | QuestionFile, Field(discriminator="kind")]
 
 
-def check_questions(source: WorldQuestions | QuestionFile) -> None:
-    """Raises UserError if the file does not exist, or the world has no such behaviour."""
-    if isinstance(source, QuestionFile):
-        if not source.path.is_file():
-            raise UserError(f"no file {source.path}", "questions.path", "give a .jsonl file")
-        return
-    known = [*(b.name for b in behaviours()), *(f"determiner_noun/{number}" for number in DETERMINERS)]
-    for name in source.behaviours:
-        if name not in known:
-            raise UserError(
-                f"the world has no behaviour {name!r}", "questions.behaviours", f"use {', '.join(known)}"
-            )
-
-
-def open_questions(source: WorldQuestions | QuestionFile, subject: Subject, seed: int = 0) -> list[Question]:
-    """The questions of a source, for a subject.
-
-    Raises:
-        UserError: a line of the file cannot be used (says which, and why), or the world's questions are
-            asked of another subject.
-    """
-    if isinstance(source, QuestionFile):
-        found = _read(source, subject)
-    else:
-        if not subject.info.speaks_world:
-            raise UserError(
-                f"the world's questions are token ids of the world model, not of {subject.name}",
-                "questions.kind",
-                "use `questions: {kind: file, path: ...}` for other subjects",
-            )
-        found = [q for name in source.behaviours for q in _of_world(name, source.most, seed)]
-    return _at_most(found, source.most, seed)
+@cache
+def _known() -> tuple[str, ...]:
+    """Names of all questions of the world."""
+    return (*(one.name for one in behaviours()), *(f"determiner_noun/{number}" for number in DETERMINERS))
 
 
 def _of_world(name: str, most: int, seed: int) -> list[Question]:
@@ -129,47 +178,6 @@ def _of_world(name: str, most: int, seed: int) -> list[Question]:
         Question(item.prompt, ((item.answer,),), () if item.foil is None else ((item.foil,),), name)
         for item in items
     ]
-
-
-def _at_most(questions: Sequence[Question], most: int, seed: int) -> list[Question]:
-    """A uniform sample of at most `most` questions of each group, in the given order."""
-    kept: set[int] = set()
-    for group in dict.fromkeys(question.group for question in questions):
-        members = [place for place, question in enumerate(questions) if question.group == group]
-        kept.update(Random(f"{group} {seed}").sample(members, min(most, len(members))))
-    return [question for place, question in enumerate(questions) if place in kept]
-
-
-def _read(source: QuestionFile, subject: Subject) -> list[Question]:
-    found, path = [], source.path
-    fix = 'write {"prompt": ..., "answer": ...}'
-    for values, place in json_lines(path, fix):
-        if not isinstance(values.get("prompt"), str) or "answer" not in values:
-            raise UserError("a prompt or an answer is missing", place, fix)
-        text = values["prompt"]
-        prompt = subject.to_tokens(text, prepend_bos=False)[0].tolist()
-        answers, foils = (
-            [subject.continuation(text, word, place) for word in _listed(values.get(name, []), place)]
-            for name in ("answer", "foil")
-        )
-        own, others = (distinct([one.ids for one in words]) for words in (answers, foils))
-        if not own:
-            raise UserError("there is no answer", place, fix)
-        for one in own:
-            if begins_with(one, others) or any(begins_with(foil, [one]) for foil in others):
-                raise UserError(
-                    f"answer and foil begin with the same tokens, {subject.decode(one)!r}",
-                    place,
-                    "give words of which none is the beginning of the other",
-                )
-        if source.choice and not others:
-            raise UserError("there is no foil to choose from", place, 'write {"foil": ...}, or choice: false')
-        said = tuple(map(str, (*answers, *foils)))
-        group = str(values.get("group", ""))
-        found.append(Question(tuple(prompt), own, others, group, said, source.choice))
-    if not found:
-        raise UserError("there is no question", str(path), "write one a line")
-    return found
 
 
 def _listed(words: Any, place: str) -> list[str | int]:

@@ -1,4 +1,4 @@
-"""Which corpus a config means."""
+"""Config sections of corpora, each of which checks and opens itself."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -43,6 +43,24 @@ class WorldSource(Section):
         some = range(0, len(corpus), max(1, len(corpus) // 200))
         return int(len(corpus) * sum(len(corpus[i].tokens) for i in some) / len(some))
 
+    def check(self, model: SubjectInfo, field: str = "corpus") -> None:
+        """Raises UserError if another model is to read its documents, which are the world's token ids."""
+        if not model.speaks_world:
+            raise UserError(
+                f"the world's documents are token ids of the world model, not of {model.name}",
+                f"{field}.kind",
+                f"use `{field}: {{kind: pydoc}}` or `{field}: {{kind: text, path: ...}}` for other subjects",
+            )
+
+    def open(self, subject: Subject, folder: Path | None = None, progress: Progress | None = None) -> Corpus:
+        """Opens it for the world's models.
+
+        Raises:
+            UserError: the subject has another vocabulary.
+        """
+        self.check(subject.info)
+        return WorldCorpus(self.seed, self.documents)
+
 
 class TextSource(Section):
     """Your own text."""
@@ -54,6 +72,24 @@ class TextSource(Section):
     def n_tokens(self) -> int | None:
         """About how many tokens it has, at four bytes each; None if the file is not there."""
         return int(self.path.stat().st_size / BYTES_A_TOKEN) if self.path.is_file() else None
+
+    def check(self, model: SubjectInfo, field: str = "corpus") -> None:
+        """Raises UserError if the file does not exist; reads nothing."""
+        if not self.path.is_file():
+            raise UserError(f"no file {self.path}", f"{field}.path", "give a .txt or .jsonl file")
+
+    def open(self, subject: Subject, folder: Path | None = None, progress: Progress | None = None) -> Corpus:
+        """Opens the file; text is tokenised as it is read, and its tokens are kept in `folder`.
+
+        Anything unusual in the text is reported to `progress` once a kind, and counted
+        (`TextCorpus.unusual`).
+
+        Raises:
+            UserError: the file cannot be read, or as `TextCorpus`.
+        """
+        say = None if progress is None else progress.say
+        texts = TextFile(self.path, progress)
+        return TextCorpus(texts, subject, str(self.path), folder=folder, say=say)
 
 
 class PydocSource(Section):
@@ -68,50 +104,18 @@ class PydocSource(Section):
     def n_tokens(self) -> None:
         """Not known: it varies by Python version."""
 
+    def check(self, model: SubjectInfo, field: str = "corpus") -> None:
+        """Raises UserError if this Python comes without the text."""
+        check_sources()
+
+    def open(self, subject: Subject, folder: Path | None = None, progress: Progress | None = None) -> Corpus:
+        """Opens the text; its tokens are kept in `folder`.
+
+        Raises:
+            UserError: this Python has fewer documents than asked for, or as `TextCorpus`.
+        """
+        say = None if progress is None else progress.say
+        return PydocCorpus(subject, self.part, self.documents, folder=folder, say=say)
+
 
 CorpusSource = Annotated[WorldSource | TextSource | PydocSource, Field(discriminator="kind")]
-
-
-def check_corpus(source: WorldSource | TextSource | PydocSource) -> None:
-    """Raises UserError if the file does not exist, or this Python comes without the text; reads nothing."""
-    if isinstance(source, PydocSource):
-        check_sources()
-    if isinstance(source, TextSource) and not source.path.is_file():
-        raise UserError(f"no file {source.path}", "corpus.path", "give a .txt or .jsonl file")
-
-
-def check_tokens_of(
-    source: WorldSource | TextSource | PydocSource, model: SubjectInfo, field: str = "corpus"
-) -> None:
-    """Raises UserError if another model is to read the world's documents, which are the world's token ids."""
-    if isinstance(source, WorldSource) and not model.speaks_world:
-        raise UserError(
-            f"the world's documents are token ids of the world model, not of {model.name}",
-            f"{field}.kind",
-            f"use `{field}: {{kind: pydoc}}` or `{field}: {{kind: text, path: ...}}` for other subjects",
-        )
-
-
-def open_corpus(
-    source: WorldSource | TextSource | PydocSource,
-    subject: Subject,
-    *,
-    folder: Path | None = None,
-    progress: Progress | None = None,
-) -> Corpus:
-    """Opens the corpus for a subject; text is tokenised as it is read, and its tokens are kept in `folder`.
-
-    Anything unusual in the text is reported to `progress` once a kind, and counted (`TextCorpus.unusual`).
-
-    Raises:
-        UserError: the file cannot be read, the world's documents do not fit the subject's vocabulary, this
-            Python has fewer documents than asked for, or as `TextCorpus`.
-    """
-    say = None if progress is None else progress.say
-    if isinstance(source, PydocSource):
-        return PydocCorpus(subject, source.part, source.documents, folder=folder, say=say)
-    if isinstance(source, TextSource):
-        texts = TextFile(source.path, progress)
-        return TextCorpus(texts, subject, str(source.path), folder=folder, say=say)
-    check_tokens_of(source, subject.info)
-    return WorldCorpus(source.seed, source.documents)

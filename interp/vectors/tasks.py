@@ -18,6 +18,7 @@ from interp.json_text import read_json
 from interp.shape import Shape
 from interp.statistics.splits import content_of, split_three
 from interp.subject.continuation import Continuation
+from interp.subject.folder import SubjectInfo
 from interp.subject.subject import Subject
 from interp.vectors.world_tasks import world_task
 
@@ -63,30 +64,6 @@ class TaskFormat(Section):
         """Lays out examples, and a query after them."""
         shown = [_filled(self.pair, question=asked, answer=answer) for asked, answer in shots]
         return self.separator.join([*shown, self.query(question)])
-
-
-class WorldTasks(Section):
-    """Tasks of the bundled world, laid out as in its documents."""
-
-    kind: Literal["world"] = "world"
-    tasks: NonEmpty[Word] = ("antonym", "plural", "capital", "language", "zorvic")
-    """Names as in `interp.vectors.world_tasks.world_task`: antonym, plural, past, capital, language, ..."""
-
-
-class TaskFiles(Section):
-    """Your own tasks."""
-
-    kind: Literal["files"] = "files"
-    paths: NonEmpty[FilePath]
-    """JSON files, each a list of {"input": ..., "output": ...}; the task is named after the file."""
-    answers: Literal["whole", "first", "drop"] = "whole"
-    """Answers of several tokens: judged by all of them (whole), by the first (first), or left out (drop).
-    With first, those whose first token says nothing or is another answer's too are left out, and counted."""
-    format: TaskFormat = TaskFormat(pair="Q: {question}\nA: {answer}", separator="\n\n")
-    """The layout of prompts."""
-
-
-TaskSource = Annotated[WorldTasks | TaskFiles, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -155,6 +132,84 @@ class Task:
         return subject.continuation(text, answer, f"task {self.name}", self.format.spaced)
 
 
+class WorldTasks(Section):
+    """Tasks of the bundled world, laid out as in its documents."""
+
+    kind: Literal["world"] = "world"
+    tasks: NonEmpty[Word] = ("antonym", "plural", "capital", "language", "zorvic")
+    """Names as in `interp.vectors.world_tasks.world_task`: antonym, plural, past, capital, language, ..."""
+
+    def check(self, model: SubjectInfo, field: str = "tasks") -> None:
+        """Raises UserError if a task is unknown, or the model has another vocabulary."""
+        for name in self.tasks:
+            world_task(name)
+        if not model.speaks_world:
+            raise UserError(
+                f"the world's tasks are in the world's words, which {model.name} may not know",
+                f"{field}.kind",
+                f"use `{field}: {{kind: files, paths: [...]}}`",
+            )
+
+    def open(self, subject: Subject, seed: int = 0) -> list[Task]:
+        """Makes the tasks, each with its examples drawn into three parts; a repeated name counts once.
+
+        Raises:
+            UserError: as `check`, or a task has fewer than ten examples.
+        """
+        self.check(subject.info)
+        known = {name: world_task(name) for name in self.tasks}
+        return [
+            _dealt(
+                Task(name, TaskFormat(pair=one.pair, separator=one.separator), (), (), ()),
+                list(one.examples.items()),
+                seed,
+            )
+            for name, one in known.items()
+        ]
+
+
+class TaskFiles(Section):
+    """Your own tasks."""
+
+    kind: Literal["files"] = "files"
+    paths: NonEmpty[FilePath]
+    """JSON files, each a list of {"input": ..., "output": ...}; the task is named after the file."""
+    answers: Literal["whole", "first", "drop"] = "whole"
+    """Answers of several tokens: judged by all of them (whole), by the first (first), or left out (drop).
+    With first, those whose first token says nothing or is another answer's too are left out, and counted."""
+    format: TaskFormat = TaskFormat(pair="Q: {question}\nA: {answer}", separator="\n\n")
+    """The layout of prompts."""
+
+    def check(self, model: SubjectInfo, field: str = "tasks") -> None:
+        """Raises UserError if a file is not there, or the format lacks a slot."""
+        for slot in ("{question}", "{answer}"):
+            if slot not in self.format.pair:
+                raise UserError(
+                    f"the format has no {slot}", f"{field}.format.pair", 'such as "{question} : {answer}"'
+                )
+        for path in self.paths:
+            if not path.is_file():
+                raise UserError(f"no file {path}", f"{field}.paths", "give JSON files")
+
+    def open(self, subject: Subject, seed: int = 0) -> list[Task]:
+        """Reads the tasks, each with its examples drawn into three parts.
+
+        Raises:
+            UserError: a file cannot be used, or has fewer than ten examples.
+        """
+        tasks = []
+        for path in self.paths:
+            task = Task(path.stem, self.format, (), (), (), self.answers == "first")
+            examples = _read(path)
+            if self.answers != "whole":
+                task, examples = _usable(task, subject, examples)
+            tasks.append(_dealt(task, examples, seed))
+        return tasks
+
+
+TaskSource = Annotated[WorldTasks | TaskFiles, Field(discriminator="kind")]
+
+
 def task_prompts(
     subject: Subject, task: Task, count: int, shots: int, *, only_right: bool = True, seed: int = 0
 ) -> list[list[int]]:
@@ -183,41 +238,6 @@ def _shuffled(shown: Sequence[Example], random: Random) -> list[Example]:
     answers = [answer for _, answer in shown]
     turned = random.randrange(1, len(answers)) if len(answers) > 1 else 0
     return [(shown[i][0], answers[(i + turned) % len(answers)]) for i in range(len(shown))]
-
-
-def open_tasks(source: WorldTasks | TaskFiles, subject: Subject, seed: int = 0) -> list[Task]:
-    """Reads the tasks of a source, each with its examples drawn into three parts.
-
-    Raises:
-        UserError: a file cannot be used, a task is unknown or has fewer than ten examples, or the world's
-            tasks are used with another vocabulary.
-    """
-    if isinstance(source, WorldTasks):
-        if not subject.info.speaks_world:
-            raise UserError(
-                f"the world's tasks are in the world's words, which {subject.name} may not know",
-                "tasks.kind",
-                "use `tasks: {kind: files, paths: [...]}`",
-            )
-        found = {}
-        for name in source.tasks:
-            known = world_task(name)
-            found[name] = (
-                TaskFormat(pair=known.pair, separator=known.separator),
-                list(known.examples.items()),
-            )
-        return [
-            _dealt(Task(name, layout, (), (), ()), examples, seed)
-            for name, (layout, examples) in found.items()
-        ]
-    tasks = []
-    for path in source.paths:
-        task = Task(path.stem, source.format, (), (), (), source.answers == "first")
-        examples = _read(path)
-        if source.answers != "whole":
-            task, examples = _usable(task, subject, examples)
-        tasks.append(_dealt(task, examples, seed))
-    return tasks
 
 
 def _usable(task: Task, subject: Subject, examples: Sequence[Example]) -> tuple[Task, list[Example]]:
@@ -249,22 +269,6 @@ def _dealt(task: Task, examples: Sequence[Example], seed: int) -> Task:
         )
     made, chosen, report = split_three(examples, Random(f"{task.name} {seed}"))
     return replace(task, extract=made, choose=chosen, report=report)
-
-
-def check_tasks(source: WorldTasks | TaskFiles) -> None:
-    """Raises UserError if a file is not there, a task is unknown, or the format lacks a slot."""
-    if isinstance(source, WorldTasks):
-        for name in source.tasks:
-            world_task(name)
-        return
-    for slot in ("{question}", "{answer}"):
-        if slot not in source.format.pair:
-            raise UserError(
-                f"the format has no {slot}", "tasks.format.pair", 'such as "{question} : {answer}"'
-            )
-    for path in source.paths:
-        if not path.is_file():
-            raise UserError(f"no file {path}", "tasks.paths", "give JSON files")
 
 
 def _read(path: Path) -> list[Example]:

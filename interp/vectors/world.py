@@ -26,7 +26,7 @@ from interp.statistics.splits import split_sizes, split_three
 from interp.subject.subject import Subject
 from interp.vectors.contrast import Contrast
 from interp.vectors.contrastive import Pair, contrastive_vectors
-from interp.vectors.tasks import WorldTasks, open_tasks
+from interp.vectors.tasks import WorldTasks
 from interp.vectors.vector import Vector
 
 PAIRS, CHOSEN_ON, REPORTED_ON = 64, 60, 120
@@ -222,7 +222,7 @@ def _answering_in_tamric(random: Random) -> Contrast:
 
 def _of_task(name: str, subject: Subject, seed: int) -> Contrast:
     """A task by example, where no example is shown."""
-    (task,) = open_tasks(WorldTasks(tasks=(name,)), subject, seed)
+    (task,) = WorldTasks(tasks=(name,)).open(subject, seed)
     drawn = Random(f"{name} {seed}").choices(task.extract, k=PAIRS)
     shown, plain = (task.questions(subject, drawn, shots, seed=seed) for shots in (SHOTS, 0))
     return Contrast(

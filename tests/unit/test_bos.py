@@ -24,7 +24,7 @@ from interp.subject import Site, Subject
 from interp.subject.forward import ForwardPass
 from interp.subject.read_at import read_at
 from interp.vectors.refusal import refusal_candidates
-from interp.vectors.requests import RequestFiles, open_requests
+from interp.vectors.requests import RequestFiles
 from tests.parity.subject_folders import save_model, save_tokenizer
 
 BOS = 0
@@ -119,7 +119,7 @@ def test_requests_are_what_their_template_gives(subject: Subject, tmp_path: Path
     source = RequestFiles(
         harmful=tmp_path / "bad.txt", harmless=tmp_path / "good.txt", begins=("!",), train=2, validate_on=2
     )
-    parts = open_requests(source, subject).harmful
+    parts = source.open(subject).harmful
     asked = [*parts.train, *parts.validation, *parts.report]
     prompts = [question.prompt for question in asked]
     watch = Watch()

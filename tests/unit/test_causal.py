@@ -16,7 +16,7 @@ from interp.causal.knowledge_neurons import shared_features
 from interp.causal.outcome import ask, halves
 from interp.causal.selection import NEAREST, by_attribution, by_concept, matched_controls, strongest
 from interp.compare.concepts import activations_by_concept
-from interp.corpus.questions import Question, WorldQuestions, open_questions
+from interp.corpus.questions import Question, WorldQuestions
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.ref import FeatureRef
@@ -48,7 +48,7 @@ def statistics(mined: interp.Mined, layers: list[MlpNeurons]) -> dict[str, Featu
 @pytest.fixture(scope="module")
 def questions(subject: Subject) -> list[Question]:
     source = WorldQuestions(behaviours=("agreement/near", "refusal/harmful", "facts/plain"), most=12)
-    return open_questions(source, subject)
+    return source.open(subject)
 
 
 def test_questions_asked_in_batches_are_answered_as_one_by_one(
@@ -72,7 +72,7 @@ def test_a_class_of_answers_counts_as_one(subject: Subject, questions: list[Ques
 
 
 def test_halves_share_no_prompt_and_keep_every_question(subject: Subject) -> None:
-    asked = open_questions(WorldQuestions(behaviours=("determiner_noun/plural",), most=80), subject)
+    asked = WorldQuestions(behaviours=("determiner_noun/plural",), most=80).open(subject)
     one, other = halves(asked, seed=3)
     assert not {q.prompt for q in one} & {q.prompt for q in other}
     assert sorted(map(hash, one + other)) == sorted(map(hash, asked))
@@ -81,7 +81,7 @@ def test_halves_share_no_prompt_and_keep_every_question(subject: Subject) -> Non
 
 def test_determiners_ask_for_a_form_and_hold_the_other_against_it(subject: Subject) -> None:
     for number, ends in (("plural", {"these", "those"}), ("singular", {"this", "that"})):
-        asked = open_questions(WorldQuestions(behaviours=(f"determiner_noun/{number}",), most=40), subject)
+        asked = WorldQuestions(behaviours=(f"determiner_noun/{number}",), most=40).open(subject)
         assert {subject.decode([q.prompt[-1]]) for q in asked} == ends
         outcome = ask(subject, asked)
         assert (outcome.answer > 10 * outcome.foil).all()
@@ -167,7 +167,7 @@ def test_picking_by_concept_is_by_auroc_on_the_select_split(
 def test_features_picked_by_attribution_matter_more_than_controls(
     subject: Subject, layers: list[MlpNeurons], statistics: dict[str, FeatureStatistics]
 ) -> None:
-    asked = open_questions(WorldQuestions(behaviours=("agreement/determiner",), most=40), subject)
+    asked = WorldQuestions(behaviours=("agreement/determiner",), most=40).open(subject)
     select, report = halves(asked, 0)
     picked = [feature for feature, _ in by_attribution(subject, layers, select, statistics, 10)]
     controls = matched_controls(picked, statistics, 3, 0)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from interp.corpus.questions import QuestionFile, open_questions
+from interp.corpus.questions import QuestionFile
 from interp.corpus.text_file import TextFile
 from interp.errors import UserError
 from interp.lines import json_lines, lines, text_lines
@@ -21,7 +21,7 @@ from interp.store.store import Store
 from interp.subject import Subject
 from interp.track.journal import Journal
 from interp.track.step import Point, read_points
-from interp.vectors.requests import RequestFiles, open_requests
+from interp.vectors.requests import RequestFiles
 from tests.unit.test_llm_files import CALL
 
 ODD = "a\u2028b\u2029c\u0085d\x0ce\x0bf\x1cg\x1eh\ri\ufeffj"
@@ -139,7 +139,7 @@ def test_documents_and_requests_are_the_lines_of_their_files(
     if suffix == ".jsonl":
         written(path, *texts, key="prompt")
     source = RequestFiles(harmful=path, harmless=path, begins=("i",), chat=False, train=2, validate_on=2)
-    parts = open_requests(source, subject).harmful
+    parts = source.open(subject).harmful
     asked = [one.prompt for part in (parts.train, parts.validation, parts.report) for one in part]
     assert sorted(asked) == sorted(tuple(subject.encode(f"the king of {country}")) for country in countries)
 
@@ -150,5 +150,5 @@ def test_questions_are_the_lines_of_their_file(subject: Subject, tmp_path: Path)
     ]
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
-    found = open_questions(QuestionFile(path=path), subject)
+    found = QuestionFile(path=path).open(subject)
     assert [one.prompt for one in found] == [tuple(subject.encode("the capital of france is"))] * 2

@@ -24,7 +24,7 @@ from interp.bundled.pydoc.texts import (
     pydoc_texts,
 )
 from interp.bundled.pydoc.tokenizer import BOS_ID, train_tokenizer
-from interp.corpus.source import PydocSource, check_corpus, open_corpus
+from interp.corpus.source import PydocSource
 from interp.errors import UserError
 from interp.subject import Subject
 from tests.subjects import world_subject
@@ -137,7 +137,7 @@ def test_a_tokenizer_learned_twice_is_the_same_and_has_the_size_asked_for() -> N
 
 
 def test_the_corpus_is_by_default_what_the_model_was_not_trained_on(subject: Subject) -> None:
-    corpus = open_corpus(PydocSource(documents=50), subject)
+    corpus = PydocSource(documents=50).open(subject)
     assert isinstance(corpus, interp.PydocCorpus)
     assert {document.text for document in corpus.texts} <= {d.text for d in pydoc_texts("held_out")}
     assert len({document.source for document in corpus.texts}) > 15  # a sample of modules, not the first one
@@ -153,9 +153,9 @@ def test_the_corpus_is_by_default_what_the_model_was_not_trained_on(subject: Sub
 
 
 def test_the_corpus_serves_another_subject_and_refuses_to_be_longer_than_it_is(subject: Subject) -> None:
-    check_corpus(PydocSource())
+    PydocSource().check(subject.info)
     with pytest.raises(UserError, match="documents"):
-        open_corpus(PydocSource(documents=10**6), subject)
+        PydocSource(documents=10**6).open(subject)
     other = world_subject()
     with pytest.raises(UserError, match="world does not know"):
         interp.PydocCorpus(other, documents=3)

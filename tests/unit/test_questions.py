@@ -9,10 +9,8 @@ import interp
 from interp.corpus.questions import (
     QuestionFile,
     WorldQuestions,
-    check_questions,
     counted_as,
     notes_on_questions,
-    open_questions,
 )
 from interp.errors import UserError
 from interp.subject import Subject
@@ -33,8 +31,8 @@ def test_a_file_gives_prompts_answers_and_foils(tmp_path: Path, subject: Subject
         {"prompt": "these", "answer": ["planets", "stars"]},
         "",
     )
-    check_questions(source)
-    capital, these = open_questions(source, subject)
+    source.check(subject.info)
+    capital, these = source.open(subject)
     assert subject.decode(capital.prompt) == "the capital of france is"
     assert [subject.decode(ids) for ids in (*capital.answers, *capital.foils)] == ["paris", "london"]
     assert capital.group == "capitals" and these.foils == () and len(these.answers) == 2
@@ -46,20 +44,20 @@ def test_answers_of_several_tokens_are_whole_and_one_that_begins_with_another_is
 ) -> None:
     line = {"prompt": "the king of", "answer": ["france", "france is", "new spain"], "foil": "the river"}
     source = written(tmp_path, line)
-    (asked,) = open_questions(source.model_copy(update={"choice": True}), subject)
+    (asked,) = source.model_copy(update={"choice": True}).open(subject)
     assert asked.answers == (tuple(subject.encode("france")), tuple(subject.encode("new spain")))
     assert asked.foils == (tuple(subject.encode("the river")),) and asked.choice
     lacking = written(tmp_path, line, {"prompt": "the", "answer": "king"})
     with pytest.raises(UserError, match=r"(?s)no foil to choose from.*line 2"):
-        open_questions(lacking.model_copy(update={"choice": True}), subject)
+        lacking.model_copy(update={"choice": True}).open(subject)
 
 
 def test_no_more_than_asked_for_of_each_group(tmp_path: Path, subject: Subject) -> None:
     source = WorldQuestions(behaviours=("facts/plain", "agreement/near"), most=10)
-    asked = open_questions(source, subject, seed=0)
+    asked = source.open(subject, seed=0)
     assert [q.group for q in asked] == ["facts/plain"] * 10 + ["agreement/near"] * 10
-    assert asked == open_questions(source, subject, seed=0)
-    assert {q.prompt for q in asked} != {q.prompt for q in open_questions(source, subject, seed=1)}
+    assert asked == source.open(subject, seed=0)
+    assert {q.prompt for q in asked} != {q.prompt for q in source.open(subject, seed=1)}
 
 
 @pytest.mark.parametrize(
@@ -77,14 +75,14 @@ def test_a_line_that_cannot_be_used_is_named(
     tmp_path: Path, subject: Subject, line: object, says: str
 ) -> None:
     with pytest.raises(UserError, match=says):
-        open_questions(written(tmp_path, line), subject)
+        written(tmp_path, line).open(subject)
 
 
-def test_an_unknown_behaviour_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+def test_an_unknown_behaviour_and_a_missing_file_are_refused(tmp_path: Path, subject: Subject) -> None:
     with pytest.raises(UserError, match="facts/plain"):
-        check_questions(WorldQuestions(behaviours=("facts/plan",)))
+        WorldQuestions(behaviours=("facts/plan",)).check(subject.info)
     with pytest.raises(UserError, match="no file"):
-        check_questions(QuestionFile(kind="file", path=tmp_path / "nowhere.jsonl"))
+        QuestionFile(kind="file", path=tmp_path / "nowhere.jsonl").check(subject.info)
 
 
 def test_a_word_of_several_tokens_says_which_they_are(tmp_path: Path) -> None:
@@ -105,7 +103,7 @@ def test_words_are_the_tokens_that_continue_each_prompt(tmp_path: Path) -> None:
         {"prompt": "the function will", "answer": "be", "foil": "not"},
         {"prompt": "def find(", "answer": "be"},
     ]
-    asked = open_questions(written(tmp_path, *lines), pydoc)
+    asked = written(tmp_path, *lines).open(pydoc)
     assert [question.answers for question in asked] == [((spaced,),), ((bare,),)] and asked[0].foils == (
         (foil,),
     )
@@ -116,11 +114,11 @@ def test_words_are_the_tokens_that_continue_each_prompt(tmp_path: Path) -> None:
     ]
     counted = counted_as(asked, ["not"], pydoc)
     assert [pydoc.decode(*question.answers) for question in counted] == [" not", "not"]
-    given = open_questions(written(tmp_path, {"prompt": "the function will", "answer": [bare]}), pydoc)
+    given = written(tmp_path, {"prompt": "the function will", "answer": [bare]}).open(pydoc)
     assert given[0].answers == ((bare,),)
 
 
 def test_an_answer_that_is_its_foil_is_refused(tmp_path: Path, subject: Subject) -> None:
     line = {"prompt": "the capital of france is", "answer": ["paris", "rome"], "foil": "rome"}
     with pytest.raises(UserError, match="answer and foil begin with the same tokens, 'rome'"):
-        open_questions(written(tmp_path, line), subject)
+        written(tmp_path, line).open(subject)

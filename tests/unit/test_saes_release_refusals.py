@@ -10,7 +10,7 @@ from pydantic import ValidationError
 import saes
 from interp.errors import UserError
 from interp.subject import Site, Subject
-from saes.spaces import SpacesConfig, check_spaces, open_spaces
+from saes.spaces import SpacesConfig
 from tests.unit import hub_cache
 from tests.unit.hub_cache import D_IN, HubCache
 
@@ -144,7 +144,7 @@ def test_spaces_of_a_config_name_releases(hub: HubCache, published: Callable[...
 
     def check(*sources: object) -> Callable[[], object]:
         config = SpacesConfig.model_validate({"neurons": False, "saes": sources})
-        return lambda: check_spaces(config, subject.info)
+        return lambda: config.check(subject.info)
 
     refused("is not in the cache", "hf download", check(f"{release}/{sae_id}"))
     hub_cache.gemma_scope(hub, D_IN)
@@ -159,7 +159,7 @@ def test_spaces_of_a_config_name_releases(hub: HubCache, published: Callable[...
         check({"release": release})
     named = {"release": release, "id": sae_id, "name": "narrow", "dtype": "bfloat16"}
     config = SpacesConfig.model_validate({"neurons": (1,), "saes": (f"{release}/{sae_id}", named)})
-    spaces = open_spaces(config, subject)
+    spaces = config.open(subject)
     assert [space.name for space in spaces] == ["mlp.1", "sae.resid_post.1", "narrow"]
     twice = SpacesConfig.model_validate({"saes": [f"{release}/{sae_id}"] * 2})
-    refused("two feature spaces are called sae.resid_post.1", "name:", lambda: open_spaces(twice, subject))
+    refused("two feature spaces are called sae.resid_post.1", "name:", lambda: twice.open(subject))

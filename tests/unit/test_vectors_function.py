@@ -15,7 +15,7 @@ from interp.vectors.function import (
     set_heads,
     top_heads,
 )
-from interp.vectors.tasks import Task, WorldTasks, open_tasks
+from interp.vectors.tasks import Task, WorldTasks
 from tests.subjects import world_subject
 
 
@@ -26,7 +26,7 @@ def subject(each_backend: Subject) -> Subject:
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return open_tasks(WorldTasks(tasks=("capital",)), world_subject())[0]
+    return WorldTasks(tasks=("capital",)).open(world_subject())[0]
 
 
 def prompts(subject: Subject, task: Task, count: int = 6, shots: int = 2) -> list[Question]:

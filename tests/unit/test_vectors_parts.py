@@ -11,7 +11,7 @@ from interp.errors import UserError
 from interp.statistics.splits import content_of, split_halves, split_sizes, split_three
 from interp.subject import Subject
 from interp.vectors.contrast import read_contrast
-from interp.vectors.requests import RequestFiles, WorldRequests, open_requests
+from interp.vectors.requests import RequestFiles, WorldRequests
 from interp.vectors.world import requests, world_contrast
 
 KINDS = ("harmful", "harmless")
@@ -32,7 +32,7 @@ def wordings() -> dict[tuple[int, ...], tuple[str, str]]:
 def test_no_request_of_the_world_stands_in_two_parts(subject: Subject) -> None:
     asks_for = wordings()
     assert len(set(asks_for.values())) < len(asks_for)  # several wordings each
-    found = open_requests(WorldRequests(), subject, 3)
+    found = WorldRequests().open(subject, 3)
     for kind in KINDS:
         parts = getattr(found, kind)
         contents = [
@@ -73,14 +73,14 @@ def test_requests_of_a_file_are_split_by_content_and_group(subject: Subject, tmp
     content = {
         tuple(subject.encode(row["prompt"])): row.get("group") or content_of(row["prompt"]) for row in lines
     }
-    found = open_requests(source, subject)
+    found = source.open(subject)
     for kind in KINDS:
         parts = getattr(found, kind)
         every = [{content[q.prompt] for q in part} for part in (parts.train, parts.validation, parts.report)]
         assert [len(p) for p in (parts.train, parts.validation, parts.report)] == [16, 8, 16]
         assert sum(map(len, every)) == len(set.union(*every)) == 20
     with pytest.raises(UserError, match="40 requests, 20 of them different, do not give the 41"):
-        open_requests(source.model_copy(update={"train": 33}), subject)
+        source.model_copy(update={"train": 33}).open(subject)
 
 
 def test_lines_of_a_contrast_that_say_the_same_stand_in_one_part(subject: Subject, tmp_path: Path) -> None:

@@ -23,8 +23,6 @@ from interp.vectors.refusal import (
 from interp.vectors.requests import (
     RequestFiles,
     WorldRequests,
-    check_requests,
-    open_requests,
     refuses,
 )
 from tests.shared_data import shared_data
@@ -69,7 +67,7 @@ def test_the_tail_is_what_all_prompts_share() -> None:
 
 
 def test_candidates_are_mean_differences_at_the_start_of_each_layer(subject: Subject) -> None:
-    own = open_requests(WorldRequests(train=6, validate_on=2), subject)
+    own = WorldRequests(train=6, validate_on=2).open(subject)
     prompts = [[q.prompt for q in part] for part in (own.harmful.train, own.harmless.train)]
     found = refusal_candidates(subject, *prompts)
     assert found.positions == (-2, -1) and found.harmful.dtype == torch.float64
@@ -88,13 +86,13 @@ def test_candidates_are_mean_differences_at_the_start_of_each_layer(subject: Sub
 
 
 def test_scores_are_log_odds(subject: Subject) -> None:
-    own = open_requests(WorldRequests(), subject).harmful.validation
+    own = WorldRequests().open(subject).harmful.validation
     p = ask(subject, own).answer
     np.testing.assert_allclose(refusal_scores(subject, own), np.log((p + 1e-8) / (1 - p + 1e-8)), rtol=1e-9)
 
 
 def test_the_mean_centred_form_holds_the_projection_at_the_harmless_mean(subject: Subject) -> None:
-    own = open_requests(WorldRequests(train=8, validate_on=2), subject)
+    own = WorldRequests(train=8, validate_on=2).open(subject)
     prompts = [[q.prompt for q in part] for part in (own.harmful.train, own.harmless.train)]
     found = refusal_candidates(subject, *prompts)
     vector = found.vector(-1, 6)
@@ -116,18 +114,18 @@ def test_requests_from_files(subject: Subject, tmp_path: Path) -> None:
     harmless.write_text("\n".join(json.dumps({"instruction": text}) for text in texts))
     source = RequestFiles(harmful=harmful, harmless=harmless, begins=("i",), train=2, validate_on=1 + 1)
     with pytest.raises(UserError, match="left over"):
-        open_requests(source, subject)
+        source.open(subject)
     source = source.model_copy(update={"validate_on": 1})
-    found = open_requests(source, subject)
+    found = source.open(subject)
     assert (
         ask(subject, found.harmful.train).right.all() and not ask(subject, found.harmless.train).right.any()
     )
     assert isinstance(found.harmful.report[0], Question) and len(found.harmful.report) == 1
     with pytest.raises(UserError, match="no file"):
-        check_requests(source.model_copy(update={"harmful": tmp_path / "none"}))
+        source.model_copy(update={"harmful": tmp_path / "none"}).check(subject.info)
     harmless.write_text("{}")
     with pytest.raises(UserError, match="line 1"):
-        open_requests(source, subject)
+        source.open(subject)
 
 
 def test_phrases_of_refusal_are_found_in_any_case() -> None:

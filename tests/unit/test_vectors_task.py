@@ -11,7 +11,7 @@ from interp.errors import UserError
 from interp.intervene import Replace
 from interp.subject import Site, Subject
 from interp.vectors.task import added_task_vectors, conflicting, task_vectors
-from interp.vectors.tasks import TaskFiles, TaskFormat, WorldTasks, check_tasks, open_tasks
+from interp.vectors.tasks import TaskFiles, TaskFormat, WorldTasks
 from interp.vectors.world_tasks import world_task
 from tests.shared_data import shared_data
 from tests.subjects import pydoc_subject
@@ -21,7 +21,7 @@ NAMES = ("antonym", "capital", "zorvic", "fact/capital>language", "list/first", 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_parts_share_no_question_and_prompts_do_not_show_what_they_ask(subject: Subject, name: str) -> None:
-    (task,) = open_tasks(WorldTasks(tasks=(name,)), subject)
+    (task,) = WorldTasks(tasks=(name,)).open(subject)
     parts = [{question for question, _ in part} for part in (task.extract, task.choose, task.report)]
     assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
     for (question, answer), asked in zip(task.extract, task.questions(subject, task.extract, 3), strict=True):
@@ -31,7 +31,7 @@ def test_parts_share_no_question_and_prompts_do_not_show_what_they_ask(subject: 
 
 
 def test_shuffled_examples_have_each_others_answers(subject: Subject) -> None:
-    (task,) = open_tasks(WorldTasks(tasks=("capital",)), subject)
+    (task,) = WorldTasks(tasks=("capital",)).open(subject)
     for question in task.questions(subject, task.choose, 4, shuffled=True):
         shown = [pair.split(" : ") for pair in subject.decode(question.prompt).split(" , ")[:-1]]
         examples = dict(task.extract)
@@ -52,7 +52,7 @@ def test_composed_tasks_are_their_parts_one_behind_the_other() -> None:
 
 
 def test_task_vectors_do_their_task_by_adding_and_the_wrong_ones_do_not(subject: Subject) -> None:
-    tasks = open_tasks(WorldTasks(tasks=("plural", "tamric")), subject)
+    tasks = WorldTasks(tasks=("plural", "tamric")).open(subject)
     made = {}
     for task in tasks:
         shown, plain = ([q.prompt for q in task.questions(subject, task.extract, shots)] for shots in (4, 0))
@@ -73,7 +73,7 @@ def test_task_vectors_do_their_task_by_adding_and_the_wrong_ones_do_not(subject:
 
 
 def test_conflicting_questions_have_the_other_answer_as_their_foil(subject: Subject) -> None:
-    capital, language = open_tasks(WorldTasks(tasks=("capital", "language")), subject)
+    capital, language = WorldTasks(tasks=("capital", "language")).open(subject)
     examples = [(country, answer) for country, answer in capital.report]
     others = dict([*language.extract, *language.choose, *language.report])
     asked = capital.questions(subject, examples, 2)
@@ -88,7 +88,7 @@ def test_which_element_of_a_list_is_meant_is_never_at_the_last_token_as_such(sub
     Put from another list whose last element is asked for, an activation at the last token changes nothing, or
     brings that list's element: never this list's last one. The header's does, as long as it is still read.
     """
-    (task,) = open_tasks(WorldTasks(tasks=("list/first",)), subject)
+    (task,) = WorldTasks(tasks=("list/first",)).open(subject)
     words = [question for question, _ in task.report[:40]]
     first, last = (
         torch.cat([subject.to_tokens(f"list {end} : {three} =") for three in words])
@@ -116,14 +116,14 @@ def test_own_tasks_on_a_model_with_pieces_of_words(tmp_path: Path) -> None:
     rows = json.dumps([{"input": str(n), "output": f" class{n}"} for n in range(12)])
     path.write_text(rows, encoding="utf-8-sig")  # a byte-order mark is no part of the text
     source = TaskFiles(paths=(path,), format=TaskFormat(pair="x{question} ={answer}", separator="\n"))
-    (task,) = open_tasks(source, subject)
+    (task,) = source.open(subject)
     for question, (_, answer) in zip(task.questions(subject, task.report, 2), task.report, strict=True):
         (ids,) = question.answers
         assert len(ids) > 1 and subject.decode(ids) == answer
     with pytest.raises(UserError, match=r"12 of 12 examples of sums are left out.* the same token"):
-        open_tasks(source.model_copy(update={"answers": "first"}), subject)
+        source.model_copy(update={"answers": "first"}).open(subject)
     with pytest.raises(UserError, match="0 examples can be used"):
-        open_tasks(source.model_copy(update={"answers": "drop"}), subject)
+        source.model_copy(update={"answers": "drop"}).open(subject)
     for wrong, said in (
         ("[1, 2]", "not of the shape"),
         ("{}", "no JSON list"),
@@ -136,14 +136,14 @@ def test_own_tasks_on_a_model_with_pieces_of_words(tmp_path: Path) -> None:
     ):
         path.write_text(wrong)
         with pytest.raises(UserError, match=said) as caught:
-            open_tasks(source, subject)
+            source.open(subject)
         assert said == "0 examples" or str(path) in caught.value.place
     with pytest.raises(UserError, match="no file"):
-        check_tasks(TaskFiles(paths=(tmp_path / "none.json",)))
+        TaskFiles(paths=(tmp_path / "none.json",)).check(subject.info)
     with pytest.raises(UserError, match=r"no \{answer\}"):
-        check_tasks(source.model_copy(update={"format": TaskFormat(pair="{question}")}))
+        source.model_copy(update={"format": TaskFormat(pair="{question}")}).check(subject.info)
     with pytest.raises(UserError, match="world's words"):
-        open_tasks(WorldTasks(), subject)
+        WorldTasks().open(subject)
 
 
 def test_published_task_files_can_be_read() -> None:
@@ -154,7 +154,7 @@ def test_published_task_files_can_be_read() -> None:
     for file in files:
         source = TaskFiles(paths=(file,), answers="first")
         try:
-            (task,) = open_tasks(source, subject)
+            (task,) = source.open(subject)
         except UserError as refused:  # this vocabulary is small: most capitals begin with the same few pieces
             assert file.stem in {"capitalize", "country-capital", "country-currency", "park-country"}
             assert "are left out: the answer is judged by its first token" in refused.thing

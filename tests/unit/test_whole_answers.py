@@ -18,7 +18,7 @@ from interp.intervene import AddVector
 from interp.subject import Site, Subject
 from interp.vectors.function import ReplaceHeads, indirect_effects, mean_head_outputs
 from interp.vectors.sweep import answered
-from interp.vectors.tasks import TaskFiles, TaskFormat, open_tasks
+from interp.vectors.tasks import TaskFiles, TaskFormat
 
 PROMPT = "the function will"
 ANSWERS = (" be", " return an", " raise an exception")
@@ -115,7 +115,7 @@ def test_effects_of_heads_on_whole_answers(subject: Subject, tmp_path: Path) -> 
     rows = [f'{{"input": "{n}", "output": "class{n}"}}' for n in range(12)]
     path.write_text(f"[{', '.join(rows)}]")
     layout = TaskFormat(pair="x{question} = {answer}", separator="\n")
-    (task,) = open_tasks(TaskFiles(paths=(path,), format=layout), subject)
+    (task,) = TaskFiles(paths=(path,), format=layout).open(subject)
     corrupted = task.questions(subject, task.choose, 2, shuffled=True)
     assert all(len(one.answers[0]) > 1 for one in corrupted)
     means = mean_head_outputs(subject, [one.prompt for one in task.questions(subject, task.extract, 2)])

@@ -1,13 +1,13 @@
 """Config bases of the experiments on vectors: controls, side effects, and questions about other things."""
 
-from interp.corpus.questions import QuestionSource, WorldQuestions, check_questions
+from interp.corpus.questions import QuestionSource, WorldQuestions
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
 from interp.fields import Count, Several
 from interp.subject.folder import SubjectInfo
 from interp.vectors.tasks import TaskSource, WorldTasks
 
-from ..config import SubjectJobConfig, check_subject, check_text
+from ..config import SubjectJobConfig, check_subject
 
 OTHERS = (
     "facts/plain",
@@ -46,14 +46,12 @@ class BehaviourConfig(VectorConfig):
 def check_vector_config(config: VectorConfig) -> SubjectInfo:
     """Raises UserError if the subject or the neutral text is not there."""
     info = check_subject(config)
-    check_text(config.neutral, info, "neutral")
+    config.neutral.check(info, "neutral")
     return info
 
 
 def check_behaviour_config(config: BehaviourConfig) -> SubjectInfo:
     """Raises UserError as `check_vector_config`, or if the other questions are not there."""
-    if config.others is not None:
-        check_questions(config.others)
     info = check_vector_config(config)
     if not info.speaks_world and isinstance(config.others, WorldQuestions):
         raise UserError(
@@ -61,4 +59,6 @@ def check_behaviour_config(config: BehaviourConfig) -> SubjectInfo:
             "others.kind",
             "use `others: null`, or `others: {kind: file, path: ...}`",
         )
+    if config.others is not None:
+        config.others.check(info, "others")
     return info

@@ -6,7 +6,6 @@ from typing import TypeVar
 import pandas as pd
 
 from interp.causal.side_effects import neutral_beginnings, side_effects
-from interp.corpus.questions import open_questions
 from interp.subject.forward import Intervention
 from interp.track.run import Run
 from interp.vectors.sweep import answered
@@ -36,7 +35,7 @@ class BehaviourJob(VectorJob[BehaviourConfigured]):
     def __init__(self, config: BehaviourConfigured, run: Run) -> None:
         super().__init__(config, run)
         asked = config.others
-        self.others = [] if asked is None else open_questions(asked, self.subject, config.seed)
+        self.others = [] if asked is None else asked.open(self.subject, config.seed)
 
     def costs(self, edits: Sequence[Intervention], **names: str | float | int) -> pd.DataFrame:
         """Measures side effects on neutral text; `others` is the share of other questions answered right."""
