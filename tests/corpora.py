@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from interp.document import Document
 
@@ -34,3 +36,12 @@ def random_corpus(n_documents: int, seed: int, longest: int = 40, vocabulary: in
         template = random.random(len(tokens)) < 0.2 if index % 3 == 0 else None
         documents.append(Document(tokens, template))
     return ListCorpus(documents)
+
+
+class Noise:
+    """Activations to train an SAE on that mean nothing."""
+
+    width = 128
+
+    def buffer(self, cursor: int) -> tuple[Tensor, int]:
+        return torch.randn(300, 128, generator=torch.Generator().manual_seed(cursor)), cursor + 1

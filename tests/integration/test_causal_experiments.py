@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 import saes
 from interp.cli.loading import load_config
@@ -16,6 +15,7 @@ from interp.errors import UserError
 from saes.fit import fit
 from saes.train import save
 from tests.command_line import process
+from tests.corpora import Noise
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ["corpus.documents=150", "mining.sampled_tokens=512", "wandb.mode=disabled"]
@@ -23,13 +23,6 @@ SMALL = ["corpus.documents=150", "mining.sampled_tokens=512", "wandb.mode=disabl
 
 def run(runs: Path, config: str, *overrides: str) -> CompletedProcess[str]:
     return process("run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(runs), *SMALL, *overrides)
-
-
-class Noise:
-    width = 128
-
-    def buffer(self, cursor: int) -> tuple[Tensor, int]:
-        return torch.randn(300, 128, generator=torch.Generator().manual_seed(cursor)), cursor + 1
 
 
 @pytest.fixture(scope="module")

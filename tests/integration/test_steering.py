@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 import interp
 import saes
@@ -21,6 +20,7 @@ from interp.subject import Site
 from saes.fit import fit
 from saes.train import save
 from tests.command_line import process
+from tests.corpora import Noise
 
 CONFIG = Path(__file__).parents[2] / "configs" / "steering.yaml"
 SMALL = [
@@ -73,13 +73,6 @@ def test_every_method_is_swept_scored_and_reported(folder: Path) -> None:
     assert len(costs) == 5 * 2 * 2 * 3 and (costs["kl"] > -1e-6).all()
     growth = costs.groupby(["method", "factor"])["norm"].mean().unstack()
     assert (growth[10] > growth[2]).all()
-
-
-class Noise:
-    width = 128
-
-    def buffer(self, cursor: int) -> tuple[Tensor, int]:
-        return torch.randn(300, 128, generator=torch.Generator().manual_seed(cursor)), cursor + 1
 
 
 def planted_sae(folder: Path, concept: str) -> None:

@@ -119,8 +119,6 @@ def test_a_tuned_lens_of_another_model_is_refused(
     file = save_tuned_lens(tmp_path / "lens.safetensors", TunedLens(bytewise))
     with pytest.raises(UserError, match="fits world"):
         load_tuned_lens(file, subject)
-    with pytest.raises(UserError, match="no file"):
-        load_tuned_lens(tmp_path / "none.safetensors", subject)
     tensors, known = read_safetensors(save_tuned_lens(tmp_path / "own.safetensors", TunedLens(subject)))
     renamed = tmp_path / "renamed.safetensors"
     write_safetensors(renamed, tensors, {**known, "subject": "other"})

@@ -214,8 +214,6 @@ class TestItems:
         (entity,) = EntityFile(path=file).open(subject, scopes)
         assert entity.prompt.position == -4 and entity.described == ("france",) and entity.group == "city"
         for line, says in (
-            ("{", "not valid JSON"),
-            ("[]", "no JSON object"),
             ("{}", "missing"),
             ("", "no entity"),
         ):

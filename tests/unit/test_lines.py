@@ -11,7 +11,6 @@ import pytest
 
 from interp.corpus.questions import QuestionFile
 from interp.corpus.text_file import TextFile
-from interp.errors import UserError
 from interp.lines import json_lines, lines, text_lines
 from interp.llm.ledger import Ledger, read_calls
 from interp.outside import whole_characters
@@ -51,23 +50,6 @@ def test_json_lines_are_read_as_pandas_reads_them(tmp_path: Path) -> None:
     assert found == pd.read_json(path, lines=True, encoding="utf-8-sig")["text"].tolist() == [
         ODD, "plain", "\x00 \U0001f642"
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("raw", "says"),
-    [
-        (b'{"a": 1}\n{"a": "\xff"}', "line 2"),
-        (b'{"a": 1}\n\n{"a": "\\ud83d"}', "line 3"),
-        (b'{"a": 1}\n{"a"', "line 2"),
-        (b"[1]", "line 1"),
-        ('{"a": 1}'.encode("utf-16"), "UTF-16 text"),
-        (b'{"a": ' + b"[" * 100_000, "line 1"),
-    ],
-)
-def test_what_is_no_json_line_is_one_message_with_its_place(tmp_path: Path, raw: bytes, says: str) -> None:
-    (tmp_path / "a.jsonl").write_bytes(raw)
-    with pytest.raises(UserError, match=says):
-        list(json_lines(tmp_path / "a.jsonl", "write JSON"))
 
 
 def test_halves_of_characters_are_let_through_where_they_are_replaced(tmp_path: Path) -> None:

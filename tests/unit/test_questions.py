@@ -63,7 +63,6 @@ def test_no_more_than_asked_for_of_each_group(tmp_path: Path, subject: Subject) 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("not json", "line 1"),
         ({"prompt": "the"}, "answer is missing"),
         ({"prompt": "the", "answer": 3}, "neither a word nor a list of words"),
         ({"prompt": "the", "answer": []}, "there is no answer"),

@@ -215,9 +215,8 @@ def test_an_annoy_index_lies_beside_the_store_and_follows_its_content(tmp_path: 
     assert len(list((tmp_path / "store.sqlite.annoy").glob("*.ann"))) == 2
 
 
-@pytest.mark.parametrize("terms", ["{", "[1, 2]", '["a"]', "null"])
-def test_terms_that_do_not_fit_are_a_message(tmp_path: Path, terms: str) -> None:
+def test_terms_that_do_not_fit_are_a_message(tmp_path: Path) -> None:
     TfidfEmbedder.fit(["a cat", "a dog"]).save(tmp_path)
-    (tmp_path / "terms.json").write_text(terms)
+    (tmp_path / "terms.json").write_text('["a"]')
     with pytest.raises(UserError, match="fit it again"):
         TfidfEmbedder.load(tmp_path)

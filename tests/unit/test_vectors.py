@@ -131,12 +131,10 @@ def test_files_keep_everything(subject: Subject, tmp_path: Path) -> None:
 
 
 def test_files_that_are_none_are_refused(tmp_path: Path, subject: Subject) -> None:
-    (tmp_path / "text").write_text("no tensors")
     save_file({"a": torch.ones(2)}, tmp_path / "other")
     wide = save_vectors(tmp_path / "wide", [Vector("v", SITE, torch.ones(64), "tiny")])
-    for path, why in (("nothing", "no file"), ("text", "cannot be read"), ("other", "holds no vectors")):
-        with pytest.raises(UserError, match=why):
-            load_vectors(tmp_path / path)
+    with pytest.raises(UserError, match="holds no vectors"):
+        load_vectors(tmp_path / "other")
     with pytest.raises(UserError, match="made on tiny, not on world"):
         load_vectors(wide, subject)
     with pytest.raises(UserError, match="shape"):

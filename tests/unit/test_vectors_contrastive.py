@@ -180,7 +180,6 @@ def test_pairs_from_a_file(tmp_path: Path) -> None:
             assert question.answers == (tuple(subject.encode(line["positive"])),) and question.choice
             assert question.foils == (tuple(subject.encode(line["negative"])),)
     for broken, why in (
-        ("no json", "not valid JSON"),
         ('{"prompt": "the river"}', "missing"),
         ('{"prompt": "the river", "positive": " is", "negative": " is near"}', "beginning of the other"),
         ('{"prompt": "the", "positive": " king", "negative": " dog", "with": "a"}', "is missing"),

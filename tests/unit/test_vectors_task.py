@@ -125,13 +125,9 @@ def test_own_tasks_on_a_model_with_pieces_of_words(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="0 examples can be used"):
         source.model_copy(update={"answers": "drop"}).open(subject)
     for wrong, said in (
-        ("[1, 2]", "not of the shape"),
         ("{}", "no JSON list"),
-        ("no json", "not valid JSON"),
         ('[{"input": "a"}]', "`0.output` is missing"),
         ('[{"input": ["a"], "output": "b"}]', "`0.input"),
-        ("[" * 5000, "deeper than 100 levels"),
-        ('[{"input": "\\ud800", "output": "b"}]', "half a character"),
         ("[]", "0 examples"),
     ):
         path.write_text(wrong)
