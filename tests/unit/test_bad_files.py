@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 import saes
 from interp.cli.loading import load_config
 from interp.config import ExperimentConfig, WandbOptions
-from interp.corpus.questions import QuestionFile, open_questions
+from interp.corpus.questions import QuestionFile
 from interp.corpus.text_file import TextFile
 from interp.descriptions.interest import InterestClassifier, train_interest
 from interp.distil.sets import explainer_set
@@ -46,8 +46,8 @@ from interp.track.records import read_manifest, read_step
 from interp.track.run import open_run
 from interp.vectors.contrast import read_contrast
 from interp.vectors.file import interventions_of, load_vectors, save_vectors
-from interp.vectors.requests import RequestFiles, open_requests
-from interp.vectors.tasks import TaskFiles, open_tasks
+from interp.vectors.requests import RequestFiles
+from interp.vectors.tasks import TaskFiles
 from interp.vectors.truthful import TruthfulEdit, TruthfulSpace
 from interp.vectors.truthful_file import load_edit, save_edit
 from interp.vectors.vector import Vector
@@ -89,7 +89,7 @@ def rows(*contents: object) -> Callable[[Path, Subject], object]:
 
 def requests(path: Path, subject: Subject) -> object:
     source = RequestFiles(harmful=path, harmless=path, begins=("i",), train=2, validate_on=2, chat=False)
-    return open_requests(source, subject)
+    return source.open(subject)
 
 
 def store(read: Callable[[Store, Path], object], up: int) -> Callable[[Path, Subject], object]:
@@ -178,7 +178,7 @@ READERS = {
     ),
     "questions": Reader(
         "lines", "a.jsonl", rows(ASKED),
-        lambda path, subject: open_questions(QuestionFile(path=path), subject),
+        lambda path, subject: QuestionFile(path=path).open(subject),
     ),
     "requests": Reader("lines", "a.jsonl", rows(*({"prompt": f"the {one}"} for one in PLACES)), requests),
     "contrast": Reader("lines", "a.jsonl", PAIRS, read_contrast),
@@ -200,7 +200,7 @@ READERS = {
     "a list": Reader("json", "a.json", rows([]), lambda path, _: read_json(path, "mend it", "list"), LISTS),
     "a model's config": Reader("json", "config.json", rows({}), lambda path, _: read_object(path)),
     "tasks": Reader(
-        "json", "a.json", rows(EXAMPLES), lambda path, subject: open_tasks(TaskFiles(paths=(path,)), subject)
+        "json", "a.json", rows(EXAMPLES), lambda path, subject: TaskFiles(paths=(path,)).open(subject)
     ),
     "a relation": Reader("json", "a.json", rows(RELATION), lambda path, _: read_relation(path)),
     "terms": Reader(
