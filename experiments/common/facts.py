@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from interp.bundled import bundled_models
+from interp.bundled.gemma import GEMMA, QUANTISED_NOTE
 from interp.corpus.unusual import said
 from interp.render.page import RunInfo, StudiedModel
 from interp.subject import Subject
@@ -16,8 +17,8 @@ from interp.track.run import Run
 
 
 def subject_facts(subject: Subject) -> StudiedModel:
-    """The model's sizes, with a note if it is a bundled one."""
-    known = bundled_models()
+    """The model's sizes, with a note if it is one that is known here."""
+    notes = {name: model.note for name, model in bundled_models().items()} | {GEMMA: QUANTISED_NOTE}
     return StudiedModel(
         name=subject.name,
         architecture=subject.info.architecture,
@@ -27,7 +28,7 @@ def subject_facts(subject: Subject) -> StudiedModel:
         vocabulary=subject.d_vocab,
         context_size=subject.n_ctx,
         backend=subject.backend,
-        note=known[subject.name].note if subject.name in known else "",
+        note=notes.get(subject.name, ""),
     )
 
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 def generate(
     prompt: Annotated[str, typer.Argument(help="The text to continue; with --chat, what the user says.")],
     model: Annotated[
-        str, typer.Option("--subject", "-m", help="A bundled name, a folder or a hub name.")
+        str,
+        typer.Option(
+            "--subject", "-m", help="A bundled name, gemma-3-270m, a folder, a GGUF file or a hub name."
+        ),
     ] = "world",
     vector: Annotated[
         list[str] | None,

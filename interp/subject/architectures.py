@@ -10,10 +10,14 @@ from interp.subject.folder import architecture_name
 
 @dataclass(frozen=True)
 class Architecture:
-    """A model family: its configuration in TransformerLens' terms, its converter in `weight_conversions`."""
+    """A model family: its configuration in TransformerLens' terms, its converter in `weight_conversions`.
+
+    `auto` is whether the backend of that name is `hooked` for it.
+    """
 
     settings: Callable[[Any], dict[str, Any]]
     converter: str
+    auto: bool = True
 
 
 def _common(config: Any) -> dict[str, Any]:
@@ -35,8 +39,15 @@ def _rope_theta(config: Any) -> float:
 
 def _rotary(config: Any) -> dict[str, Any]:
     rope = getattr(config, "rope_parameters", None) or {}
+    settings: dict[str, Any] = {"positional_embedding_type": "rotary"}
+    if "full_attention" in rope:  # Gemma-3: each kind of layer has its own base
+        local, rope = rope["sliding_attention"], rope["full_attention"]
+        if local.get("rope_type", "default") != "default":
+            raise _unsupported("scaled rotary embeddings in layers of sliding attention")
+        settings |= {"rotary_base": rope["rope_theta"], "rotary_base_local": local["rope_theta"]}
+    else:
+        settings["rotary_base"] = _rope_theta(config)
     kind = rope.get("rope_type", "default")
-    settings: dict[str, Any] = {"positional_embedding_type": "rotary", "rotary_base": _rope_theta(config)}
     if kind == "llama3":
         settings |= {
             "use_NTK_by_parts_rope": True,
@@ -95,6 +106,12 @@ def _gemma2(config: Any) -> dict[str, Any]:
     }
 
 
+def _gemma3(config: Any) -> dict[str, Any]:
+    if config.attention_bias or config.use_bidirectional_attention:
+        raise _unsupported("Gemma-3 with attention biases, or attention in both directions")
+    return _gemma2(config) | {"use_qk_norm": True}
+
+
 def _gpt2(config: Any) -> dict[str, Any]:
     return _common(config) | {
         "d_mlp": config.n_inner or 4 * config.n_embd,
@@ -127,6 +144,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "GPT2LMHeadModel": Architecture(_gpt2, "convert_gpt2_weights"),
     "GPTNeoXForCausalLM": Architecture(_gpt_neox, "convert_neox_weights"),
     "Gemma2ForCausalLM": Architecture(_gemma2, "convert_gemma_weights"),
+    # HookedTransformer keeps Gemma-3's embedding of 262,144 rows twice, and copies one in every pass.
+    "Gemma3ForCausalLM": Architecture(_gemma3, "convert_gemma_weights", auto=False),
     "Qwen3ForCausalLM": Architecture(_qwen3, "convert_qwen3_weights"),
 }
 
@@ -134,7 +153,8 @@ ARCHITECTURES: dict[str, Architecture] = {
 def chosen_backend(config: Any, backend: str) -> str:
     """Resolves `auto` for a model with this configuration of `transformers`; returns other names as they are.
 
-    `auto` is `hooked` where that builds the model (tests compare each such architecture with `transformers`).
+    `auto` is `hooked` where that builds the model (tests compare each such architecture with `transformers`)
+    and is no worse than the bridge.
 
     Raises:
         UserError: `hooked` is asked for and cannot build it.
@@ -142,12 +162,13 @@ def chosen_backend(config: Any, backend: str) -> str:
     if backend == "bridge":
         return backend
     try:
-        architecture_of(architecture_name(config)).settings(config)
+        family = architecture_of(architecture_name(config))
+        family.settings(config)
     except UserError:
         if backend == "auto":
             return "bridge"
         raise
-    return "hooked"
+    return "hooked" if family.auto or backend == "hooked" else "bridge"
 
 
 def architecture_of(name: str) -> Architecture:

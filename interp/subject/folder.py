@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from interp.bundled import bundled_models
+from interp.bundled.gemma import GEMMA
 from interp.bundled.world.vocabulary import vocabulary
 from interp.errors import UserError, quoted
+from interp.subject.gguf_folder import gemma_folder, gguf_folder
 from interp.subject.model_files import COPY, check_folder, check_weights, read_object, weight_files
 from interp.subject.quiet import first_line, quiet
 from interp.subject.site import SITE_KINDS, Site
@@ -79,23 +81,29 @@ class SubjectInfo:
 
 
 def find_folder(name: str | Path) -> Path:
-    """Finds the local folder of a bundled name, a folder, or a Hugging Face hub name (through its cache).
+    """Finds the folder of a bundled name, `gemma-3-270m`, a GGUF file, a folder or a cached hub name.
 
     Raises:
-        UserError: there is nothing of that name, or the folder is not a Hugging Face model folder.
+        UserError: there is nothing of that name, or the folder is not a Hugging Face model folder; or as
+            `gemma_folder` and `gguf_folder`, which make a folder at the first call.
     """
     known = bundled_models()
     if str(name) in known:
         return _checked(known[str(name)].folder)
+    if str(name) == GEMMA:
+        return _checked(gemma_folder())
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _checked(folder)
+    if folder.suffix == ".gguf":
+        return _checked(gguf_folder(folder))
     text = str(name)
     if text.count("/") != 1 or text.startswith(("/", ".", "~")) or folder.exists():
         raise UserError(
             f"{text!r} is neither a bundled model nor a folder",
             "model",
-            f"give one of {', '.join(known)}, a Hugging Face folder, or a hub name like org/model",
+            f"give one of {', '.join([*known, GEMMA])}, a Hugging Face folder, a GGUF file, or a hub name "
+            "like org/model",
         )
     return _checked(_from_hub(text))
 
@@ -116,7 +124,7 @@ def subject_info(name: str | Path) -> SubjectInfo:
             f"max_position_embeddings is {n_ctx}: no text fits", str(folder), "correct config.json"
         )
     return SubjectInfo(
-        name=str(name) if str(name) in bundled_models() or not Path(name).is_dir() else folder.name,
+        name=_name(name, folder),
         folder=folder,
         architecture=architecture_name(config),
         n_layers=int(_field(config, folder, "num_hidden_layers")),
@@ -129,6 +137,14 @@ def subject_info(name: str | Path) -> SubjectInfo:
         parallel=_is_parallel(config),
         end_ids=_end_ids(folder),
     )
+
+
+def _name(given: str | Path, folder: Path) -> str:
+    """What a model is called: as it was given, but the last part of a path."""
+    path = Path(given)
+    if path.is_dir() and str(given) not in (*bundled_models(), GEMMA):
+        return folder.name
+    return path.stem if path.suffix == ".gguf" else str(given)
 
 
 def read_config(folder: Path) -> Any:

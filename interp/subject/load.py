@@ -34,7 +34,7 @@ def load(
     skip_first: bool | None = None,
     check: bool = True,
 ) -> Subject:
-    """Loads a bundled model, a local Hugging Face folder or a hub name as a subject.
+    """Loads a bundled model, `gemma-3-270m`, a Hugging Face folder, a GGUF file or a hub name as a subject.
 
     `backend` is one of `BackendName`, `dtype` of `Dtype`, `processing` of `Processing`: checked here. `auto`
     is `hooked` where that builds the model, otherwise `bridge`. `device` defaults to CUDA where there is one,
@@ -110,7 +110,7 @@ class SubjectConfig(Section):
     """The model under study."""
 
     name: PathText = "world"
-    """A bundled name, a local Hugging Face folder, or a hub name."""
+    """A bundled name, `gemma-3-270m`, a local Hugging Face folder, a GGUF file, or a hub name."""
     backend: BackendName = "auto"
     """`hooked` (HookedTransformer), `bridge` (TransformerBridge), or `auto`: hooked where it can."""
     device: Device = "cpu"

@@ -11,7 +11,7 @@ from interp.subject.folder import read_config
 from interp.subject.model_files import COPY, check_folder, check_weights, weight_files
 from interp.subject.quiet import first_line, quiet
 from interp.subject.sizes import check_size
-from interp.tensors import check_file_finite, not_finite
+from interp.tensors import check_file_finite, not_finite, shapes
 
 _LANGUAGE_MODEL = {
     r"^language_model\.lm_head": "lm_head",
@@ -36,8 +36,9 @@ def read_weights(folder: Path, dtype: torch.dtype, attention: str | None = "eage
     check_weights(folder)
     check_folder(folder)
     config = read_config(folder)
+    stored = {name: shape for file in weight_files(folder) for name, shape in shapes(file, COPY).items()}
     with quiet():
-        check_size(config, folder)
+        check_size(config, stored, str(folder))
     try:
         with quiet():
             model, report = AutoModelForCausalLM.from_pretrained(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from interp.bundled.gemma import GEMMA
 from interp.cost import SubjectShape
 from interp.subject.architectures import chosen_backend
 from interp.subject.folder import find_folder, mlp_width, read_config
@@ -13,6 +14,16 @@ _ROPE_LLAMA3 = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
+}
+_GEMMA3_270M = {
+    "hidden_size": 640,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 18,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 256,
+    "vocab_size": 262144,
+    "max_position_embeddings": 32768,
 }
 _GEMMA2 = {"head_dim": 256, "vocab_size": 256000, "max_position_embeddings": 8192}
 PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -27,6 +38,7 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
             "vocab_size": 50304,
         },
     ),
+    GEMMA: ("gemma3_text", _GEMMA3_270M),
     "google/gemma-2-2b": (
         "gemma2",
         _GEMMA2

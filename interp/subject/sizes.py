@@ -1,17 +1,14 @@
-"""Compares the model that `config.json` asks for with its weight files, before memory is allocated."""
+"""Compares the model that a configuration asks for with its weights, before memory is allocated."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.modules import module as torch_modules
 
 from interp.errors import UserError, quoted
-from interp.subject.model_files import COPY, weight_files
-from interp.tensors import shapes
 
 _COUNTS = (
     "num_hidden_layers", "n_layer", "n_layers", "num_layers", "hidden_size", "n_embd", "d_model",
@@ -25,7 +22,7 @@ _NO_COUNT = ("position", "theta", "window", "seq", "length", "ctx", "token", "co
 _MOST_POSITIONS = 2**31
 _FREE_BUFFERS = 2**28
 """Elements allowed for buffers such as masks, which are not in the files."""
-_FIX = "use the config.json that belongs to the weights"
+_FIX = "use the configuration that belongs to the weights"
 
 
 def check_numbers(values: Any, place: str, key: str = "") -> None:
@@ -52,15 +49,14 @@ def check_numbers(values: Any, place: str, key: str = "") -> None:
 
 
 @torch.no_grad()
-def check_size(config: Any, folder: Path) -> None:
-    """Builds the model without memory (on torch's meta device) and compares its size with the files.
+def check_size(config: Any, stored: Mapping[str, tuple[int, ...]], place: str) -> None:
+    """Builds the model without memory (on torch's meta device) and compares its size with the stored shapes.
 
     Raises:
-        UserError: the files cannot be read, or hold far less than the model would.
+        UserError: the tensors hold far less than the model would.
     """
     from transformers import AutoModelForCausalLM
 
-    stored = {name: shape for file in weight_files(folder) for name, shape in shapes(file, COPY).items()}
     held = sum(map(math.prod, stored.values()))
     packed = 16 if getattr(config, "quantization_config", None) else 1
     most = packed * 3 * held + 1_000_000  # an embedding may serve as unembedding, too
@@ -69,9 +65,9 @@ def check_size(config: Any, folder: Path) -> None:
             AutoModelForCausalLM.from_config(config, attn_implementation="eager", trust_remote_code=False)
     except _TooLarge as error:
         raise UserError(
-            f"config.json asks for a model of {error}, and the weights hold {held:,} numbers in "
+            f"its configuration asks for a model of {error}, and the weights hold {held:,} numbers in "
             f"{len(stored):,} tensors",
-            str(folder),
+            place,
             _FIX,
         ) from None
     except Exception:  # other errors are reported where the model is loaded

@@ -75,8 +75,8 @@ def refused_by_system(error: Exception, folder: Path | None = None) -> UserError
         return UserError(
             "the system refuses: " + os.strerror(number).lower(),
             str(folder or _named(error) or Path.cwd()),
-            "use another folder (--runs-dir for runs), or change what this one allows, then run the same "
-            "command again; what was finished is kept",
+            "use another folder (--runs-dir for runs, INTERP_CACHE for models), or change what this one "
+            "allows, then run the same command again; what was finished is kept",
         )
     return None
 

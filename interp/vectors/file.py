@@ -17,6 +17,7 @@ from interp.subject.subject import Subject
 from interp.tensors import opened
 from interp.track.files import atomic, write_text
 from interp.vectors import truthful_file
+from interp.vectors.llama_cpp import save_control_vector
 from interp.vectors.vector import Use, Vector
 
 FORMAT = "interp vectors 1"
@@ -25,12 +26,17 @@ FORMAT = "interp vectors 1"
 def save_vectors(path: str | Path, vectors: Sequence[Vector]) -> Path:
     """Writes vectors that are used together (or one) to `path`, and their card to the same name with .md.
 
+    A name that ends in .gguf becomes a control vector for llama.cpp, without a card (`save_control_vector`).
+
     Raises:
         UserError: no vector is given, or the disk is full.
     """
     if not vectors:
         raise UserError("there is no vector to save", str(path), "give at least one")
     path = Path(path)
+    if path.suffix == ".gguf":
+        save_control_vector(path, vectors)
+        return path
     described = [
         {
             "name": vector.name,

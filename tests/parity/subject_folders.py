@@ -73,6 +73,16 @@ HOOKED: dict[str, PretrainedConfig] = {
     "gemma2": Gemma2Config(
         **_SHAPE, **_IDS, **_GEMMA, attn_logit_softcapping=2.0, final_logit_softcapping=3.0
     ),
+    "gemma3": Gemma3TextConfig(
+        **_SHAPE,
+        **_IDS,
+        **_GEMMA,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        rope_parameters={
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e2},
+            "full_attention": {"rope_type": "linear", "rope_theta": 1e3, "factor": 4.0},
+        },
+    ),
     "qwen3": Qwen3Config(**_SHAPE, num_key_value_heads=2, head_dim=16),
 }
 """One folder for each architecture, or way to configure one, that the `hooked` backend builds."""
@@ -83,7 +93,6 @@ OTHERS: dict[str, PretrainedConfig] = {
     "cohere2": Cohere2Config(**_SHAPE, **_IDS, num_key_value_heads=2, logit_scale=0.5, sliding_window=5),
     "falcon": FalconConfig(**_STREAM, **_IDS),
     "falcon-alibi": FalconConfig(**_STREAM, **_IDS, alibi=True, parallel_attn=False, multi_query=False),
-    "gemma3": Gemma3TextConfig(**_SHAPE, **_IDS, **_GEMMA),
     "gpt1": OpenAIGPTConfig(**_GPT2, **_IDS),
     "gpt2-unscaled": GPT2Config(**_GPT2, **_IDS, scale_attn_weights=False),
     "gpt-bigcode": GPTBigCodeConfig(**_GPT2, **_IDS),

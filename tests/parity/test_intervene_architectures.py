@@ -46,7 +46,7 @@ def vectors(subject: Subject, n: int) -> Tensor:
 
 
 def test_edited_weights_do_what_the_hooks_do(subject: Subject) -> None:
-    if subject.info.architecture == "Gemma2ForCausalLM":
+    if subject.info.architecture in ("Gemma2ForCausalLM", "Gemma3ForCausalLM"):
         one = vectors(subject, 1)
         for edit in (orthogonalised(subject, one), bias_added(subject, Site("mlp_out", 1), one[0])):
             with pytest.raises(UserError, match="through norms"), edit:

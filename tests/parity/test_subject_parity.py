@@ -143,7 +143,7 @@ def test_mlp_post_is_the_input_of_the_down_projection(bench: Bench) -> None:
     site = Site("mlp_post", 1)
     weight = downs[0].weight if downs[0].weight.shape[0] == bench.hooked.d_mlp else downs[0].weight.T
     for name, norm in bench.reference.named_modules():
-        if name.endswith("1.post_feedforward_layernorm"):  # Gemma 2's, before it divides
+        if name.endswith("1.post_feedforward_layernorm"):  # Gemma's, before it divides
             weight = weight * (1 + norm.weight)
     for subject in (bench.hooked, bench.bridge):
         assert _distance(subject.read(bench.tokens, [site])[site], seen[0]) < TOLERANCE

@@ -28,6 +28,7 @@ from tests.subjects import world_subject
     [
         ("openai-community/gpt2", 124.4, 50257 * 768),
         ("EleutherAI/pythia-70m-deduped", 70.4, 0),
+        ("gemma-3-270m", 268.1, 262144 * 640),
         ("google/gemma-2-2b", 2614.3, 256000 * 2304),
         ("meta-llama/Llama-3.1-8B", 8030.3, 0),
     ],

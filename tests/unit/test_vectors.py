@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gguf import GGUFReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -183,3 +184,33 @@ def test_the_null_is_as_long_and_used_alike() -> None:
     assert (null.site, null.use, null.positions) == (at_heads.site, at_heads.use, at_heads.positions)
     assert torch.equal(null.values, random_like(at_heads, 5).values)
     assert abs(random_like(vector(), 6).cosine(vector())) < 0.4
+
+
+def test_a_control_vector_is_what_llama_cpp_reads(tmp_path: Path) -> None:
+    """Layer n of the file is added to the output of layer n, which is the input of the next."""
+    both = [vector("a"), vector("b", 1), vector("c", 2, Site("resid_pre", 6))]
+    reader = GGUFReader(save_vectors(tmp_path / "v.gguf", both))
+    values = {key: field.contents() for key, field in reader.fields.items()}
+    assert values["general.architecture"] == "controlvector"
+    assert (values["controlvector.model_hint"], values["controlvector.layer_count"]) == ("world", 2)
+    found = {tensor.name: torch.from_numpy(tensor.data.copy()) for tensor in reader.tensors}
+    assert list(found) == ["direction.3", "direction.5"]
+    assert torch.equal(found["direction.3"], both[0].values + both[1].values)
+    assert torch.equal(found["direction.5"], both[2].values)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([vector(site=Site("resid_post", 0))], "cannot add a vector at resid_post.0"),
+        ([vector(site=Site("resid_pre", 1))], "cannot add a vector at resid_pre.1"),
+        ([vector(site=Site("mlp_out", 3))], "cannot add a vector at mlp_out.3"),
+        ([vector(use="project_out")], "used as 'project_out'"),
+        ([vector(positions="last")], "at 'last', and llama.cpp adds at every position"),
+        ([vector(), replace(vector(), subject="pydoc")], "vectors of pydoc and world"),
+    ],
+)
+def test_what_llama_cpp_cannot_do_is_not_written(given: list[Vector], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        save_vectors(tmp_path / "v.gguf", given)
+    assert not list(tmp_path.iterdir())
