@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 
 import interp
 from interp.errors import UserError
+from interp.subject import Subject
 from interp.subject.folder import find_folder, subject_info
-from tests.gguf_files import TOKENS, gemma, write_gguf
+from tests.gguf_files import TOKENS, gemma, write_gguf, write_llama
 
 IDS = torch.tensor([[2, 269, 260, 261, 268, 260, 271, 272, 75, 80, 99]])
 
@@ -52,6 +53,15 @@ def test_a_gguf_file_is_the_model_that_it_was_made_of(whole: Path, model: Any, c
     written = weights.stat().st_mtime_ns
     assert find_folder(whole) == subject.info.folder and weights.stat().st_mtime_ns == written
     assert {file.name for file in cache.iterdir()} == {subject.info.folder.name, "making.lock"}
+
+
+def test_a_llama_in_half_precision_is_the_bundled_one(pydoc: Subject, tmp_path: Path) -> None:
+    """Another architecture, rotated in llama.cpp's order, another kind of tokenizer; nothing is rounded."""
+    subject = interp.load(write_llama(tmp_path / "small.gguf", pydoc.info.folder), device="cpu")
+    text = "The for statement is used to iterate\n    over the elements of a sequence:  x = 1"
+    tokens = pydoc.to_tokens(text)
+    assert torch.equal(subject.to_tokens(text), tokens)
+    assert torch.equal(subject.logits(tokens), pydoc.logits(tokens))
 
 
 def test_its_tokenizer_gives_texts_back(whole: Path) -> None:
