@@ -39,8 +39,8 @@ def random_sae() -> SAE[TopKSAEConfig]:
 def cases(subject: Subject) -> dict[str, list[Intervention]]:
     """The interventions of each case; the first has none."""
     neurons = [MlpNeurons(subject, layer) for layer in range(subject.n_layers)]
-    behind = Site("resid_post", LAYER)
-    latents = SaeLatents(random_sae(), behind, subject=subject)
+    after_layer = Site("resid_post", LAYER)
+    latents = SaeLatents(random_sae(), after_layer, subject=subject)
     generator = torch.Generator().manual_seed(0)
     vector = torch.randn(subject.d_model, generator=generator)
 
@@ -52,7 +52,7 @@ def cases(subject: Subject) -> dict[str, list[Intervention]]:
         "50 neurons a layer": clamped("all"),
         "50 neurons a layer, prompt": clamped("prompt"),
         "50 SAE latents": [Clamp(latents, range(50), 0.5)],
-        "vector added": [AddVector(subject, behind, 0.1 * vector)],
+        "vector added": [AddVector(subject, after_layer, 0.1 * vector)],
         "direction projected out": [ProjectOut(subject, vector)],
     }
 

@@ -34,7 +34,7 @@ from interp.intervene import AddVector
 from interp.lenses.answers import Answers
 from interp.lenses.direct_attribution import direct_attribution
 from interp.lenses.evaluation import divergence, read_words
-from interp.lenses.knockout import between
+from interp.lenses.knockout import knockout_between
 from interp.lenses.layer_pairs import all_pairs, sweep_pairs
 from interp.lenses.linear_relation import fit_relation
 from interp.lenses.logit_lens import LogitLens
@@ -95,10 +95,10 @@ class Bench:
         self.rows = [tuple(self.corpus[n].tokens.tolist()) for n in range(texts)]
         self.prompts = [Prompt(row, -2) for row in self.rows]
         self.neurons = [interp.MlpNeurons(self.subject, layer) for layer in range(self.subject.n_layers)]
-        self.behind = Site("resid_post", 0)
+        self.after_layer = Site("resid_post", 0)
         self.vector = torch.randn(self.subject.d_model, generator=torch.Generator().manual_seed(0))
         sae = TopKSAE(TopKSAEConfig(d_in=self.subject.d_model, d_sae=4 * self.subject.d_model, k=4))
-        self.latents = SaeLatents(sae, self.behind, subject=self.subject)
+        self.latents = SaeLatents(sae, self.after_layer, subject=self.subject)
         self.questions = [Question(row, ((5, 6),), ((7,),), "one") for row in self.rows]
         self.answers = Answers((("w5",),) * texts)
 
@@ -108,7 +108,7 @@ class Bench:
 
     def added(self) -> AddVector:
         """The intervention of all calls that need one: a vector added after layer 0."""
-        return AddVector(self.subject, self.behind, self.vector)
+        return AddVector(self.subject, self.after_layer, self.vector)
 
 
 def generated(bench: Bench, **options: float | bool) -> object:
@@ -146,7 +146,7 @@ def attributed(bench: Bench, method: str) -> object:
 def swept(bench: Bench) -> object:
     """Sweeps two strengths and chooses one."""
     settings = [
-        Setting("added", "layer 0", 0, strength, (AddVector(bench.subject, bench.behind, bench.vector),))
+        Setting("added", "layer 0", 0, strength, (AddVector(bench.subject, bench.after_layer, bench.vector),))
         for strength in (1, 2)
     ]
     neutral = neutral_beginnings(bench.subject, bench.corpus, bench.n_texts)
@@ -178,7 +178,7 @@ def next_tokens(bench: Bench) -> object:
 
 def knocked_out(bench: Bench) -> object:
     """Judges answers with some attention knocked out."""
-    change = between([[-1]] * bench.n_texts, [[-3]] * bench.n_texts, [0])
+    change = knockout_between([[-1]] * bench.n_texts, [[-3]] * bench.n_texts, [0])
     return bench.answers.right(bench.subject, bench.prompts, change)
 
 

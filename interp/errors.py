@@ -25,7 +25,7 @@ class UserError(Exception):
         super().__init__(f"{self.thing}\n  where: {self.place}\n  fix:   {self.fix}")
 
 
-def nearest(name: str, known: Iterable[str]) -> list[str]:
+def similar_names(name: str, known: Iterable[str]) -> list[str]:
     """Return up to three of `known` that look like `name`."""
     return difflib.get_close_matches(name[:LONGEST_QUOTE], list(known), n=3, cutoff=0.5)
 

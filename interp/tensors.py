@@ -48,7 +48,7 @@ def read_tensors(path: Path, fix: str, device: str = "cpu") -> tuple[dict[str, T
         return {name: file.get_tensor(name) for name in sorted(file.keys())}, file.metadata() or {}
 
 
-def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
+def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
     """The name of the first tensor that holds NaN or an infinity, None if there is none; makes no copy."""
     for name, tensor in tensors:
         if tensor.is_floating_point() and tensor.numel():
@@ -60,12 +60,12 @@ def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
 
 def check_finite(tensors: Mapping[str, Tensor], place: str, fix: str) -> None:
     """Raises UserError where a tensor holds NaN or an infinity; says which."""
-    if (name := not_finite(tensors.items())) is not None:
+    if (name := first_not_finite(tensors.items())) is not None:
         raise UserError(f"{name} holds numbers that are not finite", place, fix)
 
 
 def check_file_finite(path: Path, fix: str) -> None:
     """Raises UserError if a tensor in a file holds NaN or an infinity; reads one tensor at a time."""
     with opened(path, fix) as file:
-        if (name := not_finite((name, file.get_tensor(name)) for name in file.keys())) is not None:  # noqa: SIM118 (it is no mapping)
+        if (name := first_not_finite((name, file.get_tensor(name)) for name in file.keys())) is not None:  # noqa: SIM118 (it is no mapping)
             raise UserError(f"{name} holds numbers that are not finite", str(path), fix)

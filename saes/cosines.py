@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def nearest(
+def nearest_cosines(
     of: Float[Tensor, "direction d"], among: Float[Tensor, "other d"]
 ) -> tuple[Float[Tensor, " direction"], Int[Tensor, " direction"]]:
     """For every direction, the cosine with the nearest of the others, and which that is.
@@ -25,12 +25,12 @@ def mean_max_cosine(true: Float[Tensor, "feature d"], found: Float[Tensor, "late
 
     This is the recall of `true`; with the arguments exchanged it is the precision of `found`. Between two
     SAEs, give their decoder rows. More directions in fewer dimensions raise it by chance: hold it against
-    the same number of random directions (`random_directions`).
+    the same number of random directions (`random_unit_vectors`).
     """
-    return float(nearest(true, found)[0].mean())
+    return float(nearest_cosines(true, found)[0].mean())
 
 
-def random_directions(n: int, d: int, seed: int) -> Float[Tensor, "direction d"]:
+def random_unit_vectors(n: int, d: int, seed: int) -> Float[Tensor, "direction d"]:
     """Unit vectors drawn uniformly from the sphere."""
     drawn = torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.normalize(drawn, dim=1)

@@ -138,14 +138,16 @@ def evaluate(
     Raises:
         UserError: no token of the split counts.
     """
-    laid = held_out(subject, corpus, split, max_tokens, context_size, indices)
-    return evaluate_batches(subject, latents, laid, split, ablation=ablation, seed=seed, progress=progress)
+    held_out = held_out_batches(subject, corpus, split, max_tokens, context_size, indices)
+    return evaluate_batches(
+        subject, latents, held_out, split, ablation=ablation, seed=seed, progress=progress
+    )
 
 
 def evaluate_batches(
     subject: Subject,
     latents: Dictionary,
-    laid: list[Batch],
+    held_out: list[Batch],
     split: str,
     *,
     ablation: Ablation = "zero",
@@ -154,11 +156,11 @@ def evaluate_batches(
 ) -> SaeEvaluation:
     """Measures a dictionary as `evaluate` does, on given batches; `split` only labels the result."""
     figures = RunningFigures(activation_width(subject, latents.target), latents.n_features)
-    documents = Documents(laid)
+    documents = Documents(held_out)
     with (progress or silent()).task(
-        "evaluating the dictionary", total=5 * len(laid), unit="batches"
+        "evaluating the dictionary", total=5 * len(held_out), unit="batches"
     ) as advance:
-        for batch in laid:
+        for batch in held_out:
             _measure(subject, latents, batch, figures)
             advance(1)
         level = figures.mean.float() if ablation == "mean" else torch.zeros(len(figures.mean))
@@ -219,7 +221,7 @@ def training_probe(
     Raises:
         UserError: no token of the split counts.
     """
-    documents = Documents(held_out(subject, corpus, split, max_tokens, context_size))
+    documents = Documents(held_out_batches(subject, corpus, split, max_tokens, context_size))
     ablated: list[float] = []
 
     def loss(replace: Callable[[Tensor, Tensor], Tensor]) -> tuple[float, float]:
@@ -235,7 +237,7 @@ def training_probe(
     return probe
 
 
-def held_out(
+def held_out_batches(
     subject: Subject,
     corpus: Corpus,
     split: Split,
@@ -260,14 +262,14 @@ def held_out(
             break
     if seen == 0:
         raise UserError(f"no document falls into the split {split!r}", corpus.name, "give more documents")
-    laid = list(batches(corpus, chosen, subject.row_layout, context_size, tokens_per_batch))
-    if not any(batch.n_counted for batch in laid):
+    held_out = list(batches(corpus, chosen, subject.row_layout, context_size, tokens_per_batch))
+    if not any(batch.n_counted for batch in held_out):
         raise UserError(
             f"no token of the split {split!r} counts",
             corpus.name,
             "give documents with text outside templates",
         )
-    return laid
+    return held_out
 
 
 def _splice(latents: Dictionary, replace: Callable[[Tensor, Tensor], Tensor]) -> Splice:

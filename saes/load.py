@@ -23,7 +23,7 @@ from interp.tensors import check_finite
 from saes import memory
 from saes.download import cached_files, fetch, from_cache
 from saes.latents import SaeLatents
-from saes.outside import check_cached, check_folder
+from saes.outside import check_cached, check_sae_folder
 from saes.release import Release, find_release, parse_release
 from saes.trained_on import TrainedOn, check_model, check_training, site_of_hook, site_trained_at, trained_on
 from saes.transcoder_latents import TranscoderLatents
@@ -155,7 +155,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             str(folder / SAE_CFG_FILENAME),
             "save the SAE with SAELens 6 or `saes.train`",
         )
-    check_folder(folder, (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME), config)
+    check_sae_folder(folder, (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME), config)
     return config
 
 

@@ -17,7 +17,7 @@ _LATENTS = ("d_sae", "dict_size", "n_features")
 _FACTOR = "expansion_factor"
 
 
-def check_folder(folder: Path, files: Sequence[str], config: Mapping[str, Any]) -> None:
+def check_sae_folder(folder: Path, files: Sequence[str], config: Mapping[str, Any]) -> None:
     """Checks a folder's files before they are loaded; the last of them holds the weights.
 
     Raises:

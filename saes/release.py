@@ -6,7 +6,7 @@ from functools import cache
 
 from sae_lens.loading.pretrained_saes_directory import PretrainedSAELookup, get_pretrained_saes_directory
 
-from interp.errors import UserError, nearest
+from interp.errors import UserError, similar_names
 from interp.subject.folder import SubjectInfo
 from interp.subject.model_names import same_model, subject_names
 from interp.subject.subject import Subject
@@ -102,7 +102,7 @@ def find_release(release: str, sae_id: str) -> Release:
         return _of_repository(release, sae_id, registry)
     lookup = registry[release]
     if sae_id not in lookup.saes_map:
-        near = nearest(sae_id, lookup.saes_map)
+        near = similar_names(sae_id, lookup.saes_map)
         raise UserError(
             f"the release {release} has no SAE {sae_id!r}",
             f"release {release}",
@@ -191,5 +191,5 @@ def _of_repository(release: str, sae_id: str, registry: dict[str, PretrainedSAEL
 
 
 def _nearest(release: str, registry: dict[str, PretrainedSAELookup]) -> str:
-    near = nearest(release, registry)
+    near = similar_names(release, registry)
     return f"; did you mean {' or '.join(near)}?" if near else ""

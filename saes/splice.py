@@ -61,17 +61,17 @@ class DocumentLosses:
 class Documents:
     """Batches whose losses are summed by document; `n_predicted` and `n_counted` are tokens [document]."""
 
-    def __init__(self, laid: Sequence[Batch]) -> None:
-        self.laid = laid
-        found = sorted({int(index) for batch in laid for index in batch.document})
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self.batches = batches
+        found = sorted({int(index) for batch in batches for index in batch.document})
         self._place = {document: place for place, document in enumerate(found)}
-        self.n_predicted = self.summed([batch.counts[:, 1:] for batch in laid])
-        self.n_counted = self.summed([batch.counts for batch in laid])
+        self.n_predicted = self.summed([batch.counts[:, 1:] for batch in batches])
+        self.n_counted = self.summed([batch.counts for batch in batches])
 
     def summed(self, by_batch: Sequence[NDArray[np.generic]]) -> Sums:
         """Sums [document] of a number per row and position, given batch by batch."""
         sums = np.zeros(len(self._place))
-        for batch, values in zip(self.laid, by_batch, strict=True):
+        for batch, values in zip(self.batches, by_batch, strict=True):
             rows = [self._place[int(index)] for index in batch.document]
             np.add.at(sums, rows, values.sum(1))
         return sums
@@ -90,7 +90,7 @@ def document_losses(
     clean_losses: list[NDArray[np.float64]] = []
     losses: dict[str, list[NDArray[np.float64]]] = {name: [] for name in splices}
     divergences: dict[str, list[NDArray[np.float64]]] = {name: [] for name in splices}
-    for batch in documents.laid:
+    for batch in documents.batches:
         tokens, counts, mask = (torch.from_numpy(part) for part in (batch.tokens, batch.counts, batch.mask))
         with torch.inference_mode():
             clean = subject.normed(tokens, mask)

@@ -42,7 +42,7 @@ NOT_YAML = (
 )
 """Texts that are no YAML, or that YAML makes something odd of."""
 MORE = (".x", ".0", ".99", ".", "x", "\x1b", ".\x00", ".extends", ".kind", "." + "x" * 5000)
-"""What is put behind a key, to make one that does not exist."""
+"""What is put after a key, to make one that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def alike(value: Any, words: list[str]) -> st.SearchStrategy[Any]:
 
 
 def as_yaml(value: Any) -> str:
-    """A value as one would type it behind key=."""
+    """A value as one would type it after key=."""
     text = yaml.safe_dump(value, default_flow_style=True, width=10**9)
     return text.removesuffix("\n").removesuffix("\n...")
 

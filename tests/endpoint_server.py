@@ -14,7 +14,7 @@ from typing import Any
 Answer = Callable[[dict[str, Any]], str]
 Act = Callable[["_Handler", dict[str, Any]], None]
 Top = Callable[[str, str], dict[str, float]]
-"""The alternatives, with their log-probabilities, of a token behind what comes before it."""
+"""The alternatives, with their log-probabilities, of a token after what precedes it."""
 MODEL = "scripted"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def records(path: Path) -> Iterator[Any]:
-    """Read W&B's transaction log: LevelDB's log format (blocks of 32 KiB) behind a header of seven bytes."""
+    """Read W&B's transaction log: LevelDB's log format (blocks of 32 KiB) after a header of seven bytes."""
     from wandb.proto import wandb_internal_pb2
 
     data = path.read_bytes()

@@ -10,7 +10,7 @@ from interp.compare.calibration import calibrate
 from interp.compare.known_features import PROBE, SPACE, KnownFeature, find_known_features
 from interp.descriptions.candidate import Candidate
 from interp.descriptions.explainers.patterns import PatternExplainer
-from interp.descriptions.sources import connect
+from interp.descriptions.sources import open_clients
 from interp.descriptions.windows import gather_evidence
 from interp.features.directions import Directions
 from interp.features.neurons import MlpNeurons
@@ -115,7 +115,7 @@ class Job(CorpusJob[Config]):
             for of in read_written(written / "candidates.json", "list")
         ]
         features = refs(known, spaces)
-        clients = connect(self.config.endpoints, self.run.folder)
+        clients = open_clients(self.config.endpoints, self.run.folder)
         text = Mined(
             self.subject, self.corpus, {space.name: space for space in spaces.values()}, self.config.mining,
             mined_by_space(mined),

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from interp.descriptions.candidate import Candidate, Judge, Simulator
-from interp.descriptions.evidence import carries
+from interp.descriptions.evidence import label_mask
 from interp.descriptions.scorers.intervention import Continuations
 from interp.descriptions.scorers.judge_simulated import SimulatorJudge
 from interp.descriptions.scorers.label_detection import label_detection
@@ -69,7 +69,7 @@ class FeatureScorer:
         self, place: int, concept: str, candidates: Sequence[Candidate]
     ) -> list[dict[str, float]]:
         """Returns the truth and the scores of each candidate, a score under the key "score: NAME"."""
-        label = [carries(self._corpus, one.window, concept) for one in self._truth]
+        label = [label_mask(self._corpus, one.window, concept) for one in self._truth]
         continued = self._scorer.continued(self._features[place], self._texts[place])
         return list(await asyncio.gather(*(self._scores(place, one, label, continued) for one in candidates)))
 

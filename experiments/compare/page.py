@@ -10,7 +10,7 @@ from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.charts.scatter import scatter_chart
 from interp.render.digits import count, interval, measured
 from interp.render.figure import Figure
-from interp.render.html import LARGEST_PAGE, csv_uri, rendered
+from interp.render.html import LARGEST_PAGE, csv_uri, rendered_page
 from interp.render.page import IN_GRID
 from interp.render.palette import OF_KIND
 from interp.render.tokens import Titles
@@ -136,7 +136,7 @@ class ComparePage:
         n, drawings = len(self.data.features), drawn(self.figures())
         first = 0 if n <= FEW else 3 if n <= MORE else len(LEANER)
         for titles, per_band, kept, rows in STEPS[first:]:
-            yield rendered(
+            yield rendered_page(
                 "compare.html",
                 ["page.js", "features.js"],
                 [Path(__file__).parent / "templates", TEMPLATES],

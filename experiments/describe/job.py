@@ -13,7 +13,7 @@ from interp.descriptions.pipeline import choose_descriptions, explain_features, 
 from interp.descriptions.rows import put_described
 from interp.descriptions.sample import sample_active
 from interp.descriptions.scoring import Scorer
-from interp.descriptions.sources import connect
+from interp.descriptions.sources import open_clients
 from interp.descriptions.summary import clipped, summarise
 from interp.embed.tfidf import TfidfEmbedder
 from interp.errors import UserError
@@ -45,7 +45,7 @@ class Job(CorpusJob[Config]):
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
-        self.clients = connect(config.endpoints, run.folder)
+        self.clients = open_clients(config.endpoints, run.folder)
         self.spaces: dict[str, ReadableFeatures] = {}
         self.populations: dict[str, list[ReadableFeatures]] = {}
 
@@ -199,7 +199,7 @@ class Job(CorpusJob[Config]):
         return dict(zip(texts, found, strict=True))
 
     def _client(self, endpoint: Endpoint) -> Client:
-        return next(iter(connect({"embed": endpoint}, self.run.folder).values()))
+        return next(iter(open_clients({"embed": endpoint}, self.run.folder).values()))
 
 
 def read_choices(chosen: Path) -> list[list[Choice]]:

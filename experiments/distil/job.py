@@ -22,7 +22,7 @@ from interp.descriptions.windows import gather_evidence, gather_report
 from interp.distil.examples import (
     ExplainerExample,
     around_peak,
-    held_out,
+    is_held_out,
     quoted,
     simulator_examples,
 )
@@ -118,7 +118,7 @@ class Job(CorpusJob[Config]):
                 one["prompt"],
             )
             for one in read_written(taught / "taught.json", "list")
-            if held_out(one["feature"], config.held_out, config.seed)
+            if is_held_out(one["feature"], config.held_out, config.seed)
         ][: config.scored]
         features = [feature for feature, _, _ in rows]
         report = {name: mined[name].exemplars["report"] for name in named}

@@ -13,8 +13,7 @@ from interp.corpus.questions import notes_on_questions
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces, mine
-from interp.mining.store import load as load_mined
-from interp.mining.store import save as save_mined
+from interp.mining.store import load_mined, save_mined
 from interp.subject.forward import Intervention
 from interp.track.run import Run
 from interp.track.step import Step

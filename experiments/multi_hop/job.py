@@ -11,7 +11,7 @@ from interp.lenses.answers import Answers
 from interp.lenses.back_patching import BackPatching
 from interp.lenses.evaluation import read_words, top_layer, words_by_layer
 from interp.lenses.hops import ask_hops, hops_told_apart, others
-from interp.lenses.knockout import between, window
+from interp.lenses.knockout import knockout_between, window
 from interp.lenses.prompt import prompt_at, span_positions
 from interp.lenses.residual_stream import read_stream
 from interp.lenses.tuned_lens import open_lens
@@ -116,7 +116,7 @@ class Job(SubjectJob[Config]):
             for name, (queries, keys) in blocks.items():
                 for layer in layers:
                     near = window(layer, self.config.window, self.subject.n_layers)
-                    kept = answers.right(self.subject, prompts, between(queries, keys, near))
+                    kept = answers.right(self.subject, prompts, knockout_between(queries, keys, near))
                     rows.append((name, layer, *share_interval(int(kept.sum()), len(kept)), len(kept)))
                     advance()
         step.table(

@@ -11,8 +11,7 @@ from interp.causal.selection import by_attribution, by_concept, matched_controls
 from interp.corpus.questions import counted_as, notes_on_questions
 from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces, mine
-from interp.mining.store import load as load_mined
-from interp.mining.store import save as save_mined
+from interp.mining.store import load_mined, save_mined
 from interp.subject.forward import Intervention
 from interp.track.files import write_json
 from interp.track.records import read_written

@@ -10,7 +10,7 @@ from interp.compare.populations import PopulationKind
 from interp.document import Corpus
 from interp.mining.mined import MinedSpaces
 from interp.render.figure import Figure
-from interp.render.html import LARGEST_PAGE, rendered
+from interp.render.html import LARGEST_PAGE, rendered_page
 from interp.render.tokens import Titles
 from interp.subject import Site, Subject
 from interp.track.run import Run
@@ -72,7 +72,7 @@ class QuickstartPage:
     def _pages(self) -> Iterator[str]:
         drawings = drawn(self.figures())
         for titles, per_band in LEANER:
-            yield rendered(
+            yield rendered_page(
                 "quickstart.html",
                 ["page.js", "features.js"],
                 [Path(__file__).parent / "templates", TEMPLATES],

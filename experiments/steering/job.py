@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from interp.causal.steering import choose
-from interp.causal.steering.costs import COSTS, costs, neutral_documents
+from interp.causal.steering.costs import COSTS, neutral_documents, steering_costs
 from interp.causal.steering.methods import (
     ADDED,
     CONTROLS,
@@ -21,15 +21,14 @@ from interp.causal.steering.methods import (
 from interp.causal.steering.prompts import SteeringPrompt, announcement, prompts_without
 from interp.causal.steering.references import fluency_references, genuine_shares, scored
 from interp.causal.steering.targets import SteeringTarget, find_targets, read_targets, save_targets
-from interp.causal.steering.texts import measured, written
+from interp.causal.steering.texts import measured_texts, written
 from interp.corpus.questions import WorldQuestions
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.space import FeatureSpace, ReadableFeatures, writable
 from interp.intervene import Positions
 from interp.mining.mined import MinedSpaces, mine
-from interp.mining.store import load as load_mined
-from interp.mining.store import save as save_mined
+from interp.mining.store import load_mined, save_mined
 from interp.statistics.estimate import Estimate
 from interp.subject import Site
 from interp.subject.forward import Intervention
@@ -136,7 +135,7 @@ class Job(CorpusJob[Config]):
         plain = [prompt.question.prompt for prompt in self.prompts]
         nothing: list[Intervention] = []
         clean = self._written(plain, dict.fromkeys(self.config.concepts, nothing))
-        rows = [measured(self.subject, self.prompts, clean, method=NONE, factor=0.0, draw=0)]
+        rows = [measured_texts(self.subject, self.prompts, clean, method=NONE, factor=0.0, draw=0)]
         announced = [announcement(prompt.concept) for prompt in self.prompts]
         told = [place for place, tokens in enumerate(announced) if tokens is not None]
         trials = self._trials()
@@ -146,12 +145,14 @@ class Job(CorpusJob[Config]):
                 texts = self._written(prefixed, dict.fromkeys(self.config.concepts, nothing), told)
                 own = [self.prompts[place] for place in told]
                 rows.append(
-                    measured(self.subject, own, texts, method=PROMPT, factor=0.0, draw=0).assign(prompt=told)
+                    measured_texts(self.subject, own, texts, method=PROMPT, factor=0.0, draw=0).assign(
+                        prompt=told
+                    )
                 )
             advance(1)
             for trial in trials:
                 texts = self._written(plain, self._edits(targets, trial, self.config.positions))
-                rows.append(measured(self.subject, self.prompts, texts, **asdict(trial)))
+                rows.append(measured_texts(self.subject, self.prompts, texts, **asdict(trial)))
                 advance(1)
         frame = pd.concat(rows, ignore_index=True)
         step.table("texts", frame)
@@ -189,7 +190,7 @@ class Job(CorpusJob[Config]):
         with step.progress.task("costs", total=len(trials), unit="settings") as advance:
             for trial in trials:
                 edits = self._edits(targets, trial, "all")
-                rows.append(costs(self.subject, neutral, site, edits, **asdict(trial)))
+                rows.append(steering_costs(self.subject, neutral, site, edits, **asdict(trial)))
                 advance(1)
         step.table("costs", pd.concat(rows, ignore_index=True))
 

@@ -17,10 +17,10 @@ from interp.render.charts.parts import (
     Row,
     across,
     apart,
-    between,
     data,
     framed,
     limits,
+    linear_scale,
     nothing,
     placed,
     words,
@@ -188,7 +188,7 @@ def share_chart(models: Sequence[Shares], guides: Mapping[str, Number], *, x_nam
         pixel = (x_ends[1] - x_ends[0]) / (width - 60 - (80 if roomy else 0))
         dots = [dot for model in models for dot in _column(model, pixel, gap, height)]
         x = across(x_name, x_ends, width)
-        y = alt.Y("y:Q", title=None, scale=between((0, 1.08)), axis=alt.Axis(tickCount=5))
+        y = alt.Y("y:Q", title=None, scale=linear_scale((0, 1.08)), axis=alt.Axis(tickCount=5))
         shares = data(mean).encode(x=x, y=y, description=alt.Description("says:N"))
         named = apart([-value for value in guides.values()], LINE * 1.08 / height)
         names = [{"y": -place, "text": name} for name, place in zip(guides, named, strict=True)]

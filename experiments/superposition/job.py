@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from interp.toys import geometry
-from interp.toys.superposition import ToyModels, held_out_loss, linear_optimum, train
+from interp.toys.superposition import ToyModels, held_out_loss, linear_optimum, train_toys
 from interp.track.files import read_safetensors
 from interp.track.step import Step
 
@@ -120,7 +120,7 @@ class Job(ExperimentJob[Config]):
 
     def _train(self, step: Step, toy: ToyConfig, density: Tensor, linear: bool) -> ToyModels:
         kind = "linear" if linear else "toy"
-        return train(
+        return train_toys(
             toy.training, toy.dimensions, density, _importance(toy),
             seed=self.config.seed, linear=linear, progress=step.progress,
             log=lambda values, at: step.log({f"{kind}/loss": values["toy/loss"]}, at),

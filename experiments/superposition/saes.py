@@ -11,7 +11,7 @@ from interp.compare.recovery import HELD_OUT, PlantedTruth, Recovery
 from interp.fields import seed_after
 from interp.track.progress import Progress
 from saes.architecture import Architecture
-from saes.cosines import random_directions
+from saes.cosines import random_unit_vectors
 
 from .config import RecoveryConfig, sae_training
 
@@ -100,7 +100,7 @@ def _cases(config: RecoveryConfig, W: Tensor, seed: int) -> Iterator[Case]:
                 planted = (
                     learnt
                     if source == "toy"
-                    else random_directions(learnt.shape[0], learnt.shape[1], HELD_OUT + own)
+                    else random_unit_vectors(learnt.shape[0], learnt.shape[1], HELD_OUT + own)
                 )
                 sizes = {"buffer_tokens": config.sae.buffer_tokens, "tokens": config.tokens}
                 yield Case(source, density, own, PlantedTruth(planted, density, seed=own, **sizes))

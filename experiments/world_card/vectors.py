@@ -30,7 +30,7 @@ TASKS = ("antonym", "plural", "past", "capital", "language", "currency", "zorvic
 HEAD_TASKS = ("antonym", "plural", "capital", "language", "zorvic")
 HEADS, SETS = 4, 5
 ANY_LAYER, SAME_LAYERS = f"{SETS} random sets", f"{SETS} random sets in the same layers"
-OTHER_TASK = "what the heads give behind another task's examples"
+OTHER_TASK = "what the heads give after another task's examples"
 CONTROLS = (ANY_LAYER, SAME_LAYERS, OTHER_TASK)
 QUERIES, PROMPTS, SHOTS = 50, 48, 6
 

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from interp.attribution.baseline import Baseline, Statistics, baselines
 from interp.attribution.gradient import without_padding
-from interp.attribution.passes import check_gradient, gradients_by, laid_out, record, rows_of, target_values
+from interp.attribution.passes import (
+    check_gradient,
+    gradients_by,
+    laid_out,
+    record,
+    select_rows,
+    target_values,
+)
 from interp.attribution.result import Attribution
 from interp.attribution.target import Target
 from interp.errors import UserError
@@ -113,7 +120,7 @@ def _mean_gradients(
         here = where if isinstance(where, bool) else where[prompt]
         edits = {space.site: _written(space, values[space.name].requires_grad_(), here) for space in spaces}
         with subject.edited(edits):
-            value = target_values(subject, rows_of(prompts, prompt), target.of_rows(prompt))
+            value = target_values(subject, select_rows(prompts, prompt), target.of_rows(prompt))
         for name, gradient in zip(values, gradients_by(value, list(values.values())), strict=True):
             totals[name].index_add_(0, prompt, gradient)
     for name, total in totals.items():

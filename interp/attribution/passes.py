@@ -9,7 +9,7 @@ from torch import Tensor
 
 from interp.attribution.target import Target
 from interp.errors import UserError
-from interp.subject.forward import ForwardPass, whole
+from interp.subject.forward import ForwardPass, whole_pass
 from interp.subject.non_finite import is_finite, not_finite
 from interp.subject.passes import Edit
 from interp.subject.site import Site
@@ -42,16 +42,16 @@ def laid_out(subject: Subject, prompts: Prompts, mask: Int[Tensor, "batch pos"] 
     """
     if not isinstance(prompts, Tensor):
         tokens, mask = subject.to_batch([prompts] if isinstance(prompts, str) else prompts)
-        return whole(tokens, mask)
+        return whole_pass(tokens, mask)
     if prompts.ndim != 2 or not prompts.numel():
         raise UserError(
             f"tokens of shape {tuple(prompts.shape)} are no prompts", "prompts", "give [batch, pos]"
         )
     subject.check(prompts, mask)
-    return whole(prompts.to(subject.device), None if mask is None else mask.to(subject.device))
+    return whole_pass(prompts.to(subject.device), None if mask is None else mask.to(subject.device))
 
 
-def rows_of(prompts: ForwardPass, rows: Int[Tensor, " row"]) -> ForwardPass:
+def select_rows(prompts: ForwardPass, rows: Int[Tensor, " row"]) -> ForwardPass:
     """Selects prompts by row; a row may be repeated."""
     return ForwardPass(prompts.tokens[rows], prompts.real[rows], 0, prompts.prompt_length)
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.attribution.passes import rows_of, target_values
+from interp.attribution.passes import select_rows, target_values
 from interp.attribution.target import Target
 from interp.errors import UserError
 from interp.subject.forward import ForwardPass, Intervention
@@ -61,6 +61,6 @@ def values_under(
         part = changes[start : start + at_once]
         rows = torch.arange(batch, device=subject.device).repeat(len(part))
         with subject.intervene(EachOnItsRows(part, prompts)):
-            values = target_values(subject, rows_of(prompts, rows), target.of_rows(rows))
+            values = target_values(subject, select_rows(prompts, rows), target.of_rows(rows))
         found.append(values.view(len(part), batch))
     return torch.cat(found)

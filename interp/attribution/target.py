@@ -169,10 +169,10 @@ def _total(
     """Sums the values of the tokens of each row's answer."""
     width = values.shape[1]
     ids = torch.tensor([[*answer, *[0] * (width - len(answer))] for answer in answers])
-    behind = torch.arange(width) >= torch.tensor([[len(answer)] for answer in answers])
+    past_end = torch.arange(width) >= torch.tensor([[len(answer)] for answer in answers])
     shape = values.shape[:2]
     found = values.gather(-1, ids.to(values.device).expand(shape)[..., None])[..., 0]
-    return found.masked_fill(behind.to(values.device).expand(shape), 0).sum(1)
+    return found.masked_fill(past_end.to(values.device).expand(shape), 0).sum(1)
 
 
 def _check_count(tokens: int, prompts: int, place: str) -> None:

@@ -94,7 +94,7 @@ def flips(outcomes: pd.DataFrame, seed: int) -> pd.DataFrame:
             row |= mean_interval(by_item(nats, question), seed).named(column)
         for column in ("flips", "top_flips"):
             held = ~before[column].to_numpy(dtype=bool)
-            turned = part[column].to_numpy(dtype=bool)[held]
-            row |= share_of_items(turned, question[held], seed).named(column)
+            changed = part[column].to_numpy(dtype=bool)[held]
+            row |= share_of_items(changed, question[held], seed).named(column)
         rows.append(row | {"questions": int(part["question"].nunique())})
     return pd.DataFrame(rows)

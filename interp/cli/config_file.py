@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from interp.errors import UserError, nearest, quoted
+from interp.errors import UserError, quoted, similar_names
 from interp.outside import read_file, utf8
 from interp.yaml_text import LARGEST_YAML, from_yaml, yaml_nodes
 
@@ -80,7 +80,7 @@ def read_config_file(path: Path, readers: tuple[Path, ...] = ()) -> ConfigSource
         chain = " -> ".join(map(str, (*readers, path)))
         raise UserError("config files extend each other in a circle", chain, "remove one of the `extends`")
     if not path.exists():
-        near = nearest(path.stem, [file.stem for file in path.parent.glob("*.yaml")])
+        near = similar_names(path.stem, [file.stem for file in path.parent.glob("*.yaml")])
         raise UserError(
             f"there is no config file {path}",
             f"`extends` in {readers[-1]}" if readers else str(path.absolute()),

@@ -22,12 +22,12 @@ def cost(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Say what a run asked of endpoints, and what it cost."""
-    from interp.llm.ledger import FILE, costs, damaged_lines
+    from interp.llm.ledger import FILE, call_costs, damaged_lines
     from interp.track.listing import find_run
 
     with explained():
         summary = find_run(runs_dir, name)
-        rows = costs(summary.folder / FILE)
+        rows = call_costs(summary.folder / FILE)
         if rows.empty:
             say(f"{summary.name} asked nothing of an endpoint")
         else:

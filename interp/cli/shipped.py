@@ -7,7 +7,7 @@ copy collides with nobody's `experiments`. Modules in them import each other by 
 import os
 from pathlib import Path
 
-from interp.errors import UserError, nearest
+from interp.errors import UserError, similar_names
 
 _INTERP = Path(__file__).parents[1]
 _INSTALLED = (_INTERP / "configs").is_dir()
@@ -54,8 +54,8 @@ def find_config(path: str | Path) -> Path:
                 return candidate
     beside = {file.stem: str(file) for file in path.parent.glob("*.yaml")}
     names = {name for folder in folders for name in named_configs(folder)}
-    near = [beside[stem] for stem in nearest(path.stem, beside)]
-    near += nearest(str(path.with_suffix("")).removeprefix("configs/"), names)
+    near = [beside[stem] for stem in similar_names(path.stem, beside)]
+    near += similar_names(str(path.with_suffix("")).removeprefix("configs/"), names)
     raise UserError(
         f"there is no config {path}",
         f"{path.absolute()} and {' and '.join(map(str, folders))}",

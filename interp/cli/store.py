@@ -8,7 +8,7 @@ import typer
 
 from interp.cli.explained import explained
 from interp.cli.terminal import say, show_table, table
-from interp.errors import UserError, nearest, quoted
+from interp.errors import UserError, quoted, similar_names
 
 app = typer.Typer(help="What a store holds; export and import.", no_args_is_help=True)
 Where = Annotated[
@@ -116,7 +116,7 @@ def export(
         else:
             subjects = [space.subject for space in store.spaces()] or [""]
             if subject and subject not in subjects:
-                near = nearest(subject, subjects) or subjects[:5]
+                near = similar_names(subject, subjects) or subjects[:5]
                 raise UserError(
                     f"the store has no subject {quoted(subject)}", "--subject", f"use {', '.join(near)}"
                 )

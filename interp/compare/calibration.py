@@ -52,10 +52,10 @@ def calibrate(truth: Ragged, score: Ragged, seed: int = 0, deals: int = 400) -> 
     features = [(true, np.nan_to_num(given, nan=-np.inf)) for true, given in features]
     rng = np.random.default_rng(seed)
     correlation = np.array([_rank_correlation(true, given[None])[0] for true, given in features])
-    dealt = [
+    permuted = [
         _rank_correlation(true, rng.permuted(np.tile(given, (deals, 1)), axis=1)) for true, given in features
     ]
-    null = np.mean(dealt, axis=0) if features else np.full(deals, np.nan)
+    null = np.mean(permuted, axis=0) if features else np.full(deals, np.nan)
     low, high = central(null)
     chosen = np.array([_of_the_chosen(true, given) for true, given in features])
     best = np.array([true.max() for true, _ in features])

@@ -47,7 +47,7 @@ def associations(labels: Bool[Tensor, "token label"]) -> Float[Tensor, "label la
     return (y.T @ y).float()
 
 
-def shares(
+def signed_shares(
     decoder: Float[Tensor, " d_model"],
     own: Float[Tensor, " d_model"],
     others: Float[Tensor, "other d_model"],
@@ -86,7 +86,7 @@ def hedging(
     """
     if not others:
         return []
-    share = shares(decoder, directions[concept], directions[others])
+    share = signed_shares(decoder, directions[concept], directions[others])
     mine = labels[:, concept]
     found = []
     for place, other in enumerate(others):

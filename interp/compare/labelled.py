@@ -16,7 +16,7 @@ from interp.mining.samples import compact
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.track.progress import Progress, silent
-from saes.evaluation import held_out
+from saes.evaluation import held_out_batches
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def read_labelled(
     if not corpus.label_names:
         raise UserError("the corpus has no concept labels", corpus.name, "use a labelled one, such as world")
     order = np.random.default_rng(seed).permutation(len(corpus)).tolist()
-    laid = held_out(subject, corpus, split, max_tokens, context_size, order)
+    held_out = held_out_batches(subject, corpus, split, max_tokens, context_size, order)
     activations: list[Tensor] = []
     values: dict[str, list[Tensor]] = {space.name: [] for space in spaces}
     at: dict[Site, list[ReadableFeatures]] = {site: []}
@@ -105,8 +105,8 @@ def read_labelled(
     masks: list[NDArray[np.uint64]] = []
     documents: list[NDArray[np.int64]] = []
     task = f"reading the {split} split"
-    with (progress or silent()).task(task, total=len(laid), unit="batches") as advance:
-        for batch in laid:
+    with (progress or silent()).task(task, total=len(held_out), unit="batches") as advance:
+        for batch in held_out:
             keep = torch.from_numpy(batch.counts)
 
             def visitor(here: Site, keep: Tensor = keep) -> Callable[[Tensor], None]:

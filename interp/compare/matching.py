@@ -37,7 +37,9 @@ def standardised(values: Float[Tensor, "token d"]) -> Float[Tensor, "token d"]:
     return centred / torch.where(length > 0, length, torch.nan)
 
 
-def correlations(first: Float[Tensor, "token a"], second: Float[Tensor, "token b"]) -> Float[Tensor, "a b"]:
+def pairwise_correlations(
+    first: Float[Tensor, "token a"], second: Float[Tensor, "token b"]
+) -> Float[Tensor, "a b"]:
     """Returns Pearson's r of every column of one with every column of the other, as one matrix product."""
     return standardised(first).T @ standardised(second)
 
@@ -67,7 +69,7 @@ def most_similar(
     pool = torch.cat(
         [select[space.name].value[:, :n].float() for space, n in zip(candidates, sizes, strict=True)], 1
     )
-    table = correlations(columns(features, select), pool)
+    table = pairwise_correlations(columns(features, select), pool)
     strength = torch.where(signed, table.abs(), table).nan_to_num(-torch.inf)
     best = strength.argmax(1)
     matches: list[Match | None] = []
@@ -78,8 +80,8 @@ def most_similar(
             matches.append(None)
             continue
         space, feature_id = place[column]
-        turned = space.signed and float(table[row, column]) < 0
-        partner = FeatureRef(space, feature_id, -1 if turned else 1)
+        opposite = space.signed and float(table[row, column]) < 0
+        partner = FeatureRef(space, feature_id, -1 if opposite else 1)
         matches.append(Match(feature, partner, selected, torch.nan, len(place)))
     return _measured(matches, report)
 

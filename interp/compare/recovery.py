@@ -10,7 +10,7 @@ from interp.compare.f1 import best_f1_table
 from interp.statistics.auroc import auroc_table
 from interp.toys.geometry import represented
 from saes.config import SaeTraining
-from saes.cosines import nearest, random_directions
+from saes.cosines import nearest_cosines, random_unit_vectors
 from saes.fit import fit
 from saes.planted import PlantedFeatures
 
@@ -86,7 +86,7 @@ def recovery(
     active = (latents != 0).any(0)
     decoder, latents = decoder[active], latents[:, active]
     present = features > 0
-    cosine, place = nearest(directions, decoder)
+    cosine, place = nearest_cosines(directions, decoder)
     if not bool(active.any()):
         return Recovery(cosine, cosine[:0], cosine, cosine, 0.0, _l0(features))
     half = len(features) // 2
@@ -95,7 +95,7 @@ def recovery(
     there = present[half:]
     f1 = 2 * (said & there).sum(0).double() / (said.sum(0) + there.sum(0))
     auroc = auroc_table(measured, there).diagonal()
-    return Recovery(cosine, nearest(decoder, directions)[0], f1, auroc, _l0(latents), _l0(features))
+    return Recovery(cosine, nearest_cosines(decoder, directions)[0], f1, auroc, _l0(latents), _l0(features))
 
 
 class PlantedTruth:
@@ -140,7 +140,7 @@ class PlantedTruth:
 
     def random(self, n_latents: int) -> Recovery:
         """Measures what random directions recover, each active where its projection is positive."""
-        decoder = random_directions(n_latents, self.directions.shape[1], self._seed)
+        decoder = random_unit_vectors(n_latents, self.directions.shape[1], self._seed)
         return recovery(self.directions, self._values, decoder, (self._activations @ decoder.T).relu())
 
 

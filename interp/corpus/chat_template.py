@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.errors import UserError
-from interp.subject.template import Messages, Refusal, rendered
+from interp.subject.template import Messages, Refusal, rendered_chat
 
 _MARK = "\ue000{}\ue001"
 _MARKS = re.compile("\ue000\\d+\ue001")
@@ -54,7 +54,7 @@ class ChatTemplate:
 
     def _written(self, messages: Messages) -> str:
         try:
-            return rendered(self._tokenizer, messages, self._place)
+            return rendered_chat(self._tokenizer, messages, self._place)
         except Refusal as error:
             raise CannotRender(error.thing) from error
 

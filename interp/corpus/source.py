@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from interp.bundled.pydoc.corpus import PydocCorpus, Which
-from interp.bundled.pydoc.sources import check_sources
+from interp.bundled.pydoc.sources import check_python_texts
 from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus.text import TextCorpus
 from interp.corpus.text_file import TextFile
@@ -106,7 +106,7 @@ class PydocSource(Section):
 
     def check(self, model: SubjectInfo, field: str = "corpus") -> None:
         """Raises UserError if this Python comes without the text."""
-        check_sources()
+        check_python_texts()
 
     def open(self, subject: Subject, folder: Path | None = None, progress: Progress | None = None) -> Corpus:
         """Opens the text; its tokens are kept in `folder`.

@@ -19,7 +19,7 @@ from interp.descriptions.sources import (
     SimulatorSource,
     TextsConfig,
     check_sources,
-    connect,
+    open_clients,
 )
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
@@ -137,7 +137,7 @@ def describe(
     simulated = _source(SimulatorSource, simulator, "simulator")
     judged = [_source(AnyJudgeSource, one, "judges") for one in judges]
     check_sources(servers, *sources, simulated, *judged)
-    clients = connect(servers)
+    clients = open_clients(servers)
     opened = simulated.open(mined.corpus, clients)
     scorer = Scorer(
         mined, [opened], [one.open(opened, clients) for one in judged], texts or TextsConfig(), seed

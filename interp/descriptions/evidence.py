@@ -50,7 +50,7 @@ class Evidence:
         return [*self.windows, *self.random]
 
 
-def carries(corpus: Corpus, window: Window, concept: str) -> Bool[np.ndarray, " token"]:
+def label_mask(corpus: Corpus, window: Window, concept: str) -> Bool[np.ndarray, " token"]:
     """Returns which tokens of the window carry the concept; none in text without labels.
 
     Text from outside the corpus is labelled by its words, if the corpus can do that (`labels_of`).

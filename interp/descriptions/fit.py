@@ -31,7 +31,7 @@ class _Text:
         )
 
 
-def build(patterns: Sequence[Pattern], evidence: Evidence, settings: ExplainSettings) -> PatternTrie:
+def build_trie(patterns: Sequence[Pattern], evidence: Evidence, settings: ExplainSettings) -> PatternTrie:
     """Builds the trie of one feature from its patterns and replacements: merged, calibrated and thinned.
 
     A pattern predicts the mean activation of the explain-split tokens where it wins (with what was measured

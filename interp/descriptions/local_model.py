@@ -63,8 +63,8 @@ class LocalModel:
         found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         spans = found["offset_mapping"]
         # of tokens that share a character only the last ends after it, as in an `Excerpt`
-        behind = [*(start for start, _ in spans), len(text)][1:] if spans else []
-        ends = [min(end, max(start, then)) for (start, end), then in zip(spans, behind, strict=True)]
+        next_starts = [*(start for start, _ in spans), len(text)][1:] if spans else []
+        ends = [min(end, max(start, then)) for (start, end), then in zip(spans, next_starts, strict=True)]
         return list(found["input_ids"]), ends
 
     def pad(

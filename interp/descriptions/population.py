@@ -9,12 +9,12 @@ from interp.descriptions.description import Description
 from interp.descriptions.evidence import Evidence, Window
 from interp.descriptions.excerpt import Excerpt, pieces
 from interp.descriptions.explain import explain
-from interp.descriptions.fit import build
+from interp.descriptions.fit import build_trie
 from interp.descriptions.pattern import ExplainSettings
 from interp.descriptions.query import Ask, Propose, propose_nothing
 from interp.descriptions.reader import FeatureReader, SubjectProposals
 from interp.descriptions.scorers.simulation import SimulationScore, simulation
-from interp.descriptions.sentence import describe
+from interp.descriptions.sentence import pattern_sentence
 from interp.descriptions.simulators.known import TrieSimulator
 from interp.descriptions.wording import Show
 from interp.features.ref import FeatureRef
@@ -60,7 +60,7 @@ def describe_all(
     settings = settings or ExplainSettings()
     patterns = explain(ask, evidence, settings, propose, progress)
     return [
-        describe(build(found, one, settings), show, sum(pattern.exemplars for pattern in found))
+        pattern_sentence(build_trie(found, one, settings), show, sum(pattern.exemplars for pattern in found))
         for found, one in zip(patterns, evidence, strict=True)
     ]
 

@@ -147,11 +147,11 @@ def padded(
     The padding is after the last token, where a causal model cannot attend to it.
     """
     room = subject.n_ctx - subject.row_layout.offset
-    laid = [subject.with_bos(row[-room:].tolist()) for row in rows]
-    table = np.zeros((len(rows), max(map(len, laid))), dtype=np.int64)
-    for i, row in enumerate(laid):
+    inputs = [subject.with_bos(row[-room:].tolist()) for row in rows]
+    table = np.zeros((len(rows), max(map(len, inputs))), dtype=np.int64)
+    for i, row in enumerate(inputs):
         table[i, : len(row)] = row
-    last = torch.tensor([len(row) - 1 for row in laid])
+    last = torch.tensor([len(row) - 1 for row in inputs])
     return torch.from_numpy(table).to(subject.device), last.to(subject.device)
 
 

@@ -10,7 +10,7 @@ from interp.features.space import ReadableFeatures
 from interp.mining.exemplars import WindowRef
 
 
-def record(
+def write_record(
     feature: FeatureRef, description: Description, evidence: Evidence, pointers: Sequence[WindowRef]
 ) -> dict[str, Any]:
     """Writes a feature with its description and its own windows; `pointers` give the band of each."""

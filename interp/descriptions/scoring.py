@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from interp.descriptions.candidate import Candidate, Judge, Shown, Simulator
-from interp.descriptions.evidence import carries
+from interp.descriptions.evidence import label_mask
 from interp.descriptions.excerpt import Excerpt, excerpts
 from interp.descriptions.score import Score
 from interp.descriptions.scorers.intervention import Continuations, Continuer, intervention
@@ -115,7 +115,7 @@ class Scorer:
             return None
         if self._continuer is None:
             shown = texts.random[: options.prompts]
-            self._continuer = Continuer.behind(self._mined.subject, shown, options.new_tokens)
+            self._continuer = Continuer.of_excerpts(self._mined.subject, shown, options.new_tokens)
         statistics = self._mined[feature.space.name].statistics()
         return self._continuer.continued(feature, statistics, options.strength, self._seed)
 
@@ -159,7 +159,7 @@ class Scorer:
         """Measures how well the description detects the label that the feature detects best on select."""
         concept = self._best_concept(feature)
         simulator, shown = self._simulators[0], texts.random
-        label = [carries(self._mined.corpus, one.window, concept) for one in shown]
+        label = [label_mask(self._mined.corpus, one.window, concept) for one in shown]
         values = []
         for one in (candidate, *nulls):
             simulated = await simulator.simulate(one, shown)

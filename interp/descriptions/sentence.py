@@ -35,7 +35,7 @@ class _Clause:
         return self.contexts == ((),)
 
 
-def describe(trie: PatternTrie, show: Show, exemplars: int) -> Description:
+def pattern_sentence(trie: PatternTrie, show: Show, exemplars: int) -> Description:
     """Put a trie into words. The same trie always gives the same sentence."""
     parts = tuple(joined(_sentence(trie, show)))
     text = "".join(part.text if part.kind == "words" else f"“{part.text}”" for part in parts)

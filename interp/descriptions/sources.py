@@ -19,7 +19,7 @@ from interp.descriptions.simulators.known import KnownSimulator
 from interp.descriptions.simulators.prompt_logprobs import PromptLogprobSimulator
 from interp.descriptions.simulators.structured import StructuredSimulator
 from interp.document import Corpus
-from interp.errors import UserError, nearest
+from interp.errors import UserError, similar_names
 from interp.fields import Count, CountOrZero, Device, FilePath, Flag, Line, Positive, Section, Several
 from interp.llm.cache import Cache
 from interp.llm.client import Client
@@ -209,12 +209,12 @@ def check_named(name: str, endpoints: Iterable[str]) -> None:
     """Raises UserError if there is no endpoint of this name."""
     known = list(endpoints)
     if name not in known:
-        near = nearest(name, known) or known
+        near = similar_names(name, known) or known
         fix = f"use {', '.join(near)}" if near else "add it: endpoints: {main: {base_url: ..., model: ...}}"
         raise UserError(f"there is no endpoint {name!r}", "endpoints", fix)
 
 
-def connect(endpoints: Mapping[str, Endpoint], folder: Path | None = None) -> dict[str, Client]:
+def open_clients(endpoints: Mapping[str, Endpoint], folder: Path | None = None) -> dict[str, Client]:
     """Opens a client for each endpoint; with a run's folder they share its cache and its ledger."""
     if not endpoints:
         return {}

@@ -36,7 +36,7 @@ class SimulatorExample:
     classes: tuple[int, ...]
 
 
-def held_out(feature: str, share: float, seed: int) -> bool:
+def is_held_out(feature: str, share: float, seed: int) -> bool:
     """Whether a feature is held out for testing; decided by its name alone, so alike for both polarities."""
     digest = hashlib.blake2b(f"{seed}/{feature.rstrip('+-')}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64 < share

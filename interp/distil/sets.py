@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from interp.descriptions.explainers.local import ANSWER, SYSTEM
 from interp.descriptions.prompt import load_prompt
-from interp.distil.examples import ExplainerExample, SimulatorExample, held_out
+from interp.distil.examples import ExplainerExample, SimulatorExample, is_held_out
 from interp.json_text import to_json
 from interp.lines import json_lines
 from interp.track.files import write_text
@@ -25,7 +25,7 @@ def write_sets(
 ) -> dict[str, int]:
     """Write FOLDER/{explainer,simulator}/{train,held_out}.jsonl and FOLDER/{explainer,simulator}/dataset.
 
-    Features are split by their name (`held_out`). Returns the number of examples of each file.
+    Features are split by their name (`is_held_out`). Returns the number of examples of each file.
     """
     counts = {}
     for name, examples, as_chat in (
@@ -33,7 +33,7 @@ def write_sets(
     ):  # fmt: skip
         parts: dict[str, list[Any]] = {"train": [], "held_out": []}
         for one in examples:
-            parts["held_out" if held_out(one.feature, share, seed) else "train"].append(one)
+            parts["held_out" if is_held_out(one.feature, share, seed) else "train"].append(one)
         for part, of in parts.items():
             lines = [to_json(as_chat(one), ensure_ascii=False) + "\n" for one in of]
             write_text(folder / name / f"{part}.jsonl", "".join(lines))

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from interp.corpus.first_token import is_trivial
 from interp.errors import UserError
 from interp.lenses.prompt import Prompt
-from interp.lenses.prompt_batches import Change, continuations, next_normed
+from interp.lenses.prompt_batches import Change, next_normed, patched_continuations
 from interp.subject.losses import likeliest_tokens
 from interp.subject.subject import Subject
 from interp.words import holds
@@ -55,7 +55,7 @@ class Answers:
     ) -> Bool[np.ndarray, " item"]:
         """Whether the subject answers each prompt correctly, under a change if one is given."""
         if self.new_tokens:
-            return self.contained(continuations(subject, prompts, self.new_tokens, change))
+            return self.contained(patched_continuations(subject, prompts, self.new_tokens, change))
         top = likeliest_tokens(subject, next_normed(subject, prompts, change)).tolist()
         first = self.first(subject, prompts)
         return np.array([token in own for token, own in zip(top, first, strict=True)], dtype=bool)

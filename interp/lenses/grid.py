@@ -9,7 +9,7 @@ from markupsafe import Markup
 from interp.json_text import to_json
 from interp.render.characters import MOST_OF_A_TOKEN, permitted, shortened
 from interp.render.digits import significant
-from interp.render.html import rendered
+from interp.render.html import rendered_page
 from interp.render.palette import css_variables
 from interp.render.tokens import HeatScale, visible
 
@@ -80,7 +80,7 @@ def lens_page_html(title: str, texts: Sequence[LensText]) -> str:
     # the only character that could end a script element early
     embedded = to_json(data, separators=(",", ":")).replace("<", "\\u003c")
     data_element = Markup(embedded)
-    return rendered(
+    return rendered_page(
         "lens.html", ["lens.js"], [TEMPLATES], title=title, data=data_element, texts=texts, css=_style()
     )
 

@@ -59,7 +59,7 @@ def window(centre: int, width: int, n_layers: int) -> tuple[int, ...]:
     return tuple(range(max(0, centre - width), min(n_layers, centre + width + 1)))
 
 
-def between(
+def knockout_between(
     queries: Sequence[Sequence[int]], keys: Sequence[Sequence[int]], layers: Sequence[int]
 ) -> Knockout:
     """Makes a knockout from lists; raises UserError if there are not as many queries as keys."""

@@ -16,7 +16,7 @@ from interp.fields import Count, Section, Text, Word
 from interp.lenses.answers import Answers
 from interp.lenses.patch import Patch
 from interp.lenses.prompt import Prompt, check_length, check_ordinary, placeholder_at, prompt_at
-from interp.lenses.prompt_batches import continuations
+from interp.lenses.prompt_batches import patched_continuations
 from interp.lenses.relations import Relation, filled
 from interp.lenses.residual_stream import EMBEDDING, read_stream, stream_site, stream_sites
 from interp.subject.subject import Subject
@@ -103,7 +103,7 @@ def patchscope(
     check_length(subject, subject.encode(target), target, new_tokens)
     vectors = read_stream(subject, [prompt_at(subject, text, span)])[layer]
     held = Patch(stream_site(into), vectors, rescaled=into == EMBEDDING)
-    return continuations(subject, [placeholder_at(subject, target, placeholder)], new_tokens, held)[0]
+    return patched_continuations(subject, [placeholder_at(subject, target, placeholder)], new_tokens, held)[0]
 
 
 def source_prompts(subject: Subject, relation: Relation, template: str) -> list[Prompt]:

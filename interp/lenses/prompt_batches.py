@@ -70,7 +70,7 @@ def next_normed(
     return torch.cat(parts)[torch.tensor(places).argsort().to(subject.device)]
 
 
-def continuations(
+def patched_continuations(
     subject: Subject,
     prompts: Sequence[Prompt],
     new_tokens: int,

@@ -124,7 +124,7 @@ def edits(subject: Subject, one: FittedRelation, ranks: Sequence[int], seed: int
     found = []
     for name, move in moves.items():
         scored = {
-            (layer, rank): _turned(
+            (layer, rank): _changed_to_wanted(
                 subject, one.choose, to_choose, layer, move(one, one.choose, to_choose, layer, rank)
             ).mean()
             for layer, rank in product(one.maps, ranks)
@@ -132,11 +132,11 @@ def edits(subject: Subject, one: FittedRelation, ranks: Sequence[int], seed: int
         }
         layer, rank = _steadiest(scored)
         moved = move(one, one.report, wanted, layer, rank)
-        share = _share(_turned(subject, one.report, wanted, layer, moved))
+        share = _share(_changed_to_wanted(subject, one.report, wanted, layer, moved))
         found.append(Edited(one.name, name, layer, rank, *share))
     own = one.report.subjects[layer]
     for name, vectors in ((OTHER_SUBJECT, own[wanted]), ("unchanged", own)):
-        share = _share(_turned(subject, one.report, wanted, layer, vectors))
+        share = _share(_changed_to_wanted(subject, one.report, wanted, layer, vectors))
         found.append(Edited(one.name, name, layer, None, *share))
     return found
 
@@ -211,7 +211,7 @@ def _at_random(
     return edited
 
 
-def _turned(
+def _changed_to_wanted(
     subject: Subject,
     samples: RelationSamples,
     wanted: Sequence[int],

@@ -71,9 +71,9 @@ class Capabilities:
         for name in blamed:
             if name == "response_format":
                 # many calls may be refused at once: each asks for the way after the one that it was sent in
-                behind = 1 + (sent[name]["type"] == "json_object")
-                if self._endpoint.json_schema == "auto" and behind < len(_WAYS):
-                    self._way = max(self._way, behind)
+                next_way = 1 + (sent[name]["type"] == "json_object")
+                if self._endpoint.json_schema == "auto" and next_way < len(_WAYS):
+                    self._way = max(self._way, next_way)
                     return True
             elif getattr(self._endpoint, name, "auto") == "auto":
                 self._lacking.add(name)

@@ -86,7 +86,7 @@ def _lines(file: Path) -> Iterator[Call | None]:
                 yield None
 
 
-def costs(ledger: Path) -> pd.DataFrame:
+def call_costs(ledger: Path) -> pd.DataFrame:
     """A row for each model and purpose: calls, cached answers, retries, failures, tokens, money.
 
     `usd` is NaN where the price of a call is not known; `seconds` are summed, also over simultaneous calls.

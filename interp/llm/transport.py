@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import openai
 
-from interp.errors import UserError, nearest
+from interp.errors import UserError, similar_names
 from interp.json_text import each_string, from_json
 from interp.llm.endpoint import Endpoint
 from interp.llm.http import TooLong, open_client
@@ -146,7 +146,7 @@ class Transport:
             ) from None
         known = await self._models()
         if model not in known and (known or status == 404):
-            near = nearest(model, known) or known[:10]
+            near = similar_names(model, known) or known[:10]
             raise UserError(
                 f"the endpoint has no model {model!r} ({said})",
                 self._endpoint.base_url,

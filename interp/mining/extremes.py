@@ -26,7 +26,7 @@ _FEW = 16
 """Above one in so many it costs less to look through everything, in the order of memory, than to pick."""
 
 
-def thinned(order: NDArray[np.int64]) -> list[Int64[Tensor, " _"]]:
+def sample_places(order: NDArray[np.int64]) -> list[Int64[Tensor, " _"]]:
     """Returns the places of each sample's tokens in a batch, from the tokens' hash priorities."""
     places = [np.flatnonzero(order < RANGE // THINNING)]
     for level in range(2, N_SAMPLES + 1):
@@ -89,7 +89,7 @@ class Extremes:
     def update_samples(
         self, activations: Float[Tensor, "token d"], samples: Sequence[Int64[Tensor, " _"]]
     ) -> None:
-        """Takes in the tokens of a batch, flattened, that `thinned` found to be in each sample."""
+        """Takes in the tokens of a batch, flattened, that `sample_places` found to be in each sample."""
         m = self._value.shape[2]
         if m == 0:
             return

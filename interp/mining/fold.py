@@ -17,7 +17,7 @@ from interp.document import SPLITS, Corpus, Split
 from interp.errors import UserError
 from interp.features.space import ReadableFeatures
 from interp.mining.config import MiningConfig
-from interp.mining.extremes import thinned
+from interp.mining.extremes import sample_places
 from interp.mining.priority import priority
 from interp.mining.samples import SampleIndex, token_order
 from interp.mining.state import BatchView, SpaceState
@@ -64,7 +64,7 @@ class SplitState:
             batch.offset,
             self.row_index.take_rows(batch),
             self.token_index.take_tokens(batch, order),
-            thinned(order),
+            sample_places(order),
         )
 
     def take(self, view: BatchView, space: ReadableFeatures, activations: Tensor) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from interp.document import SPLITS, Corpus, Split
-from interp.errors import UserError, nearest
+from interp.errors import UserError, similar_names
 from interp.features.ref import FeatureRef
 from interp.features.space import Polarity, ReadableFeatures
 from interp.features.statistics import FeatureStatistics
@@ -97,7 +97,7 @@ class Mined(Mapping[str, MinedSpace]):
             UserError: it was not mined.
         """
         if name not in self.found:
-            near = nearest(name, self.found) or list(self.found)[:10]
+            near = similar_names(name, self.found) or list(self.found)[:10]
             raise UserError(f"{name} was not mined", "mined", f"mine it, or use one of {', '.join(near)}")
         return self.found[name]
 

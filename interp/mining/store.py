@@ -25,7 +25,7 @@ _FORMAT = 1
 _AGAIN = "delete the folder and mine again"
 
 
-def save(mined: Mapping[str, MinedSpace], folder: Path, token_samples: bool = True) -> None:
+def save_mined(mined: Mapping[str, MinedSpace], folder: Path, token_samples: bool = True) -> None:
     """Writes what mining found into `folder`, the manifest last."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest: dict[str, Any] = {"format": _FORMAT, "levels": LEVELS, "spaces": {}}
@@ -44,8 +44,8 @@ def save(mined: Mapping[str, MinedSpace], folder: Path, token_samples: bool = Tr
     write_json(folder / "manifest.json", manifest)
 
 
-def load(folder: Path) -> dict[str, MinedSpace]:
-    """Reads what `save` wrote.
+def load_mined(folder: Path) -> dict[str, MinedSpace]:
+    """Reads what `save_mined` wrote.
 
     Raises:
         UserError: the folder is not complete, damaged, of another format, or from when large activations were

@@ -56,7 +56,9 @@ def style() -> Markup:
     return Markup("\n".join((css_variables(), _template_text("page.css"), token_css())))
 
 
-def rendered(template: str, scripts: Sequence[str], folders: Sequence[Path] = (), **values: object) -> str:
+def rendered_page(
+    template: str, scripts: Sequence[str], folders: Sequence[Path] = (), **values: object
+) -> str:
     """Renders a page from a template and scripts, of this package or of `folders`.
 
     Its Content-Security-Policy lets a browser run these scripts and no other, load nothing from anywhere, and

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from interp.render.characters import shortened
 from interp.render.digits import UNDEFINED, interval, measured, number, significant
 from interp.render.figure import Figure
-from interp.render.html import LARGEST_PAGE, csv_uri, rendered
+from interp.render.html import LARGEST_PAGE, csv_uri, rendered_page
 from interp.statistics.estimate import Estimate, Number
 
 
@@ -220,7 +220,7 @@ def render_page(page: Page, largest: int = LARGEST_PAGE) -> str:
     headline = page.headline.drawings()
     html = ""
     for most in SHOWN_ROWS:
-        html = rendered(
+        html = rendered_page(
             "page.html",
             ["page.js"],
             page=page,

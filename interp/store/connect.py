@@ -24,7 +24,7 @@ _ANOTHER = ("this is another database, not a store", "give a new path or databas
 _RESTORE = "use a copy from before, or import an export of it into a new store"
 
 
-def connect(where: str | Path) -> Engine:
+def open_database(where: str | Path) -> Engine:
     """Opens a database and checks the version of its tables, or makes them; a new file is removed on failure.
 
     Raises:
@@ -87,7 +87,7 @@ def database_file(where: str | Path) -> Path | None:
     """The file of a SQLite database, given its path or URL; None for another kind of database.
 
     Raises:
-        UserError: as `connect` where the name is wrong.
+        UserError: as `open_database` where the name is wrong.
     """
     return sqlite_file(_address(where)[1])
 

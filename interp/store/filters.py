@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from interp.errors import UserError, nearest, quoted
+from interp.errors import UserError, quoted, similar_names
 from interp.store.store import Store
 
 Mask = Bool[np.ndarray, " description"]
@@ -92,7 +92,7 @@ class InSpace(Filter):
         known = {space.name for space in store.spaces()}
         for name in self.names:
             if name not in known:
-                near = nearest(name, known) or sorted(known)[:10]
+                near = similar_names(name, known) or sorted(known)[:10]
                 raise UserError(
                     f"the store has no space {name!r}",
                     store.where,

@@ -71,7 +71,7 @@ def catalogue(connection: Connection, subject: str | None, chosen_only: bool) ->
     return table
 
 
-def whole(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Iterator[FeatureRow]:
+def whole_features(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Iterator[FeatureRow]:
     """Features with everything that belongs to them."""
     ids = [row["id"] for row in rows]
     d, c, e = schema.descriptions, schema.scores, schema.exemplars

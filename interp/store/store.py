@@ -12,10 +12,17 @@ import pandas as pd
 from jaxtyping import Float, Int
 from sqlalchemy import Connection, select
 
-from interp.errors import UserError, nearest
+from interp.errors import UserError, similar_names
 from interp.store import schema
-from interp.store.connect import connect, count_rows, database_file, explained, removed_if_new, sqlite_file
-from interp.store.read import catalogue, fetched, numbers, whole
+from interp.store.connect import (
+    count_rows,
+    database_file,
+    explained,
+    open_database,
+    removed_if_new,
+    sqlite_file,
+)
+from interp.store.read import catalogue, fetched, numbers, whole_features
 from interp.store.rows import Contents, FeatureRow, SpaceRow
 from interp.store.write import held, parts, put_features, put_spaces, upsert
 
@@ -31,7 +38,7 @@ class Store:
     """
 
     def __init__(self, where: str | Path) -> None:
-        self.engine = connect(where)
+        self.engine = open_database(where)
         self.where = self.engine.url.render_as_string(hide_password=True).removeprefix("sqlite:///")
         self.file = sqlite_file(self.engine.url)
 
@@ -103,7 +110,7 @@ class Store:
         found = list(self.features(subject, [key]))
         if not found:
             known = sorted(self.described(subject))
-            near = nearest(key, known) or known[:5]
+            near = similar_names(key, known) or known[:5]
             raise UserError(
                 f"the store has no feature {key!r} of {subject}",
                 self.where,
@@ -126,7 +133,7 @@ class Store:
                     r for r in rows if FeatureRow(r["name"], r["feature_id"], r["polarity"]).key in wanted
                 ]
             for part in parts(rows):
-                yield from whole(connection, part)
+                yield from whole_features(connection, part)
 
     def quantiles(self, subject: str) -> Iterator[FeatureRow]:
         """The features of a subject with their quantiles only."""

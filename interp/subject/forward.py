@@ -54,7 +54,7 @@ class Intervention(Protocol):
         ...
 
 
-def whole(
+def whole_pass(
     tokens: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"] | None, prompt_length: int | None = None
 ) -> ForwardPass:
     """Makes a pass without a cache, over prompts of `prompt_length` (default: all) columns and the rest."""

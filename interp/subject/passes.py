@@ -12,7 +12,7 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.subject.attention import blocked_in, check_pattern
 from interp.subject.check import check_bos, check_mask, check_tokens
-from interp.subject.forward import ForwardPass, Intervention, whole
+from interp.subject.forward import ForwardPass, Intervention, whole_pass
 from interp.subject.hooks import EverythingSeen, Hook, Visit, Visitor, Watch
 from interp.subject.model import Loaded, Model
 from interp.subject.non_finite import are_possible, first_not_finite, is_finite, not_finite
@@ -219,7 +219,7 @@ class Passes(Model):
             else:
                 raise AssertionError("a pass reaches every site or says that it does not")
         mask = None if attention_mask is None else attention_mask.to(self.device)
-        if not is_finite(activation, whole(tokens.to(self.device), mask)):
+        if not is_finite(activation, whole_pass(tokens.to(self.device), mask)):
             self._forward(tokens, mask)  # raises UserError with the site where they begin
             raise not_finite(f"activations at {site} are", self.dtype, self.name)
 
@@ -233,7 +233,7 @@ class Passes(Model):
         self.check(tokens, mask)
         tokens = tokens.to(self.device)
         mask = None if mask is None or bool(mask.all()) else mask.to(self.device)
-        forward = whole(tokens, mask, prompt_length)
+        forward = whole_pass(tokens, mask, prompt_length)
 
         def compute() -> Tensor:
             return self._backend.forward(tokens, mask)

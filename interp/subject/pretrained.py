@@ -11,7 +11,7 @@ from interp.subject.folder import read_config
 from interp.subject.model_files import COPY, check_folder, check_weights, weight_files
 from interp.subject.quiet import first_line, quiet
 from interp.subject.sizes import check_size
-from interp.tensors import check_file_finite, not_finite, shapes
+from interp.tensors import check_file_finite, first_not_finite, shapes
 
 _LANGUAGE_MODEL = {
     r"^language_model\.lm_head": "lm_head",
@@ -71,7 +71,7 @@ def read_weights(folder: Path, dtype: torch.dtype, attention: str | None = "eage
             str(folder),
             "copy the model folder again; transformers would have filled them with random numbers",
         )
-    if not_finite(model.named_parameters()):  # in the files, or by overflow in half precision
+    if first_not_finite(model.named_parameters()):  # in the files, or by overflow in half precision
         for file in weight_files(folder):
             check_file_finite(file, COPY)
     return model.eval()

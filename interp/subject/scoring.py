@@ -48,7 +48,7 @@ def measured(
     """Computes scores of continuations from the final norm's outputs that predict their tokens."""
     width = normed.shape[1]
     ids = torch.tensor([[*row, *[row[-1]] * (width - len(row))] for row in continuations])
-    behind = torch.arange(width) >= torch.tensor([len(row) for row in continuations])[:, None]
+    past_end = torch.arange(width) >= torch.tensor([len(row) for row in continuations])[:, None]
 
     def measure(rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         logits = unembed(rows)
@@ -58,7 +58,7 @@ def measured(
     read = in_blocks(measure, d_vocab, normed.flatten(0, 1), ids.to(normed.device).flatten())
     found, likeliest = (each.cpu().view(-1, width) for each in read)
     rows = tuple(tuple(row) for row in continuations)
-    return Scores(rows, found.double().masked_fill(behind, 0), likeliest | behind)
+    return Scores(rows, found.double().masked_fill(past_end, 0), likeliest | past_end)
 
 
 def joined(parts: Sequence[Scores], places: Sequence[int]) -> Scores:

@@ -13,7 +13,7 @@ from interp.errors import UserError
 from interp.fields import Count, NotNegative, Seed, taken
 from interp.subject.check import check_generation
 from interp.subject.continuation import Before, Continuation, continuation, single_token
-from interp.subject.forward import followed, whole
+from interp.subject.forward import followed, whole_pass
 from interp.subject.generation import cached_step, continuations, whole_step
 from interp.subject.hooks import Visitor
 from interp.subject.model import Loaded
@@ -335,7 +335,7 @@ class Subject(Passes):
         """Scores token ids after prompts that are already padded on the left, in one pass (see `score`)."""
         self.check(tokens, attention_mask)
         check_continuations(continuations, self.d_vocab)
-        prompts = whole(tokens.to(self.device), attention_mask.to(self.device))
+        prompts = whole_pass(tokens.to(self.device), attention_mask.to(self.device))
         forced = followed(prompts, [answer[:-1] for answer in continuations])
         normed = self.normed(forced.tokens, forced.real.long(), prompts.prompt_length)
         return measured(self.unembed, self.d_vocab, normed[:, prompts.prompt_length - 1 :], continuations)

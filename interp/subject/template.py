@@ -28,7 +28,7 @@ class Refusal(UserError):
     """A template does not take these messages; it may take others."""
 
 
-def rendered(tokenizer: Any, messages: Messages, place: str, add_generation_prompt: bool = False) -> str:
+def rendered_chat(tokenizer: Any, messages: Messages, place: str, add_generation_prompt: bool = False) -> str:
     """Renders a conversation with the tokenizer's chat template; `place` says in an error whose template.
 
     Equal to `tokenizer.apply_chat_template(messages, tokenize=False)`.

@@ -13,7 +13,7 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.outside import whole_characters
 from interp.subject.pretrained import read_tokenizer
-from interp.subject.template import rendered
+from interp.subject.template import rendered_chat
 
 
 class Conversation(tuple[int, ...]):
@@ -117,7 +117,7 @@ class Text:
                 str(self._folder),
                 "use a chat model, or give plain text",
             )
-        text = rendered(self.tokenizer, messages, str(self._folder), add_generation_prompt=True)
+        text = rendered_chat(self.tokenizer, messages, str(self._folder), add_generation_prompt=True)
         return Conversation(self.encode(text, prepend_bos=False))
 
     def offsets(self, text: str) -> list[tuple[int, int]]:

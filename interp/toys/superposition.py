@@ -110,7 +110,7 @@ def sparse_features(
     return out.mul_(-1 / density[:, None, None]).add_(1).relu_()
 
 
-def train(
+def train_toys(
     training: ToyTraining,
     n_hidden: int,
     density: Float[Tensor, " model"],

@@ -132,7 +132,7 @@ def move_aside(folder: Path) -> None:
         os.rename(folder, target)
 
 
-def sweep(folder: Path) -> None:
+def remove_temporary(folder: Path) -> None:
     """Remove temporary files that a killed process left; the caller holds the lock, so nobody writes them."""
     for left in list(folder.rglob(".*.tmp")):
         if left.is_dir():

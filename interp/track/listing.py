@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from interp.errors import UserError, nearest, quoted
+from interp.errors import UserError, quoted, similar_names
 from interp.track.files import refused_by_system
 from interp.track.lock import is_locked
 from interp.track.records import BEGIN_ANEW, read_manifest, read_steps
@@ -69,7 +69,7 @@ def find_run(runs_dir: Path, name: str) -> RunSummary:
         if _is_run(folder):
             return read_run(folder)
     known = [summary.name for summary in list_runs(runs_dir)]
-    near = nearest(name, known)
+    near = similar_names(name, known)
     raise UserError(
         f"there is no run {quoted(name)}",
         str(runs_dir.absolute()),

@@ -34,7 +34,7 @@ from interp.track.folder import (
     move_aside,
     note_failure,
     now,
-    sweep,
+    remove_temporary,
 )
 from interp.track.lock import locked
 from interp.track.progress import Progress, automatic
@@ -267,7 +267,7 @@ def open_run(
             check_inside(folder)
             read_steps(folder)
             folder.mkdir(parents=True, exist_ok=True)
-            sweep(folder)
+            remove_temporary(folder)
             manifest = begin(folder, name, resolved)
         run = Run(config, folder, progress or automatic(), manifest)
         if not run.finished_before and (changed := changes(manifest)):

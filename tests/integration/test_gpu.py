@@ -11,12 +11,12 @@ from interp.intervene.edit import with_norm_of
 from interp.lenses.answers import Answers
 from interp.lenses.direct_attribution import direct_attribution
 from interp.lenses.evaluation import divergence, read_words
-from interp.lenses.knockout import between
+from interp.lenses.knockout import knockout_between
 from interp.lenses.layer_pairs import all_pairs, sweep_pairs
 from interp.lenses.linear_relation import fit_relation
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.prompt import prompt_at
-from interp.lenses.prompt_batches import continuations
+from interp.lenses.prompt_batches import patched_continuations
 from interp.lenses.relations import world_relation
 from interp.lenses.residual_stream import read_stream
 from interp.lenses.tuned_lens import load_tuned_lens, save_tuned_lens, train_tuned_lens
@@ -86,13 +86,13 @@ def test_patches_knockout_and_readouts(both: tuple[Subject, Subject]) -> None:
         swept.append(sweep_pairs(subject, vectors, asked, answers, all_pairs(range(-1, 8))).right)
         last, entity = [[-1]] * len(asked), [[prompt.position] for prompt in asked]
         own = Answers.of(subject, [capital for _, capital in NAMES])
-        blocked.append(own.right(subject, asked, between(last, entity, (4, 5))))
+        blocked.append(own.right(subject, asked, knockout_between(last, entity, (4, 5))))
         read.append(
             read_words(LogitLens(subject), vectors, {"capital": own.first(subject, asked)})[
                 "probability"
             ].to_numpy()
         )
-        written.append(continuations(subject, asked, 3))
+        written.append(patched_continuations(subject, asked, 3))
     assert (swept[0] == swept[1]).mean() > 0.99 and (blocked[0] == blocked[1]).all()
     assert np.allclose(*read, atol=1e-2) and written[0] == written[1]
 

@@ -12,7 +12,7 @@ import pytest
 
 import interp
 import saes
-from interp.mining.store import load as load_mined
+from interp.mining.store import load_mined
 from tests.command_line import command, process
 from tests.wandb_file import read_back
 

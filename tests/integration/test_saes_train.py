@@ -17,7 +17,7 @@ from interp.document import Document, split_of
 from interp.errors import UserError
 from interp.subject import Site, Subject
 from saes.architecture import Transcoder
-from saes.evaluation import evaluate, held_out, training_probe
+from saes.evaluation import evaluate, held_out_batches, training_probe
 from saes.splice import Documents, Splice, document_losses
 from saes.stream import SubjectActivations
 from saes.train import Plan
@@ -144,7 +144,7 @@ def test_a_spliced_transcoder_is_what_a_direct_computation_gives(
 ) -> None:
     """A transcoder that predicts a multiple of the layer's own input is put in place by hand."""
     reads, writes = Site("resid_mid", 3), Site("mlp_out", 3)
-    laid = held_out(subject, corpus, "report", 300, 128)
+    laid = held_out_batches(subject, corpus, "report", 300, 128)
     documents = Documents(laid)
     _, under = document_losses(subject, documents, {"": Splice(reads, writes, lambda x, y: 0.5 * x)})
     total = 0.0
@@ -211,7 +211,7 @@ def test_cross_entropies_are_those_of_a_direct_computation(
 ) -> None:
     """One document at a time, without batches, padding or hooks of ours on other positions."""
     latents = saes.load(subject, folder)
-    laid = held_out(subject, corpus, "report", 600, 128)
+    laid = held_out_batches(subject, corpus, "report", 600, 128)
     figures = evaluate(subject, latents, corpus, max_tokens=600, ablation="mean")
     clean = spliced = 0.0
     n = 0

@@ -116,7 +116,7 @@ def test_a_bridges_own_hook_names_are_the_same_sites(name: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("backend", ["hooked", "bridge"])
 def test_gemmas_mlp_out_is_behind_the_norm_as_in_gemma_scope(backend: str, tmp_path: Path) -> None:
-    """Gemma Scope's MLP SAEs read what is added to the residual stream, behind the second norm."""
+    """Gemma Scope's MLP SAEs read what is added to the residual stream, after the second norm."""
     folder = save_model("gemma2", tmp_path / "gemma2")
     subject = interp.subject.load(folder, backend=backend, device="cpu")
     tokens, seen = subject.to_tokens(TEXT[:1]), []

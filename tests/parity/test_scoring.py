@@ -1,4 +1,4 @@
-"""Scored answers against `transformers`, which writes them one token after another behind a cache."""
+"""Scored answers against `transformers`, which writes them one token after another with a cache."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ POSITIONS = ("last", "steps", "prompt", "generated", "all")
 
 
 class Bench:
-    """One model in two libraries, and a vector that is added behind its middle layer."""
+    """One model in two libraries, and a vector that is added after its middle layer."""
 
     def __init__(self, folder: Any, backend: str) -> None:
         self.reference = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()

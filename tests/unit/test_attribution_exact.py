@@ -143,7 +143,7 @@ def test_no_hook_and_no_intervention_is_left(subject: Subject) -> None:
     before, hooks = subject.logits(tokens), hooks_left(subject)
 
     def broken(x: torch.Tensor) -> torch.Tensor:
-        if len(x) > 1:  # behind the clean run, on the stacked rows
+        if len(x) > 1:  # after the clean run, on the stacked rows
             raise ZeroDivisionError
         return x
 

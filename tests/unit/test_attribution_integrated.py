@@ -171,7 +171,7 @@ def test_bad_options_are_refused_and_no_hook_is_left(subject: Subject) -> None:
         integrated_gradients(subject, tokens, None, target, [neurons], steps=0)
 
     def broken(x: Tensor) -> Tensor:
-        if len(x) > 1:  # behind the clean run, on the steps
+        if len(x) > 1:  # after the clean run, on the steps
             raise ZeroDivisionError
         return x
 

@@ -32,8 +32,7 @@ from interp.lenses.tuned_lens import TunedLens, load_tuned_lens, save_tuned_lens
 from interp.lines import json_lines, text_lines
 from interp.mining.config import MiningConfig, WindowCounts
 from interp.mining.mined import mine
-from interp.mining.store import load as load_mined
-from interp.mining.store import save as save_mined
+from interp.mining.store import load_mined, save_mined
 from interp.parquet import read_parquet
 from interp.store.neuronpedia import import_neuronpedia
 from interp.store.parquet import import_parquet

@@ -64,7 +64,7 @@ def templated(subject: Subject, content: str) -> list[int]:
 
 def continuer(subject: Subject, prompts: list[list[int]]) -> None:
     windows = [Window(np.array(row), np.zeros(len(row)), 0, np.ones(len(row), bool)) for row in prompts]
-    Continuer.behind(subject, [Excerpt(window, ("x",) * len(window.tokens)) for window in windows], 2)
+    Continuer.of_excerpts(subject, [Excerpt(window, ("x",) * len(window.tokens)) for window in windows], 2)
 
 
 TEXT, IDS = ["one", "longer"], [[5, 6, 7], [BOS, 5, 6, 7, 8]]

@@ -16,7 +16,7 @@ from interp.render.charts.distributions import Group, histogram_chart, swarm_cha
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.charts.heat import Heat, heat_chart
 from interp.render.charts.parts import apart, cut, limits, wrapped
-from interp.render.charts.scatter import scatter_chart, thinned
+from interp.render.charts.scatter import scatter_chart, thinned_pairs
 from interp.render.figure import PHONE, Draw, Figure
 from interp.render.palette import BASE, MINIMUM_CONTRAST, OF_KIND, ROLES, THEMES, contrast
 from interp.render.theme import SHAPES
@@ -289,9 +289,9 @@ def test_scatter_lies_on_the_identity_line_where_both_agree():
 
 def test_scatter_thins_always_alike_and_keeps_the_largest():
     points = [(math.sin(i), math.cos(i)) for i in range(6000)]
-    kept = thinned(points)
+    kept = thinned_pairs(points)
     assert len(kept) == len(set(kept)) == 1500
-    assert kept == thinned(points) and set(kept) <= set(points)
+    assert kept == thinned_pairs(points) and set(kept) <= set(points)
     assert set(sorted(points, key=lambda p: -abs(p[0]))[:500]) <= set(kept)
     assert min(abs(x) for x, _ in kept) < 0.01  # the rest is a sample of all of them
     root = svg(pairs([*points, (NAN, 0.0), (0, math.inf)]))

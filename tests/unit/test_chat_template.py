@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from interp.bundled.world import world_folder
 from interp.errors import UserError
 from interp.subject import template
-from interp.subject.template import Refusal, rendered
+from interp.subject.template import Refusal, rendered_chat
 
 TALK: list[dict[str, Any]] = [
     {"role": "system", "content": "  be brief \n"},
@@ -83,7 +83,7 @@ def tokenizer() -> Any:
 def test_what_a_template_writes_is_what_transformers_gives(tokenizer: Any, name: str, prompt: bool) -> None:
     tokenizer.chat_template = WRITTEN[name]
     expected = tokenizer.apply_chat_template(TALK, tokenize=False, add_generation_prompt=prompt)
-    assert rendered(tokenizer, TALK, "here", prompt) == expected
+    assert rendered_chat(tokenizer, TALK, "here", prompt) == expected
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -94,7 +94,7 @@ def test_a_template_that_would_not_end_is_refused(
     tokenizer.chat_template = BOMBS[name]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match="no template of a conversation"):
-        rendered(tokenizer, TALK, "here")
+        rendered_chat(tokenizer, TALK, "here")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100_000  # KiB
 
 
@@ -104,22 +104,22 @@ def test_after_a_template_was_stopped_others_are_written(
     monkeypatch.setattr(template, "SECONDS", 0.2)
     tokenizer.chat_template = BOMBS["nested loops"]
     with pytest.raises(UserError, match=r"more than 0\.2 seconds"):
-        rendered(tokenizer, TALK, "here")
+        rendered_chat(tokenizer, TALK, "here")
     monkeypatch.undo()
     tokenizer.chat_template = "{{ messages[0].role }}"
-    assert rendered(tokenizer, TALK, "here") == "system"
+    assert rendered_chat(tokenizer, TALK, "here") == "system"
 
 
 def test_a_forked_process_has_a_renderer_of_its_own(tokenizer: Any) -> None:
     tokenizer.chat_template = "{{ messages[0].role }}"
-    rendered(tokenizer, TALK, "here")
+    rendered_chat(tokenizer, TALK, "here")
     if child := os.fork():
-        answers = [rendered(tokenizer, TALK, "here") for _ in range(20)]
+        answers = [rendered_chat(tokenizer, TALK, "here") for _ in range(20)]
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert set(answers) == {"system"}
     else:
         tokenizer.chat_template = "{{ messages[1].role }}"
-        os._exit({rendered(tokenizer, TALK, "here") for _ in range(20)} != {"user"})
+        os._exit({rendered_chat(tokenizer, TALK, "here") for _ in range(20)} != {"user"})
 
 
 def test_long_conversations_are_written(tokenizer: Any) -> None:
@@ -127,7 +127,7 @@ def test_long_conversations_are_written(tokenizer: Any) -> None:
     talk = TALK * 100
     talk[7] = {"role": "user", "content": "many words " * 100_000}
     expected = tokenizer.apply_chat_template(talk, tokenize=False)
-    assert rendered(tokenizer, talk, "here") == expected
+    assert rendered_chat(tokenizer, talk, "here") == expected
 
 
 @pytest.mark.parametrize(
@@ -138,4 +138,4 @@ def test_long_conversations_are_written(tokenizer: Any) -> None:
 def test_a_template_that_is_damaged_or_refuses_is_one_message(tokenizer: Any, damaged: str) -> None:
     tokenizer.chat_template = damaged
     with pytest.raises(Refusal, match="refuses these messages"):
-        rendered(tokenizer, TALK, "here")
+        rendered_chat(tokenizer, TALK, "here")

@@ -122,7 +122,7 @@ def test_a_word_is_what_the_tokenizer_writes_when_the_text_goes_on(
     expected = own(folders[name], prompt + form, prompt)
     found = continuation(text, prompt, word)
     assert (list(found.ids), found.text, found.other) == (expected, form, other)
-    ids = text.encode(prompt)  # behind a BOS, if there is one
+    ids = text.encode(prompt)  # after a BOS, if there is one
     assert continuation(text, ids, word) == found
 
 

@@ -53,7 +53,7 @@ def test_to_characters_and_back_changes_nothing(ends: np.ndarray, seed: int) -> 
 @given(CUTS, CUTS, st.floats(-3, 3))
 def test_a_constant_stays_one(ends: np.ndarray, onto: np.ndarray, value: float) -> None:
     found = project(np.full(len(ends), value), ends, onto)
-    inside = np.array([0, *onto[:-1]]) < N  # a token behind the last character may have nothing to share
+    inside = np.array([0, *onto[:-1]]) < N  # a token after the last character may have nothing to share
     assert (found[inside] == value).all()
 
 

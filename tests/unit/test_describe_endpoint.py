@@ -13,7 +13,7 @@ from interp.descriptions.candidate import Candidate, Explained, Explainer, Judge
 from interp.descriptions.excerpt import Excerpt, TextEvidence
 from interp.descriptions.explainers.contrastive import ACTIVE, SILENT, ContrastivePrompted, likest
 from interp.descriptions.explainers.highlight import unmark
-from interp.descriptions.explainers.prompted import FEWEST, MOST, Prompted, description_in, listed
+from interp.descriptions.explainers.prompted import FEWEST, MOST, Prompted, description_in, numbered_lines
 from interp.descriptions.prompt import load_prompt
 from interp.descriptions.scorers.judge_endpoint import EndpointJudge
 from interp.descriptions.simulators.prompt_logprobs import PromptLogprobSimulator
@@ -188,7 +188,7 @@ def test_whatever_an_excerpt_holds_reaches_the_endpoint_as_it_is(server: Script)
 def test_a_place_in_a_prompt_is_filled_once() -> None:
     filled = load_prompt("contrast").messages(False, excerpts="$silent", silent="$excerpts ${x}")
     assert filled[-1].content == "Active:\n$silent\nSilent:\n$excerpts ${x}"
-    assert listed([]) == ""
+    assert numbered_lines([]) == ""
 
 
 def read_lists(body: dict[str, Any]) -> list[list[str]]:
@@ -261,7 +261,7 @@ def test_answers_of_the_structured_simulator_that_cannot_be_read_are_counted(
 
 
 def _likely(before: str, token: str) -> dict[str, float]:
-    """Half 4, half 8 behind the name of a city, 0 behind all else; other words are likely, too."""
+    """Half 4, half 8 after the name of a city, 0 after all else; other words are likely, too."""
     line = before.rpartition("\n")[2]
     city = line.strip() in ("Lyon", "Nantes", "Lille", "Brest")
     numbers = {"\t4": math.log(0.2), "\t8": math.log(0.2)} if city else {"\t0": math.log(0.3)}

@@ -8,7 +8,7 @@ import pytest
 import interp
 from interp.descriptions.candidate import SCALE, Candidate, Simulated
 from interp.descriptions.description import Description
-from interp.descriptions.evidence import Window, carries, definition
+from interp.descriptions.evidence import Window, definition, label_mask
 from interp.descriptions.excerpt import Excerpt, excerpts, pieces
 from interp.descriptions.scorers.label_detection import label_detection
 from interp.descriptions.scorers.simulation import simulation
@@ -78,7 +78,7 @@ def test_words_alone_cannot_be_simulated(subject: Subject) -> None:
 
 def test_agreement_of_a_concept_with_its_label_is_one_and_its_opposite_nought(subject: Subject) -> None:
     shown = excerpts(subject, _windows())
-    label = [carries(CORPUS, one.window, "country") for one in shown]
+    label = [label_mask(CORPUS, one.window, "country") for one in shown]
     exact = Simulated(tuple(mark.astype(float) for mark in label))
     opposite = Simulated(tuple(-mark.astype(float) for mark in label))
     assert label_detection(exact, shown, label).value == 1
@@ -90,7 +90,7 @@ def test_agreement_of_a_concept_with_its_label_is_one_and_its_opposite_nought(su
 
 def test_agreement_leaves_out_what_could_not_be_read_and_says_how_much(subject: Subject) -> None:
     shown = excerpts(subject, _windows())
-    label = [carries(CORPUS, one.window, "country") for one in shown]
+    label = [label_mask(CORPUS, one.window, "country") for one in shown]
     partly = Simulated((None, *(mark.astype(float) for mark in label[1:])))
     found = label_detection(partly, shown, label)
     assert (found.failures, found.value) == (1, 1)
@@ -102,7 +102,7 @@ def test_agreement_leaves_out_what_could_not_be_read_and_says_how_much(subject: 
 def test_simulation_is_raw_beside_its_null_and_counts_failures(subject: Subject) -> None:
     shown = [
         Excerpt(
-            Window(w.tokens, carries(CORPUS, w, "country").astype(np.float32), w.document, w.counts),
+            Window(w.tokens, label_mask(CORPUS, w, "country").astype(np.float32), w.document, w.counts),
             ("",) * len(w.tokens),
         )
         for w in _windows()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.descriptions import IGNORE, Description, End, PatternTrie
-from interp.descriptions.sentence import describe
+from interp.descriptions.sentence import pattern_sentence
 from interp.descriptions.trie import ANY, Path, simulate
 
 TOKENS = st.integers(0, 3)
@@ -55,7 +55,7 @@ def test_simulation_equals_trying_every_pattern(trie: PatternTrie, row: np.ndarr
 
 @given(TRIES)
 def test_json_restores_a_description_exactly(trie: PatternTrie) -> None:
-    description = describe(trie, lambda ids: "<&”>".join(str(i) for i in ids), 7)
+    description = pattern_sentence(trie, lambda ids: "<&”>".join(str(i) for i in ids), 7)
     restored = Description.from_json(json.loads(json.dumps(description.to_json())))
     assert restored == description
 
@@ -85,7 +85,7 @@ WORDS = ["the", "over", "bridge", "river", "lake", "\n", " ", "“", "not"]
 
 def said(patterns: dict[Path, float]) -> str:
     trie = PatternTrie({path: End(value, 1, 1) for path, value in patterns.items()})
-    return describe(trie, lambda ids: " ".join(WORDS[i] for i in ids), 9).text
+    return pattern_sentence(trie, lambda ids: " ".join(WORDS[i] for i in ids), 9).text
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_many_patterns_are_counted_not_listed() -> None:
     words = [f"w{i}" for i in range(60)]
     show = lambda ids: " ".join(words[i] for i in ids)  # noqa: E731
     alone = PatternTrie({(i,): End(1.0 - i / 100, 1, 1) for i in range(30)})
-    assert describe(alone, show, 30).text == (
+    assert pattern_sentence(alone, show, 30).text == (
         "fires on many different tokens (30 seen), most strongly on “w0”, “w1” and “w2”"
     )
     shared = PatternTrie({(i, 50 + i % 3, 59): End(1.0 - i / 100, 1, 1) for i in range(20)})
-    assert describe(shared, show, 20).text == (
+    assert pattern_sentence(shared, show, 20).text == (
         "fires on many tokens (20 seen) somewhere after “w59”, for example “w0”, “w1” and “w2”"
     )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from interp.compare.absorption import absorption
-from interp.compare.hedging import associations, hedging, own_directions, shares
+from interp.compare.hedging import associations, hedging, own_directions, signed_shares
 from interp.compare.splitting import rank_latents, splitting
 
 
@@ -110,8 +110,8 @@ def test_own_directions_are_the_planted_ones_where_the_difference_of_means_is_no
 def test_a_planted_mixture_has_its_share(mixed: float, share: float) -> None:
     own, other = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([[0.6, 0.8, 0.0]])
     decoder = 2 * (own + mixed * other[0]) + torch.tensor([0.0, 0.0, 5.0])
-    assert float(shares(decoder, own, other)) == pytest.approx(share, abs=1e-5)
-    assert torch.isnan(shares(decoder, own, own[None]))
+    assert float(signed_shares(decoder, own, other)) == pytest.approx(share, abs=1e-5)
+    assert torch.isnan(signed_shares(decoder, own, own[None]))
 
 
 def narrow_sae(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

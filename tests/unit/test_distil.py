@@ -14,7 +14,7 @@ from interp.descriptions.excerpt import Excerpt
 from interp.descriptions.explainers.local import LocalExplainer
 from interp.descriptions.local_model import LocalModel
 from interp.descriptions.simulators.expected_value import ExpectedValueSimulator
-from interp.distil.examples import ExplainerExample, classes_of, held_out, simulator_examples
+from interp.distil.examples import ExplainerExample, classes_of, is_held_out, simulator_examples
 from interp.distil.sets import write_sets
 from interp.distil.train import ExplainerTuning, Tuning, train_explainer, train_simulator
 
@@ -34,10 +34,10 @@ def test_classes_are_tenths_of_the_largest_and_context_has_none():
 
 def test_both_sides_of_a_neuron_are_held_out_together():
     names = [f"mlp.{layer}/{n}" for layer in range(4) for n in range(100)]
-    kept = [held_out(f"{name}+", 0.25, 0) for name in names]
-    assert kept == [held_out(f"{name}-", 0.25, 0) for name in names]
+    kept = [is_held_out(f"{name}+", 0.25, 0) for name in names]
+    assert kept == [is_held_out(f"{name}-", 0.25, 0) for name in names]
     assert 60 < sum(kept) < 140
-    assert kept != [held_out(f"{name}+", 0.25, 1) for name in names]
+    assert kept != [is_held_out(f"{name}+", 0.25, 1) for name in names]
 
 
 def test_sets_are_read_back_and_share_no_feature(tmp_path: Path):

@@ -188,7 +188,7 @@ def test_generation_with_the_cache_is_generation_without(where: str, name: str, 
 
 @on_both_backends
 def test_values_by_position_end_with_the_prompt(backend: str) -> None:
-    """Whatever the positions: behind the prompt there are no values, with the cache and without."""
+    """Whatever the positions: after the prompt there are no values, with the cache and without."""
     subject, whole = world_subject(backend), vector(2, 6, 128)
     edits: list[Intervention] = [
         Replace(subject, BEHIND, whole),

@@ -46,7 +46,7 @@ def test_entropy_and_divergence_are_those_of_torch() -> None:
 @pytest.mark.parametrize("k", [1, 5])
 def test_the_likeliest_are_those_of_topk(d_vocab: int, k: int) -> None:
     logits = torch.randn(2, 7, d_vocab, generator=torch.Generator().manual_seed(0))
-    logits[0, 0, -1] = 9.0  # behind the last whole block
+    logits[0, 0, -1] = 9.0  # after the last whole block
     logits[1, 0, : min(d_vocab, 70)] += 5.0  # most of them in one block
     values, tokens = likeliest(logits, k)
     wanted = logits.topk(min(k, d_vocab), dim=-1)

@@ -15,7 +15,7 @@ from interp.errors import UserError
 from interp.intervene import Replace
 from interp.lenses.affine import RIDGE, check_same_vocabulary, fit_affine
 from interp.lenses.answers import Answers, first_tokens
-from interp.lenses.knockout import Knockout, between, window
+from interp.lenses.knockout import Knockout, knockout_between, window
 from interp.lenses.layer_pairs import (
     PairSweep,
     all_pairs,
@@ -29,7 +29,13 @@ from interp.lenses.next_token import by_lens, by_maps, by_patchscope, read_begin
 from interp.lenses.patch import Patch
 from interp.lenses.probe import probe_accuracy
 from interp.lenses.prompt import Prompt, prompt_at, span_positions
-from interp.lenses.prompt_batches import Change, PromptBatch, continuations, next_normed, prompt_batches
+from interp.lenses.prompt_batches import (
+    Change,
+    PromptBatch,
+    next_normed,
+    patched_continuations,
+    prompt_batches,
+)
 from interp.lenses.residual_stream import EMBEDDING, read_stream, stream_site
 from interp.subject import Subject
 from tests.subjects import pydoc_subject, world_subject
@@ -101,7 +107,7 @@ def test_what_is_written_under_a_patch_is_the_same_without_a_cache(world: Subjec
     target = prompt_at(world, "france > about : country in europe , capital paris ; the > about :", "the")
     vectors = read_stream(world, asked(world))[2]
     patch = Patch(stream_site(2), vectors)
-    written = continuations(world, [target] * len(COUNTRIES), 8, patch)
+    written = patched_continuations(world, [target] * len(COUNTRIES), 8, patch)
     for name, text in zip(COUNTRIES, written, strict=True):
         assert CAPITALS[name] in text
     tokens, mask = world.pad([target.tokens] * len(COUNTRIES))
@@ -146,30 +152,32 @@ class TestKnockout:
 
     def test_a_blocked_token_no_longer_matters(self, world: Subject) -> None:
         prompts, others = asked(world), asked(world, [*COUNTRIES[1:], COUNTRIES[0]])
-        behind = [list(range(prompt.position + 1, 0)) for prompt in prompts]
+        after = [list(range(prompt.position + 1, 0)) for prompt in prompts]
         entity = [[prompt.position] for prompt in prompts]
-        knockout = between(behind, entity, range(world.n_layers))
+        knockout = knockout_between(after, entity, range(world.n_layers))
         blocked, swapped = gathered(world, prompts, knockout), gathered(world, others, knockout)
         assert torch.allclose(blocked, swapped, atol=1e-4)
         assert not torch.allclose(gathered(world, prompts), gathered(world, others), atol=1)
 
     def test_blocking_nothing_changes_nothing(self, world: Subject) -> None:
         prompts = asked(world)
-        nothing = between([[-1]] * len(prompts), [[]] * len(prompts), range(world.n_layers))
+        nothing = knockout_between([[-1]] * len(prompts), [[]] * len(prompts), range(world.n_layers))
         assert torch.allclose(gathered(world, prompts, nothing), gathered(world, prompts), atol=1e-5)
 
     def test_the_answer_needs_the_entity_late_and_not_early(self, world: Subject) -> None:
         prompts = asked(world)
         answers = Answers.of(world, [CAPITALS[name] for name in COUNTRIES])
         last, entity = [[-1]] * len(prompts), [[prompt.position] for prompt in prompts]
-        early, late = (between(last, entity, layers) for layers in (range(3), range(3, world.n_layers)))
+        early, late = (
+            knockout_between(last, entity, layers) for layers in (range(3), range(3, world.n_layers))
+        )
         assert answers.right(world, prompts, early).all() and not answers.right(world, prompts, late).any()
 
     def test_what_is_written_behind_a_knockout_is_the_same_without_a_cache(self, world: Subject) -> None:
         prompts = asked(world)
         (rows,) = prompt_batches(world, prompts)
         entity = [[prompt.position] for prompt in prompts]
-        knockout = between([[-1]] * len(prompts), entity, range(world.n_layers))
+        knockout = knockout_between([[-1]] * len(prompts), entity, range(world.n_layers))
         written = [
             world.generate_ids(rows.tokens, rows.mask, 4, use_cache=cached) for cached in (True, False)
         ]
@@ -187,7 +195,7 @@ class TestKnockout:
         with pytest.raises(UserError, match="nothing to attend to"):
             gathered(world, prompts, Knockout(((-1,),), (tuple(range(-length, 0)),), (0,)))
         with pytest.raises(UserError, match="2 queries for 1 keys"):
-            between([[-1], [-1]], [[-2]], [0])
+            knockout_between([[-1], [-1]], [[-2]], [0])
 
     def test_windows_end_with_the_model(self) -> None:
         assert window(0, 2, 8) == (0, 1, 2) and window(7, 1, 8) == (6, 7) and window(3, 0, 8) == (3,)
@@ -240,7 +248,7 @@ class TestNextToken:
         for scored in (by_lens(lens, read), by_patchscope(world, target, read)):
             own = scored[scored["layer"] == last]
             assert own["right"].all()
-        # the last activation alone decides the output, whatever prompt it is put behind
+        # the last activation alone decides the output, whatever prompt it is put after
         lensed, scoped = by_lens(lens, read), by_patchscope(world, target, read)
         surprisal = [f[f["layer"] == last]["surprisal"].to_numpy() for f in (lensed, scoped)]
         assert np.allclose(*surprisal, atol=1e-3)

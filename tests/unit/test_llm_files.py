@@ -13,7 +13,7 @@ from interp.cli.costs import cost_table
 from interp.errors import UserError
 from interp.llm.cache import Cache, cache_key
 from interp.llm.client import run_with
-from interp.llm.ledger import FILE, Call, Ledger, costs, read_calls
+from interp.llm.ledger import FILE, Call, Ledger, call_costs, read_calls
 from tests.asking import client_of, question
 from tests.endpoint_server import serving
 
@@ -84,7 +84,7 @@ def test_costs_are_added_up_by_model_and_purpose(tmp_path: Path) -> None:
         replace(free, outcome="failed", retries=3), unpriced,
     ):  # fmt: skip
         ledger.record(call)
-    explain, judge = costs(tmp_path / FILE).to_dict("records")
+    explain, judge = call_costs(tmp_path / FILE).to_dict("records")
     assert (explain["calls"], explain["kept"], explain["failed"], explain["retries"]) == (3, 1, 2, 5)
     assert (explain["prompt_tokens"], explain["completion_tokens"], explain["usd"]) == (200, 20, 1.0)
     assert judge["usd"] != judge["usd"]
@@ -92,7 +92,7 @@ def test_costs_are_added_up_by_model_and_purpose(tmp_path: Path) -> None:
     assert ledger.spent("m", "elsewhere") == (0, 0.0)
     console = Console(width=200)
     with console.capture() as shown:
-        console.print(cost_table(costs(tmp_path / FILE)))
+        console.print(cost_table(call_costs(tmp_path / FILE)))
     lines = shown.get().splitlines()
     assert [line.split()[-2] for line in lines[1:]] == ["1.0000", "unknown", "unknown"]
-    assert costs(tmp_path / "none.jsonl").empty
+    assert call_costs(tmp_path / "none.jsonl").empty

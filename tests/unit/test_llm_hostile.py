@@ -18,7 +18,7 @@ from interp.errors import UserError
 from interp.llm import http
 from interp.llm.budget import BudgetSpent
 from interp.llm.client import Client, Unreadable, run_with
-from interp.llm.ledger import FILE, costs, damaged_lines, read_calls
+from interp.llm.ledger import FILE, call_costs, damaged_lines, read_calls
 from interp.track.run import open_run
 from tests.asking import client_of, question
 from tests.endpoint_server import (
@@ -296,7 +296,7 @@ def test_damaged_lines_of_a_ledger_are_left_out_and_said(tmp_path: Path) -> None
     (folder / FILE).write_bytes(good + b"".join(damaged))
     assert len(list(read_calls(folder / FILE))) == 1
     assert damaged_lines(folder / FILE) == len(damaged)
-    (row,) = costs(folder / FILE).to_dict("records")
+    (row,) = call_costs(folder / FILE).to_dict("records")
     assert (row["calls"], row["failed"]) == (1, 0)
     with serving() as script:  # the budget goes on from it, and the next line stands on its own
         _ask(client_of(script, folder, budget_tokens=10_000), "more")

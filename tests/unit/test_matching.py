@@ -7,7 +7,7 @@ import torch
 import interp
 from interp.bundled.world.corpus import WorldCorpus
 from interp.compare.difference import compare_pairs, compare_populations, compare_scores
-from interp.compare.matching import correlations, most_similar
+from interp.compare.matching import most_similar, pairwise_correlations
 from interp.compare.populations import (
     latent_populations,
     neuron_population,
@@ -30,7 +30,7 @@ def test_correlations_are_numpys() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(50, 3)), rng.normal(size=(50, 4))
     b[:, 2] = 1.0
-    table = correlations(torch.tensor(a).half(), torch.tensor(b).half())
+    table = pairwise_correlations(torch.tensor(a).half(), torch.tensor(b).half())
     with np.errstate(invalid="ignore"):
         true = np.corrcoef(a.T, b.T)[:3, 3:]
     kept = [0, 1, 3]

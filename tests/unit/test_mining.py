@@ -19,7 +19,7 @@ from interp.mining.exemplars import exemplars
 from interp.mining.fold import MiningState, fold, fold_batches
 from interp.mining.mined import mine, read_out
 from interp.mining.quantiles import LEVELS
-from interp.mining.store import disk_bytes, load, save
+from interp.mining.store import disk_bytes, load_mined, save_mined
 from interp.subject import Subject
 from interp.subject import load as load_subject
 from tests.corpora import ListCorpus, random_corpus
@@ -257,8 +257,8 @@ def test_it_comes_back_from_disk_and_has_the_stated_size(subject: Subject, tmp_p
     corpus = random_corpus(200, seed=8)
     space = MlpNeurons(subject, 0)
     mined = mine(subject, [space], corpus, CONFIG)
-    save(mined, tmp_path / "with", token_samples=True)
-    back = load(tmp_path / "with")
+    save_mined(mined, tmp_path / "with", token_samples=True)
+    back = load_mined(tmp_path / "with")
     for split in SPLITS:
         for one, two in (
             (mined[space.name].exemplars[split], back[space.name].exemplars[split]),
@@ -267,7 +267,7 @@ def test_it_comes_back_from_disk_and_has_the_stated_size(subject: Subject, tmp_p
             for field in fields(one):
                 left, right = getattr(one, field.name), getattr(two, field.name)
                 assert torch.equal(left, right) if isinstance(left, torch.Tensor) else left == right
-    save(mined, tmp_path / "without", token_samples=False)
+    save_mined(mined, tmp_path / "without", token_samples=False)
     on_disk = sum(f.stat().st_size for f in (tmp_path / "without").glob("*.safetensors"))
     stated = disk_bytes(space.n_features, space.signed, CONFIG)
     assert stated <= on_disk + 3 * 8 * CONFIG.sampled_rows
@@ -280,11 +280,11 @@ def test_an_8b_model_takes_under_6_gb() -> None:
 
 def test_a_damaged_folder_is_an_error(subject: Subject, tmp_path: Path) -> None:
     space = MlpNeurons(subject, 0)
-    save(mine(subject, [space], random_corpus(20, 9), CONFIG), tmp_path)
+    save_mined(mine(subject, [space], random_corpus(20, 9), CONFIG), tmp_path)
     victim = tmp_path / "mlp.0.explain.safetensors"
     victim.write_bytes(victim.read_bytes()[:100])
     with pytest.raises(UserError, match="mine again"):
-        load(tmp_path)
+        load_mined(tmp_path)
 
 
 def test_bad_input_is_named(subject: Subject) -> None:

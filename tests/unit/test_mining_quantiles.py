@@ -16,7 +16,7 @@ from interp.mining.exemplars import Exemplars, exemplars
 from interp.mining.fold import MiningState
 from interp.mining.mined import read_out
 from interp.mining.quantiles import LEVELS
-from interp.mining.store import load, save
+from interp.mining.store import load_mined, save_mined
 from tests.unit.embedding_coordinates import EmbeddingCoordinates
 
 RATE = 2e-4
@@ -122,8 +122,8 @@ def test_a_split_without_extremes_refuses_what_its_sample_does_not_tell() -> Non
 
 
 def test_activations_beyond_half_precision_stay_numbers(tmp_path: Path) -> None:
-    save({SPACE.name: read_out(whole(), SPACE.name)}, tmp_path)
-    back = load(tmp_path)[SPACE.name]
+    save_mined({SPACE.name: read_out(whole(), SPACE.name)}, tmp_path)
+    back = load_mined(tmp_path)[SPACE.name]
     assert table().max() > 4e5  # half precision ends at 65,504
     part, sample = back.exemplars["explain"], back.samples["explain"]
     for values in (part.quantile_values, part.top_values, part.band_value, sample.value):
@@ -133,8 +133,8 @@ def test_activations_beyond_half_precision_stay_numbers(tmp_path: Path) -> None:
     plain = part.band_value[[0, 1]]
     assert torch.equal(plain, plain.half().float())  # what fits is rounded as it would be alone
     sample.value[0, 2] = torch.inf
-    save({SPACE.name: back}, tmp_path / "older")
+    save_mined({SPACE.name: back}, tmp_path / "older")
     with pytest.raises(UserError, match="activations of given were larger than half precision"):
-        load(tmp_path / "older")
+        load_mined(tmp_path / "older")
     sample.value[0, 2] = 0
     assert float(sample.value[:, 2].float().std()) == pytest.approx(table()[:, 2].std(), rel=0.1)

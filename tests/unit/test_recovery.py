@@ -7,22 +7,22 @@ from sae_lens.synthetic.evals import mean_correlation_coefficient
 from interp.compare.recovery import recovery
 from interp.errors import UserError
 from saes.config import SaeTraining
-from saes.cosines import mean_max_cosine, nearest, random_directions
+from saes.cosines import mean_max_cosine, nearest_cosines, random_unit_vectors
 from saes.fit import fit
 from saes.planted import PlantedFeatures
 from saes.stream import Source
 
 
 def test_a_shuffled_and_stretched_copy_is_found_whole() -> None:
-    true = random_directions(20, 6, 0)
+    true = random_unit_vectors(20, 6, 0)
     order = torch.randperm(20, generator=torch.Generator().manual_seed(1))
     copy = 3 * true[order]
     assert mean_max_cosine(true, copy) == pytest.approx(1)
-    cosine, place = nearest(true, copy)
+    cosine, place = nearest_cosines(true, copy)
     assert torch.equal(order[place], torch.arange(20)) and torch.allclose(cosine, torch.ones(20))
     # a rotation of both sides changes nothing, a rotation of one side does
     rotation = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(2))).Q
-    other = random_directions(30, 6, 3)
+    other = random_unit_vectors(30, 6, 3)
     assert mean_max_cosine(true @ rotation, other @ rotation) == pytest.approx(mean_max_cosine(true, other))
     assert mean_max_cosine(true, true @ rotation) < 0.95
 
@@ -36,7 +36,7 @@ def test_opposite_directions_do_not_count_and_sides_differ() -> None:
 
 
 def test_in_one_to_one_matches_it_agrees_with_saelens() -> None:
-    true = random_directions(12, 40, 0)
+    true = random_unit_vectors(12, 40, 0)
     noisy = true + 0.05 * torch.randn(12, 40, generator=torch.Generator().manual_seed(4))
     ours = mean_max_cosine(true, noisy.flip(0))
     assert ours == pytest.approx(mean_correlation_coefficient(true, noisy.flip(0)), abs=1e-6)
@@ -45,14 +45,14 @@ def test_in_one_to_one_matches_it_agrees_with_saelens() -> None:
 def test_random_directions_reach_what_the_null_says() -> None:
     # of two dimensions, the nearest of n random angles is at pi / (n + 1) on average
     drawn = [
-        mean_max_cosine(random_directions(50, 2, s), random_directions(9, 2, 100 + s)) for s in range(200)
+        mean_max_cosine(random_unit_vectors(50, 2, s), random_unit_vectors(9, 2, 100 + s)) for s in range(200)
     ]
     angles = torch.rand(200_000, 9, generator=torch.Generator().manual_seed(0)) * torch.pi
     assert sum(drawn) / len(drawn) == pytest.approx(float(angles.min(1).values.cos().mean()), abs=0.015)
 
 
 def test_planted_features_are_a_source_whose_buffers_depend_on_the_cursor_alone() -> None:
-    directions = random_directions(10, 4, 0)
+    directions = random_unit_vectors(10, 4, 0)
     source = PlantedFeatures(directions, 0.3, seed=1, buffer_tokens=500)
     assert isinstance(source, Source) and source.width == 4
     first, following = source.buffer(0)
@@ -97,7 +97,7 @@ def test_a_latent_for_another_feature_tells_nothing() -> None:
 
 @pytest.mark.parametrize("kind", [{"kind": "topk", "k": 1}, {"kind": "standard", "l1_coefficient": 5.0}])
 def test_an_sae_finds_planted_directions_where_random_ones_are_far(kind: dict[str, object]) -> None:
-    directions = random_directions(24, 12, 0)
+    directions = random_unit_vectors(24, 12, 0)
     config = SaeTraining.model_validate(
         {
             "architecture": kind, "n_latents": 24, "training_tokens": 500 * 256, "batch_tokens": 256,
@@ -111,5 +111,5 @@ def test_an_sae_finds_planted_directions_where_random_ones_are_far(kind: dict[st
         found = recovery(directions, values, sae.W_dec.detach(), sae.encode(values @ directions))
     assert found.recall > 0.95 and found.precision > 0.95 and found.found > 0.8
     assert float(found.f1.mean()) > 0.6
-    null = mean_max_cosine(directions, random_directions(24, 12, 5))
+    null = mean_max_cosine(directions, random_unit_vectors(24, 12, 5))
     assert null < 0.6

@@ -36,7 +36,7 @@ _OURS = {"", *KINDS, "top", "q0.9", "silent", "explain"}
 
 
 def named(data: Any, words: str) -> Any:
-    """The data with these words behind every text in it."""
+    """The data with these words after every text in it."""
     if dataclasses.is_dataclass(data) and not isinstance(data, type):
         changed = {field.name: named(getattr(data, field.name), words) for field in dataclasses.fields(data)}
         return dataclasses.replace(data, **changed)

@@ -6,12 +6,12 @@ import torch
 import interp
 from interp.bundled.world.concepts import bit
 from interp.bundled.world.vocabulary import token_ids
-from interp.causal.steering.costs import costs, neutral_documents
+from interp.causal.steering.costs import neutral_documents, steering_costs
 from interp.causal.steering.difference_in_means import difference_in_means
 from interp.causal.steering.methods import METHODS, NormMatched, steering
 from interp.causal.steering.prompts import SteeringPrompt
 from interp.causal.steering.targets import SteeringTarget, added_norm, largest_of, random_latents
-from interp.causal.steering.texts import cross_entropy, measured, written
+from interp.causal.steering.texts import cross_entropy, measured_texts, written
 from interp.corpus.questions import Question
 from interp.document import split_of
 from interp.errors import UserError
@@ -64,7 +64,7 @@ def target(subject: Subject, latents: SaeLatents, resid: torch.Tensor) -> Steeri
 def changed(subject: Subject, resid: torch.Tensor, edits: list[object]) -> torch.Tensor:
     """What interventions at the site make of an activation."""
     tokens = torch.ones(resid.shape[:2], dtype=torch.long)
-    forward = interp.subject.forward.whole(tokens, None)
+    forward = interp.subject.forward.whole_pass(tokens, None)
     for edit in edits:
         resid = edit.apply(resid, SITE, forward)  # type: ignore[attr-defined]
     return resid
@@ -173,7 +173,7 @@ def test_steering_with_a_words_unembedding_makes_the_word_appear(subject: Subjec
     for size in (0.0, 3.0, 300.0):
         edit = [AddVector(subject, last, direction / direction.norm(), size)]
         texts = written(subject, asked, [edit] * 3, 6, temperature=0.0)
-        table = measured(subject, prompts, texts, method="planted", factor=size, draw=0)
+        table = measured_texts(subject, prompts, texts, method="planted", factor=size, draw=0)
         shares.append(float(table["share"].mean()))
     assert shares[0] == 0 and shares[-1] == 1 and shares == sorted(shares)
     assert (table["text"] == " ".join(["storm"] * 6)).all()
@@ -188,7 +188,7 @@ def test_cross_entropy_is_that_of_the_text_alone_whatever_stands_beside_it(subje
         if not text:
             assert nats != nats
             asked = SteeringPrompt("topic_law", Question(prompt, ((1,),), (), "g"), True)
-            empty = measured(subject, [asked], [text], method="none", factor=0.0, draw=0).iloc[0]
+            empty = measured_texts(subject, [asked], [text], method="none", factor=0.0, draw=0).iloc[0]
             assert empty["share"] == 0 and not empty["right"] and empty["text"] == ""
             continue
         tokens = torch.tensor([[0, *prompt, *text]])
@@ -237,13 +237,13 @@ def test_costs_are_nothing_without_a_change_and_grow_with_it(
 ) -> None:
     concepts = ["topic_law", "lang_zorvic"]
     neutral = neutral_documents(subject, CORPUS, SITE, concepts, 3)
-    none = costs(subject, neutral, SITE, {name: [] for name in concepts}, method="none")
+    none = steering_costs(subject, neutral, SITE, {name: [] for name in concepts}, method="none")
     assert len(none) == 6 and none[["kl", "extra", "norm"]].abs().max().max() < 1e-5
     made = target(subject, latents, resid)
     sizes = []
     for factor in (1.0, 10.0):
         edits = {name: steering(subject, made, "latent", factor) for name in concepts}
-        found = costs(subject, neutral, SITE, edits, method="latent")
+        found = steering_costs(subject, neutral, SITE, edits, method="latent")
         sizes.append(found[["kl", "norm"]].mean())
     assert (sizes[1] > sizes[0]).all() and sizes[1]["kl"] > 0.1
     assert sizes[1]["norm"] == pytest.approx(10 * made.unit, rel=0.05)

@@ -20,7 +20,7 @@ from interp.bundled.world.vocabulary import token_ids
 from interp.causal.steering import choose
 from interp.causal.steering.prompts import announcement, prompts_without, questions_about
 from interp.causal.steering.references import genuine_shares, scored
-from interp.causal.steering.texts import between, harmonic_mean, repeated
+from interp.causal.steering.texts import harmonic_mean, repeated, scaled
 from interp.corpus.questions import Question, begins_with
 from interp.document import Document, split_of
 from interp.errors import UserError
@@ -37,9 +37,9 @@ def ids(text: str) -> list[int]:
 
 def test_between_is_linear_clipped_and_works_in_either_direction() -> None:
     values = np.array([0.0, 0.1, 0.2, 0.3, 0.9, np.nan])
-    np.testing.assert_allclose(between(values, 0.1, 0.3), [0, 0, 1, 2, 2, 0])
-    np.testing.assert_allclose(between(values, 0.3, 0.1), [2, 2, 1, 0, 0, 0])
-    assert np.isnan(between(values, 0.3, 0.3)).all()
+    np.testing.assert_allclose(scaled(values, 0.1, 0.3), [0, 0, 1, 2, 2, 0])
+    np.testing.assert_allclose(scaled(values, 0.3, 0.1), [2, 2, 1, 0, 0, 0])
+    assert np.isnan(scaled(values, 0.3, 0.3)).all()
 
 
 @given(st.lists(st.tuples(*[st.floats(0.01, 2)] * 3), min_size=1, max_size=5))

@@ -118,13 +118,13 @@ def test_the_strings_of_a_text_are_the_text(name: str, text: str, tmp_path: Path
     ids = made.tokenizer(text, add_special_tokens=False)["input_ids"]
     whole = made.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
     before = " " if name in (*PREFIXED, "word_pieces") else ""  # what the first word's token begins with
-    behind = " " if name == "ends_of_words" else ""
+    after = " " if name == "ends_of_words" else ""
     found = "".join(made.strings(ids))
-    assert _ascii(found) == _ascii(f"{before}{whole}{behind}")
+    assert _ascii(found) == _ascii(f"{before}{whole}{after}")
     if "\ufffd" in found:  # tokens that are bytes of a character
         assert name in ("llama2", "byte_level") and not text.isascii()
     else:
-        assert found == f"{before}{whole}{behind}"
+        assert found == f"{before}{whole}{after}"
 
 
 def _ascii(text: str) -> str:

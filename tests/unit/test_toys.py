@@ -16,7 +16,7 @@ from interp.toys.superposition import (
     held_out_loss,
     linear_optimum,
     sparse_features,
-    train,
+    train_toys,
 )
 
 QUICK = ToyTraining(steps=1500, batch=256, learning_rate=5e-3, decay="cosine")
@@ -107,7 +107,7 @@ def test_the_loss_is_that_of_the_paper() -> None:
 
 def test_linear_model_reaches_the_closed_form_at_every_sparsity() -> None:
     density, importance = torch.tensor([1.0, 0.3, 0.05]), 0.5 ** torch.arange(6.0)
-    models = train(
+    models = train_toys(
         QUICK.model_copy(update={"weight_decay": 0.0}), 2, density, importance, seed=0, linear=True
     )
     projection = torch.diag(torch.tensor([1.0, 1, 0, 0, 0, 0]))
@@ -121,7 +121,7 @@ def test_linear_model_reaches_the_closed_form_at_every_sparsity() -> None:
 
 def test_dense_features_get_a_dimension_each_and_sparse_ones_share() -> None:
     density, importance = torch.tensor([1.0, 0.02]), 0.8 ** torch.arange(10.0)
-    models = train(QUICK, 3, density, importance, seed=0)
+    models = train_toys(QUICK, 3, density, importance, seed=0)
     dense, sparse = geometry.represented(models.W)
     assert dense.tolist() == [True] * 3 + [False] * 7
     assert int(sparse.sum()) >= 6
@@ -133,7 +133,7 @@ def test_dense_features_get_a_dimension_each_and_sparse_ones_share() -> None:
 
 def test_five_sparse_features_in_a_plane_make_a_pentagon() -> None:
     density = torch.full((4,), 0.05)
-    models = train(QUICK, 2, density, torch.ones(5), seed=1)
+    models = train_toys(QUICK, 2, density, torch.ones(5), seed=1)
     best = int(held_out_loss(models, density, torch.ones(5), seed=2).argmin())
     W = models.W[best]
     gaps = geometry.angle_gaps(W)
@@ -147,17 +147,17 @@ def test_same_seed_same_bits_and_the_callers_random_state_is_left_alone() -> Non
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    first = train(training, 2, density, importance, seed=5)
+    first = train_toys(training, 2, density, importance, seed=5)
     assert torch.equal(torch.rand(1), expected)
-    second = train(training, 2, density, importance, seed=5)
+    second = train_toys(training, 2, density, importance, seed=5)
     assert torch.equal(first.W, second.W) and torch.equal(first.b, second.b)
-    assert not torch.equal(first.W, train(training, 2, density, importance, seed=6).W)
+    assert not torch.equal(first.W, train_toys(training, 2, density, importance, seed=6).W)
 
 
 def test_training_logs_the_loss_and_the_rate_falls_as_asked() -> None:
     logged: list[tuple[float, int]] = []
     training = ToyTraining(steps=40, batch=64, log_every=15, decay="linear")
-    train(
+    train_toys(
         training, 2, torch.tensor([0.5]), torch.ones(4), seed=0,
         log=lambda values, step: logged.append((values["toy/loss"], step)),
     )  # fmt: skip
@@ -170,4 +170,4 @@ def test_training_logs_the_loss_and_the_rate_falls_as_asked() -> None:
 def test_impossible_densities_are_refused() -> None:
     for density in (0.0, 1.5):
         with pytest.raises(UserError, match="density"):
-            train(QUICK, 2, torch.tensor([density]), torch.ones(4), seed=0)
+            train_toys(QUICK, 2, torch.tensor([density]), torch.ones(4), seed=0)

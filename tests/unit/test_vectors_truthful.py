@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interp.errors import UserError
 from interp.subject import Site, Subject
-from interp.subject.forward import whole
+from interp.subject.forward import whole_pass
 from interp.vectors.file import interventions_of
 from interp.vectors.truthful import (
     TruthfulEdit,
@@ -87,13 +87,13 @@ def test_editing_moves_by_a_share_of_the_norm_and_back(space: TruthfulSpace, sub
     _, negative, direction = planted_space()
     site, tokens = space.sites[1], torch.tensor([[0, 5, 6], [0, 7, 8]])
     x = negative[site][:6].view(2, 3, 128)
-    forward = whole(tokens, None)
+    forward = whole_pass(tokens, None)
     for strength, sign in ((0.5, 1), (-0.5, -1)):
         edit = TruthfulEdit(subject, space, strength, "all", sites=[site])
         moved = edit.apply(x, site, forward) - x
         torch.testing.assert_close(moved.norm(dim=-1), 0.5 * x.norm(dim=-1))
         assert ((moved @ direction) * sign > 0).all()
-        alone = edit.apply(x[1:], site, whole(tokens[1:], None))
+        alone = edit.apply(x[1:], site, whole_pass(tokens[1:], None))
         torch.testing.assert_close(alone, (x + moved)[1:])
     assert TruthfulEdit(subject, space, 0, "all", sites=[site]).apply(x, site, forward) is x
     last = TruthfulEdit(subject, space, 1, "last", sites=[site]).apply(x, site, forward)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from interp.descriptions.description import Description
 from interp.descriptions.population import describe_features, score_descriptions
-from interp.descriptions.record import description_of, feature_of, record
+from interp.descriptions.record import description_of, feature_of, write_record
 from interp.descriptions.scorers.simulation import SimulationScore
 from interp.descriptions.windows import gather_evidence, gather_report
 from interp.document import SPLITS, Corpus
@@ -13,8 +13,7 @@ from interp.features.ref import FeatureRef
 from interp.features.space import ReadableFeatures
 from interp.mining.config import MiningConfig
 from interp.mining.mined import MinedSpaces, mine
-from interp.mining.store import load as load_mined
-from interp.mining.store import save as save_mined
+from interp.mining.store import load_mined, save_mined
 from interp.subject import Subject
 from interp.track.files import write_json
 from interp.track.records import read_written
@@ -59,7 +58,7 @@ def describe_chosen(
     write_json(
         step.folder / "described.json",
         [
-            record(feature, one, evidence, windows)
+            write_record(feature, one, evidence, windows)
             for feature, one, (evidence, windows) in zip(features, described, gathered, strict=True)
         ],
     )

@@ -39,7 +39,7 @@ class Source:
     text: str
 
 
-def check_sources() -> None:
+def check_python_texts() -> None:
     """Raises UserError if this Python carries no topics or no sources; reads none of them."""
     if importlib.util.find_spec("pydoc_data") is None:
         raise UserError("this Python carries no documentation topics", "pydoc_data.topics", _FIX)
@@ -49,7 +49,7 @@ def check_sources() -> None:
 
 def topics() -> Iterator[Source]:
     """The topics of `help()`, by name."""
-    check_sources()
+    check_python_texts()
     from pydoc_data.topics import topics as texts
 
     for name in sorted(texts):
@@ -58,7 +58,7 @@ def topics() -> Iterator[Source]:
 
 def modules() -> Iterator[Source]:
     """The sources of the standard library, by path; tests, tables and third-party code are left out."""
-    check_sources()
+    check_python_texts()
     root = _root()
     for path in sorted(_paths(root)):
         parts = path.with_suffix("").parts

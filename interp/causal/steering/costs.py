@@ -20,7 +20,7 @@ from interp.subject.site import Site
 from interp.subject.subject import Subject
 
 COSTS = ("kl", "extra", "norm", "relative")
-"""Columns of `costs`."""
+"""Columns of `steering_costs`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def neutral_documents(
     return NeutralDocuments(tuple(concepts), tokens, counts, resid, normed, count)
 
 
-def costs(
+def steering_costs(
     subject: Subject,
     neutral: NeutralDocuments,
     site: Site,

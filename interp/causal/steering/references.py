@@ -9,7 +9,7 @@ from interp.bundled.world.labelling import carries
 from interp.causal.selection import concept_number
 from interp.causal.steering.choose import SCORES
 from interp.causal.steering.prompts import SteeringPrompt
-from interp.causal.steering.texts import BEST, between, cross_entropy, harmonic_mean
+from interp.causal.steering.texts import BEST, cross_entropy, harmonic_mean, scaled
 from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.subject.subject import Subject
@@ -90,11 +90,11 @@ def scored(
     frame["fluency_score"] = 0.0
     for concept, rows in frame.groupby("concept").groups.items():
         share = frame.loc[rows, "share"].to_numpy(dtype=float)
-        frame.loc[rows, "concept_score"] = between(share, unsteered[str(concept)], genuine[str(concept)])
+        frame.loc[rows, "concept_score"] = scaled(share, unsteered[str(concept)], genuine[str(concept)])
     for group, rows in frame.groupby("group").groups.items():
         clean, shuffled = fluency[str(group)]
         nats = frame.loc[rows, "cross_entropy"].to_numpy(dtype=float)
-        frame.loc[rows, "fluency_score"] = between(nats, shuffled, clean)
+        frame.loc[rows, "fluency_score"] = scaled(nats, shuffled, clean)
     frame["instruction_score"] = BEST * frame["right"].astype(float)
     frame["harmonic"] = harmonic_mean(*(frame[name].to_numpy(dtype=float) for name in SCORES[:3]))
     return frame

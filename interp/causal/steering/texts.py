@@ -64,7 +64,7 @@ def cross_entropy(
     return found
 
 
-def measured(
+def measured_texts(
     subject: Subject, prompts: Sequence[SteeringPrompt], texts: Sequence[Tokens], **names: str | float | int
 ) -> pd.DataFrame:
     """Makes a row for each text: `names` in every row, its prompt's columns, and raw measures.
@@ -103,7 +103,7 @@ BEST = 2.0
 Number = float | int
 
 
-def between(
+def scaled(
     value: Float[np.ndarray, "*text"], nothing: Number, everything: Number
 ) -> Float[np.ndarray, "*text"]:
     """2 (value - nothing) / (everything - nothing), kept within 0 and 2; NaN scores 0.

@@ -7,7 +7,7 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from interp.descriptions.excerpt import Excerpt, TextEvidence
-from interp.descriptions.explainers.prompted import FROM_TOP, Prompted, drawn, listed, marked
+from interp.descriptions.explainers.prompted import FROM_TOP, Prompted, marked, numbered_lines, sampled_lines
 from interp.descriptions.prompt import PromptTemplate, load_prompt
 from interp.llm.request import Message
 
@@ -31,12 +31,12 @@ class ContrastivePrompted(Prompted):
         self, active_lines: Sequence[str], silent_lines: Sequence[str], rng: np.random.Generator
     ) -> tuple[Message, ...]:
         """Builds the prompt of one sample."""
-        chosen = drawn(active_lines, *ACTIVE, rng)
-        silent = drawn(silent_lines, SILENT, SILENT, rng)
+        chosen = sampled_lines(active_lines, *ACTIVE, rng)
+        silent = sampled_lines(silent_lines, SILENT, SILENT, rng)
         return self._prompt.messages(
             self._few_shot,
-            excerpts=listed(chosen),
-            silent=listed(silent, first=len(chosen) + 1) or "(none)",
+            excerpts=numbered_lines(chosen),
+            silent=numbered_lines(silent, first=len(chosen) + 1) or "(none)",
         )
 
 

@@ -20,15 +20,15 @@ from interp.descriptions.explainers.prompted import (
     FROM_TOP,
     MOST,
     description_in,
-    drawn,
-    listed,
     marked,
+    numbered_lines,
+    sampled_lines,
 )
 from interp.descriptions.local_model import LocalModel, beginning
 from interp.errors import UserError
 from interp.json_text import read_json
 from interp.subject.load import Dtype
-from interp.subject.template import rendered
+from interp.subject.template import rendered_chat
 from interp.track.files import write_json
 
 SYSTEM = (
@@ -113,7 +113,7 @@ class LocalExplainer:
             return [*beginning(model), *model.encode(text + ANSWER)]
         turns = [{"role": "system", "content": system}] if system else []
         turns.append({"role": "user", "content": excerpts})
-        text = rendered(model.tokenizer, turns, model.name, add_generation_prompt=True)
+        text = rendered_chat(model.tokenizer, turns, model.name, add_generation_prompt=True)
         return model.encode(text + ANSWER)
 
     @torch.no_grad()
@@ -139,8 +139,8 @@ def prompt(evidence: TextEvidence, seed: int, sample: int) -> str:
     level = threshold(evidence.exemplars[:FROM_TOP], evidence.levels)
     lines = marked(evidence.exemplars[:FROM_TOP], level)
     if sample:
-        lines = drawn(lines, FEWEST, MOST, np.random.default_rng([seed, sample]))
-    return aliased(listed(lines))
+        lines = sampled_lines(lines, FEWEST, MOST, np.random.default_rng([seed, sample]))
+    return aliased(numbered_lines(lines))
 
 
 def aliased(text: str) -> str:

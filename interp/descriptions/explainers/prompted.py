@@ -74,7 +74,9 @@ class Prompted:
         self, active_lines: Sequence[str], silent_lines: Sequence[str], rng: np.random.Generator
     ) -> tuple[Message, ...]:
         """Builds the prompt of one sample."""
-        return self._prompt.messages(self._few_shot, excerpts=listed(drawn(active_lines, FEWEST, MOST, rng)))
+        return self._prompt.messages(
+            self._few_shot, excerpts=numbered_lines(sampled_lines(active_lines, FEWEST, MOST, rng))
+        )
 
     async def _one(self, messages: tuple[Message, ...], sample: int) -> str | None:
         request = Request(messages, MAX_TOKENS, self._temperature, sample)
@@ -92,7 +94,7 @@ def description_in(answer: str) -> str | None:
     return found[-1].strip() if found else None
 
 
-def drawn(lines: Sequence[str], fewest: int, most: int, rng: np.random.Generator) -> list[str]:
+def sampled_lines(lines: Sequence[str], fewest: int, most: int, rng: np.random.Generator) -> list[str]:
     """Draws a random number of the lines, in random order."""
     n = len(lines)
     size = int(rng.integers(min(fewest, n), min(most, n) + 1))
@@ -104,6 +106,6 @@ def marked(excerpts: Sequence[Excerpt], level: float) -> list[str]:
     return [mark(one, active(one, level)).replace("\n", "⏎").strip() for one in excerpts]
 
 
-def listed(lines: Sequence[str], first: int = 1) -> str:
+def numbered_lines(lines: Sequence[str], first: int = 1) -> str:
     """The lines, numbered."""
     return "\n".join(f"Excerpt {first + place}: {line}" for place, line in enumerate(lines))

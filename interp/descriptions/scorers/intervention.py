@@ -58,7 +58,7 @@ class Continuer:
         self._free = self._write()
 
     @classmethod
-    def behind(cls, subject: Subject, excerpts: Sequence[Excerpt], new_tokens: int) -> "Continuer":
+    def of_excerpts(cls, subject: Subject, excerpts: Sequence[Excerpt], new_tokens: int) -> "Continuer":
         """Takes the first tokens of some excerpts as prompts."""
         rows = [one.window.tokens[:PROMPT_TOKENS].tolist() for one in excerpts]
         return cls(subject, [row for row in rows if row], new_tokens)

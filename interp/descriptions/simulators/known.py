@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interp.descriptions.candidate import SCALE, Candidate, Simulated
-from interp.descriptions.evidence import Window, carries
+from interp.descriptions.evidence import Window, label_mask
 from interp.descriptions.excerpt import Excerpt
 from interp.descriptions.trie import PatternTrie, simulate
 from interp.document import Corpus
@@ -74,4 +74,4 @@ class KnownSimulator:
                 f"explainer {candidate.explainer}",
                 "choose a simulator that reads words: structured, expected_value or prompt_logprobs",
             )
-        return SCALE * carries(self._corpus, window, candidate.concept).astype(np.float64)
+        return SCALE * label_mask(self._corpus, window, candidate.concept).astype(np.float64)

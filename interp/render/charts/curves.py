@@ -17,7 +17,6 @@ from interp.render.charts.parts import (
     Marks,
     across,
     apart,
-    between,
     colour,
     cut,
     data,
@@ -25,6 +24,7 @@ from interp.render.charts.parts import (
     estimate_row,
     framed,
     limits,
+    linear_scale,
     nothing,
     points,
     reach_above,
@@ -110,7 +110,7 @@ def curve_chart(
     def draw(width: int) -> alt.TopLevelMixin:
         tall = height if width >= ROOMY else min(height, 200)
         x = across(x_name, x_ends, width, offset=LINE * len(lanes))
-        y = alt.Y("y:Q", title=None, scale=between(y_ends), axis=alt.Axis(tickCount=4))
+        y = alt.Y("y:Q", title=None, scale=linear_scale(y_ends), axis=alt.Axis(tickCount=4))
         lined = data(rows).encode(x=x, y=y, detail=alt.Detail("curve:N"), color=colour(roles))
         bands = lined.mark_area(opacity=0.17).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
         layers = [

@@ -64,12 +64,12 @@ def heat_chart(heat: Heat, *, x_name: str, y_name: str, value_name: str) -> Draw
         names = [{"x": 0, "y": CELL * (r + 0.5), "text": name} for r, name in enumerate(heat.rows)]
         grid = rectangles(cells, heat.top, heat.signed)
         framed_cells = rectangles([row for row in cells if row["marked"]], heat.top, heat.signed)
-        turned = {"angle": 300, "align": "left", "dx": 6} if slanted else {"dy": -9}
+        placing = {"angle": 300, "align": "left", "dx": 6} if slanted else {"dy": -9}
         layers = [
             grid.properties(name="cells"),
             framed_cells.mark_rect(stroke=var("ink"), strokeWidth=1.5).properties(name="marked"),
             words(texts if cell >= SMALLEST_TEXT else (), color=var("ink"), fontSize=10.5),
-            words(heads, fontSize=11, **turned),
+            words(heads, fontSize=11, **placing),
             words(names, fontSize=11, align="right", dx=-6),
             *heat_key(heat.top, heat.signed, -head - 18),
         ]

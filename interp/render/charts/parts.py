@@ -74,10 +74,10 @@ def limits(values: Iterable[Number], room: Number = 0.05) -> Ends:
 def across(name: str, ends: Ends, width: int, **axis: Any) -> alt.X:
     """The horizontal axis of the column "x", titled `name`."""
     ticks = alt.Axis(tickCount=6 if width >= ROOMY else 4, **axis)
-    return alt.X("x:Q", title=wrapped(name, 0.8 * width).split("\n"), scale=between(ends), axis=ticks)
+    return alt.X("x:Q", title=wrapped(name, 0.8 * width).split("\n"), scale=linear_scale(ends), axis=ticks)
 
 
-def between(ends: Ends) -> alt.Scale:
+def linear_scale(ends: Ends) -> alt.Scale:
     """A linear scale between two ends."""
     return alt.Scale(domain=list(ends), nice=False, zero=False)
 

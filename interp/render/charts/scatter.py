@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from interp.render.charts.parts import DASHED, between, data, framed, nothing, zero
+from interp.render.charts.parts import DASHED, data, framed, linear_scale, nothing, zero
 from interp.render.digits import count, percent
 from interp.render.figure import Draw
 from interp.render.palette import Role
@@ -34,7 +34,7 @@ def scatter_chart(
     x_end, y_end = (1.05 * (max(abs(pair[i]) for pair in finite) or 1.0) for i in (0, 1))
     if identity:
         x_end = y_end = max(x_end, y_end)
-    shown = thinned(finite)
+    shown = thinned_pairs(finite)
     many = f"{count(len(finite))} pairs"
     notes = [many if len(shown) == len(finite) else f"{count(len(shown))} of {many} drawn"]
     notes += [f"{count(len(pairs) - len(finite))} not defined"] if len(finite) < len(pairs) else []
@@ -42,8 +42,8 @@ def scatter_chart(
     says = f"{y_name} against {x_name}: {many}, {percent(agree)} of one sign"
 
     def draw(width: int) -> alt.TopLevelMixin:
-        x = alt.X("x:Q", title=x_name, scale=between((-x_end, x_end)), axis=alt.Axis(tickCount=5))
-        y = alt.Y("y:Q", title=None, scale=between((-y_end, y_end)), axis=alt.Axis(tickCount=5))
+        x = alt.X("x:Q", title=x_name, scale=linear_scale((-x_end, x_end)), axis=alt.Axis(tickCount=5))
+        y = alt.Y("y:Q", title=None, scale=linear_scale((-y_end, y_end)), axis=alt.Axis(tickCount=5))
         dots = data({"x": a, "y": b} for a, b in shown).encode(x=x, y=y)
         dots = dots.mark_point(color=var(role), shape=SHAPES[role], opacity=0.38, size=22)
         equal = data([{"x": -x_end, "y": -y_end}, {"x": x_end, "y": y_end}]).encode(
@@ -64,7 +64,7 @@ def scatter_chart(
     return draw
 
 
-def thinned(pairs: Sequence[tuple[Number, Number]], most: int = MOST) -> list[tuple[Number, Number]]:
+def thinned_pairs(pairs: Sequence[tuple[Number, Number]], most: int = MOST) -> list[tuple[Number, Number]]:
     """At most `most` of the pairs, always the same: those of the largest first number, then every n-th."""
     if len(pairs) <= most:
         return list(pairs)
