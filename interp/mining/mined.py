@@ -8,6 +8,7 @@ from interp.errors import UserError, similar_names
 from interp.features.ref import FeatureRef
 from interp.features.space import Polarity, ReadableFeatures
 from interp.features.statistics import FeatureStatistics
+from interp.fields import Count, taken
 from interp.mining.config import MiningConfig
 from interp.mining.exemplars import Exemplars, TokenSample, WindowRef, exemplars, token_sample
 from interp.mining.fold import MiningState, fold
@@ -134,6 +135,7 @@ def mine(
     corpus: Corpus,
     config: MiningConfig | None = None,
     *,
+    k: int | None = None,
     documents: Iterable[int] | None = None,
     progress: Progress | None = None,
 ) -> Mined:
@@ -146,13 +148,19 @@ def mine(
         spaces: any feature spaces of the subject, at any sites, names distinct.
         corpus: the text; `documents` picks some of it, all by default.
         config: what to keep.
+        k: strongest windows kept of each feature on the explain split, from which it is described, in place
+            of the config's; those of the select and report splits stay as they are.
         progress: where to show how far it is.
 
     Raises:
         UserError: no text, two spaces of one name, a context longer than the subject's, or activations
-            that are not finite.
+            that are not finite; or `k` is no number of windows.
     """
     config = config or MiningConfig()
+    if k is not None:
+        explain = taken(Count, k, "k")
+        windows = config.top_windows.model_copy(update={"explain": explain})
+        config = config.model_copy(update={"top_windows": windows})
     state = fold(subject, spaces, corpus, config, documents, progress)
     read = {split: part.n_documents for split, part in state.splits.items()}
     found = {}

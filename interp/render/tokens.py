@@ -29,7 +29,8 @@ VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍"}
 class TokenWindow:
     """Tokens of one window with one value each.
 
-    `start` is the position of the first token in its document; `peak` indexes the window, or is None.
+    `start` is the position of the first token in its document; `peak` indexes the window, or is None. A token
+    whose value is NaN has none, and is drawn in grey.
     """
 
     tokens: Sequence[str]
@@ -69,14 +70,15 @@ class HeatScale:
         """The class of each value: "p1" to "p8" above zero, "n1" to "n8" below, "" for no colour."""
         return [CLASSES[self.level(value)] for value in values]
 
-    def legend(self) -> Markup:
-        """The scale as HTML: a strip of its colours with the numbers at its ends."""
+    def legend(self, caption: str = "") -> Markup:
+        """The scale as HTML: a strip of its colours with the numbers at its ends, and what they are."""
         names = [f"n{i}" for i in range(HEAT_LEVELS, 0, -2)] if self.signed else []
         names += ["", *(f"p{i}" for i in range(2, HEAT_LEVELS + 1, 2))]
         cells = Markup().join(Markup('<i class="{}"></i>').format(name) for name in names)
         low = significant(-self.top if self.signed else 0.0, 2)
-        return Markup('<span class="legend"><span>{}</span>{}<span>{}</span></span>').format(
-            low, cells, significant(self.top, 2)
+        said = Markup("<span>{}</span>").format(caption) if caption else ""
+        return Markup('<span class="legend"><span>{}</span>{}<span>{}</span>{}</span>').format(
+            low, cells, significant(self.top, 2), said
         )
 
 
@@ -135,16 +137,25 @@ def render_tokens(
 
 @dataclass(frozen=True)
 class TokenView:
-    """Windows of one feature for a notebook: the last line of a cell draws them."""
+    """Windows on one scale for a notebook: the last line of a cell draws them.
+
+    `radius` is as in `render_tokens`; `caption` says what the values are.
+    """
 
     windows: Sequence[TokenWindow]
     scale: HeatScale
     special_ids: AbstractSet[int] = field(default_factory=frozenset)
+    radius: int | None = 16
+    caption: str = ""
 
     def _repr_html_(self) -> str:
-        rows = Markup().join(render_tokens(w, self.scale, special_ids=self.special_ids) for w in self.windows)
+        rows = Markup().join(
+            render_tokens(window, self.scale, special_ids=self.special_ids, radius=self.radius)
+            for window in self.windows
+        )
         style = Markup("<style>{}</style>").format(Markup(css_variables() + token_css()))
-        return str(Markup("<div>{}{}{}</div>").format(style, self.scale.legend(), rows))
+        legend = self.scale.legend(self.caption)
+        return str(Markup("<div>{}{}{}</div>").format(style, legend, rows))
 
 
 @cache
@@ -168,10 +179,11 @@ def _spans(
             spans.append(Markup(f'<span class="pill" title="special token{where}">{escape(token)}</span>'))
             continue
         is_peak = index == window.peak
-        names = f"{heat} peak".lstrip() if is_peak else heat
+        names = "none" if math.isnan(value) else f"{heat} peak".lstrip() if is_peak else heat
         attributes = f' class="{names}"' if names else ""
         if is_peak or titles == "all" or (titles == "hot" and heat):
-            attributes += f' title="{significant(value)}{where}"'
+            said = where.removeprefix(" · ") if math.isnan(value) else f"{significant(value)}{where}"
+            attributes += f' title="{said}"'
         shown = escape(token) if _PLAIN.fullmatch(token) else visible(token)
         spans.append(Markup(f"<span{attributes}>{shown}</span>"))
     return spans

@@ -14,7 +14,7 @@ from interp.fields import Count, NotNegative, Seed, taken
 from interp.subject.check import check_generation
 from interp.subject.continuation import Before, Continuation, continuation, single_token
 from interp.subject.forward import followed, whole_pass
-from interp.subject.generation import cached_step, continuations, whole_step
+from interp.subject.generation import Generated, Written, cached_step, continuations, whole_step
 from interp.subject.hooks import Visitor
 from interp.subject.model import Loaded
 from interp.subject.passes import Passes
@@ -222,7 +222,7 @@ class Subject(Passes):
         temperature: float = 0.0,
         seed: int = 0,
         use_cache: bool = True,
-    ) -> str: ...
+    ) -> Generated: ...
 
     @overload
     def generate(
@@ -232,7 +232,7 @@ class Subject(Passes):
         temperature: float = 0.0,
         seed: int = 0,
         use_cache: bool = True,
-    ) -> list[str]: ...
+    ) -> list[Generated]: ...
 
     def generate(
         self,
@@ -241,8 +241,10 @@ class Subject(Passes):
         temperature: float = 0.0,
         seed: int = 0,
         use_cache: bool = True,
-    ) -> str | list[str]:
+    ) -> Generated | list[Generated]:
         """Generates the text after a prompt, or each of several, up to a token that ends it (`end_ids`).
+
+        It is a string that also has the log-probability of each of its tokens, and shows them in a notebook.
 
         Greedy at temperature 0; otherwise prompt `i` is sampled with `seed + i`. `use_cache=False` recomputes
         all tokens at each step, with the same result; this is also done where the library is wrong with a
@@ -258,11 +260,11 @@ class Subject(Passes):
             tokens, mask = text, torch.ones_like(text)
         else:
             tokens, mask = self.to_batch([text] if isinstance(text, str) else text)
-        rows = self.generate_ids(tokens, mask, max_new_tokens, temperature, seed, use_cache)
-        texts = [self.decode(row) for row in rows]
+        rows = self._written(tokens, mask, max_new_tokens, temperature, seed, use_cache)
+        prompts = [row[real.bool()].tolist() for row, real in zip(tokens, mask, strict=True)]
+        texts = [Generated.of(self._text, *each) for each in zip(prompts, rows, strict=True)]
         return texts[0] if isinstance(text, str | Tensor) else texts
 
-    @torch.no_grad()
     def generate_ids(
         self,
         tokens: Int[Tensor, "batch pos"],
@@ -276,6 +278,19 @@ class Subject(Passes):
 
         Padding is on the left. The seed is 0 to 2^32 - 1, the temperature a finite number.
         """
+        written = self._written(tokens, attention_mask, max_new_tokens, temperature, seed, use_cache)
+        return [row.ids for row in written]
+
+    @torch.no_grad()
+    def _written(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Int[Tensor, "batch pos"],
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+        use_cache: bool,
+    ) -> list[Written]:
         temperature = taken(NotNegative, temperature, "temperature")
         seed, max_new_tokens = taken(Seed, seed, "seed"), taken(Count, max_new_tokens, "max_new_tokens")
         start = tokens.shape[1]

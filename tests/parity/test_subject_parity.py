@@ -162,11 +162,15 @@ def test_final_norm_and_unembedding_turn_the_last_residual_into_logits(bench: Be
 
 def test_greedy_generation_is_that_of_transformers(bench: Bench) -> None:
     prompt = bench.tokens[:1, :10]
-    reference = bench.reference.generate(prompt, max_new_tokens=12, do_sample=False)[0, 10:].tolist()
+    written = bench.reference.generate(prompt, max_new_tokens=12, do_sample=False)
+    reference = written[0, 10:].tolist()
     end = bench.hooked.tokenizer.eos_token_id
     expected = reference[: reference.index(end)] if end in reference else reference
+    likely = bench.reference(written).logits[0, 9:-1].log_softmax(-1).gather(-1, written[0, 10:, None])[:, 0]
     for subject in (bench.hooked, bench.bridge):
-        assert subject.generate(prompt, max_new_tokens=12) == subject.decode(expected)
+        found = subject.generate(prompt, max_new_tokens=12)
+        assert found == subject.decode(expected) and list(found.tokens) == expected
+        assert _distance(torch.tensor(found.log_probs), likely[: len(expected)]) < TOLERANCE
 
 
 def test_edits_reach_generation_with_a_cache(bench: Bench) -> None:

@@ -241,9 +241,11 @@ def test_rows_end_at_the_end_of_text_each_for_itself() -> None:
     prompt, real = torch.zeros(3, 2, dtype=torch.long), torch.ones(3, 2, dtype=torch.long)
 
     def written(max_new_tokens: int, *end_ids: int) -> list[list[int]]:
-        return continuations(
+        rows = continuations(
             step, torch.nn.Identity(), 10, prompt, real, max_new_tokens, 0.0, 0, frozenset(end_ids)
         )
+        assert all(len(row.ids) == len(row.log_probs) for row in rows)
+        return [row.ids for row in rows]
 
     assert written(9, 1) == [[5], [2, 3, 4], []]
     assert [mask.shape[1] for mask in masks] == [2, 3, 4, 5]  # and stops when all have ended
@@ -259,7 +261,7 @@ def test_samples_follow_the_distribution() -> None:
         return logits.expand(4000, 3)
 
     drawn = continuations(step, torch.nn.Identity(), 3, prompt, prompt + 1, 1, 1.0, 7, frozenset())
-    shares = torch.tensor(drawn).flatten().bincount(minlength=3) / 4000
+    shares = torch.tensor([row.ids for row in drawn]).flatten().bincount(minlength=3) / 4000
     torch.testing.assert_close(shares, logits.exp(), atol=0.03, rtol=0)
 
 

@@ -220,6 +220,28 @@ def test_sampling_a_prompt_in_a_batch_is_sampling_it_alone(backend: str) -> None
     assert batch != subject.generate(PROMPTS, 8, temperature=1.0, seed=5)
 
 
+@on_both_backends
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("temperature", [0.0, 2.0])
+def test_generated_text_has_the_probabilities_of_its_tokens(
+    backend: str, use_cache: bool, temperature: float
+) -> None:
+    subject = world_subject(backend)
+    with subject.intervene(AddVector(subject, BEHIND, vector(128), 0.5, "all")):
+        found = subject.generate(PROMPTS, 40, temperature, use_cache=use_cache)
+        for text, ids, real in zip(found, BATCH, MASK, strict=True):
+            prompt = ids[real.bool()].tolist()
+            assert text.prompt == tuple(prompt) and text == subject.decode(text.tokens)
+            logits = subject.logits(torch.tensor([[*prompt, *text.tokens]]))[0, len(prompt) - 1 : -1]
+            expected = logits.double().log_softmax(-1).gather(-1, torch.tensor(text.tokens)[:, None])[:, 0]
+            torch.testing.assert_close(torch.tensor(text.log_probs), expected.float(), atol=1e-4, rtol=1e-4)
+        scored = subject.score_ids(BATCH, MASK, [text.tokens for text in found])
+    for text, row in zip(found, scored.per_token, strict=True):
+        torch.testing.assert_close(
+            torch.tensor(text.log_probs), row[: len(text.tokens)].float(), atol=1e-4, rtol=1e-4
+        )
+
+
 BAD: dict[str, tuple[Positions, str]] = {
     "past the prompt": (9, "position 9 is past the prompt, which has 9 tokens.*use -9 to 8"),
     "before it": ([0, -10], "position -10 is past"),

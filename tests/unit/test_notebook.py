@@ -1,9 +1,14 @@
 """What a value shows of itself in a notebook and on a terminal: one line, and escaped HTML."""
 
+import copy
+import math
+import pickle
+
 import pytest
 
 import interp
 from interp.store.search import Hit, Hits
+from interp.subject.generation import Generated
 
 HOSTILE = "<script>alert(1)</script> & more"
 
@@ -45,3 +50,23 @@ def test_what_was_found_is_escaped() -> None:
     hits = Hits([Hit(1, 0.5, "world", "mlp.0", 3, 1, HOSTILE, HOSTILE, 0.25)])
     assert repr(hits) == "Hits(mlp.0/3+ 0.50)"
     assert "<script>" not in hits._repr_html_() and "alert(1)" in hits._repr_html_()
+
+
+def test_generated_text_is_a_string_that_shows_its_probabilities(subject: interp.Subject) -> None:
+    found = subject.generate("the capital of france is", max_new_tokens=2)
+    assert found == "paris ." and repr(found) == "'paris .'" and isinstance(found, str)
+    html = found._repr_html_()
+    assert html.count('class="none"') == 5 and '<span class="pill" title="special token' in html
+    assert f">{math.exp(found.log_probs[0]):.3f}"[1:] in html and "probability of each token" in html
+    for same in (copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        assert same == found and same.log_probs == found.log_probs and same._repr_html_() == html
+    several = subject.generate(["the", "the capital of france is"], max_new_tokens=3)
+    assert all(one._repr_html_().count("pill") - html.count("pill") == 0 for one in several)
+    nothing = Generated("")
+    assert nothing.log_probs == () and "probability of each token" in nothing._repr_html_()
+
+
+def test_a_hostile_token_is_escaped() -> None:
+    found = Generated(HOSTILE)
+    found.prompt, found.tokens, found.log_probs, found._strings = (1,), (2,), (-0.5,), [HOSTILE, HOSTILE]
+    assert "<script>" not in found._repr_html_() and found._repr_html_().count("alert(1)") == 2
