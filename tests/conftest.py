@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # more threads get in each other's way on two cores
@@ -12,6 +13,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # more threads get in each other's way 
 # every test reads documents: what is imported here, before the hook, goes unchecked.
 import interp.bundled.world.corpus  # noqa: F401
 
+settings.register_profile(
+    "interp", deadline=None
+)  # two workers on two cores: a time says nothing of the code
+settings.load_profile("interp")
 install_import_hook(["interp", "saes"], "beartype.beartype")
 
 from interp.subject import Subject  # noqa: E402

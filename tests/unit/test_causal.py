@@ -275,7 +275,7 @@ def test_quality_tells_a_good_approximation_from_a_random_one() -> None:
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.floats(-10, 10, allow_nan=False), min_size=2, max_size=40))
 def test_a_mean_lies_in_its_interval(values: list[float]) -> None:
     array = np.array(values)

@@ -16,7 +16,7 @@ from interp.statistics.auroc import auroc_interval, auroc_table, average_ranks
 from tests.corpora import ListCorpus
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(3, 60))
 def test_auroc_is_that_of_the_rank_sum_test(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)

@@ -38,7 +38,6 @@ def test_a_mutated_config_is_taken_or_refused_with_a_message_and_nothing_is_writ
 
     @settings(
         max_examples=TRIED,
-        deadline=None,
         database=None,
         derandomize="INTERP_CONFIG_MUTANTS" not in os.environ,
         suppress_health_check=list(HealthCheck),

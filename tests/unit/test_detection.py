@@ -22,7 +22,7 @@ from interp.subject import Site
 from tests.subjects import world_subject
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 10_000), st.integers(2, 25))
 def test_best_f1_is_that_of_all_thresholds(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)

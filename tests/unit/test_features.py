@@ -23,7 +23,7 @@ def activation(space: FeatureSpace, subject: Subject, seed: int) -> torch.Tensor
     return torch.randn(2, 5, subject.site_width(space.site), generator=generator)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.lists(st.integers(0, 39), min_size=1, max_size=6, unique=True))
 def test_writing_what_was_read_changes_nothing(
     subject: Subject, spaces: list[FeatureSpace], seed: int, ids: list[int]
@@ -36,7 +36,7 @@ def test_writing_what_was_read_changes_nothing(
         assert torch.equal(x, before)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.lists(st.integers(0, 39), min_size=1, max_size=6, unique=True))
 def test_written_values_are_read_back_and_the_rest_stays(
     subject: Subject, spaces: list[FeatureSpace], seed: int, ids: list[int]

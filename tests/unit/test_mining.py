@@ -127,7 +127,7 @@ def test_kept_values_are_the_activations_of_the_window(subject: Subject) -> None
             assert window.value == pytest.approx(float(true[counts].max()), abs=2e-5)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.integers(0, 1000), st.booleans(), st.lists(st.integers(0, 60), min_size=2, max_size=2))
 def test_merging_shards_equals_the_single_pass(
     subject: Subject, seed: int, signed: bool, cuts: list[int]

@@ -54,7 +54,7 @@ def test_an_n_gram_is_what_counting_by_hand_gives(order: int) -> None:
 
 
 @given(st.lists(st.lists(st.integers(2, 6), min_size=1, max_size=8), min_size=1, max_size=5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_probabilities_of_all_tokens_sum_to_one(documents: list[list[int]]) -> None:
     model = NGrams(documents, 7, 3)
     last = documents[0][-2:]

@@ -103,7 +103,7 @@ def test_a_topic_is_cut_at_its_headings() -> None:
 
 
 @given(st.text(alphabet="ab \n\t", max_size=3000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_no_piece_is_too_long_and_no_word_is_lost(text: str) -> None:
     pieces = list(topic_documents(text))
     assert all(0 < len(piece) <= LONGEST for piece in pieces)
@@ -113,7 +113,7 @@ def test_no_piece_is_too_long_and_no_word_is_lost(text: str) -> None:
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_shipped_tokenizer_gives_every_text_back(text: str) -> None:
     tokenizer = _shipped()
     ids = tokenizer(text)["input_ids"]

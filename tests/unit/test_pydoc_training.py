@@ -85,7 +85,7 @@ def test_a_checkpoint_of_another_recipe_or_other_text_is_refused(
     seed=st.integers(0, 99),
     size=st.sampled_from([(1, 3), (2, 2)]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_epoch_reads_every_document_once_each_behind_one_beginning(
     lengths: list[int], seed: int, size: tuple[int, int]
 ) -> None:

@@ -38,7 +38,7 @@ def latents_of(subject: Subject, architecture: str, **options: Any) -> SaeLatent
     return SaeLatents(random_sae(architecture, **options), Site("resid_post", 0), subject=subject)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     architecture=st.sampled_from(ARCHITECTURES),
     normalisation=st.sampled_from(NORMALISATIONS),

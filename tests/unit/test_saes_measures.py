@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from saes.measures import RunningFigures, rate_histogram, recovered
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     cuts=st.lists(st.integers(1, 199), max_size=4, unique=True),
     offset=st.floats(-100, 100),

@@ -198,7 +198,7 @@ def _told(rows: Iterator[FeatureRow]) -> list[Any]:
 
 
 @settings(
-    max_examples=8, deadline=None,
+    max_examples=8,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(

@@ -88,7 +88,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(tmp_path_factory.mktemp("empty") / "store.sqlite")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pair=algebra)
 def test_filters_are_exact_set_algebra_with_polarity(
     empty: Store, pair: tuple[Filter, set[tuple[str, int, int]]]

@@ -50,7 +50,7 @@ def test_several_texts_are_padded_left_behind_a_mask(tmp_path: Path) -> None:
     assert tokens[1, -2:].tolist() == text.encode("x")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(min_size=1, max_size=20))
 def test_token_strings_are_one_a_token_and_decode_gives_the_text_back(bytewise: Text, written: str) -> None:
     ids = bytewise.encode(written, prepend_bos=False)

@@ -74,7 +74,7 @@ def test_angles_of_a_pentagon_are_even() -> None:
 
 
 @given(density=st.floats(0.01, 1), seed=st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_features_have_the_stated_density_and_are_uniform_when_present(density: float, seed: int) -> None:
     x = sparse_features(20_000, 3, torch.tensor([density]), torch.Generator().manual_seed(seed))
     present = x[x > 0]

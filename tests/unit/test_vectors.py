@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from gguf import GGUFReader
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -29,7 +29,6 @@ def vector(name: str = "v", seed: int = 0, site: Site = SITE, **how: object) -> 
     return Vector(name, site, values, "world", provenance={"seed": seed}, **how)
 
 
-@settings(deadline=None)
 @given(st.floats(-4, 4), st.floats(-4, 4))
 def test_sums_and_multiples_are_those_of_the_values(first: float, second: float) -> None:
     a, b = vector("a"), vector("b", 1)

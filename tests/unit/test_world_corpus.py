@@ -32,7 +32,7 @@ def has(document: WorldDocument, concept: str) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 2**63), index=st.integers(0, 10**9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_document_depends_on_nothing_but_seed_and_index(seed: int, index: int) -> None:
     first = WorldCorpus(seed, index + 1)[index]
     other = WorldCorpus(seed, index + 1000)
@@ -88,7 +88,7 @@ def test_token_shares_follow_the_mix() -> None:
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_nothing_held_out_is_ever_in_a_document(seed: int) -> None:
     world, words = facts(), lexicon()
     two_hop = {(q.second, q.first, q.entity) for q in world.two_hop_held_out + world.two_hop_unseen}

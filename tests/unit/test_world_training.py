@@ -65,7 +65,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
 
 
 @given(seed=st.integers(0, 10**6), step=st.integers(0, 10**4))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_batch_is_whole_documents_in_a_row(seed: int, step: int) -> None:
     batch = training_batch(seed, step, 4, 64, LossWeights())
     again = training_batch(seed, step, 4, 64, LossWeights())
@@ -83,7 +83,7 @@ def test_a_batch_is_whole_documents_in_a_row(seed: int, step: int) -> None:
     lengths=st.lists(st.integers(1, 5), min_size=1, max_size=6),
     window=st.integers(1, 4),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_token_sees_its_own_document_up_to_itself_and_no_more_than_the_window(
     lengths: list[int], window: int
 ) -> None:
