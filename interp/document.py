@@ -29,6 +29,9 @@ class Document:
     identity: int | None = None
     complete: bool = False
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.tokens):,} tokens)"
+
     @cached_property
     def hash(self) -> int:
         """A stable signed 64-bit hash of the tokens: the same text always falls into the same split."""

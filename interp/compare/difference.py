@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from interp.descriptions.score import Measured, correlation
+from interp.render.digits import with_interval
 from interp.statistics.estimate import Estimate, central, resamples
 
 
@@ -19,6 +21,9 @@ class MeanScores:
     second: Estimate
     difference: Estimate
 
+    def __repr__(self) -> str:
+        return f"MeanScores({_said(first=self.first, second=self.second, difference=self.difference)})"
+
 
 @dataclass(frozen=True)
 class PopulationScores:
@@ -26,6 +31,18 @@ class PopulationScores:
 
     mean: Mapping[str, Estimate]
     difference: Mapping[tuple[str, str], Estimate]
+
+    def __repr__(self) -> str:
+        return f"PopulationScores({_said(**self.mean)})"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, with_interval(mean)) for name, mean in self.mean.items()]
+        rows += [
+            (f"{second} minus {first}", with_interval(gap, sign=True))
+            for (first, second), gap in self.difference.items()
+        ]
+        frame = pd.DataFrame(rows, columns=["population", "mean score (95% interval)"])
+        return str(frame.to_html(escape=True, index=False))
 
 
 def compare_populations(
@@ -76,6 +93,10 @@ class PairedScores:
     undefined: int
     second_ahead: int
 
+    def __repr__(self) -> str:
+        ahead = f"second ahead in {self.second_ahead} of {self.n_pairs} pairs"
+        return f"PairedScores(difference {with_interval(self.difference, sign=True)}, {ahead})"
+
 
 def compare_pairs(
     first: Sequence[Measured], second: Sequence[Measured], draws: int = 1000, seed: int = 0
@@ -102,6 +123,10 @@ def compare_pairs(
         len(gaps) - len(kept),
         int((found > 0).sum()),
     )
+
+
+def _said(**estimates: Estimate) -> str:
+    return ", ".join(f"{name} {with_interval(estimate)}" for name, estimate in estimates.items())
 
 
 def _shared(measured: Sequence[Measured], draws: int, rng: np.random.Generator) -> NDArray[np.int64]:

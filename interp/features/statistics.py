@@ -29,6 +29,11 @@ class FeatureStatistics:
     sample: Float[Tensor, "token feature"] | None = None
     quantile_error: Float[Tensor, " level"] | None = None
 
+    def __repr__(self) -> str:
+        sample = "" if self.sample is None else f", a sample of {len(self.sample):,} tokens"
+        kept = f"{len(self.mean):,} features, {len(self.levels)} quantiles{sample}"
+        return f"FeatureStatistics({self.space}: {kept})"
+
     def quantile(self, level: float, feature_ids: Int[Tensor, " feature"]) -> Float[Tensor, " feature"]:
         """The `level`-quantile of these features.
 

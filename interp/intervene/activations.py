@@ -41,6 +41,9 @@ class AddVector(PositionEdit):
         self.coefficient = coefficient
         self.preserve_norm = preserve_norm
 
+    def __repr__(self) -> str:
+        return f"AddVector({self.sites[0]}, coefficient {self.coefficient:g})"
+
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
         """Returns the activation plus `coefficient` times the vector."""
         added = self.coefficient * self.vector.of(forward, activation)

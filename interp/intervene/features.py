@@ -39,6 +39,9 @@ class FeatureEdit(PositionEdit):
         self.space = writable(space)
         self.feature_ids = checked_ids(space, feature_ids)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.feature_ids)} features of {self.space.name})"
+
     def edited(self, activation: Tensor, forward: ForwardPass) -> Tensor:
         """Returns the activation with the new values at every position."""
         values = self.values(activation, forward)

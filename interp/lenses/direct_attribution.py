@@ -46,7 +46,7 @@ class DirectAttribution:
     def __repr__(self) -> str:
         (n_prompts, n_layers), logits = self.mlp.shape, ", ".join(f"{logit:.2f}" for logit in self.logit[:3])
         more = ", ..." if n_prompts > 3 else ""
-        return f"<DirectAttribution: {n_prompts} prompts, {n_layers} layers, logits {logits}{more}>"
+        return f"DirectAttribution({n_prompts} prompts, {n_layers} layers, logits {logits}{more})"
 
     def total(self) -> Float[np.ndarray, " prompt"]:
         """All parts together: the logit, up to rounding."""

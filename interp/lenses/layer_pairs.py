@@ -35,7 +35,7 @@ class PairSweep:
         n_pairs, n_items = self.right.shape
         source, target = map(layer_name, self.best())
         share = f"best {source} into {target}, {self.right.mean(1).max():.2f} right"
-        return f"<PairSweep: {n_pairs} pairs of layers, {n_items} items; {share}>"
+        return f"PairSweep({n_pairs} pairs of layers, {n_items} items; {share})"
 
     def frame(self) -> pd.DataFrame:
         """Makes a row for each pair: source, target, the share of right items with its interval, and n."""

@@ -33,7 +33,7 @@ class LinearRelation:
 
     def __repr__(self) -> str:
         out, source = self.weight.shape
-        return f"<LinearRelation: from layer {layer_name(self.layer)} to the last, {source} to {out} numbers>"
+        return f"LinearRelation(from layer {layer_name(self.layer)} to the last, {source} to {out} numbers)"
 
     def __call__(self, subjects: Float[Tensor, "item source"]) -> Float[Tensor, "item out"]:
         """Predicts the objects' activations after the last layer."""

@@ -37,6 +37,9 @@ class LogitLens:
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
 
+    def __repr__(self) -> str:
+        return f"LogitLens({self.subject.name})"
+
     def translated(
         self, activation: Float[Tensor, "*batch d_model"], site: Site
     ) -> Float[Tensor, "*batch d_model"]:

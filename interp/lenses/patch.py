@@ -25,7 +25,7 @@ class Patch:
     rescaled: bool = False
 
     def __repr__(self) -> str:
-        return f"<Patch: {len(self.vectors)} vectors at {self.site}{', rescaled' if self.rescaled else ''}>"
+        return f"Patch({len(self.vectors)} vectors at {self.site}{', rescaled' if self.rescaled else ''})"
 
     def on(self, subject: Subject, rows: PromptBatch) -> AbstractContextManager[None]:
         """Within the block these prompts run with their vectors put in."""

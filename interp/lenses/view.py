@@ -123,7 +123,7 @@ class LensView:
 
     def __repr__(self) -> str:
         targets = f", targets {', '.join(self.said)}" if self.said else ""
-        return f"<LensView: {self.lens} at {len(self.sites)} sites of {len(self.tokens)} tokens{targets}>"
+        return f"LensView({self.lens} at {len(self.sites)} sites of {len(self.tokens)} tokens{targets})"
 
     def _repr_html_(self) -> str:
         return str(self.grids().table())

@@ -46,6 +46,10 @@ class WindowRef:
     quantile: float | None = None
     values: Float[Tensor, " pos"] | None = None
 
+    def __repr__(self) -> str:
+        band = self.band if self.quantile is None else f"{self.band} {self.quantile:.2g}"
+        return f"WindowRef({band}: peak {self.value:.3g} in document {self.document} from token {self.start})"
+
 
 @dataclass
 class Exemplars:
@@ -75,6 +79,9 @@ class Exemplars:
     mean: Float[Tensor, " d"]
     rate: Float[Tensor, " n"]
     n_tokens: int
+
+    def __repr__(self) -> str:
+        return f"Exemplars({self.n_features:,} features on {self.n_tokens:,} tokens)"
 
     @property
     def n_features(self) -> int:
@@ -202,6 +209,10 @@ class TokenSample:
     value: Float[Tensor, "token d"]
     document: Int[Tensor, " token"]
     position: Int[Tensor, " token"]
+
+    def __repr__(self) -> str:
+        n_tokens, n_features = self.value.shape
+        return f"TokenSample({n_tokens:,} tokens, {n_features:,} features)"
 
 
 def token_sample(state: MiningState, split: Split, space: str) -> TokenSample:

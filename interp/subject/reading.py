@@ -41,3 +41,9 @@ class RunOutput:
     features: dict[str, Tensor]
     tokens: Tensor
     attention_mask: Tensor
+
+    def __repr__(self) -> str:
+        rows, length = self.tokens.shape
+        features = f", features of {', '.join(self.features)}" if self.features else ""
+        logits = f"logits after {self.logits.shape[1]} of them"
+        return f"RunOutput({rows} rows of {length} tokens, {logits}{features})"

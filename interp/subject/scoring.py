@@ -28,6 +28,11 @@ class Scores:
     per_token: Float[Tensor, "pair token"]
     likeliest: Bool[Tensor, "pair token"]
 
+    def __repr__(self) -> str:
+        shown = [f"{total:.2f}" for total in self.total[:5].tolist()]
+        more = ["..."] if len(self.tokens) > 5 else []
+        return f"Scores({len(self.tokens)} continuations: {', '.join([*shown, *more])} nats)"
+
     @property
     def total(self) -> Float[Tensor, " pair"]:
         """The log-probability of each whole continuation, in nats."""

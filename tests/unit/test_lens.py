@@ -242,7 +242,7 @@ def test_a_view_shows_itself_in_a_notebook_and_in_a_line(bytewise: Subject) -> N
     html = view._repr_html_()
     assert "<b>" not in html and "<script" not in html and html.count("<tr>") == len(view.sites) + 1
     assert "&lt;" in html and "entropy" in html
-    assert repr(view) == f"<LensView: logit lens at {len(view.sites)} sites of {len(view.tokens)} tokens>"
+    assert repr(view) == f"LensView(logit lens at {len(view.sites)} sites of {len(view.tokens)} tokens)"
 
 
 def test_the_figure_is_a_grid_of_layers_and_tokens(subject: Subject) -> None:

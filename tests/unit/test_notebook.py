@@ -5,8 +5,12 @@ import math
 import pickle
 
 import pytest
+import torch
 
 import interp
+from interp.compare.difference import PopulationScores, compare_pairs
+from interp.lenses.logit_lens import LogitLens
+from interp.statistics.estimate import Estimate
 from interp.store.search import Hit, Hits
 from interp.subject.generation import Generated
 
@@ -44,6 +48,46 @@ def test_an_attribution_is_one_line_and_shows_its_prompt(subject: interp.Subject
     assert repr(found) == "Attribution(1 prompt, logit of ' paris', by mlp.0)"
     assert "france" in found._repr_html_() and "<table" in found._repr_html_()
     assert repr(space) == "MlpNeurons(mlp.0: 320 features at mlp_post.0)"
+
+
+def test_k_is_the_number_of_strongest_windows_to_describe_from(subject: interp.Subject) -> None:
+    corpus, spaces = interp.WorldCorpus(seed=3, n_documents=60), [interp.MlpNeurons(subject, 0)]
+    few = interp.mine(subject, spaces, corpus, interp.MiningConfig(sampled_tokens=64, sampled_rows=32), k=3)
+    kept = {split: found.top_value.shape[1] for split, found in few["mlp.0"].exemplars.items()}
+    assert kept == {"explain": 3, "select": 10, "report": 10}
+    with pytest.raises(interp.UserError, match="k should be greater than or equal to 1"):
+        interp.mine(subject, spaces, corpus, k=0)
+
+
+def test_every_value_is_one_short_line(subject: interp.Subject, mined: interp.Mined) -> None:
+    space, corpus = mined.spaces["mlp.0"], mined.corpus
+    scores = PopulationScores({"neurons": Estimate(0.5, 0.4, 0.6)}, {})
+    values = [
+        subject.run(["the capital of france is"], [space]),
+        subject.score("the capital of france is", ["paris"]),
+        mined["mlp.0"].exemplars["explain"],
+        mined["mlp.0"].samples["explain"],
+        mined["mlp.0"].statistics(),
+        mined.feature("mlp.0/5").windows[0],
+        corpus,
+        corpus[0],
+        interp.Clamp(space, [1, 2], 0.0),
+        interp.AddVector(subject, interp.Site("resid_post", 1), torch.ones(subject.d_model)),
+        LogitLens(subject),
+        scores,
+        compare_pairs([], []),
+    ]
+    for value in values:
+        said = repr(value)
+        assert said.startswith(f"{type(value).__name__}(") and said.endswith(")"), said
+        assert "\n" not in said and " object at " not in said and len(said) < 130, said
+    assert repr(scores) == "PopulationScores(neurons 0.5 (0.4 to 0.6))"
+
+
+def test_a_comparison_is_a_table_of_means_and_differences() -> None:
+    means = {HOSTILE: Estimate(0.5, 0.4, 0.6), "latents": Estimate(0.7, 0.6, 0.8)}
+    html = PopulationScores(means, {(HOSTILE, "latents"): Estimate(0.2, 0.1, 0.3)})._repr_html_()
+    assert "<script>" not in html and "latents minus" in html and html.count("<tr") == 4
 
 
 def test_what_was_found_is_escaped() -> None:

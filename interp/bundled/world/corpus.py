@@ -44,6 +44,9 @@ class WorldDocument(Document):
     answers: NDArray[np.bool_] | None = None
     family: str = ""
 
+    def __repr__(self) -> str:
+        return f"WorldDocument({len(self.tokens):,} tokens, {self.family})"
+
 
 class WorldCorpus:
     """Documents of the world in random access (the `Corpus` protocol), labelled with its concepts.
@@ -74,6 +77,9 @@ class WorldCorpus:
                 "bring fewer",
             )
         self._bits = {name: 1 << place for place, name in enumerate(self._definitions)}
+
+    def __repr__(self) -> str:
+        return f"WorldCorpus(seed {self.seed}, {self.n_documents:,} documents)"
 
     @property
     def name(self) -> str:
