@@ -35,7 +35,8 @@ class Generated(str):
     `prompt` and `tokens` are ids. `log_probs` are in nats, of each token given all before it, as the model
     was while it wrote, interventions included: those of the logits themselves, at temperature 1, whatever
     temperature the token was drawn at (`Subject.score` gives the same). In a notebook each token is
-    coloured by its probability, after the prompt in grey. A part of it, such as a slice, is a plain string.
+    coloured by its probability, after the prompt in grey. A slice of it is a plain string, and so
+    is `str` of it (for YAML, which takes no other).
     """
 
     prompt: tuple[int, ...] = ()
