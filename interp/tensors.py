@@ -67,5 +67,6 @@ def check_finite(tensors: Mapping[str, Tensor], place: str, fix: str) -> None:
 def check_file_finite(path: Path, fix: str) -> None:
     """Raises UserError if a tensor in a file holds NaN or an infinity; reads one tensor at a time."""
     with opened(path, fix) as file:
-        if (name := first_not_finite((name, file.get_tensor(name)) for name in file.keys())) is not None:  # noqa: SIM118 (it is no mapping)
+        tensors = ((name, file.get_tensor(name)) for name in sorted(file.keys()))
+        if (name := first_not_finite(tensors)) is not None:
             raise UserError(f"{name} holds numbers that are not finite", str(path), fix)
