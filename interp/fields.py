@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     Strict,
     StringConstraints,
     TypeAdapter,
@@ -35,6 +36,8 @@ else:
 _SCIENTIFIC = re.compile(r"[-+]?[0-9]{1,20}(\.[0-9]{0,20})?[eE][-+]?[0-9]{1,3}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_SHIPPED = "interp:"
+_DATA = Path(__file__).resolve().parent / "data"
 LONGEST_NAME = 100
 """Characters of the name of a run or a file; longer file names that contain it must fit 255 bytes."""
 LONGEST_LINE = LONGEST_PATH = 1_000
@@ -238,7 +241,24 @@ def _path(value: Any) -> Any:
             {"most": LONGEST_PATH},
         )
     one_line(text)
-    return value
+    return _shipped(text) if text.startswith(_SHIPPED) else value
+
+
+def _shipped(text: str) -> str:
+    path = (_DATA / text.removeprefix(_SHIPPED)).resolve()
+    if not path.is_file() or not path.is_relative_to(_DATA):
+        names = sorted(file.relative_to(_DATA).as_posix() for file in _DATA.rglob("*.json*"))
+        raise PydanticCustomError(
+            "path_shipped",
+            "names no file that comes with interp; there are {names}",
+            {"names": ", ".join(names)},
+        )
+    return str(path)
+
+
+def _written(value: Path | str) -> str:
+    path = Path(value)
+    return _SHIPPED + path.relative_to(_DATA).as_posix() if path.is_relative_to(_DATA) else str(value)
 
 
 Line = Annotated[str, AfterValidator(one_line)]
@@ -249,10 +269,10 @@ Text = Annotated[str, StringConstraints(max_length=100_000), AfterValidator(_lin
 """Text of any number of lines."""
 Name = Annotated[str, AfterValidator(check_name)]
 """A name that can be a folder's: letters, digits, `-`, `_` and `.`."""
-FilePath = Annotated[Path, BeforeValidator(_path)]
-"""A path in a valid form; its reader checks that it exists."""
-PathText = Annotated[str, BeforeValidator(_path)]
-"""A path, or a name that stands for one."""
+FilePath = Annotated[Path, BeforeValidator(_path), PlainSerializer(_written, str, when_used="json")]
+"""A path in a valid form; its reader checks that it exists. `interp:NAME` is a file of `interp/data`."""
+PathText = Annotated[str, BeforeValidator(_path), PlainSerializer(_written, str, when_used="json")]
+"""A path, or a name that stands for one; `interp:NAME` is a file of `interp/data`."""
 Device = Annotated[str, StringConstraints(pattern=r"^(cpu|(cuda|mps)(:[0-9]{1,3})?)$")]
 """Where tensors are: cpu, cuda, cuda:1, mps."""
 

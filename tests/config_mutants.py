@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from interp.cli.loading import load_config
-from interp.cli.shipped import config_folders
+from interp.cli.shipped import config_folders, named_configs
 from interp.config import ExperimentConfig
 
 WRONG: tuple[Any, ...] = (
@@ -73,10 +73,10 @@ def shipped_configs() -> dict[str, Shipped]:
     """Every config of the project, by name."""
     found = {}
     for folder in config_folders():
-        for file in sorted(folder.glob("*.yaml")):
+        for name, file in named_configs(folder).items():
             experiment, config = load_config(file)
             given = config.model_dump(mode="json", exclude_unset=True)
-            found[file.stem] = Shipped(given, config.model_dump(mode="json"), experiment.config_model)
+            found[name.replace("/", "-")] = Shipped(given, config.model_dump(mode="json"), experiment.config_model)
     return found
 
 

@@ -40,7 +40,7 @@ SMALL_SAE = [
 
 @pytest.mark.parametrize(
     "path",
-    sorted(file for folder in config_folders() for file in folder.glob("*.yaml")),
+    sorted(file for folder in config_folders() for file in folder.rglob("*.yaml")),
     ids=lambda p: p.stem,
 )
 def test_every_config_is_valid(path: Path) -> None:

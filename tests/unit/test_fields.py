@@ -1,6 +1,7 @@
 """The vocabulary of configs, that every field is of it, and what its types take and refuse."""
 
 import math
+import re
 import types
 import typing
 from pathlib import Path
@@ -188,3 +189,15 @@ def test_a_list_of_wrong_items_is_not_called_too_short_as_well() -> None:
     assert "ranks.0" in caught.value.thing and "item" not in caught.value.thing
     with pytest.raises(UserError, match="at least 1 item"):
         Ranks(ranks=())
+
+
+@pytest.mark.parametrize("kind", [fields.FilePath, fields.PathText])
+def test_a_shipped_file_is_named_without_the_place_of_the_installation(kind: Any) -> None:
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    found = adapter.validate_python("interp:tasks/antonym.json")
+    assert Path(found).is_file()
+    assert adapter.dump_python(found, mode="json") == "interp:tasks/antonym.json"
+    assert adapter.dump_python(adapter.validate_python("a/b.json"), mode="json") == "a/b.json"
+    for wrong in ("interp:", "interp:tasks", "interp:nothing.json", "interp:../errors.py"):
+        with pytest.raises(ValidationError, match=re.escape("there are") + ".*tasks/antonym.json"):
+            adapter.validate_python(wrong)
