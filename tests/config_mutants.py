@@ -76,7 +76,9 @@ def shipped_configs() -> dict[str, Shipped]:
         for name, file in named_configs(folder).items():
             experiment, config = load_config(file)
             given = config.model_dump(mode="json", exclude_unset=True)
-            found[name.replace("/", "-")] = Shipped(given, config.model_dump(mode="json"), experiment.config_model)
+            found[name.replace("/", "-")] = Shipped(
+                given, config.model_dump(mode="json"), experiment.config_model
+            )
     return found
 
 
