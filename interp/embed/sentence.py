@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 
 from interp.errors import UserError
+from interp.subject.quiet import quiet
 
 
 class SentenceEmbedder:
@@ -28,9 +29,10 @@ class SentenceEmbedder:
                 "pip install 'interp[semantic]'",
             ) from None
         try:
-            self._model = SentenceTransformer(
-                model, device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
-            )
+            with quiet():
+                self._model = SentenceTransformer(
+                    model, device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+                )
         except Exception as error:  # of many classes: a missing folder, an unreachable hub, damaged files
             raise UserError(
                 f"the sentence model cannot be loaded ({' '.join(str(error).split())[:200]})",
