@@ -127,6 +127,18 @@ def _for_float(value: Any) -> Any:
     return _number(value, "float_type")
 
 
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([kMGT]?B)")
+_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _bytes(value: Any) -> Any:
+    if not isinstance(value, str):
+        return _for_int(value)
+    if not (found := _SIZE.fullmatch(value.strip())):
+        raise PydanticCustomError("size", "should be a number of bytes, such as 500 MB or 2 GB")
+    return round(float(found[1]) * _UNITS[found[2]])
+
+
 def _at_most(most: int, thing: str, size: int) -> AfterValidator:
     """Allows at most so many; the message says how much memory more would take at `size` bytes each."""
 
@@ -166,6 +178,8 @@ StepsOrZero = Annotated[_Int, Field(ge=0, le=1000 * MOST)]
 """Steps of a training; may be zero."""
 Tokens = Annotated[_Int, Field(ge=1, le=1_000_000 * MOST)]
 """A number of tokens that are read but not all kept, at least one."""
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=1, le=10**15)]
+"""A size of what is kept: a number of bytes, or a number with a unit, such as 500 MB or 2 GB (1e9 bytes)."""
 Offset = Annotated[_Int, Field(ge=-MOST, le=MOST)]
 """A position counted from the start, or from the end if negative."""
 Layer = Annotated[_Int, Field(ge=0, le=100_000)]

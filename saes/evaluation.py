@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Literal, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.corpus.activations import KeptActivations, visit_batch
 from interp.corpus.batches import Batch, batches
 from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
@@ -15,8 +18,11 @@ from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.track.progress import Progress, silent
 from saes.measures import RunningFigures, n_dense, rate_histogram, recovered
-from saes.splice import Documents, Splice, document_losses
+from saes.splice import Documents, Splice, document_losses, spliced_losses
 from saes.stream import activation_width
+
+LOSS_LOGITS = 1 << 30
+"""Logits of a pass over the documents on which losses are measured; four passes make them."""
 
 
 @runtime_checkable
@@ -60,13 +66,17 @@ Replace = Callable[[Float[Tensor, "token d_in"]], Float[Tensor, "token d_out"]]
 class SaeEvaluation:
     """Figures of one dictionary on documents it was not trained on, over counted positions only.
 
-    x is the activation that is reconstructed; for a transcoder, the one that it predicts.
+    x is the activation that is reconstructed; for a transcoder, the one that it predicts. What is in nats is
+    measured on `n_loss_documents` of them.
     """
 
     split: str
     """The documents' split."""
     n_documents: int
     n_tokens: int
+    n_loss_documents: int
+    """Documents on which cross-entropy and KL are measured: all, or a random sample."""
+    n_loss_tokens: int
     l0: float
     """Mean number of active latents per token."""
     explained_variance: float
@@ -122,26 +132,41 @@ def evaluate(
     *,
     split: Split = "report",
     max_tokens: int = 20_000,
+    loss_tokens: int | None = None,
     context_size: int = 128,
     ablation: Ablation = "zero",
     indices: Iterable[int] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    kept: KeptActivations | None = None,
 ) -> SaeEvaluation:
     """Measures a dictionary on documents of a split that it was not trained on.
 
     Reads documents (`indices`, in order; all by default) until `max_tokens` tokens of the split are
     reached. Reconstructions are spliced in at counted positions only: BOS and template tokens keep their
     activation, as no SAE is trained on them. The cross-entropy is of the counted tokens, predicted from all;
-    the KL is of the predictions made at counted tokens.
+    the KL is of the predictions made at counted tokens. Both need the whole vocabulary's logits in four passes,
+    so they are measured on a random sample of these documents with about `loss_tokens` tokens (default:
+    `loss_tokens_at_most`). Activations that `kept` has are read from there.
 
     Raises:
         UserError: no token of the split counts.
     """
     held_out = held_out_batches(subject, corpus, split, max_tokens, context_size, indices)
+    most = loss_tokens_at_most(subject) if loss_tokens is None else loss_tokens
+    sample = held_out
+    if sum(batch.n_counted for batch in held_out) > most:
+        read = np.unique(np.concatenate([batch.document for batch in held_out]))
+        drawn = np.random.default_rng(seed).permutation(read).tolist()
+        sample = held_out_batches(subject, corpus, split, most, context_size, drawn)
     return evaluate_batches(
-        subject, latents, held_out, split, ablation=ablation, seed=seed, progress=progress
+        subject, latents, held_out, split, sample, ablation=ablation, seed=seed, progress=progress, kept=kept
     )
+
+
+def loss_tokens_at_most(subject: Subject) -> int:
+    """Tokens on which losses are measured unless it is said: 2^30 logits a pass, 4,096 of 262,144 words."""
+    return max(1, LOSS_LOGITS // subject.d_vocab)
 
 
 def evaluate_batches(
@@ -149,19 +174,24 @@ def evaluate_batches(
     latents: Dictionary,
     held_out: list[Batch],
     split: str,
+    loss_sample: list[Batch] | None = None,
     *,
     ablation: Ablation = "zero",
     seed: int = 0,
     progress: Progress | None = None,
+    kept: KeptActivations | None = None,
 ) -> SaeEvaluation:
-    """Measures a dictionary as `evaluate` does, on given batches; `split` only labels the result."""
+    """Measures a dictionary as `evaluate` does, on given batches; `split` only labels the result.
+
+    Losses are measured on all of them, or on those of `loss_sample`.
+    """
     figures = RunningFigures(activation_width(subject, latents.target), latents.n_features)
-    documents = Documents(held_out)
+    documents = Documents(held_out if loss_sample is None else loss_sample)
     with (progress or silent()).task(
-        "evaluating the dictionary", total=5 * len(held_out), unit="batches"
+        "evaluating the dictionary", total=len(held_out) + 4 * len(documents.batches), unit="batches"
     ) as advance:
         for batch in held_out:
-            _measure(subject, latents, batch, figures)
+            _measure(subject, latents, batch, figures, kept)
             advance(1)
         level = figures.mean.float() if ablation == "mean" else torch.zeros(len(figures.mean))
         clean, under = document_losses(
@@ -181,8 +211,10 @@ def evaluate_batches(
     kl = {name: float(each.kl.sum() / n_counted) for name, each in under.items()}
     return SaeEvaluation(
         split=split,
-        n_documents=len(clean),
+        n_documents=len(Documents(held_out).n_counted),
         n_tokens=figures.n_tokens,
+        n_loss_documents=len(clean),
+        n_loss_tokens=int(n_counted),
         l0=float(rates.sum()),
         explained_variance=figures.explained_variance,
         mean_squared_error=figures.mean_squared_error,
@@ -215,24 +247,28 @@ def training_probe(
 ) -> Callable[[Replace], dict[str, float]]:
     """Makes an `evaluate` for `train`, which gives the cross-entropy recovered so far (over zero ablation).
 
-    Measured on a few documents of a split that is neither trained nor reported on; what ablation costs
-    is computed once, on the first call. `target` is the site a transcoder predicts.
+    Measured on a few documents of a split that is neither trained nor reported on (a quarter of
+    `loss_tokens_at_most`, if that is fewer tokens); the unchanged and the ablated model's losses are computed
+    once, on the first call. `target` is the site a transcoder predicts.
 
     Raises:
         UserError: no token of the split counts.
     """
-    documents = Documents(held_out_batches(subject, corpus, split, max_tokens, context_size))
-    ablated: list[float] = []
+    most = min(max_tokens, max(1, loss_tokens_at_most(subject) // 4))
+    documents = Documents(held_out_batches(subject, corpus, split, most, context_size))
 
-    def loss(replace: Callable[[Tensor, Tensor], Tensor]) -> tuple[float, float]:
-        clean, under = document_losses(subject, documents, {"": Splice(site, target or site, replace)})
+    def splice(replace: Callable[[Tensor, Tensor], Tensor]) -> Splice:
+        return Splice(site, target or site, replace)
+
+    @cache
+    def ends() -> tuple[float, float]:
+        clean, under = document_losses(subject, documents, {"": splice(lambda x, y: torch.zeros_like(y))})
         return float(clean.sum()), float(under[""].cross_entropy.sum())
 
     def probe(reconstruct: Replace) -> dict[str, float]:
-        if not ablated:
-            ablated.append(loss(lambda x, y: torch.zeros_like(y))[1])
-        clean, spliced = loss(lambda x, y: reconstruct(x))
-        return {"sae/cross_entropy_recovered": (ablated[0] - spliced) / (ablated[0] - clean)}
+        clean, ablated = ends()
+        spliced = float(spliced_losses(subject, documents, splice(lambda x, y: reconstruct(x))).sum())
+        return {"sae/cross_entropy_recovered": (ablated - spliced) / (ablated - clean)}
 
     return probe
 
@@ -280,7 +316,13 @@ def _with_error(reconstruction: Tensor, y: Tensor) -> Tensor:
     return reconstruction + (y - reconstruction)
 
 
-def _measure(subject: Subject, latents: Dictionary, batch: Batch, figures: RunningFigures) -> None:
+def _measure(
+    subject: Subject,
+    latents: Dictionary,
+    batch: Batch,
+    figures: RunningFigures,
+    kept: KeptActivations | None,
+) -> None:
     keep = torch.from_numpy(batch.counts)
     read: list[Tensor] = []
 
@@ -294,4 +336,4 @@ def _measure(subject: Subject, latents: Dictionary, batch: Batch, figures: Runni
 
     same = latents.site == latents.target
     visitors = {latents.target: take} if same else {latents.site: look, latents.target: take}
-    subject.visit(torch.from_numpy(batch.tokens), visitors, torch.from_numpy(batch.mask))
+    visit_batch(subject, batch, visitors, kept)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.corpus.batches import Batch
-from interp.subject.losses import compared_losses
+from interp.subject.losses import compared_losses, token_losses
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 
@@ -111,6 +111,19 @@ def document_losses(
         name: DocumentLosses(documents.summed(losses[name]), documents.summed(divergences[name]))
         for name in splices
     }
+
+
+@torch.inference_mode()
+def spliced_losses(subject: Subject, documents: Documents, splice: Splice) -> Sums:
+    """Measures the cross-entropy under one splice alone: a pass for every batch."""
+    losses = []
+    for batch in documents.batches:
+        tokens, counts, mask = (torch.from_numpy(part) for part in (batch.tokens, batch.counts, batch.mask))
+        with subject.edited(splice.hooks(counts)):
+            normed = subject.normed(tokens, mask)
+        found = token_losses(subject, normed, tokens.roll(-1, 1))
+        losses.append(_numpy(found)[:, :-1] * batch.counts[:, 1:])
+    return documents.summed(losses)
 
 
 def _numpy(values: Tensor) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp.corpus.activations import KeptActivations, visit_batch
 from interp.corpus.batches import Row, collate, counted_tokens, rows_of
 from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
@@ -49,7 +50,7 @@ class SubjectActivations:
 
     The order is a new permutation of the documents in every epoch. A buffer holds at least `buffer_tokens`
     activations (it ends with the document that reaches the number), so memory is bounded; its cursor is
-    the number of documents read before it.
+    the number of documents read before it. With `kept`, what is there is read, and the rest is kept.
 
     Raises:
         UserError: the corpus has no document of these splits with a position that counts.
@@ -66,6 +67,7 @@ class SubjectActivations:
         context_size: int = 128,
         buffer_tokens: int = 65536,
         tokens_per_batch: int | None = None,
+        kept: KeptActivations | None = None,
     ) -> None:
         if len(corpus) == 0:
             raise UserError("the corpus is empty", corpus.name, "give at least one document")
@@ -77,6 +79,7 @@ class SubjectActivations:
         self._context_size = context_size
         self._buffer_tokens = buffer_tokens
         self._tokens_per_batch = tokens_per_batch or tokens_at_once(str(subject.device))
+        self._kept = kept
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
     def _document_at(self, cursor: int) -> int:
@@ -120,7 +123,9 @@ class SubjectActivations:
             batch = collate(rows[-fitting:], self._subject.row_layout)
             del rows[-fitting:]
             takers = {site: _taker(torch.from_numpy(batch.counts), kept) for site, kept in parts.items()}
-            self._subject.visit(torch.from_numpy(batch.tokens), takers, torch.from_numpy(batch.mask))
+            visit_batch(self._subject, batch, takers, self._kept)
+        if self._kept is not None:
+            self._kept.flush()
         return {site: torch.cat(parts.pop(site)) for site in self.widths}, following
 
 

@@ -11,6 +11,7 @@ from sae_lens.constants import SAE_CFG_FILENAME, SPARSITY_FILENAME
 from safetensors.torch import save_file
 from torch import Tensor
 
+from interp.corpus.activations import KeptActivations
 from interp.document import Corpus
 from interp.errors import UserError
 from interp.json_text import to_json
@@ -54,13 +55,15 @@ def train(
     log: Log | None = None,
     evaluate: Evaluate | None = None,
     progress: Progress | None = None,
+    kept: KeptActivations | None = None,
 ) -> Latents:
     """Trains a dictionary at a site of the subject, writes it to `folder` in SAELens' format and returns it.
 
     With a `checkpoint` path, a run that was killed continues from the file and ends with the same bits;
     the file is removed at the end. `folder` appears whole or not at all. Needs neither the main thread
     nor W&B: `log` receives named numbers and the training tokens seen so far (see `saes.fitting.Fitting`),
-    every `log_every_steps`; `evaluate` is called with the SAE so far every `evaluate_every_steps`.
+    every `log_every_steps`; `evaluate` is called with the SAE so far every `evaluate_every_steps`. Activations
+    that `kept` has are read from there, and the others are kept.
 
     Raises:
         UserError: the folder exists, the site is impossible, the corpus is empty, the disk is full, or
@@ -68,7 +71,7 @@ def train(
     """
     folder = Path(folder)
     plan = Plan(folder.name, site, config)
-    _train([plan], subject, corpus, folder.parent, [checkpoint], [log], [evaluate], progress)
+    _train([plan], subject, corpus, folder.parent, [checkpoint], [log], [evaluate], progress, kept)
     return load(subject, folder)
 
 
@@ -82,11 +85,13 @@ def train_together(
     log: Callable[[str, dict[str, float], int], None] | None = None,
     evaluate: Callable[[Plan], Evaluate | None] | None = None,
     progress: Progress | None = None,
+    kept: KeptActivations | None = None,
 ) -> dict[str, Path]:
     """Trains several dictionaries, at any sites, while the subject reads the corpus once for all of them.
 
     Each becomes the folder `folder`/name, with the same bits as if it were trained alone. With `checkpoints`,
     a folder, a killed run continues. `log` gets the dictionary's name first. Memory: a buffer of every site.
+    `kept` as for `train`.
 
     Raises:
         UserError: as for `train`; two have one name, or they differ in what shapes the stream (seed, splits,
@@ -96,7 +101,7 @@ def train_together(
     named: list[Log | None] = [_named_log(log, plan.name) for plan in plans]
     probes = [evaluate(plan) if evaluate else None for plan in plans]
     files = [checkpoints / f"{plan.name}.safetensors" if checkpoints else None for plan in plans]
-    _train(plans, subject, corpus, folder, files, named, probes, progress)
+    _train(plans, subject, corpus, folder, files, named, probes, progress, kept)
     return {plan.name: folder / plan.name for plan in plans}
 
 
@@ -109,6 +114,7 @@ def _train(
     logs: Sequence[Log | None],
     probes: Sequence[Evaluate | None],
     progress: Progress | None,
+    kept: KeptActivations | None,
 ) -> None:
     check_plans(plans)
     for plan in plans:
@@ -129,6 +135,7 @@ def _train(
         splits=stream.splits,
         context_size=stream.context_size,
         buffer_tokens=stream.buffer_tokens,
+        kept=kept,
     )
 
     def read(cursor: int) -> tuple[list[list[Tensor]], int]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from interp.config import ExperimentConfig
+from interp.corpus.activations import ActivationsConfig
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.cost import SpaceSize, Stage, SubjectShape
 from interp.errors import UserError
@@ -32,6 +33,13 @@ class CorpusJobConfig(SubjectJobConfig):
 
     corpus: CorpusSource = WorldSource()
     """The text that the model reads."""
+
+
+class KeepingJobConfig(CorpusJobConfig):
+    """A job that reads the same activations more than once: it trains on them, mines and measures them."""
+
+    activations: ActivationsConfig | None = None
+    """How much of them is kept on disk, such as `{keep: 2 GB}`; null: the text is read each time."""
 
 
 class MiningJobConfig(CorpusJobConfig):
@@ -72,11 +80,26 @@ def check_subject_and_corpus(config: CorpusJobConfig) -> SubjectInfo:
 def check_mining(config: MiningJobConfig, **context_sizes: int) -> SubjectInfo:
     """Raises UserError as `check_subject_and_corpus`, or if a context is longer than the model's.
 
-    Checks the context of `mining`, and those of `context_sizes` by their section in the config.
+    Checks the context of `mining`, and those of `context_sizes` by their section in the config. They must be
+    one where activations are kept.
     """
     info = check_subject_and_corpus(config)
-    check_context(info, {"mining": config.mining.context_size, **context_sizes})
+    sizes = {"mining": config.mining.context_size, **context_sizes}
+    check_context(info, sizes)
+    if isinstance(config, KeepingJobConfig) and config.activations is not None:
+        check_one_context(sizes)
     return info
+
+
+def check_one_context(sizes: dict[str, int]) -> None:
+    """Raises UserError if context sizes, by their section in the config, differ: none would be used."""
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{key}.context_size {size}" for key, size in sizes.items())
+        raise UserError(
+            f"activations that are kept are those of one context, and there is {listed}",
+            "activations",
+            "give both the same context_size, or leave activations out",
+        )
 
 
 def check_context(info: SubjectInfo, sizes: dict[str, int]) -> None:

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from interp.config import ExperimentConfig
+from interp.corpus.activations import KeptActivations
 from interp.corpus.source import CorpusSource
 from interp.corpus.text import TextCorpus
 from interp.document import Corpus
 from interp.render.figure import Figure
-from interp.subject import Subject, load
+from interp.subject import Site, Subject, load
 from interp.subject.load import SubjectConfig
 from interp.track.files import publish, write_text
 from interp.track.run import Run
 from interp.track.step import Step
 
-from .config import CorpusJobConfig, SubjectJobConfig
+from .config import CorpusJobConfig, KeepingJobConfig, SubjectJobConfig
 
 
 class Drawable(Protocol):
@@ -111,3 +112,14 @@ class CorpusJob(SubjectJob[CorpusConfigured]):
     def __init__(self, config: CorpusConfigured, run: Run) -> None:
         super().__init__(config, run)
         self.corpus = self.open_corpus(config.corpus, self.subject)
+
+    def keep_activations(self, sites: Sequence[Site]) -> KeptActivations | None:
+        """Opens the folder `activations` of the run for these sites; None if the config keeps none.
+
+        Raises:
+            UserError: what is there is damaged.
+        """
+        if not isinstance(self.config, KeepingJobConfig) or self.config.activations is None:
+            return None
+        folder, options = self.run.folder / "activations", self.config.activations
+        return KeptActivations(folder, self.subject, self.corpus, sites, options, self.run.tell)

@@ -11,7 +11,7 @@ from saes.config import SaeTraining
 from saes.cost import saved_size, trained_size
 from saes.source import SaeConfig
 
-from ..common.config import MiningJobConfig, check_mining
+from ..common.config import KeepingJobConfig, MiningJobConfig, check_mining
 from ..common.populations.config import ConceptsConfig, ScoringConfig
 
 
@@ -23,7 +23,7 @@ class SampleConfig(ScoringConfig):
     as many of each other population."""
 
 
-class Config(MiningJobConfig):
+class Config(KeepingJobConfig, MiningJobConfig):
     """Which populations of features are compared, at which sites, and on how much text."""
 
     site: SiteName = "resid_post.4"

@@ -71,7 +71,15 @@ class Job(CorpusJob[Config]):
                 check_baselines(config, site)
 
     def steps(self) -> None:
-        """Runs all steps in order, and skips those that have finished."""
+        """Runs all steps in order, and skips those that have finished.
+
+        With activations kept, the neurons are mined first, and all else reads what that pass kept.
+        """
+        site = Site.parse(self.config.site)
+        self.kept = self.keep_activations(self._sites() or [site])
+        first: MinedSpaces = {}
+        if self.kept is not None:
+            first = mined_by_space(self.run.step("mine_neurons", lambda step: self.mine_neurons(step, site)))
         if not self.saes:
             trained = self.run.step("train_sae", self.train_sae) / "sae"
             self.publish(trained, "sae")
@@ -80,7 +88,7 @@ class Job(CorpusJob[Config]):
         if "pca" in self.config.baselines:
             principal = self.run.step("principal", self.principal)
         self.populations = self._populations(principal)
-        mined = mined_by_space(self.run.step("mine", self.mine))
+        mined = {**first, **mined_by_space(self.run.step("mine", lambda step: self.mine(step, first)))}
         chosen = self.run.step("match", lambda step: self.match(step, mined))
         described = self.run.step("describe", lambda step: self.describe(step, mined, chosen))
         self.run.step("score", lambda step: self.score(step, mined, chosen, described))
@@ -93,7 +101,8 @@ class Job(CorpusJob[Config]):
         """Trains an SAE at the configured site, and measures it on the report split."""
         assert self.config.sae is not None
         site = Site.parse(self.config.site)
-        train_dictionary(step, self.subject, site, self.corpus, self.config.sae, step.folder / "sae")
+        folder, training = step.folder / "sae", self.config.sae
+        train_dictionary(step, self.subject, site, self.corpus, training, folder, kept=self.kept)
 
     def principal(self, step: Step) -> None:
         """Finds the principal directions of the activations at every SAE's site, on the explain split."""
@@ -105,13 +114,22 @@ class Job(CorpusJob[Config]):
                 context_size=self.config.mining.context_size,
                 tokens_per_batch=self.config.mining.tokens_per_batch,
                 progress=step.progress,
+                kept=self.kept,
             )
             write_safetensors(step.folder / f"{site}.safetensors", {"vectors": found.vectors.cpu()})
 
-    def mine(self, step: Step) -> None:
-        """Mines all features of all populations in one pass."""
+    def mine_neurons(self, step: Step, site: Site) -> None:
+        """Mines the neurons in one pass, which also keeps the activations at the SAEs' sites."""
+        neurons = neuron_population(self.subject, self.config.neurons, self._sites() or [site])
+        self._mine(step, neurons.spaces, "mining/neurons")
+
+    def mine(self, step: Step, mined: MinedSpaces) -> None:
+        """Mines all features of all populations that are not mined yet in one pass."""
         spaces = [space for population in self.populations for space in population.spaces]
-        mine_spaces(step, self.subject, spaces, self.corpus, self.config.mining, "mining")
+        self._mine(step, [space for space in spaces if space.name not in mined], "mining")
+
+    def _mine(self, step: Step, spaces: Sequence[ReadableFeatures], prefix: str) -> None:
+        mine_spaces(step, self.subject, spaces, self.corpus, self.config.mining, prefix, self.kept)
 
     def match(self, step: Step, mined: MinedSpaces) -> None:
         """Chooses the features to describe: a sample of each population, and each latent's nearest neuron."""
@@ -257,7 +275,7 @@ class Job(CorpusJob[Config]):
                 step.estimate(f"concepts/{slug(population.name)}_minus_neurons", *values)
 
     def _populations(self, principal: Path | None) -> list[Population]:
-        found = [neuron_population(self.subject, self.config.neurons, self.saes)]
+        found = [neuron_population(self.subject, self.config.neurons, self._sites())]
         found += latent_populations(self.saes)
         if principal is not None:
             found.append(principal_population([self._principal(principal, site) for site in self._sites()]))

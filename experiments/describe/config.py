@@ -39,7 +39,7 @@ from saes.config import SaeTraining
 from saes.cost import saved_size, trained_size
 from saes.source import SaeConfig
 
-from ..common.config import MiningJobConfig, check_mining
+from ..common.config import KeepingJobConfig, MiningJobConfig, check_mining
 
 
 class ScoringConfig(TextsConfig):
@@ -74,7 +74,7 @@ class StoreConfig(Section):
     """The recall that an approximate index is tuned to reach."""
 
 
-class Config(MiningJobConfig):
+class Config(KeepingJobConfig, MiningJobConfig):
     """Which features are described, by which explainers, and how descriptions are scored."""
 
     neurons: Literal["all", "none"] | Listed[Layer] = "all"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from interp.corpus.activations import KeptActivations
 from interp.descriptions.candidate import Explained
 from interp.descriptions.choice import Choice, ChosenScores, result_table
 from interp.descriptions.interest import InterestClassifier, Verdict
@@ -22,7 +23,7 @@ from interp.features.ref import FeatureRef
 from interp.features.space import ReadableFeatures
 from interp.llm.client import Client, run_with
 from interp.llm.endpoint import Endpoint
-from interp.mining.mined import Mined
+from interp.mining.mined import Mined, MinedSpace, MinedSpaces
 from interp.store.search import Searcher
 from interp.store.store import Store
 from interp.subject import Site
@@ -48,11 +49,12 @@ class Job(CorpusJob[Config]):
         self.clients = open_clients(config.endpoints, run.folder)
         self.spaces: dict[str, ReadableFeatures] = {}
         self.populations: dict[str, list[ReadableFeatures]] = {}
+        self.kept: KeptActivations | None = None
 
     def steps(self) -> None:
         """Runs all steps in order, and skips those that have finished."""
-        self._open_spaces()
-        found = mined_by_space(self.run.step("mine", self.mine))
+        found = self._open_spaces()
+        found |= mined_by_space(self.run.step("mine", lambda step: self.mine(step, found)))
         mined = Mined(self.subject, self.corpus, self.spaces, self.config.mining, found)
         features = self._features(mined)
         scorer = self._scorer(mined)
@@ -62,9 +64,12 @@ class Job(CorpusJob[Config]):
         self.run.step("store", lambda step: self.store(step, features, mined, chosen, scored))
         self.write_page(lambda: DescribePage(self.run, self.config, self.subject, self.corpus))
 
-    def mine(self, step: Step) -> None:
-        """Mines windows, quantiles and token samples of every space in one pass."""
-        mine_spaces(step, self.subject, list(self.spaces.values()), self.corpus, self.config.mining, "mining")
+    def mine(self, step: Step, mined: MinedSpaces) -> None:
+        """Mines windows, quantiles and token samples of every space that is not mined yet in one pass."""
+        self._mine(step, [space for space in self.spaces.values() if space.name not in mined], "mining")
+
+    def _mine(self, step: Step, spaces: Sequence[ReadableFeatures], prefix: str) -> None:
+        mine_spaces(step, self.subject, spaces, self.corpus, self.config.mining, prefix, self.kept)
 
     def explain(self, step: Step, features: Sequence[FeatureRef], mined: Mined) -> None:
         """Writes descriptions with every explainer, feature by feature."""
@@ -140,25 +145,35 @@ class Job(CorpusJob[Config]):
             Searcher(opened, embedder, config.store.index, config.store.recall)
         opened.close()
 
-    def _open_spaces(self) -> None:
+    def _open_spaces(self) -> dict[str, MinedSpace]:
+        """Trains the SAE; with activations kept, mines the neurons before, which keeps what it reads."""
         config = self.config
+        mined: dict[str, MinedSpace] = {}
         layers: Sequence[int] = ()
         if config.neurons != "none":
             layers = range(self.subject.n_layers) if config.neurons == "all" else config.neurons
         if layers:
             self.populations["neurons"] = [MlpNeurons(self.subject, layer) for layer in layers]
         saes: list[ReadableFeatures] = [source.open(self.subject) for source in config.saes]
+        trained = [] if config.sae is None else [Site.parse(config.site)]
+        if sites := [*trained, *(sae.site for sae in saes)]:
+            self.kept = self.keep_activations(sites)
+        if self.kept is not None and layers:
+            neurons = self.populations["neurons"]
+            step = self.run.step("mine_neurons", lambda step: self._mine(step, neurons, "mining/neurons"))
+            mined |= mined_by_space(step)
         if config.sae is not None:
             site, training = Site.parse(config.site), config.sae
             folder = self.run.step(
                 "train_sae",
                 lambda step: train_dictionary(
-                    step, self.subject, site, self.corpus, training, step.folder / "sae"
+                    step, self.subject, site, self.corpus, training, step.folder / "sae", kept=self.kept
                 ),
             )
             saes.append(load_sae(self.subject, folder / "sae"))
         self.populations |= {sae.name: [sae] for sae in saes}
         self.spaces = {space.name: space for part in self.populations.values() for space in part}
+        return mined
 
     def _features(self, mined: Mined) -> list[FeatureRef]:
         """Draws a uniform sample of each population."""

@@ -7,11 +7,11 @@ from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
 from saes.cost import trained_size
 
-from ..common.config import MiningJobConfig, check_mining
+from ..common.config import KeepingJobConfig, MiningJobConfig, check_mining
 from ..common.populations.config import ConceptsConfig, DescribeConfig
 
 
-class Config(MiningJobConfig):
+class Config(KeepingJobConfig, MiningJobConfig):
     """The main job: describe, score and compare neurons and SAE latents."""
 
     sae_site: SiteName = "resid_post.4"

@@ -42,6 +42,7 @@ class Job(CorpusJob[Config]):
         super().__init__(config, run)
         self.site = Site.parse(config.sae_site)
         self.neurons = [MlpNeurons(self.subject, layer) for layer in range(self.subject.n_layers)]
+        self.kept = self.keep_activations([self.site])
 
     def steps(self) -> None:
         """Runs all steps in order, and skips those that have finished."""
@@ -59,12 +60,13 @@ class Job(CorpusJob[Config]):
         self.write_page(lambda: quickstart_page(*made))
 
     def mine_neurons(self, step: Step) -> None:
-        """Mines all neurons of all layers, both polarities, in one pass."""
+        """Mines all neurons of all layers, both polarities, in one pass, which also keeps activations."""
         self._mine(step, self.neurons, "neurons")
 
     def train_sae(self, step: Step) -> None:
         """Trains an SAE at the configured site, and measures it on the report split."""
-        train_dictionary(step, self.subject, self.site, self.corpus, self.config.sae, step.folder / "sae")
+        folder, training = step.folder / "sae", self.config.sae
+        train_dictionary(step, self.subject, self.site, self.corpus, training, folder, kept=self.kept)
 
     def mine_latents(self, step: Step, sae: Path) -> None:
         """Mines the SAE's latents, and as many random directions at the same site."""
@@ -73,7 +75,8 @@ class Job(CorpusJob[Config]):
         self._mine(step, [latents, random], "latents")
 
     def _mine(self, step: Step, spaces: Sequence[ReadableFeatures], kind: str) -> None:
-        mine_spaces(step, self.subject, spaces, self.corpus, self.config.mining, f"mining/{kind}")
+        options, prefix = self.config.mining, f"mining/{kind}"
+        mine_spaces(step, self.subject, spaces, self.corpus, options, prefix, self.kept)
 
     def spaces(self, sae: Path) -> dict[str, ReadableFeatures]:
         """Returns the spaces whose features are described, by name."""

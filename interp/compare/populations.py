@@ -41,9 +41,9 @@ class Population:
         return sum(space.n_features * (2 if space.signed else 1) for space in self.spaces)
 
 
-def neuron_population(subject: Subject, which: Which, saes: Sequence[Latents]) -> Population:
-    """Makes the population of MLP neurons of all layers, or of the layers of the SAEs."""
-    layers = range(subject.n_layers) if which == "all" else sorted({sae.site.layer for sae in saes})
+def neuron_population(subject: Subject, which: Which, sites: Sequence[Site]) -> Population:
+    """Makes the population of MLP neurons of all layers, or of the layers of the SAEs' sites."""
+    layers = range(subject.n_layers) if which == "all" else sorted({site.layer for site in sites})
     said = "all layers" if which == "all" else f"layer {', '.join(map(str, layers))}"
     spaces = tuple(MlpNeurons(subject, layer) for layer in layers)
     return Population(NEURONS, "neuron", spaces, f"MLP neurons of {said}, either sign a feature")

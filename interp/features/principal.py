@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.corpus.activations import KeptActivations, visit_batch
 from interp.corpus.batches import batches
 from interp.document import Corpus, Split
 from interp.errors import UserError
@@ -23,12 +24,14 @@ def principal_directions(
     context_size: int = 128,
     tokens_per_batch: int = 8192,
     progress: Progress | None = None,
+    kept: KeptActivations | None = None,
 ) -> Directions:
     """Finds the directions along which the site's activations vary most, largest variance first.
 
     One pass over the counted tokens of `split` sums outer products in float64, so memory does not grow with
     the corpus. `n_directions` defaults to the width of the site, which is also the most there are. The sign
-    of a direction is free: its entry of the largest size is made positive. Pearson 1901; Hotelling 1933.
+    of a direction is free: its entry of the largest size is made positive. Activations that `kept` has are
+    read from there. Pearson 1901; Hotelling 1933.
 
     Raises:
         UserError: the site is not in the residual stream's space, more directions than its width are asked
@@ -52,7 +55,7 @@ def principal_directions(
             def take(activation: Tensor, keep: Tensor = keep) -> None:
                 moments.add(activation[keep.to(activation.device)])
 
-            subject.visit(torch.from_numpy(batch.tokens), {site: take}, torch.from_numpy(batch.mask))
+            visit_batch(subject, batch, {site: take}, kept)
     if moments.n < 2:
         raise UserError(
             f"{moments.n} tokens of the split {split!r} count", corpus.name, "give more documents"

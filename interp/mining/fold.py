@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interp.corpus.activations import KeptActivations, visit_batch
 from interp.corpus.batches import Batch, batches
 from interp.document import SPLITS, Corpus, Split
 from interp.errors import UserError
@@ -132,8 +133,9 @@ def feed(
     batch: Batch,
     spaces: Sequence[ReadableFeatures],
     consume: Callable[[ReadableFeatures, Tensor], None],
+    kept: KeptActivations | None = None,
 ) -> None:
-    """Runs one batch and hands each space's activations [row, pos, feature] on, layer by layer."""
+    """Runs or reads one batch and hands each space's activations [row, pos, feature] on, layer by layer."""
     at: dict[Site, list[ReadableFeatures]] = {}
     for space in spaces:
         at.setdefault(space.site, []).append(space)
@@ -145,8 +147,7 @@ def feed(
 
         return callback
 
-    tokens, mask = (torch.from_numpy(part).to(subject.device) for part in (batch.tokens, batch.mask))
-    subject.visit(tokens, {site: read(here) for site, here in at.items()}, mask)
+    visit_batch(subject, batch, {site: read(here) for site, here in at.items()}, kept)
 
 
 def fold(
@@ -156,6 +157,7 @@ def fold(
     config: MiningConfig | None = None,
     documents: Iterable[int] | None = None,
     progress: Progress | None = None,
+    kept: KeptActivations | None = None,
 ) -> MiningState:
     """Collects exemplars and statistics of every feature of every space in one pass.
 
@@ -165,6 +167,7 @@ def fold(
         corpus: the text; `documents` picks some of it (a shard), all by default.
         config: what to keep.
         progress: where to show how far it is.
+        kept: activations at its sites are read from there, or kept in this pass.
 
     Returns:
         The state, to be merged with those of other shards or read by `interp.mining.mined.read_out`.
@@ -188,7 +191,7 @@ def fold(
     names = "mining " + ", ".join(space.name for space in spaces[:3]) + (" ..." if len(spaces) > 3 else "")
     stream = batches(corpus, chosen, subject.row_layout, config.context_size, config.tokens_per_batch)
     with (progress or silent()).task(names, total=len(chosen), unit="documents") as advance:
-        return fold_batches(subject, spaces, stream, config, advance)
+        return fold_batches(subject, spaces, stream, config, advance, kept)
 
 
 def fold_batches(
@@ -197,12 +200,15 @@ def fold_batches(
     stream: Iterable[Batch],
     config: MiningConfig,
     advance: Callable[[float | int], None] = lambda documents: None,
+    kept: KeptActivations | None = None,
 ) -> MiningState:
     """Mines batches from `interp.corpus.batches`; calls `advance` with the number of documents done."""
     state = MiningState.empty(spaces, config)
     for batch in stream:
         assert batch.split is not None
         split = state.splits[batch.split]
-        feed(subject, batch, spaces, partial(split.take, split.view(batch)))
+        feed(subject, batch, spaces, partial(split.take, split.view(batch)), kept)
         advance(int(batch.first.sum()))
+    if kept is not None:
+        kept.flush()
     return state

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from interp.corpus.activations import KeptActivations
 from interp.document import SPLITS, Corpus, Split
 from interp.errors import UserError, similar_names
 from interp.features.ref import FeatureRef
@@ -138,6 +139,7 @@ def mine(
     k: int | None = None,
     documents: Iterable[int] | None = None,
     progress: Progress | None = None,
+    kept: KeptActivations | None = None,
 ) -> Mined:
     """Finds exemplars and statistics of every feature of every space in one pass.
 
@@ -151,6 +153,7 @@ def mine(
         k: strongest windows kept of each feature on the explain split, from which it is described, in place
             of the config's; those of the select and report splits stay as they are.
         progress: where to show how far it is.
+        kept: activations at its sites are read from there, or kept in this pass.
 
     Raises:
         UserError: no text, two spaces of one name, a context longer than the subject's, or activations
@@ -161,7 +164,7 @@ def mine(
         explain = taken(Count, k, "k")
         windows = config.top_windows.model_copy(update={"explain": explain})
         config = config.model_copy(update={"top_windows": windows})
-    state = fold(subject, spaces, corpus, config, documents, progress)
+    state = fold(subject, spaces, corpus, config, documents, progress, kept)
     read = {split: part.n_documents for split, part in state.splits.items()}
     found = {}
     for space in spaces:  # the state and the results of all spaces at once would take twice the memory

@@ -9,7 +9,7 @@ from interp.track.folder import check_run_name
 from saes.cost import together
 from saes.train import Plan, check_plans
 
-from ..config import CorpusJobConfig, check_context, check_subject_and_corpus
+from ..config import KeepingJobConfig, check_context, check_one_context, check_subject_and_corpus
 
 
 class EvaluationConfig(Section):
@@ -19,9 +19,12 @@ class EvaluationConfig(Section):
     """Tokens of the report split that are read."""
     context_size: Several = 128
     """Context of the subject, in tokens."""
+    loss_tokens: Extent | None = None
+    """Tokens of a random sample of their documents on which cross-entropy and KL are measured; null: as many
+    as have 2^30 logits in the model's vocabulary, 4,096 of 262,144 words."""
 
 
-class TrainingJobConfig(CorpusJobConfig):
+class TrainingJobConfig(KeepingJobConfig):
     """A job that trains several dictionaries from one reading of the corpus."""
 
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -44,6 +47,8 @@ def check_training(config: TrainingJobConfig) -> None:
     check_plans(plans)
     sizes = {"evaluation": config.evaluation.context_size, "sae": plans[0].training.context_size}
     check_context(info, sizes)
+    if config.activations is not None:
+        check_one_context(sizes)
     for plan in plans:
         check_run_name(plan.name, "the name of a dictionary")
         for site in plan.sites:

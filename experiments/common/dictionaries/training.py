@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from interp.corpus.activations import KeptActivations
 from interp.document import Corpus
 from interp.subject import Site, Subject
 from interp.track.step import Step
@@ -29,8 +30,12 @@ def train_dictionary(
     config: SaeTraining,
     folder: Path,
     prefix: str = "sae",
+    kept: KeptActivations | None = None,
 ) -> None:
-    """Trains an SAE into `folder`; its measures on the report split become metrics under `prefix`."""
+    """Trains an SAE into `folder`; its measures on the report split become metrics under `prefix`.
+
+    Activations that `kept` has are read from there.
+    """
     latents = train(
         subject,
         site,
@@ -41,8 +46,11 @@ def train_dictionary(
         log=step.log,
         evaluate=training_probe(subject, site, corpus, context_size=config.context_size),
         progress=step.progress,
+        kept=kept,
     )
-    figures = evaluate(subject, latents, corpus, context_size=config.context_size, progress=step.progress)
+    figures = evaluate(
+        subject, latents, corpus, context_size=config.context_size, progress=step.progress, kept=kept
+    )
     set_metrics(step, figures, prefix)
 
 
@@ -62,6 +70,7 @@ class TrainingJob(CorpusJob[Configured]):
 
     def train_and_measure(self) -> None:
         """Runs the steps `train` and `measure`, and copies the dictionaries to saes/NAME of the run."""
+        self.kept = self.keep_activations([site for plan in self.config.plans() for site in plan.sites])
         trained = self.run.step("train", self.train) / "saes"
         for plan in self.config.plans():
             self.publish(trained / plan.name, f"saes/{plan.name}")
@@ -94,6 +103,7 @@ class TrainingJob(CorpusJob[Configured]):
             log=log,
             evaluate=lambda plan: probes[plan.sites],
             progress=step.progress,
+            kept=self.kept,
         )
 
     def measure(self, step: Step, trained: Path) -> None:
@@ -107,7 +117,9 @@ class TrainingJob(CorpusJob[Configured]):
                     load(self.subject, trained / plan.name, name=plan.name),
                     self.corpus,
                     max_tokens=options.tokens,
+                    loss_tokens=options.loss_tokens,
                     context_size=options.context_size,
+                    kept=self.kept,
                 )
                 table.append(
                     self.described(plan) | set_metrics(step, figures, f"sae/{plan.name}", len(plans) <= 4)

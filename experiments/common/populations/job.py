@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from interp.corpus.activations import KeptActivations
 from interp.descriptions.description import Description
 from interp.descriptions.population import describe_features, score_descriptions
 from interp.descriptions.record import description_of, feature_of, write_record
@@ -27,9 +28,13 @@ def mine_spaces(
     corpus: Corpus,
     config: MiningConfig,
     prefix: str,
+    kept: KeptActivations | None = None,
 ) -> None:
-    """Mines exemplars and token samples of every space in one pass; metrics are named PREFIX/..."""
-    mined = mine(subject, spaces, corpus, config, progress=step.progress)
+    """Mines exemplars and token samples of every space in one pass; metrics are named PREFIX/...
+
+    Activations that `kept` has are read from there, and the others at its sites are kept.
+    """
+    mined = mine(subject, spaces, corpus, config, progress=step.progress, kept=kept)
     save_mined(mined, step.folder / "exemplars")
     for split in SPLITS:
         step.metric(f"{prefix}/{split}_tokens", mined.tokens(split))
