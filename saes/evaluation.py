@@ -145,8 +145,8 @@ def evaluate(
     Reads documents (`indices`, in order; all by default) until `max_tokens` tokens of the split are
     reached. Reconstructions are spliced in at counted positions only: BOS and template tokens keep their
     activation, as no SAE is trained on them. The cross-entropy is of the counted tokens, predicted from all;
-    the KL is of the predictions made at counted tokens. Both need the whole vocabulary's logits in four passes,
-    so they are measured on a random sample of these documents with about `loss_tokens` tokens (default:
+    the KL is of the predictions made at counted tokens. Both take the logits of four passes, so they are
+    measured on a random sample of these documents with about `loss_tokens` tokens (default:
     `loss_tokens_at_most`). Activations that `kept` has are read from there.
 
     Raises:

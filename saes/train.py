@@ -62,8 +62,8 @@ def train(
     With a `checkpoint` path, a run that was killed continues from the file and ends with the same bits;
     the file is removed at the end. `folder` appears whole or not at all. Needs neither the main thread
     nor W&B: `log` receives named numbers and the training tokens seen so far (see `saes.fitting.Fitting`),
-    every `log_every_steps`; `evaluate` is called with the SAE so far every `evaluate_every_steps`. Activations
-    that `kept` has are read from there, and the others are kept.
+    every `log_every_steps`; `evaluate` is called with the SAE so far every `evaluate_every_steps`.
+    Activations that `kept` has are read from there, and the others are kept.
 
     Raises:
         UserError: the folder exists, the site is impossible, the corpus is empty, the disk is full, or

@@ -64,6 +64,22 @@ def test_a_short_training_already_explains_held_out_text(
     assert figures.metrics()["sae/cross_entropy_recovered"] == figures.cross_entropy_recovered
 
 
+def test_losses_on_a_sample_of_the_documents_agree_with_those_on_all(
+    subject: Subject, corpus: WorldCorpus, folder: Path
+) -> None:
+    latents = saes.load(subject, folder)
+    whole = evaluate(subject, latents, corpus, max_tokens=6000)
+    assert (whole.n_loss_documents, whole.n_loss_tokens) == (whole.n_documents, whole.n_tokens)
+    sampled = evaluate(subject, latents, corpus, max_tokens=6000, loss_tokens=1500)
+    assert 1200 < sampled.n_loss_tokens < 1600 and sampled.n_loss_documents < whole.n_documents / 3
+    assert (sampled.n_documents, sampled.n_tokens) == (whole.n_documents, whole.n_tokens)
+    assert sampled.explained_variance == whole.explained_variance
+    (low, high), (inner, outer) = (each.cross_entropy_recovered_interval for each in (sampled, whole))
+    assert low < whole.cross_entropy_recovered < high
+    assert high - low > outer - inner
+    assert sampled.cross_entropy_recovered != whole.cross_entropy_recovered
+
+
 def test_the_configuration_is_written_in_one_order_whatever_the_process(folder: Path) -> None:
     text = (folder / "cfg.json").read_text()
     assert json.dumps(json.loads(text), sort_keys=True) == text.rstrip("\n")
