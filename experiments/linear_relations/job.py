@@ -9,7 +9,7 @@ import pandas as pd
 
 from interp.errors import UserError
 from interp.lenses.answers import Answers
-from interp.lenses.linear_relation import fit_relation
+from interp.lenses.linear_relation import fit_relations
 from interp.lenses.prompt import Prompt, prompt_at
 from interp.lenses.relation_baselines import (
     INVERSE,
@@ -104,7 +104,7 @@ class Job(SubjectJob[Config]):
                 "leave the relation out, or fit on fewer examples",
             )
         made = [prompts[place] for place in examples]
-        maps = {layer: fit_relation(self.subject, made, layer) for layer in self.layers}
+        maps = fit_relations(self.subject, made, self.layers)
         half = len(rest) // 2
         choose, report = (
             RelationSamples.read(

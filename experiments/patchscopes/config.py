@@ -5,7 +5,18 @@ from typing import Literal
 from pydantic import Field
 
 from interp.corpus.source import CorpusSource, WorldSource
-from interp.fields import Count, CountOrZero, FilePath, Flag, Section, Several, Text
+from interp.errors import UserError
+from interp.fields import (
+    Count,
+    CountOrZero,
+    FilePath,
+    Flag,
+    LayerOrEmbedding,
+    NonEmpty,
+    Section,
+    Several,
+    Text,
+)
 from interp.lenses.entities import EntitySource, WorldEntities
 from interp.lenses.item_source import world_only
 from interp.lenses.patchscopes import Named, TargetPrompts, check_target_prompts
@@ -61,6 +72,9 @@ class Config(SubjectJobConfig):
     """Target prompts: world, published (Ghandeharioun et al. 2024), or your own."""
     entities: EntitySource = WorldEntities()
     """Entities in sentences, whose activations are patched."""
+    layers: NonEmpty[LayerOrEmbedding] | None = None
+    """Layers that activations are read after and put in after, in the sweeps; -1 (the embedding) and all if
+    left out."""
     description_pairs: Literal["same", "all"] = "same"
     """Layer pairs of the description prompt: each layer into itself, or all pairs (slow: it generates)."""
     identity_tokens: CountOrZero = 0
@@ -80,6 +94,13 @@ def check(config: Config) -> None:
     if config.scopes == "world":
         world_only(info, "scopes")
     config.entities.check(info, "entities")
+    wrong = [layer for layer in config.layers or () if layer >= info.n_layers]
+    if wrong or config.layers == (-1,):
+        raise UserError(
+            f"there is no layer {wrong[0]}" if wrong else "the embedding alone is no activation to read",
+            "layers",
+            f"use -1 (the embedding) to {info.n_layers - 1}",
+        )
     if config.next_tokens is not None:
         config.next_tokens.corpus.check(info, "next_tokens.corpus")
         check_lens(config.next_tokens.tuned_lens)

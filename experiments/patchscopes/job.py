@@ -53,7 +53,7 @@ class Job(SubjectJob[Config]):
         self.description = self.scopes.prompt(self.subject, self.scopes.description, self.scopes.new_tokens)
         self.next_token = self.scopes.prompt(self.subject, self.scopes.next_token)
         self.entities = config.entities.open(self.subject, self.scopes)
-        self.layers = range(EMBEDDING, self.subject.n_layers)
+        self.layers = config.layers or tuple(range(EMBEDDING, self.subject.n_layers))
         self.extractions = [] if config.extraction is None else self._extractions(config.extraction, run)
         self.other: Subject | None = None
         if config.cross_model is not None:

@@ -17,10 +17,9 @@ class WorldItems(Section):
         world_only(model, f"{field}.kind")
 
 
-class ItemFile(Section):
-    """Your own items, one a line."""
+class JsonLinesFile(Section):
+    """A file of JSON objects, one a line."""
 
-    kind: Literal["file"] = "file"
     path: FilePath
     """A .jsonl file."""
 
@@ -28,6 +27,12 @@ class ItemFile(Section):
         """Raises UserError if the file that the config's `field` names is not there."""
         if not self.path.is_file():
             raise UserError(f"no file {self.path}", f"{field}.path", "give a .jsonl file")
+
+
+class ItemFile(JsonLinesFile):
+    """Your own items, one a line."""
+
+    kind: Literal["file"] = "file"
 
 
 def world_only(model: SubjectInfo, field: str) -> None:

@@ -4,11 +4,12 @@ After Wendler et al. 2024, Do Llamas Work in English? (arXiv 2402.10588): transl
 that are not English, do middle layers expect the English word?
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,14 +18,15 @@ from interp.bundled.world.families.sentences import translation_slots
 from interp.bundled.world.lexicon import lexicon
 from interp.corpus.first_token import ToldApart
 from interp.errors import UserError
-from interp.fields import Count, FilePath, NonEmpty, Word
+from interp.fields import Count, CountOrZero, FilePath, NonEmpty, Text, Word
 from interp.lenses.answers import first_tokens
-from interp.lenses.item_source import ItemFile, WorldItems
+from interp.lenses.item_source import ItemFile, JsonLinesFile, WorldItems
 from interp.lenses.prompt import Prompt, prompt_at
 from interp.lines import json_lines
 from interp.statistics.splits import evenly_spaced
 from interp.subject.folder import SubjectInfo
 from interp.subject.subject import Subject
+from interp.vectors.tasks import TaskFormat
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,66 @@ class TranslationFile(ItemFile):
         return _read(self.path, subject)
 
 
-TranslationSource = Annotated[WorldTranslations | TranslationFile, Field(discriminator="kind")]
+class WordFile(JsonLinesFile):
+    """Your own words in several languages, asked for after a few other words and their translations."""
+
+    kind: Literal["words"] = "words"
+    path: FilePath
+    """A .jsonl file; each line has a word in every language, by the name that prompts have for the language:
+    {"English": "water", "Deutsch": "Wasser", ...}."""
+    directions: NonEmpty[tuple[Word, Word]]
+    """Pairs of source and target language."""
+    pair: Text = '{source}: "{question}" - {target}: "{answer}"'
+    """One translation; the prompt of a word ends before {answer}."""
+    separator: Text = "\n"
+    """Stands between two translations."""
+    shots: CountOrZero = 4
+    """Number of other words, drawn for each, that are shown first with their translations (the paper: 4)."""
+
+    def check(self, model: SubjectInfo, field: str = "words") -> None:
+        """Raises UserError if there is no such file, or the layout lacks {question} or {answer}."""
+        super().check(model, field)
+        if re.findall(r"\{(?:question|answer)\}", self.pair) != ["{question}", "{answer}"]:
+            raise UserError(
+                "the layout needs {question} and then {answer}, each once",
+                f"{field}.pair",
+                """write it as in '{source}: "{question}" - {target}: "{answer}"'""",
+            )
+
+    def open(self, subject: Subject) -> list[LanguageItem]:
+        """Makes an item of each word and direction; raises UserError for a line that cannot be used."""
+        self.check(subject.info)
+        rows = _read_words(self.path)
+        missing = [name for pair in self.directions for name in pair if name not in rows[0]]
+        if missing:
+            raise UserError(
+                f"the file has no word in {missing[0]!r}", "words.directions", f"use {', '.join(rows[0])}"
+            )
+        if len(rows) <= self.shots:
+            raise UserError(
+                f"{len(rows)} words are too few to show {self.shots} others", "words.shots", "show fewer"
+            )
+        first = [{name: _first(subject, word) for name, word in row.items()} for row in rows]
+        found = []
+        for start, end in self.directions:
+            layout = self.pair.replace("{source}", start).replace("{target}", end)
+            form = TaskFormat(pair=layout, separator=self.separator)
+            for row, words in zip(rows, first, strict=True):
+                others = Random(f"{start} {end} {row[start]}").sample(
+                    [r for r in rows if r is not row], self.shots
+                )
+                text = form.prompt([(other[start], other[end]) for other in others], row[start])
+                asked = layout.partition("{question}")[0] + row[start]
+                found.append(
+                    LanguageItem(
+                        prompt_at(subject, text), prompt_at(subject, text, asked), words, f"{start} to {end}"
+                    )
+                )
+        return found
+
+
+TranslationSource = Annotated[WorldTranslations | TranslationFile | WordFile, Field(discriminator="kind")]
+_WORDS = 'write {"English": "water", "Deutsch": "Wasser", ...}'
 _FIX = 'write {"prompt": ..., "source": ..., "words": {"english": ..., ...}, "group": ...}'
 
 
@@ -108,6 +169,19 @@ def _read(path: Path, subject: Subject) -> list[LanguageItem]:
         raise UserError("there is no item", str(path), "write one a line")
     if len({tuple(sorted(item.words)) for item in found}) > 1:
         raise UserError("not every line has the same languages", str(path), "give each word in all of them")
+    return found
+
+
+def _read_words(path: Path) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = []
+    for row, place in json_lines(path, _WORDS):
+        if not row or not all(isinstance(word, str) and word.strip() for word in row.values()):
+            raise UserError("a language has no word", place, _WORDS)
+        if found and set(row) != set(found[0]):
+            raise UserError("the languages are not those of the first line", place, "give each word in all")
+        found.append({language: str(word) for language, word in row.items()})
+    if not found:
+        raise UserError("there is no word", str(path), "write one a line")
     return found
 
 

@@ -6,8 +6,9 @@ W_i = do/ds and b_i = o - W_i s, and LRE(s) = beta W s + b (equation 3). An obje
 W_r^+ (o' - o), W_r^+ the pseudo-inverse of the best rank-r approximation of W (equation 6).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -17,9 +18,11 @@ from interp.errors import UserError
 from interp.lenses.prompt import Prompt
 from interp.lenses.prompt_batches import PromptBatch, prompt_batches
 from interp.lenses.residual_stream import EMBEDDING, layer_name, stream_site
+from interp.subject.site import Site
 from interp.subject.subject import Subject
 
 DIRECTIONS_PER_PASS = 32  # rows of the Jacobian that one backward pass computes
+ROWS_PER_BATCH = 16
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,13 +64,35 @@ def fit_relation(
     subject: Subject, prompts: Sequence[Prompt], layer: int, beta: float = 1.0
 ) -> LinearRelation:
     """Averages Jacobian and bias over prompts, each at its subject's last token (equation 3)."""
-    weights, outputs, inputs = jacobians(subject, prompts, layer)
-    bias = (outputs - torch.einsum("nos,ns->no", weights, inputs)).mean(0)
-    return LinearRelation(layer, weights.mean(0), bias, beta)
+    return fit_relations(subject, prompts, [layer], beta)[layer]
+
+
+def fit_relations(
+    subject: Subject, prompts: Sequence[Prompt], layers: Sequence[int], beta: float = 1.0
+) -> dict[int, LinearRelation]:
+    """Fits the relation from each layer, all from the same backward passes.
+
+    Raises:
+        UserError: as `jacobians`.
+    """
+    _check(subject, layers)
+    width = subject.d_model
+    weight = {layer: torch.zeros(width, width) for layer in layers}
+    bias = {layer: torch.zeros(width) for layer in layers}
+    for rows in prompt_batches(subject, prompts, ROWS_PER_BATCH):
+        in_order = torch.tensor(rows.places).argsort()
+        for layer, found in _jacobians_of_rows(subject, rows, layers).items():
+            own, output, read = (part[in_order] for part in found)
+            weight[layer] += own.sum(0)
+            bias[layer] += (output - torch.einsum("nos,ns->no", own, read)).sum(0)
+    count = len(prompts)
+    return {
+        layer: LinearRelation(layer, weight[layer] / count, bias[layer] / count, beta) for layer in layers
+    }
 
 
 def jacobians(
-    subject: Subject, prompts: Sequence[Prompt], layer: int, rows_per_batch: int = 16
+    subject: Subject, prompts: Sequence[Prompt], layer: int, rows_per_batch: int = ROWS_PER_BATCH
 ) -> tuple[Float[Tensor, "n out source"], Float[Tensor, "n out"], Float[Tensor, "n source"]]:
     """do/ds of each prompt, with o and s; single precision on the CPU.
 
@@ -77,44 +102,60 @@ def jacobians(
     Raises:
         UserError: there is no prompt, one does not fit the context, or `layer` is not before the last.
     """
-    if not EMBEDDING <= layer < subject.n_layers - 1:
-        raise UserError(
-            f"there is no relation from layer {layer} to the last: nothing is computed in between",
-            "layer",
-            f"use {EMBEDDING} (the embedding) to {subject.n_layers - 2}",
-        )
+    _check(subject, [layer])
     width = subject.d_model
     weights = torch.empty(len(prompts), width, width)
     outputs, inputs = torch.empty(len(prompts), width), torch.empty(len(prompts), width)
     for rows in prompt_batches(subject, prompts, rows_per_batch):
-        found = _jacobian_of_rows(subject, rows, layer)
+        found = _jacobians_of_rows(subject, rows, [layer])[layer]
         for table, part in zip((weights, outputs, inputs), found, strict=True):
-            table[rows.places] = part.float().cpu()
+            table[rows.places] = part
     return weights, outputs, inputs
 
 
-def _jacobian_of_rows(subject: Subject, rows: PromptBatch, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+def _check(subject: Subject, layers: Sequence[int]) -> None:
+    for layer in layers:
+        if not EMBEDDING <= layer < subject.n_layers - 1:
+            raise UserError(
+                f"there is no relation from layer {layer} to the last: nothing is computed in between",
+                "layer",
+                f"use {EMBEDDING} (the embedding) to {subject.n_layers - 2}",
+            )
+
+
+def _jacobians_of_rows(
+    subject: Subject, rows: PromptBatch, layers: Sequence[int]
+) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
     at = torch.arange(len(rows.places), device=subject.device)
-    leaves: list[Tensor] = []
+    lowest = stream_site(min(layers))
+    read: dict[Site, Tensor] = {}
     ends: list[Tensor] = []
 
-    def open_graph(activation: Tensor) -> Tensor:
-        leaf = activation[at, rows.columns].detach().clone().requires_grad_()
-        leaves.append(leaf)
-        return activation.detach().index_put((at, rows.columns), leaf)
+    def open_graph(activation: Tensor, site: Site) -> Tensor:
+        taken = activation[at, rows.columns]
+        if site == lowest:
+            activation, taken = activation.detach(), taken.detach().clone().requires_grad_()
+        read[site] = taken
+        return activation.index_put((at, rows.columns), taken)
 
     def keep(activation: Tensor) -> Tensor:
         ends.append(activation[:, -1])
         return activation
 
-    edits = {stream_site(layer): open_graph, stream_site(subject.n_layers - 1): keep}
-    with torch.enable_grad(), subject.edited(edits):
+    edits: dict[Site, Callable[[Tensor], Tensor]] = {
+        site: partial(open_graph, site=site) for site in map(stream_site, layers)
+    }
+    with torch.enable_grad(), subject.edited({**edits, stream_site(subject.n_layers - 1): keep}):
         subject.normed(rows.tokens, rows.mask)
-    (leaf,), (end,) = leaves, ends
+    (end,), leaves = ends, [read[stream_site(layer)] for layer in layers]
     basis = torch.eye(subject.d_model, device=subject.device, dtype=end.dtype)
     parts = []
     for directions in torch.split(basis, DIRECTIONS_PER_PASS):
         gradient = directions[:, None].expand(-1, len(at), -1)
-        (found,) = torch.autograd.grad(end, leaf, gradient, retain_graph=True, is_grads_batched=True)
-        parts.append(found)
-    return torch.cat(parts).transpose(0, 1), end.detach(), leaf.detach()
+        found = torch.autograd.grad(end, leaves, gradient, retain_graph=True, is_grads_batched=True)
+        parts.append([part.float().cpu() for part in found])
+    output = end.detach().float().cpu()
+    return {
+        layer: (torch.cat(own).transpose(0, 1), output, leaf.detach().float().cpu())
+        for layer, own, leaf in zip(layers, zip(*parts, strict=True), leaves, strict=True)
+    }

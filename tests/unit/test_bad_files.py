@@ -25,7 +25,7 @@ from interp.features.neurons import MlpNeurons
 from interp.json_text import read_json
 from interp.lenses.entities import EntityFile
 from interp.lenses.hops import HopFile
-from interp.lenses.languages import TranslationFile
+from interp.lenses.languages import TranslationFile, WordFile
 from interp.lenses.patchscopes import open_target_prompts
 from interp.lenses.relations import read_relation
 from interp.lenses.tuned_lens import TunedLens, load_tuned_lens, save_tuned_lens
@@ -188,6 +188,12 @@ READERS = {
     "two hops": Reader("lines", "a.jsonl", rows(HOP), lambda path, subject: HopFile(path=path).open(subject)),
     "translations": Reader(
         "lines", "a.jsonl", rows(WORD), lambda path, subject: TranslationFile(path=path).open(subject)
+    ),
+    "words": Reader(
+        "lines", "a.jsonl", rows({"english": "team", "zorvic": "pepeka"}),
+        lambda path, subject: WordFile(
+            path=path, directions=(("english", "zorvic"),), pair="{question} : {answer}", shots=0
+        ).open(subject),
     ),
     "neuronpedia": Reader(
         "lines", "neuronpedia/explanations/a.jsonl", make_store, store(import_neuronpedia, 1), HALVES

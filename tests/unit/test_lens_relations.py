@@ -12,15 +12,16 @@ from torch.autograd.functional import jacobian
 
 from interp.bundled.world.facts import facts
 from interp.errors import UserError
-from interp.lenses.answers import Answers
+from interp.lenses.answers import Answers, first_tokens
 from interp.lenses.entities import EntityFile, WorldEntities
 from interp.lenses.hops import HopFile, HopQuestion, WorldHops, hops_told_apart, others
 from interp.lenses.languages import (
     TranslationFile,
+    WordFile,
     WorldTranslations,
     told_apart_in,
 )
-from interp.lenses.linear_relation import LinearRelation, fit_relation, jacobians
+from interp.lenses.linear_relation import LinearRelation, fit_relation, fit_relations, jacobians
 from interp.lenses.patch import Patch
 from interp.lenses.patchscopes import TargetPrompts, check_target_prompts, open_target_prompts, patchscope
 from interp.lenses.prompt import Prompt, prompt_at
@@ -90,6 +91,16 @@ def test_batched_jacobians_are_torch_s_own(world: Subject, layer: int) -> None:
     assert torch.allclose(inputs, read[layer], atol=1e-5)
     ends = read_stream(world, [prompt.at(-1) for prompt in prompts])
     assert torch.allclose(outputs, ends[world.n_layers - 1], atol=1e-3)
+
+
+def test_the_relations_of_all_layers_are_those_of_each(world: Subject) -> None:
+    prompts = prompts_of(world, ASKED[:3])
+    together = fit_relations(world, prompts, [5, 2])
+    for layer, found in together.items():
+        weights, outputs, inputs = jacobians(world, prompts, layer)
+        assert found.layer == layer and torch.allclose(found.weight, weights.mean(0), atol=1e-5)
+        rest = outputs - (weights @ inputs[:, :, None])[:, :, 0]
+        assert torch.allclose(found.bias, rest.mean(0), atol=1e-4)
 
 
 def test_in_a_linear_model_the_relation_is_exact() -> None:
@@ -264,6 +275,42 @@ class TestItems:
             TranslationFile(path=file).open(subject)
         with pytest.raises(UserError, match="no language 'latin'"):
             WorldTranslations(directions=(("latin", "zorvic"),)).check(subject.info)
+
+    def test_words_in_several_languages(self, subject: Subject, tmp_path: Path) -> None:
+        file = tmp_path / "words.jsonl"
+        words = {"team": "pepeka", "country": "bopang", "doctor": "bekaka"}
+        file.write_text("\n".join(json.dumps({"english": e, "zorvic": m}) for e, m in words.items()))
+        directions = (("english", "zorvic"), ("zorvic", "english"))
+        asked = WordFile(
+            path=file,
+            directions=directions,
+            pair="{source} : {question} ; it is : {answer}",
+            separator=" . ",
+            shots=2,
+        )
+        items = asked.open(subject)
+        assert [item.group for item in items] == ["english to zorvic"] * 3 + ["zorvic to english"] * 3
+        text = subject.decode(items[0].prompt.tokens)
+        assert text.endswith("english : team ; it is :") and text.count("it is") == 3
+        assert text.index("country") < text.index("bopang") and "pepeka" not in text
+        assert subject.decode([items[0].source.tokens[items[0].source.position]]) == "team"
+        assert items[0].words["english"] == first_tokens(subject, "team")
+        for wrong, says in (
+            ({"pair": "{question}"}, "and then {answer}"),
+            ({"shots": 3}, "3 words are too few"),
+            ({"directions": (("english", "latin"),)}, "no word in 'latin'"),
+        ):
+            with pytest.raises(UserError, match=says):
+                asked.model_copy(update=wrong).open(subject)
+        for line, says in (
+            ({"english": "king"}, "not those of the first"),
+            ({"english": " "}, "has no word"),
+        ):
+            with file.open("a") as added:
+                added.write("\n" + json.dumps(line))
+            with pytest.raises(UserError, match=says):
+                asked.open(subject)
+            file.write_text(file.read_text().rpartition("\n")[0])
 
     def test_no_item_of_the_world_is_left_out(self, subject: Subject) -> None:
         translations, hops = WorldTranslations().open(subject), WorldHops().open(subject)

@@ -1,0 +1,55 @@
+"""The word lists and tasks that come with interp: every file opens with its source, and repeats nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interp.lenses.relations import read_relation
+from interp.lines import json_lines
+
+DATA = Path(__file__).parents[2] / "interp" / "data"
+
+
+def files(area: str) -> list[Any]:
+    return [pytest.param(path, id=f"{area}/{path.name}") for path in sorted((DATA / area).iterdir())]
+
+
+def key(*names: str) -> Callable[[dict[str, Any]], list[Any]]:
+    return lambda row: [row[name] for name in names]
+
+
+@pytest.mark.parametrize("path", files("words"))
+def test_words(path: Path) -> None:
+    rows = [values for values, _ in json_lines(path, "")]
+    assert len(rows) >= 60
+    for language in rows[0]:
+        words = [row[language] for row in rows]
+        assert len(set(words)) == len(words) and all(word == word.strip() != "" for word in words), language
+
+
+@pytest.mark.parametrize("path", files("relations"))
+def test_relations(path: Path) -> None:
+    relation = read_relation(path)
+    written = json.loads(path.read_text())["samples"]
+    assert 40 <= len(relation.samples) == len(written) <= 60  # no subject twice
+    assert len(relation.templates) >= 2 and relation.name == path.stem.replace("_", " ")
+    assert not any(template.endswith(" ") for template in relation.templates)
+    assert all(part == part.strip() != "" for sample in relation.samples for part in sample)
+
+
+@pytest.mark.parametrize(
+    ("path", "unique", "least"),
+    [
+        (DATA / "entities" / "known.jsonl", key("entity"), 60),
+        (DATA / "hops" / "countries.jsonl", key("question"), 60),
+    ],
+)
+def test_items(path: Path, unique: Callable[[dict[str, Any]], list[Any]], least: int) -> None:
+    rows = [values for values, _ in json_lines(path, "")]
+    assert len({json.dumps(unique(row)) for row in rows}) == len(rows) >= least
+    for row in rows:
+        assert row["entity"] in row.get("prompt", row.get("question"))
+        assert row["group"] and (row.get("description") or row["answer"])
