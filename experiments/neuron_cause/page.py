@@ -1,11 +1,13 @@
 """The page of `neuron_cause`."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from interp.causal.effects import CLEAN, CONTROL, TOGETHER
 from interp.compare.concepts import activations_by_concept
+from interp.descriptions.excerpt import pieces
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
 from interp.mining.mined import MinedSpaces
@@ -14,7 +16,8 @@ from interp.render.charts.distributions import Group, histogram_chart
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import count, measured, number, with_interval
 from interp.render.figure import Figure
-from interp.render.page import Column, Section, Table
+from interp.render.marked import MarkedText
+from interp.render.page import Cell, Column, Section, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
@@ -26,6 +29,8 @@ from .config import Config, PickByAttribution, PickByConcept
 ROLES: Mapping[str, Role] = {"mlp": "a", "sae": "b", "directions": "c"}
 """The names of the kinds of spaces."""
 PROBABILITY, RATE = "answer", "right"
+SHOWN, BEFORE, AFTER = 3, 16, 6
+"""Windows of each feature that are shown, and tokens around the peak."""
 NAMES = {PROBABILITY: "probability of the answers", RATE: "share of questions answered so"}
 
 
@@ -61,6 +66,7 @@ class CausePage(ExperimentPage[Config]):
         super().__init__(run, config, subject)
         self.corpus, self.mined, self.picked, self.model = corpus, mined, picked, subject.name
         self.features = [feature for feature, _ in picked]
+        self.pieces = partial(pieces, subject)
         self.sweep, self.outcomes, self.effects = (
             run.table(name) for name in ("sweep", "ablations", "ablation_effects")
         )
@@ -94,7 +100,8 @@ class CausePage(ExperimentPage[Config]):
 
     def sections(self) -> Sequence[Section]:
         """Shows doses, ablations, single features, what drives them, and the list of features."""
-        return (self._doses(), self._ablations(), *self._alone(), *self._driven(), self._described())
+        single = (*self._alone(), *self._driven(), self._responds())
+        return (self._doses(), self._ablations(), *single, self._described())
 
     def _verdict(self) -> str:
         group = self.groups[0]
@@ -119,7 +126,7 @@ class CausePage(ExperimentPage[Config]):
         )
         figures = [
             self._together("dose_probability", PROBABILITY, "Probability of the answers"),
-            self._together("dose_rate", RATE, "How often an answer is the likeliest token"),
+            self._together("dose_rate", RATE, "How often the questions are answered so"),
         ]
         return Section(
             f"From the lowest dose to the highest, the share goes: {'; '.join(moves)}", [text], figures
@@ -172,6 +179,24 @@ class CausePage(ExperimentPage[Config]):
         text = "The labels that the feature detects best, chosen on the select split."
         figures = [self._histogram(feature) for feature in explained]
         return [Section("What kind of input drives them", [text], figures)] if figures else []
+
+    def _responds(self) -> Section:
+        """Shows the text on which each picked feature is strongest, on the side that it was picked for."""
+        rows: list[list[Cell]] = []
+        for feature in self.features:
+            mined = self.mined[feature.space.name].exemplars["explain"]
+            top = [one for one in mined.windows(feature.feature_id, feature.polarity) if one.band == "top"]
+            for window in top[:SHOWN]:
+                tokens = self.corpus[window.document].tokens
+                peak = window.start + (0 if window.values is None else int(window.values.argmax()))
+                first = max(0, peak - BEFORE)
+                shown = self.pieces(tokens[first : peak + AFTER])
+                marks = [first + place == peak for place in range(len(shown))]
+                rows.append([feature.key, window.value, MarkedText(shown, marks)])
+        columns = [Column("feature"), Column("activation"), Column("text")]
+        caption = f"The strongest windows of the explain split, around the peak; {self.corpus.name}"
+        table = Table("exemplars", caption, columns, rows)
+        return Section("What they are strongest on", tables=[table])
 
     def _described(self) -> Section:
         pick = self.config.pick

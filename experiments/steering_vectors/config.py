@@ -7,10 +7,10 @@ from interp.fields import Count, Flag, Listed, NonEmpty, PathText, Text
 from interp.vectors.methods import FunctionMethod, InferenceTimeMethod, Method
 from interp.vectors.world import check_behaviour
 
-from ..common.vectors.config import BehaviourConfig, check_behaviour_config
+from ..common.vectors.config import BehaviourConfig, NamedTasksConfig, check_behaviour_config
 
 
-class Config(BehaviourConfig):
+class Config(BehaviourConfig, NamedTasksConfig):
     """Which methods are compared, on which behaviours."""
 
     question: Text = "Which way to steer {subject} does most, and costs least?"
@@ -22,7 +22,8 @@ class Config(BehaviourConfig):
     """The sentence with which the page says what was done."""
 
     behaviours: NonEmpty[PathText]
-    """Behaviours of the world, task/NAME for its tasks, or .jsonl files of prompts with two completions."""
+    """Behaviours of the world, task/NAME for its tasks, .jsonl files of prompts with two completions, or
+    .json files of a task's examples."""
     methods: NonEmpty[Method]
     """The steering methods, each with its settings."""
     examples: Listed[Count] = ()
@@ -40,8 +41,12 @@ def check(config: Config) -> None:
         if name.endswith(".jsonl"):
             if not Path(name).is_file():
                 raise UserError(f"no file {name}", "behaviours", "give a .jsonl file of pairs")
+        elif name.endswith(".json"):
+            config.task_source(name).check(info, "behaviours")
         elif not info.speaks_world:
-            raise UserError(f"{name!r} is a behaviour of the world model", "behaviours", "give a .jsonl file")
+            raise UserError(
+                f"{name!r} is a behaviour of the world model", "behaviours", "give a .jsonl or .json file"
+            )
         else:
             check_behaviour(name)
     slugs = [slug(name) for name in config.behaviours]
@@ -60,4 +65,6 @@ def check(config: Config) -> None:
 
 def slug(behaviour: str) -> str:
     """Turns a behaviour's name into a part of a file's name."""
-    return Path(behaviour).stem if behaviour.endswith(".jsonl") else behaviour.replace("/", "-")
+    path = Path(behaviour)
+    names = {".jsonl": path.stem, ".json": f"task-{path.stem}"}
+    return names.get(path.suffix, behaviour.replace("/", "-"))

@@ -17,7 +17,7 @@ from interp.track.records import redo
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.conditions import behaviour_results, written_after
-from interp.vectors.contrast import Contrast, read_contrast
+from interp.vectors.contrast import Contrast, read_contrast, task_contrast
 from interp.vectors.file import save_vectors
 from interp.vectors.methods import FunctionMethod, Method, pairs_needed
 from interp.vectors.sweep import KEYS, Setting, answered, by_method, choose, null_of, rates, sweep
@@ -164,6 +164,10 @@ class Job(BehaviourJob[Config]):
     def _contrast(self, name: str) -> Contrast:
         if name.endswith(".jsonl"):
             return read_contrast(Path(name), self.subject, self.config.seed)
+        if name.endswith(".json"):
+            (task,) = self.config.task_source(name).open(self.subject, self.config.seed)
+            self.run.tell(*task.notes)
+            return task_contrast(task, self.subject, self.config.seed)
         return world_contrast(name, self.subject, self.config.seed)
 
 

@@ -1,13 +1,9 @@
 """Vector algebra: do sums and differences of task vectors do composed tasks better than their parts?"""
 
-from pathlib import Path
-from typing import Literal
-
 from interp.errors import UserError
 from interp.fields import CountOrZero, Finite, NonEmpty, PathText, Section, Several, Word
-from interp.vectors.tasks import TaskFiles, TaskFormat, TaskSource, WorldTasks
 
-from ..common.vectors.config import VectorConfig, check_vector_config
+from ..common.vectors.config import NamedTasksConfig, check_vector_config
 
 
 class Term(Section):
@@ -38,7 +34,7 @@ class Composition(Section):
     """The vectors that are summed, with their weights."""
 
 
-class Config(VectorConfig):
+class Config(NamedTasksConfig):
     """Which sums are compared with their parts."""
 
     compositions: NonEmpty[Composition]
@@ -47,17 +43,6 @@ class Config(VectorConfig):
     """Multiples of a sum, and of each part alone."""
     prompts: Several = 96
     """Number of prompts whose mean is a vector."""
-    format: TaskFormat = TaskFormat()
-    """The layout of prompts of tasks from files."""
-    answers: Literal["whole", "first", "drop"] = "whole"
-    """Answers of several tokens in files: judged by all of them, by the first, or left out."""
-
-
-def task_source(config: Config, name: str) -> TaskSource:
-    """Returns the source of the task of this name."""
-    if name.endswith(".json"):
-        return TaskFiles(paths=(Path(name),), answers=config.answers, format=config.format)
-    return WorldTasks(tasks=(name,))
 
 
 def check(config: Config) -> None:
@@ -72,4 +57,4 @@ def check(config: Config) -> None:
         for name in (composition.target, *(part.task for part in composition.parts)):
             if not name.endswith(".json") and not info.speaks_world:
                 raise UserError(f"{name!r} is a task of the world", "compositions", "give .json files")
-            task_source(config, name).check(info)
+            config.task_source(name).check(info)

@@ -16,7 +16,7 @@ from interp.vectors.vector import Vector
 
 from ..common.tasks import write_compared
 from ..common.vectors.job import VectorJob
-from .config import Composition, Config, Term, task_source
+from .config import Composition, Config, Term
 from .page import AlgebraPage
 
 SUM = "sum"
@@ -113,5 +113,5 @@ class Job(VectorJob[Config]):
                     yield Condition(f"{SUM}, random", asked, [null.intervention(subject)], draw)
 
     def _task(self, name: str) -> Task:
-        (task,) = task_source(self.config, name).open(self.subject, self.config.seed)
+        (task,) = self.config.task_source(name).open(self.subject, self.config.seed)
         return task

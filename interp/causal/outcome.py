@@ -1,7 +1,7 @@
 """What a subject answers to questions, under whatever interventions are active."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ class Outcome:
     `log_answer` and `log_foil` are the log-probabilities in nats of all right answers together, and of all
     foils, which are wrong (NaN without foils); an answer of several tokens counts as a whole. `top` is the
     likeliest token, `right` whether an answer is what the subject would write, `wrong` whether a foil is; of
-    a multiple choice, which of the two is likelier.
+    a multiple choice, which of the two is likelier (by more than after the opposite prompt, if there is one).
     """
 
     log_answer: Float[np.ndarray, " question"]
@@ -91,7 +91,13 @@ def ask(subject: Subject, questions: Sequence[Question], prompts_per_batch: int 
         _whole(subject, prompts, answers, mass, top) for answers, mass in zip(sides, masses, strict=True)
     )
     choice = np.array([question.choice for question in questions], dtype=bool)
-    right, wrong = np.where(choice, answer > foil, right), np.where(choice, foil > answer, wrong)
+    with np.errstate(invalid="ignore"):  # both impossible, which is neither
+        margin = answer - foil
+    if opposed := [place for place, question in enumerate(questions) if question.against]:
+        turned = [replace(questions[i], prompt=questions[i].against, against=()) for i in opposed]
+        opposite = ask(subject, turned, prompts_per_batch)
+        margin[opposed] -= opposite.log_answer - opposite.log_foil
+    right, wrong = np.where(choice, margin > 0, right), np.where(choice, margin < 0, wrong)
     return Outcome(answer, foil, top, right, wrong)
 
 

@@ -35,6 +35,7 @@ class Question:
     group: str
     said: tuple[str, ...] = field(default=(), compare=False)
     choice: bool = False
+    against: Tokens = ()
 
     def shown_in(self, text: Sequence[int]) -> bool:
         """Whether a text contains an answer, and no foil before it."""
@@ -109,7 +110,10 @@ class QuestionFile(_Source):
     path: FilePath
     """A .jsonl file; each line has "prompt" and "answer" (a word or a list), perhaps "foil" and "group".
 
-    Words are the tokens that continue their prompt, one or several; a number in a list is a token id."""
+    Words are the tokens that continue their prompt, one or several; a number in a list is a token id. With
+    choice, "against" may be the opposite prompt (the same two things in the other order): an answer is then
+    right if it is preferred to the foil more after the prompt than after that one, which takes out a liking
+    for one of the words."""
     choice: Flag = False
     """Whether an answer is right if it is likelier than the foils (multiple choice), rather than if the
     subject would write it."""
@@ -150,9 +154,12 @@ class QuestionFile(_Source):
                 raise UserError(
                     "there is no foil to choose from", place, 'write {"foil": ...}, or choice: false'
                 )
+            opposite = values.get("against", "")
+            if not isinstance(opposite, str) or (opposite and not self.choice):
+                raise UserError('"against" is the opposite prompt of a choice', place, "set choice: true")
             said = tuple(map(str, (*answers, *foils)))
-            group = str(values.get("group", ""))
-            found.append(Question(tuple(prompt), own, others, group, said, self.choice))
+            group, against = str(values.get("group", "")), tuple(subject.encode(opposite))
+            found.append(Question(tuple(prompt), own, others, group, said, self.choice, against))
         if not found:
             raise UserError("there is no question", str(self.path), "write one a line")
         return self._drawn(found, seed)

@@ -13,12 +13,14 @@ from interp.lines import json_lines
 from interp.statistics.splits import content_of, split_three
 from interp.subject.subject import Subject
 from interp.vectors.contrastive import Pair
+from interp.vectors.tasks import Task
 
 KEYS = (
     ("prompt", "positive", "negative"),
     ("question", "answer_matching_behavior", "answer_not_matching_behavior"),
 )
 """Keys of a line, here and in Anthropic's model-written evaluations."""
+TASK_PAIRS, TASK_SHOTS = 64, 4
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,25 @@ def read_contrast(path: Path, subject: Subject, seed: int = 0) -> Contrast:
         tuple(row.question for row in chosen),
         tuple(row.question for row in report),
         tuple(prompted) if len(prompted) == len(report) else (),
+    )
+
+
+def task_contrast(task: Task, subject: Subject, seed: int = 0) -> Contrast:
+    """Makes a task by example a behaviour: done where no example is shown.
+
+    Each of `TASK_PAIRS` pairs is a query after `TASK_SHOTS` examples, and the same alone.
+
+    Raises:
+        UserError: the task has too few examples.
+    """
+    drawn = Random(f"{task.name} {seed}").choices(task.extract, k=TASK_PAIRS)
+    shown, plain = (task.questions(subject, drawn, shots, seed=seed) for shots in (TASK_SHOTS, 0))
+    return Contrast(
+        f"task/{task.name}",
+        tuple(Pair(with_shots.prompt, alone.prompt) for with_shots, alone in zip(shown, plain, strict=True)),
+        tuple(task.questions(subject, task.choose)),
+        tuple(task.questions(subject, task.report)),
+        tuple(task.questions(subject, task.report, TASK_SHOTS, seed=seed)),
     )
 
 

@@ -23,6 +23,7 @@ from interp.subject.subject import Subject
 from interp.vectors.world_tasks import world_task
 
 Example = tuple[str, str]
+SeveralTokens = Literal["whole", "first", "drop"]
 LEAST = 10  # fewest examples of a task
 
 
@@ -174,7 +175,7 @@ class TaskFiles(Section):
     kind: Literal["files"] = "files"
     paths: NonEmpty[FilePath]
     """JSON files, each a list of {"input": ..., "output": ...}; the task is named after the file."""
-    answers: Literal["whole", "first", "drop"] = "whole"
+    answers: SeveralTokens = "whole"
     """Answers of several tokens: judged by all of them (whole), by the first (first), or left out (drop).
     With first, those whose first token says nothing or is another answer's too are left out, and counted."""
     format: TaskFormat = TaskFormat(pair="Q: {question}\nA: {answer}", separator="\n\n")

@@ -24,13 +24,12 @@ from interp.corpus.questions import Question
 from interp.errors import UserError
 from interp.statistics.splits import split_sizes, split_three
 from interp.subject.subject import Subject
-from interp.vectors.contrast import Contrast
+from interp.vectors.contrast import Contrast, task_contrast
 from interp.vectors.contrastive import Pair, contrastive_vectors
 from interp.vectors.tasks import WorldTasks
 from interp.vectors.vector import Vector
 
 PAIRS, CHOSEN_ON, REPORTED_ON = 64, 60, 120
-SHOTS = 4
 Tokens = tuple[int, ...]
 
 
@@ -49,7 +48,9 @@ def world_contrast(name: str, subject: Subject, seed: int = 0) -> Contrast:
     check_behaviour(name)
     random = Random(f"{name} {seed}")
     family, _, task = name.partition("/")
-    return _of_task(task, subject, seed) if family == "task" else _MAKERS[name](random)
+    if family == "task":
+        return task_contrast(WorldTasks(tasks=(task,)).open(subject, seed)[0], subject, seed)
+    return _MAKERS[name](random)
 
 
 def check_behaviour(name: str) -> None:
@@ -217,20 +218,6 @@ def _answering_in_tamric(random: Random) -> Contrast:
         questions(chosen, "zorvic"),
         questions(report, "zorvic"),
         questions(report, "tamric"),
-    )
-
-
-def _of_task(name: str, subject: Subject, seed: int) -> Contrast:
-    """A task by example, where no example is shown."""
-    (task,) = WorldTasks(tasks=(name,)).open(subject, seed)
-    drawn = Random(f"{name} {seed}").choices(task.extract, k=PAIRS)
-    shown, plain = (task.questions(subject, drawn, shots, seed=seed) for shots in (SHOTS, 0))
-    return Contrast(
-        f"task/{name}",
-        tuple(Pair(with_shots.prompt, alone.prompt) for with_shots, alone in zip(shown, plain, strict=True)),
-        tuple(task.questions(subject, task.choose)),
-        tuple(task.questions(subject, task.report)),
-        tuple(task.questions(subject, task.report, SHOTS, seed=seed)),
     )
 
 

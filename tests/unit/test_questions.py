@@ -1,11 +1,13 @@
 """Questions from a file and from the world, and what is said of those that cannot be used."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import interp
+from interp.causal.outcome import ask
 from interp.corpus.questions import (
     QuestionFile,
     WorldQuestions,
@@ -120,4 +122,23 @@ def test_words_are_the_tokens_that_continue_each_prompt(tmp_path: Path) -> None:
 def test_an_answer_that_is_its_foil_is_refused(tmp_path: Path, subject: Subject) -> None:
     line = {"prompt": "the capital of france is", "answer": ["paris", "rome"], "foil": "rome"}
     with pytest.raises(UserError, match="answer and foil begin with the same tokens, 'rome'"):
+        written(tmp_path, line).open(subject)
+
+
+def test_a_choice_against_the_opposite_prompt_takes_out_a_liking_for_a_word(
+    tmp_path: Path, subject: Subject
+) -> None:
+    """Right values from two plain questions: the log-odds after either prompt."""
+    prompts = ("the capital of france is", "the capital of japan is")
+    line = {"prompt": prompts[0], "against": prompts[1], "answer": "tokyo", "foil": "the"}
+    choosing = written(tmp_path, line).model_copy(update={"choice": True})
+    (asked,) = choosing.open(subject)
+    plain = [replace(asked, prompt=tuple(subject.encode(prompt)), against=()) for prompt in prompts]
+    odds = (found := ask(subject, plain)).log_answer - found.log_foil
+    assert odds[0] != odds[1] and ask(subject, [plain[0]]).right[0] == (odds[0] > 0)
+    for one, expected in ((asked, odds[0] > odds[1]), (replace(asked, choice=False), False)):
+        assert ask(subject, [one]).right[0] == expected
+    both = ask(subject, [plain[1], asked, replace(asked, prompt=asked.against, against=asked.prompt)])
+    assert both.right.tolist() == [bool(odds[1] > 0), odds[0] > odds[1], odds[1] > odds[0]]
+    with pytest.raises(UserError, match=r"(?s)opposite prompt.*choice: true"):
         written(tmp_path, line).open(subject)

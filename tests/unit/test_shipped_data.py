@@ -9,8 +9,11 @@ import pytest
 
 from interp.lenses.relations import read_relation
 from interp.lines import json_lines
+from interp.vectors.tasks import TaskFiles
+from tests.subjects import pydoc_subject
 
 DATA = Path(__file__).parents[2] / "interp" / "data"
+SIDES = ("answer", "foil")
 
 
 def files(area: str) -> list[Any]:
@@ -53,3 +56,22 @@ def test_items(path: Path, unique: Callable[[dict[str, Any]], list[Any]], least:
     for row in rows:
         assert row["entity"] in row.get("prompt", row.get("question"))
         assert row["group"] and (row.get("description") or row["answer"])
+
+
+@pytest.mark.parametrize("path", files("tasks"))
+def test_tasks(path: Path) -> None:
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    (task,) = TaskFiles(paths=(path,)).open(pydoc_subject())  # reads the bytes of any text
+    assert len(task.extract) + len(task.choose) + len(task.report) == len(rows) >= 60
+    for side in ("input", "output"):
+        assert len({row[side] for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("path", files("questions"))
+def test_questions(path: Path) -> None:
+    """How they open depends on the vocabulary: `tests/real` opens them all."""
+    rows = [values for values, _ in json_lines(path, "")]
+    assert len({row["prompt"] for row in rows}) == len(rows) >= 60
+    for row in rows:
+        own, others = ({row[side]} if isinstance(row[side], str) else {*row[side]} for side in SIDES)
+        assert row["group"] and own and others and not own & others

@@ -1,11 +1,13 @@
 """Config bases of the experiments on vectors: controls, side effects, and questions about other things."""
 
+from pathlib import Path
+
 from interp.corpus.questions import QuestionSource, WorldQuestions
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
 from interp.fields import Count, Several
 from interp.subject.folder import SubjectInfo
-from interp.vectors.tasks import TaskSource, WorldTasks
+from interp.vectors.tasks import SeveralTokens, TaskFiles, TaskFormat, TaskSource, WorldTasks
 
 from ..config import SubjectJobConfig, check_subject
 
@@ -27,6 +29,21 @@ class VectorConfig(SubjectJobConfig):
     """Number of documents of the neutral text whose beginnings are read."""
     draws: Count = 3
     """Number of random vectors for each chosen one."""
+
+
+class NamedTasksConfig(VectorConfig):
+    """A job that names its tasks: those of the world, or files."""
+
+    format: TaskFormat = TaskFormat()
+    """The layout of prompts of tasks from files."""
+    answers: SeveralTokens = "whole"
+    """Answers of several tokens in files: judged by all of them, by the first, or left out."""
+
+    def task_source(self, name: str) -> TaskSource:
+        """Returns the source of a task: a .json file, or one of the world by name."""
+        if name.endswith(".json"):
+            return TaskFiles(paths=(Path(name),), answers=self.answers, format=self.format)
+        return WorldTasks(tasks=(name,))
 
 
 class TasksConfig(VectorConfig):
