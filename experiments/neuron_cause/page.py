@@ -185,7 +185,8 @@ class CausePage(ExperimentPage[Config]):
         rows: list[list[Cell]] = []
         for feature in self.features:
             mined = self.mined[feature.space.name].exemplars["explain"]
-            top = [one for one in mined.windows(feature.feature_id, feature.polarity) if one.band == "top"]
+            polarity = 1 if feature.polarity > 0 else -1
+            top = [one for one in mined.windows(feature.feature_id, polarity) if one.band == "top"]
             for window in top[:SHOWN]:
                 tokens = self.corpus[window.document].tokens
                 peak = window.start + (0 if window.values is None else int(window.values.argmax()))
