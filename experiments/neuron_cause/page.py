@@ -10,6 +10,7 @@ from interp.compare.concepts import activations_by_concept
 from interp.descriptions.excerpt import pieces
 from interp.document import Corpus
 from interp.features.ref import FeatureRef
+from interp.features.space import Polarity
 from interp.mining.mined import MinedSpaces
 from interp.render.charts.curves import Curve, curve_chart
 from interp.render.charts.distributions import Group, histogram_chart
@@ -185,7 +186,7 @@ class CausePage(ExperimentPage[Config]):
         rows: list[list[Cell]] = []
         for feature in self.features:
             mined = self.mined[feature.space.name].exemplars["explain"]
-            polarity = 1 if feature.polarity > 0 else -1
+            polarity: Polarity = 1 if feature.polarity > 0 else -1
             top = [one for one in mined.windows(feature.feature_id, polarity) if one.band == "top"]
             for window in top[:SHOWN]:
                 tokens = self.corpus[window.document].tokens
