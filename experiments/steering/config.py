@@ -1,9 +1,11 @@
 """Steer by a latent: clamp it to multiples of its maximum; does its concept appear, and at what cost?"""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from interp.bundled.world.labelling import carries, lexical_concepts
+from interp.causal.steering.concepts import WordList
 from interp.corpus.questions import WorldQuestions
 from interp.corpus.source import CorpusSource, WorldSource
 from interp.cost import Stage, SubjectShape, neuron_spaces
@@ -18,10 +20,10 @@ from interp.fields import (
     PathText,
     Positive,
     Several,
-    Word,
 )
 from interp.intervene.positions import Named
 from interp.mining.config import MiningConfig
+from interp.subject.folder import SubjectInfo
 from interp.subject.load import SubjectConfig
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
 from saes.architecture import Transcoder
@@ -42,13 +44,16 @@ QUESTIONS = (
 )
 
 
+_FIX = "give a .txt file with a beginning in each line, such as `interp:prompts/beginnings.txt`"
+
+
 class Config(MiningJobConfig):
     """Which concepts are steered to, by which methods and factors, and on which prompts."""
 
     subject: SubjectConfig = SubjectConfig()
-    """The model: the bundled world, whose words have concept labels."""
+    """The model."""
     corpus: CorpusSource = WorldSource(documents=8000)
-    """The labelled text (the world's) on which latents, neurons and directions are found."""
+    """Text on which latents, neurons and directions are found; the world's is labelled with its concepts."""
     mining: MiningConfig = MiningConfig(context_size=128, tokens_per_batch=8192, sampled_tokens=8192)
     """What is kept of each feature."""
     sae: FilePath | None = None
@@ -57,20 +62,25 @@ class Config(MiningJobConfig):
     """Site at which that SAE is trained, KIND.LAYER in the residual stream."""
     sae_training: SaeTraining = SaeTraining()
     """How that SAE is trained."""
-    concepts: NonEmpty[Word] = (*TOPICS, *LANGUAGES)
-    """The concepts steered to, each by the latent that detects it best on the select split (AUROC)."""
+    concepts: NonEmpty[PathText] = (*TOPICS, *LANGUAGES)
+    """The concepts steered to, each by the latent that detects it best on the select split (AUROC).
+
+    Concepts of the world, or .json files of words for any model and text.
+    """
     behaviours: NonEmpty[PathText] = QUESTIONS
-    """Behaviours whose prompts have one right next word; for each concept, prompts without it are used."""
+    """Behaviours of the world whose prompts have one right next word; those without the concept are used."""
+    beginnings: FilePath | None = None
+    """A .txt file with a beginning of a text in each line, in place of the world's prompts."""
     prompts_per_behaviour: Several = 6
-    """Largest number of prompts per behaviour and concept; half of them choose the factor."""
+    """Largest number of prompts (or beginnings) per behaviour and concept; half of them choose the factor."""
     factors: NonEmpty[Positive] = (0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 10)
     """Multiples of the latent's maximum on the explain split."""
     golden: Positive = 10
     """The factor that is always reported; also swept if `factors` lacks it (10: Golden Gate)."""
     positions: Named = "all"
     """Positions at which the model is steered: all, prompt, generated, last or steps."""
-    neurons: Count = 10
-    """Number of neurons, from all layers, in the set that is clamped."""
+    neurons: CountOrZero = 10
+    """Number of neurons, from all layers, in the set that is clamped; with 0, none are mined."""
     neurons_by: Literal["attribution", "auroc"] = "attribution"
     """The neurons to which the concept's words are attributed (explain), or that detect it best (select)."""
     added: Flag = False
@@ -88,28 +98,19 @@ class Config(MiningJobConfig):
 
     def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
         """Trains an SAE where none is given, then mines its latents and all neurons in one pass."""
+        neurons = neuron_spaces(shape) if self.neurons else []
         if self.sae is not None:
-            return self.mined(shape, tokens, [saved_size(shape, self.sae), *neuron_spaces(shape)])
+            return self.mined(shape, tokens, [saved_size(shape, self.sae), *neurons])
         latents = trained_size(shape, Site.parse(self.sae_site), self.sae_training)
-        mined = self.mined(shape, tokens, [latents, *neuron_spaces(shape)])
+        mined = self.mined(shape, tokens, [latents, *neurons])
         return [self.training(shape, self.sae_site, self.sae_training), *mined]
 
 
 def check(config: Config) -> None:
     """Raises UserError for a bad subject, site, concept, factor or SAE folder, before anything is written."""
     info = check_subject(config)
-    if not info.speaks_world or not isinstance(config.corpus, WorldSource):
-        raise UserError(
-            "steered text is judged by the labels of the bundled world's words; there are none for "
-            + ("your text" if info.speaks_world else info.name),
-            "corpus.kind" if info.speaks_world else "subject.name",
-            "use subject world and corpus.kind world, or interp.Clamp(latents, id, 10 * maximum) from Python",
-        )
-    for concept in config.concepts:
-        carries((), concept)
-    if len(set(config.concepts)) < len(config.concepts):
-        raise UserError("a concept is named twice", "concepts", "name each once")
-    WorldQuestions(behaviours=config.behaviours).check(info)
+    _check_concepts(config, info)
+    config.corpus.check(info)
     site = Site.parse(config.sae_site)
     info.site_width(site)
     if config.sae is None and site.kind not in RESIDUAL_KINDS:
@@ -127,3 +128,35 @@ def check(config: Config) -> None:
     check_context(
         info, {"mining": config.mining.context_size, "sae_training": config.sae_training.context_size}
     )
+
+
+def _check_concepts(config: Config, info: SubjectInfo) -> None:
+    """Raises UserError if a concept is unknown or named twice, or the prompts are not there."""
+    files = [name for name in config.concepts if name.endswith(".json")]
+    if not files and not (info.speaks_world and isinstance(config.corpus, WorldSource)):
+        raise UserError(
+            "only the bundled world's words have concept labels; there are none for "
+            + ("your text" if info.speaks_world else info.name),
+            "concepts",
+            "give .json files of words, such as `[interp:concepts/sea.json]`",
+        )
+    if files and len(files) < len(config.concepts):
+        raise UserError("some concepts are files, and some are not", "concepts", "give .json files alone")
+    for name in config.concepts:
+        if files:
+            WordList.read(Path(name))
+        else:
+            carries((), name)
+    names = [Path(name).stem if files else name for name in config.concepts]
+    if len(set(names)) < len(names):
+        raise UserError("a concept is named twice", "concepts", "name each once")
+    if not files:
+        WorldQuestions(behaviours=config.behaviours).check(info)
+        if config.beginnings is not None:
+            raise UserError(
+                "beginnings are for word lists", "beginnings", "leave them out, or give .json files of words"
+            )
+    elif config.beginnings is None:
+        raise UserError("word lists need beginnings of texts", "beginnings", _FIX)
+    elif not config.beginnings.is_file():
+        raise UserError(f"no file {config.beginnings}", "beginnings", _FIX)

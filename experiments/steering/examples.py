@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from interp.bundled.world.labelling import carries
-from interp.bundled.world.vocabulary import token_ids
+from interp.causal.steering.concepts import Concepts
 from interp.causal.steering.methods import DIFFERENCE, LATENT, NONE, RANDOM_LATENT
 from interp.causal.steering.prompts import SteeringPrompt
 from interp.render.marked import MarkedText
@@ -22,6 +21,7 @@ def example_tables(
     concepts: Sequence[str],
     chosen: Mapping[tuple[str, str], float],
     golden: float,
+    known: Concepts,
 ) -> list[Table]:
     """Tabulates texts of the reporting half for each concept, and marks words that carry it."""
     tables = []
@@ -35,7 +35,7 @@ def example_tables(
         rows = [
             [
                 _plain(subject, prompts[place].question.prompt),
-                *(_marked(first[method, factor, place], concept) for method, factor in kept),
+                *(_marked(subject, first[method, factor, place], concept, known) for method, factor in kept),
             ]
             for place in places
         ]
@@ -49,9 +49,12 @@ def example_tables(
 
 
 def _plain(subject: Subject, tokens: Sequence[int]) -> MarkedText:
-    return MarkedText(subject.token_strings(tokens), [False] * len(tokens))
+    strings = subject.token_strings(tokens)
+    text = "".join(strings)
+    words = text.split() if " " in text else strings  # the world's tokens are words, without spaces
+    return MarkedText(words, [False] * len(words))
 
 
-def _marked(text: str, concept: str) -> MarkedText:
+def _marked(subject: Subject, text: str, concept: str, known: Concepts) -> MarkedText:
     words = text.split()
-    return MarkedText(words, carries([token_ids()[word] for word in words], concept).tolist())
+    return MarkedText(words, [bool(known.carries(subject.encode(word), concept).any()) for word in words])

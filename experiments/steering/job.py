@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from interp.causal.steering import choose
+from interp.causal.steering.concepts import WORLD, Concepts, LabelledByWords, WordList, WordLists
 from interp.causal.steering.costs import COSTS, neutral_documents, steering_costs
 from interp.causal.steering.methods import (
     ADDED,
@@ -13,20 +15,22 @@ from interp.causal.steering.methods import (
     DIFFERENCE,
     LATENT,
     METHODS,
+    NEURONS,
     NONE,
     PROMPT,
     RANDOM_LATENT,
     steering,
 )
-from interp.causal.steering.prompts import SteeringPrompt, announcement, prompts_without
+from interp.causal.steering.prompts import SteeringPrompt, prompts_without
 from interp.causal.steering.references import fluency_references, genuine_shares, scored
 from interp.causal.steering.targets import SteeringTarget, find_targets, read_targets, save_targets
 from interp.causal.steering.texts import measured_texts, written
-from interp.corpus.questions import WorldQuestions
+from interp.corpus.questions import Question, WorldQuestions
 from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.space import FeatureSpace, ReadableFeatures, writable
 from interp.intervene import Positions
+from interp.lines import text_lines
 from interp.mining.mined import MinedSpaces, mine
 from interp.mining.store import load_mined, save_mined
 from interp.statistics.estimate import Estimate
@@ -45,6 +49,7 @@ from ..common.job import CorpusJob
 from .config import Config
 from .page import SteeringPage
 
+BEGINNINGS = "beginnings"  # the group of prompts that no answer is right to
 POOL = 200  # number of questions of each behaviour to draw from
 
 
@@ -69,13 +74,24 @@ class Job(CorpusJob[Config]):
                 str(config.sae),
                 f"use an SAE trained at {', '.join(RESIDUAL_KINDS)}",
             )
-        asked = WorldQuestions(behaviours=config.behaviours, most=POOL)
-        questions = asked.open(self.subject, config.seed)
-        most = config.prompts_per_behaviour
+        self.known: Concepts = WORLD
+        self.names: Sequence[str] = config.concepts
+        if config.beginnings is None:
+            asked = WorldQuestions(behaviours=config.behaviours, most=POOL).open(self.subject, config.seed)
+        else:
+            lists = WordLists([WordList.read(Path(name)) for name in config.concepts], self.subject)
+            self.known, self.names = lists, lists.names
+            self.corpus = LabelledByWords(self.corpus, lists)
+            asked = [
+                Question(tuple(self.subject.encode(text)), (), (), BEGINNINGS)
+                for _, text in text_lines(config.beginnings)
+            ]
         self.prompts: list[SteeringPrompt] = [
             prompt
-            for concept in config.concepts
-            for prompt in prompts_without(concept, questions, most, config.seed)
+            for concept in self.names
+            for prompt in prompts_without(
+                concept, asked, config.prompts_per_behaviour, config.seed, self.known
+            )
         ]
         self.factors = sorted({*config.factors, config.golden})
 
@@ -86,7 +102,8 @@ class Job(CorpusJob[Config]):
             loaded = load_sae(self.subject, self.run.step("train_sae", self.train_sae) / "sae")
         latents = writable(loaded)
         neurons: list[FeatureSpace] = [
-            MlpNeurons(self.subject, layer) for layer in range(self.subject.n_layers)
+            MlpNeurons(self.subject, layer)
+            for layer in range(self.subject.n_layers if self.config.neurons else 0)
         ]
         spaces = [*neurons, latents]
         mined = self.run.step("mine", lambda step: self.mine(step, spaces))
@@ -95,7 +112,9 @@ class Job(CorpusJob[Config]):
         self.run.step("write", lambda step: self.write(step, targets))
         self.run.step("cost", lambda step: self.cost(step, targets))
         self.run.step("score", self.score)
-        self.write_page(lambda: SteeringPage(self.run, self.config, self.subject, targets, self.prompts))
+        self.write_page(
+            lambda: SteeringPage(self.run, self.config, self.subject, targets, self.prompts, self.known)
+        )
 
     def train_sae(self, step: Step) -> None:
         """Trains an SAE at the configured site, and measures it on the report split."""
@@ -118,11 +137,12 @@ class Job(CorpusJob[Config]):
             mined,
             latents,
             neurons,
-            config.concepts,
+            self.names,
             n_neurons=config.neurons,
             neurons_by=config.neurons_by,
             controls=config.controls,
             seed=config.seed,
+            known=self.known,
             progress=step.progress,
         )
         save_targets(step.folder, targets)
@@ -134,25 +154,26 @@ class Job(CorpusJob[Config]):
         """Generates text after every prompt with each method and factor, and fixes the scales of scores."""
         plain = [prompt.question.prompt for prompt in self.prompts]
         nothing: list[Intervention] = []
-        clean = self._written(plain, dict.fromkeys(self.config.concepts, nothing))
-        rows = [measured_texts(self.subject, self.prompts, clean, method=NONE, factor=0.0, draw=0)]
-        announced = [announcement(prompt.concept) for prompt in self.prompts]
+        clean = self._written(plain, dict.fromkeys(self.names, nothing))
+        none: dict[str, str | float | int] = {"method": NONE, "factor": 0.0, "draw": 0}
+        rows = [measured_texts(self.subject, self.prompts, clean, self.known, **none)]
+        announced = [self.known.announcement(prompt.concept) for prompt in self.prompts]
         told = [place for place, tokens in enumerate(announced) if tokens is not None]
         trials = self._trials()
         with step.progress.task("steering", total=len(trials) + 1, unit="settings") as advance:
             if told:
                 prefixed = [(*(announced[place] or ()), *plain[place]) for place in told]
-                texts = self._written(prefixed, dict.fromkeys(self.config.concepts, nothing), told)
+                texts = self._written(prefixed, dict.fromkeys(self.names, nothing), told)
                 own = [self.prompts[place] for place in told]
                 rows.append(
-                    measured_texts(self.subject, own, texts, method=PROMPT, factor=0.0, draw=0).assign(
-                        prompt=told
+                    measured_texts(self.subject, own, texts, self.known, **none).assign(
+                        method=PROMPT, prompt=told
                     )
                 )
             advance(1)
             for trial in trials:
                 texts = self._written(plain, self._edits(targets, trial, self.config.positions))
-                rows.append(measured_texts(self.subject, self.prompts, texts, **asdict(trial)))
+                rows.append(measured_texts(self.subject, self.prompts, texts, self.known, **asdict(trial)))
                 advance(1)
         frame = pd.concat(rows, ignore_index=True)
         step.table("texts", frame)
@@ -166,7 +187,7 @@ class Job(CorpusJob[Config]):
             step.folder / "references.json",
             {
                 "unsteered": unsteered.groupby("concept", sort=False)["share"].mean().to_dict(),
-                "genuine": genuine_shares(self.corpus, self.config.concepts),
+                "genuine": genuine_shares(self.corpus, self.names, known=self.known),
                 "fluency": fluency_references(
                     self.subject,
                     [self.prompts[place] for place in choosing],
@@ -183,7 +204,7 @@ class Job(CorpusJob[Config]):
         """
         site = Site("resid_post", self.subject.n_layers - 1)
         neutral = neutral_documents(
-            self.subject, self.corpus, site, self.config.concepts, self.config.neutral_documents
+            self.subject, self.corpus, site, self.names, self.config.neutral_documents
         )
         rows = []
         trials = self._trials()
@@ -258,7 +279,8 @@ class Job(CorpusJob[Config]):
         }
 
     def _trials(self) -> list[Trial]:
-        methods = [method for method in METHODS if method != ADDED or self.config.added]
+        left_out = {ADDED: not self.config.added, NEURONS: not self.config.neurons}
+        methods = [method for method in METHODS if not left_out.get(method)]
         return [
             Trial(method, factor, draw)
             for method in methods

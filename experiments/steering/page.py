@@ -6,6 +6,7 @@ import pandas as pd
 import torch
 
 from interp.causal.steering.choose import ALL
+from interp.causal.steering.concepts import Concepts
 from interp.causal.steering.methods import (
     ADDED,
     DIFFERENCE,
@@ -61,23 +62,22 @@ class SteeringPage(ExperimentPage[Config]):
         ("Factor", "The value a latent is clamped to, over its maximum on the explain split. The error of "
          "the autoencoder is kept: x + SAE(x with the latent set) - SAE(x). The other methods are scaled to "
          "the norm of what that adds; neurons are clamped to the factor times their own extremes."),
-        ("Concept score", "Share of the generated tokens that carry the concept by the world's labels: 0 "
-         "at the share in unsteered text, 2 at that in documents about it, linear in between."),
+        ("Concept score", "Share of the generated tokens that carry the concept (the world's labels, or a "
+         "word of its list): 0 at the share in unsteered text, 2 at that in documents about it (or with a "
+         "word of its list), linear in between."),
         ("Instruction score", "2 if the first generated token is a right answer to the prompt, else 0."),
         ("Fluency score", "Cross-entropy of the text under the unsteered model: 2 at that of unsteered text "
          "on prompts of the same kind, 0 at that of such text with its words in random order."),
-        ("Harmonic mean", "Of the three scores of one text, 0 if one of them is 0; averaged over texts."),
+        ("Harmonic mean", "Of the scores of one text, 0 if one of them is 0; averaged over texts."),
         ("Repetition", "The share of a text's word pairs that occurred in it before."),
         ("KL", "How far the next-token predictions move, in nats a token, on documents without the concept."),
         ("Interval", "95%, by bootstrap: over concepts for means of all, over prompts for one concept."),
     )  # fmt: skip
     limits = (
-        "The judge is the world's word list and the model itself, not a reader: a text that names the "
+        "The judge is a list of words and the model itself, not a reader: a text that names the "
         "concept in the wrong place still scores on it, and one that avoids its words does not.",
         "Unsteered text scores below 2 on fluency on average: 2 is at the mean of such texts, and no text "
         "scores more.",
-        "After most of these prompts text about something else is normal here; how far a concept can appear "
-        "while the instruction is followed is also a property of this world.",
         "One model, one site, one dictionary: intervals over concepts say nothing about others.",
     )
 
@@ -88,9 +88,13 @@ class SteeringPage(ExperimentPage[Config]):
         subject: Subject,
         targets: Sequence[SteeringTarget],
         prompts: Sequence[SteeringPrompt],
+        known: Concepts,
     ) -> None:
         super().__init__(run, config, subject)
-        self.model, self.targets, self.prompts = subject, targets, prompts
+        self.model, self.targets, self.prompts, self.known = subject, targets, prompts, known
+        self.names = [target.concept for target in targets]
+        self.instructed = config.beginnings is None
+        self.scores = [name for name in NAMES if self.instructed or name != "instruction_score"]
         self.references = read_written(run.folder / "steps" / "write" / "references.json")
         costs = run.table("cost_curves").drop(columns="concepts")
         self.curves = run.table("curves").merge(costs, on=["method", "factor"], how="left")
@@ -110,19 +114,30 @@ class SteeringPage(ExperimentPage[Config]):
             measured(self._of("chosen", NONE, f"{score}_score"))
             for score in ("concept", "instruction", "fluency")
         )
+        doing = "answered prompts" if self.instructed else "continued beginnings"
+        instructed = f"the instruction ({instruction}) and fluency" if self.instructed else "and fluency"
         return (
             f"For {len(self.targets)} concepts, the latent of a sparse autoencoder that detects the "
             f"concept best was clamped to {len(set(self.curves['factor']) - {0.0})} multiples of its maximum "
-            f"while {self.model.name} answered prompts without the concept.",
-            f"Each text was scored from 0 to 2 for the concept (unsteered text {concept}), the instruction "
-            f"({instruction}) and fluency ({fluency}), and so were texts steered by other means and by "
+            f"while {self.model.name} {doing} without the concept.",
+            f"Each text was scored from 0 to 2 for the concept (unsteered text {concept}), "
+            f"{instructed} ({fluency}), and so were texts steered by other means and by "
             "random directions of the same norm (grey).",
             self._verdict(),
         )
 
+    def caveats(self) -> Sequence[str]:
+        """Returns the limits, and what the prompts allow."""
+        here = (
+            "After most of these prompts text about something else is normal here; how far a concept can "
+            "appear while the instruction is followed is also a property of this world."
+        )
+        there = "The prompts are mere beginnings: what steering does to what a model is asked is not seen."
+        return (*self.limits, here if self.instructed else there)
+
     def headline(self) -> Figure:
         """Draws the harmonic mean by factor."""
-        return self._dose("harmonic", "Harmonic mean of the three scores")
+        return self._dose("harmonic", f"Harmonic mean of the {'three' if self.instructed else 'two'} scores")
 
     def sections(self) -> Sequence[Section]:
         """Shows chosen factors, the golden one, all factors, sizes, concepts, texts and latents."""
@@ -138,12 +153,13 @@ class SteeringPage(ExperimentPage[Config]):
         concept, instruction, fluency, together = (
             measured(self._of("golden", LATENT, score)) for score in NAMES
         )
+        lost = f"the instruction {instruction} and fluency" if self.instructed else "fluency"
         return (
             f"At the factor chosen for each concept, the latent scores {measured(latent)} of 2 "
             f"({interval(latent)}), difference in means {measured(difference)} and a random latent "
             f"{measured(random)}: {self._comparison('chosen', DIFFERENCE)}, and "
             f"{self._comparison('chosen', RANDOM_LATENT)}; at {self.config.golden:g} times its maximum the "
-            f"concept scores {concept}, but the instruction {instruction} and fluency {fluency}, together "
+            f"concept scores {concept}, but {lost} {fluency}, together "
             f"{together}."
         )
 
@@ -174,10 +190,10 @@ class SteeringPage(ExperimentPage[Config]):
             measured(self._of("golden", LATENT, name))
             for name in ("share", "right", "repetition", "cross_entropy")
         )
+        answers = f" and {right} of the answers are right" if self.instructed else ""
         before, clean = (measured(self._of("golden", NONE, name)) for name in ("repetition", "cross_entropy"))
         title = (
-            f"At {self.config.golden:g} times the maximum, {share} of the words carry the concept and "
-            f"{right} of the answers are right"
+            f"At {self.config.golden:g} times the maximum, {share} of the words carry the concept{answers}"
         )
         text = (
             "The factor of the Golden Gate experiment. The share of repeated word pairs goes from "
@@ -189,7 +205,8 @@ class SteeringPage(ExperimentPage[Config]):
     def _doses(self) -> Section:
         figures = [
             self._dose(measure, NAMES[measure].capitalize())
-            for measure in ("concept_score", "instruction_score", "fluency_score")
+            for measure in self.scores
+            if measure != "harmonic"
         ]
         text = "All methods share one axis: a random one changes the stream as much as the latent does."
         return Section(
@@ -211,16 +228,17 @@ class SteeringPage(ExperimentPage[Config]):
 
     def _concepts(self) -> Section:
         found = self._ordered("chosen_concepts")
-        place = found["concept"].map(self.config.concepts.index)
+        place = found["concept"].map(self.names.index)
         found = found.iloc[place.argsort(kind="stable")]
         columns: list[Column | str] = [
             "concept", "method", "factor", Column("share with concept", of="share"),
-            Column("right answers", of="right"), Column("cross-entropy", "nats", of="cross_entropy"),
+            *([Column("right answers", of="right")] if self.instructed else []),
+            Column("cross-entropy", "nats", of="cross_entropy"),
             Column("harmonic mean", of="harmonic"), Column("of the means", of="harmonic_of_means"),
             Column("prompts", places=0),
         ]  # fmt: skip
         text = (
-            "Raw values at the chosen factors. The last but one column is the harmonic mean of the three "
+            "Raw values at the chosen factors. The last but one column is the harmonic mean of the "
             "mean scores, which one text need not have together."
         )
         steered = found.assign(factor=found["factor"].where(found["factor"] > 0))
@@ -228,13 +246,14 @@ class SteeringPage(ExperimentPage[Config]):
         return Section("Concept by concept", [text], tables=[table])
 
     def _examples(self) -> list[Section]:
-        shown = self.config.concepts[: self.config.examples]
+        shown = self.names[: self.config.examples]
         if not shown:
             return []
         rows = self.run.table("chosen_concepts").to_dict("records")
         chosen = {(row["method"], row["concept"]): row["factor"] for row in rows}
         texts = self.run.table("texts")
-        tables = example_tables(self.model, texts, self.prompts, shown, chosen, self.config.golden)
+        golden = self.config.golden
+        tables = example_tables(self.model, texts, self.prompts, shown, chosen, golden, self.known)
         text = "Sampled with the same random numbers in every column."
         return [Section("What was written", [text], tables=tables)]
 
@@ -261,12 +280,12 @@ class SteeringPage(ExperimentPage[Config]):
 
     def _scores(self, which: str, caption: str) -> Table:
         columns = [
-            Column("method"), Column("concept"), Column("instruction"), Column("fluency"),
-            Column("harmonic mean"), Column("less difference in means"), Column("less random latent"),
+            Column("method"), *(Column(NAMES[name].removesuffix(" score")) for name in self.scores),
+            Column("less difference in means"), Column("less random latent"),
             Column("concepts", places=0),
         ]  # fmt: skip
         rows: list[list[Cell]] = [
-            [row["method"], *(Estimate.of(row, name) for name in NAMES),
+            [row["method"], *(Estimate.of(row, name) for name in self.scores),
              *(self._gap(which, row["method"], against) for against in (DIFFERENCE, RANDOM_LATENT)),
              row["concepts"]]
             for row in self._ordered(f"{which}_overall").to_dict("records")

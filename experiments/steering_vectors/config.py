@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from interp.errors import UserError
-from interp.fields import Count, Flag, Listed, NonEmpty, PathText, Text
+from interp.fields import Count, CountOrZero, Flag, Listed, NonEmpty, PathText, Text
 from interp.vectors.methods import FunctionMethod, InferenceTimeMethod, Method
 from interp.vectors.world import check_behaviour
 
@@ -26,6 +26,8 @@ class Config(BehaviourConfig, NamedTasksConfig):
     .json files of a task's examples."""
     methods: NonEmpty[Method]
     """The steering methods, each with its settings."""
+    layers: Listed[CountOrZero] = ()
+    """Layers of the settings that act at one layer; every layer if left out."""
     examples: Listed[Count] = ()
     """Numbers of pairs from which the vector is made again, to see how few suffice."""
     two_fold: Flag = False
@@ -52,6 +54,10 @@ def check(config: Config) -> None:
     slugs = [slug(name) for name in config.behaviours]
     if len(set(slugs)) < len(slugs):
         raise UserError("two behaviours have one name", "behaviours", "name each once")
+    if max(config.layers, default=0) >= info.n_layers:
+        raise UserError(
+            f"the model has no layer {max(config.layers)}", "layers", f"use 0 to {info.n_layers - 1}"
+        )
     for method in config.methods:
         if isinstance(method, FunctionMethod | InferenceTimeMethod):
             most = method.heads if isinstance(method, FunctionMethod) else max(method.heads)

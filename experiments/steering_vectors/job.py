@@ -20,7 +20,7 @@ from interp.vectors.conditions import behaviour_results, written_after
 from interp.vectors.contrast import Contrast, read_contrast, task_contrast
 from interp.vectors.file import save_vectors
 from interp.vectors.methods import FunctionMethod, Method, pairs_needed
-from interp.vectors.sweep import KEYS, Setting, answered, by_method, choose, null_of, rates, sweep
+from interp.vectors.sweep import KEYS, SEVERAL, Setting, answered, by_method, choose, null_of, rates, sweep
 from interp.vectors.truthful import TruthfulEdit
 from interp.vectors.truthful_file import save_edit
 from interp.vectors.world import world_contrast
@@ -77,6 +77,8 @@ class Job(BehaviourJob[Config]):
                 began = time.monotonic()
                 settings = method.settings(self.subject, own, self.config.seed, self.config.draws)
                 seconds = time.monotonic() - began
+                wanted = {SEVERAL, *(self.config.layers or range(self.subject.n_layers))}
+                settings = [setting for setting in settings if setting.layer in wanted]
                 for label, offered in by_method(settings).items():
                     frame = sweep(self.subject, to_choose, offered, step.progress, f"{name}: {label}")
                     best = choose(self.subject, offered, frame, self.to_choose_by)

@@ -56,7 +56,7 @@ class SteeringVectorsPage(ExperimentPage[Config]):
 
     def __init__(self, run: Run, config: Config, subject: Subject) -> None:
         super().__init__(run, config, subject)
-        self.model = subject.name
+        self.model, self.speaks_world = subject.name, subject.info.speaks_world
         self.profile, self.results, self.chosen, self.texts = (
             run.table(name) for name in ("profile", "results", "chosen", "texts")
         )
@@ -102,11 +102,12 @@ class SteeringVectorsPage(ExperimentPage[Config]):
             "generated text as the unchanged model scores it. Pairs needed: the fewest tried that keep "
             "nine tenths of the share."
         )
-        where = (
-            "In published models early and middle layers work and late ones do not. The bundled `world` was "
-            "trained to read late, except in chat and numbers, so there it is mostly the middle and late "
-            "layers that work."
-        )
+        where = "In published models early and middle layers work and late ones do not."
+        if self.speaks_world:
+            where += (
+                " The bundled `world` was trained to read late, except in chat and numbers, so there it is "
+                "mostly the middle and late layers that work."
+            )
         chosen = (
             "Of the settings within 0.02 of the best share, the one that changes neutral text least. "
             "Fitting reads activations and makes all settings and their nulls."

@@ -1,6 +1,7 @@
 """The steering experiment on a small budget, as a person runs it."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -113,11 +114,39 @@ def test_a_planted_latent_is_found_and_shows_its_concept_at_the_cost_of_the_answ
     assert 'class="p8"' in page and "Golden Gate" in page
 
 
+def test_lists_of_words_do_for_a_model_and_text_without_labels(tmp_path: Path) -> None:
+    for name, words in (("files", ["file", "files", "path"]), ("lists", ["list", "lists", "tuple"])):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"words": words, "announcement": f"On {name}."}))
+    beginnings = ["This function returns", "The class", "If the argument is", "A new file", "Note that it is"]
+    (tmp_path / "beginnings.txt").write_text("\n".join(beginnings))
+    concepts = ", ".join(str(tmp_path / f"{name}.json") for name in ("files", "lists"))
+    own = ("subject.name=pydoc", "corpus={kind: pydoc, documents: 200}", f"concepts=[{concepts}]")
+    files = (f"beginnings={tmp_path / 'beginnings.txt'}", "sae_site=resid_post.2", "neurons=0")
+    made = run_small(tmp_path, *own, *files)
+    texts = pd.read_parquet(made / "tables" / "texts.parquet")
+    assert set(texts["concept"]) == {"files", "lists"} and texts["right"].isna().all()
+    assert set(texts["method"]) == METHODS - {"neurons"} | {"none", "prompt"}
+    clean = texts[texts["method"] == "none"]
+    assert (clean.groupby("concept")["prompt"].count() == 4).all()  # "A new file" is not asked of files
+    for concept, share, text in zip(texts["concept"], texts["share"], texts["text"], strict=True):
+        wanted = {"file", "files", "path"} if concept == "files" else {"list", "lists", "tuple"}
+        said = {word.lower() for word in re.findall(r"[A-Za-z]+", text)}
+        assert (share > 0) == bool(said & wanted), text
+    scores = pd.read_parquet(made / "tables" / "scores.parquet")
+    assert scores["instruction_score"].isna().all() and scores["harmonic"].between(0, 2).all()
+    page = (made / "report.html").read_text()
+    assert "instruction" not in page.split("Methods and numbers")[0].lower() and "none" in page
+
+
 @pytest.mark.parametrize(
     ("override", "what"),
     [
-        ("corpus={kind: text, path: mine.txt}", "labels of the bundled world"),
-        ("subject.name=pydoc", "labels of the bundled world"),
+        ("corpus={kind: text, path: mine.txt}", "none for your text"),
+        ("subject.name=pydoc", "none for pydoc"),
+        ("beginnings=interp:prompts/beginnings.txt", "for word lists"),
+        ("concepts=[interp:concepts/sea.json]", "need beginnings"),
+        ("concepts=[interp:concepts/sea.json, topic_law]", "some are not"),
+        ("concepts=[nothing.json]", "nothing.json"),
         ("concepts=[refusal]", "no word carries refusal"),
         ("concepts=[cheese]", "no concept"),
         ("concepts=[topic_law, topic_law]", "twice"),

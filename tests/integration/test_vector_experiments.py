@@ -159,9 +159,11 @@ def test_the_leaderboard_holds_methods_against_each_other_on_own_pairs(runs: Pat
     path = tmp_path / "frank.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
     methods = "methods=[{kind: contrastive, how: [mean]}, {kind: projection}, {kind: task}, {kind: function}]"
-    found, page = run(runs, "vector_leaderboard", f"behaviours=[{path}]", methods, OTHERS, "examples=[2, 3]")
+    fewer = ("examples=[2, 3]", "layers=[4, 6]")
+    found, page = run(runs, "vector_leaderboard", f"behaviours=[{path}]", methods, OTHERS, *fewer)
     assert {"right/contrastive_mean", "right/projection", "right/task_vector"} <= found.keys()
     chosen = pd.read_parquet(runs / "vector_leaderboard" / "tables" / "chosen.parquet")
+    assert set(chosen["layer"]) <= {4, 6}
     needed = chosen["examples"].dropna()
     assert len(needed) and set(needed) <= {2, 3, 4} and (chosen["seconds"] > 0).all()
     assert found["right/prompted"] == found["right/contrastive_mean"] == 1 and "frank" in page
@@ -172,6 +174,7 @@ def test_the_leaderboard_holds_methods_against_each_other_on_own_pairs(runs: Pat
     [
         ("contrastive_vector", "behaviours=[honesti]", "no behaviour 'honesti'"),
         ("contrastive_vector", "behaviours=[none.jsonl]", "no file none.jsonl"),
+        ("contrastive_vector", "layers=[8]", "no layer 8"),
         ("contrastive_vector", "methods=[{kind: contrastiv}]", "contrastive"),
         ("inference_time", "methods=[{kind: inference_time, heads: [99]}]", "32 heads, not 99"),
         ("function_vector", "heads=40", "32 heads, not 40"),

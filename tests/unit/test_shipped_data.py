@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from interp.causal.steering.concepts import WordList
 from interp.lenses.relations import read_relation
-from interp.lines import json_lines
+from interp.lines import json_lines, text_lines
+from interp.vectors.contrast import read_contrast
 from interp.vectors.tasks import TaskFiles
 from tests.subjects import pydoc_subject
 
@@ -75,3 +77,29 @@ def test_questions(path: Path) -> None:
     for row in rows:
         own, others = ({row[side]} if isinstance(row[side], str) else {*row[side]} for side in SIDES)
         assert row["group"] and own and others and not own & others
+
+
+@pytest.mark.parametrize("path", [*files("behaviours"), *files("statements")])
+def test_prompts_with_two_completions(path: Path) -> None:
+    rows = [values for values, _ in json_lines(path, "")]
+    assert len({row["prompt"].casefold() for row in rows}) == len(rows) >= 60
+    for row in rows:
+        assert row["prompt"] == row["prompt"].strip()
+        assert row["positive"].casefold() != row["negative"].casefold()
+        for side in (row["positive"], row["negative"]):
+            assert side.startswith(" ") and side[-1] in ".?" and "  " not in side
+    found = read_contrast(path, pydoc_subject())
+    assert len(found.pairs) + len(found.choose) + len(found.report) == len(rows)
+
+
+@pytest.mark.parametrize("path", files("concepts"))
+def test_concepts(path: Path) -> None:
+    written = json.loads(path.read_text())["words"]
+    found = WordList.read(path)
+    assert len(found.words) == len(written) >= 20 and found.announcement is not None
+
+
+@pytest.mark.parametrize("path", files("prompts"))
+def test_beginnings(path: Path) -> None:
+    lines = [text for _, text in text_lines(path)]
+    assert len(set(lines)) == len(lines) >= 20 and all(line == line.strip() for line in lines)

@@ -18,7 +18,8 @@ from interp.bundled.world.labelling import carries, labels_of, lexical_concepts
 from interp.bundled.world.lexicon import lexicon
 from interp.bundled.world.vocabulary import token_ids
 from interp.causal.steering import choose
-from interp.causal.steering.prompts import announcement, prompts_without, questions_about
+from interp.causal.steering.concepts import WORLD
+from interp.causal.steering.prompts import prompts_without, questions_about
 from interp.causal.steering.references import genuine_shares, scored
 from interp.causal.steering.texts import harmonic_mean, repeated, scaled
 from interp.corpus.questions import Question, begins_with
@@ -112,8 +113,8 @@ def test_prompts_hold_no_word_of_the_concept_and_are_halved_by_group() -> None:
     assert found == prompts_without("topic_weather", [*questions, rains], 2, seed=0)
     with pytest.raises(UserError, match="every question"):
         prompts_without("topic_weather", questions[:1], 2, seed=0)
-    assert announcement("topic_law") == tuple(ids("a text about law :"))
-    assert announcement("lang_zorvic") is None
+    assert WORLD.announcement("topic_law") == tuple(ids("a text about law :"))
+    assert WORLD.announcement("lang_zorvic") is None
 
 
 def test_questions_about_a_concept_are_cut_before_its_second_word_or_a_later_one() -> None:

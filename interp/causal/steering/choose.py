@@ -65,8 +65,8 @@ def per_concept(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
         }  # fmt: skip
         for measure in MEASURES:
             row |= _named(measure, part[measure], seed)
-        three = [float(part[name].mean()) for name in SCORES[:3]]
-        row["harmonic_of_means"] = 3 / sum(1 / score for score in three) if min(three) > 0 else 0.0
+        means = [float(part[name].mean()) for name in SCORES[:3] if part[name].notna().any()]
+        row["harmonic_of_means"] = len(means) / sum(1 / score for score in means) if min(means) > 0 else 0.0
         found.append(row)
     return pd.DataFrame(found)
 

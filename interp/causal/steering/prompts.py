@@ -1,4 +1,4 @@
-"""Prompts of the world without a given concept, with an instruction whose answer can be checked."""
+"""Prompts without a given concept: instructions whose answer can be checked, or mere beginnings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,7 @@ from random import Random
 
 import numpy as np
 
-from interp.bundled.world.draft import Draft
-from interp.bundled.world.families.numbers import NUMBERS
-from interp.bundled.world.families.sentences import TOPIC
-from interp.bundled.world.labelling import carried, carries
-from interp.bundled.world.lexicon import lexicon
+from interp.causal.steering.concepts import WORLD, Concepts
 from interp.corpus.questions import Question
 from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
@@ -30,7 +26,7 @@ class SteeringPrompt:
 
 
 def prompts_without(
-    concept: str, questions: Sequence[Question], most: int, seed: int
+    concept: str, questions: Sequence[Question], most: int, seed: int, concepts: Concepts = WORLD
 ) -> list[SteeringPrompt]:
     """Draws at most `most` questions of each group without the concept in any word, right answers included.
 
@@ -45,7 +41,7 @@ def prompts_without(
             question.prompt: question
             for question in questions
             if question.group == group
-            and not carries((*question.prompt, *chain(*question.answers)), concept).any()
+            and not concepts.carries((*question.prompt, *chain(*question.answers)), concept).any()
         }
         drawn = Random(f"{concept} {group} {seed}").sample(list(free.values()), min(most, len(free)))
         if len(drawn) > 1:
@@ -60,7 +56,13 @@ def prompts_without(
 
 
 def questions_about(
-    corpus: Corpus, concept: str, count: int, *, split: Split = "explain", longest: int = 60
+    corpus: Corpus,
+    concept: str,
+    count: int,
+    *,
+    split: Split = "explain",
+    longest: int = 60,
+    concepts: Concepts = WORLD,
 ) -> list[Question]:
     """Cuts documents before a word of the concept that follows another one; any such word is an answer.
 
@@ -70,11 +72,11 @@ def questions_about(
     Raises:
         UserError: no document of the split has two such words, or there is no such concept.
     """
-    answers = tuple((i,) for i in np.flatnonzero(carries(range(len(carried())), concept)).tolist())
+    answers = concepts.words(concept)
     found: list[Question] = []
     for index in range(len(corpus)):
         document = corpus[index]
-        places = np.flatnonzero(carries(document.tokens[:longest].tolist(), concept))
+        places = np.flatnonzero(concepts.carries(document.tokens[:longest].tolist(), concept))
         if len(places) > 1 and split_of(document.hash) == split:
             found.append(Question(tuple(document.tokens[: places[-1]].tolist()), answers, (), concept))
         if len(found) == count:
@@ -84,19 +86,3 @@ def questions_about(
             f"no document of the {split} split has two words of {concept}", corpus.name, "give more text"
         )
     return found
-
-
-def announcement(concept: str) -> tuple[int, ...] | None:
-    """The tokens with which a document of the world announces a concept; None if there are none.
-
-    A topic: "a text about weather :". A context of numbers: "a calendar .", in its first word.
-    """
-    kind, _, name = concept.partition("_")
-    draft = Draft()
-    if kind == "topic" and name in lexicon().topics:
-        draft.write(TOPIC["header"], {"topic": name})
-    elif kind == "ctx" and name in lexicon().number_contexts:
-        draft.write(NUMBERS["context"], {"context": lexicon().number_contexts[name][0]})
-    else:
-        return None
-    return tuple(draft.tokens)

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from interp.bundled.world.labelling import carries
 from interp.causal.selection import concept_number
 from interp.causal.steering.choose import SCORES
+from interp.causal.steering.concepts import WORLD, Concepts
 from interp.causal.steering.prompts import SteeringPrompt
 from interp.causal.steering.texts import BEST, cross_entropy, harmonic_mean, scaled
 from interp.document import Corpus, Split, split_of
@@ -16,7 +16,11 @@ from interp.subject.subject import Subject
 
 
 def genuine_shares(
-    corpus: Corpus, concepts: Sequence[str], split: Split = "report", documents: int = 4000
+    corpus: Corpus,
+    concepts: Sequence[str],
+    split: Split = "report",
+    documents: int = 4000,
+    known: Concepts = WORLD,
 ) -> dict[str, float]:
     """Computes, for each concept, the share of tokens that carry it where a document is about it.
 
@@ -40,7 +44,7 @@ def genuine_shares(
         for concept, mask in bits.items():
             if not present & mask:
                 continue
-            own, held = carries(document.tokens.tolist(), concept), document.labels & mask != 0
+            own, held = known.carries(document.tokens.tolist(), concept), document.labels & mask != 0
             if (held & ~own & counts).any():
                 about[concept].append(float(own[held & counts].mean()))
             elif counts.any():
@@ -80,10 +84,10 @@ def scored(
 
     - concept: 0 at the share of tokens that carry the concept in unsteered text, 2 at that of genuine
       documents, linear in between;
-    - instruction: 2 if the first token is a right answer to the prompt, else 0;
+    - instruction: 2 if the first token is a right answer to the prompt, else 0; NaN without right answers;
     - fluency: 2 at the nats per token of unsteered text after prompts of the same group, 0 at those of such
       text with its tokens in random order, linear in between; 0 for an empty text;
-    - harmonic: the harmonic mean of the three, 0 if one of them is 0.
+    - harmonic: the harmonic mean of the three, 0 if one of them is 0; of the others without instruction.
     """
     frame = texts.copy()
     frame["concept_score"] = 0.0
@@ -96,5 +100,6 @@ def scored(
         nats = frame.loc[rows, "cross_entropy"].to_numpy(dtype=float)
         frame.loc[rows, "fluency_score"] = scaled(nats, shuffled, clean)
     frame["instruction_score"] = BEST * frame["right"].astype(float)
-    frame["harmonic"] = harmonic_mean(*(frame[name].to_numpy(dtype=float) for name in SCORES[:3]))
+    known = [name for name in SCORES[:3] if frame[name].notna().any()]
+    frame["harmonic"] = harmonic_mean(*(frame[name].to_numpy(dtype=float) for name in known))
     return frame

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.causal.selection import by_attribution, by_concept
+from interp.causal.steering.concepts import WORLD, Concepts
 from interp.causal.steering.difference_in_means import difference_in_means
 from interp.causal.steering.prompts import questions_about
 from interp.corpus.batches import batches
@@ -65,12 +66,14 @@ def find_targets(
     neurons_by: Literal["attribution", "auroc"] = "attribution",
     controls: int = 1,
     seed: int = 0,
+    known: Concepts = WORLD,
     progress: Progress | None = None,
 ) -> list[SteeringTarget]:
     """Finds, for each concept, its best latent, what else it can be steered with, and random controls.
 
     `n_neurons` are those to which the concept's words are attributed most (explain split), or that tell it
-    best (select split). `mined` is of the latents and of all spaces of neurons.
+    best (select split); none if 0. `mined` is of the latents and of all spaces of neurons. `known` says which
+    words carry the concepts.
 
     Raises:
         UserError: the corpus has no such label, too few tokens carry it, the latent is never active, or there
@@ -86,10 +89,12 @@ def find_targets(
     with progress.task("picking neurons", total=len(concepts), unit="concepts") as advance:
         for number, concept in enumerate(concepts):
             ((latent, auroc),) = by_concept([latents], mined, corpus, concept, 1)
-            if neurons_by == "auroc":
+            if not n_neurons:
+                picked = []
+            elif neurons_by == "auroc":
                 picked = by_concept(neurons, mined, corpus, concept, n_neurons)
             else:
-                asked = questions_about(corpus, concept, ATTRIBUTED)
+                asked = questions_about(corpus, concept, ATTRIBUTED, concepts=known)
                 picked = by_attribution(subject, neurons, asked, statistics, n_neurons)
             own = seed * len(concepts) + number
             largest = largest_of(mined, latent)

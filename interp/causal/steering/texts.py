@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from interp.bundled.world.labelling import carries
+from interp.causal.steering.concepts import WORLD, Concepts
 from interp.causal.steering.prompts import SteeringPrompt
 from interp.corpus.questions import begins_with
 from interp.intervene.by_rows import ByRows
@@ -65,17 +65,21 @@ def cross_entropy(
 
 
 def measured_texts(
-    subject: Subject, prompts: Sequence[SteeringPrompt], texts: Sequence[Tokens], **names: str | float | int
+    subject: Subject,
+    prompts: Sequence[SteeringPrompt],
+    texts: Sequence[Tokens],
+    concepts: Concepts = WORLD,
+    **names: str | float | int,
 ) -> pd.DataFrame:
     """Makes a row for each text: `names` in every row, its prompt's columns, and raw measures.
 
     `share` is the share of its tokens that carry the concept it is steered to, `right` whether its first
-    token is a right answer to the prompt, `cross_entropy` nats per token under the subject as it is,
-    `repetition` the share of its bigrams that occurred earlier in it, `tokens` its length (the end of
-    text not counted) and `text` its words.
+    token is a right answer to the prompt (NaN if it has none), `cross_entropy` nats per token under the
+    subject as it is, `repetition` the share of its bigrams that occurred earlier in it, `tokens` its length
+    (the end of text not counted) and `text` its words.
     """
     shares = [
-        float(carries(text, prompt.concept).mean()) if len(text) else 0.0
+        float(concepts.carries(text, prompt.concept).mean()) if len(text) else 0.0
         for prompt, text in zip(prompts, texts, strict=True)
     ]
     questions = [prompt.question for prompt in prompts]
@@ -88,7 +92,8 @@ def measured_texts(
             "choosing": [prompt.choosing for prompt in prompts],
             "share": shares,
             "right": [
-                begins_with(text, question.answers) for question, text in zip(questions, texts, strict=True)
+                begins_with(text, question.answers) if question.answers else float("nan")
+                for question, text in zip(questions, texts, strict=True)
             ],
             "cross_entropy": cross_entropy(subject, [question.prompt for question in questions], texts),
             "repetition": [repeated(text) for text in texts],
