@@ -111,3 +111,10 @@ def check_context(info: SubjectInfo, sizes: dict[str, int]) -> None:
                 f"{key}.context_size",
                 f"use at most {info.n_ctx}",
             )
+
+
+def check_layers(layers: Sequence[int] | None, last: int) -> None:
+    """Raises UserError if one of the config's `layers` is after `last`."""
+    for layer in layers or ():
+        if layer > last:
+            raise UserError(f"layer {layer} is too late", "layers", f"use -1 (the embedding) to {last}")

@@ -6,7 +6,7 @@ from interp.errors import UserError
 from interp.fields import Count, CountOrZero, Finite, Flag, LayerOrEmbedding, NonEmpty
 from interp.lenses.relations import RelationSource, WorldRelations
 
-from ..common.config import SubjectJobConfig, check_subject
+from ..common.config import SubjectJobConfig, check_layers, check_subject
 
 
 class Config(SubjectJobConfig):
@@ -34,7 +34,7 @@ def check(config: Config) -> None:
     """Raises UserError for a missing model, file, relation or layer, before anything is written."""
     info = check_subject(config)
     config.relations.check(info, "relations")
-    check_layers(config.layers, info.n_layers)
+    check_layers(config.layers, info.n_layers - 2)
     if min(config.ranks) > info.d_model:
         raise UserError(
             f"no rank is possible: activations have {info.d_model} numbers",
@@ -46,15 +46,4 @@ def check(config: Config) -> None:
             f"{config.shown} samples cannot be shown of {config.examples}",
             "shown",
             "show no more than examples",
-        )
-
-
-def check_layers(layers: tuple[int, ...] | None, n_layers: int) -> None:
-    """Raises UserError for a layer that does not exist, or the last one, after which nothing is left."""
-    wrong = [layer for layer in layers or () if not -1 <= layer < n_layers - 1]
-    if wrong or layers == ():
-        raise UserError(
-            f"layer {wrong[0]} cannot be a subject's" if wrong else "there is no layer",
-            "layers",
-            f"use -1 (the embedding) to {n_layers - 2}",
         )

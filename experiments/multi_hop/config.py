@@ -2,11 +2,12 @@
 
 from pydantic import Field
 
-from interp.fields import Count, CountOrZero, FilePath, Flag
+from interp.errors import UserError
+from interp.fields import Count, CountOrZero, FilePath, Flag, LayerOrEmbedding, NonEmpty
 from interp.lenses.hops import HopSource, WorldHops
 from interp.lenses.tuned_lens import check_lens
 
-from ..common.config import SubjectJobConfig, check_subject
+from ..common.config import SubjectJobConfig, check_layers, check_subject
 
 
 class Config(SubjectJobConfig):
@@ -22,6 +23,8 @@ class Config(SubjectJobConfig):
     """Most rightly answered questions used, for knockout and for what back-patching breaks."""
     back_patching: Flag = True
     """Whether failed questions are back-patched, which needs at least four of them."""
+    layers: NonEmpty[LayerOrEmbedding] | None = None
+    """Layers between which back-patching is tried; the embedding (-1) and all if left out."""
     draws: Count = 3
     """Number of other questions, and of random vectors, per question as controls of back-patching."""
     tuned_lens: FilePath | None = None
@@ -32,5 +35,9 @@ class Config(SubjectJobConfig):
 
 def check(config: Config) -> None:
     """Raises UserError for a missing model or file, before anything is written."""
-    config.questions.check(check_subject(config), "questions")
+    info = check_subject(config)
+    config.questions.check(info, "questions")
+    check_layers(config.layers, info.n_layers - 1)
+    if config.layers and len(set(config.layers)) < 2:
+        raise UserError("one layer makes no pair", "layers", "name two or more")
     check_lens(config.tuned_lens)

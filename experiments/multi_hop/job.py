@@ -127,7 +127,7 @@ class Job(SubjectJob[Config]):
     def back_patching(self, step: Step, wrong: Sequence[int], right: Sequence[int]) -> None:
         """Puts later activations into earlier layers at the same token of the same question."""
         seed, draws = self.config.seed, self.config.draws
-        patching = BackPatching(self.subject, self.questions, self.answers, seed)
+        patching = BackPatching(self.subject, self.questions, self.answers, seed, self.config.layers)
         failed = [self.questions[item] for item in wrong]
         halves = split_halves([q.group for q in failed], seed, [q.entity for q in failed])
         grids, rows, stays = [], [], []

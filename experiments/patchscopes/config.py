@@ -21,11 +21,12 @@ from interp.lenses.entities import EntitySource, WorldEntities
 from interp.lenses.item_source import world_only
 from interp.lenses.patchscopes import Named, TargetPrompts, check_target_prompts
 from interp.lenses.relations import RelationSource, WorldRelations
+from interp.lenses.residual_stream import EMBEDDING
 from interp.lenses.tuned_lens import check_lens
 from interp.subject.folder import subject_info
 from interp.subject.load import SubjectConfig
 
-from ..common.config import SubjectJobConfig, check_subject
+from ..common.config import SubjectJobConfig, check_layers, check_subject
 
 
 class NextTokens(Section):
@@ -94,13 +95,9 @@ def check(config: Config) -> None:
     if config.scopes == "world":
         world_only(info, "scopes")
     config.entities.check(info, "entities")
-    wrong = [layer for layer in config.layers or () if layer >= info.n_layers]
-    if wrong or config.layers == (-1,):
-        raise UserError(
-            f"there is no layer {wrong[0]}" if wrong else "the embedding alone is no activation to read",
-            "layers",
-            f"use -1 (the embedding) to {info.n_layers - 1}",
-        )
+    check_layers(config.layers, info.n_layers - 1)
+    if config.layers == (EMBEDDING,):
+        raise UserError("the embedding alone is no activation to read", "layers", "add a layer")
     if config.next_tokens is not None:
         config.next_tokens.corpus.check(info, "next_tokens.corpus")
         check_lens(config.next_tokens.tuned_lens)

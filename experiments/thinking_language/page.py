@@ -109,5 +109,6 @@ class ThinkingPage(ExperimentPage[Config]):
         estimate = Estimate.of(best, "top")
         return (
             f"{what} is the likeliest on {measured(estimate)} ({interval(estimate)}) of held-out words at "
-            f"layer {layer_name(best['layer'])} ({best['group']}; shuffled {number(null)})"
+            f"layer {layer_name(best['layer'])} ({best['group']}, the most of {len(self.groups)} directions; "
+            f"shuffled {number(null)})"
         )

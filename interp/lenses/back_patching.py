@@ -12,7 +12,14 @@ import pandas as pd
 
 from interp.lenses.answers import Answers
 from interp.lenses.hops import HopQuestion, others
-from interp.lenses.layer_pairs import Pair, PairSweep, random_vectors, report_sweep, sweep_pairs
+from interp.lenses.layer_pairs import (
+    Pair,
+    PairSweep,
+    all_pairs,
+    random_vectors,
+    report_sweep,
+    sweep_pairs,
+)
 from interp.lenses.prompt import Prompt
 from interp.lenses.residual_stream import EMBEDDING, read_stream
 from interp.subject.subject import Subject
@@ -30,14 +37,22 @@ class BackPatched:
 
 
 class BackPatching:
-    """Questions whose activations are put into earlier layers at the same token."""
+    """Questions whose activations are put into earlier layers at the same token.
+
+    `layers` are those tried, from the embedding (-1) on; all by default.
+    """
 
     def __init__(
-        self, subject: Subject, questions: Sequence[HopQuestion], answers: Answers, seed: int
+        self,
+        subject: Subject,
+        questions: Sequence[HopQuestion],
+        answers: Answers,
+        seed: int,
+        layers: Sequence[int] | None = None,
     ) -> None:
         self.subject, self.questions, self.answers, self.seed = subject, questions, answers, seed
-        layers = range(subject.n_layers)
-        self.pairs = [(source, target) for source in layers for target in range(EMBEDDING, source)]
+        tried = range(EMBEDDING, subject.n_layers) if layers is None else sorted(set(layers))
+        self.pairs = [pair for pair in all_pairs(tried) if pair[0] > pair[1]]
 
     def at(
         self,

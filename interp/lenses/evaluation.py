@@ -70,11 +70,14 @@ def top_layer(scores: "pd.Series[float]") -> int:
 
 def _read(seen: LogProbabilities, tokens: Tokens) -> tuple[Tensor, Tensor]:
     """The probability of each item's tokens together, and the best of their ranks."""
-    mask = torch.zeros_like(seen.logits, dtype=torch.bool)
-    for item, ids in enumerate(tokens):
-        mask[item, list(ids)] = True
-    best = seen.logits.masked_fill(~mask, -torch.inf).amax(-1, keepdim=True)
-    return (seen.probability * mask).sum(-1), (seen.logits > best).sum(-1)
+    widest = max(1, *map(len, tokens))
+    rows = [[*ids, *[0] * (widest - len(ids))] for ids in tokens]
+    index = torch.tensor(rows, device=seen.logits.device)
+    known = torch.arange(widest) < torch.tensor([[len(ids)] for ids in tokens])
+    known = known.to(index.device)
+    best = seen.logits.gather(-1, index).masked_fill(~known, -torch.inf).amax(-1, keepdim=True)
+    probability = seen.weight.gather(-1, index) / seen.total[:, None]
+    return (probability * known).sum(-1), (seen.logits > best).sum(-1)
 
 
 @torch.no_grad()

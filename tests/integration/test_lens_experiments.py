@@ -224,7 +224,9 @@ def test_a_rotated_world_is_the_world(rotated: Path) -> None:
         ("multi_hop", ["answer_tokens=300"], "do not fit the context"),
         ("patchscopes", ["identity_tokens=300"], "do not fit the context"),
         ("multi_hop", ["questions={kind: file, path: none.jsonl}"], "no file none.jsonl"),
-        ("linear_relations", ["layers=[7]"], "layer 7 cannot be a subject's"),
+        ("linear_relations", ["layers=[7]"], "layer 7 is too late"),
+        ("patchscopes", ["layers=[0,8]"], "layer 8 is too late"),
+        ("multi_hop", ["layers=[3]"], "one layer makes no pair"),
         ("linear_relations", ["relations={kind: world, relations: [mayor]}"], "no relation 'mayor'"),
     ],
 )
