@@ -47,13 +47,15 @@ class SplitState:
         first = by_document[np.unique(text[by_document], return_index=True)[1]]
         fresh = np.zeros(len(text), dtype=bool)
         fresh[first] = True
+        _, begins, times = np.unique(batch.hash[first], return_index=True, return_counts=True)
+        several = [np.flatnonzero(fresh & (batch.hash == batch.hash[first[at]])) for at in begins[times > 1]]
         rows = RowInfo(
             document=torch.from_numpy(batch.document),
             start=torch.from_numpy(start),
             hash=torch.from_numpy(batch.hash),
             tie=torch.from_numpy(text & 0xFFFFFFFF),
             fresh=torch.from_numpy(fresh),
-            repeated=len(np.unique(batch.hash[first])) < len(first),
+            together=tuple(map(torch.from_numpy, several)),
         )
         self.n_documents += int(batch.first.sum())
         order = token_order(batch)

@@ -11,11 +11,13 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.features.space import ReadableFeatures
 from interp.mining.config import MiningConfig
-from interp.mining.extremes import Extremes
+from interp.mining.extremes import GROUP, Extremes, by_group
 from interp.mining.samples import Arrivals, SampledValues
 from interp.mining.windows import RowInfo, TopWindows
 
 TOTAL_UNIT = 2.0**-20
+_IN_CACHE = 1 << 18
+"""Activations that are summed up at a time, 1 MiB: what several passes cost is memory traffic."""
 
 
 @dataclass(frozen=True)
@@ -76,20 +78,16 @@ class SpaceState:
             UserError: an activation is not a finite number.
         """
         x = activations[:, view.offset :].float().cpu()
-        room = torch.empty_like(x)  # one for all passes: memory traffic is what they cost
-        mask = hidden = None
-        if view.counts is not None:
-            mask = view.counts.float()[:, :, None]
-            hidden = torch.where(view.counts, 0.0, -torch.inf)[:, :, None]
-        counted = x if mask is None else torch.mul(x, mask, out=room)
-        total = counted.sum(1).sum(0)
-        sign = torch.sign(counted, out=room)
-        positive_less_negative = sign.sum(1).sum(0)
-        nonzero = sign.abs_().sum(1).sum(0)
-        peaks = (x if hidden is None else torch.add(x, hidden, out=room)).amax(1)
-        if self.signed:
-            low = (x if hidden is None else torch.sub(x, hidden, out=room)).amin(1)
-            peaks = torch.cat([peaks, -low], 1)
+        parts = [
+            self._summary(
+                x[start : start + n], None if view.counts is None else view.counts[start : start + n]
+            )
+            for n in [max(1, _IN_CACHE // x[0].numel())]
+            for start in range(0, len(x), n)
+        ]
+        sums, signs, nonzeros, groups = (torch.cat(part) for part in zip(*parts, strict=True))
+        total, positive_less_negative, nonzero = sums.sum(0), signs.sum(0), nonzeros.sum(0)
+        peaks = groups.amax(1)
         if not torch.isfinite(total).all():
             raise UserError(
                 "the model computes activations that are not finite numbers", "mining", "use dtype float32"
@@ -99,11 +97,34 @@ class SpaceState:
         self.total += (total.double() / TOTAL_UNIT).round().long()
         self.n_tokens += view.n_counted
         self.windows.update(view.rows, peaks, x, view.counts)
-        self.extremes.update(peaks, x, view.counts)
+        self.extremes.update(peaks, groups, x, view.counts)
         self.rows.take(view.sampled_rows, peaks)
         flat = activations.reshape(-1, activations.shape[2])
         self.extremes.update_samples(flat, view.thinned_tokens)
         self.tokens.take(view.sampled_tokens, flat)
+
+    def _summary(
+        self, x: Float[Tensor, "row pos d"], counts: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sums of values, signs and what is not zero [row, d], and peaks [row, group, line].
+
+        Where no extremes are kept, a row is one group.
+        """
+        room = torch.empty_like(x)
+        mask = hidden = None
+        if counts is not None:
+            mask = counts.float()[:, :, None]
+            hidden = torch.where(counts, 0.0, -torch.inf)[:, :, None]
+        counted = x if mask is None else torch.mul(x, mask, out=room)
+        total = counted.sum(1)
+        sign = torch.sign(counted, out=room)
+        signs, nonzero = sign.sum(1), sign.abs_().sum(1)
+        width = GROUP if self.extremes.n_kept else x.shape[1]
+        groups = by_group(torch.amax, x if hidden is None else torch.add(x, hidden, out=room), width)
+        if self.signed:
+            low = by_group(torch.amin, x if hidden is None else torch.sub(x, hidden, out=room), width)
+            groups = torch.cat([groups, low.neg_()], 2)
+        return total, signs, nonzero, groups
 
     def merge(self, other: "SpaceState", rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> "SpaceState":
         """Returns the state of both parts of a corpus; `rows` and `tokens` are from `SampleIndex.merge`."""

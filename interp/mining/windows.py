@@ -14,7 +14,7 @@ class RowInfo:
     """Where the rows of a batch come from, all [row]: document, start, content hash, and tie order.
 
     `fresh` is false for a row whose text is also in another row of the batch, of a lower document;
-    `repeated` says that two fresh rows are parts of one document.
+    `together` are the fresh rows of each document that has several of them.
     """
 
     document: Int64[Tensor, " row"]
@@ -22,7 +22,7 @@ class RowInfo:
     hash: Int64[Tensor, " row"]
     tie: Int64[Tensor, " row"]
     fresh: Bool[Tensor, " row"]
-    repeated: bool
+    together: tuple[Int64[Tensor, " _"], ...]
 
 
 def _pack(peaks: Float[Tensor, "*shape"], tie: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
@@ -40,10 +40,13 @@ def signed_rows(
     feature: Int64[Tensor, " n"],
 ) -> Float[Tensor, "n pos"]:
     """Returns the given rows of the given features (from `d` on: negative polarity); -inf if not counted."""
-    d = activations.shape[2]
-    sign = 1.0 - 2.0 * (feature >= d).float()
-    values = activations[row, :, feature % d] * sign[:, None]
-    return values if counts is None else values.masked_fill(~counts[row], -torch.inf)
+    d, order = activations.shape[2], row.argsort()  # a row at a time, which the processor's cache can hold
+    row, feature = row[order], feature[order]
+    values = activations[row, :, feature % d]
+    values *= (1.0 - 2.0 * (feature >= d).float())[:, None]
+    if counts is not None:
+        values.masked_fill_(~counts[row], -torch.inf)
+    return torch.empty_like(values).index_copy_(0, order, values)
 
 
 def _repeats(
@@ -109,6 +112,9 @@ class TopWindows:
         k = self.key.shape[1]
         candidates = peaks >= self.value.min(dim=1).values.clamp(min=torch.finfo(torch.float32).tiny)
         candidates &= rows.fresh[:, None]
+        for same in rows.together:
+            best = _pack(peaks[same], rows.tie[same][:, None].expand(-1, peaks.shape[1])).argmax(0)
+            candidates[same] &= torch.arange(len(same))[:, None] == best
         feature, row = candidates.T.nonzero(as_tuple=True)
         if len(feature) == 0:
             return
@@ -119,16 +125,13 @@ class TopWindows:
         new_rows = torch.zeros(len(features), int(per_feature.max()), dtype=torch.int64)
         new_rows[place, rank] = row
         new_keys = torch.zeros_like(new_rows)
-        new_keys[place, rank] = _pack(peaks[row, feature], rows.tie[row])
+        key = new_keys[place, rank] = _pack(peaks[row, feature], rows.tie[row])
         all_keys = torch.cat([self.key[features], new_keys], 1)
-        known = torch.full((len(features),), rows.repeated)
-        if (self.key > 0).any():
-            met_before = (self.hash[feature] == rows.hash[row][:, None]).any(1)
-            known[place[met_before]] = True
-        if known.any():
-            hashes = torch.cat([self.hash[features], rows.hash[new_rows]], 1)[known]
-            documents = torch.cat([self.document[features].long(), rows.document[new_rows]], 1)[known]
-            all_keys[known] = all_keys[known].masked_fill(_repeats(all_keys[known], hashes, documents), 0)
+        met, slot = (self.hash[feature] == rows.hash[row][:, None]).nonzero(as_tuple=True)
+        old = self.key[feature[met], slot]
+        earlier = self.document[feature[met], slot] <= rows.document[row[met]]
+        stays = (old > key[met]) | ((old == key[met]) & earlier)
+        all_keys[place[met], torch.where(stays, k + rank[met], slot)] = 0
         keeps = torch.zeros_like(all_keys, dtype=torch.bool).scatter_(
             1, all_keys.topk(k, dim=1).indices, True
         )
