@@ -25,8 +25,6 @@ GROUP = 8
 """Neighbouring tokens whose highest activation is looked at before their own."""
 _FEW = 16
 """Above one in so many it costs less to look through everything, in the order of memory, than to pick."""
-_PATIENCE = 4
-"""A sample's tokens wait until there are so many times the values kept."""
 
 
 def by_group(
@@ -54,7 +52,7 @@ def sample_places(order: NDArray[np.int64]) -> list[Int64[Tensor, " _"]]:
 class Extremes:
     """The `m` largest positive token activations of each feature so far, 0 where there are fewer.
 
-    With `m` 0 nothing is kept. Tokens of the sparser samples, few in a batch, wait until they are more.
+    With `m` 0 nothing is kept. Tokens of the sparser samples, few in a batch, wait until there are `m`.
     """
 
     def __init__(self, value: Float[Tensor, "sample feature m"]) -> None:
@@ -123,7 +121,7 @@ class Extremes:
                 continue
             waiting = self._waiting[level]
             waiting.append(activations.index_select(0, places.to(activations.device)).float().cpu())
-            if sum(map(len, waiting)) >= _PATIENCE * m:
+            if sum(map(len, waiting)) >= m:
                 self._settle(level)
 
     def _settle(self, level: int) -> None:
