@@ -1,6 +1,7 @@
 from .attribution import attribute as attribute
 from .bundled.pydoc.corpus import PydocCorpus as PydocCorpus
 from .bundled.world.corpus import WorldCorpus as WorldCorpus
+from .corpus.activations import KeptActivations as KeptActivations
 from .corpus.text import TextCorpus as TextCorpus
 from .descriptions.described import Described as Described
 from .descriptions.described import describe as describe

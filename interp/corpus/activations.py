@@ -66,7 +66,7 @@ class KeptActivations:
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | Path,
         subject: Subject,
         corpus: Corpus,
         sites: Sequence[Site],
@@ -74,7 +74,7 @@ class KeptActivations:
         say: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         config = config or ActivationsConfig()
-        self.folder = folder
+        self.folder = Path(folder)
         self.sites = tuple(sorted(set(sites)))
         self._subject = subject
         self._shapes = {site: subject.activation_shape(site) for site in self.sites}
@@ -94,7 +94,7 @@ class KeptActivations:
             "sites": {str(site): list(shape) for site, shape in self._shapes.items()},
             "dtype": config.dtype,
         }
-        if (folder / "manifest.json").exists():
+        if (self.folder / "manifest.json").exists():
             self._open()
 
     def __repr__(self) -> str:
