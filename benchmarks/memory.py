@@ -26,7 +26,7 @@ from interp.causal.steering.texts import cross_entropy
 from interp.corpus.questions import Question
 from interp.descriptions.explainers.local import LocalExplainer
 from interp.descriptions.local_model import LocalModel
-from interp.descriptions.reader import SubjectProposals
+from interp.descriptions.reader import NearestTokens
 from interp.descriptions.simulators.expected_value import ExpectedValueSimulator
 from interp.document import Document
 from interp.errors import UserError
@@ -227,7 +227,9 @@ CALLS: dict[str, Callable[[Bench], object]] = {
     "patchscope, next tokens": next_tokens,
     "knockout": knocked_out,
     "linear relation": lambda b: fit_relation(b.subject, b.prompts[:4], 0),
-    "proposals for a description": lambda b: SubjectProposals(b.subject)([np.array(row) for row in b.rows]),
+    "proposals for a description": lambda b: NearestTokens(b.subject)(
+        np.concatenate([np.array(row) for row in b.rows])
+    ),
     "local explainer": lambda b: LocalExplainer(b.local, 0.0, NEW_TOKENS).answers(
         [" ".join(f"w{token}" for token in row[:16]) for row in b.rows], 0
     ),

@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from interp.descriptions.evidence import Evidence
 from interp.descriptions.pattern import ExplainSettings, Pattern
-from interp.descriptions.query import Ask, Propose, Query, propose_nothing
+from interp.descriptions.query import Ask, NoSlopes, Propose, Query, Slopes, propose_nothing
 from interp.descriptions.substitute import Unigrams, augment, weigh
 from interp.track.progress import Progress, silent
 
@@ -50,6 +50,7 @@ def explain(
     evidence: Sequence[Evidence],
     settings: ExplainSettings | None = None,
     propose: Propose = propose_nothing,
+    slopes: Slopes | None = None,
     progress: Progress | None = None,
 ) -> list[list[Pattern]]:
     """Find the patterns of every feature: prune, weigh by substitution, augment.
@@ -58,7 +59,7 @@ def explain(
     feature without a positive activation. The same input gives the same patterns.
     """
     settings = settings or ExplainSettings()
-    progress = progress or silent()
+    progress, slopes = progress or silent(), slopes or NoSlopes()
     unigrams = Unigrams.of([window for one in evidence for window in one.text])
     examples = [
         (f, tokens, value) for f, one in enumerate(evidence) for tokens, value in peaks(one, settings)
@@ -70,9 +71,9 @@ def explain(
             advance(done)
     patterns = _merge(found)
     with progress.task("weighing tokens", unit="replacements") as advance:
-        weigh(ask, patterns, unigrams, settings, advance)
+        weigh(ask, patterns, unigrams, settings, advance, slopes)
     with progress.task("trying other tokens", unit="replacements") as advance:
-        augment(ask, patterns, propose, settings, advance)
+        augment(ask, patterns, propose, settings, advance, slopes)
     return [[p for p in patterns if p.feature == f] for f in range(len(evidence))]
 
 
@@ -82,17 +83,30 @@ def _prune(
     """Grow every context leftwards until it keeps the activation; a level of all exemplars in one ask.
 
     An exemplar gives one pattern where `keep` of the activation is reached and, if `full` takes more context
-    than that, a second one there. One that never reaches `keep` gives its best.
+    than that, a second one there. One that never reaches `keep` gives its best, as does one for which a
+    feature has no passes left: the stronger ones, which come first, are tried first. The same context of
+    several counts once.
     """
     still = list(range(len(examples)))
     last = settings.context_levels[-1]
     best: dict[int, Pattern] = {}
     kept: set[int] = set()
+    asked: dict[int, set[bytes]] = {}
     for level in settings.context_levels:
-        values = ask([Query(examples[i][0], examples[i][1][-(level + 1) :]) for i in still])
         found: list[Pattern] = []
+        tried, left_out = [], []
+        for i in still:
+            feature, tokens, _ = examples[i]
+            seen, key = asked.setdefault(feature, set()), tokens[-(level + 1) :].tobytes()
+            if key in seen or len(seen) < settings.pruning:
+                seen.add(key)
+                tried.append(i)
+            else:
+                left_out.append(i)
+        found += [best[i] for i in left_out if i in best and i not in kept]
+        values = ask([Query(examples[i][0], examples[i][1][-(level + 1) :], 0) for i in tried])
         next_still = []
-        for i, value in zip(still, values.tolist(), strict=True):
+        for i, value in zip(tried, values.tolist(), strict=True):
             feature, tokens, true = examples[i]
             context = tokens[-(level + 1) :]
             before = tokens[-(last + 1) : len(tokens) - len(context)]

@@ -6,6 +6,7 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import Float, Int
 
+from interp.descriptions.query import Slope
 from interp.descriptions.trie import ANY, IGNORE, Path
 
 
@@ -23,12 +24,22 @@ class ExplainSettings:
     """Numbers of context tokens to try, ascending; the last is the longest context of a pattern."""
     importance: float = 0.4
     """A token matters if replacing it loses at least this share of the activation, on average."""
-    substitutes: int = 3
+    substitutes: int = 2
     """Number of random tokens over which importance is averaged."""
-    block: int = 4
-    """Longer contexts are first replaced in blocks of this many tokens."""
+    estimated: int = 16
+    """Number of random tokens of whose estimated changes the root mean square is taken."""
+    sloped: int = 3
+    """Patterns of more tokens than this are weighed with a gradient, which costs two passes."""
+    possible: float = 0.25
+    """A token is tried if a random one in its place changes the activation by this share, by the estimate."""
     candidates: int = 12
     """Replacements tried for the activating token besides the substitutes; half as many for context."""
+    pruning: float = 60.0
+    """Window-passes of a feature for pruning contexts; its weaker peaks go without when they are spent."""
+    weighing: float = 60.0
+    """Window-passes of a feature for weighing tokens; its weaker patterns keep all tokens."""
+    trying: float = 30.0
+    """Window-passes of a feature for trying other tokens, those first that gradients estimate highest."""
     examples: int = 24
     """Largest number of peaks per feature: that of each exemplar, then those of different tokens."""
     often: int = 2
@@ -46,7 +57,8 @@ class Pattern:
     `support` exemplars that share the pattern), `measured` that of the pruned tokens alone.
     `exemplars` of them have no shorter one.
     `importance[i]` is the share lost without token i. `replacements[i]` maps tokens that keep the
-    activation in place i to the activation measured with them.
+    activation in place i to the activation measured with them. `slope` estimates either; it is of
+    these tokens after `dropped` others.
     """
 
     feature: int
@@ -58,6 +70,8 @@ class Pattern:
     exemplars: int = 1
     importance: Float[np.ndarray, " token"] = field(default_factory=lambda: np.zeros(0))
     replacements: list[dict[int, float]] = field(default_factory=list)
+    slope: Slope | None = None
+    dropped: int = 0
 
     def path(self, threshold: float, place: int | None = None, token: int = IGNORE) -> Path:
         """The trie path, activating token first; optionally with another token in one place."""

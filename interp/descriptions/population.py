@@ -9,10 +9,11 @@ from interp.descriptions.description import Description
 from interp.descriptions.evidence import Evidence, Window
 from interp.descriptions.excerpt import Excerpt, pieces
 from interp.descriptions.explain import explain
+from interp.descriptions.first_order import SubjectSlopes
 from interp.descriptions.fit import build_trie
 from interp.descriptions.pattern import ExplainSettings
-from interp.descriptions.query import Ask, Propose, propose_nothing
-from interp.descriptions.reader import FeatureReader, SubjectProposals
+from interp.descriptions.query import Ask, Propose, Slopes, propose_nothing
+from interp.descriptions.reader import FeatureReader, NearestTokens, WindowPasses
 from interp.descriptions.scorers.simulation import SimulationScore, simulation
 from interp.descriptions.sentence import pattern_sentence
 from interp.descriptions.simulators.known import TrieSimulator
@@ -32,18 +33,20 @@ def describe_features(
     evidence: Sequence[Evidence],
     settings: ExplainSettings | None = None,
     progress: Progress | None = None,
+    spent: WindowPasses | None = None,
 ) -> list[Description]:
     """Describe features of a subject from their explain-split evidence, in the order given.
 
     Deterministic; a feature's description depends on the others only through the common stock of
-    substitute tokens.
+    substitute tokens. `spent` counts the passes through the model.
     """
     return describe_all(
-        FeatureReader(subject, features),
+        FeatureReader(subject, features, spent=spent),
         evidence,
         lambda tokens: "".join(pieces(subject, np.array(tokens))),
         settings,
-        SubjectProposals(subject),
+        NearestTokens(subject),
+        SubjectSlopes(subject, features, spent=spent),
         progress,
     )
 
@@ -54,11 +57,12 @@ def describe_all(
     show: Show,
     settings: ExplainSettings | None = None,
     propose: Propose = propose_nothing,
+    slopes: Slopes | None = None,
     progress: Progress | None = None,
 ) -> list[Description]:
     """Describe whatever `ask` answers for; `describe_features` for something that is not a subject."""
     settings = settings or ExplainSettings()
-    patterns = explain(ask, evidence, settings, propose, progress)
+    patterns = explain(ask, evidence, settings, propose, slopes, progress)
     return [
         pattern_sentence(build_trie(found, one, settings), show, sum(pattern.exemplars for pattern in found))
         for found, one in zip(patterns, evidence, strict=True)

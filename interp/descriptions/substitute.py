@@ -1,15 +1,14 @@
 """Replaces tokens of pruned contexts, to find which matter and which others keep the activation."""
 
-import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from interp.descriptions.evidence import Window
 from interp.descriptions.pattern import ExplainSettings, Pattern
-from interp.descriptions.query import Ask, Propose, Query
+from interp.descriptions.query import Ask, Propose, Query, Slopes
 from interp.track.progress import Advance
 
 TRIALS_PER_ASK = 8192
@@ -43,85 +42,139 @@ class Unigrams:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Consecutive tokens of one pattern replaced, from `place` on."""
+    """One token of a pattern replaced."""
 
     pattern: Pattern
     place: int
-    tokens: tuple[int, ...]
+    token: int
 
     @property
     def query(self) -> Query:
         tokens = self.pattern.tokens.copy()
-        tokens[self.place : self.place + len(self.tokens)] = self.tokens
-        return Query(self.pattern.feature, tokens)
+        tokens[self.place] = self.token
+        return Query(self.pattern.feature, tokens, self.place)
+
+
+@dataclass
+class _Budget:
+    """Window-passes left to each feature: what is after a replaced token is computed again, no more."""
+
+    most: float
+    spent: dict[int, float] = field(default_factory=dict)
+
+    def take(self, feature: int, passes: float) -> bool:
+        """Spends passes of a feature, if it has them left."""
+        total = self.spent.get(feature, 0.0) + passes
+        if total > self.most:
+            return False
+        self.spent[feature] = total
+        return True
+
+    def trials(self, pattern: Pattern, place: int, tokens: Iterable[int]) -> list[_Trial]:
+        """Makes trials for as long as there are passes left."""
+        cost = (len(pattern.tokens) - place) / (len(pattern.tokens) + 1)
+        return [_Trial(pattern, place, token) for token in tokens if self.take(pattern.feature, cost)]
 
 
 def weigh(
-    ask: Ask, patterns: Sequence[Pattern], unigrams: Unigrams, settings: ExplainSettings, advance: Advance
+    ask: Ask,
+    patterns: Sequence[Pattern],
+    unigrams: Unigrams,
+    settings: ExplainSettings,
+    advance: Advance,
+    slopes: Slopes,
 ) -> None:
     """Set every pattern's `importance`: 1 - mean activation with the token replaced / activation.
 
-    Neuron2Graph, section 3.2, with several substitutes instead of a mask token. Long contexts are
-    replaced in blocks first; the tokens of a block that does not matter do not either. A token without any
+    Neuron2Graph, section 3.2, with several substitutes instead of a mask token. One gradient a pattern
+    estimates that for random tokens in every place; those are really tried, the same for all patterns, only
+    where the estimate is that they lose something, and in place of the activating token. A token without any
     substitute (a corpus of one token) counts as important. Substitutes that keep the activation are
     remembered as `replacements`. Context left of the first important token is dropped where the activation
     stays without it.
     """
-    blocks: list[_Trial] = []
+    budget = _Budget(settings.weighing)
+    drawn = unigrams.draw(settings.estimated + 1, np.random.default_rng(settings.seed), without=-1)
     for pattern in patterns:
         pattern.importance = np.ones(len(pattern.tokens))
         pattern.replacements = [{} for _ in pattern.tokens]
-        if pattern.measured > 0 and len(pattern.tokens) > settings.block + 1:
-            rng = _rng(settings, pattern)
-            for place in range(0, len(pattern.tokens) - 1, settings.block):
-                length = min(settings.block, len(pattern.tokens) - 1 - place)
-                drawn = [unigrams.draw(length, rng, without=-1) for _ in range(2)]
-                blocks += [_Trial(pattern, place, tuple(tokens)) for tokens in drawn if len(tokens) == length]
-    _lose(blocks, _values(ask, blocks, advance))
+    worth = [p for p in patterns if p.measured > 0]
+    sloped = [p for p in worth if len(p.tokens) > settings.sloped and budget.take(p.feature, 2.0)]
+    slopes.know(np.array(drawn, dtype=np.int64))
+    for pattern, slope in zip(sloped, slopes([Query(p.feature, p.tokens) for p in sloped]), strict=True):
+        pattern.slope = slope
     trials: list[_Trial] = []
-    for pattern in patterns:
-        if pattern.measured <= 0:
-            continue
-        rng = _rng(settings, pattern)
-        for place, token in enumerate(pattern.tokens.tolist()):
-            if pattern.importance[place] >= settings.importance * 0.7:
-                drawn_tokens = unigrams.draw(settings.substitutes, rng, without=token)
-                trials += [_Trial(pattern, place, (substitute,)) for substitute in drawn_tokens]
+    for pattern in worth:
+        for place in _possible(pattern, drawn, settings):
+            others = [token for token in drawn if token != pattern.tokens[place]]
+            trials += budget.trials(pattern, place, others[: settings.substitutes])
     values = _values(ask, trials, advance)
     _lose(trials, values)
     _remember(trials, values, settings)
     _trim(ask, patterns, settings)
 
 
+def _possible(pattern: Pattern, drawn: Sequence[int], settings: ExplainSettings) -> list[int]:
+    """Places that may matter, the activating token first; the others are set to no importance."""
+    last = len(pattern.tokens) - 1
+    places = list(range(last, -1, -1))
+    if pattern.slope is None:
+        return places
+    changes = np.array([pattern.slope.change(place, np.array(drawn)) for place in places])
+    lost = np.sqrt((changes**2).mean(1)) / pattern.measured
+    possible = [place for place in places if place == last or lost[last - place] >= settings.possible]
+    pattern.importance[[place for place in places if place not in possible]] = 0.0
+    return possible
+
+
 def augment(
-    ask: Ask, patterns: Sequence[Pattern], propose: Propose, settings: ExplainSettings, advance: Advance
+    ask: Ask,
+    patterns: Sequence[Pattern],
+    propose: Propose,
+    settings: ExplainSettings,
+    advance: Advance,
+    slopes: Slopes,
 ) -> None:
     """Try other tokens where a token matters; those that keep the activation become `replacements`.
 
     Candidates are the tokens in the same place of the feature's other patterns, then what `propose` offers
-    (Neuron2Graph, section 3.3, with the subject and the evidence instead of a masked language model).
+    (Neuron2Graph, section 3.3, with the subject and the evidence instead of a masked language model); of
+    each the ones first with which, by the pattern's gradient, the activation is highest.
     """
-    worth = [p for p in patterns if p.measured > 0 and (p.importance >= settings.importance).any()]
-    proposals = propose([np.concatenate([p.before, p.tokens]) for p in worth])
+    places = [
+        (pattern, int(place))
+        for pattern in patterns
+        if pattern.measured > 0
+        for place in np.flatnonzero(pattern.importance >= settings.importance)[::-1]
+    ]
+    replaced, where = np.unique(
+        np.array([p.tokens[i] for p, i in places], dtype=np.int64), return_inverse=True
+    )
+    proposed = propose(replaced)
+    slopes.know(
+        np.concatenate([proposed.ravel(), *(pattern.tokens for pattern in patterns)]).astype(np.int64)
+    )
     peers: dict[tuple[int, int], list[int]] = {}
     for pattern in patterns:
         for back, token in enumerate(reversed(pattern.tokens.tolist())):
             peers.setdefault((pattern.feature, back), []).append(token)
+    budget = _Budget(settings.trying)
     trials: list[_Trial] = []
-    for pattern, proposed in zip(worth, proposals, strict=True):
-        for place in np.flatnonzero(pattern.importance >= settings.importance).tolist():
-            back = len(pattern.tokens) - 1 - place
-            most = settings.candidates if not back else settings.candidates // 2
-            tried = {int(pattern.tokens[place]), *pattern.replacements[place]}
-            others = _new(peers[pattern.feature, back], tried, most // 2)
-            others += _new(proposed[len(pattern.before) + place].tolist(), tried, most - len(others))
-            trials += [_Trial(pattern, place, (token,)) for token in others]
+    for (pattern, place), number in zip(places, where.tolist(), strict=True):
+        back = len(pattern.tokens) - 1 - place
+        most = settings.candidates if not back else settings.candidates // 2
+        tried = {int(pattern.tokens[place]), *pattern.replacements[place]}
+        others = _new(_steepest(pattern, place, peers[pattern.feature, back]), tried, most // 2)
+        others += _new(_steepest(pattern, place, proposed[number].tolist()), tried, most - len(others))
+        trials += budget.trials(pattern, place, others)
     _remember(trials, _values(ask, trials, advance), settings)
 
 
-def _rng(settings: ExplainSettings, pattern: Pattern) -> np.random.Generator:
-    """Seeded by the pattern itself, so that a description does not depend on what else is described."""
-    return np.random.default_rng([settings.seed, zlib.crc32(pattern.tokens.tobytes())])
+def _steepest(pattern: Pattern, place: int, tokens: list[int]) -> list[int]:
+    if pattern.slope is None or not tokens:
+        return tokens
+    order = np.argsort(-pattern.slope.change(pattern.dropped + place, np.array(tokens)), kind="stable")
+    return [tokens[number] for number in order]
 
 
 def _values(ask: Ask, trials: Sequence[_Trial], advance: Advance) -> list[float]:
@@ -146,13 +199,13 @@ def _lose(trials: Sequence[_Trial], values: Sequence[float]) -> None:
         replaced[id(trial.pattern), trial.place] = trial
     for key, trial in replaced.items():
         lost = 1.0 - float(np.mean(left[key])) / trial.pattern.measured
-        trial.pattern.importance[trial.place : trial.place + len(trial.tokens)] = min(max(lost, 0.0), 1.0)
+        trial.pattern.importance[trial.place] = min(max(lost, 0.0), 1.0)
 
 
 def _remember(trials: Sequence[_Trial], values: Sequence[float], settings: ExplainSettings) -> None:
     for trial, value in zip(trials, values, strict=True):
         if value >= settings.keep * trial.pattern.measured:
-            trial.pattern.replacements[trial.place][trial.tokens[0]] = value
+            trial.pattern.replacements[trial.place][trial.token] = value
 
 
 def _trim(ask: Ask, patterns: Sequence[Pattern], settings: ExplainSettings) -> None:
@@ -161,13 +214,14 @@ def _trim(ask: Ask, patterns: Sequence[Pattern], settings: ExplainSettings) -> N
         first = int(np.argmax(pattern.importance >= settings.importance))
         if first and pattern.measured > 0:
             trimmed.append((pattern, first))
-    values = ask([Query(pattern.feature, pattern.tokens[first:]) for pattern, first in trimmed])
+    values = ask([Query(pattern.feature, pattern.tokens[first:], 0) for pattern, first in trimmed])
     for (pattern, first), value in zip(trimmed, values.tolist(), strict=True):
         if value >= settings.keep * pattern.measured:
             pattern.before = np.concatenate([pattern.before, pattern.tokens[:first]])
             pattern.tokens = pattern.tokens[first:]
             pattern.importance = pattern.importance[first:]
             pattern.replacements = pattern.replacements[first:]
+            pattern.dropped += first
             pattern.measured = value
 
 

@@ -46,6 +46,14 @@ class Backend(Protocol):
         """Computes the logits of new tokens, and extends the cache; None starts a new one."""
         ...
 
+    def new_cache(self, rows: int) -> Any:
+        """Makes a cache without tokens, which `extend` fills as far down as a pass goes."""
+        ...
+
+    def select_rows(self, cache: Any, rows: Tensor) -> None:
+        """Makes a cache hold these of its rows, in this order; a row may be repeated."""
+        ...
+
     def writers(self) -> list[Writer]:
         """The embeddings and every layer's output matrices."""
         ...

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
+from transformers import DynamicCache
 
 from interp.errors import UserError
 from interp.subject.attention import Block, lowered
@@ -133,6 +134,14 @@ class BridgeBackend:
             input_ids=tokens, past_key_values=cache, use_cache=True, **_masked(tokens, attention_mask)
         )
         return out.logits, out.past_key_values
+
+    def new_cache(self, rows: int) -> DynamicCache:
+        """Makes a cache without tokens, with sliding windows where the model has them."""
+        return DynamicCache(config=self.model.original_model.config)
+
+    def select_rows(self, cache: DynamicCache, rows: Int[Tensor, " row"]) -> None:
+        """Makes a cache hold these of its rows."""
+        cache.batch_select_indices(rows)
 
     def writers(self) -> list[Writer]:
         """The embeddings and every layer's output matrices, as `transformers` has them."""

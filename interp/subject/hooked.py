@@ -107,10 +107,20 @@ class HookedBackend:
     ) -> tuple[Float[Tensor, "batch kept d_vocab"], Any]:
         """Computes logits of new tokens after those in the cache, and extends the cache."""
         if cache is None:
-            cache = TransformerLensKeyValueCache.init_cache(self.model.cfg, tokens.device, tokens.shape[0])
+            cache = self.new_cache(len(tokens))
         new = attention_mask[:, -tokens.shape[1] :]
         logits: Tensor = self.model(tokens, attention_mask=new, past_kv_cache=cache)
         return logits, cache
+
+    def new_cache(self, rows: int) -> TransformerLensKeyValueCache:
+        """Makes a cache without tokens."""
+        return TransformerLensKeyValueCache.init_cache(self.model.cfg, self.model.cfg.device, rows)
+
+    def select_rows(self, cache: TransformerLensKeyValueCache, rows: Int[Tensor, " row"]) -> None:
+        """Makes a cache hold these of its rows."""
+        cache.previous_attention_mask = cache.previous_attention_mask[rows]
+        for entry in cache.entries:
+            entry.past_keys, entry.past_values = entry.past_keys[rows], entry.past_values[rows]
 
     def writers(self) -> list[Writer]:
         """The embeddings and every layer's output matrices."""

@@ -59,6 +59,11 @@ class Watch:
         finally:
             del self._places[key]
 
+    @property
+    def attached(self) -> bool:
+        """Whether any function is attached and not paused."""
+        return any(key not in self._paused for key in self._places)
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Within the block functions that are already attached do nothing."""

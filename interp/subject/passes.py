@@ -105,6 +105,75 @@ class Passes(Model):
         with torch.inference_mode():
             self._visit(tokens, visitors, attention_mask)
 
+    @property
+    def caches(self) -> bool:
+        """Whether `visit_after` may be used: the library is right with a cache, and no edit is active."""
+        return self.gap is not None and self.gap.cache_holds and not self._watch.attached
+
+    def visit_after(
+        self,
+        shared: Int[Tensor, "prefix before"],
+        prefix_of: Int[Tensor, " row"],
+        tokens: Int[Tensor, "row pos"],
+        visitors: Mapping[Site, Visitor],
+    ) -> None:
+        """As `visit`, of rows that begin with shared tokens, which are run once.
+
+        Row i is `shared[prefix_of[i]]` then `tokens[i]`; visitors see [row, pos, ...] of `tokens` alone. Keys
+        and values of the shared tokens are kept for the length of the call. Needs `caches`.
+        """
+        assert self.caches, "edits would change the shared tokens another way than in a whole row"
+        shared, tokens = shared.to(self.device), tokens.to(self.device)
+        prefix_of = prefix_of.to(self.device)
+        whole = torch.cat([shared[prefix_of], tokens], 1)
+        before, real = shared.shape[1], torch.ones_like(whole)
+        self.check(whole, real)
+        cache = self._backend.new_cache(len(shared))
+        with torch.inference_mode():
+            self._seen(
+                {site: lambda _: None for site in visitors},
+                whole_pass(shared, None),
+                lambda: self._backend.extend(shared, torch.ones_like(shared), cache),
+            )
+            self._backend.select_rows(cache, prefix_of)
+            self._seen(
+                visitors,
+                ForwardPass(whole, real.bool(), before, whole.shape[1]),
+                lambda: self._backend.extend(tokens, real, cache),
+            )
+
+    def gradients(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        start: Site,
+        measures: Mapping[Site, Callable[[Tensor], Tensor]],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+    ) -> Float[Tensor, "batch pos *width"]:
+        """Computes the gradient, at the activation of `start`, of a sum of measures of later sites.
+
+        Nothing after the last of them is computed. Zero where there is no path, as from a silent latent.
+        """
+        leaves: list[Tensor] = []
+        total: list[Tensor] = []
+
+        def begin(activation: Tensor) -> Tensor:
+            leaves.append(activation.detach().requires_grad_())
+            return leaves[-1]
+
+        def measured(site: Site) -> Visitor:
+            def visit(activation: Tensor) -> None:
+                total.append(measures[site](activation).sum())
+
+            return visit
+
+        with torch.enable_grad(), self.edited({start: begin}):
+            self._visit(tokens, {site: measured(site) for site in measures}, attention_mask)
+            value = torch.stack([each.double() for each in total]).sum()
+        if not value.requires_grad:
+            return torch.zeros_like(leaves[-1])
+        (gradient,) = torch.autograd.grad(value, leaves[-1])
+        return gradient
+
     def read(
         self,
         tokens: Int[Tensor, "batch pos"],
@@ -208,19 +277,27 @@ class Passes(Model):
     def _visit(self, tokens: Tensor, visitors: Mapping[Site, Visitor], attention_mask: Tensor | None) -> None:
         if not visitors:
             return
+        self.check(tokens, attention_mask)
+        tokens = tokens.to(self.device)
+        mask = None if attention_mask is None else attention_mask.to(self.device)
+        short = None if mask is None or bool(mask.all()) else mask
+        self._seen(visitors, whole_pass(tokens, mask), lambda: self._backend.forward(tokens, short))
+
+    def _seen(
+        self, visitors: Mapping[Site, Visitor], forward: ForwardPass, compute: Callable[[], Any]
+    ) -> None:
         visit = Visit(visitors)
         with ExitStack() as hooks:
             for site in visitors:
                 hooks.enter_context(self._hooked(site, visit.hook(site)))
             try:
-                self._forward(tokens, attention_mask)
+                self._passing(forward, compute)
             except EverythingSeen as end:
                 site, activation = end.site, end.activation
             else:
                 raise AssertionError("a pass reaches every site or says that it does not")
-        mask = None if attention_mask is None else attention_mask.to(self.device)
-        if not is_finite(activation, whole_pass(tokens.to(self.device), mask)):
-            self._forward(tokens, mask)  # raises UserError with the site where they begin
+        if not is_finite(activation, forward):
+            self._forward(forward.tokens, forward.real.long())  # raises UserError with where they begin
             raise not_finite(f"activations at {site} are", self.dtype, self.name)
 
     def _forward(

@@ -15,6 +15,7 @@ from interp.descriptions import (
     describe_features,
     score_descriptions,
 )
+from interp.descriptions.reader import WindowPasses
 from interp.document import split_of
 from interp.features.neurons import MlpNeurons
 from interp.subject import Subject
@@ -61,7 +62,10 @@ def evidence(windows: dict[str, list[list[Window]]]) -> list[Evidence]:
 
 @pytest.fixture(scope="module")
 def described(subject: Subject, features: list[FeatureRef], evidence: list[Evidence]) -> list[Description]:
-    return describe_features(subject, features, evidence)
+    spent = WindowPasses()
+    found = describe_features(subject, features, evidence, spent=spent)
+    assert spent.passes / len(features) <= 80
+    return found
 
 
 def test_descriptions_beat_other_features_descriptions_on_report_text(

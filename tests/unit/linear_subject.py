@@ -74,6 +74,12 @@ class LinearBackend(nn.Module):
     def extend(self, tokens: Tensor, attention_mask: Tensor, cache: Any | None) -> tuple[Tensor, Any]:
         raise NotImplementedError
 
+    def new_cache(self, rows: int) -> Any:
+        raise NotImplementedError
+
+    def select_rows(self, cache: Any, rows: Tensor) -> None:
+        raise NotImplementedError
+
     def writers(self) -> list[Writer]:
         layers = enumerate(self.outer)
         return [Writer(Site("mlp_out", n), weight, -1, self, None) for n, weight in layers]

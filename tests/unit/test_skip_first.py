@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from interp import subject as subjects
 from interp.descriptions.query import Query
-from interp.descriptions.reader import FeatureReader, SubjectProposals
+from interp.descriptions.reader import FeatureReader
 from interp.document import Document, split_of
 from interp.features.neurons import MlpNeurons
 from interp.features.principal import principal_directions
@@ -123,15 +122,3 @@ def test_a_description_is_not_made_of_the_sink(subject: Subject) -> None:
     assert found[0].tolist() == [0, 0] and bool((expected[0][3:5].abs() > 1e-3).all())
     for answers, activation in zip(found[1:], expected[1:], strict=True):
         np.testing.assert_allclose(answers, [activation[3], -activation[4]], atol=1e-4)
-
-
-def test_proposals_stand_where_they_are_expected_without_a_bos(folder: Path) -> None:
-    subject = subjects.load(folder, device="cpu")
-    row = np.array([20, 35, 7, 91, 60])
-    (table,) = SubjectProposals(subject, expected=4, nearest=4)([row])
-    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-    with torch.no_grad():
-        logits = reference(torch.from_numpy(row)[None]).logits[0]
-    logits[:, list(subject.special_ids)] = -torch.inf
-    for place in range(1, len(row)):
-        assert table[place, ::2].tolist() == logits[place - 1].topk(4).indices.tolist()

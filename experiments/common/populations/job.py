@@ -6,6 +6,7 @@ from pathlib import Path
 from interp.corpus.activations import KeptActivations
 from interp.descriptions.description import Description
 from interp.descriptions.population import describe_features, score_descriptions
+from interp.descriptions.reader import WindowPasses
 from interp.descriptions.record import description_of, feature_of, write_record
 from interp.descriptions.scorers.simulation import SimulationScore
 from interp.descriptions.windows import gather_evidence, gather_report
@@ -57,9 +58,11 @@ def describe_chosen(
     """Describes the features from the explain split, and writes descriptions and windows in that order."""
     explain = {name: found.exemplars["explain"] for name, found in mined.items()}
     gathered = gather_evidence(subject, corpus, features, explain, context_size, step.progress)
+    spent = WindowPasses()
     described = describe_features(
-        subject, features, [evidence for evidence, _ in gathered], progress=step.progress
+        subject, features, [evidence for evidence, _ in gathered], progress=step.progress, spent=spent
     )
+    step.metric("describe/window_passes", spent.passes / len(features))
     write_json(
         step.folder / "described.json",
         [
