@@ -37,7 +37,7 @@ class _Embeddings:
         self._place.update({token: len(self._place) + number for number, token in enumerate(new)})
         rows = [
             self._subject.read(part, [EMBEDDED], torch.ones_like(part))[EMBEDDED][:, 0].float().cpu().numpy()
-            for part in torch.tensor(new)[:, None].split(self._tokens_per_batch)
+            for part in torch.split(torch.tensor(new)[:, None], self._tokens_per_batch)
         ]
         self._rows = np.concatenate([self._rows, *rows])
 
