@@ -1,9 +1,10 @@
 """Turns exemplars into patterns: prunes contexts, finds the tokens that matter and their replacements.
 
 After Foote et al. 2023, "Neuron to Graph" (arXiv:2305.19911; github.com/albertsgarde/Neuron2Graph). It
-differs in three ways: importance is measured with several substitutes drawn from real text (not a mask
-token, which is off the distribution), replacements come from the subject and the evidence (not from a
-second language model), and every stage asks about all exemplars of all features at once.
+differs in four ways: importance is measured with substitutes drawn from real text (not a mask token, which
+is off the distribution), and only where the gradient says that a token may matter; replacements come from
+the subject and the evidence (not from a second language model); every stage asks about all exemplars of all
+features at once; and a feature has a number of window-passes for each stage.
 """
 
 from collections.abc import Iterator, Sequence

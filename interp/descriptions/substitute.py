@@ -87,9 +87,10 @@ def weigh(
     """Set every pattern's `importance`: 1 - mean activation with the token replaced / activation.
 
     Neuron2Graph, section 3.2, with several substitutes instead of a mask token. One gradient a pattern
-    estimates that for random tokens in every place; those are really tried, the same for all patterns, only
-    where the estimate is that they lose something, and in place of the activating token. A token without any
-    substitute (a corpus of one token) counts as important. Substitutes that keep the activation are
+    estimates how much random tokens change in every place; those are really tried, the same for all patterns,
+    only where that is much, and in place of the activating token. (Much either way: on `world` a mean loss as
+    the estimate missed tokens that matter, and cost 0.015 of the neurons' held-out score.) A token without
+    any substitute (a corpus of one token) counts as important. Substitutes that keep the activation are
     remembered as `replacements`. Context left of the first important token is dropped where the activation
     stays without it.
     """
