@@ -5,7 +5,7 @@ from pydantic import Field
 from interp.errors import UserError
 from interp.fields import Count, CountOrZero, FilePath, Flag, LayerOrEmbedding, NonEmpty
 from interp.lenses.hops import HopSource, WorldHops
-from interp.lenses.tuned_lens import check_lens
+from interp.lenses.lens_file import check_lens
 
 from ..common.config import SubjectJobConfig, check_layers, check_subject
 
@@ -28,9 +28,9 @@ class Config(SubjectJobConfig):
     draws: Count = 3
     """Number of other questions, and of random vectors, per question as controls of back-patching."""
     tuned_lens: FilePath | None = None
-    """The file of a tuned lens to read through, written by `logit_lens`; else the logit lens is used."""
+    """The file of a tuned or Jacobian lens to read through, written by `logit_lens`; else the logit lens."""
     check_model: Flag = True
-    """Whether the tuned lens must be trained on a model of the same name; false for a renamed copy."""
+    """Whether the lens must be trained on a model of the same name; false for a renamed copy."""
 
 
 def check(config: Config) -> None:

@@ -12,9 +12,9 @@ from interp.lenses.back_patching import BackPatching
 from interp.lenses.evaluation import read_words, top_layer, words_by_layer
 from interp.lenses.hops import ask_hops, hops_told_apart, others
 from interp.lenses.knockout import knockout_between, window
+from interp.lenses.lens_file import open_lens
 from interp.lenses.prompt import prompt_at, span_positions
 from interp.lenses.residual_stream import read_stream
-from interp.lenses.tuned_lens import open_lens
 from interp.statistics.estimate import share_interval
 from interp.statistics.splits import split_halves
 from interp.track.run import Run

@@ -19,10 +19,10 @@ from interp.fields import (
 )
 from interp.lenses.entities import EntitySource, WorldEntities
 from interp.lenses.item_source import world_only
+from interp.lenses.lens_file import check_lens
 from interp.lenses.patchscopes import Named, TargetPrompts, check_target_prompts
 from interp.lenses.relations import RelationSource, WorldRelations
 from interp.lenses.residual_stream import EMBEDDING
-from interp.lenses.tuned_lens import check_lens
 from interp.subject.folder import subject_info
 from interp.subject.load import SubjectConfig
 
@@ -39,9 +39,9 @@ class NextTokens(Section):
     reported: Several = 200
     """Number of documents whose beginnings maps are tested on."""
     tuned_lens: FilePath | None = None
-    """The file of a tuned lens, written by `logit_lens`, to compare with; null for none."""
+    """The file of a tuned or Jacobian lens, written by `logit_lens`, to compare with; null for none."""
     check_model: Flag = True
-    """Whether the tuned lens must be trained on a model of the same name; false for a renamed copy."""
+    """Whether the lens must be trained on a model of the same name; false for a renamed copy."""
 
 
 class Extraction(Section):

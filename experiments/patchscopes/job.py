@@ -22,6 +22,7 @@ from interp.lenses.layer_pairs import (
     same_layer,
     sweep_pairs,
 )
+from interp.lenses.lens_file import open_lens
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.next_token import by_lens, by_maps, by_patchscope, read_beginnings, source_layers
 from interp.lenses.patchscopes import known, open_target_prompts, source_prompts, target_prompt
@@ -29,7 +30,6 @@ from interp.lenses.probe import probe_accuracy
 from interp.lenses.prompt import Prompt
 from interp.lenses.relations import Relation, told_apart_by_first
 from interp.lenses.residual_stream import EMBEDDING, Vectors, read_stream
-from interp.lenses.tuned_lens import open_lens
 from interp.statistics.estimate import mean_interval, share_interval
 from interp.statistics.splits import split_halves
 from interp.subject import Subject
@@ -114,7 +114,7 @@ class Job(SubjectJob[Config]):
         }
         if config.tuned_lens is not None:
             tuned = open_lens(config.tuned_lens, self.subject, config.check_model)
-            methods["tuned lens"] = by_lens(tuned, read)
+            methods[tuned.name] = by_lens(tuned, read)
         rows = []
         for name, scored in methods.items():
             for layer, own in scored.groupby("layer"):

@@ -2,7 +2,7 @@
 
 from interp.fields import FilePath, Flag, Word
 from interp.lenses.languages import TranslationSource, WorldTranslations
-from interp.lenses.tuned_lens import check_lens
+from interp.lenses.lens_file import check_lens
 
 from ..common.config import SubjectJobConfig, check_subject
 
@@ -15,9 +15,9 @@ class Config(SubjectJobConfig):
     pivot: Word = "english"
     """The language that may be used between source and target."""
     tuned_lens: FilePath | None = None
-    """The file of a tuned lens to read through, written by `logit_lens`; else the logit lens is used."""
+    """The file of a tuned or Jacobian lens to read through, written by `logit_lens`; else the logit lens."""
     check_model: Flag = True
-    """Whether the tuned lens must be trained on a model of the same name; false for a renamed copy."""
+    """Whether the lens must be trained on a model of the same name; false for a renamed copy."""
 
 
 def check(config: Config) -> None:

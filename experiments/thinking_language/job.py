@@ -5,8 +5,8 @@ import pandas as pd
 from interp.errors import UserError
 from interp.lenses.evaluation import read_words, top_layer, words_by_layer
 from interp.lenses.languages import shuffled_items, told_apart_in
+from interp.lenses.lens_file import open_lens
 from interp.lenses.residual_stream import read_stream
-from interp.lenses.tuned_lens import open_lens
 from interp.statistics.splits import split_halves
 from interp.track.run import Run
 from interp.track.step import Step

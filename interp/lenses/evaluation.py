@@ -6,6 +6,7 @@ from itertools import islice, product
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.corpus.batches import batches
@@ -19,6 +20,8 @@ from interp.subject.site import Site
 from interp.subject.unembedding import in_blocks
 
 Tokens = Sequence[frozenset[int]]
+MEASURES = ("kl", "probability", "top", "log_rank")
+"""How a lens is compared with the output at each token (`divergence`)."""
 
 
 @torch.no_grad()
@@ -88,9 +91,11 @@ def divergence(
     split: Split = "report",
     tokens_per_batch: int = 2048,
 ) -> pd.DataFrame:
-    """KL(output || lens) in nats per token, on the first documents of a split: lens, layer, document, kl.
+    """Compares lenses with the output, on the first documents of a split: lens, layer, document, measures.
 
-    All lenses read the same pass; `kl` is the mean over a document's tokens.
+    All lenses read the same pass, and the measures are means over a document's tokens: `kl` is KL(output ||
+    lens) in nats; of the output's likeliest token, `probability`, `top` (1 where it is the lens's likeliest,
+    too) and `log_rank`, the logarithm of its rank (1 is the likeliest).
 
     Raises:
         UserError: the split has no text.
@@ -106,8 +111,10 @@ def divergence(
     def measure(*rows: Tensor) -> tuple[Tensor, ...]:
         at = dict(zip(sites.values(), rows, strict=True))
         output = LogProbabilities.of(lenses[0].logits(at[last], last))
+        top = output.logits.argmax(-1, keepdim=True)
         return tuple(
-            output.kl(LogProbabilities.of(lens.logits(at[site], site))) for lens, site in product(lenses, at)
+            _compared(LogProbabilities.of(lens.logits(at[site], site)), output, top)
+            for lens, site in product(lenses, at)
         )
 
     context = min(subject.n_ctx, 128)
@@ -119,7 +126,18 @@ def divergence(
         of_document = np.repeat(batch.document[:, None], counts.shape[1], 1)[batch.counts]
         kept = [activation[counts.to(activation.device)] for activation in read.values()]
         measured = in_blocks(measure, subject.d_vocab, *kept)
-        for (lens, layer), kl in zip(product(lenses, sites), measured, strict=True):
+        for (lens, layer), found in zip(product(lenses, sites), measured, strict=True):
             row = {"lens": lens.name, "layer": layer, "document": of_document}
-            frames.append(pd.DataFrame({**row, "kl": kl.cpu().double().numpy()}))
-    return pd.concat(frames).groupby(["lens", "layer", "document"], sort=False)["kl"].mean().reset_index()
+            own = zip(MEASURES, found.T.cpu().double().numpy(), strict=True)
+            frames.append(pd.DataFrame({**row, **dict(own)}))
+    return pd.concat(frames).groupby(["lens", "layer", "document"], sort=False).mean().reset_index()
+
+
+def _compared(
+    lens: LogProbabilities, output: LogProbabilities, top: Int[Tensor, "token 1"]
+) -> Float[Tensor, "token measure"]:
+    """The `MEASURES` of each token; `top` is the output's likeliest."""
+    own = lens.logits.gather(-1, top)
+    rank = (lens.logits > own).sum(-1, dtype=torch.int32) + 1
+    probability = (own[:, 0] - lens.normaliser).exp()
+    return torch.stack([output.kl(lens), probability, (rank == 1).to(probability), rank.log()], -1)

@@ -15,13 +15,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.lenses.jacobian import jacobian_rows
 from interp.lenses.prompt import Prompt
 from interp.lenses.prompt_batches import PromptBatch, prompt_batches
 from interp.lenses.residual_stream import EMBEDDING, layer_name, stream_site
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 
-DIRECTIONS_PER_PASS = 32  # rows of the Jacobian that one backward pass computes
 ROWS_PER_BATCH = 16
 
 
@@ -148,12 +148,7 @@ def _jacobians_of_rows(
     with torch.enable_grad(), subject.edited({**edits, stream_site(subject.n_layers - 1): keep}):
         subject.normed(rows.tokens, rows.mask)
     (end,), leaves = ends, [read[stream_site(layer)] for layer in layers]
-    basis = torch.eye(subject.d_model, device=subject.device, dtype=end.dtype)
-    parts = []
-    for directions in torch.split(basis, DIRECTIONS_PER_PASS):
-        gradient = directions[:, None].expand(-1, len(at), -1)
-        found = torch.autograd.grad(end, leaves, gradient, retain_graph=True, is_grads_batched=True)
-        parts.append([part.float().cpu() for part in found])
+    parts = [[part.float().cpu() for part in found] for found in jacobian_rows(subject, end, leaves)]
     output = end.detach().float().cpu()
     return {
         layer: (torch.cat(own).transpose(0, 1), output, leaf.detach().float().cpu())

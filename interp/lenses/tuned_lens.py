@@ -1,70 +1,50 @@
 """The tuned lens (Belrose et al. 2023, arXiv 2303.08112): a logit lens after an affine map at each layer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
-from pathlib import Path
+from itertools import chain, islice
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.corpus.batches import Batch, Row, collate, rows_of
-from interp.document import Corpus, Split, split_of
-from interp.errors import UserError
+from interp.corpus.batches import Batch, Row, collate
+from interp.document import Corpus, Split
 from interp.lenses.distribution import LogProbabilities
-from interp.lenses.logit_lens import Lens, LogitLens
-from interp.lenses.residual_stream import EMBEDDING, layer_of, stream_sites
-from interp.subject.model_names import check_made_for
+from interp.lenses.residual_stream import stream_sites
+from interp.lenses.trained_lens import TrainedLens, rows_by_document
 from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.subject.unembedding import in_blocks
-from interp.tensors import check_finite
-from interp.track.files import read_safetensors, write_safetensors
 
 CLIP = 1.0  # norm of each layer's gradient in a step
 
 
-class TunedLens(torch.nn.Module):
-    """logits = unembed(final_norm(x + x A_l + b_l)), with one pair for every layer from the embedding on.
+class TunedLens(TrainedLens):
+    """The map of a layer is x + x A_l + b_l.
 
-    The last layer has none: there it is the model's own output. `translation` [layer, d_model, d_model] and
-    `bias` [layer, d_model] begin with the embedding's.
+    `translation` [layer, d_model, d_model] and `bias` [layer, d_model] begin with the embedding's.
     """
 
     name = "tuned lens"
+    format = "interp tuned lens 1"
 
     def __init__(self, subject: Subject) -> None:
-        super().__init__()
-        self.subject = subject
-        self._logit_lens = LogitLens(subject)
+        super().__init__(subject)
         shape = (subject.n_layers, subject.d_model)
         self.translation = torch.nn.Parameter(torch.zeros(*shape, subject.d_model, device=subject.device))
         self.bias = torch.nn.Parameter(torch.zeros(shape, device=subject.device))
 
-    def logits(
-        self, activation: Float[Tensor, "*batch d_model"], site: Site
-    ) -> Float[Tensor, "*batch d_vocab"]:
-        """The logits that are read at a place of the residual stream.
+    @classmethod
+    def for_file(cls, subject: Subject, known: Mapping[str, str], place: str) -> "TunedLens":
+        """Makes the lens of a subject, whatever else the file says."""
+        return cls(subject)
 
-        Raises:
-            UserError: the lens was not trained at this site (an attention or MLP output).
-        """
-        return self._logit_lens.logits(self.translated(activation, site), site)
-
-    def translated(
-        self, activation: Float[Tensor, "*batch d_model"], site: Site
+    def mapped(
+        self, activation: Float[Tensor, "*batch d_model"], row: int
     ) -> Float[Tensor, "*batch d_model"]:
-        """Maps the activation to the last layer's: x + x A_l + b_l."""
-        layer = layer_of(site)
-        if site not in stream_sites(self.subject).values():
-            raise UserError(
-                f"the tuned lens was not trained at {site}", "sites", "use resid_post, or resid_pre.0"
-            )
-        if layer == self.subject.n_layers - 1:
-            return activation
-        row = layer - EMBEDDING
+        """Adds x A_l + b_l, in single precision."""
         activation = activation.to(self.bias)
         return activation + activation @ self.translation[row] + self.bias[row]
 
@@ -137,67 +117,10 @@ def _batches(
     """
     rows: list[Row] = []
     waiting = 0
-    for row in _rows(subject, corpus, split, context_size or min(subject.n_ctx, 128), seed):
+    size = context_size or min(subject.n_ctx, 128)
+    for row in chain.from_iterable(rows_by_document(subject, corpus, split, size, seed)):
         rows.append(row)
         waiting += row.length
         if waiting >= tokens:
             yield collate(rows, subject.row_layout, split)
             rows, waiting = [], 0
-
-
-def _rows(subject: Subject, corpus: Corpus, split: Split, context_size: int, seed: int) -> Iterator[Row]:
-    """Pieces of a split's documents in a random order, over and over; raises UserError if there is none."""
-    rng = np.random.default_rng(seed)
-    empty = True
-    while True:
-        for index in map(int, rng.permutation(len(corpus))):
-            document = corpus[index]
-            if split_of(document.hash) == split:
-                for row in rows_of(index, document, context_size, subject.row_layout):
-                    empty = False
-                    yield row
-        if empty:
-            raise UserError(f"the {split} split has no text", corpus.name, "give more documents")
-
-
-FORMAT = "interp tuned lens 1"
-
-
-def save_tuned_lens(path: str | Path, lens: TunedLens) -> Path:
-    """Writes a lens as safetensors, with the name of its model."""
-    tensors = {name: value.detach().contiguous().cpu() for name, value in lens.state_dict().items()}
-    write_safetensors(path, tensors, {"format": FORMAT, "subject": lens.subject.name})
-    return Path(path)
-
-
-def load_tuned_lens(path: str | Path, subject: Subject, check_model: bool = True) -> TunedLens:
-    """Reads a lens; `check_model=False` accepts one made for a model of another name (a renamed copy).
-
-    Raises:
-        UserError: there is no such file, it holds something else, or it is another model's.
-    """
-    lens = TunedLens(subject)
-    found, known = read_safetensors(path)
-    wanted = {name: value.shape for name, value in lens.state_dict().items()}
-    if known.get("format") != FORMAT or {name: value.shape for name, value in found.items()} != wanted:
-        raise UserError(
-            f"the file holds no tuned lens that fits {subject.name}", str(path), "train one on this model"
-        )
-    if check_model:
-        check_made_for("the tuned lens was trained", [known.get("subject", "")], subject.info, str(path))
-    check_finite(found, str(path), "train it again")
-    lens.load_state_dict(found)
-    return lens.requires_grad_(False)
-
-
-def open_lens(file: Path | None, subject: Subject, check_model: bool) -> Lens:
-    """Reads a tuned lens from its file; without a file, returns the logit lens."""
-    return LogitLens(subject) if file is None else load_tuned_lens(file, subject, check_model)
-
-
-def check_lens(file: Path | None) -> None:
-    """Raises UserError if the file is not there."""
-    if file is not None and not file.is_file():
-        raise UserError(
-            f"no file {file}", "tuned_lens", "give one that `interp run configs/logit_lens.yaml` wrote"
-        )

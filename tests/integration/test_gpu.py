@@ -13,13 +13,14 @@ from interp.lenses.direct_attribution import direct_attribution
 from interp.lenses.evaluation import divergence, read_words
 from interp.lenses.knockout import knockout_between
 from interp.lenses.layer_pairs import all_pairs, sweep_pairs
+from interp.lenses.lens_file import load_lens, save_lens
 from interp.lenses.linear_relation import fit_relation
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.prompt import prompt_at
 from interp.lenses.prompt_batches import patched_continuations
 from interp.lenses.relations import world_relation
 from interp.lenses.residual_stream import read_stream
-from interp.lenses.tuned_lens import load_tuned_lens, save_tuned_lens, train_tuned_lens
+from interp.lenses.tuned_lens import train_tuned_lens
 from interp.lenses.view import lens
 from interp.subject import Site, Subject
 
@@ -109,7 +110,7 @@ def test_a_tuned_lens_is_trained_and_moved(both: tuple[Subject, Subject], tmp_pa
     lens = train_tuned_lens(gpu, corpus, steps=60, tokens_per_step=512)
     found = divergence([LogitLens(gpu), lens], corpus, 40).groupby(["lens", "layer"])["kl"].mean()
     assert all(found["tuned lens", layer] < found["logit lens", layer] for layer in range(-1, 7))
-    moved = load_tuned_lens(save_tuned_lens(f"{tmp_path}/lens.safetensors", lens), cpu)
+    moved = load_lens(save_lens(f"{tmp_path}/lens.safetensors", lens), cpu)
     here, there = lens(moved.subject, TEXT, lens=moved), lens(lens.subject, TEXT, lens=lens)
     assert torch.allclose(here.kl, there.kl, atol=2e-2)
 

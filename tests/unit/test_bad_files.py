@@ -25,10 +25,12 @@ from interp.features.neurons import MlpNeurons
 from interp.json_text import read_json
 from interp.lenses.entities import EntityFile
 from interp.lenses.hops import HopFile
+from interp.lenses.jacobian_lens import JacobianLens
 from interp.lenses.languages import TranslationFile, WordFile
+from interp.lenses.lens_file import load_lens, save_lens
 from interp.lenses.patchscopes import open_target_prompts
 from interp.lenses.relations import read_relation
-from interp.lenses.tuned_lens import TunedLens, load_tuned_lens, save_tuned_lens
+from interp.lenses.tuned_lens import TunedLens
 from interp.lines import json_lines, text_lines
 from interp.mining.config import MiningConfig, WindowCounts
 from interp.mining.mined import mine
@@ -242,9 +244,12 @@ READERS = {
     "vectors": Reader("tensors", "v.safetensors", make_vectors, lambda path, _: load_vectors(path)),
     "vectors in use": Reader("tensors", "v.safetensors", make_vectors, interventions_of),
     "an edit": Reader("tensors", "e.safetensors", make_edit, load_edit),
+    "a Jacobian lens": Reader(
+        "tensors", "j.safetensors", lambda path, subject: save_lens(path, JacobianLens(subject)), load_lens
+    ),
     "a tuned lens": Reader(
-        "tensors", "l.safetensors", lambda path, subject: save_tuned_lens(path, TunedLens(subject)),
-        load_tuned_lens,
+        "tensors", "l.safetensors", lambda path, subject: save_lens(path, TunedLens(subject)),
+        load_lens,
     ),
     "an embedder": Reader(
         "tensors", "tfidf.safetensors",

@@ -13,10 +13,11 @@ import interp
 from interp.errors import UserError
 from interp.lenses.distribution import LogProbabilities, likeliest
 from interp.lenses.evaluation import divergence, read_words, words_by_layer
+from interp.lenses.lens_file import load_lens, save_lens
 from interp.lenses.logit_lens import LogitLens
 from interp.lenses.prompt import Prompt, check_ordinary, prompt_at, span_positions
 from interp.lenses.residual_stream import EMBEDDING, layer_of, read_stream, stream_sites
-from interp.lenses.tuned_lens import TunedLens, load_tuned_lens, save_tuned_lens, train_tuned_lens
+from interp.lenses.tuned_lens import TunedLens, train_tuned_lens
 from interp.lenses.view import lens, lens_page
 from interp.statistics.splits import split_halves
 from interp.subject import Site, Subject
@@ -105,8 +106,8 @@ def test_a_tuned_lens_begins_as_the_logit_lens_and_comes_nearer_to_the_output(
         assert found["tuned lens", layer] < found["logit lens", layer]
     last = subject.n_layers - 1
     assert abs(found["tuned lens", last]) < 1e-4 and abs(found["logit lens", last]) < 1e-4
-    file = save_tuned_lens(tmp_path / "lens.safetensors", tuned)
-    again = load_tuned_lens(file, subject)
+    file = save_lens(tmp_path / "lens.safetensors", tuned)
+    again = load_lens(file, subject)
     site = Site("resid_post", 2)
     assert torch.equal(again.logits(activation, site), tuned.logits(activation, site))
     with pytest.raises(UserError, match="not trained at attn_out"):
@@ -116,15 +117,15 @@ def test_a_tuned_lens_begins_as_the_logit_lens_and_comes_nearer_to_the_output(
 def test_a_tuned_lens_of_another_model_is_refused(
     subject: Subject, bytewise: Subject, tmp_path: Path
 ) -> None:
-    file = save_tuned_lens(tmp_path / "lens.safetensors", TunedLens(bytewise))
+    file = save_lens(tmp_path / "lens.safetensors", TunedLens(bytewise))
     with pytest.raises(UserError, match="fits world"):
-        load_tuned_lens(file, subject)
-    tensors, known = read_safetensors(save_tuned_lens(tmp_path / "own.safetensors", TunedLens(subject)))
+        load_lens(file, subject)
+    tensors, known = read_safetensors(save_lens(tmp_path / "own.safetensors", TunedLens(subject)))
     renamed = tmp_path / "renamed.safetensors"
     write_safetensors(renamed, tensors, {**known, "subject": "other"})
     with pytest.raises(UserError, match="trained on other, not on world"):
-        load_tuned_lens(renamed, subject)
-    load_tuned_lens(renamed, subject, check_model=False)
+        load_lens(renamed, subject)
+    load_lens(renamed, subject, check_model=False)
 
 
 def test_a_readout_adds_up_spellings_and_takes_their_best_rank(subject: Subject) -> None:
