@@ -1,6 +1,6 @@
 """The steps of `logit_lens`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -8,14 +8,19 @@ import pandas as pd
 from jaxtyping import Float
 
 from interp.document import Corpus
+from interp.errors import UserError
 from interp.lenses.direct_attribution import DirectAttribution, direct_attribution
-from interp.lenses.evaluation import divergence
+from interp.lenses.evaluation import MEASURES, divergence
+from interp.lenses.jacobian_lens import JacobianLens, random_maps, train_jacobian_lens
+from interp.lenses.lens_file import load_lens, save_lens
 from interp.lenses.logit_lens import Lens, LogitLens
 from interp.lenses.prompt import prompt_at
 from interp.lenses.residual_stream import EMBEDDING, stream_sites
-from interp.lenses.tuned_lens import load_tuned_lens, save_tuned_lens, train_tuned_lens
+from interp.lenses.tuned_lens import train_tuned_lens
 from interp.lenses.view import lens, lens_page
-from interp.statistics.estimate import mean_interval
+from interp.lenses.word_steering import steered_words
+from interp.statistics.estimate import Estimate, mean_interval
+from interp.statistics.splits import split_halves
 from interp.subject import Site
 from interp.subject.continuation import notes_on
 from interp.track.files import publish, write_safetensors, write_text
@@ -26,12 +31,12 @@ from ..common.job import SubjectJob
 from .config import Config
 from .page import LogitLensPage
 
-LENS_FILE = "tuned_lens.safetensors"
+TUNED_FILE, JACOBIAN_FILE = "tuned_lens.safetensors", "jacobian_lens.safetensors"
 SAID_EVERY = 25  # steps of training
 
 
 class Job(SubjectJob[Config]):
-    """Trains a tuned lens, tests the lenses on held-out text, and reads the texts through them."""
+    """Trains lenses, tests them on held-out text, and reads the texts through them."""
 
     def __init__(self, config: Config, run: Run) -> None:
         super().__init__(config, run)
@@ -41,15 +46,25 @@ class Job(SubjectJob[Config]):
             taken.append([self.subject.continuation(text.text, one, "texts.targets") for one in text.targets])
         self.targets = [[one.token("texts.targets") for one in targets] for targets in taken]
         run.tell(*notes_on((str(one) for targets in taken for one in targets), "Targets"))
+        self.steered = None if config.jacobian is None else config.jacobian.steered
+        self.words = [] if self.steered is None else [self._token(word) for word in self.steered.words]
 
     def steps(self) -> None:
         """Runs all steps in order, and skips those that have finished."""
         lenses: list[Lens] = [LogitLens(self.subject)]
+        compared = lenses
         if self.config.tuned is not None:
-            trained = self.run.step("tuned_lens", self.train) / LENS_FILE
-            publish(trained, self.run.folder / "lens" / LENS_FILE)
-            lenses.append(load_tuned_lens(trained, self.subject))
-            self.run.step("divergence", lambda step: self.divergence(step, lenses))
+            lenses.append(self._trained("tuned_lens", self.train, TUNED_FILE))
+        if self.config.jacobian is not None:
+            jacobian = self._trained("jacobian_lens", self.average, JACOBIAN_FILE)
+            assert isinstance(jacobian, JacobianLens)
+            lenses.append(jacobian)
+            control = random_maps(jacobian, self.config.seed)
+            compared = [*lenses, control]
+            if self.steered is not None:
+                self.run.step("steered_words", lambda step: self.steer(step, jacobian, control))
+        if self.config.held_out is not None:
+            self.run.step("divergence", lambda step: self.divergence(step, compared))
         looked = self.run.step("look", lambda step: self.look(step, lenses))
         for file in sorted((looked / "lens").iterdir()):
             publish(file, self.run.folder / "lens" / file.name)
@@ -58,9 +73,29 @@ class Job(SubjectJob[Config]):
 
     @cached_property
     def corpus(self) -> Corpus:
-        """Opens the text that the tuned lens is trained and tested on."""
-        assert self.config.tuned is not None
-        return self.open_corpus(self.config.tuned.corpus, self.subject)
+        """Opens the text that lenses are trained and tested on."""
+        assert self.config.held_out is not None
+        return self.open_corpus(self.config.held_out.corpus, self.subject)
+
+    def _trained(self, name: str, train: Callable[[Step], None], file: str) -> Lens:
+        """Trains a lens in a step of its own, or reads what that has written."""
+        trained = self.run.step(name, train) / file
+        publish(trained, self.run.folder / "lens" / file)
+        return load_lens(trained, self.subject)
+
+    def _token(self, word: str) -> int:
+        assert self.steered is not None
+        found = {
+            self.subject.single_token(word, "jacobian.steered.words", prompt)
+            for prompt in self.steered.prompts
+        }
+        if len(found) > 1:
+            raise UserError(
+                f"{word!r} is not the same token after every prompt",
+                "jacobian.steered.prompts",
+                "end all of them in a word, or leave the word out",
+            )
+        return found.pop()
 
     def train(self, step: Step) -> None:
         """Trains the tuned lens."""
@@ -79,22 +114,88 @@ class Job(SubjectJob[Config]):
                 steps=config.steps,
                 tokens_per_step=config.tokens_per_step,
                 learning_rate=config.learning_rate,
+                context_size=config.context_size,
+                fitted_tokens=config.fitted_tokens,
                 seed=self.config.seed,
                 progress=trained,
             )
-        save_tuned_lens(step.folder / LENS_FILE, trained)
+        save_lens(step.folder / TUNED_FILE, trained)
+
+    def average(self, step: Step) -> None:
+        """Averages the Jacobian lens; continues where a killed run was."""
+        config = self.config.jacobian
+        assert config is not None
+        with step.progress.task("Jacobian lens", total=config.prompts, unit="prompts") as advance:
+            made = train_jacobian_lens(
+                self.subject,
+                self.corpus,
+                prompts=config.prompts,
+                context_size=config.context_size,
+                skip_first=config.skip_first,
+                prompts_per_graph=config.prompts_per_graph,
+                seed=self.config.seed,
+                checkpoint=step.scratch / "checkpoint.safetensors",
+                progress=advance,
+            )
+        save_lens(step.folder / JACOBIAN_FILE, made)
+
+    def steer(self, step: Step, jacobian: JacobianLens, control: JacobianLens) -> None:
+        """Steers with words' directions, each lens at the strength that is best on half of the words."""
+        assert self.steered is not None
+        plain = JacobianLens(self.subject)
+        plain.name = "unembedding"
+        with step.progress.task("steering", total=len(jacobian.layers), unit="layers") as advance:
+            frames = []
+            prompts = [prompt_at(self.subject, text) for text in self.steered.prompts]
+            for layer in jacobian.layers:
+                each = [jacobian, plain, control]
+                frames.append(steered_words(each, self.words, prompts, layer, self.steered.strengths))
+                advance()
+        found = pd.concat(frames, ignore_index=True)
+        chosen, reported = split_halves([""] * len(self.words), self.config.seed)
+        rows = []
+        for (name, at), own in found.groupby(["lens", "layer"], sort=False):
+            choosing = own[own["word"].isin(chosen)].groupby("strength")["probability"].mean()
+            strength = float(choosing.index[int(choosing.argmax())])
+            kept = own[own["word"].isin(reported) & (own["strength"] == strength)]
+            by_word = kept.groupby("word")[["probability", "gain"]].mean()
+            measured = {
+                key: value
+                for measure in ("probability", "gain")
+                for key, value in mean_interval(by_word[measure].to_numpy(), self.config.seed)
+                .named(measure)
+                .items()
+            }
+            rows.append(
+                {"lens": name, "layer": at, "strength": strength, "chosen": choosing.max(), **measured,
+                 "words": len(by_word)}
+            )  # fmt: skip
+        table = pd.DataFrame(rows)
+        step.table("steered_words", table)
+        for name, own in table.groupby("lens", sort=False):
+            best = own.sort_values("chosen").iloc[-1].to_dict()
+            step.estimate(f"word's probability, steered by {name!s}", *Estimate.of(best, "probability"))
 
     def divergence(self, step: Step, lenses: list[Lens]) -> None:
         """Compares the lenses with the model's output on documents of the report split."""
-        config = self.config.tuned
+        config = self.config.held_out
         assert config is not None
-        found = divergence(lenses, self.corpus, config.held_out_documents)
-        rows = []
+        found = divergence(
+            lenses, self.corpus, config.held_out_documents, tokens_per_row=config.held_out_tokens
+        )
+        rows, tops = [], []
         for (name, layer), own in found.groupby(["lens", "layer"], sort=False):
-            mean, low, high = mean_interval(own["kl"].to_numpy(), self.config.seed)
-            rows.append((name, layer, mean, low, high, len(own)))
-        table = pd.DataFrame(rows, columns=["lens", "layer", "kl", "kl_low", "kl_high", "documents"])
+            of = {
+                measure: mean_interval(own[measure].to_numpy(), self.config.seed).named(measure)
+                for measure in MEASURES
+            }
+            place = {"lens": name, "layer": layer}
+            rows.append(place | of["kl"] | {"documents": len(own)})
+            rank = {key.removeprefix("log_"): np.exp(value) for key, value in of["log_rank"].items()}
+            tops.append(place | of["probability"] | of["top"] | rank | {"documents": len(own)})
+        table = pd.DataFrame(rows)
         step.table("divergence", table)
+        step.table("output_s_word", pd.DataFrame(tops))
         before_last = table[table["layer"] < self.subject.n_layers - 1]
         for name, own in before_last.groupby("lens", sort=False):
             step.metric(f"{name!s} KL, mean over layers", own["kl"].mean(), headline=True)

@@ -50,10 +50,11 @@ class ThinkingPage(ExperimentPage[Config]):
         return f"Does {self.subject.name} think in {self.config.pivot}?"
 
     def opening(self) -> Sequence[str]:
-        lens = "logit" if self.config.tuned_lens is None else "tuned"
+        file = self.config.tuned_lens
+        lens = "the logit lens" if file is None else f"the lens of {file.name}"
         return [
-            f"Words were translated in {len(self.groups)} directions, and every layer was read through the "
-            f"{lens} lens.",
+            f"Words were translated in {len(self.groups)} directions, and every layer was read through "
+            f"{lens}.",
             "How likely is the word there in each language, where the source word ends and where the answer "
             "begins?",
             self._verdict(),

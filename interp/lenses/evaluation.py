@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.corpus.batches import batches
@@ -90,12 +91,14 @@ def divergence(
     documents: int,
     split: Split = "report",
     tokens_per_batch: int = 2048,
+    tokens_per_row: int | None = None,
 ) -> pd.DataFrame:
     """Compares lenses with the output, on the first documents of a split: lens, layer, document, measures.
 
     All lenses read the same pass, and the measures are means over a document's tokens: `kl` is KL(output ||
     lens) in nats; of the output's likeliest token, `probability`, `top` (1 where it is the lens's likeliest,
-    too) and `log_rank`, the logarithm of its rank (1 is the likeliest).
+    too) and `log_rank`, the logarithm of its rank (1 is the likeliest). `tokens_per_row` of each piece of a
+    document are drawn at random; None takes all.
 
     Raises:
         UserError: the split has no text.
@@ -119,11 +122,12 @@ def divergence(
 
     context = min(subject.n_ctx, 128)
     for batch in batches(corpus, chosen, subject.row_layout, context, tokens_per_batch):
-        counts = torch.from_numpy(batch.counts)
+        chosen_tokens = _drawn(batch.counts, tokens_per_row)
+        counts = torch.from_numpy(chosen_tokens)
         read = subject.read(
             torch.from_numpy(batch.tokens), list(sites.values()), torch.from_numpy(batch.mask)
         )
-        of_document = np.repeat(batch.document[:, None], counts.shape[1], 1)[batch.counts]
+        of_document = np.repeat(batch.document[:, None], counts.shape[1], 1)[chosen_tokens]
         kept = [activation[counts.to(activation.device)] for activation in read.values()]
         measured = in_blocks(measure, subject.d_vocab, *kept)
         for (lens, layer), found in zip(product(lenses, sites), measured, strict=True):
@@ -131,6 +135,15 @@ def divergence(
             own = zip(MEASURES, found.T.cpu().double().numpy(), strict=True)
             frames.append(pd.DataFrame({**row, **dict(own)}))
     return pd.concat(frames).groupby(["lens", "layer", "document"], sort=False).mean().reset_index()
+
+
+def _drawn(counts: NDArray[np.bool_], most: int | None) -> NDArray[np.bool_]:
+    """Keeps at most so many true entries of each row, drawn at random (the same for the same rows)."""
+    if most is None or most >= counts.shape[1]:
+        return counts
+    order = np.where(counts, np.random.default_rng(0).random(counts.shape), 2.0)
+    kept: NDArray[np.bool_] = counts & (order <= np.sort(order, 1)[:, most - 1 : most])
+    return kept
 
 
 def _compared(

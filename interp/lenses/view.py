@@ -161,7 +161,7 @@ def lens(
         text: What it reads.
         targets: Tokens, or words of one token, whose ranks are wanted; a word is the token that continues
             the text.
-        lens: The logit lens by default, or a `TunedLens` of the subject.
+        lens: The logit lens by default, or a `TunedLens` or `JacobianLens` of the subject.
         sites: Those of the residual stream by default; the logit lens reads attention and MLP outputs, too
             (what they add, seen through the same norm).
         k: Likeliest tokens that are kept of each distribution.

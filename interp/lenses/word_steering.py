@@ -42,12 +42,12 @@ def steered_words(
     lenses: Sequence[JacobianLens],
     words: Sequence[int],
     prompts: Sequence[Prompt],
-    layers: Sequence[int],
+    layer: int,
     strengths: Sequence[float],
 ) -> pd.DataFrame:
-    """Adds each lens's vector of each word (`word_vector`) after each layer, and reads the next token.
+    """Adds each lens's vector of each word (`word_vector`) after a layer, and reads the next token.
 
-    All vectors of a layer have one norm: a strength times the stream's mean norm at the prompts' ends.
+    All vectors have one norm: a strength times the stream's mean norm at the prompts' ends.
     Returns lens, layer, strength, word, prompt (their places), `probability` of the word as the next token,
     and `gain`, what its log-probability rose by, in nats.
     """
@@ -59,17 +59,16 @@ def steered_words(
         "word": [number for number in range(len(words)) for _ in prompts],
         "prompt": [*range(len(prompts))] * len(words),
     }
+    site = stream_site(layer)
+    norm = _mean_norm(subject, prompts, site)
     frames = []
-    for layer in layers:
-        site = stream_site(layer)
-        norm = _mean_norm(subject, prompts, site)
-        for lens in lenses:
-            vectors = torch.stack([lens.word_vector(word, layer).scaled_to(norm).values for word in words])
-            each = vectors.repeat_interleave(len(prompts), 0)
-            for strength in strengths:
-                after = _log_probability(subject, asked, tokens, Addition(site, strength * each))
-                row = {"lens": lens.name, "layer": layer, "strength": strength, **places}
-                frames.append(pd.DataFrame({**row, "probability": after.exp(), "gain": after - before}))
+    for lens in lenses:
+        vectors = torch.stack([lens.word_vector(word, layer).scaled_to(norm).values for word in words])
+        each = vectors.repeat_interleave(len(prompts), 0)
+        for strength in strengths:
+            after = _log_probability(subject, asked, tokens, Addition(site, strength * each))
+            row = {"lens": lens.name, "layer": layer, "strength": strength, **places}
+            frames.append(pd.DataFrame({**row, "probability": after.exp(), "gain": after - before}))
     return pd.concat(frames, ignore_index=True)
 
 

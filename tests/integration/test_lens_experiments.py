@@ -50,7 +50,15 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_lenses_read_texts_and_their_answers_add_up(runs: Path) -> None:
     small = ("corpus.documents=600", "steps=40", "tokens_per_step=512", "held_out_documents=40")
-    metrics = run(runs, "logit_lens", *(f"tuned.{setting}" for setting in small))
+    jacobian = (
+        "jacobian={corpus: {kind: world, documents: 600}, held_out_documents: 40, prompts: 6, steered: "
+        "{words: [paris, madrid, france, spain], prompts: [the capital of, near]}}"
+    )
+    metrics = run(runs, "logit_lens", *(f"tuned.{setting}" for setting in small), jacobian)
+    layers = pd.read_parquet(runs / "logit_lens" / "tables" / "divergence.parquet").set_index("lens")["kl"]
+    assert layers["Jacobian lens"].mean() < layers["random orthogonal"].mean() / 2
+    steered = "word's probability, steered by"
+    assert metrics[f"{steered} Jacobian lens"] > 10 * metrics[f"{steered} random orthogonal"]
     assert metrics["tuned lens KL, mean over layers"] < metrics["logit lens KL, mean over layers"]
     assert metrics["direct attribution, largest error"] < 1e-3
     (subject,) = json.loads((runs / "logit_lens" / "manifest.json").read_text())["sessions"][-1]["subjects"]
@@ -74,6 +82,13 @@ def test_a_trained_lens_can_be_read_through(runs: Path) -> None:
     layers = table(runs, "thinking_language", "by_layer")
     assert set(layers["word"]) == {"english", "zorvic", "tamric", "english, shuffled"}
     assert "seen" not in layers
+
+
+def test_a_jacobian_lens_is_read_through_in_the_same_field(runs: Path) -> None:
+    file = runs / "logit_lens" / "lens" / "jacobian_lens.safetensors"
+    run(runs, "thinking_language", f"tuned_lens={file}", "words.most=12", "--fresh")
+    page = (runs / "thinking_language" / "report.html").read_text()
+    assert "read through the lens of jacobian_lens.safetensors" in page
 
 
 def test_the_english_word_is_readable_at_its_translation_s_source(runs: Path) -> None:

@@ -49,6 +49,7 @@ def test_generating_with_what_cannot_be_is_a_user_error(given: dict[str, Any]) -
     [
         ("linear_relations", "ranks=[1000000]", "no rank is possible"),
         ("logit_lens", "texts=[{text: the, targets: [99999999]}]", "has no token 99999999"),
+        ("logit_lens", "jacobian={held_out_documents: 20}", "tested on different text"),
         ("quickstart", "sae.n_latents=1000000000", "and this machine has"),
         ("quickstart", "corpus.documents=1000000000000000", "TB"),
     ],
