@@ -114,6 +114,18 @@ def test_a_tuned_lens_begins_as_the_logit_lens_and_comes_nearer_to_the_output(
         tuned.logits(activation, Site("attn_out", 1))
 
 
+def test_a_fitted_tuned_lens_is_near_the_output_before_it_is_trained(subject: Subject) -> None:
+    corpus = interp.WorldCorpus(seed=1, n_documents=600)
+    fitted = train_tuned_lens(
+        subject, corpus, steps=1, tokens_per_step=64, learning_rate=1e-9, fitted_tokens=3000
+    )
+    lenses = [LogitLens(subject), fitted]
+    found = divergence(lenses, corpus, 20, tokens_per_row=5).groupby(["lens", "layer"])["kl"].mean()
+    assert found["tuned lens", EMBEDDING] < found["logit lens", EMBEDDING] / 3
+    for layer in range(2):
+        assert found["tuned lens", layer] < found["logit lens", layer]
+
+
 def test_a_tuned_lens_of_another_model_is_refused(
     subject: Subject, bytewise: Subject, tmp_path: Path
 ) -> None:
