@@ -36,7 +36,7 @@ class ThinkingPage(ExperimentPage[Config]):
     )  # fmt: skip
     limits = (
         "A lens shows what can be read linearly; a word that can be read need not be used.",
-        "Words share one prompt; intervals are over words.",
+        "Words of a direction share a layout; intervals are over words.",
     )
 
     subject: Subject
