@@ -6,13 +6,16 @@ from random import Random
 
 import pytest
 
+from experiments.steering_vectors.config import slug
 from interp.bundled.world.facts import facts
 from interp.errors import UserError
 from interp.statistics.splits import content_of, split_halves, split_sizes, split_three
 from interp.subject import Subject
-from interp.vectors.contrast import read_contrast
+from interp.vectors.contrast import read_contrast, task_contrast
 from interp.vectors.requests import RequestFiles, WorldRequests
+from interp.vectors.tasks import TaskFiles, TaskFormat
 from interp.vectors.world import requests, world_contrast
+from interp.vectors.world_tasks import world_task
 
 KINDS = ("harmful", "harmless")
 
@@ -135,3 +138,19 @@ def test_halves_keep_the_items_of_one_content_together() -> None:
     assert not {entities[i] for i in to_choose} & {entities[i] for i in report}
     assert sorted(to_choose + report) == list(range(12)) and len(to_choose) == 6
     assert split_halves(groups, 0) == split_halves(groups, 0, range(12))
+
+
+def test_a_file_of_examples_is_a_behaviour_under_the_name_of_its_file(
+    tmp_path: Path, subject: Subject
+) -> None:
+    file = tmp_path / "plurals.json"
+    words = list(world_task("plural").examples.items())[:30]
+    file.write_text(json.dumps([{"input": word, "output": answer} for word, answer in words]))
+    (task,) = TaskFiles(paths=(file,), format=TaskFormat()).open(subject)
+    found = task_contrast(task, subject)
+    assert slug(found.name) == slug(str(file)) == "task-plurals"
+    asked = [{q.prompt for q in part} for part in (found.choose, found.report)]
+    shown = {pair.negative for pair in found.pairs}
+    assert not asked[0] & asked[1] and not shown & (asked[0] | asked[1])
+    assert all(pair.positive[-len(pair.negative) :] == pair.negative for pair in found.pairs)
+    assert [len(q.prompt) for q in found.prompted] > [len(q.prompt) for q in found.report]
