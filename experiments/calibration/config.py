@@ -6,7 +6,12 @@ from pydantic import Field
 
 from interp.compare.known_features import KnownFeaturesConfig
 from interp.cost import Stage, SubjectShape, neuron_spaces, random_spaces
-from interp.descriptions.sources import JudgeSource, TextsConfig, WordSimulatorSource, check_sources
+from interp.descriptions.sources import (
+    TextsConfig,
+    WordJudgeSource,
+    WordSimulatorSource,
+    check_sources,
+)
 from interp.fields import Count, CountOrZero, Listed, Name, Section, Several
 from interp.llm.endpoint import Endpoint
 from interp.subject.site import Site, SiteName
@@ -53,7 +58,7 @@ class Config(MiningJobConfig):
     """How much text the scores are computed on."""
     endpoints: dict[Name, Endpoint] = Field(default_factory=dict)
     """Servers of language models, by a name of your choice."""
-    judges: Listed[JudgeSource] = ()
+    judges: Listed[WordJudgeSource] = ()
     """Language models that judge the words of the same descriptions, beside the judge that knows them."""
     simulators: Listed[WordSimulatorSource] = ()
     """Language models that simulate activations from the words of the descriptions."""

@@ -138,7 +138,7 @@ def check(config: Config) -> None:
         raise UserError(
             f"the simulator `known` does not read the words that {', '.join(words)} writes",
             "simulator",
-            "use structured, prompt_logprobs or expected_value",
+            "use likely_words, structured, prompt_logprobs or expected_value",
         )
     if config.interest is not None and not (config.interest / "interest.safetensors").exists():
         raise UserError(

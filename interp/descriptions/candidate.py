@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from interp.descriptions.description import Description
 from interp.descriptions.evidence import Evidence
 from interp.descriptions.excerpt import Excerpt, TextEvidence
+from interp.descriptions.explainers.highlight import mark
 from interp.features.ref import FeatureRef
 from interp.track.progress import Progress
 
@@ -139,6 +140,12 @@ class Shown:
 
     excerpt: Excerpt
     marked: Bool[np.ndarray, " token"] | None = None
+
+    @property
+    def line(self) -> str:
+        """Its text on one line, the highlighted tokens between `{{` and `}}`."""
+        text = self.excerpt.text if self.marked is None else mark(self.excerpt, self.marked)
+        return text.strip().replace("\n", "⏎")
 
 
 @runtime_checkable

@@ -5,41 +5,55 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.subject.folder import find_folder, given_name
 from interp.subject.load import Dtype
 from interp.subject.pretrained import read_tokenizer, read_weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocalModel:
-    """A Hugging Face model and its tokenizer; `name` is the folder's."""
+    """A Hugging Face model and its tokenizer; `name` is what it was asked for by, or its folder's."""
 
     model: Any
     tokenizer: Any
     name: str
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu", dtype: Dtype = "float32") -> "LocalModel":
-        """Load a folder; weights are read from safetensors only, no code in it is run.
+    def load(cls, name: str | Path, device: str = "cpu", dtype: Dtype = "float32") -> "LocalModel":
+        """Loads a model by a name as `interp.load` takes it; weights from safetensors only, no code is run.
 
         Raises:
-            UserError: there is no such folder, or no model or tokenizer can be read from it.
+            UserError: there is none of that name, or no model or tokenizer can be read.
         """
-        if not (folder / "config.json").exists():
-            raise UserError("there is no model", str(folder), "give a Hugging Face folder")
+        folder = find_folder(name)
         tokenizer = read_tokenizer(folder)
         model = read_weights(folder, getattr(torch, dtype), attention=None)
-        return cls(model.to(device).eval(), tokenizer, folder.name)
+        return cls(model.to(device).eval(), tokenizer, given_name(name, folder))
+
+    @classmethod
+    def shared(cls, name: str | Path, device: str = "cpu", dtype: Dtype = "float32") -> "LocalModel":
+        """As `load`, but a model that is in use already is not loaded again: do not train it."""
+        key = (str(find_folder(name).resolve()), device, dtype)
+        if (found := _IN_USE.get(key)) is None:
+            found = _IN_USE[key] = cls.load(name, device, dtype)
+        return found
 
     @property
     def device(self) -> Any:
         """Where it runs."""
         return self.model.device
+
+    @property
+    def context(self) -> int:
+        """The most tokens that it sees."""
+        return int(self.model.config.max_position_embeddings)
 
     @property
     def pad_id(self) -> int:
@@ -81,6 +95,9 @@ class LocalModel:
         return tokens.to(self.device), mask.to(self.device)
 
 
+_IN_USE: WeakValueDictionary[tuple[str, str, str], LocalModel] = WeakValueDictionary()
+
+
 @contextmanager
 def only_tokens(model: Any, ids: Sequence[int]) -> Iterator[None]:
     """Makes a Hugging Face model compute logits of these tokens alone [batch, pos, token].
@@ -105,3 +122,23 @@ def beginning(model: LocalModel) -> list[int]:
     """Returns the token that the model's texts begin with, if it has one."""
     bos = model.tokenizer.bos_token_id
     return [] if bos is None else [int(bos)]
+
+
+@torch.no_grad()
+def logits_after(
+    model: LocalModel, prefix: Sequence[int], rows: Sequence[Sequence[int]], ids: Sequence[int]
+) -> Float[Tensor, "row pos id"]:
+    """Computes the logits of the tokens `ids` at each token of rows that follow the same prefix.
+
+    The prefix is computed once. Rows are padded on the right to the longest.
+    """
+    tokens, mask = model.pad(rows, left=False)
+    with only_tokens(model.model, ids):
+        head = torch.tensor([list(prefix)], device=tokens.device)
+        cache = model.model(head, use_cache=True).past_key_values
+        cache.batch_repeat_interleave(len(tokens))
+        whole = torch.cat([mask.new_ones(len(tokens), len(prefix)), mask], 1)
+        logits: Tensor = model.model(
+            tokens, attention_mask=whole, past_key_values=cache, use_cache=True
+        ).logits
+    return logits.float()

@@ -13,18 +13,21 @@ from interp.descriptions.explainers.local import LocalExplainer
 from interp.descriptions.explainers.patterns import PatternExplainer
 from interp.descriptions.explainers.prompted import Prompted
 from interp.descriptions.scorers.judge_endpoint import EndpointJudge
+from interp.descriptions.scorers.judge_local import LocalJudge
 from interp.descriptions.scorers.judge_simulated import SimulatorJudge
 from interp.descriptions.simulators.expected_value import ExpectedValueSimulator
 from interp.descriptions.simulators.known import KnownSimulator
+from interp.descriptions.simulators.likely_words import LikelyWordsSimulator
 from interp.descriptions.simulators.prompt_logprobs import PromptLogprobSimulator
 from interp.descriptions.simulators.structured import StructuredSimulator
 from interp.document import Corpus
 from interp.errors import UserError, similar_names
-from interp.fields import Count, CountOrZero, Device, FilePath, Flag, Line, Positive, Section, Several
+from interp.fields import Count, CountOrZero, Device, Flag, Line, PathText, Positive, Section, Several
 from interp.llm.cache import Cache
 from interp.llm.client import Client
 from interp.llm.endpoint import Endpoint
 from interp.llm.ledger import FILE, Ledger
+from interp.subject.folder import find_folder
 from interp.subject.load import Dtype
 from interp.subject.subject import Subject
 
@@ -52,17 +55,16 @@ class _Asks(_Endpoint):
 
 
 class _Runs(_Source):
-    model: FilePath
-    """A Hugging Face folder with a causal language model (safetensors)."""
+    model: PathText
+    """A causal language model: `gemma-3-270m`, a Hugging Face folder, a GGUF file, or a hub name."""
     device: Device = "cpu"
     """The device that the model runs on."""
     dtype: Dtype = "float32"
     """Float type of the model's weights."""
 
     def check(self, endpoints: Mapping[str, Endpoint]) -> None:
-        """Raises UserError if there is no such folder."""
-        if not (self.model / "config.json").exists():
-            raise UserError("there is no model", str(self.model), "give a Hugging Face folder")
+        """Raises UserError if there is no such model."""
+        find_folder(self.model)
 
 
 class PatternsSource(_Source):
@@ -96,7 +98,11 @@ class ContrastiveSource(_Asks):
 
 
 class LocalExplainerSource(_Runs):
-    """Explains by a causal language model in this process, in the format of the published 8B explainer."""
+    """Explains by a causal language model in this process.
+
+    One with a chat template, or fine-tuned for it, reads highlighted exemplars, in the format of the
+    published 8B explainer; a base model names what the strongest words have in common.
+    """
 
     kind: Literal["local"]
 
@@ -136,13 +142,24 @@ class PromptLogprobsSource(_Endpoint):
 
 
 class ExpectedValueSource(_Runs):
-    """Simulates by expected values from a local model's logits, all excerpts of a feature in one pass."""
+    """Simulates by expected values from the logits of a local model that was fine-tuned for it, all excerpts
+    of a feature in one pass."""
 
     kind: Literal["expected_value"]
 
     def open(self, corpus: Corpus, clients: Clients) -> Simulator:
         """The simulator."""
         return ExpectedValueSimulator.load(self.model, self.device, self.dtype)
+
+
+class LikelyWordsSource(_Runs):
+    """Simulates by how much likelier a description makes each word, to a local base model."""
+
+    kind: Literal["likely_words"]
+
+    def open(self, corpus: Corpus, clients: Clients) -> Simulator:
+        """The simulator."""
+        return LikelyWordsSimulator.load(self.model, self.device, self.dtype)
 
 
 class JudgeSource(_Asks):
@@ -153,6 +170,16 @@ class JudgeSource(_Asks):
     def open(self, simulator: Simulator, clients: Clients) -> Judge:
         """The judge."""
         return EndpointJudge(clients[self.endpoint], self.few_shot)
+
+
+class LocalJudgeSource(_Runs):
+    """Judges by how much likelier a local base model finds yes than no, after worked examples."""
+
+    kind: Literal["local"]
+
+    def open(self, simulator: Simulator, clients: Clients) -> Judge:
+        """The judge."""
+        return LocalJudge.load(self.model, self.device, self.dtype)
 
 
 class SimulatedSource(_Source):
@@ -169,13 +196,15 @@ ExplainerSource = Annotated[
     PatternsSource | PromptedSource | ContrastiveSource | LocalExplainerSource, Field(discriminator="kind")
 ]
 WordSimulatorSource = Annotated[
-    StructuredSource | PromptLogprobsSource | ExpectedValueSource, Field(discriminator="kind")
-]
-SimulatorSource = Annotated[
-    KnownSource | StructuredSource | PromptLogprobsSource | ExpectedValueSource,
+    StructuredSource | PromptLogprobsSource | ExpectedValueSource | LikelyWordsSource,
     Field(discriminator="kind"),
 ]
-AnyJudgeSource = Annotated[SimulatedSource | JudgeSource, Field(discriminator="kind")]
+SimulatorSource = Annotated[
+    KnownSource | StructuredSource | PromptLogprobsSource | ExpectedValueSource | LikelyWordsSource,
+    Field(discriminator="kind"),
+]
+WordJudgeSource = Annotated[JudgeSource | LocalJudgeSource, Field(discriminator="kind")]
+AnyJudgeSource = Annotated[SimulatedSource | JudgeSource | LocalJudgeSource, Field(discriminator="kind")]
 
 
 class TextsConfig(Section):

@@ -20,6 +20,7 @@ from interp.llm.ledger import Call, Ledger, Outcome
 from interp.llm.parse import (
     CUT_OFF,
     Unreadable,
+    completion_of,
     embeddings_of,
     json_words,
     prompt_logprobs_of,
@@ -27,7 +28,7 @@ from interp.llm.parse import (
     used_by,
     value_of,
 )
-from interp.llm.request import Message, Reply, Request, TokenLogprobs, Usage
+from interp.llm.request import Message, Reply, Request, TokenLogprobs, Usage, as_text
 from interp.llm.running import run_with
 from interp.llm.transport import Answered, GaveUp, Lost, Refused, Transport
 from interp.secrets import keep_secret
@@ -105,15 +106,16 @@ class Client:
         question = {**vars(request), "messages": messages, "max_tokens": most}
         might = (_size(message["content"] for message in messages), most)
 
-        async def send(lost: Lost) -> Answered:
-            return await self._posted(
-                "/chat/completions", lambda: self._chat_body(request, messages, most), lost
-            )
+        kind, path, read = {
+            "chat": ("chat", "/chat/completions", reply_of),
+            "completions": ("completed chat", "/completions", completion_of),
+        }[self.endpoint.api]
 
-        body, cached = await self._ask(
-            "chat", question, might, send, lambda body: reply_of(body, False, might)
-        )
-        return reply_of(body, cached, might)
+        async def send(lost: Lost) -> Answered:
+            return await self._posted(path, lambda: self._chat_body(request, messages, most), lost)
+
+        body, cached = await self._ask(kind, question, might, send, lambda body: read(body, False, might))
+        return read(body, cached, might)
 
     async def structured(
         self,
@@ -290,12 +292,15 @@ class Client:
         return lambda lost: self._can.connection().transport.post(path, body, lost)
 
     def _chat_body(self, request: Request, messages: list[dict[str, str]], most: int) -> dict[str, Any]:
-        body: dict[str, Any] = {"model": self.endpoint.model, "messages": messages}
-        body[self._can.length_name] = most
+        plain = self.endpoint.api == "completions"
+        asked = {"prompt": as_text(request.messages)} if plain else {"messages": messages}
+        body: dict[str, Any] = {"model": self.endpoint.model, **asked, self._can.length_name: most}
         if self._can.has("temperature"):
             body["temperature"] = request.temperature
         if request.temperature > 0 and self._can.has("seed"):
             body["seed"] = request.sample
+        if plain:  # worked examples show the form of the answer
+            return body
         if request.top_logprobs and self._can.has("logprobs"):
             body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
         if request.schema is None:

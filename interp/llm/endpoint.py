@@ -74,6 +74,9 @@ class Endpoint(Section):
         "https://api.openai.com/v1"
     )
     """The server, up to and including /v1."""
+    api: Literal["chat", "completions"] = "chat"
+    """How it is asked: `chat`, conversations; `completions`, plain text, for a base model, which has no chat
+    template. A conversation is then written as questions and answers; an answer ends at a blank line."""
     api_key_env: Annotated[str, AfterValidator(_name_of_a_variable)] = "OPENAI_API_KEY"
     """The environment variable that holds the key; a server on this machine needs none."""
     concurrency: Count = 16

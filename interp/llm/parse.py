@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from interp.errors import UserError
 from interp.json_text import each_string, from_json
-from interp.llm.request import Reply, TokenLogprobs, Usage
+from interp.llm.request import TURN_END, Reply, TokenLogprobs, Usage
 
 Model = TypeVar("Model", bound=BaseModel)
 LONGEST_TOKEN = 200
@@ -89,6 +89,11 @@ class _Completion(_Form):
     logprobs: _Echo | None = None
 
 
+class _Completed(_Form):
+    text: str
+    finish_reason: str | None = None
+
+
 class _Choices(_Form):
     choices: Annotated[list[Any], Field(min_length=1)]
 
@@ -117,13 +122,33 @@ def reply_of(body: Mapping[str, Any], cached: bool, might: tuple[int, int]) -> R
     content = choice.message.content or ""
     if isinstance(content, list):
         content = "".join(part.text or "" for part in content if part.type == "text")
-    if len(content) > LONGEST_TOKEN * (might[1] + 10):
-        raise _no_answer(f"{len(content):,} characters in {might[1]:,} tokens")
+    _check_length(content, might)
     finish = choice.finish_reason or ""
     given = None if choice.logprobs is None else choice.logprobs.content
     logprobs = None if not given else tuple(_token(one) for one in given)
     text = "" if finish in CUT_OFF else without_thoughts(content)
     return Reply(text, finish, Usage(*used_by(body, might)), logprobs, cached)
+
+
+def completion_of(body: Mapping[str, Any], cached: bool, might: tuple[int, int]) -> Reply:
+    """The answer in the body of a completion of `as_text`: what stands before the end of the turn.
+
+    Raises:
+        UserError: as `reply_of`.
+    """
+    try:
+        choice = _Completed.model_validate(_Choices.model_validate(body).choices[0])
+    except ValidationError as error:
+        raise _no_answer(_first(error)) from None
+    _check_length(choice.text, might)
+    text, ended, _ = choice.text.lstrip().partition(TURN_END)
+    finish = "stop" if ended else choice.finish_reason or ""
+    return Reply("" if finish in CUT_OFF else text, finish, Usage(*used_by(body, might)), None, cached)
+
+
+def _check_length(content: str, might: tuple[int, int]) -> None:
+    if len(content) > LONGEST_TOKEN * (might[1] + 10):
+        raise _no_answer(f"{len(content):,} characters in {might[1]:,} tokens")
 
 
 def without_thoughts(content: str) -> str:

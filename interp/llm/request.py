@@ -1,5 +1,7 @@
 """What is asked of an endpoint and what it answers."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +14,22 @@ class Message:
 
     role: Role
     content: str
+
+
+TURN_END = "\n\n"
+"""Where a turn of a conversation in plain text ends."""
+
+
+def as_text(messages: Sequence[Message]) -> str:
+    """Writes a conversation as plain text, which a base model, without a chat template, continues."""
+    opens = {"system": "", "user": "Question:\n", "assistant": "Answer: "}
+    closes = {"system": TURN_END, "user": "\n", "assistant": TURN_END}
+    # a blank line within a turn would end it
+    turns = (re.sub(r"\n\s*\n", "\n", one.content) for one in messages)
+    written = "".join(
+        opens[one.role] + turn + closes[one.role] for one, turn in zip(messages, turns, strict=True)
+    )
+    return written + opens["assistant"].rstrip()
 
 
 @dataclass(frozen=True)

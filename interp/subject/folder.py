@@ -124,7 +124,7 @@ def subject_info(name: str | Path) -> SubjectInfo:
             f"max_position_embeddings is {n_ctx}: no text fits", str(folder), "correct config.json"
         )
     return SubjectInfo(
-        name=_name(name, folder),
+        name=given_name(name, folder),
         folder=folder,
         architecture=architecture_name(config),
         n_layers=int(_field(config, folder, "num_hidden_layers")),
@@ -139,7 +139,7 @@ def subject_info(name: str | Path) -> SubjectInfo:
     )
 
 
-def _name(given: str | Path, folder: Path) -> str:
+def given_name(given: str | Path, folder: Path) -> str:
     """What a model is called: as it was given, but the last part of a path."""
     path = Path(given)
     if path.is_dir() and str(given) not in (*bundled_models(), GEMMA):

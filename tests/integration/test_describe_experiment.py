@@ -119,7 +119,7 @@ def test_what_cannot_work_is_said_before_anything_is_written(tmp_path: Path) -> 
         _run(tmp_path, *SMALL, "neurons=none")
     with pytest.raises(UserError, match="no classifier"):
         _run(tmp_path, *SMALL, f"interest={tmp_path}")
-    with pytest.raises(UserError, match="no model"):
+    with pytest.raises(UserError, match=r"no config\.json"):
         _run(tmp_path, *SMALL, f"simulator={{kind: expected_value, model: {tmp_path}}}")
     assert list(tmp_path.iterdir()) == []
 

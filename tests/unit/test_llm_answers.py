@@ -1,13 +1,16 @@
 """Answers of reasoning models, cut-off answers and characters that no file holds, over real HTTP."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 
 from interp.llm.client import Unreadable, run_with
+from interp.llm.request import Message, Request
 from tests.asking import client_of, question
-from tests.endpoint_server import Act, Script, chat_answer, says, serving
+from tests.endpoint_server import MODEL, Act, Script, chat_answer, raw, says, serving
 
 ANSWER = '{"description": "names of {a, b}"}'
 THOUGHT = 'Braces {a, b}, perhaps {"description": "a first idea"}.'
@@ -95,3 +98,41 @@ def test_a_thinking_model_has_room_to_think_on_top_of_its_answer() -> None:
         capped = client_of(script, thinking_tokens=2000, max_tokens_per_call=1000)
         run_with(capped.chat(question(max_tokens=50)), [capped])
         assert [body["max_tokens"] for _, body in script.seen] == [2050, 1000]
+
+
+@pytest.mark.parametrize(
+    ("written", "finish", "read"),
+    [
+        (" Paris\n\nQuestion:\nand of", "length", "Paris"),
+        ("\nParis, France\n\n", "stop", "Paris, France"),
+        (" Paris", "stop", "Paris"),
+        (" Paris, which is", "length", ""),
+    ],
+)
+def test_a_base_model_is_asked_in_plain_text_and_answers_up_to_a_blank_line(
+    written: str, finish: str, read: str, tmp_path: Path
+) -> None:
+    """No chat template takes part: the whole prompt is what is sent."""
+    turns = (
+        Message("system", "Name the capital."),
+        Message("user", "Peru"),
+        Message("assistant", "Lima"),
+        Message("user", "France,\n\nEurope"),
+    )
+    asked = Request(turns, 7, 1.0, sample=3, schema={"type": "object"})
+    body = {"choices": [{"index": 0, "text": written, "finish_reason": finish}]}
+    with serving() as script:
+        client = client_of(script.then(raw(json.dumps(body).encode())), tmp_path, api="completions")
+        first, again = (run_with(client.chat(asked), [client]) for _ in range(2))
+    assert script.seen == [
+        (
+            "/v1/completions",
+            {
+                "model": MODEL, "max_tokens": 7, "temperature": 1.0, "seed": 3,
+                "prompt": "Name the capital.\n\nQuestion:\nPeru\nAnswer: Lima\n\n"
+                "Question:\nFrance,\nEurope\nAnswer:",
+            },
+        )
+    ]  # fmt: skip
+    assert first.text == again.text == read and again.cached
+    assert (first.finish_reason == "length") == (read == "")

@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from interp.bundled.pydoc import pydoc_folder
-from interp.descriptions.candidate import Candidate
+from interp.descriptions.candidate import Candidate, Shown
 from interp.descriptions.evidence import Window
 from interp.descriptions.excerpt import Excerpt, TextEvidence
 from interp.descriptions.explainers.local import ANSWER, LocalExplainer, aliased, prompt
 from interp.descriptions.local_model import LocalModel
+from interp.descriptions.scorers.judge_local import LocalJudge
 from interp.descriptions.simulators.alignment import project
 from interp.descriptions.simulators.expected_value import ExpectedValueSimulator, prefix_of
+from interp.descriptions.simulators.likely_words import LikelyWordsSimulator
 from interp.errors import UserError
 from tests.parity.subject_folders import save_model
 
@@ -103,6 +105,42 @@ def test_digits_are_read_from_their_own_tokens(tmp_path: Path, pydoc: LocalModel
     assert np.abs(found - by_ids).max() > 0.01
 
 
+@torch.no_grad()
+def test_words_are_as_active_as_a_description_makes_them_likelier(pydoc: LocalModel):
+    said = "the word import"
+    pieces = excerpt("import os and exit", "import").pieces
+    simulated = asyncio.run(
+        LikelyWordsSimulator(pydoc).simulate(
+            Candidate(said, "test"), [excerpt("import os and exit", "import")]
+        )
+    )
+    bos = [pydoc.tokenizer.bos_token_id]
+    chances = [
+        pydoc.model(torch.tensor([bos + pydoc.encode(f'List of {what}: "')])).logits[0, -1].log_softmax(-1)
+        for what in (said, "something")
+    ]
+    gains = [float((chances[0] - chances[1])[pydoc.encode(piece.strip())[0]]) for piece in pieces]
+    assert max(gains) > 0.1 and min(gains) < 0
+    np.testing.assert_allclose(simulated.values[0], np.clip(gains, 0, 10), atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_judge_rates_by_how_much_likelier_yes_is_than_no(tmp_path: Path):
+    model = LocalModel.load(save_model("llama", tmp_path / "m"))
+    model.model.config.max_position_embeddings = 4096
+    judge, texts = LocalJudge(model), [excerpt("a short one", "one"), excerpt("one", "one")]
+    for marks in (False, True):
+        shown = [Shown(one, one.values > 0 if marks else None) for one in texts]
+        rated = asyncio.run(judge.rate(Candidate("ones", "test"), shown))
+        for rating, one in zip(rated, shown, strict=True):
+            prompt = judge._prompt_ids("ones", one)
+            logits = model.model(torch.tensor([prompt])).logits[0, -1]
+            yes, no = (logits[model.encode(answer)[0]] for answer in (" yes", " no"))
+            assert rating == pytest.approx(float(torch.sigmoid(yes - no)), abs=1e-4)
+    model.model.config.max_position_embeddings = len(prompt)  # the longer text does not fit
+    assert [one is None for one in asyncio.run(judge.rate(Candidate("ones", "test"), shown))] == [True, False]
+
+
 def test_parts_of_a_character_end_where_an_excerpt_has_them(pydoc: LocalModel):
     text = "a 日é b"
     ids, ends = pydoc.encode_with_ends(text)
@@ -170,7 +208,7 @@ def test_batched_greedy_answers_equal_single_ones(pydoc: LocalModel):
 
 
 def test_what_is_no_model_is_said_in_one_line(tmp_path: Path):
-    with pytest.raises(UserError, match="no model"):
+    with pytest.raises(UserError, match="neither a bundled model nor a folder"):
         LocalModel.load(tmp_path / "nowhere")
     folder = save_model("llama", tmp_path / "broken")
     (folder / "tokenizer.json").write_text("{")

@@ -25,8 +25,10 @@ from interp.descriptions.explainers.prompted import (
     sampled_lines,
 )
 from interp.descriptions.local_model import LocalModel, beginning
+from interp.descriptions.prompt import load_prompt
 from interp.errors import UserError
 from interp.json_text import read_json
+from interp.subject.folder import find_folder
 from interp.subject.load import Dtype
 from interp.subject.template import rendered_chat
 from interp.track.files import write_json
@@ -37,6 +39,9 @@ SYSTEM = (
 )
 ANSWER = "[DESCRIPTION]:"
 MAX_NEW_TOKENS = 80
+MOST_OF_A_NAME = 24
+"""Tokens that a base model writes; what follows the end of the line is left out."""
+MOST_WORDS = 12
 FORMAT = "interp_explainer.json"
 """In the folder of a model that was fine-tuned on another instruction or length of answer: which."""
 _FIX = "copy the model folder again, or delete the file"
@@ -52,23 +57,30 @@ class LocalExplainer:
         temperature: float = 1.0,
         max_new_tokens: int = MAX_NEW_TOKENS,
         system: str = SYSTEM,
+        few_shot: bool = False,
     ) -> None:
         self._model = model
         self._temperature = temperature
         self._max_new_tokens = max_new_tokens
         self._system = system
+        self._examples = load_prompt("name_words") if few_shot else None
 
     @classmethod
     def load(
-        cls, folder: Path, device: str = "cpu", dtype: Dtype = "float32", temperature: float = 1.0
+        cls, name: str | Path, device: str = "cpu", dtype: Dtype = "float32", temperature: float = 1.0
     ) -> "LocalExplainer":
-        """Open a folder, with the format that it was fine-tuned on; raises as `LocalModel.load`."""
-        model, file = LocalModel.load(folder, device, dtype), folder / FORMAT
+        """Opens a model, with the format that it was fine-tuned on; raises as `LocalModel.load`.
+
+        One that was not, and has no chat template, is a base model: after worked examples it names what the
+        words have in common on which the feature is strongest.
+        """
+        model, file = LocalModel.shared(name, device, dtype), find_folder(name) / FORMAT
         known = read_json(file, _FIX) if file.exists() else {}
         longest, system = known.get("max_new_tokens", MAX_NEW_TOKENS), known.get("system", SYSTEM)
         if type(longest) is not int or longest < 1 or not isinstance(system, str):
             raise UserError("system is no text, or max_new_tokens no whole number from 1", str(file), _FIX)
-        return cls(model, temperature, longest, system)
+        few_shot = not (known or model.tokenizer.chat_template)
+        return cls(model, temperature, MOST_OF_A_NAME if few_shot else longest, system, few_shot)
 
     def save_format(self, folder: Path) -> None:
         """Write the instruction and the length of answers to a model's folder, for `load`."""
@@ -76,15 +88,17 @@ class LocalExplainer:
 
     @property
     def name(self) -> str:
-        """The model's folder."""
-        return f"local {self._model.name}"
+        """The model, and the version of the worked examples if it is shown any."""
+        examples = f" {self._examples.digest}," if self._examples else ""
+        return f"local{examples} {self._model.name}"
 
     async def explain(self, evidence: TextEvidence, samples: int, seed: int) -> Explained:
         """Writes up to `samples` descriptions; the first from all exemplars, others from random subsets."""
         if not any(one.peak > 0 for one in evidence.exemplars):
             return Explained(())
-        answers = self.answers([prompt(evidence, seed, number) for number in range(samples)], seed)
-        texts = [description_in(f"{ANSWER} {answer}") for answer in answers]
+        of = prompt if self._examples is None else strongest_words
+        answers = self.answers([of(evidence, seed, number) for number in range(samples)], seed)
+        texts = [description_in(f"{ANSWER} {answer.removesuffix('.')}") for answer in answers]
         found = [Candidate(text, self.name, n) for n, text in enumerate(texts) if text is not None]
         return Explained(tuple(found), texts.count(None))
 
@@ -92,14 +106,14 @@ class LocalExplainer:
         """Returns the tokens of a prompt, up to where the description begins.
 
         With a chat template it is a conversation, as the template gives it, whose answer has begun; without
-        one it is plain text. Where it does not fit the context together with an answer, the last excerpts
-        are left out.
+        one it is plain text, for a base model after worked examples. Where it does not fit the context
+        together with an answer, the last excerpts are left out.
 
         Raises:
             UserError: not even one excerpt fits.
         """
         model, lines = self._model, excerpts.split("\n")
-        room = int(model.model.config.max_position_embeddings) - self._max_new_tokens
+        room = model.context - self._max_new_tokens
         for shown in range(len(lines), 0, -1):
             ids = self._written("\n".join(lines[:shown]))
             if len(ids) <= room:
@@ -108,6 +122,10 @@ class LocalExplainer:
 
     def _written(self, excerpts: str) -> list[int]:
         model, system = self._model, self._system
+        if self._examples:
+            shown = [f"{question} {answer}" for question, answer in self._examples.examples]
+            asked = self._examples.question.substitute(words=excerpts)
+            return [*beginning(model), *model.encode("\n".join([*shown, asked]))]
         if not model.tokenizer.chat_template:
             text = (f"{system}\n\n" if system else "") + excerpts + "\n"
             return [*beginning(model), *model.encode(text + ANSWER)]
@@ -141,6 +159,19 @@ def prompt(evidence: TextEvidence, seed: int, sample: int) -> str:
     if sample:
         lines = sampled_lines(lines, FEWEST, MOST, np.random.default_rng([seed, sample]))
     return aliased(numbered_lines(lines))
+
+
+def strongest_words(evidence: TextEvidence, seed: int, sample: int) -> str:
+    """Returns the strongest token of each exemplar, quoted; a random half or more of them after sample 0."""
+    peaks = [
+        one.pieces[int(np.where(one.counts, one.values, -np.inf).argmax())].strip() or "line break"
+        for one in evidence.exemplars[:FROM_TOP]
+        if one.peak > 0
+    ]
+    words = list(dict.fromkeys(peaks))[:MOST_WORDS]
+    if sample:
+        words = sampled_lines(words, (len(words) + 1) // 2, len(words), np.random.default_rng([seed, sample]))
+    return ", ".join(f'"{word}"' for word in words)
 
 
 def aliased(text: str) -> str:

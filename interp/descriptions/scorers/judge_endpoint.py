@@ -8,7 +8,6 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from interp.descriptions.candidate import Candidate, Shown
-from interp.descriptions.explainers.highlight import mark
 from interp.descriptions.prompt import load_prompt
 from interp.llm.client import Client, Unreadable
 from interp.llm.request import Request
@@ -50,12 +49,11 @@ class EndpointJudge:
         return [rating for part in answers for rating in part]
 
     async def _ask(self, description: str, shown: Sequence[Shown]) -> list[float | None]:
-        texts = [one.excerpt.text if one.marked is None else mark(one.excerpt, one.marked) for one in shown]
-        lines = [f"Text {number}: {text.strip()}" for number, text in enumerate(texts, start=1)]
+        lines = [f"Text {number}: {one.line}" for number, one in enumerate(shown, start=1)]
         messages = self._prompts[shown[0].marked is not None].messages(
             self._few_shot,
             description=description,
-            texts="\n".join(line.replace("\n", "⏎") for line in lines),
+            texts="\n".join(lines),
         )
         n = len(shown)
         reread = 0 if n > 1 else None  # several are asked for again one by one

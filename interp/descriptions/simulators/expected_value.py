@@ -11,12 +11,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from interp.descriptions.candidate import Candidate, Simulated
 from interp.descriptions.excerpt import Excerpt
-from interp.descriptions.local_model import LocalModel, beginning, only_tokens
+from interp.descriptions.local_model import LocalModel, beginning, logits_after, only_tokens
 from interp.descriptions.simulators.alignment import project
 from interp.errors import UserError
 from interp.subject.load import Dtype
@@ -48,19 +48,21 @@ class ExpectedValueSimulator:
         self._classes = _class_ids(model, reading)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu", dtype: Dtype = "float32") -> "ExpectedValueSimulator":
-        """Open a folder; raises as `LocalModel.load`."""
-        return cls(LocalModel.load(folder, device, dtype))
+    def load(
+        cls, name: str | Path, device: str = "cpu", dtype: Dtype = "float32"
+    ) -> "ExpectedValueSimulator":
+        """Opens a model; raises as `LocalModel.load`."""
+        return cls(LocalModel.shared(name, device, dtype))
 
     @property
     def name(self) -> str:
-        """The model's folder, and how it is read."""
+        """How it is read, and the model."""
         return f"expected_value {self._reading}, {self._model.name}"
 
     async def simulate(self, candidate: Candidate, excerpts: Sequence[Excerpt]) -> Simulated:
         """Predicts activations for each excerpt; None for one that does not fit the model's context."""
         prefix = [*beginning(self._model), *self._model.encode(prefix_of(candidate.text))]
-        room = int(self._model.model.config.max_position_embeddings) - len(prefix)
+        room = self._model.context - len(prefix)
         cut = [self._model.encode_with_ends(one.text) for one in excerpts]
         fits = [place for place, (ids, _) in enumerate(cut) if 0 < len(ids) <= room]
         values: list[np.ndarray | None] = [
@@ -77,32 +79,20 @@ class ExpectedValueSimulator:
     @torch.no_grad()
     def expected(self, prefix: Sequence[int], rows: Sequence[Sequence[int]]) -> list[Float[np.ndarray, " _"]]:
         """Returns the expected value at each token of each row, after the same prefix."""
-        tokens, mask = self._model.pad(rows, left=False)
-        of = self._after_cache if self._cached else self._whole
-        with only_tokens(self._model.model, self._classes):
-            chances = of(prefix, tokens, mask).float().softmax(-1)
+        of = logits_after if self._cached else _logits_whole
+        chances = of(self._model, prefix, rows, self._classes).softmax(-1)
         steps = torch.arange(CLASSES, dtype=torch.float32, device=chances.device)
         values = (chances @ steps).cpu().double().numpy()
         return [row[: len(ids)] for row, ids in zip(values, rows, strict=True)]
 
-    def _after_cache(
-        self, prefix: Sequence[int], tokens: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"]
-    ) -> Float[Tensor, "row pos 11"]:
-        model = self._model.model
-        head = torch.tensor([list(prefix)], device=tokens.device)
-        cache = model(head, use_cache=True).past_key_values
-        cache.batch_repeat_interleave(len(tokens))
-        whole = torch.cat([mask.new_ones(len(tokens), len(prefix)), mask], 1)
-        logits: Tensor = model(tokens, attention_mask=whole, past_key_values=cache, use_cache=True).logits
-        return logits
 
-    def _whole(
-        self, prefix: Sequence[int], tokens: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"]
-    ) -> Float[Tensor, "row pos 11"]:
-        head = torch.tensor([list(prefix)], device=tokens.device).expand(len(tokens), -1)
-        whole = torch.cat([torch.ones_like(head), mask], 1)
-        logits: Tensor = self._model.model(torch.cat([head, tokens], 1), attention_mask=whole).logits
-        return logits[:, len(prefix) :]
+def _logits_whole(
+    model: LocalModel, prefix: Sequence[int], rows: Sequence[Sequence[int]], ids: Sequence[int]
+) -> Float[Tensor, "row pos 11"]:
+    tokens, mask = model.pad([[*prefix, *row] for row in rows], left=False)
+    with only_tokens(model.model, ids):
+        logits: Tensor = model.model(tokens, attention_mask=mask).logits
+    return logits[:, len(prefix) :].float()
 
 
 def _class_ids(model: LocalModel, reading: Reading) -> list[int]:

@@ -72,6 +72,6 @@ class KnownSimulator:
             raise UserError(
                 f"nothing but its words is known of {candidate.text!r}",
                 f"explainer {candidate.explainer}",
-                "choose a simulator that reads words: structured, expected_value or prompt_logprobs",
+                "choose a simulator of words: likely_words, structured, expected_value, prompt_logprobs",
             )
         return SCALE * label_mask(self._corpus, window, candidate.concept).astype(np.float64)
