@@ -1,5 +1,6 @@
 """The page of `describe`: how well each explainer's descriptions do, and what choosing adds."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -8,7 +9,7 @@ from interp.document import Corpus
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
 from interp.render.digits import interval, measured
 from interp.render.figure import Draw, Figure
-from interp.render.page import Column, Section, Table
+from interp.render.page import Cell, Column, Section, Table
 from interp.render.palette import Role
 from interp.statistics.estimate import Estimate, mean_interval
 from interp.subject import Subject
@@ -19,6 +20,8 @@ from ..common.page import ExperimentPage
 from .config import Config
 
 KINDS = ("simulation", "detection", "fuzzing", "intervention", "agreement")
+_KIND = re.compile(rf"({'|'.join(KINDS)})( \d+)?")
+"""A score; that of a further judge has its number."""
 NAMES: Mapping[Role, str] = {"b": "descriptions", "null": "other features' descriptions (null)"}
 CHOICE: Mapping[Role, str] = {"c": "on select, where it was chosen", "b": "chosen, on report",
                               "null": "first, on report"}  # fmt: skip
@@ -48,7 +51,7 @@ class DescribePage(ExperimentPage[Config]):
         super().__init__(run, config, subject)
         self.table = run.table("descriptions")
         self.explainers = list(dict.fromkeys(self.table["explainer"]))
-        self.kinds = [kind for kind in KINDS if kind in self.table]
+        self.kinds = [name for name in map(str, self.table) if _KIND.fullmatch(name)]
         self.n = self.table["feature"].nunique()
         self.measured_on = (
             f"{self.n} features; report split of {corpus.name}; seed {config.seed}; whiskers: 95% intervals"
@@ -69,7 +72,9 @@ class DescribePage(ExperimentPage[Config]):
         return Figure("scores", "Scores of the chosen descriptions", self.measured_on, self.scores())
 
     def sections(self) -> Sequence[Section]:
-        return [self._choice(), self._populations(), self._failures(), self._examples()]
+        return [
+            self._differences(), self._choice(), self._populations(), self._failures(), self._examples()
+        ]  # fmt: skip
 
     def scores(self) -> Draw:
         """Draws the mean of each score by explainer, beside its null."""
@@ -119,6 +124,27 @@ class DescribePage(ExperimentPage[Config]):
             )
         text = "; ".join(said)
         return f"{text[:1].upper()}{text[1:]}."
+
+    def _differences(self) -> Section:
+        first, *others = ((name[3:], self._part(name)) for name in self.explainers)
+        pairs = [
+            (f"{name} - other features' descriptions (null)", part[self.kinds] - self._nulls(part))
+            for name, part in (first, *others)
+        ]
+        pairs += [(f"{name} - {first[0]}", part[self.kinds] - first[1][self.kinds]) for name, part in others]
+        rows: list[list[Cell]] = [
+            [name, *(self._mean(found[kind]) for kind in self.kinds)] for name, found in pairs
+        ]
+        columns = [Column("difference"), *(Column(kind) for kind in self.kinds)]
+        caption = f"Means over {self.n} features of the difference on each"
+        return Section("Feature by feature", (), (), [Table("differences", caption, columns, rows)])
+
+    def _part(self, explainer: str) -> pd.DataFrame:
+        """Returns the scores of an explainer's descriptions, by feature."""
+        return self.table[self.table["explainer"] == explainer].set_index("feature")
+
+    def _nulls(self, part: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({kind: part[f"{kind} null"] for kind in self.kinds})
 
     def _choice(self) -> Section:
         rows = []
