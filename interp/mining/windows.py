@@ -127,11 +127,12 @@ class TopWindows:
         new_keys = torch.zeros_like(new_rows)
         key = new_keys[place, rank] = _pack(peaks[row, feature], rows.tie[row])
         all_keys = torch.cat([self.key[features], new_keys], 1)
-        met, slot = (self.hash[feature] == rows.hash[row][:, None]).nonzero(as_tuple=True)
-        old = self.key[feature[met], slot]
-        earlier = self.document[feature[met], slot] <= rows.document[row[met]]
-        stays = (old > key[met]) | ((old == key[met]) & earlier)
-        all_keys[place[met], torch.where(stays, k + rank[met], slot)] = 0
+        if (self.key > 0).any():
+            met, slot = (self.hash[feature] == rows.hash[row][:, None]).nonzero(as_tuple=True)
+            old = self.key[feature[met], slot]
+            earlier = self.document[feature[met], slot] <= rows.document[row[met]]
+            stays = (old > key[met]) | ((old == key[met]) & earlier)
+            all_keys[place[met], torch.where(stays, k + rank[met], slot)] = 0
         keeps = torch.zeros_like(all_keys, dtype=torch.bool).scatter_(
             1, all_keys.topk(k, dim=1).indices, True
         )
