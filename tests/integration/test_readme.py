@@ -18,6 +18,7 @@ SMALLER = {
     "n_documents=20_000": "n_documents=200",
     "n_tokens=10_000": "n_tokens=1000",
     "features=8": "features=2",
+    "prompts=16, context_size=32": "prompts=2, context_size=16",
     "saes.SaeTraining(": "saes.SaeTraining(**SMALL, ",
 }
 SMALL = {"training_tokens": 1024, "batch_tokens": 128, "buffer_tokens": 512, "n_latents": 64}
