@@ -24,6 +24,7 @@ from interp.bundled.world import world_folder
 from interp.corpus.questions import Question
 from interp.subject import Site, Subject
 from interp.vectors.contrastive import Pair, contrastive_vectors, read_pairs
+from interp.vectors.control import Control
 from interp.vectors.methods import one_vector
 from interp.vectors.sweep import sweep
 
@@ -116,7 +117,7 @@ def timed_sweep() -> float:
     pairs = made_pairs(subject)
     vectors = contrastive_vectors(subject, pairs, "v")
     settings = [
-        one_vector(subject, "mean", vector, strength, "last", 0, 0)
+        one_vector(subject, "mean", vector, strength, "last", Control())
         for vector in vectors
         for strength in STRENGTHS
     ]

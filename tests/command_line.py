@@ -67,7 +67,9 @@ def process(*arguments: str, timeout: float = 600) -> CompletedProcess[str]:
 def _interp(arguments: tuple[str, ...], out: str, err: str) -> None:
     for number, file in ((1, out), (2, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
-    os.environ.pop("WANDB_SERVICE", None)  # of the test's own process: this one waits for a service of its own
+    os.environ.pop(
+        "WANDB_SERVICE", None
+    )  # of the test's own process: this one waits for a service of its own
     sys.argv = ["interp", *arguments]
     try:
         main()

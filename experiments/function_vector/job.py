@@ -12,7 +12,7 @@ from interp.track.files import read_safetensors, write_safetensors
 from interp.track.run import Run
 from interp.track.step import Step
 from interp.vectors.conditions import Condition
-from interp.vectors.control import best_random, random_like
+from interp.vectors.control import best_random
 from interp.vectors.file import load_vectors, save_vectors
 from interp.vectors.function import (
     Head,
@@ -103,7 +103,7 @@ class Job(TasksJob[Config]):
         step.table("profile", rates(frame, ["task", "asked", *KEYS], self.config.seed))
 
     def _settings(self, vectors: Sequence[Vector], averages: Sequence[Vector]) -> list[Setting]:
-        nulls = [random_like(vector, self.config.seed) for vector in vectors]
+        nulls = self.control.like(vectors, 0)
         found = []
         for name, added, strengths in (
             (VECTOR, vectors, self.config.strengths),
@@ -137,9 +137,7 @@ class Job(TasksJob[Config]):
         rng = np.random.default_rng(config.seed)
         free = [head for head in np.ndindex(subject.n_layers, subject.n_heads) if head not in heads]
         to_choose = task.questions(subject, task.choose, seed=config.seed)
-        nulls = best_random(
-            subject, to_choose, self._vectors(task), config.strengths, config.seed, config.draws
-        )
+        nulls = best_random(subject, to_choose, self._vectors(task), config.strengths, self.control)
         for draw, null in enumerate(nulls):
             yield Condition(f"{VECTOR}, random", plain, [null.intervention(subject)], draw)
             count = min(len(heads), len(free))

@@ -19,7 +19,6 @@ from interp.track.files import read_safetensors, write_json, write_safetensors
 from interp.track.records import read_written
 from interp.track.run import Run
 from interp.track.step import Step
-from interp.vectors.control import random_like
 from interp.vectors.file import load_vectors, save_vectors
 from interp.vectors.refusal import (
     RefusalMeans,
@@ -111,7 +110,7 @@ class Job(BehaviourJob[Config]):
         step.table("profile", rates(frame, PROFILE, self.config.seed))
 
     def _at_layer(self, vector: Vector, candidates: RefusalMeans) -> Iterator[pd.DataFrame]:
-        layer, null = vector.site.layer, random_like(vector, self.config.seed)
+        layer, (null,) = vector.site.layer, self.control.like([vector], 0)
 
         def row(
             how: str, kind: str, edits: Sequence[Intervention], coefficient: float = 1.0, where: Named = "all"
@@ -191,7 +190,7 @@ class Job(BehaviourJob[Config]):
         yield "mean-centred", 0, edits(*mean_centred_ablation(subject, vector, candidates))
         own = [candidates.vector(position, layer) for layer in range(subject.n_layers)]
         for draw in range(self.config.draws):
-            nulls = [random_like(one, self.config.seed + draw) for one in own if one.norm]
+            nulls = self.control.like([one for one in own if one.norm], draw)
             for how, where in stronger:
                 sign = 1 if how == "add" else -1
                 tried = [

@@ -75,7 +75,7 @@ class Job(BehaviourJob[Config]):
                 reported.append(self._asked(contrast.prompted, (), condition=PROMPTED, fold=fold))
             for method in self.config.methods:
                 began = time.monotonic()
-                settings = method.settings(self.subject, own, self.config.seed, self.config.draws)
+                settings = method.settings(self.subject, own, self.control)
                 seconds = time.monotonic() - began
                 wanted = {SEVERAL, *(self.config.layers or range(self.subject.n_layers))}
                 settings = [setting for setting in settings if setting.layer in wanted]

@@ -9,7 +9,7 @@ from interp.causal.outcome import ask
 from interp.corpus.questions import Question
 from interp.track.step import Step
 from interp.vectors.conditions import Condition
-from interp.vectors.control import best_random, random_like
+from interp.vectors.control import best_random
 from interp.vectors.file import load_vectors, save_vectors
 from interp.vectors.sweep import KEYS, Setting, best_layer, rates, sweep
 from interp.vectors.task import added_task_vectors, conflicting, task_vectors
@@ -39,8 +39,7 @@ class Job(TasksJob[Config]):
             vectors = self._vectors(task)
             settings = []
             for method, own in vectors.items():
-                for vector in own:
-                    null = random_like(vector, self.config.seed)
+                for vector, null in zip(own, self.control.like(own, 0), strict=True):
                     for name, used in ((method, vector), (f"{method}, random", null)):
                         layer, edit = used.site.layer, used.intervention(self.subject)
                         settings.append(Setting(name, f"layer {layer}", layer, 1, (edit,)))
@@ -74,7 +73,7 @@ class Job(TasksJob[Config]):
         to_choose = task.questions(subject, task.choose)
         for method, own in self._vectors(task).items():
             yield Condition(method, plain, [self._chosen(task, method).intervention(subject)])
-            nulls = best_random(subject, to_choose, own, (1.0,), seed, self.config.draws)
+            nulls = best_random(subject, to_choose, own, (1.0,), self.control)
             for draw, null in enumerate(nulls):
                 yield Condition(f"{method}, random", plain, [null.intervention(subject)], draw)
             if len(self.tasks) > 1:

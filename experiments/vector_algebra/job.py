@@ -108,7 +108,7 @@ class Job(VectorJob[Config]):
             if number == 0:
                 to_choose = target.questions(subject, target.choose)
                 sums = self._vectors(composition)[SUM]
-                nulls = best_random(subject, to_choose, sums, config.strengths, config.seed, config.draws)
+                nulls = best_random(subject, to_choose, sums, config.strengths, self.control)
                 for draw, null in enumerate(nulls):
                     yield Condition(f"{SUM}, random", asked, [null.intervention(subject)], draw)
 

@@ -12,7 +12,7 @@ from interp.causal.outcome import ask
 from interp.corpus.questions import Question
 from interp.subject import Subject
 from interp.subject.forward import Intervention
-from interp.vectors.control import best_random, random_like
+from interp.vectors.control import Control, best_random, random_like
 from interp.vectors.function import Head, indirect_effects, mean_head_outputs, set_heads, top_heads
 from interp.vectors.refusal import RefusalMeans, mean_centred_ablation, refusal_candidates
 from interp.vectors.requests import RequestParts, Requests, WorldRequests
@@ -132,7 +132,7 @@ def task_vectors_of(subject: Subject, seed: int) -> EffectResults:
             vector = vectors[best_layer(frame)[0]]
             value = _right(subject, asked, [vector.intervention(subject)])
             to_choose = task.questions(subject, task.choose)
-            (drawn_anew,) = best_random(subject, to_choose, vectors, (1.0,), seed, 1)
+            (drawn_anew,) = best_random(subject, to_choose, vectors, (1.0,), Control(seed, 1))
             null = _right(subject, asked, [drawn_anew.intervention(subject)])
             found.effects.append(
                 Effect(group, f"{task.name}, {method}", _chosen(vector), value, "a random vector", null)

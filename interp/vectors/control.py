@@ -1,20 +1,72 @@
 """Random vectors like a found one: the null that any vector has to beat."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from interp.corpus.questions import Question
+from interp.subject.read_at import Tokens, read_at
+from interp.subject.site import Site, SiteKind
 from interp.subject.subject import Subject
 from interp.vectors.sweep import Setting, best_layer, sweep
 from interp.vectors.vector import Vector
 
+Drawn = Literal["isotropic", "activations"]
+VECTOR_SITES: tuple[SiteKind, ...] = ("resid_post", "mlp_out", "head_out")
+"""The kinds of site at which the methods of `interp.vectors.methods` act."""
 
-def random_like(vector: Vector, seed: int) -> Vector:
-    """Draws an isotropic random direction for the same site and use, at the same norm (of each head)."""
+
+@dataclass(frozen=True, eq=False)
+class Control:
+    """Draws `draws` random vectors in the place of each of a method's own.
+
+    They point in all directions alike, or, with `activations` [text, *width] by site, vary as those do. In a
+    model whose residual stream is much longer in some directions than in others, a vector that points in all
+    directions alike does more harm than one of the same length that was found among activations: a null that
+    is easily beaten.
+    """
+
+    seed: int = 0
+    draws: int = 0
+    activations: Mapping[Site, Float[Tensor, " text *width"]] | None = None
+
+    @classmethod
+    def of(cls, subject: Subject, drawn: Drawn, texts: Sequence[Tokens], seed: int, draws: int) -> "Control":
+        """Makes a control; one drawn as "activations" vary reads them at the ends of `texts`."""
+        if drawn == "isotropic":
+            return cls(seed, draws)
+        sites = [Site(kind, layer) for kind in VECTOR_SITES for layer in range(subject.n_layers)]
+        return cls(seed, draws, {site: read[:, 0] for site, read in read_at(subject, texts, sites).items()})
+
+    def like(self, vectors: Sequence[Vector], draw: int) -> list[Vector]:
+        """Draws one random vector for each of `vectors`."""
+        known = self.activations
+        return [
+            random_like(vector, self.seed + draw, None if known is None else known[vector.site])
+            for vector in vectors
+        ]
+
+
+def random_like(
+    vector: Vector, seed: int, activations: Float[Tensor, " text *width"] | None = None
+) -> Vector:
+    """Draws a random direction for the same site and use, at the same norm (of each head).
+
+    Isotropic, or, with `activations` of the site, normally distributed with their covariance: around their
+    mean where the vector replaces an activation, around zero where it changes one.
+    """
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(vector.values.shape, generator=generator)
+    if activations is None:
+        drawn = torch.randn(vector.values.shape, generator=generator)
+    else:
+        mean, weights = activations.mean(0), torch.randn(len(activations), generator=generator)
+        drawn = torch.tensordot(weights, activations - mean, dims=1) / len(activations) ** 0.5
+        if vector.use == "replace":
+            drawn = mean + drawn
     scale = vector.values.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True)
     made = {"method": "random", "seed": seed, "norm_of": vector.name}
     return replace(vector, name=f"random {seed}", values=drawn * scale, provenance=made)
@@ -25,16 +77,15 @@ def best_random(
     questions: Sequence[Question],
     vectors: Sequence[Vector],
     strengths: Sequence[float],
-    seed: int,
-    draws: int,
+    control: Control,
 ) -> list[Vector]:
     """Draws random vectors like those of every layer, each at its own best layer and strength.
 
     Best is by right answers to `questions`, as for a method itself; nothing is reported on these.
     """
     found = []
-    for draw in range(draws):
-        nulls = [random_like(vector, seed + draw) for vector in vectors]
+    for draw in range(control.draws):
+        nulls = control.like(vectors, draw)
         settings = [
             Setting("random", f"layer {layer}", layer, strength, (null.intervention(subject, strength),))
             for layer, null in enumerate(nulls)

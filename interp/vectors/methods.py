@@ -14,7 +14,7 @@ from interp.subject.site import Site
 from interp.subject.subject import Subject
 from interp.vectors.contrast import Contrast
 from interp.vectors.contrastive import Aggregate, contrastive_vectors, read_pairs
-from interp.vectors.control import random_like
+from interp.vectors.control import Control
 from interp.vectors.function import function_vector, indirect_effects, mean_head_outputs, top_heads
 from interp.vectors.in_context import in_context_vectors
 from interp.vectors.inference_time import Direction, inference_time_vectors, probe_heads
@@ -30,8 +30,8 @@ class _Method(Section):
     least_pairs: ClassVar[int] = 2
 
     @abstractmethod
-    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
-        """Makes all settings of the method from the contrast's pairs, each with `draws` random nulls."""
+    def settings(self, subject: Subject, contrast: Contrast, control: Control) -> list[Setting]:
+        """Makes all settings of the method from the contrast's pairs, with random nulls of the control."""
 
 
 class ContrastiveMethod(_Method):
@@ -47,7 +47,7 @@ class ContrastiveMethod(_Method):
     read: Offset = -1
     """Which token of a pair's texts is read, counted from the end; CAA's answers in brackets need -2."""
 
-    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+    def settings(self, subject: Subject, contrast: Contrast, control: Control) -> list[Setting]:
         """Makes a setting for every layer, aggregate, position and strength."""
         sites = [Site("resid_post", layer) for layer in range(subject.n_layers)]
         readings = read_pairs(subject, contrast.pairs, sites, self.read)
@@ -58,9 +58,7 @@ class ContrastiveMethod(_Method):
             for how in dict.fromkeys(("mean", *self.how))
         }
         return [
-            one_vector(
-                subject, f"contrastive, {how}", vector.scaled_to(mean.norm), strength, where, seed, draws
-            )
+            one_vector(subject, f"contrastive, {how}", vector.scaled_to(mean.norm), strength, where, control)
             for how in self.how
             for vector, mean in zip(made[how], made["mean"], strict=True)
             for strength in self.strengths
@@ -73,10 +71,10 @@ class ProjectionMethod(_Method):
 
     kind: Literal["projection"] = "projection"
 
-    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+    def settings(self, subject: Subject, contrast: Contrast, control: Control) -> list[Setting]:
         """Makes a setting for the direction of every layer."""
         return [
-            one_vector(subject, "projection", replace(vector, use="project_out"), 1, "all", seed, draws)
+            one_vector(subject, "projection", replace(vector, use="project_out"), 1, "all", control)
             for vector in contrastive_vectors(subject, contrast.pairs, contrast.name)
         ]
 
@@ -86,10 +84,10 @@ class TaskMethod(_Method):
 
     kind: Literal["task"] = "task"
 
-    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+    def settings(self, subject: Subject, contrast: Contrast, control: Control) -> list[Setting]:
         """Makes a setting for every layer."""
         vectors = task_vectors(subject, [pair.positive for pair in contrast.pairs], contrast.name)
-        return [one_vector(subject, "task vector", v, 1, v.positions, seed, draws) for v in vectors]
+        return [one_vector(subject, "task vector", v, 1, v.positions, control) for v in vectors]
 
 
 class FunctionMethod(_Method):
@@ -101,12 +99,12 @@ class FunctionMethod(_Method):
     strengths: Strengths = (1, 2)
     """Multiples of the sum."""
 
-    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+    def settings(self, subject: Subject, contrast: Contrast, control: Control) -> list[Setting]:
         """Makes a setting for every layer and strength."""
         means = mean_head_outputs(subject, [pair.positive for pair in contrast.pairs])
         heads = top_heads(indirect_effects(subject, contrast.choose, means), self.heads)
         return [
-            one_vector(subject, "function vector", vector, strength, vector.positions, seed, draws)
+            one_vector(subject, "function vector", vector, strength, vector.positions, control)
             for layer in range(subject.n_layers)
             for vector in [function_vector(subject, heads, means, contrast.name, layer)]
             for strength in self.strengths
@@ -120,15 +118,15 @@ class InContextMethod(_Method):
     strengths: Strengths = (0.05, 0.1, 0.2, 0.5, 1, 2)
     """The paper's lambda."""
 
-    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+    def settings(self, subject: Subject, contrast: Contrast, control: Control) -> list[Setting]:
         """Makes a setting for every strength, in all layers together and in each alone."""
         vectors = in_context_vectors(subject, contrast.pairs, contrast.name)
         together = [
-            several_vectors(subject, "in-context vector", "all layers", vectors, strength, seed, draws)
+            several_vectors(subject, "in-context vector", "all layers", vectors, strength, control)
             for strength in self.strengths
         ]
         return together + [
-            one_vector(subject, "in-context vector", vector, strength, vector.positions, seed, draws)
+            one_vector(subject, "in-context vector", vector, strength, vector.positions, control)
             for vector in vectors
             for strength in self.strengths
         ]
@@ -146,20 +144,20 @@ class InferenceTimeMethod(_Method):
     direction: Direction = "mass"
     """The difference of the sides' means (mass), the probe's weights (probe), or random."""
 
-    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+    def settings(self, subject: Subject, contrast: Contrast, control: Control) -> list[Setting]:
         """Makes a setting for every number of heads and strength, and for all heads of each layer alone."""
-        probes = probe_heads(subject, contrast.pairs, self.direction, seed=seed)
+        probes = probe_heads(subject, contrast.pairs, self.direction, seed=control.seed)
         every = inference_time_vectors(subject, probes, probes.accuracy.numel(), contrast.name)
         found = []
         for strength in self.strengths:
             for count in self.heads:
                 best = inference_time_vectors(subject, probes, count, contrast.name)
                 found.append(
-                    several_vectors(subject, "inference-time", f"{count} heads", best, strength, seed, draws)
+                    several_vectors(subject, "inference-time", f"{count} heads", best, strength, control)
                 )
             for vector in every:
                 found.append(
-                    one_vector(subject, "inference-time", vector, strength, vector.positions, seed, draws)
+                    one_vector(subject, "inference-time", vector, strength, vector.positions, control)
                 )
         return found
 
@@ -176,7 +174,7 @@ class TruthfulMethod(_Method):
     steps: Steps = 300
     """Training steps of the space."""
 
-    def settings(self, subject: Subject, contrast: Contrast, seed: int, draws: int) -> list[Setting]:
+    def settings(self, subject: Subject, contrast: Contrast, control: Control) -> list[Setting]:
         """Makes a setting for every number of sites and strength, and for the sites of each layer alone.
 
         The null moves activations by the same distance in random directions.
@@ -189,13 +187,13 @@ class TruthfulMethod(_Method):
             {site: values.flatten(1) for site, values in side.items()}
             for side in (readings.positive, readings.negative)
         )
-        options = TruthfulTraining(steps=self.steps, seed=seed)
+        options = TruthfulTraining(steps=self.steps, seed=control.seed)
         space = train_truthful_space(positive, negative, options)
 
         def setting(where: str, layer: int, strength: float, at: Sequence[Site]) -> Setting:
             own, *null = (
                 (TruthfulEdit(subject, space, strength, "steps", sites=at, null_seed=drawn),)
-                for drawn in (None, *range(seed, seed + draws))
+                for drawn in (None, *range(control.seed, control.seed + control.draws))
             )
             return Setting("truthful space", where, layer, strength, own, random=tuple(null))
 
@@ -223,13 +221,11 @@ Method = Annotated[
 
 
 def one_vector(
-    subject: Subject, method: str, vector: Vector, strength: float | int, where: Named, seed: int, draws: int
+    subject: Subject, method: str, vector: Vector, strength: float | int, where: Named, control: Control
 ) -> Setting:
     """Makes a setting of one vector at its own site; the null are random vectors of its norm."""
     layer = vector.site.layer
-    return _of_vectors(
-        subject, method, f"layer {layer}, {where}", layer, [vector], strength, where, seed, draws
-    )
+    return _of_vectors(subject, method, f"layer {layer}, {where}", layer, [vector], strength, where, control)
 
 
 def several_vectors(
@@ -238,11 +234,10 @@ def several_vectors(
     where: str,
     vectors: Sequence[Vector],
     strength: float | int,
-    seed: int,
-    draws: int,
+    control: Control,
 ) -> Setting:
     """Makes a setting of vectors that are used together; the null are random vectors of their norms."""
-    return _of_vectors(subject, method, where, SEVERAL, vectors, strength, None, seed, draws)
+    return _of_vectors(subject, method, where, SEVERAL, vectors, strength, None, control)
 
 
 def _of_vectors(
@@ -253,8 +248,7 @@ def _of_vectors(
     vectors: Sequence[Vector],
     strength: float | int,
     positions: Named | None,
-    seed: int,
-    draws: int,
+    control: Control,
 ) -> Setting:
     def used(chosen: Sequence[Vector]) -> tuple[Intervention, ...]:
         return tuple(vector.intervention(subject, strength, positions) for vector in chosen)
@@ -263,7 +257,7 @@ def _of_vectors(
         replace(vector * strength, positions=vector.positions if positions is None else positions)
         for vector in vectors
     ]
-    null = (used([random_like(vector, seed + draw) for vector in vectors]) for draw in range(draws))
+    null = (used(control.like(vectors, draw)) for draw in range(control.draws))
     return Setting(method, place, layer, strength, used(vectors), tuple(kept), tuple(null))
 
 
@@ -283,7 +277,7 @@ def pairs_needed(
     for count in sorted(counts):
         if method.least_pairs <= count < len(contrast.pairs):
             fewer = replace(contrast, pairs=contrast.pairs[:count])
-            found = method.settings(subject, fewer, seed, 0)
+            found = method.settings(subject, fewer, Control(seed))
             same = next((setting for setting in found if setting.names == best.names), None)
             if same is not None and answered(subject, contrast.choose, same.edits)["right"].mean() >= share:
                 return count

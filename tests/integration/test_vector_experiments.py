@@ -110,12 +110,12 @@ def test_published_tasks_run_on_a_model_of_pieces_of_words(runs: Path, tmp_path:
     file.write_text(json.dumps(json.loads(published.read_text())[:60]))
     done = process(
         "run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(runs), *SMALL, f"name={config}_public",
-        "subject.name=pydoc", "neutral={kind: pydoc}", "only_right=false", "prompts=20", "shots=2",
+        "subject.name=pydoc", "neutral={kind: pydoc}", "only_right=false", "prompts=20", "shots=2", "null=activations",
         f"tasks={{kind: files, answers: first, paths: [{file}]}}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     page = (runs / f"{config}_public" / "report.html").read_text()
-    assert "person-sport" in page
+    assert "person-sport" in page and "Random vectors vary as activations" in page
 
 
 def test_sums_of_vectors_are_held_against_their_parts(runs: Path) -> None:

@@ -185,6 +185,19 @@ def test_the_null_is_as_long_and_used_alike() -> None:
     assert abs(random_like(vector(), 6).cosine(vector())) < 0.4
 
 
+def test_a_null_that_varies_as_activations_do_has_their_covariance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    own = replace(vector(), values=torch.tensor([3.0, 4.0]))
+    activations = torch.randn(50, 2, generator=generator) * torch.tensor([10.0, 1.0]) + 7
+    drawn = torch.stack([random_like(own, seed, activations).values for seed in range(400)])
+    torch.testing.assert_close(drawn.norm(dim=-1), torch.full((400,), 5.0))
+    along = torch.linalg.eigh(torch.cov(activations.T)).eigenvectors[:, -1]
+    assert float(((drawn @ along) ** 2).mean()) / 25 == pytest.approx(
+        0.91, abs=0.03
+    )  # E[z1^2/(z1^2+z2^2/100)]
+    assert abs(float((drawn @ along).mean())) < 0.6
+
+
 def test_a_control_vector_is_what_llama_cpp_reads(tmp_path: Path) -> None:
     """Layer n of the file is added to the output of layer n, which is the input of the next."""
     both = [vector("a"), vector("b", 1), vector("c", 2, Site("resid_pre", 6))]

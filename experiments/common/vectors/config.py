@@ -7,6 +7,7 @@ from interp.corpus.source import CorpusSource, WorldSource
 from interp.errors import UserError
 from interp.fields import Count, Several
 from interp.subject.folder import SubjectInfo
+from interp.vectors.control import Drawn
 from interp.vectors.tasks import SeveralTokens, TaskFiles, TaskFormat, TaskSource, WorldTasks
 
 from ..config import SubjectJobConfig, check_subject
@@ -29,6 +30,9 @@ class VectorConfig(SubjectJobConfig):
     """Number of documents of the neutral text whose beginnings are read."""
     draws: Count = 3
     """Number of random vectors for each chosen one."""
+    null: Drawn = "isotropic"
+    """Random vectors point in all directions alike (isotropic), or vary as activations at the ends of neutral
+    texts do (activations): the harder null where a model's activations are long in a few directions."""
 
 
 class NamedTasksConfig(VectorConfig):

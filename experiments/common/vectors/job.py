@@ -8,6 +8,7 @@ import pandas as pd
 from interp.causal.side_effects import neutral_beginnings, side_effects
 from interp.subject.forward import Intervention
 from interp.track.run import Run
+from interp.vectors.control import Control
 from interp.vectors.sweep import answered
 
 from ..job import SubjectJob
@@ -27,6 +28,13 @@ class VectorJob(SubjectJob[VectorConfigured]):
             neutral_beginnings(self.subject, corpus, config.neutral_texts, seed=config.seed, split=split)
             for split in ("select", "report")
         )
+        texts = self.to_choose_by.prompts
+        self.control = Control.of(self.subject, config.null, texts, config.seed, config.draws)
+        if config.null == "activations":
+            run.tell(
+                "Random vectors vary as activations at the ends of neutral texts do; vectors "
+                "of the same length that point in all directions alike would do more harm."
+            )
 
 
 class BehaviourJob(VectorJob[BehaviourConfigured]):
