@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from interp.cost import Stage, gigabytes
-from interp.errors import UserError, escaped, quoted
+from interp.errors import UserError, escaped, quoted, similar_names
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass as _ModelMetaclass
@@ -261,11 +261,13 @@ def _path(value: Any) -> Any:
 def _shipped(text: str) -> str:
     path = (_DATA / text.removeprefix(_SHIPPED)).resolve()
     if not path.is_file() or not path.is_relative_to(_DATA):
-        names = sorted(file.relative_to(_DATA).as_posix() for file in _DATA.rglob("*.json*"))
+        name = text.removeprefix(_SHIPPED)
+        names = sorted(file.relative_to(_DATA).as_posix() for file in _DATA.rglob("*.*"))
+        near = [one for one in names if name and one.startswith(name)] or similar_names(name, names) or names
         raise PydanticCustomError(
             "path_shipped",
             "names no file that comes with interp; there are {names}",
-            {"names": ", ".join(names)},
+            {"names": ", ".join(_SHIPPED + one for one in near)},
         )
     return str(path)
 

@@ -79,7 +79,9 @@ class ThinkingPage(ExperimentPage[Config]):
 
     def _curves(self, group: str, place: str, title: str, width: int = 620) -> Figure:
         own = self.layers[(self.layers["group"] == group) & (self.layers["place"] == place)]
-        curves = {str(word): (self._role(str(word)), rows) for word, rows in own.groupby("word", sort=False)}
+        curves = {
+            str(word): (self._role(str(word), group), rows) for word, rows in own.groupby("word", sort=False)
+        }
         on = (
             f"Means over {self.layers['items'].max()} words a direction; bands: 95% bootstrap intervals; "
             f"seed {self.config.seed}"
@@ -87,10 +89,12 @@ class ThinkingPage(ExperimentPage[Config]):
         chart = by_layer(curves, "probability", y_name="probability of the word")
         return Figure(f"{group}-{place}", title, on, chart, width)
 
-    def _role(self, word: str) -> Role:
+    def _role(self, word: str, group: str) -> Role:
         if word.endswith("shuffled"):
             return "null"
-        return "b" if word == self.config.pivot else "a"
+        if word == self.config.pivot:
+            return "b"
+        return "a" if group.endswith(f" to {word}") else "c"  # the language of the answer, or another
 
     def _verdict(self) -> str:
         pivot = self.config.pivot

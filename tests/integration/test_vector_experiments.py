@@ -110,7 +110,8 @@ def test_published_tasks_run_on_a_model_of_pieces_of_words(runs: Path, tmp_path:
     file.write_text(json.dumps(json.loads(published.read_text())[:60]))
     done = process(
         "run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(runs), *SMALL, f"name={config}_public",
-        "subject.name=pydoc", "neutral={kind: pydoc}", "only_right=false", "prompts=20", "shots=2", "null=activations",
+        "subject.name=pydoc", "neutral={kind: pydoc}", "only_right=false", "prompts=20", "shots=2",
+        "null=activations",
         f"tasks={{kind: files, answers: first, paths: [{file}]}}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
