@@ -111,7 +111,7 @@ def test_published_tasks_run_on_a_model_of_pieces_of_words(runs: Path, tmp_path:
     done = process(
         "run", str(CONFIGS / f"{config}.yaml"), "--runs-dir", str(runs), *SMALL, f"name={config}_public",
         "subject.name=pydoc", "neutral={kind: pydoc}", "only_right=false", "prompts=20", "shots=2",
-        "null=activations",
+        "random=activations",
         f"tasks={{kind: files, answers: first, paths: [{file}]}}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -30,7 +30,7 @@ class VectorConfig(SubjectJobConfig):
     """Number of documents of the neutral text whose beginnings are read."""
     draws: Count = 3
     """Number of random vectors for each chosen one."""
-    null: Drawn = "isotropic"
+    random: Drawn = "isotropic"
     """Random vectors point in all directions alike (isotropic), or vary as activations at the ends of neutral
     texts do (activations): the harder null where a model's activations are long in a few directions."""
 

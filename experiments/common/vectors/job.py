@@ -29,8 +29,8 @@ class VectorJob(SubjectJob[VectorConfigured]):
             for split in ("select", "report")
         )
         texts = self.to_choose_by.prompts
-        self.control = Control.of(self.subject, config.null, texts, config.seed, config.draws)
-        if config.null == "activations":
+        self.control = Control.of(self.subject, config.random, texts, config.seed, config.draws)
+        if config.random == "activations":
             run.tell(
                 "Random vectors vary as activations at the ends of neutral texts do; vectors "
                 "of the same length that point in all directions alike would do more harm."
