@@ -33,7 +33,7 @@ class FunctionPage(TasksPage[Config]):
         "Layers were chosen on other queries of the same tasks; heads and means come from a third part.",
         "Queries of a task are alike; intervals over tasks are more informative than those over queries.",
         "Where the kind of query alone gives the answer away, shuffled examples do not mislead: see the "
-        "row `shuffled`.",
+        'row "shuffled".',
     )
 
     def __init__(self, run: Run, config: Config, subject: Subject, tasks: int) -> None:
