@@ -52,10 +52,17 @@ class WandbLog:
         A figure is logged as a picture, as its Vega-Lite file and, where W&B has such a chart (curves, rows
         of estimates, pairs), as a chart that W&B draws itself, without intervals.
         """
+        try:
+            self._run.summary.update(metrics)
+            if media := self._media(folder):
+                self._run.log(media)
+        finally:
+            self._run.finish()
+
+    def _media(self, folder: Path) -> dict[str, Any]:
         import pandas as pd
         import wandb
 
-        self._run.summary.update(metrics)
         media: dict[str, Any] = {}
         for file in sorted((folder / "figures").glob("*.json")):
             self._run.save(str(file), base_path=str(folder))
@@ -68,9 +75,7 @@ class WandbLog:
             media[f"tables/{file.stem}"] = wandb.Table(dataframe=frame, allow_mixed_types=True)
         if (report := folder / "report.html").exists():
             media["report"] = wandb.Html(report.read_text(encoding="utf-8"), inject=False)
-        if media:
-            self._run.log(media)
-        self._run.finish()
+        return media
 
     def abandon(self) -> None:
         """Close the W&B run as failed; the next attempt begins a new one with the whole history."""
@@ -212,7 +217,8 @@ def _rows(spec: dict[str, Any], name: str) -> list[dict[str, Any]]:
     """The data of the layer called `name` in a Vega-Lite figure; empty if there is none."""
     for layer in spec.get("layer", ()):
         if layer.get("name") == name:
-            data: dict[str, Any] = layer["data"]
+            # what all layers share stands beside them
+            data: dict[str, Any] = layer.get("data") or spec.get("data") or {}
             rows: list[dict[str, Any]] = data.get("values") or spec.get("datasets", {}).get(
                 data.get("name"), []
             )

@@ -49,6 +49,9 @@ CHARTS = {
     "layers": curve_chart(
         [Curve("own", "a", [(0, WHISKERS), (1, Estimate())])], x_name="layer", y_name="share"
     ),
+    "constant": curve_chart(  # without a name to write at its end: its layers share their data
+        [Curve("", "a", [(0, Estimate(32.0)), (1, Estimate(32.0))])], x_name="step", y_name="L0"
+    ),
     "shares": estimate_chart(
         [EstimateRow("all", [Entry("b", WHISKERS)])], x_name="share", names={"b": "own"}
     ),
@@ -92,7 +95,13 @@ def test_the_offline_run_holds_config_history_metrics_tables_and_report(
     assert found["exit"] == 0
     (table,) = (tmp_path / "x" / "wandb").glob("offline-run-*/files/media/table/tables/latents*.json")
     assert json.loads(table.read_text())["data"] == [["fires on *bridge*", '["a", "b"]']]
-    drawn = {"layers": [[0, "own", 0.5]], "shares": [["all: own", 0.5, 0.4, 0.6]], "pairs": [[1.0, 2.0]]}
+    constant = [[0, "", 32.0], [1, "", 32.0]]
+    drawn = {
+        "layers": [[0, "own", 0.5]],
+        "constant": constant,
+        "shares": [["all: own", 0.5, 0.4, 0.6]],
+        "pairs": [[1.0, 2.0]],
+    }
     kept = tmp_path / "x" / "wandb"
     for name, rows in drawn.items():  # as charts of W&B's own, which point at their tables
         (table,) = kept.glob(f"offline-run-*/files/media/table/charts/{name}_table*.json")
