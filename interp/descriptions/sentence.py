@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 from interp.descriptions.description import Description, Part
 from interp.descriptions.trie import ANY, IGNORE, Path, PatternTrie
-from interp.descriptions.wording import MOST_CONTEXTS, Show, after, joined, on, whatever_follows, words
+from interp.descriptions.wording import (
+    MOST_CONTEXTS,
+    Show,
+    after,
+    joined,
+    on,
+    told_apart,
+    whatever_follows,
+    words,
+)
 
 STRONG = 0.5
 """A pattern is worth words if it predicts at least this share of the strongest pattern's value."""
@@ -37,7 +46,7 @@ class _Clause:
 
 def pattern_sentence(trie: PatternTrie, show: Show, exemplars: int) -> Description:
     """Put a trie into words. The same trie always gives the same sentence."""
-    parts = tuple(joined(_sentence(trie, show)))
+    parts = tuple(joined(_sentence(trie, told_apart(show, {path[0] for path in trie.patterns}))))
     text = "".join(part.text if part.kind == "words" else f"“{part.text}”" for part in parts)
     return Description(text, parts, trie, exemplars)
 

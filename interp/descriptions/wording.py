@@ -16,17 +16,28 @@ _ORDINALS = ("zeroth", "first", "second", "third", "fourth", "fifth", "sixth", "
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
+def told_apart(show: Show, tokens: Iterable[int]) -> Show:
+    """Shows “x” and “␣x” where both are among `tokens`, and otherwise as `show` does."""
+    texts = {token: show([token]) for token in tokens if token >= 0}
+    alike = Counter(map(_visible, texts.values()))
+
+    def shown(run: Sequence[int]) -> str:
+        text = show(run)
+        ambiguous = len(run) == 1 and run[0] in texts and alike[_visible(text)] > 1
+        return f"␣{text[1:]}" if ambiguous and text.startswith(" ") else text
+
+    return shown
+
+
 def words(text: str) -> Part:
     """Plain words."""
     return Part("words", text)
 
 
 def on(tokens: Sequence[int], show: Show, most: int = MOST_TOKENS) -> list[Part]:
-    """Activating tokens: on “x”, “y” and 3 other tokens; on “x” and “␣x” where both forms are named."""
+    """Activating tokens: on “x”, “y” and 3 other tokens."""
     named = [token for token in tokens if token != IGNORE]
-    texts = [show([token]) for token in named[:most]]
-    alike = Counter(map(_visible, texts))
-    shown = [_token(_spaced(text) if alike[_visible(text)] > 1 else text) for text in texts]
+    shown = [_token(show([token])) for token in named[:most]]
     more = len(named) - len(shown)
     others = [words(_plural(more, "other token"))] if more else []
     anything = [words("any token")] if IGNORE in tokens else []
@@ -122,11 +133,6 @@ def _visible(text: str) -> str:
     """Removes the space that a tokenizer puts before a text, and makes other white space visible."""
     bare = text.strip(" ") or "␣" * max(len(text), 1)
     return bare.replace("\n", "⏎").replace("\t", "⇥")
-
-
-def _spaced(text: str) -> str:
-    """Makes the space before a text visible, if it has one."""
-    return f"␣{text[1:]}" if text.startswith(" ") else text
 
 
 def _plural(n: int, thing: str) -> str:

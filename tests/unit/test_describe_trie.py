@@ -80,7 +80,7 @@ def test_a_pattern_that_says_nothing_is_refused(path: Path) -> None:
         PatternTrie({path: End(1.0)})
 
 
-WORDS = ["the", "over", "bridge", "river", "lake", "\n", " ", "“", "not"]
+WORDS = ["the", "over", "bridge", "river", "lake", "\n", " ", "“", "not", " the"]
 
 
 def said(patterns: dict[Path, float]) -> str:
@@ -107,6 +107,7 @@ def said(patterns: dict[Path, float]) -> str:
         ({(IGNORE, 0, 1): 1.0}, "fires on any token after “over the”"),
         ({(IGNORE, IGNORE, 8): 1.0}, "fires on the second token after “not”, whatever it is"),
         ({(5,): 1.0, (6,): 0.9}, "fires on “⏎” and “␣”"),
+        ({(0,): 1.0, (9, 4): 0.9}, "fires on “the”; also on “␣the” after “lake”"),
         ({}, "never fires on the text it was described from"),
     ],
 )

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from interp import subject as subjects
 from interp.descriptions.excerpt import pieces
-from interp.descriptions.wording import on
+from interp.descriptions.wording import on, told_apart
 from interp.subject.text import Text
 from tests.parity.subject_folders import D_VOCAB, save_model
 from tests.subjects import world_subject
@@ -167,5 +167,5 @@ def test_excerpts_and_descriptions_keep_their_word_boundaries(tmp_path: Path) ->
     def show(ids: object) -> str:
         return "".join(pieces(subject, np.array(ids)))
 
-    shown = [part.text for part in on(forms, show) if part.kind == "tokens"]
+    shown = [part.text for part in on(forms, told_apart(show, forms)) if part.kind == "tokens"]
     assert shown == ["un", "␣", "i", "␣i"]
