@@ -5,6 +5,9 @@ and only the transport under it is replaced by a function that gives an answer o
 have 64 tokens; a judge sees 20 texts with the feature and 20 without, as does the simulator. Figures are
 processor time per feature, without that of the answering function, medians over features; the most calls in
 flight are those of one feature.
+
+Patterns run the subject itself: what they cost is counted in window-passes (`WindowPasses`) of 128 neurons of
+`world`, beside their processor time.
 """
 
 import asyncio
@@ -17,20 +20,28 @@ from typing import Any
 
 import numpy as np
 
+import interp
 from interp.descriptions.candidate import Candidate, Shown
 from interp.descriptions.evidence import Window
 from interp.descriptions.excerpt import Excerpt, TextEvidence
 from interp.descriptions.explainers.contrastive import ContrastivePrompted
 from interp.descriptions.explainers.prompted import Prompted
+from interp.descriptions.population import describe_features
+from interp.descriptions.reader import WindowPasses
+from interp.descriptions.sample import sample_active
 from interp.descriptions.scorers.judge_endpoint import EndpointJudge
 from interp.descriptions.scorers.judged import judged
 from interp.descriptions.scorers.simulation import simulation
 from interp.descriptions.simulators.structured import StructuredSimulator
+from interp.descriptions.windows import gather_evidence
 from interp.llm.client import Client
 from interp.llm.endpoint import Endpoint
 from interp.llm.transport import Answered, Lost, Transport
+from interp.mining.config import MiningConfig
 
 FEATURES, TEXTS, TOKENS, WORDS = 40, 20, 64, 3000
+NEURONS = 128
+MINING = MiningConfig(context_size=128)
 TARGET_MS = 3.0
 
 
@@ -92,10 +103,27 @@ def main() -> dict[str, float]:
         "fuzzing": lambda i: judged(judge, candidate, *marks[i]),
         "simulation": lambda i: simulation(simulator, candidate, evidence[i].exemplars, evidence[i].silent),
     }
+    patterns()
     print(
         f"{FEATURES} features, {2 * TEXTS} texts of {TOKENS} tokens; processor time, target {TARGET_MS:g} ms"
     )
     return asyncio.run(_measured(work))
+
+
+def patterns() -> float:
+    """Prints and returns the window-passes a feature that describing neurons by patterns takes."""
+    subject, corpus = interp.load("world", device="cpu"), interp.WorldCorpus(1, 2000)
+    neurons = [interp.MlpNeurons(subject, layer) for layer in range(subject.n_layers)]
+    mined = interp.mine(subject, neurons, corpus, MINING)
+    explain = {name: one.exemplars["explain"] for name, one in mined.items()}
+    features = sample_active(neurons, explain, NEURONS, 0)
+    gathered = gather_evidence(subject, corpus, features, explain, MINING.context_size)
+    spent, began = WindowPasses(), time.process_time()
+    describe_features(subject, features, [evidence for evidence, _ in gathered], spent=spent)
+    took = 1000 * (time.process_time() - began) / NEURONS
+    passes, tokens = spent.passes / NEURONS, spent.tokens / NEURONS
+    print(f"patterns: {passes:.0f} window-passes, {tokens:.0f} tokens and {took:.0f} ms a feature")
+    return passes
 
 
 async def _measured(work: Mapping[str, Callable[[int], Awaitable[object]]]) -> dict[str, float]:
