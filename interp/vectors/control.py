@@ -16,8 +16,8 @@ from interp.vectors.sweep import Setting, best_layer, sweep
 from interp.vectors.vector import Vector
 
 Drawn = Literal["isotropic", "activations"]
-VECTOR_SITES: tuple[SiteKind, ...] = ("resid_post", "mlp_out", "head_out")
-"""The kinds of site at which the methods of `interp.vectors.methods` act."""
+VECTOR_SITES: tuple[SiteKind, ...] = ("resid_pre", "resid_post", "mlp_out", "head_out")
+"""The kinds of site at which vectors act: refusal directions before a layer, others after it or inside."""
 
 
 @dataclass(frozen=True, eq=False)

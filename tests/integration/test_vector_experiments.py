@@ -30,7 +30,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def refusal(runs: Path) -> dict[str, float]:
     fewer = ("requests={kind: world, train: 64, validate_on: 16}", "coefficients=[1, 1.5]")
-    return run(runs, "refusal_vector", OTHERS, *fewer, "positions=[last]", "new_tokens=6")[0]
+    return run(
+        runs, "refusal_vector", OTHERS, *fewer, "positions=[last]", "new_tokens=6", "random=activations"
+    )[0]
 
 
 def test_one_direction_decides_whether_the_model_refuses(refusal: dict[str, float], runs: Path) -> None:
