@@ -81,7 +81,8 @@ class Job(CorpusJob[Config]):
         else:
             lists = WordLists([WordList.read(Path(name)) for name in config.concepts], self.subject)
             self.known, self.names = lists, lists.names
-            self.corpus = LabelledByWords(self.corpus, lists)
+            self.corpus = labelled = LabelledByWords(self.corpus, lists)
+            labelled.check_carried("select")
             asked = [
                 Question(tuple(self.subject.encode(text)), (), (), BEGINNINGS)
                 for _, text in text_lines(config.beginnings)

@@ -172,10 +172,10 @@ class KeptActivations:
         return found if found is not None and torch.equal(found.token, token) else None
 
     def _laid(self, batch: Batch, site: Site, rows: Sequence[Tensor]) -> Tensor:
-        """Activations [row, pos, ...] of a batch from those of its tokens that count, row by row."""
-        laid = torch.zeros(*batch.tokens.shape, *self._shapes[site])
+        """Activations [row, pos, ...] of a batch, in the subject's float type, from its tokens that count."""
+        laid = torch.zeros(*batch.tokens.shape, *self._shapes[site], dtype=self._subject.dtype)
         counts = torch.from_numpy(batch.counts)
-        laid[counts] = torch.cat(list(rows)).float().view(-1, *self._shapes[site])
+        laid[counts] = torch.cat(list(rows)).to(laid.dtype).view(-1, *self._shapes[site])
         return laid.to(self._subject.device)
 
     def _add(self, batch: Batch, row: int, activations: Mapping[str, Tensor]) -> None:

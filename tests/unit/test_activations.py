@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import interp
 import saes
 from interp.bundled.world.corpus import WorldCorpus
 from interp.corpus import activations
@@ -79,6 +80,18 @@ def test_all_that_reads_a_site_gets_it_from_one_pass(
     same = evaluate(subject, trained, corpus, context_size=32, kept=kept)
     assert same.explained_variance == pytest.approx(figures.explained_variance, abs=1e-5)
     assert same.kl_spliced == figures.kl_spliced
+
+
+def test_a_subject_in_half_precision_is_read_in_it(corpus: WorldCorpus, tmp_path: Path) -> None:
+    """Directions are in the subject's float type, and so is what they are multiplied with."""
+    subject = interp.load("world", dtype="bfloat16")
+    space = random_directions(subject, SITE, 20, 0)
+    of_text = mine(subject, [space], corpus, MINING)
+    kept = mined_into(tmp_path / "kept", subject, corpus, ActivationsConfig())
+    of_disk = mine(subject, [space], corpus, MINING, kept=kept)
+    for split in SPLITS:
+        one, two = (m[space.name].exemplars[split] for m in (of_text, of_disk))
+        torch.testing.assert_close(one.quantile_values, two.quantile_values, atol=0.05, rtol=0.05)
 
 
 @pytest.mark.parametrize("site", [SITE, LATER])

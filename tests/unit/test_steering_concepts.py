@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from interp.causal.steering.concepts import LabelledByWords, WordList, WordLists
-from interp.document import Document
+from interp.document import SPLITS, Document, split_of
 from interp.errors import UserError
 from interp.subject import Subject
 from tests.corpora import ListCorpus
@@ -48,6 +48,11 @@ def test_a_corpus_is_labelled_with_the_lists(pydoc: Subject, lists: WordLists) -
         own = found.labels >> np.uint64(bit) & np.uint64(1) != 0
         np.testing.assert_array_equal(own, lists.carries(tokens, name))
         assert own.any()
+    own_split = split_of(plain.hash)
+    labelled.check_carried(own_split)
+    other = next(split for split in SPLITS if split != own_split)
+    with pytest.raises(UserError, match=f"no word of both, files is in the {other} split"):
+        labelled.check_carried(other)
 
 
 def test_words_are_those_of_one_token_and_an_announcement_is_optional(

@@ -15,7 +15,7 @@ from interp.bundled.world.families.numbers import NUMBERS
 from interp.bundled.world.families.sentences import TOPIC
 from interp.bundled.world.labelling import carried, carries
 from interp.bundled.world.lexicon import lexicon
-from interp.document import Corpus, Document
+from interp.document import Corpus, Document, Split, split_of
 from interp.errors import UserError
 from interp.json_text import read_json
 from interp.subject.subject import Subject
@@ -174,3 +174,24 @@ class LabelledByWords:
     def __getitem__(self, index: int) -> Document:
         document = self.corpus[index]
         return replace(document, labels=self.lists.labels(document.tokens.tolist()))
+
+    def check_carried(self, split: Split) -> None:
+        """Reads documents of a split until every list has been met.
+
+        Raises:
+            UserError: a list has no word in any of them.
+        """
+        missing = set(self.label_names)
+        for index in range(len(self)):
+            if not missing:
+                return
+            document = self[index]
+            if split_of(document.hash) == split and document.labels is not None:
+                met = int(np.bitwise_or.reduce(document.labels, initial=np.uint64(0)))
+                missing -= {name for bit, name in enumerate(self.label_names) if met >> bit & 1}
+        if missing:
+            raise UserError(
+                f"no word of {', '.join(sorted(missing))} is in the {split} split's text",
+                self.name,
+                "give words that the text has, or more text",
+            )
