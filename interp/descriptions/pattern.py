@@ -34,11 +34,11 @@ class ExplainSettings:
     """A token is tried if a random one in its place changes the activation by this share, by the estimate."""
     candidates: int = 12
     """Replacements tried for the activating token besides the substitutes; half as many for context."""
-    pruning: float = 36.0
+    pruning: float = 40.0
     """Window-passes of a feature for pruning contexts; its weaker peaks go without when they are spent."""
     weighing: float = 40.0
     """Window-passes of a feature for weighing tokens; its weaker patterns keep all tokens."""
-    trying: float = 40.0
+    trying: float = 36.0
     """Window-passes of a feature for trying other tokens, those first that gradients estimate highest."""
     examples: int = 24
     """Largest number of peaks per feature: that of each exemplar, then those of different tokens."""
