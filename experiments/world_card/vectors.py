@@ -12,7 +12,7 @@ from interp.causal.outcome import ask
 from interp.corpus.questions import Question
 from interp.subject import Subject
 from interp.subject.forward import Intervention
-from interp.vectors.control import Control, best_random, random_like
+from interp.vectors.control import Control, best_random
 from interp.vectors.function import Head, indirect_effects, mean_head_outputs, set_heads, top_heads
 from interp.vectors.refusal import RefusalMeans, mean_centred_ablation, refusal_candidates
 from interp.vectors.requests import RequestParts, Requests, WorldRequests
@@ -52,7 +52,7 @@ def refusal(subject: Subject, seed: int) -> EffectResults:
     candidates = refusal_candidates(subject, *prompts)
     vectors = [candidates.vector(-1, layer) for layer in range(1, subject.n_layers)]
 
-    nulls = [random_like(vector, seed) for vector in vectors]
+    nulls = Control(seed).like(vectors, 0)
 
     def effect(name: str, at: str, how: str, *settings: Tried, measure: Measure = _right) -> Effect:
         report = _asked(asked, how).report
