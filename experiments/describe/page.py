@@ -61,9 +61,10 @@ class DescribePage(ExperimentPage[Config]):
         return f"How well can the features of {self.subject.name} be described?"
 
     def opening(self) -> Sequence[str]:
+        often = "once" if self.config.samples == 1 else f"{self.config.samples} times"
         return [
             f"{self.n} features were described by {', '.join(e[3:] for e in self.explainers)}, "
-            f"{self.config.samples} times each, and one description was chosen on the select split.",
+            f"{often} each, and one description was chosen on the select split.",
             "The chosen ones were scored on the report split, beside those of other features (grey).",
             self._verdict(),
         ]

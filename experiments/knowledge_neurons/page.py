@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from interp.causal.effects import RANDOM, TOGETHER
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart
@@ -21,6 +22,7 @@ from .config import Config
 
 NAMES: Mapping[Role, str] = {"a": "knowledge neurons", "null": "random features"}
 SHIFT, SHARE = "change (nats)", "share of prompts"
+SAID_ONE_BY_ONE = 3  # most groups of which the verdict tells each
 
 
 class KnowledgePage(ExperimentPage[Config]):
@@ -130,6 +132,8 @@ class KnowledgePage(ExperimentPage[Config]):
 
     def _verdict(self) -> str:
         own = [r for r in self.flips.to_dict("records") if r["of"] == r["group"] and r["how"] == "erase"]
+        if len(self.groups) > SAID_ONE_BY_ONE and own:
+            return self._over_groups(pd.DataFrame(own))
         said = []
         for group in self.groups:
             rows = {row["set"]: row for row in own if row["group"] == group}
@@ -145,3 +149,13 @@ class KnowledgePage(ExperimentPage[Config]):
             )
         text = "; ".join(said)
         return f"{text[:1].upper()}{text[1:]}."
+
+    def _over_groups(self, own: pd.DataFrame) -> str:
+        erased, random = (own[own["set"] == one] for one in (TOGETHER, RANDOM))
+        ranked = erased.sort_values("answer", key=abs)
+        (least, smallest), (most, largest) = ranked[["group", "answer"]].to_numpy()[[0, -1]].tolist()
+        return (
+            f"Erasing a group's own neurons changes its answer by {number(erased['answer'].mean())} nats on "
+            f"average ({least} {number(smallest)}, {most} {number(largest)}), random features by "
+            f"{number(random['answer'].mean())}, and flips {number(erased['flips'].mean())} of the answers."
+        )
