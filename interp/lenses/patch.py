@@ -46,13 +46,14 @@ class _PutIn:
 
     def apply(self, activation: Tensor, site: Site, forward: ForwardPass) -> Tensor:
         """Returns the activation with each row's vector at its column."""
-        if forward.start > 0:
+        rows = (self.columns >= forward.start).nonzero()[:, 0]
+        if not len(rows):
             return activation
-        rows = torch.arange(len(activation), device=activation.device)
-        vectors = self.vectors.to(activation)
+        columns = (self.columns[rows] - forward.start).to(activation.device)
+        vectors, rows = self.vectors[rows].to(activation), rows.to(activation.device)
         if self.rescaled:
-            norms = activation[rows, self.columns].norm(dim=-1, keepdim=True)
+            norms = activation[rows, columns].norm(dim=-1, keepdim=True)
             vectors = torch.nn.functional.normalize(vectors, dim=-1) * norms
         changed = activation.clone()
-        changed[rows, self.columns] = vectors
+        changed[rows, columns] = vectors
         return changed

@@ -15,15 +15,15 @@ Block = Callable[[], Tensor | None]
 
 def blocked_in(
     blocked: Bool[Tensor, "batch 1 query key"], forward: ForwardPass
-) -> Bool[Tensor, "batch 1 seen seen"] | None:
+) -> Bool[Tensor, "batch 1 new seen"] | None:
     """Extends the mask of blocked attention from the prompt to a pass; generated tokens are left alone.
 
-    None where the prompt is cached: its keys and values come from the pass that blocked them.
+    None where all of the prompt is cached: its keys and values come from the passes that blocked them.
     """
-    if forward.start > 0:
+    if forward.start >= blocked.shape[-1]:
         return None
     new = forward.tokens.shape[1] - blocked.shape[-1]
-    return torch.nn.functional.pad(blocked, (0, new, 0, new))
+    return torch.nn.functional.pad(blocked, (0, new, 0, new))[:, :, forward.start :]
 
 
 def lowered(

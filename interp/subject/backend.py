@@ -54,6 +54,10 @@ class Backend(Protocol):
         """Makes a cache hold these of its rows, in this order; a row may be repeated."""
         ...
 
+    def crop(self, cache: Any, length: int) -> bool:
+        """Cuts a cache down to its first `length` tokens, of more; False, and unchanged, if it lacks them."""
+        ...
+
     def writers(self) -> list[Writer]:
         """The embeddings and every layer's output matrices."""
         ...

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from interp.errors import UserError
 from interp.subject.attention import Block, lowered
@@ -143,6 +144,13 @@ class BridgeBackend:
         """Makes a cache hold these of its rows."""
         cache.batch_select_indices(rows)
 
+    def crop(self, cache: DynamicCache, length: int) -> bool:
+        """Cuts a cache down to its first tokens; False where a layer has not kept all of them."""
+        if not all(map(_keeps_everything, cache.layers)):
+            return False
+        cache.crop(length - cache.get_seq_length())  # the number of tokens to remove, negative
+        return True
+
     def writers(self) -> list[Writer]:
         """The embeddings and every layer's output matrices, as `transformers` has them."""
         return writers_of(self.model, self._info.architecture)
@@ -241,6 +249,16 @@ def _masked(
     """The mask, and positions counted from each text's first real token."""
     positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
     return {"attention_mask": attention_mask, "position_ids": positions}
+
+
+def _keeps_everything(layer: Any) -> bool:
+    """Whether a layer's cache has all tokens so far: one with a sliding window drops them once it is full.
+
+    Of other kinds, such as those with a recurrent state, it is not known.
+    """
+    if type(layer) is DynamicSlidingWindowLayer:
+        return bool(layer.get_seq_length() < layer.sliding_window)
+    return type(layer) is DynamicLayer
 
 
 def _scaled(function: Hook, scale: float) -> Hook:

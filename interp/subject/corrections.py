@@ -27,8 +27,11 @@ def corrected(model: TransformerBridge, dtype: torch.dtype) -> None:
 
 def square(
     mask: Tensor | None, states: Float[Tensor, "batch pos d_model"]
-) -> Float[Tensor, "_ _ pos pos"] | Bool[Tensor, "_ _ pos pos"]:
-    """Gives a mask of whole prompts a row for every query, in which later keys are hidden."""
+) -> Float[Tensor, "_ _ pos seen"] | Bool[Tensor, "_ _ pos seen"]:
+    """Gives a mask of whole prompts a row for every query, in which later keys are hidden.
+
+    One that has these rows is returned as it is, also over the keys that a cache holds.
+    """
     length = states.shape[1]
     if mask is not None and mask.shape[-2] == length:
         return mask

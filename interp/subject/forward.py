@@ -17,7 +17,8 @@ class ForwardPass:
 
     `tokens` [batch, seen] are all tokens so far, `real` [batch, seen] is false at padding. The activations of
     the pass belong to the columns from `start` on. The first `prompt_length` columns are the prompt, padded
-    on the left; the others were generated, or are scored as if they had been.
+    on the left; the others were generated, or are scored as if they had been. A `start` inside the prompt
+    means that its beginning was kept from another text.
     """
 
     tokens: Int[Tensor, "batch seen"]

@@ -1,7 +1,7 @@
 """Generation: one token after another, for several prompts at once."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -12,10 +12,13 @@ from torch import Tensor
 from interp.subject.backend import Backend
 from interp.subject.forward import ForwardPass
 from interp.subject.text import Text
-from interp.subject.unembedding import in_blocks, kept_back
+from interp.subject.unembedding import Measure, in_blocks, kept_back
 
 Step = Callable[[Tensor, Tensor], Tensor]
 """From all tokens and their mask [batch, seen] to the final norm's output at the last [batch, d_model]."""
+Run = Callable[[Tensor, Tensor, int, Any], tuple[Tensor, Any]]
+"""From all tokens, their mask, the number of columns that a cache holds, and that cache, to the final norm's
+output at the columns after those [batch, new, d_model], and the cache of all."""
 Unembed = Callable[[Tensor], Tensor]
 """From the final norm's output to logits [batch, d_vocab]."""
 Passing = Callable[[ForwardPass, Callable[[], Any]], Any]
@@ -63,35 +66,92 @@ class Generated(str):
         return TokenView([window], scale, self._special_ids, None, "probability of each token")._repr_html_()
 
 
-def cached_step(backend: Backend, passing: Passing, prompt_length: int) -> Step:
-    """Makes a step that computes only the new tokens, after cached keys and values of the others."""
+def cached_run(backend: Backend, passing: Passing, prompt_length: int) -> Run:
+    """Makes a run that computes only the new columns, after cached keys and values of the others."""
+
+    def run(tokens: Tensor, mask: Tensor, start: int, cache: Any) -> tuple[Tensor, Any]:
+        forward = ForwardPass(tokens, mask.bool(), start, prompt_length)
+        new = tokens[:, start:]
+        normed, (_, longer) = passing(
+            forward, lambda: kept_back(backend, lambda: backend.extend(new, mask, cache))
+        )
+        return normed, longer
+
+    return run
+
+
+def whole_run(backend: Backend, passing: Passing, prompt_length: int) -> Run:
+    """Makes a run without a cache, which computes all columns anew."""
+
+    def run(tokens: Tensor, mask: Tensor, start: int, cache: Any) -> tuple[Tensor, Any]:
+        forward = ForwardPass(tokens, mask.bool(), 0, prompt_length)
+        normed, _ = passing(forward, lambda: kept_back(backend, lambda: backend.forward(tokens, mask)))
+        return normed[:, start:], None
+
+    return run
+
+
+def stepwise(run: Run) -> Step:
+    """Makes a step that runs the columns which have come since the step before."""
     cache: Any = None
     seen = 0
 
     def step(tokens: Tensor, mask: Tensor) -> Tensor:
         nonlocal cache, seen
-        forward = ForwardPass(tokens, mask.bool(), seen, prompt_length)
-        new = tokens[:, seen:]
-        normed, (_, cache) = passing(
-            forward, lambda: kept_back(backend, lambda: backend.extend(new, mask, cache))
-        )
+        normed, cache = run(tokens, mask, seen, cache)
         seen = tokens.shape[1]
-        last: Tensor = normed[:, -1]
-        return last
+        return normed[:, -1]
 
     return step
 
 
-def whole_step(backend: Backend, passing: Passing, prompt_length: int) -> Step:
-    """Makes a step without a cache, which computes all tokens anew."""
+class NextTokens(NamedTuple):
+    """The next token of each row [batch], its log-probability in nats, and other measures of its logits."""
 
-    def step(tokens: Tensor, mask: Tensor) -> Tensor:
-        forward = ForwardPass(tokens, mask.bool(), 0, prompt_length)
-        normed, _ = passing(forward, lambda: kept_back(backend, lambda: backend.forward(tokens, mask)))
-        last: Tensor = normed[:, -1]
-        return last
+    tokens: Int[Tensor, " batch"]
+    log_probs: Float[Tensor, " batch"]
+    measures: tuple[Tensor, ...]
 
-    return step
+
+def next_tokens(
+    step: Step,
+    unembed: Unembed,
+    d_vocab: int,
+    tokens: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"],
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    end_ids: frozenset[int],
+    measure: Measure = lambda logits: (),
+) -> Iterator[NextTokens]:
+    """Generates the next token of every row, step after step, until each has had one of `end_ids`.
+
+    What is given for a row after the first of its `end_ids` means nothing. Only the last token of each row is
+    unembedded; `measure` maps those logits [row, d_vocab] to what else is wanted of them. Greedy at
+    temperature 0; otherwise row `i` is sampled with numbers drawn from `seed + i` alone, so that a row does
+    not depend on the others in its batch.
+    """
+
+    def chosen(normed: Tensor, *uniform: Tensor) -> tuple[Tensor, ...]:
+        logits = unembed(normed)
+        new = _sampled(logits.float() / temperature, *uniform) if uniform else logits.argmax(-1)
+        return new, log_probs_of(logits, new), *measure(logits)
+
+    done = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+    drawn = _uniform(len(tokens), max_new_tokens, seed).to(tokens.device) if temperature > 0 else None
+    ends = torch.tensor(sorted(end_ids), dtype=torch.long, device=tokens.device)
+    for number in range(max_new_tokens):
+        uniform = () if drawn is None else (drawn[:, number],)
+        new, log_probs, *measures = in_blocks(chosen, d_vocab, step(tokens, mask), *uniform)
+        yield NextTokens(new, log_probs, tuple(measures))
+        if end_ids:
+            done |= torch.isin(new, ends)
+            if bool(done.all()):
+                return
+            new = new.where(~done, ends[0])
+        tokens = torch.cat([tokens, new[:, None]], 1)
+        mask = torch.cat([mask, torch.ones_like(new)[:, None]], 1)
 
 
 def continuations(
@@ -105,44 +165,16 @@ def continuations(
     seed: int,
     end_ids: frozenset[int],
 ) -> list[Written]:
-    """Generates the new tokens of each row, up to but without the first of `end_ids`.
-
-    Only the last token of each row is unembedded. Greedy at temperature 0; otherwise row `i` is sampled with
-    numbers drawn from `seed + i` alone, so that a row does not depend on the others in its batch.
-    """
-
-    def likeliest(normed: Tensor) -> tuple[Tensor, Tensor]:
-        logits = unembed(normed)
-        new = logits.argmax(-1)
-        return new, _log_probs(logits, new)
-
-    def sampled(normed: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        logits = unembed(normed)
-        new = _sampled(logits.float() / temperature, uniform)
-        return new, _log_probs(logits, new)
-
-    start, done = tokens.shape[1], torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    drawn = _uniform(len(tokens), max_new_tokens, seed).to(tokens.device) if temperature > 0 else None
-    ends = torch.tensor(sorted(end_ids), dtype=torch.long, device=tokens.device)
-    log_probs: list[Tensor] = []
-    for number in range(max_new_tokens):
-        normed = step(tokens, mask)
-        if drawn is None:
-            new, found = in_blocks(likeliest, d_vocab, normed)
-        else:
-            new, found = in_blocks(sampled, d_vocab, normed, drawn[:, number])
-        if end_ids:
-            done |= torch.isin(new, ends)
-            new = new.where(~done, ends[0])
-            if bool(done.all()):
-                break
-        log_probs.append(found)
-        tokens = torch.cat([tokens, new[:, None]], 1)
-        mask = torch.cat([mask, torch.ones_like(new)[:, None]], 1)
-    rows: list[list[int]] = tokens[:, start:].tolist()
-    known: list[list[float]] = torch.stack(log_probs, 1).tolist() if log_probs else [[] for _ in rows]
-    ids = [list(takewhile(lambda token: token not in end_ids, row)) for row in rows]
-    return [Written(row, found[: len(row)]) for row, found in zip(ids, known, strict=True)]
+    """Generates the new tokens of each row, up to but without the first of `end_ids` (`next_tokens`)."""
+    steps = list(
+        next_tokens(step, unembed, d_vocab, tokens, mask, max_new_tokens, temperature, seed, end_ids)
+    )
+    if not steps:
+        return [Written([], []) for _ in tokens]
+    written: list[list[int]] = torch.stack([each.tokens for each in steps], 1).tolist()
+    known: list[list[float]] = torch.stack([each.log_probs for each in steps], 1).tolist()
+    rows = [list(takewhile(lambda token: token not in end_ids, row)) for row in written]
+    return [Written(row, found[: len(row)]) for row, found in zip(rows, known, strict=True)]
 
 
 def _uniform(n_rows: int, n_steps: int, seed: int) -> Float[Tensor, "batch step"]:
@@ -162,7 +194,17 @@ def _sampled(
     return below.sum(-1).clamp(max=logits.shape[-1] - 1)
 
 
-def _log_probs(logits: Float[Tensor, "batch d_vocab"], ids: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+def log_probs_of(
+    logits: Float[Tensor, "batch d_vocab"], ids: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
     """The log-probability of one token in each row of logits; taken relative to it, it is never above 0."""
     wide = logits.float()
     return -(wide - wide.gather(-1, ids[:, None])).logsumexp(-1)
+
+
+def likeliest(
+    logits: Float[Tensor, "batch d_vocab"], number: int
+) -> tuple[Int[Tensor, "batch number"], Float[Tensor, "batch number"]]:
+    """The likeliest tokens of each row, best first, and their log-probabilities in nats."""
+    best = logits.float().log_softmax(-1).topk(min(number, logits.shape[-1]))
+    return best.indices, best.values

@@ -122,6 +122,13 @@ class HookedBackend:
         for entry in cache.entries:
             entry.past_keys, entry.past_values = entry.past_keys[rows], entry.past_values[rows]
 
+    def crop(self, cache: TransformerLensKeyValueCache, length: int) -> bool:
+        """Cuts a cache down to its first tokens: also with sliding windows, it has kept all of them."""
+        cache.previous_attention_mask = cache.previous_attention_mask[:, :length]
+        for entry in cache.entries:
+            entry.past_keys, entry.past_values = entry.past_keys[:, :length], entry.past_values[:, :length]
+        return True
+
     def writers(self) -> list[Writer]:
         """The embeddings and every layer's output matrices."""
         start = Site("resid_pre", 0)

@@ -321,7 +321,7 @@ class Passes(Model):
 
     def _passing(self, forward: ForwardPass, compute: Callable[[], Result]) -> Result:
         """Runs the model while interventions know the pass, and checks that the result is finite."""
-        if forward.start == 0:
+        if forward.start == 0 or forward.start < forward.prompt_length:
             for intervention in self._interventions:
                 intervention.check(forward)
         fine: list[Tensor] = []

@@ -1,6 +1,6 @@
 """The subject: a model and its tokenizer, with all methods to run, read and change it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, get_args, overload
 
@@ -10,11 +10,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interp.errors import UserError
-from interp.fields import Count, NotNegative, Seed, taken
+from interp.fields import Count, CountOrZero, NotNegative, Seed, taken
 from interp.subject.check import check_generation
 from interp.subject.continuation import Before, Continuation, continuation, single_token
 from interp.subject.forward import followed, whole_pass
-from interp.subject.generation import Generated, Written, cached_step, continuations, whole_step
+from interp.subject.generation import Generated, Run, Written, cached_run, continuations, stepwise, whole_run
 from interp.subject.hooks import Visitor
 from interp.subject.model import Loaded
 from interp.subject.passes import Passes
@@ -29,6 +29,7 @@ from interp.subject.scoring import (
     pairs_in_batches,
 )
 from interp.subject.site import Site
+from interp.subject.stream import KeptPrefix, TokenRead, check_under, streamed
 from interp.subject.text import Conversation, Text
 
 
@@ -299,11 +300,63 @@ class Subject(Passes):
             raise UserError("a prompt ends in padding", "attention_mask", "pad on the left, as to_batch does")
         self.check(tokens, attention_mask)
         tokens, mask = tokens.to(self.device), attention_mask.to(self.device)
-        cached = use_cache and (self.gap is None or self.gap.cache_holds)
-        make_step = cached_step if cached else whole_step
-        step = make_step(self._backend, self._passing, start)
+        step = stepwise(self._run_after(start, use_cache and self._caches_rightly))
         return continuations(
             step, self.unembed, self.d_vocab, tokens, mask, max_new_tokens, temperature, seed, self.end_ids
+        )
+
+    @property
+    def _caches_rightly(self) -> bool:
+        return self.gap is None or self.gap.cache_holds
+
+    def _run_after(self, prompt_length: int, cached: bool) -> Run:
+        make = cached_run if cached else whole_run
+        return make(self._backend, self._passing, prompt_length)
+
+    def stream(
+        self,
+        tokens: Sequence[int],
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        *,
+        alternatives: int = 5,
+        kept: KeptPrefix | None = None,
+    ) -> Iterator[TokenRead]:
+        """Reads the tokens of one text, then writes on and gives each new token as soon as it is written.
+
+        `tokens` are ids as they are, a beginning-of-sequence token included. The new ones are those that
+        `generate_ids` writes, with a token that ends the text (one of `end_ids`) as the last, if one comes.
+        Every token has its log-probability and the `alternatives` likeliest tokens at its place, both at
+        temperature 1. What `kept` holds of the text is not computed again, as long as the cache can be cut
+        there and is right (`gap.cached`); it then holds this text, as far as it was computed. Interventions
+        that are active while the tokens are taken count, so take them inside the block.
+
+        Raises:
+            UserError: the text is empty, has an id outside the vocabulary or does not fit the context with
+                the new tokens; the model is changed and `kept` does not say how; while tokens are taken,
+                another stream goes on with `kept`.
+        """
+        temperature = taken(NotNegative, temperature, "temperature")
+        seed, max_new_tokens = taken(Seed, seed, "seed"), taken(CountOrZero, max_new_tokens, "max_new_tokens")
+        alternatives = taken(CountOrZero, alternatives, "alternatives")
+        row, mask = self.pad([tokens], prepend_bos=False)
+        check_generation(len(tokens), max_new_tokens, self.n_ctx)
+        check_under(kept, self._watch.attached)
+        cached = self._caches_rightly
+        return streamed(
+            self._run_after(len(tokens), cached),
+            self._backend.crop,
+            kept if cached and kept is not None else KeptPrefix(),
+            self.unembed,
+            self.d_vocab,
+            row,
+            mask,
+            max_new_tokens,
+            temperature,
+            seed,
+            self.end_ids,
+            alternatives,
         )
 
     @torch.no_grad()

@@ -80,6 +80,9 @@ class LinearBackend(nn.Module):
     def select_rows(self, cache: Any, rows: Tensor) -> None:
         raise NotImplementedError
 
+    def crop(self, cache: Any, length: int) -> bool:
+        raise NotImplementedError
+
     def writers(self) -> list[Writer]:
         layers = enumerate(self.outer)
         return [Writer(Site("mlp_out", n), weight, -1, self, None) for n, weight in layers]
