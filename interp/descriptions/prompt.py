@@ -32,9 +32,9 @@ class PromptTemplate:
 
 
 @cache
-def load_prompt(name: str) -> PromptTemplate:
-    """Reads the prompt in prompts/`name`.yaml."""
-    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+def load_prompt(name: str, folder: Path = FOLDER) -> PromptTemplate:
+    """Reads the prompt in the file `name`.yaml of a folder."""
+    text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
     data = yaml.safe_load(text)
     examples = tuple((one["question"].strip(), one["answer"].strip()) for one in data.get("examples", ()))
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]

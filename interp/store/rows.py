@@ -1,5 +1,6 @@
 """The rows that are written to a store and read from it, as plain values, with their validation."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -134,6 +135,12 @@ class FeatureRow:
     def key(self) -> str:
         """The feature's key, in the form of `FeatureRef.key`."""
         return f"{self.space}/{self.feature_id}{'+' if self.polarity > 0 else '-'}"
+
+
+def key_parts(key: str) -> tuple[str, int, int] | None:
+    """Space, id and polarity of a feature's key as `FeatureRow.key` writes it; None if it is no such key."""
+    found = re.fullmatch(r"(.+)/([0-9]{1,9})([+-])", key)
+    return None if found is None else (found[1], int(found[2]), 1 if found[3] == "+" else -1)
 
 
 @dataclass(frozen=True)

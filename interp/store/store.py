@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from interp.errors import UserError, similar_names
 from interp.store import schema
@@ -23,7 +23,7 @@ from interp.store.connect import (
     sqlite_file,
 )
 from interp.store.read import catalogue, fetched, numbers, whole_features
-from interp.store.rows import Contents, FeatureRow, SpaceRow
+from interp.store.rows import Contents, FeatureRow, SpaceRow, key_parts
 from interp.store.write import held, parts, put_features, put_spaces, upsert
 
 
@@ -125,15 +125,12 @@ class Store:
             select(f, s.c.name).join_from(f, s).where(s.c.subject == subject)
             .order_by(s.c.name, f.c.feature_id, f.c.polarity.desc())
         )  # fmt: skip
+        asked = [query] if keys is None else [query.where(one) for one in _named(keys)]
         with explained(self.where), self.engine.connect() as connection:
-            rows: list[Mapping[str, Any]] = [dict(row._mapping) for row in fetched(connection, query)]
-            if keys is not None:
-                wanted = set(keys)
-                rows = [
-                    r for r in rows if FeatureRow(r["name"], r["feature_id"], r["polarity"]).key in wanted
-                ]
-            for part in parts(rows):
-                yield from whole_features(connection, part)
+            for one in asked:
+                rows: list[Mapping[str, Any]] = [dict(row._mapping) for row in fetched(connection, one)]
+                for part in parts(rows):
+                    yield from whole_features(connection, part)
 
     def quantiles(self, subject: str) -> Iterator[FeatureRow]:
         """The features of a subject with their quantiles only."""
@@ -234,6 +231,28 @@ class Store:
         table = schema.spaces
         found = connection.execute(select(table.c.name, table.c.id).where(table.c.subject == subject))
         return {name: number for name, number in found}
+
+
+def _named(keys: Sequence[str]) -> Iterator[ColumnElement[bool]]:
+    """Conditions that the features with these keys meet, some keys in each; what is no key names none."""
+    split = sorted(
+        {side for key in keys if (side := key_parts(key))}, key=lambda one: (one[0], one[1], -one[2])
+    )
+    f, s = schema.features, schema.spaces
+    for part in parts(split):
+        yield or_(
+            *(
+                and_(s.c.name == name, f.c.polarity == polarity, f.c.feature_id.in_(ids))
+                for (name, polarity), ids in _ids_by_side(part).items()
+            )
+        )
+
+
+def _ids_by_side(sides: Sequence[tuple[str, int, int]]) -> dict[tuple[str, int], list[int]]:
+    found: dict[tuple[str, int], list[int]] = {}
+    for name, feature_id, polarity in sides:
+        found.setdefault((name, polarity), []).append(feature_id)
+    return found
 
 
 @contextmanager
