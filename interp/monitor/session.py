@@ -1,0 +1,287 @@
+"""A session: a conversation with a model, why it says what it says, and what a steering set changes."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import yaml
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UserError
+from interp.features.space import FeatureSpace
+from interp.fields import Count, Listed, NotNegative, Section, Seed
+from interp.monitor.bench import Bench as Bench
+from interp.monitor.conversation import Conversation
+from interp.monitor.effects import Effects, effects
+from interp.monitor.groups import Groups, Item, groups
+from interp.monitor.important import AT_LEVEL, Measure, Ranking, by_activation, by_attribution
+from interp.monitor.steering import Card, FeatureCard, Steering
+from interp.monitor.watch import Watch, Watcher
+from interp.subject.stream import KeptPrefix, TokenRead
+from interp.subject.subject import Subject
+
+MOST_UNDONE = 200
+"""States that can be gone back to."""
+
+
+class Settings(Section):
+    """How the model writes."""
+
+    max_new_tokens: Count = 64
+    """The most tokens of an answer."""
+    temperature: NotNegative = 0.0
+    """0 takes the likeliest token."""
+    seed: Seed = 0
+    """Of sampling."""
+
+
+class State(Section):
+    """All that a session consists of, as plain values: what is restored, exported and replayed."""
+
+    conversation: Conversation = Conversation()
+    """What was said, with all branches."""
+    cards: Listed[Card] = ()
+    """The steering set, in the order in which it acts."""
+    settings: Settings = Settings()
+    """How the model writes."""
+    watches: Listed[Watch] = ()
+    """What is read along the text."""
+
+    def to_yaml(self) -> str:
+        """The state as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+@dataclass
+class Session:
+    """One conversation on a `Bench`, with its steering set; every change can be undone.
+
+    `state` is replaced by each change and never changed itself. Sessions share nothing but the bench.
+    """
+
+    bench: Bench
+    state: State = field(default_factory=State)
+    _undone: list[State] = field(default_factory=list)
+    _done: list[State] = field(default_factory=list)
+    _kept: KeptPrefix = field(default_factory=KeptPrefix)
+
+    @property
+    def subject(self) -> Subject:
+        """The model."""
+        return self.bench.subject
+
+    def change(self, state: State) -> None:
+        """Takes a new state; the old one can be gone back to."""
+        self._done = [*self._done[-MOST_UNDONE + 1 :], self.state]
+        self._undone.clear()
+        self.state = state
+
+    def undo(self) -> bool:
+        """Goes back to the state before; False if there is none."""
+        return self._moved(self._done, self._undone)
+
+    def redo(self) -> bool:
+        """Takes back `undo`; False if there is nothing to take back."""
+        return self._moved(self._undone, self._done)
+
+    def say(self, text: str, role: str = "user") -> None:
+        """Adds a turn after the shown path."""
+        self._talk(self.state.conversation.said(role, text))  # type: ignore[arg-type]
+
+    def edit(self, number: int, text: str) -> None:
+        """Says a turn otherwise, on a branch of its own."""
+        self._talk(self.state.conversation.edited(number, text))
+
+    def show(self, number: int) -> None:
+        """Moves to the branch of a turn."""
+        self._talk(self.state.conversation.showing(number))
+
+    def write(self) -> Iterator[TokenRead]:
+        """Continues the shown path, steered; gives the text's tokens, then each as it is written.
+
+        An answer at the end of the path is continued on a branch of its own. What was written is kept also
+        if the caller stops early.
+
+        Raises:
+            UserError: nothing was said, a card does not fit, or the context is full.
+        """
+        conversation = self.state.conversation
+        path = conversation.path()
+        last = conversation.turns[path[-1]] if path else None
+        if last is None or last.role != "assistant":
+            return self._written(conversation, ())
+        return self._written(conversation.before(path[-1]), last.tokens)
+
+    def regenerate(self) -> Iterator[TokenRead]:
+        """Writes another answer in the place of the one at the end of the shown path."""
+        conversation = self.state.conversation
+        path = conversation.path()
+        if not path or conversation.turns[path[-1]].role != "assistant":
+            raise UserError("the path does not end in an answer", "regenerate", "write one first")
+        return self._written(conversation.before(path[-1]), ())
+
+    def fork(self, number: int, place: int, token: int) -> Iterator[TokenRead]:
+        """Writes another answer that begins as `number` does and has `token` at its token `place`."""
+        conversation, begun = self.state.conversation.forked(self.subject, number, place, token)
+        return self._written(conversation, begun)
+
+    def read(self) -> list[TokenRead]:
+        """The tokens of the shown path with their probabilities and likeliest alternatives, as steered."""
+        ids = self.state.conversation.tokens(self.subject)
+        with self.subject.intervene(*self.steering().edits):
+            return list(self.subject.stream(ids, 0, kept=self._prefix(len(ids))))
+
+    def steering(self) -> Steering:
+        """The interventions of the steering set, and what it leaves out."""
+        return self.bench.steerer.steering(self.state.cards)
+
+    def steer(self, *cards: Card) -> None:
+        """Adds cards to the steering set."""
+        self.set_cards([*self.state.cards, *cards])
+
+    def set_cards(self, cards: Sequence[Card]) -> None:
+        """Takes another steering set: cards changed, in another order, or fewer.
+
+        Raises:
+            UserError: a card does not fit the model; the old set stays.
+        """
+        self.bench.steerer.steering(cards)
+        self.change(self.state.model_copy(update={"cards": tuple(cards)}))
+
+    def why(
+        self,
+        place: int,
+        *,
+        by: Measure = "attribution",
+        word: str | int | None = None,
+        distractor: str | int | None = None,
+        places: Sequence[int] | None = None,
+        spaces: Sequence[str] | None = None,
+        layers: tuple[int, int] | None = None,
+        k: int = 50,
+        level: str = AT_LEVEL,
+    ) -> Ranking:
+        """Ranks the features that matter for token `place` of the shown path, as the steering set makes it.
+
+        By attribution: to that token's logit, or that of `word` in its place, less that of `distractor`
+        (words as they continue the text); by activation: at `places`. `spaces` and `layers` (both ends
+        included) limit which features count, `places` at which tokens.
+
+        Raises:
+            UserError: there is no such token or space, or a word is several tokens.
+        """
+        ids = self.state.conversation.tokens(self.subject)
+        asked = self._spaces(spaces, layers)
+        with self.subject.intervene(*self.steering().edits):
+            if by == "activation":
+                return by_activation(
+                    self.subject, ids, asked, self.bench.knowledge, places=places or [place], level=level, k=k
+                )
+            token, other = (self._token(ids[:place], one) for one in (word, distractor))
+            return by_attribution(
+                self.subject, ids, place, asked, token=token, distractor=other, places=places, k=k
+            )
+
+    def groups(self, ranking: Ranking) -> Groups:
+        """Groups the features of a ranking by what their descriptions mean."""
+        known = self.bench.knowledge.of(one.key for one in ranking.features)
+        items = [Item(one.key, known[one.key].short, one.value) for one in ranking.features]
+        described = [item for item in items if item.description]
+        text = self.subject.decode(self.state.conversation.tokens(self.subject))
+        return groups(described, self.bench.knowledge.embedder, text=text)
+
+    def prompt(self) -> list[int]:
+        """The tokens after which the answer at the end of the shown path was written, or is to be.
+
+        Raises:
+            UserError: nothing was said.
+        """
+        conversation = self.state.conversation
+        path = conversation.path()
+        last = conversation.turns[path[-1]] if path else None
+        if last is None or last.role != "assistant":
+            return conversation.tokens(self.subject)
+        return [*conversation.before(path[-1]).tokens(self.subject), *last.tokens[: last.given]]
+
+    def compare(self) -> Effects:
+        """Writes the last answer without the steering set, with it, and with random features instead.
+
+        Raises:
+            UserError: nothing was said.
+        """
+        settings = self.state.settings
+        return effects(
+            self.bench.steerer, self.prompt(), self.state.cards,
+            max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, seed=settings.seed,
+            neutral=self.bench.neutral,
+        )  # fmt: skip
+
+    def watched(self) -> Float[Tensor, "watch pos"]:
+        """What is watched, at every token of the shown path, as the steering set makes it."""
+        watcher = Watcher(self.subject, self.bench.spaces, self.state.watches)
+        with self.subject.intervene(*self.steering().edits):
+            return watcher.read(self.state.conversation.tokens(self.subject))
+
+    def _written(self, conversation: Conversation, begun: Sequence[int]) -> Iterator[TokenRead]:
+        """Checks what can be wrong, then writes after a path and the first tokens of its answer."""
+        settings = self.state.settings
+        ids = [*conversation.tokens(self.subject), *begun]
+        edits = self.steering().edits
+        kept = self._prefix(len(ids))
+
+        def writing() -> Iterator[TokenRead]:
+            new: list[int] = []
+            try:
+                with ExitStack() as around:
+                    around.enter_context(self.subject.intervene(*edits))
+                    reads = self.subject.stream(
+                        ids, settings.max_new_tokens, settings.temperature, settings.seed, kept=kept
+                    )
+                    for number, one in enumerate(reads):
+                        if number >= len(ids) and one.token not in self.subject.end_ids:
+                            new.append(one.token)
+                        yield one
+            finally:
+                if begun or new:
+                    self._talk(conversation.written([*begun, *new], len(begun)))
+
+        return writing()
+
+    def _prefix(self, n_tokens: int) -> KeptPrefix:
+        """What is kept of an earlier text under the same steering set.
+
+        Cards that act on the prompt or on what is written change keys and values with the prompt's length.
+        """
+        cards = tuple(card for card in self.state.cards if card.on)
+        fixed = all(
+            isinstance(card, FeatureCard) and card.where not in ("prompt", "generated") for card in cards
+        )
+        under = (cards, None if fixed else n_tokens)
+        if self._kept.under != under:
+            self._kept = KeptPrefix(under)
+        return self._kept
+
+    def _spaces(self, names: Sequence[str] | None, layers: tuple[int, int] | None) -> list[FeatureSpace]:
+        known = self.bench.spaces
+        for name in names or ():
+            if name not in known:
+                raise UserError(f"there is no feature space {name!r}", "spaces", f"use {', '.join(known)}")
+        first, last = layers or (0, self.subject.n_layers)
+        asked = [known[name] for name in (known if names is None else names)]
+        return [space for space in asked if first <= space.site.layer <= last]
+
+    def _token(self, before: Sequence[int], word: str | int | None) -> int | None:
+        return (
+            word if word is None or isinstance(word, int) else self.subject.single_token(word, "word", before)
+        )
+
+    def _talk(self, conversation: Conversation) -> None:
+        self.change(self.state.model_copy(update={"conversation": conversation}))
+
+    def _moved(self, source: list[State], target: list[State]) -> bool:
+        if not source:
+            return False
+        target.append(self.state)
+        self.state = source.pop()
+        return True
