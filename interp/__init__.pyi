@@ -32,6 +32,10 @@ from .mining.config import MiningConfig as MiningConfig
 from .mining.mined import Mined as Mined
 from .mining.mined import MinedSpace as MinedSpace
 from .mining.mined import mine as mine
+from .monitor.bench import Sources as Sources
+from .monitor.session import Session as Session
+from .monitor.steering import FeatureCard as FeatureCard
+from .monitor.steering import VectorCard as VectorCard
 from .store.filters import Containing as Containing
 from .store.filters import InLayers as InLayers
 from .store.filters import InSpace as InSpace

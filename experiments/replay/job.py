@@ -62,18 +62,7 @@ class Job(SubjectJob[Config]):
                 self.subject, prompt, len(prompt), list(bench.spaces.values()), token=first,
                 k=self.config.features, seed=self.config.seed,
             )  # fmt: skip
-        known = bench.knowledge.of(one.key for one in ranking.features)
-        rows = [
-            {
-                "feature": one.key,
-                "layer": one.layer,
-                "attribution": one.value,
-                "activation": one.activation,
-                "description": known[one.key].short,
-            }
-            for one in ranking.features
-        ]
-        step.table("features", pd.DataFrame(rows))
+        step.table("features", self.session.table(ranking).rename(columns={"value": "attribution"}))
         step.metric("logit", ranking.target_value)
         shares = {"these": Estimate(ranking.share), "random": ranking.control}
         step.table("shares", pd.DataFrame({"of": name, **one.named("share")} for name, one in shares.items()))

@@ -1,9 +1,11 @@
 """A session: a conversation with a model, why it says what it says, and what a steering set changes."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+import pandas as pd
 import yaml
 from jaxtyping import Float
 from torch import Tensor
@@ -12,12 +14,14 @@ from interp.errors import UserError
 from interp.features.space import FeatureSpace
 from interp.fields import Count, Listed, NotNegative, Section, Seed
 from interp.monitor.bench import Bench as Bench
+from interp.monitor.bench import Sources
 from interp.monitor.conversation import Conversation
 from interp.monitor.effects import Effects, effects
 from interp.monitor.groups import Groups, Item, groups
 from interp.monitor.important import AT_LEVEL, Measure, Ranking, by_activation, by_attribution
-from interp.monitor.steering import Card, FeatureCard, Steering
+from interp.monitor.steering import STRENGTHEN, SUPPRESS, Card, FeatureCard, Steering, about
 from interp.monitor.watch import Watch, Watcher
+from interp.render.tokens import HeatScale, TokenView, TokenWindow
 from interp.subject.stream import KeptPrefix, TokenRead
 from interp.subject.subject import Subject
 
@@ -66,10 +70,30 @@ class Session:
     _done: list[State] = field(default_factory=list)
     _kept: KeptPrefix = field(default_factory=KeptPrefix)
 
+    @classmethod
+    def on(cls, subject: Subject, sources: Sources | None = None, chat: bool = False) -> "Session":
+        """Begins a session on a model, with the features and descriptions that `sources` name.
+
+        Raises:
+            UserError: as `Sources.open`.
+        """
+        return cls((sources or Sources()).open(subject), State(conversation=Conversation(chat=chat)))
+
     @property
     def subject(self) -> Subject:
         """The model."""
         return self.bench.subject
+
+    def _repr_html_(self) -> str:
+        """Shows the tokens of the shown path, coloured by how likely the model found each."""
+        reads = self.read() if self.state.conversation.shown is not None else []
+        ids = [one.token for one in reads]
+        values = [math.nan if one.log_prob is None else math.exp(one.log_prob) for one in reads]
+        window = TokenWindow(self.subject.token_strings(ids), values, ids)
+        view = TokenView(
+            [window], HeatScale(1.0), self.subject.special_ids, None, "probability of each token"
+        )
+        return view._repr_html_()
 
     def change(self, state: State) -> None:
         """Takes a new state; the old one can be gone back to."""
@@ -113,6 +137,12 @@ class Session:
             return self._written(conversation, ())
         return self._written(conversation.before(path[-1]), last.tokens)
 
+    def answer(self) -> str:
+        """Writes as `write`, and returns the text of the answer."""
+        for _ in self.write():
+            pass
+        return self.state.conversation.text(self.subject, self.state.conversation.path()[-1])
+
     def regenerate(self) -> Iterator[TokenRead]:
         """Writes another answer in the place of the one at the end of the shown path."""
         conversation = self.state.conversation
@@ -139,6 +169,22 @@ class Session:
     def steer(self, *cards: Card) -> None:
         """Adds cards to the steering set."""
         self.set_cards([*self.state.cards, *cards])
+
+    def strengthen(self, concept: str, k: int = STRENGTHEN[0]) -> None:
+        """Adds the `k` features nearest in meaning to a concept, held at half their quantile.
+
+        Raises:
+            UserError: nothing is described, or nothing is near.
+        """
+        self.steer(about(self.bench.knowledge, concept, k, STRENGTHEN[1]))
+
+    def suppress(self, concept: str, k: int = SUPPRESS[0]) -> None:
+        """Adds the `k` features nearest in meaning to a concept, silenced.
+
+        Raises:
+            UserError: nothing is described, or nothing is near.
+        """
+        self.steer(about(self.bench.knowledge, concept, k, SUPPRESS[1]))
 
     def set_cards(self, cards: Sequence[Card]) -> None:
         """Takes another steering set: cards changed, in another order, or fewer.
@@ -182,6 +228,28 @@ class Session:
             return by_attribution(
                 self.subject, ids, place, asked, token=token, distractor=other, places=places, k=k
             )
+
+    def table(self, ranking: Ranking) -> pd.DataFrame:
+        """The features of a ranking with what is known of them, a row each.
+
+        Columns: feature, layer, value, activation, description, score, null (the highest of its null), and
+        guess, which is true where the score is missing or not above the null.
+        """
+        known = self.bench.knowledge.of(one.key for one in ranking.features)
+        rows = [
+            {
+                "feature": one.key,
+                "layer": one.layer,
+                "value": one.value,
+                "activation": one.activation,
+                "description": known[one.key].short,
+                "score": None if (score := known[one.key].score) is None else score.value,
+                "null": None if score is None else score.null_high,
+                "guess": known[one.key].is_guess,
+            }
+            for one in ranking.features
+        ]
+        return pd.DataFrame(rows)
 
     def groups(self, ranking: Ranking) -> Groups:
         """Groups the features of a ranking by what their descriptions mean."""

@@ -24,6 +24,8 @@ Range = tuple[CountOrZero, CountOrZero]
 Where = Literal["all", "prompt", "generated"] | NonEmpty[Range]
 """Which tokens are changed: all, those that were given, those that are written, or ranges of the text's
 tokens, counted from 0 at its first (a beginning-of-sequence token is one), both ends included."""
+NEAR = 0.01
+"""Similarity of a description to a concept below which they have nothing to do with each other."""
 STRENGTHEN, SUPPRESS = (50, 0.5), (500, 0.0)
 """How many features, and how many times their quantile: the published Monitor's rules."""
 
@@ -230,26 +232,15 @@ def _value(card: FeatureCard, known: Known) -> float | str:
     return card.strength * quantile
 
 
-def strengthen(knowledge: Knowledge, concept: str, k: int = STRENGTHEN[0]) -> FeatureCard:
-    """Makes a card of the `k` features nearest in meaning to a concept, at half their quantile.
+def about(knowledge: Knowledge, concept: str, k: int, strength: float) -> FeatureCard:
+    """Makes a card of the `k` features whose descriptions are nearest in meaning to a concept.
+
+    There are fewer where fewer have anything to do with it (a similarity of `NEAR` or more).
 
     Raises:
         UserError: nothing is described, or nothing is near.
     """
-    return _card(knowledge, concept, k, STRENGTHEN[1])
-
-
-def suppress(knowledge: Knowledge, concept: str, k: int = SUPPRESS[0]) -> FeatureCard:
-    """Makes a card of the `k` features nearest in meaning to a concept, silenced.
-
-    Raises:
-        UserError: nothing is described, or nothing is near.
-    """
-    return _card(knowledge, concept, k, SUPPRESS[1])
-
-
-def _card(knowledge: Knowledge, concept: str, k: int, strength: float) -> FeatureCard:
-    hits = knowledge.search(concept, k)
+    hits = [hit for hit in knowledge.search(concept, k) if hit.similarity >= NEAR]
     if not hits:
         raise UserError(f"no description is near {concept!r}", "concept", "use other words")
     return FeatureCard(name=concept, features=tuple(hit.key for hit in hits), strength=strength)

@@ -18,7 +18,7 @@ from interp.monitor.effects import changed_tokens, next_probabilities
 from interp.monitor.important import by_activation, by_attribution
 from interp.monitor.knowledge import Knowledge
 from interp.monitor.session import Session, Settings, State
-from interp.monitor.steering import FeatureCard, VectorCard, strengthen
+from interp.monitor.steering import FeatureCard, VectorCard
 from interp.monitor.watch import Watch, Watcher
 from interp.store.rows import DescriptionRow, FeatureRow, ScoreRow, SpaceRow
 from interp.store.store import Store
@@ -182,7 +182,12 @@ def test_a_description_no_better_than_its_null_is_a_guess(bench: Bench) -> None:
     assert [one.short for one in known.values()] == ["names of cities", "the digit nine", ""]
     hits = bench.knowledge.search("cities", 4)
     assert {hit.key for hit in hits} == {"mlp.3/0+", "mlp.3/1-", "mlp.3/4+", "mlp.3/5-"}
-    assert strengthen(bench.knowledge, "cities", 2).strength == 0.5
+    session = Session(bench)
+    session.strengthen("cities", 2)
+    session.suppress("nine")
+    assert [(len(card.features), card.strength) for card in session.state.cards] == [(2, 0.5), (2, 0.0)]
+    with pytest.raises(UserError, match="no description is near"):
+        session.suppress("zebra")
     with pytest.raises(UserError, match="features of world"):
         Knowledge("another", bench.knowledge.stores)
 
