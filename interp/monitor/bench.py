@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import yaml
+
 from interp.causal.side_effects import NeutralTexts, neutral_beginnings
 from interp.corpus.source import CorpusSource
 from interp.embed.source import EmbedderSource, TfidfSource
+from interp.errors import UserError
 from interp.features.space import FeatureSpace
 from interp.fields import Count, Listed, PathText, Section
 from interp.monitor.knowledge import Knowledge
 from interp.monitor.steering import Steerer
 from interp.store.store import open_store
-from interp.subject.folder import SubjectInfo
+from interp.subject.folder import SubjectInfo, subject_info
 from interp.subject.load import SubjectConfig
 from interp.subject.subject import Subject
 from saes.spaces import SpacesConfig
@@ -26,6 +29,8 @@ class Bench:
     knowledge: Knowledge
     all_spaces: Sequence[FeatureSpace]
     neutral: NeutralTexts | None = None
+    sources: "Sources | None" = None
+    """Where all but the subject came from, for exports."""
 
     @cached_property
     def spaces(self) -> dict[str, FeatureSpace]:
@@ -69,14 +74,29 @@ class Sources(Section):
         if self.neutral is not None:
             neutral = neutral_beginnings(subject, self.neutral.open(subject), self.neutral_texts)
         knowledge = Knowledge(subject.name, stores, self.embedder)
-        return Bench(subject, knowledge, self.spaces.open(subject), neutral)
+        return Bench(subject, knowledge, self.spaces.open(subject), neutral, self)
 
 
-def exported(subject: SubjectConfig, sources: Sources, state: Section) -> dict[str, object]:
-    """A config of the experiment `replay`, which writes what a session wrote, and measures it again."""
-    values = {"subject": subject, "sources": sources, "state": state}
-    return {
+def exported(bench: Bench, state: Section) -> str:
+    """The YAML of the experiment `replay` that writes what a session wrote, and measures it again."""
+    values = {"subject": _loaded(bench.subject), "sources": bench.sources or Sources(), "state": state}
+    config = {
         "experiment": "replay",
         "purpose": "What a session of the Monitor wrote, and what its steering set changes.",
         **{name: value.model_dump(mode="json") for name, value in values.items()},
     }
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+
+
+def _loaded(subject: Subject) -> SubjectConfig:
+    """How the subject is loaded again: by its name if that leads to its folder, otherwise by the folder."""
+    folder = subject.info.folder
+    try:
+        named = subject_info(subject.name).folder == folder
+    except UserError:
+        named = False
+    dtype = str(subject.dtype).removeprefix("torch.")
+    name = subject.name if named else str(folder)
+    return SubjectConfig.model_validate(
+        {"name": name, "dtype": dtype, "backend": subject.backend, "processing": subject.processing}
+    )

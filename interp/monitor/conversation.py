@@ -104,6 +104,11 @@ class Conversation(Section):
         turn = self.turns[self._known(number)]
         return subject.decode(turn.tokens) if turn.tokens else turn.text
 
+    def own_tokens(self, subject: Subject, number: int) -> list[int]:
+        """The tokens of a turn alone: those that were written, or those of what was typed."""
+        turn = self.turns[self._known(number)]
+        return list(turn.tokens) or subject.encode(turn.text)
+
     def tokens(self, subject: Subject) -> list[int]:
         """The text of the shown path as the model reads it, up to where it goes on.
 
@@ -145,17 +150,13 @@ class Conversation(Section):
         if not path:
             raise UserError("nothing was said yet", "conversation", "write a prompt")
         if not self.chat:
-            return subject.with_bos([token for number in path for token in self._own(subject, number)])
+            return subject.with_bos([token for number in path for token in self.own_tokens(subject, number)])
         answers = self.turns[path[-1]].role == "assistant"
         messages = [
             {"role": self.turns[number].role, "content": self.text(subject, number)}
             for number in (path[:-1] if answers else path)
         ]
-        return [*subject.conversation(messages), *(self._own(subject, path[-1]) if answers else ())]
-
-    def _own(self, subject: Subject, number: int) -> Sequence[int]:
-        turn = self.turns[number]
-        return turn.tokens or subject.encode(turn.text)
+        return [*subject.conversation(messages), *(self.own_tokens(subject, path[-1]) if answers else ())]
 
     def _span(self, subject: Subject, path: Sequence[int], whole: Sequence[int]) -> Span | None:
         turn = self.turns[path[-1]]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -14,7 +14,7 @@ from interp.errors import UserError
 from interp.features.space import FeatureSpace
 from interp.fields import Count, Listed, NotNegative, Section, Seed
 from interp.monitor.bench import Bench as Bench
-from interp.monitor.bench import Sources
+from interp.monitor.bench import Sources, exported
 from interp.monitor.conversation import Conversation
 from interp.monitor.effects import Effects, effects
 from interp.monitor.groups import Groups, Item, groups
@@ -101,6 +101,26 @@ class Session:
         self._undone.clear()
         self.state = state
 
+    @contextmanager
+    def unless_it_fails(self) -> Iterator[None]:
+        """Within the block changes are made; after an exception all is as it was before."""
+        before = self.state, list(self._done), list(self._undone)
+        try:
+            yield
+        except BaseException:
+            self.state, self._done, self._undone = before
+            raise
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a state to go back to."""
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an `undo` to take back."""
+        return bool(self._undone)
+
     def undo(self) -> bool:
         """Goes back to the state before; False if there is none."""
         return self._moved(self._done, self._undone)
@@ -135,7 +155,8 @@ class Session:
         last = conversation.turns[path[-1]] if path else None
         if last is None or last.role != "assistant":
             return self._written(conversation, ())
-        return self._written(conversation.before(path[-1]), last.tokens)
+        begun = conversation.own_tokens(self.subject, path[-1])
+        return self._written(conversation.before(path[-1]), begun)
 
     def answer(self) -> str:
         """Writes as `write`, and returns the text of the answer."""
@@ -271,6 +292,10 @@ class Session:
         if last is None or last.role != "assistant":
             return conversation.tokens(self.subject)
         return [*conversation.before(path[-1]).tokens(self.subject), *last.tokens[: last.given]]
+
+    def export(self) -> str:
+        """The session as YAML that `interp run` replays (the experiment `replay`)."""
+        return exported(self.bench, self.state)
 
     def compare(self) -> Effects:
         """Writes the last answer without the steering set, with it, and with random features instead.

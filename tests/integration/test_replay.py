@@ -10,10 +10,9 @@ import yaml
 from interp import Subject, UserError
 from interp.cli.loading import load_config
 from interp.corpus.source import WorldSource
-from interp.monitor.bench import Sources, exported
+from interp.monitor.bench import Sources
 from interp.monitor.session import Session, Settings, State
 from interp.monitor.steering import FeatureCard
-from interp.subject.load import SubjectConfig
 from tests.command_line import process
 
 
@@ -28,7 +27,7 @@ def config(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
     list(session.write())
     list(session.fork(1, 1, subject.single_token("of")))
     file = tmp_path_factory.mktemp("session") / "said.yaml"
-    file.write_text(yaml.safe_dump(exported(SubjectConfig(), sources, session.state)))
+    file.write_text(session.export())
     return file
 
 

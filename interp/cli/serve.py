@@ -1,0 +1,209 @@
+"""`interp serve`: the Monitor in a browser, and an OpenAI-compatible door to the same model."""
+
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
+
+import typer
+
+from interp.cli.explained import explained
+from interp.cli.terminal import say
+from interp.errors import UserError, escaped, quoted
+
+if TYPE_CHECKING:
+    from interp.embed.source import EmbedderSource
+    from interp.monitor.bench import Bench
+    from interp.subject.folder import SubjectInfo
+
+NEUTRAL_TEXTS, WORLD_DOCUMENTS, PYDOC_DOCUMENTS = 20, 3000, 400
+TOKEN_VARIABLE = "INTERP_SERVE_TOKEN"
+
+
+def serve(
+    stores: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUNS_OR_STORES]...", help="Runs or stores with descriptions of features."),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--subject", "-m", help="A bundled name, gemma-3-270m, a folder, a GGUF file or a hub name."
+        ),
+    ] = "world",
+    host: Annotated[
+        str, typer.Option(help="The address; others than this machine's own need a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8787,
+    sae: Annotated[
+        list[str] | None, typer.Option(metavar="FOLDER", help="An SAE to read and steer; may be repeated.")
+    ] = None,
+    vectors: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="A folder whose vectors cards may name; may be repeated."),
+    ] = None,
+    chat: Annotated[
+        bool | None, typer.Option("--chat/--no-chat", help="What a new session is; a chat where it can be.")
+    ] = None,
+    embedder: Annotated[
+        str, typer.Option(help="tfidf, or the folder of a sentence-transformers model.")
+    ] = "tfidf",
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Another name of this server; may be repeated.")
+    ] = None,
+) -> None:
+    """Open the Monitor: talk to a model, see why it says what it says, steer it by meaning."""
+    with explained():
+        _check_installed()
+        from interp.subject.folder import subject_info
+
+        info = subject_info(model)
+        for folder in vectors or []:
+            if not folder.is_dir():
+                raise UserError(f"no folder {folder}", "--vectors", "give a folder of .safetensors files")
+        with _bound(host, port) as listening:
+            bench = _bench(info, model, stores or [], sae or [], embedder)
+            _serve(bench, listening, host, chat, vectors or [], allow_host or [])
+
+
+def _check_installed() -> None:
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"the package {error.name} is not installed", "interp serve", "run pip install 'interp[serve]'"
+        ) from None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at the address.
+
+    Raises:
+        UserError: it is taken, or not one of this machine's.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, kind)
+    except (OSError, UnicodeError):
+        raise UserError(f"{quoted(host)} is no address", "--host", "use 127.0.0.1") from None
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen()
+    except OSError as error:
+        made.close()
+        said = f"{host}, port {port}, cannot be used ({error.strerror or error})"
+        raise UserError(said, "--host and --port", "use another port, or 0 for a free one") from None
+    return made
+
+
+def _bench(
+    info: "SubjectInfo", model: str, stores: Sequence[str], saes: Sequence[str], embedder: str
+) -> "Bench":
+    """Checks everything, then opens the model and what is known of it.
+
+    Raises:
+        UserError: something is not there, or is of another model.
+    """
+    from interp.corpus.source import PydocSource, WorldSource
+    from interp.monitor.bench import Sources
+    from interp.monitor.knowledge import Knowledge
+    from interp.store.store import open_store
+    from interp.subject import load
+    from saes.source import SaeConfig
+    from saes.spaces import SpacesConfig
+
+    own = [os.path.join(run, "sae") for run in stores if os.path.isdir(os.path.join(run, "sae"))]
+    folders = list(
+        {os.path.realpath(one) if os.path.isdir(one) else one: one for one in [*own, *saes]}.values()
+    )
+    sources = Sources(
+        spaces=SpacesConfig(saes=tuple(SaeConfig(folder=one) for one in folders)),
+        stores=tuple(stores),
+        embedder=_embedder(embedder),
+        neutral=WorldSource(documents=WORLD_DOCUMENTS)
+        if info.speaks_world
+        else PydocSource(documents=PYDOC_DOCUMENTS),
+        neutral_texts=NEUTRAL_TEXTS,
+    )
+    sources.check(info)
+    opened = [open_store(where) for where in stores]
+    Knowledge(info.name, opened)  # says before the model is loaded if one is of another model
+    for store in opened:
+        store.close()
+    say(f"loading {info.name}", err=True)
+    return sources.open(load(model))
+
+
+def _embedder(name: str) -> "EmbedderSource":
+    from interp.embed.source import SentenceSource, TfidfSource
+
+    if name == "tfidf":
+        return TfidfSource()
+    if not os.path.isdir(name):
+        fix = "use tfidf, or give the folder of a sentence-transformers model"
+        raise UserError(f"no folder {quoted(name)}", "--embedder", fix)
+    return SentenceSource(kind="sentence", model=name)
+
+
+def _serve(
+    bench: "Bench",
+    listening: socket.socket,
+    host: str,
+    chat: bool | None,
+    vectors: Sequence[Path],
+    names: Sequence[str],
+) -> None:
+    """Answers until it is stopped."""
+    import uvicorn
+
+    from interp.web.app import make_app
+    from interp.web.safety import LOOPBACK
+
+    if chat and not bench.subject.tokenizer.chat_template:
+        raise UserError(f"{bench.subject.name} has no chat template", "--chat", "leave it out")
+    local = _is_local(host)
+    token = None if local else os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)
+    hosts = [*LOOPBACK, _shown(host), *names, *([] if local else _names())]
+    app = make_app(bench, token=token, hosts=hosts, chat=chat, vectors=vectors)
+    port = listening.getsockname()[1]
+    where, ask, key = f"http://{_shown(host)}:{port}", "", ""
+    if token is not None:
+        ask, key = f"?token={quote(token, safe='')}", ", with the token as the key"
+    # `say` would hide the token, and who started the server needs it
+    typer.echo(escaped(f"the Monitor of {bench.subject.name}: {where}/monitor{ask}"))
+    say(f"for programs that speak OpenAI's protocol: {where}/v1{key}")
+    say("stop it with Ctrl-C")
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        say("stopped", err=True)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _names() -> list[str]:
+    """The names and addresses that this machine knows of itself."""
+    own = socket.gethostname()
+    try:
+        addresses = {_shown(str(one[4][0])) for one in socket.getaddrinfo(own, None)}
+    except OSError:
+        addresses = set()
+    return sorted({own, socket.getfqdn(), *addresses})

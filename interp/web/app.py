@@ -1,0 +1,130 @@
+"""The local app: one model, its Monitor for several sessions, and an OpenAI-compatible door to it."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from interp.errors import UserError
+from interp.monitor.bench import Bench
+from interp.monitor.steering import Card
+from interp.render.html import environment
+from interp.render.palette import css_variables
+from interp.subject.folder import count_parameters
+from interp.web.monitor_routes import MonitorRoutes
+from interp.web.openai_routes import OpenAiRoutes
+from interp.web.safety import LOOPBACK, Guard, NotFound, json_response, refused
+from interp.web.sessions import Limits, Sessions
+from interp.web.worker import Cancelled, Worker, passes_of
+
+_HERE = Path(__file__).parent
+_CLOSED = 499
+"""The status for a request that nobody waits for."""
+
+
+def make_app(
+    bench: Bench,
+    *,
+    token: str | None = None,
+    hosts: Sequence[str] = LOOPBACK,
+    chat: bool | None = None,
+    vectors: Sequence[Path] = (),
+    named: Mapping[str, Sequence[Card]] | None = None,
+    limits: Limits | None = None,
+) -> FastAPI:
+    """Makes the app of a model.
+
+    It answers under the names `hosts` only, and with a `token` only those who have it. `chat` is what a new
+    session is (default: a chat if the model has a template), `vectors` are the folders whose files steering
+    sets may name, `named` are steering sets that the OpenAI door offers as the models SUBJECT:NAME.
+
+    Raises:
+        UserError: a set of `named` does not fit the model, or names a file that is in no folder.
+    """
+    limits = limits or Limits()
+    worker = Worker(limits.waiting, passes_of(bench.subject))
+    sessions = Sessions(bench, limits, vectors)
+    chats = bool(bench.subject.tokenizer.chat_template)
+    named = {name: sessions.with_files(cards) for name, cards in (named or {}).items()}
+    for cards in named.values():
+        bench.steerer.steering(cards)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        worker.close()
+
+    app = FastAPI(title="interp", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
+    app.state.worker, app.state.sessions = worker, sessions
+    app.add_middleware(Guard, hosts=hosts, token=token, body_bytes=limits.body_bytes)
+    app.include_router(_pages(bench, chats))
+    app.include_router(MonitorRoutes(sessions, worker, chats if chat is None else chat).router)
+    app.include_router(OpenAiRoutes(sessions, worker, named).router)
+    app.mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False))
+    app.add_exception_handler(UserError, _told)
+    app.add_exception_handler(HTTPException, _told_by_http)
+    app.add_exception_handler(RequestValidationError, _told_by_fields)
+    app.add_exception_handler(Cancelled, _unheard)
+    return app
+
+
+def _pages(bench: Bench, chats: bool) -> APIRouter:
+    router = APIRouter()
+    subject = bench.subject
+    described = {key for store in bench.knowledge.stores for key in store.described(subject.name)}
+    values = {
+        "subject": subject,
+        "parameters": count_parameters(subject.info.folder),
+        "chat": chats,
+        "spaces": list(bench.spaces),
+        "described": len(described),
+    }
+
+    async def page(session: str = "") -> Response:
+        text = environment((_HERE / "templates",)).get_template("monitor.html").render(**values)
+        return Response(text, media_type="text/html")
+
+    async def palette() -> Response:
+        return Response(css_variables(), media_type="text/css")
+
+    async def root() -> Response:
+        return RedirectResponse("/monitor", 307)
+
+    for path, answer in (
+        ("/", root),
+        ("/monitor", page),
+        ("/monitor/{session}", page),
+        ("/static/palette.css", palette),
+    ):
+        router.add_api_route(path, answer, methods=["GET"], response_model=None)
+    return router
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    return refused(error, request.url.path)
+
+
+async def _told_by_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 404:
+        return refused(NotFound("there is nothing here", path, "begin at /monitor"), path)
+    answer = refused(UserError(str(error.detail), path, "ask in another way"), path)
+    answer.status_code = error.status_code
+    return answer
+
+
+async def _told_by_fields(request: Request, error: Exception) -> Response:
+    return refused(
+        UserError("the address is not understood", request.url.path, "correct it"), request.url.path
+    )
+
+
+async def _unheard(request: Request, error: Exception) -> Response:
+    return json_response({}, _CLOSED)
