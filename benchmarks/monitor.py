@@ -96,7 +96,8 @@ def measure(subject: Subject, source: WorldSource | PydocSource) -> Session:
     """Prints the figures of one model."""
     bench = _bench(subject)
     corpus = source.open(subject)
-    text = next(list(document.tokens) for document in corpus if len(document.tokens) >= LENGTH)
+    documents = (corpus[place].tokens for place in range(len(corpus)))
+    text = next(tokens.tolist() for tokens in documents if len(tokens) >= LENGTH)
     state = State(
         conversation=Conversation().written([int(i) for i in text[: LENGTH - 1]]),
         settings=Settings(max_new_tokens=NEW),
