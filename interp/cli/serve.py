@@ -4,6 +4,7 @@ import os
 import secrets
 import socket
 from collections.abc import Sequence
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -71,13 +72,10 @@ def serve(
 
 
 def _check_installed() -> None:
-    try:
-        import fastapi  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"the package {error.name} is not installed", "interp serve", "run pip install 'interp[serve]'"
-        ) from None
+    for package in ("fastapi", "uvicorn"):
+        if find_spec(package) is None:
+            fix = "run pip install 'interp[serve]'"
+            raise UserError(f"the package {package} is not installed", "interp serve", fix)
 
 
 def _bound(host: str, port: int) -> socket.socket:

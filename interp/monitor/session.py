@@ -1,7 +1,7 @@
 """A session: a conversation with a model, why it says what it says, and what a steering set changes."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from interp.features.space import FeatureSpace
 from interp.fields import Count, Listed, NotNegative, Section, Seed
 from interp.monitor.bench import Bench as Bench
 from interp.monitor.bench import Sources, exported
-from interp.monitor.conversation import Conversation
+from interp.monitor.conversation import Conversation, Role
 from interp.monitor.effects import Effects, effects
 from interp.monitor.groups import Groups, Item, groups
 from interp.monitor.important import AT_LEVEL, Measure, Ranking, by_activation, by_attribution
@@ -129,9 +129,9 @@ class Session:
         """Takes back `undo`; False if there is nothing to take back."""
         return self._moved(self._undone, self._done)
 
-    def say(self, text: str, role: str = "user") -> None:
+    def say(self, text: str, role: Role = "user") -> None:
         """Adds a turn after the shown path."""
-        self._talk(self.state.conversation.said(role, text))  # type: ignore[arg-type]
+        self._talk(self.state.conversation.said(role, text))
 
     def edit(self, number: int, text: str) -> None:
         """Says a turn otherwise, on a branch of its own."""
@@ -141,7 +141,7 @@ class Session:
         """Moves to the branch of a turn."""
         self._talk(self.state.conversation.showing(number))
 
-    def write(self) -> Iterator[TokenRead]:
+    def write(self) -> Generator[TokenRead, None, None]:
         """Continues the shown path, steered; gives the text's tokens, then each as it is written.
 
         An answer at the end of the path is continued on a branch of its own. What was written is kept also
@@ -164,7 +164,7 @@ class Session:
             pass
         return self.state.conversation.text(self.subject, self.state.conversation.path()[-1])
 
-    def regenerate(self) -> Iterator[TokenRead]:
+    def regenerate(self) -> Generator[TokenRead, None, None]:
         """Writes another answer in the place of the one at the end of the shown path."""
         conversation = self.state.conversation
         path = conversation.path()
@@ -172,7 +172,7 @@ class Session:
             raise UserError("the path does not end in an answer", "regenerate", "write one first")
         return self._written(conversation.before(path[-1]), ())
 
-    def fork(self, number: int, place: int, token: int) -> Iterator[TokenRead]:
+    def fork(self, number: int, place: int, token: int) -> Generator[TokenRead, None, None]:
         """Writes another answer that begins as `number` does and has `token` at its token `place`."""
         conversation, begun = self.state.conversation.forked(self.subject, number, place, token)
         return self._written(conversation, begun)
@@ -316,14 +316,14 @@ class Session:
         with self.subject.intervene(*self.steering().edits):
             return watcher.read(self.state.conversation.tokens(self.subject))
 
-    def _written(self, conversation: Conversation, begun: Sequence[int]) -> Iterator[TokenRead]:
+    def _written(self, conversation: Conversation, begun: Sequence[int]) -> Generator[TokenRead, None, None]:
         """Checks what can be wrong, then writes after a path and the first tokens of its answer."""
         settings = self.state.settings
         ids = [*conversation.tokens(self.subject), *begun]
         edits = self.steering().edits
         kept = self._prefix(len(ids))
 
-        def writing() -> Iterator[TokenRead]:
+        def writing() -> Generator[TokenRead, None, None]:
             new: list[int] = []
             try:
                 with ExitStack() as around:

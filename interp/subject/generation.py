@@ -1,7 +1,7 @@
 """Generation: one token after another, for several prompts at once."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -154,25 +154,13 @@ def next_tokens(
         mask = torch.cat([mask, torch.ones_like(new)[:, None]], 1)
 
 
-def continuations(
-    step: Step,
-    unembed: Unembed,
-    d_vocab: int,
-    tokens: Int[Tensor, "batch pos"],
-    mask: Int[Tensor, "batch pos"],
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
-    end_ids: frozenset[int],
-) -> list[Written]:
-    """Generates the new tokens of each row, up to but without the first of `end_ids` (`next_tokens`)."""
-    steps = list(
-        next_tokens(step, unembed, d_vocab, tokens, mask, max_new_tokens, temperature, seed, end_ids)
-    )
-    if not steps:
-        return [Written([], []) for _ in tokens]
-    written: list[list[int]] = torch.stack([each.tokens for each in steps], 1).tolist()
-    known: list[list[float]] = torch.stack([each.log_probs for each in steps], 1).tolist()
+def continuations(steps: Iterable[NextTokens], n_rows: int, end_ids: frozenset[int]) -> list[Written]:
+    """Collects the new tokens of each row, up to but without the first of `end_ids` (`next_tokens`)."""
+    taken = list(steps)
+    if not taken:
+        return [Written([], []) for _ in range(n_rows)]
+    written: list[list[int]] = torch.stack([each.tokens for each in taken], 1).tolist()
+    known: list[list[float]] = torch.stack([each.log_probs for each in taken], 1).tolist()
     rows = [list(takewhile(lambda token: token not in end_ids, row)) for row in written]
     return [Written(row, found[: len(row)]) for row, found in zip(rows, known, strict=True)]
 

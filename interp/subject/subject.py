@@ -14,7 +14,16 @@ from interp.fields import Count, CountOrZero, NotNegative, Seed, taken
 from interp.subject.check import check_generation
 from interp.subject.continuation import Before, Continuation, continuation, single_token
 from interp.subject.forward import followed, whole_pass
-from interp.subject.generation import Generated, Run, Written, cached_run, continuations, stepwise, whole_run
+from interp.subject.generation import (
+    Generated,
+    Run,
+    Written,
+    cached_run,
+    continuations,
+    next_tokens,
+    stepwise,
+    whole_run,
+)
 from interp.subject.hooks import Visitor
 from interp.subject.model import Loaded
 from interp.subject.passes import Passes
@@ -301,9 +310,10 @@ class Subject(Passes):
         self.check(tokens, attention_mask)
         tokens, mask = tokens.to(self.device), attention_mask.to(self.device)
         step = stepwise(self._run_after(start, use_cache and self._caches_rightly))
-        return continuations(
+        steps = next_tokens(
             step, self.unembed, self.d_vocab, tokens, mask, max_new_tokens, temperature, seed, self.end_ids
         )
+        return continuations(steps, len(tokens), self.end_ids)
 
     @property
     def _caches_rightly(self) -> bool:

@@ -1,6 +1,6 @@
 """The routes of the Monitor: sessions, what is said and written in them, why, and what steering does."""
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -222,14 +222,15 @@ class MonitorRoutes:
         turn, subject = len(session.state.conversation.turns), session.subject
         before, begun, reads = self._begun(session, asked)
         start = len(before.tokens(subject))
-        assert isinstance(reads, Generator)
         with closing(reads):
             for number, one in enumerate(reads):
                 if number >= start + begun and one.token not in subject.end_ids:
                     yield views.token_views(subject, [one], {0: (turn, number - start)})[0]
         yield Done(views.view_of(name, session))
 
-    def _begun(self, session: Session, asked: ask.Write) -> tuple[Conversation, int, Iterator[TokenRead]]:
+    def _begun(
+        self, session: Session, asked: ask.Write
+    ) -> tuple[Conversation, int, Generator[TokenRead, None, None]]:
         """The path before the answer, how many of its tokens are given, and what is read and written."""
         talk = session.state.conversation
         if asked.mode == "fork":

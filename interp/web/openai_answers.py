@@ -5,12 +5,11 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from interp.errors import UserError
 from interp.json_text import to_json
 from interp.subject.stream import TokenRead
 from interp.subject.subject import Subject
 from interp.web.openai_text import Asked, Piece
-from interp.web.safety import explained, openai_error
+from interp.web.safety import explained, openai_error, status_of
 from interp.web.worker import Job, Place
 
 Json = dict[str, Any]
@@ -52,8 +51,7 @@ class Form:
                 yield _event({**self._chunk(piece, False), "choices": [], "usage": _usage(piece)})
             yield "data: [DONE]\n\n"
         except Exception as error:
-            status = getattr(error, "status", 400) if isinstance(error, UserError) else 500
-            yield _event(openai_error(explained(error), status))
+            yield _event(openai_error(explained(error), status_of(error)))
 
     def _chunk(self, piece: Piece, is_first: bool) -> Json:
         if self.asked.chats:

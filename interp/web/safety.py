@@ -93,6 +93,13 @@ def explained(error: Exception) -> dict[str, str]:
     return UNEXPECTED
 
 
+def status_of(error: Exception) -> int:
+    """The status of an answer that tells an error: 500 of one that is a bug."""
+    if isinstance(error, Refusal):
+        return error.status
+    return 400 if isinstance(error, UserError) else 500
+
+
 def json_response(content: object, status: int = 200) -> Response:
     """Answers with JSON; numbers that are not finite are null."""
     return Response(to_json(content, ensure_ascii=False), status, media_type="application/json")
@@ -107,8 +114,7 @@ def openai_error(said: Mapping[str, str], status: int) -> dict[str, object]:
 
 def refused(error: Exception, path: str) -> Response:
     """Answers with an error, on OpenAI's routes in OpenAI's form."""
-    status = getattr(error, "status", 400) if isinstance(error, UserError) else 500
-    said = explained(error)
+    status, said = status_of(error), explained(error)
     content = openai_error(said, status) if path.startswith("/v1/") else {"error": said}
     return json_response(content, status)
 

@@ -11,7 +11,7 @@ from interp.intervene import Add, AddVector, Clamp, ProjectOut, Replace, Scale, 
 from interp.intervene.edit import with_norm_of
 from interp.subject import SITE_KINDS, Site
 from interp.subject.forward import Intervention
-from interp.subject.generation import continuations
+from interp.subject.generation import continuations, next_tokens
 from saes.latents import SaeLatents
 from tests.interventions import BEHIND, TOKENS, refused_before_running, vector
 from tests.subjects import BACKENDS, world_subject
@@ -241,9 +241,9 @@ def test_rows_end_at_the_end_of_text_each_for_itself() -> None:
     prompt, real = torch.zeros(3, 2, dtype=torch.long), torch.ones(3, 2, dtype=torch.long)
 
     def written(max_new_tokens: int, *end_ids: int) -> list[list[int]]:
-        rows = continuations(
-            step, torch.nn.Identity(), 10, prompt, real, max_new_tokens, 0.0, 0, frozenset(end_ids)
-        )
+        ends = frozenset(end_ids)
+        steps = next_tokens(step, torch.nn.Identity(), 10, prompt, real, max_new_tokens, 0.0, 0, ends)
+        rows = continuations(steps, 3, ends)
         assert all(len(row.ids) == len(row.log_probs) for row in rows)
         return [row.ids for row in rows]
 
@@ -260,7 +260,8 @@ def test_samples_follow_the_distribution() -> None:
     def step(tokens: Tensor, mask: Tensor) -> Tensor:
         return logits.expand(4000, 3)
 
-    drawn = continuations(step, torch.nn.Identity(), 3, prompt, prompt + 1, 1, 1.0, 7, frozenset())
+    steps = next_tokens(step, torch.nn.Identity(), 3, prompt, prompt + 1, 1, 1.0, 7, frozenset())
+    drawn = continuations(steps, 4000, frozenset())
     shares = torch.tensor([row.ids for row in drawn]).flatten().bincount(minlength=3) / 4000
     torch.testing.assert_close(shares, logits.exp(), atol=0.03, rtol=0)
 

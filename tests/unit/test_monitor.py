@@ -119,7 +119,7 @@ def test_stopping_early_keeps_what_was_written_and_undo_goes_back(session: Sessi
     before = session.state
     writing = session.write()
     list(itertools.islice(writing, n + 2))
-    writing.close()  # type: ignore[attr-defined]
+    writing.close()
     assert len(session.state.conversation.turns[1].tokens) == 2
     kept = session.state
     assert session.undo() and session.state == before
