@@ -116,7 +116,11 @@ def _bench(
     from saes.source import SaeConfig
     from saes.spaces import SpacesConfig
 
-    own = [os.path.join(run, "sae") for run in stores if os.path.isdir(os.path.join(run, "sae"))]
+    trained = {run: sae for run in stores if (sae := _own_sae(run))}
+    own = list(trained.values())
+    stores = [
+        one for one in stores if one not in trained or os.path.exists(os.path.join(one, "store.sqlite"))
+    ]
     folders = list(
         {os.path.realpath(one) if os.path.isdir(one) else one: one for one in [*own, *saes]}.values()
     )
@@ -136,6 +140,12 @@ def _bench(
         store.close()
     say(f"loading {info.name}", err=True)
     return sources.open(load(model))
+
+
+def _own_sae(run: str) -> str | None:
+    """The folder of the SAE that a run trained, as `quickstart` and `describe` keep it; None without one."""
+    folders = (os.path.join(run, *parts) for parts in (("sae",), ("steps", "train_sae", "sae")))
+    return next((folder for folder in folders if os.path.isdir(folder)), None)
 
 
 def _embedder(name: str) -> "EmbedderSource":

@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 import interp
+import saes
 from interp import MlpNeurons, Site, Subject, Vector
 from interp.bundled.world.corpus import WorldCorpus
 from interp.causal.side_effects import neutral_beginnings
@@ -34,7 +35,10 @@ from interp.web.app import make_app
 from interp.web.safety import HEADERS
 from interp.web.sessions import Limits
 from interp.web.worker import passes_of
+from saes.fit import fit
+from saes.train import save
 from tests.command_line import command
+from tests.corpora import Noise
 
 Json = dict[str, Any]
 ASK = "what is the capital of france ?"
@@ -637,6 +641,25 @@ def test_the_command(store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert client.get("/monitor").status_code == 401
     assert client.get("/monitor?token=t0k").status_code == 200
     assert not Talk(client).view["state"]["conversation"]["chat"]
+
+
+@pytest.mark.parametrize("place", ["sae", "steps/train_sae/sae"])
+def test_the_sae_of_a_run_is_read_with_and_without_descriptions(
+    place: str, store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[FastAPI] = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: seen.append(self.config.app))
+    config = saes.SaeTraining(n_latents=64, training_tokens=256, batch_tokens=128, buffer_tokens=300)
+    metadata = {"hook_name": "blocks.4.hook_resid_post", "model_name": "world"}
+    save(fit(config, Noise(), metadata=metadata), tmp_path / place)
+    assert command("serve", str(tmp_path), "--port", "0").exit_code == 0
+    (tmp_path / "store.sqlite").symlink_to(store)
+    assert command("serve", str(tmp_path), "--port", "0").exit_code == 0
+    for app, described in zip(seen, (0, 1), strict=True):
+        client = TestClient(app, base_url="http://127.0.0.1")
+        assert "sae.resid_post.4" in client.get("/monitor").text
+        status = client.post("/api/search", json={"words": "names of cities"}).status_code
+        assert status == (200 if described else 400)
 
 
 def test_the_command_says_what_is_wrong(store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
