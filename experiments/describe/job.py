@@ -223,7 +223,7 @@ def read_choices(chosen: Path) -> list[list[Choice]]:
 
 
 def result_metrics(step: Step, table: pd.DataFrame) -> None:
-    """Sets as metrics the means of every score, and the optimism and the gain of choosing."""
+    """Sets as metrics the means of every score, and what choosing among several samples adds."""
     for explainer, part in table.groupby("explainer", sort=False):
         name = str(explainer).replace(". ", "_")
         for kind in KINDS:
@@ -233,6 +233,8 @@ def result_metrics(step: Step, table: pd.DataFrame) -> None:
                 step.metric(f"{kind}/{name}/null", float(part[f"{kind} null"].astype(float).mean()))
                 step.metric(f"{kind}/{name}/failures", int(part[f"{kind} failures"].fillna(0).sum()))
                 step.metric(f"{kind}/{name}/undefined", int(values.isna().sum()))
+        if (part["candidates"] <= 1).all():
+            continue  # nothing was chosen
         optimism = (part["selected"] - part["chosen"]).astype(float)
         step.metric(f"best_of_n/{name}/optimism", float(optimism.mean()), headline=True)
         gain = (part["chosen"] - part["first"]).astype(float)

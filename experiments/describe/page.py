@@ -61,11 +61,15 @@ class DescribePage(ExperimentPage[Config]):
         return f"How well can the features of {self.subject.name} be described?"
 
     def opening(self) -> Sequence[str]:
-        often = "once" if self.config.samples == 1 else f"{self.config.samples} times"
+        once = self.config.samples == 1
+        often = (
+            "once each"
+            if once
+            else (f"{self.config.samples} times each, and one description was chosen on the select split")
+        )
         return [
-            f"{self.n} features were described by {', '.join(e[3:] for e in self.explainers)}, "
-            f"{often} each, and one description was chosen on the select split.",
-            "The chosen ones were scored on the report split, beside those of other features (grey).",
+            f"{self.n} features were described by {', '.join(e[3:] for e in self.explainers)}, {often}.",
+            "They were scored on the report split, beside those of other features (grey).",
             self._verdict(),
         ]
 
@@ -73,8 +77,9 @@ class DescribePage(ExperimentPage[Config]):
         return Figure("scores", "Scores of the chosen descriptions", self.measured_on, self.scores())
 
     def sections(self) -> Sequence[Section]:
+        choice = [self._choice()] if self.config.samples > 1 else []
         return [
-            self._differences(), self._choice(), self._populations(), self._failures(), self._examples()
+            self._differences(), *choice, self._populations(), self._failures(), self._examples()
         ]  # fmt: skip
 
     def scores(self) -> Draw:

@@ -17,6 +17,7 @@ from interp.cli.terminal import say
 from interp.errors import UserError, escaped, quoted
 
 if TYPE_CHECKING:
+    from interp.corpus.source import CorpusSource
     from interp.embed.source import EmbedderSource
     from interp.monitor.bench import Bench
     from interp.subject.folder import SubjectInfo
@@ -53,6 +54,9 @@ def serve(
     embedder: Annotated[
         str, typer.Option(help="tfidf, or the folder of a sentence-transformers model.")
     ] = "tfidf",
+    runs_dir: Annotated[
+        Path, typer.Option(envvar="INTERP_RUNS_DIR", help="The folder of runs that the page Runs lists.")
+    ] = Path("runs"),
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Another name of this server; may be repeated.")
     ] = None,
@@ -68,7 +72,7 @@ def serve(
                 raise UserError(f"no folder {folder}", "--vectors", "give a folder of .safetensors files")
         with _bound(host, port) as listening:
             bench = _bench(info, model, stores or [], sae or [], embedder)
-            _serve(bench, listening, host, chat, vectors or [], allow_host or [])
+            _serve(bench, listening, host, chat, vectors or [], allow_host or [], runs_dir)
 
 
 def _check_installed() -> None:
@@ -132,6 +136,7 @@ def _bench(
         if info.speaks_world
         else PydocSource(documents=PYDOC_DOCUMENTS),
         neutral_texts=NEUTRAL_TEXTS,
+        corpora=_corpora(stores),
     )
     sources.check(info)
     opened = [open_store(where) for where in stores]
@@ -146,6 +151,25 @@ def _own_sae(run: str) -> str | None:
     """The folder of the SAE that a run trained, as `quickstart` and `describe` keep it; None without one."""
     folders = (os.path.join(run, *parts) for parts in (("sae",), ("steps", "train_sae", "sae")))
     return next((folder for folder in folders if os.path.isdir(folder)), None)
+
+
+def _corpora(runs: Sequence[str]) -> "tuple[CorpusSource, ...]":
+    """The texts that runs were made from, as their configs name them."""
+    from pydantic import BaseModel, ConfigDict
+
+    from interp.corpus.source import CorpusSource
+    from interp.yaml_text import read_yaml
+
+    class WithCorpus(BaseModel):
+        model_config = ConfigDict(extra="ignore")
+        corpus: CorpusSource
+
+    files = [Path(run) / "config.yaml" for run in runs if os.path.isdir(run)]
+    configs = [
+        read_yaml(file, "give a run's folder as `interp run` left it") for file in files if file.is_file()
+    ]
+    read = [WithCorpus.model_validate(one).corpus for one in configs if "corpus" in one]
+    return tuple({repr(one): one for one in read}.values())
 
 
 def _embedder(name: str) -> "EmbedderSource":
@@ -166,6 +190,7 @@ def _serve(
     chat: bool | None,
     vectors: Sequence[Path],
     names: Sequence[str],
+    runs_dir: Path,
 ) -> None:
     """Answers until it is stopped."""
     import uvicorn
@@ -178,7 +203,7 @@ def _serve(
     local = _is_local(host)
     token = None if local else os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)
     hosts = [*LOOPBACK, _shown(host), *names, *([] if local else _names())]
-    app = make_app(bench, token=token, hosts=hosts, chat=chat, vectors=vectors)
+    app = make_app(bench, token=token, hosts=hosts, chat=chat, vectors=vectors, runs_dir=runs_dir)
     port = listening.getsockname()[1]
     where, ask, key = f"http://{_shown(host)}:{port}", "", ""
     if token is not None:

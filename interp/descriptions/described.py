@@ -154,12 +154,9 @@ def describe(
         for source in sources
     ]  # fmt: skip
     candidates = list(zip(*written, strict=True))
-    if samples > 1:
-        choices = choose_descriptions(
-            scorer, chosen, candidates, choose_by, clients=list(clients.values()), progress=progress
-        )
-    else:
-        choices = [[Choice(of, (float("nan"),) * len(of)) for of in each] for each in candidates]
+    choices = choose_descriptions(
+        scorer, chosen, candidates, choose_by, clients=list(clients.values()), progress=progress
+    )
     kinds = [source.kind for source in sources]
     return Described(
         mined, chosen, kinds, choices, scorer, choose_by, seed=seed, clients=list(clients.values())

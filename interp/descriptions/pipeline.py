@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from interp.descriptions.candidate import Candidate, Explained, FeatureExplainer
-from interp.descriptions.choice import Choice, ChosenScores
+from interp.descriptions.choice import NAN, Choice, ChosenScores
 from interp.descriptions.population import others_drawn
 from interp.descriptions.scoring import Scorer, Texts
 from interp.descriptions.windows import gather_evidence
@@ -72,19 +72,27 @@ def choose_descriptions(
 ) -> list[list[Choice]]:
     """Chooses the best description of each feature and explainer by its score on the select split.
 
-    `written` are the candidates [feature][explainer]; the first is chosen where no score exists.
+    `written` are the candidates [feature][explainer]; the first is chosen where no score exists. Text is read
+    only of features for which some explainer wrote several; the other candidates have no score.
     """
+    several = [
+        feature
+        for feature, candidates in zip(features, written, strict=True)
+        if any(len(of) > 1 for of in candidates)
+    ]
+    places = {feature.key: place for place, feature in enumerate(features)}
 
     async def work(place: int, texts: Texts) -> list[list[float]]:
         return [
             list(await asyncio.gather(*(scorer.choice(one, texts, by) for one in candidates)))
-            for candidates in written[place]
+            for candidates in written[places[several[place].key]]
         ]
 
-    done = _each("choosing descriptions", scorer, features, "select", work, clients, at_once, kept, progress)
+    done = _each("choosing descriptions", scorer, several, "select", work, clients, at_once, kept, progress)
     chosen = []
     for feature, candidates in zip(features, written, strict=True):
-        values = [np.array(v, dtype=float) for v in done[feature.key]]
+        scores = done.get(feature.key, [[NAN] * len(of) for of in candidates])
+        values = [np.array(v, dtype=float) for v in scores]
         best = [int(np.nanargmax(v)) if len(v) and not np.isnan(v).all() else 0 for v in values]
         chosen.append(
             [

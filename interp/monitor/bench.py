@@ -1,13 +1,14 @@
 """What sessions on one model share: the subject, its feature spaces, and what is known of their features."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import yaml
 
 from interp.causal.side_effects import NeutralTexts, neutral_beginnings
 from interp.corpus.source import CorpusSource
+from interp.document import Corpus
 from interp.embed.source import EmbedderSource, TfidfSource
 from interp.errors import UserError
 from interp.features.space import FeatureSpace
@@ -31,6 +32,8 @@ class Bench:
     neutral: NeutralTexts | None = None
     sources: "Sources | None" = None
     """Where all but the subject came from, for exports."""
+    corpora: Mapping[str, Corpus] = field(default_factory=dict)
+    """The texts from which exemplars are shown, by name."""
 
     @cached_property
     def spaces(self) -> dict[str, FeatureSpace]:
@@ -54,6 +57,8 @@ class Sources(Section):
     """The embedder of descriptions, for search by meaning and groups."""
     neutral: CorpusSource | None = None
     """The text on which side effects are measured; null: they are not."""
+    corpora: Listed[CorpusSource] = ()
+    """The texts that the stores' exemplars are windows of; without them exemplars are not shown."""
     neutral_texts: Count = 20
     """How many beginnings of its documents."""
 
@@ -62,6 +67,8 @@ class Sources(Section):
         self.spaces.check(info)
         if self.neutral is not None:
             self.neutral.check(info, "sources.neutral")
+        for number, source in enumerate(self.corpora):
+            source.check(info, f"sources.corpora.{number}")
 
     def open(self, subject: Subject) -> Bench:
         """Opens the spaces and the stores, and reads the neutral texts.
@@ -74,7 +81,9 @@ class Sources(Section):
         if self.neutral is not None:
             neutral = neutral_beginnings(subject, self.neutral.open(subject), self.neutral_texts)
         knowledge = Knowledge(subject.name, stores, self.embedder)
-        return Bench(subject, knowledge, self.spaces.open(subject), neutral, self)
+        texts = [source.open(subject) for source in self.corpora]
+        corpora = {corpus.name: corpus for corpus in texts}
+        return Bench(subject, knowledge, self.spaces.open(subject), neutral, self, corpora)
 
 
 def exported(bench: Bench, state: Section) -> str:

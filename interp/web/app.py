@@ -14,13 +14,18 @@ from starlette.responses import RedirectResponse, Response
 from interp.errors import UserError
 from interp.monitor.bench import Bench
 from interp.monitor.steering import Card
-from interp.render.html import environment
 from interp.render.palette import css_variables
-from interp.subject.folder import count_parameters
+from interp.web.compare_routes import CompareRoutes
+from interp.web.feature_routes import FeatureRoutes
+from interp.web.lens_routes import LensRoutes
 from interp.web.monitor_routes import MonitorRoutes
 from interp.web.openai_routes import OpenAiRoutes
+from interp.web.pages import Pages
+from interp.web.run_routes import RunRoutes
 from interp.web.safety import LOOPBACK, Guard, NotFound, json_response, refused
+from interp.web.served import Served
 from interp.web.sessions import Limits, Sessions
+from interp.web.vector_routes import VectorRoutes
 from interp.web.worker import Cancelled, Worker, passes_of
 
 _HERE = Path(__file__).parent
@@ -37,12 +42,14 @@ def make_app(
     vectors: Sequence[Path] = (),
     named: Mapping[str, Sequence[Card]] | None = None,
     limits: Limits | None = None,
+    runs_dir: Path = Path("runs"),
 ) -> FastAPI:
     """Makes the app of a model.
 
     It answers under the names `hosts` only, and with a `token` only those who have it. `chat` is what a new
     session is (default: a chat if the model has a template), `vectors` are the folders whose files steering
-    sets may name, `named` are steering sets that the OpenAI door offers as the models SUBJECT:NAME.
+    sets may name, `named` are steering sets that the OpenAI door offers as the models SUBJECT:NAME, and
+    `runs_dir` is the folder of runs that the page Runs lists.
 
     Raises:
         UserError: a set of `named` does not fit the model, or names a file that is in no folder.
@@ -63,8 +70,11 @@ def make_app(
     app = FastAPI(title="interp", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
     app.state.worker, app.state.sessions = worker, sessions
     app.add_middleware(Guard, hosts=hosts, token=token, body_bytes=limits.body_bytes)
-    app.include_router(_pages(bench, chats))
+    served = Served(bench, worker, sessions, Pages(bench, chats), limits, runs_dir)
+    app.include_router(_shell(served))
     app.include_router(MonitorRoutes(sessions, worker, chats if chat is None else chat).router)
+    for routes in (FeatureRoutes, CompareRoutes, LensRoutes, VectorRoutes, RunRoutes):
+        app.include_router(routes(served).router)
     app.include_router(OpenAiRoutes(sessions, worker, named).router)
     app.mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False))
     app.add_exception_handler(UserError, _told)
@@ -74,21 +84,12 @@ def make_app(
     return app
 
 
-def _pages(bench: Bench, chats: bool) -> APIRouter:
+def _shell(served: Served) -> APIRouter:
+    """The routes that are no page's own: the way to the first one, and the colours."""
     router = APIRouter()
-    subject = bench.subject
-    described = {key for store in bench.knowledge.stores for key in store.described(subject.name)}
-    values = {
-        "subject": subject,
-        "parameters": count_parameters(subject.info.folder),
-        "chat": chats,
-        "spaces": list(bench.spaces),
-        "described": len(described),
-    }
 
-    async def page(session: str = "") -> Response:
-        text = environment((_HERE / "templates",)).get_template("monitor.html").render(**values)
-        return Response(text, media_type="text/html")
+    async def monitor(session: str = "") -> Response:
+        return served.pages.answer("monitor")
 
     async def palette() -> Response:
         return Response(css_variables(), media_type="text/css")
@@ -98,8 +99,8 @@ def _pages(bench: Bench, chats: bool) -> APIRouter:
 
     for path, answer in (
         ("/", root),
-        ("/monitor", page),
-        ("/monitor/{session}", page),
+        ("/monitor", monitor),
+        ("/monitor/{session}", monitor),
         ("/static/palette.css", palette),
     ):
         router.add_api_route(path, answer, methods=["GET"], response_model=None)

@@ -265,5 +265,4 @@ class Guard:
 
 
 def _is_page(scope: Scope) -> bool:
-    path = scope["path"]
-    return scope["method"] in ("GET", "HEAD") and (path in ("/", "/monitor") or path.startswith("/monitor/"))
+    return scope["method"] in ("GET", "HEAD") and not scope["path"].startswith(("/api/", "/v1/", "/static/"))

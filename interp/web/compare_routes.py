@@ -1,0 +1,19 @@
+"""The routes of the page Compare."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from interp.web.served import Served
+
+
+class CompareRoutes:
+    """The routes of a served model."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.router = APIRouter()
+        self.router.add_api_route("/compare", self.page, methods=["GET"], response_model=None)
+
+    async def page(self) -> Response:
+        """The page."""
+        return self.served.pages.answer("compare")
