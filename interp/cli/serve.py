@@ -3,7 +3,8 @@
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,11 +16,16 @@ import typer
 from interp.cli.explained import explained
 from interp.cli.terminal import say
 from interp.errors import UserError, escaped, quoted
+from interp.yaml_text import read_yaml
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from interp.corpus.source import CorpusSource
     from interp.embed.source import EmbedderSource
+    from interp.llm.endpoint import Endpoint
     from interp.monitor.bench import Bench
+    from interp.monitor.steering import Card
     from interp.subject.folder import SubjectInfo
 
 NEUTRAL_TEXTS, WORLD_DOCUMENTS, PYDOC_DOCUMENTS = 20, 3000, 400
@@ -54,6 +60,17 @@ def serve(
     embedder: Annotated[
         str, typer.Option(help="tfidf, or the folder of a sentence-transformers model.")
     ] = "tfidf",
+    steer: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="A session's export, whose steering set is the model SUBJECT:NAME; may be repeated.",
+        ),
+    ] = None,
+    endpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML of the endpoint that names and grades groups of features."),
+    ] = None,
     runs_dir: Annotated[
         Path, typer.Option(envvar="INTERP_RUNS_DIR", help="The folder of runs that the page Runs lists.")
     ] = Path("runs"),
@@ -61,7 +78,7 @@ def serve(
         list[str] | None, typer.Option(metavar="NAME", help="Another name of this server; may be repeated.")
     ] = None,
 ) -> None:
-    """Open the Monitor: talk to a model, see why it says what it says, steer it by meaning."""
+    """Open the app: ask a model why it said that, steer it by meaning, look at features and runs."""
     with explained():
         _check_installed()
         from interp.subject.folder import subject_info
@@ -71,8 +88,10 @@ def serve(
             if not folder.is_dir():
                 raise UserError(f"no folder {folder}", "--vectors", "give a folder of .safetensors files")
         with _bound(host, port) as listening:
-            bench = _bench(info, model, stores or [], sae or [], embedder)
-            _serve(bench, listening, host, chat, vectors or [], allow_host or [], runs_dir)
+            named = {file.stem: _cards(file) for file in steer or []}
+            bench = _bench(info, model, stores or [], sae or [], embedder, endpoint)
+            app = partial(_app, bench, chat, vectors or [], runs_dir, named)
+            _serve(app, bench.subject.name, listening, host, allow_host or [])
 
 
 def _check_installed() -> None:
@@ -105,7 +124,12 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _bench(
-    info: "SubjectInfo", model: str, stores: Sequence[str], saes: Sequence[str], embedder: str
+    info: "SubjectInfo",
+    model: str,
+    stores: Sequence[str],
+    saes: Sequence[str],
+    embedder: str,
+    endpoint: Path | None,
 ) -> "Bench":
     """Checks everything, then opens the model and what is known of it.
 
@@ -137,6 +161,7 @@ def _bench(
         else PydocSource(documents=PYDOC_DOCUMENTS),
         neutral_texts=NEUTRAL_TEXTS,
         corpora=_corpora(stores),
+        endpoint=None if endpoint is None else _endpoint(endpoint),
     )
     sources.check(info)
     opened = [open_store(where) for where in stores]
@@ -158,7 +183,6 @@ def _corpora(runs: Sequence[str]) -> "tuple[CorpusSource, ...]":
     from pydantic import BaseModel, ConfigDict
 
     from interp.corpus.source import CorpusSource
-    from interp.yaml_text import read_yaml
 
     class WithCorpus(BaseModel):
         model_config = ConfigDict(extra="ignore")
@@ -183,33 +207,65 @@ def _embedder(name: str) -> "EmbedderSource":
     return SentenceSource(kind="sentence", model=name)
 
 
-def _serve(
+def _endpoint(file: Path) -> "Endpoint":
+    from interp.llm.endpoint import Endpoint
+    from interp.web.safety import valid
+
+    return valid(
+        Endpoint, read_yaml(file, "give model, base_url and the name of the key's variable"), str(file)
+    )
+
+
+def _cards(file: Path) -> "Sequence[Card]":
+    """The steering set of a session's export."""
+    from interp.monitor.session import State
+    from interp.web.safety import valid
+
+    values = read_yaml(file, "give what the Monitor exports")
+    if not isinstance(state := values.get("state"), dict):
+        raise UserError("it is no export of a session", str(file), "give what the Monitor exports")
+    return valid(State, state, str(file)).cards
+
+
+def _app(
     bench: "Bench",
-    listening: socket.socket,
-    host: str,
     chat: bool | None,
     vectors: Sequence[Path],
-    names: Sequence[str],
     runs_dir: Path,
-) -> None:
-    """Answers until it is stopped."""
-    import uvicorn
-
+    named: "Mapping[str, Sequence[Card]]",
+    token: str | None,
+    hosts: Sequence[str],
+) -> "FastAPI":
     from interp.web.app import make_app
-    from interp.web.safety import LOOPBACK
 
     if chat and not bench.subject.tokenizer.chat_template:
         raise UserError(f"{bench.subject.name} has no chat template", "--chat", "leave it out")
+    return make_app(
+        bench, token=token, hosts=hosts, chat=chat, vectors=vectors, runs_dir=runs_dir, named=named
+    )
+
+
+def _serve(
+    make: "Callable[[str | None, Sequence[str]], FastAPI]",
+    subject: str,
+    listening: socket.socket,
+    host: str,
+    names: Sequence[str],
+) -> None:
+    """Answers until it is stopped; `make` makes the app for a token and the names it answers under."""
+    import uvicorn
+
+    from interp.web.safety import LOOPBACK
+
     local = _is_local(host)
     token = None if local else os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)
-    hosts = [*LOOPBACK, _shown(host), *names, *([] if local else _names())]
-    app = make_app(bench, token=token, hosts=hosts, chat=chat, vectors=vectors, runs_dir=runs_dir)
+    app = make(token, [*LOOPBACK, _shown(host), *names, *([] if local else _names())])
     port = listening.getsockname()[1]
     where, ask, key = f"http://{_shown(host)}:{port}", "", ""
     if token is not None:
         ask, key = f"?token={quote(token, safe='')}", ", with the token as the key"
     # `say` would hide the token, and who started the server needs it
-    typer.echo(escaped(f"the Monitor of {bench.subject.name}: {where}/monitor{ask}"))
+    typer.echo(escaped(f"the app of {subject}: {where}/monitor{ask}"))
     say(f"for programs that speak OpenAI's protocol: {where}/v1{key}")
     say("stop it with Ctrl-C")
     config = uvicorn.Config(

@@ -13,6 +13,8 @@ from interp.embed.source import EmbedderSource, TfidfSource
 from interp.errors import UserError
 from interp.features.space import FeatureSpace
 from interp.fields import Count, Listed, PathText, Section
+from interp.llm.client import Client
+from interp.llm.endpoint import Endpoint
 from interp.monitor.knowledge import Knowledge
 from interp.monitor.steering import Steerer
 from interp.store.store import open_store
@@ -34,6 +36,8 @@ class Bench:
     """Where all but the subject came from, for exports."""
     corpora: Mapping[str, Corpus] = field(default_factory=dict)
     """The texts from which exemplars are shown, by name."""
+    grader: Client | None = None
+    """The endpoint that names and grades groups of features; without one their own words do."""
 
     @cached_property
     def spaces(self) -> dict[str, FeatureSpace]:
@@ -55,6 +59,8 @@ class Sources(Section):
     """Stores of descriptions: files, run folders, PostgreSQL URLs; the first that knows a feature counts."""
     embedder: EmbedderSource = TfidfSource()
     """The embedder of descriptions, for search by meaning and groups."""
+    endpoint: Endpoint | None = None
+    """A language model that names and grades groups of features; null: their own words name them."""
     neutral: CorpusSource | None = None
     """The text on which side effects are measured; null: they are not."""
     corpora: Listed[CorpusSource] = ()
@@ -82,8 +88,9 @@ class Sources(Section):
             neutral = neutral_beginnings(subject, self.neutral.open(subject), self.neutral_texts)
         knowledge = Knowledge(subject.name, stores, self.embedder)
         texts = [source.open(subject) for source in self.corpora]
+        grader = None if self.endpoint is None else Client(self.endpoint)
         corpora = {corpus.name: corpus for corpus in texts}
-        return Bench(subject, knowledge, self.spaces.open(subject), neutral, self, corpora)
+        return Bench(subject, knowledge, self.spaces.open(subject), neutral, self, corpora, grader)
 
 
 def exported(bench: Bench, state: Section) -> str:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import pandas as pd
+import torch
 import yaml
 from jaxtyping import Float
 from torch import Tensor
@@ -13,11 +14,12 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.features.space import FeatureSpace
 from interp.fields import Count, Listed, NotNegative, Section, Seed
+from interp.llm.client import run_with
 from interp.monitor.bench import Bench as Bench
 from interp.monitor.bench import Sources, exported
 from interp.monitor.conversation import Conversation, Role
 from interp.monitor.effects import Effects, effects
-from interp.monitor.groups import Groups, Item, groups
+from interp.monitor.groups import Groups, Item, graded, groups
 from interp.monitor.important import AT_LEVEL, Measure, Ranking, by_activation, by_attribution
 from interp.monitor.steering import STRENGTHEN, SUPPRESS, Card, FeatureCard, Steering, about
 from interp.monitor.watch import Watch, Watcher
@@ -69,6 +71,7 @@ class Session:
     _undone: list[State] = field(default_factory=list)
     _done: list[State] = field(default_factory=list)
     _kept: KeptPrefix = field(default_factory=KeptPrefix)
+    _live: tuple[int, Float[Tensor, " watch"]] = field(default_factory=lambda: (0, torch.zeros(0)))
 
     @classmethod
     def on(cls, subject: Subject, sources: Sources | None = None, chat: bool = False) -> "Session":
@@ -274,11 +277,18 @@ class Session:
 
     def groups(self, ranking: Ranking) -> Groups:
         """Groups the features of a ranking by what their descriptions mean."""
-        known = self.bench.knowledge.of(one.key for one in ranking.features)
-        items = [Item(one.key, known[one.key].short, one.value) for one in ranking.features]
-        described = [item for item in items if item.description]
-        text = self.subject.decode(self.state.conversation.tokens(self.subject))
-        return groups(described, self.bench.knowledge.embedder, text=text)
+        return groups(self._items(ranking), self.bench.knowledge.embedder, text=self._text())
+
+    def graded(self, ranking: Ranking, groups: Groups) -> Groups:
+        """Lets the bench's endpoint name and grade these groups of a ranking's features (`groups.graded`).
+
+        Raises:
+            UserError: the bench has no endpoint; or as `Client.chat`.
+        """
+        grader = self.bench.grader
+        if grader is None:
+            raise UserError("no endpoint was given", "the session", "give Sources(endpoint=...)")
+        return run_with(graded(groups, self._items(ranking), grader, self._text()), [grader])
 
     def prompt(self) -> list[int]:
         """The tokens after which the answer at the end of the shown path was written, or is to be.
@@ -316,22 +326,33 @@ class Session:
         with self.subject.intervene(*self.steering().edits):
             return watcher.read(self.state.conversation.tokens(self.subject))
 
+    @property
+    def live(self) -> tuple[int, Float[Tensor, " watch"]]:
+        """While it writes: the last token of the path that was read, and what is watched there.
+
+        That token is the one before the newest, which no pass of the model has read yet.
+        """
+        return self._live
+
     def _written(self, conversation: Conversation, begun: Sequence[int]) -> Generator[TokenRead, None, None]:
         """Checks what can be wrong, then writes after a path and the first tokens of its answer."""
         settings = self.state.settings
         ids = [*conversation.tokens(self.subject), *begun]
         edits = self.steering().edits
         kept = self._prefix(len(ids))
+        watcher = Watcher(self.subject, self.bench.spaces, self.state.watches)
 
         def writing() -> Generator[TokenRead, None, None]:
             new: list[int] = []
             try:
                 with ExitStack() as around:
                     around.enter_context(self.subject.intervene(*edits))
+                    so_far = around.enter_context(watcher.watching())
                     reads = self.subject.stream(
                         ids, settings.max_new_tokens, settings.temperature, settings.seed, kept=kept
                     )
                     for number, one in enumerate(reads):
+                        self._live = (len(kept.tokens) - 1, so_far()[:, -1:].flatten())
                         if number >= len(ids) and one.token not in self.subject.end_ids:
                             new.append(one.token)
                         yield one
@@ -340,6 +361,14 @@ class Session:
                     self._talk(conversation.written([*begun, *new], len(begun)))
 
         return writing()
+
+    def _items(self, ranking: Ranking) -> list[Item]:
+        known = self.bench.knowledge.of(one.key for one in ranking.features)
+        items = [Item(one.key, known[one.key].short, one.value) for one in ranking.features]
+        return [item for item in items if item.description]
+
+    def _text(self) -> str:
+        return self.subject.decode(self.state.conversation.tokens(self.subject))
 
     def _prefix(self, n_tokens: int) -> KeptPrefix:
         """What is kept of an earlier text under the same steering set.

@@ -25,6 +25,7 @@ from interp.web.run_routes import RunRoutes
 from interp.web.safety import LOOPBACK, Guard, NotFound, json_response, refused
 from interp.web.served import Served
 from interp.web.sessions import Limits, Sessions
+from interp.web.steering_sets import SteeringSets
 from interp.web.vector_routes import VectorRoutes
 from interp.web.worker import Cancelled, Worker, passes_of
 
@@ -58,9 +59,7 @@ def make_app(
     worker = Worker(limits.waiting, passes_of(bench.subject))
     sessions = Sessions(bench, limits, vectors)
     chats = bool(bench.subject.tokenizer.chat_template)
-    named = {name: sessions.with_files(cards) for name, cards in (named or {}).items()}
-    for cards in named.values():
-        bench.steerer.steering(cards)
+    sets = SteeringSets(sessions, named or {})
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -72,10 +71,10 @@ def make_app(
     app.add_middleware(Guard, hosts=hosts, token=token, body_bytes=limits.body_bytes)
     served = Served(bench, worker, sessions, Pages(bench, chats), limits, runs_dir)
     app.include_router(_shell(served))
-    app.include_router(MonitorRoutes(sessions, worker, chats if chat is None else chat).router)
+    app.include_router(MonitorRoutes(sessions, worker, sets, chats if chat is None else chat).router)
     for routes in (FeatureRoutes, CompareRoutes, LensRoutes, VectorRoutes, RunRoutes):
         app.include_router(routes(served).router)
-    app.include_router(OpenAiRoutes(sessions, worker, named).router)
+    app.include_router(OpenAiRoutes(sessions, worker, sets).router)
     app.mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False))
     app.add_exception_handler(UserError, _told)
     app.add_exception_handler(HTTPException, _told_by_http)

@@ -12,6 +12,7 @@ from interp.fields import (
     Layer,
     Line,
     Listed,
+    Name,
     NonEmpty,
     Section,
     Text,
@@ -100,6 +101,12 @@ class Concept(Section):
     concept: Annotated[Word, Field(max_length=500)]
     k: Count = STRENGTHEN[0]
     strength: Finite = STRENGTHEN[1]
+
+
+class Save(Section):
+    """The name under which a steering set is a model of the OpenAI door."""
+
+    name: Name
 
 
 class Empty(Section):

@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from interp.errors import UserError
 from interp.json_text import to_json
 from interp.monitor.conversation import Conversation
+from interp.monitor.groups import Groups
 from interp.monitor.important import Important, Ranking
 from interp.monitor.session import Session, Settings
 from interp.monitor.steering import about
@@ -20,7 +22,8 @@ from interp.web import asked as ask
 from interp.web import views
 from interp.web.safety import NotFound, body, explained, json_response, valid
 from interp.web.sessions import Sessions
-from interp.web.worker import EventStream, Job, Place, Worker, result
+from interp.web.steering_sets import SteeringSets
+from interp.web.worker import EventStream, Job, Place, Worker, asker, result
 
 
 class Done(NamedTuple):
@@ -30,10 +33,10 @@ class Done(NamedTuple):
 
 
 class MonitorRoutes:
-    """The routes on a set of sessions; `chat` is what a new one is if it does not say."""
+    """The routes on some sessions; `chat` says what a new one is; `sets` keep what is saved."""
 
-    def __init__(self, sessions: Sessions, worker: Worker, chat: bool) -> None:
-        self.sessions, self.worker, self.chat = sessions, worker, chat
+    def __init__(self, sessions: Sessions, worker: Worker, sets: SteeringSets, chat: bool) -> None:
+        self.sessions, self.worker, self.sets, self.chat = sessions, worker, sets, chat
         self.bench, self.limits = sessions.bench, sessions.limits
         self.router = APIRouter()
         one = "/api/sessions/{session}"
@@ -53,6 +56,7 @@ class MonitorRoutes:
             ("POST", f"{one}/groups", self.groups),
             ("POST", f"{one}/card", self.card),
             ("POST", f"{one}/compare", self.compare),
+            ("POST", f"{one}/save", self.save),
             ("GET", f"{one}/export.yaml", self.export),
             ("POST", "/api/search", self.search),
             ("GET", "/api/feature/{key:path}", self.feature),
@@ -126,7 +130,9 @@ class MonitorRoutes:
         }
         asked = valid(ask.Write, given, "the address")
         await held.free()
-        held.writing = job = self.worker.submit(lambda: self._written(held.name, held.session, asked))
+        held.writing = job = self.worker.submit(
+            lambda: self._written(held.name, held.session, asked), asker(request)
+        )
         return EventStream(job, _events(job))
 
     async def why(self, session: str, request: Request) -> Response:
@@ -139,14 +145,21 @@ class MonitorRoutes:
         return await self._answer(request, found)
 
     async def groups(self, session: str, request: Request) -> Response:
-        """Groups these features by meaning."""
+        """Groups these features by meaning; an endpoint, where there is one, names and grades the groups."""
         asked, held = await body(request, ask.Why), self.sessions.get(session)
 
-        def found() -> views.Json:
+        def found() -> tuple[Ranking, Groups]:
             ranking, _ = self._ranked(held.session, asked)
-            return views.groups_view(held.session, ranking)
+            return ranking, held.session.groups(ranking)
 
-        return await self._answer(request, found)
+        ranking, groups = await result(self.worker, request, found)
+        not_graded = None
+        if self.bench.grader is not None and groups.groups:
+            try:
+                groups = await run_in_threadpool(held.session.graded, ranking, groups)
+            except UserError as error:
+                not_graded = explained(error)
+        return json_response(views.groups_view(ranking, groups) | {"not_graded": not_graded})
 
     async def card(self, session: str, request: Request) -> Response:
         """Makes a card of a concept's nearest features, without adding it."""
@@ -167,6 +180,12 @@ class MonitorRoutes:
         return await self._answer(
             request, lambda: views.effects_view(held.session.subject, held.session.compare())
         )
+
+    async def save(self, session: str, request: Request) -> Response:
+        """Offers the steering set as a model of the OpenAI door."""
+        asked = await body(request, ask.Save)
+        cards = self.sessions.get(session).session.state.cards
+        return await self._answer(request, lambda: {"model": self.sets.add(asked.name, cards)})
 
     async def export(self, session: str) -> Response:
         """Gives the session as a config that `interp run` replays."""
@@ -225,7 +244,8 @@ class MonitorRoutes:
         with closing(reads):
             for number, one in enumerate(reads):
                 if number >= start + begun and one.token not in subject.end_ids:
-                    yield views.token_views(subject, [one], {0: (turn, number - start)})[0]
+                    view = views.token_views(subject, [one], {0: (turn, number - start)})[0]
+                    yield view | {"readings": views.readings_view(session)}
         yield Done(views.view_of(name, session))
 
     def _begun(

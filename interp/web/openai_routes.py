@@ -2,7 +2,6 @@
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -13,25 +12,21 @@ from interp.monitor.steering import Card
 from interp.web.openai_answers import Form
 from interp.web.openai_asked import Chat, Common, Completion
 from interp.web.openai_text import Asked, Prompt, written
-from interp.web.safety import NotFound, body, json_response
+from interp.web.safety import body, json_response
 from interp.web.sessions import Sessions, most_features
-from interp.web.worker import EventStream, Worker, first, result
+from interp.web.steering_sets import SteeringSets
+from interp.web.worker import EventStream, Worker, asker, first, result
 
 COMPLETION_TOKENS = 16
 """The most tokens of a completion that does not say how many, as at OpenAI."""
 
 
 class OpenAiRoutes:
-    """The routes; `named` steering sets are models of their own."""
+    """The routes; each of `sets` is a model of its own."""
 
-    def __init__(self, sessions: Sessions, worker: Worker, named: Mapping[str, Sequence[Card]]) -> None:
-        self.sessions, self.worker = sessions, worker
+    def __init__(self, sessions: Sessions, worker: Worker, sets: SteeringSets) -> None:
+        self.sessions, self.worker, self.sets = sessions, worker, sets
         self.bench, self.subject = sessions.bench, sessions.bench.subject
-        own = self.subject.name
-        self.sets: dict[str, Sequence[Card]] = {
-            own: (),
-            **{f"{own}:{name}": cards for name, cards in named.items()},
-        }
         self.began = int(time.time())
         self.router = APIRouter(prefix="/v1")
         for method, path, answer in (
@@ -44,11 +39,11 @@ class OpenAiRoutes:
 
     async def models(self) -> Response:
         """Lists the model, and a model for each named steering set."""
-        return json_response({"object": "list", "data": [self._model(name) for name in self.sets]})
+        return json_response({"object": "list", "data": [self._model(name) for name in self.sets.models]})
 
     async def model(self, model: str) -> Response:
         """Describes one of them."""
-        self._cards(model)
+        self.sets.cards(model)
         return json_response(self._model(model))
 
     async def completions(self, request: Request) -> Response:
@@ -98,12 +93,12 @@ class OpenAiRoutes:
             pieces = await result(self.worker, request, lambda: list(written(self.bench, what)))
             return json_response(form.whole(pieces))
         usage = asked.stream_options is not None and asked.stream_options.include_usage
-        job = self.worker.submit(lambda: written(self.bench, what))
+        job = self.worker.submit(lambda: written(self.bench, what), asker(request))
         begun = await first(job, request)  # what is wrong shows here, before a stream begins
         return EventStream(job, form.events(begun, job, usage))
 
     def _steering(self, asked: Common) -> tuple[Card, ...]:
-        limits, cards = self.sessions.limits, (*self._cards(asked.model), *asked.steer)
+        limits, cards = self.sessions.limits, (*self.sets.cards(asked.model), *asked.steer)
         if len(cards) > limits.cards or most_features(cards) > limits.features:
             fix = f"use at most {limits.cards} cards of {limits.features:,} features"
             raise UserError("the steering set is too large", "steer", fix)
@@ -123,11 +118,6 @@ class OpenAiRoutes:
         if max(map(len, texts), default=0) > limits.prompt_characters:
             fix = f"use at most {limits.prompt_characters:,} characters"
             raise UserError("the prompt is too long", "prompt", fix)
-
-    def _cards(self, model: str) -> Sequence[Card]:
-        if model not in self.sets:
-            raise NotFound(f"there is no model {model!r}", "model", f"use {', '.join(self.sets)}")
-        return self.sets[model]
 
     def _model(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": self.began, "owned_by": "interp"}

@@ -7,6 +7,7 @@ from typing import Any
 from interp.features.ref import FeatureRef
 from interp.monitor.bench import Bench
 from interp.monitor.effects import Effects
+from interp.monitor.groups import Groups
 from interp.monitor.important import Ranking
 from interp.monitor.knowledge import Knowledge, Known
 from interp.monitor.session import Session
@@ -109,12 +110,8 @@ def known_view(known: Known) -> Json:
     }
 
 
-def groups_view(session: Session, ranking: Ranking) -> Json:
+def groups_view(ranking: Ranking, found: Groups) -> Json:
     """Groups of a ranking's features by meaning; none where no feature is described."""
-    known = session.bench.knowledge.of(one.key for one in ranking.features)
-    if not any(one.short for one in known.values()):
-        return {"groups": [], "ungrouped": 0, "without_description": len(ranking.features)}
-    found = session.groups(ranking)
     named = [
         {
             "name": one.name,
@@ -130,6 +127,12 @@ def groups_view(session: Session, ranking: Ranking) -> Json:
     grouped = sum(len(one.keys) for one in found.groups)
     rest = len(ranking.features) - grouped - len(found.ungrouped)
     return {"groups": named, "ungrouped": len(found.ungrouped), "without_description": rest}
+
+
+def readings_view(session: Session) -> Json | None:
+    """What is watched, at the last token that was read while the session writes."""
+    place, values = session.live
+    return {"place": place, "values": values.tolist()} if len(values) else None
 
 
 def hits_view(knowledge: Knowledge, hits: Sequence[Hit]) -> Json:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections import deque
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple, TypeVar
@@ -24,6 +24,10 @@ Guarded = Callable[[Callable[[], None]], AbstractContextManager[None]]
 Result = TypeVar("Result")
 LOOK_SECONDS = 0.2
 """How often a waiting request looks whether its page is still there."""
+
+
+MOST_OWNERS = 1024
+"""Of how many it is known when they were served last."""
 
 
 class Cancelled(Exception):
@@ -50,8 +54,9 @@ class Job:
     Before that come `Place`s, while others are before it; an exception of the work is raised there.
     """
 
-    def __init__(self, work: Work, leave: Callable[["Job"], None]) -> None:
+    def __init__(self, work: Work, leave: Callable[["Job"], None], owner: str) -> None:
         self.work = work
+        self.owner = owner
         self.told_place = 0
         self._leave = leave
         self._loop = asyncio.get_running_loop()
@@ -101,20 +106,23 @@ class Job:
 class Worker:
     """The thread on which everything that needs the model happens, one job after another.
 
+    Those who ask take turns: the next job is the oldest of the one who was served longest ago.
+
     `most` jobs may wait. `guarded` lets a job that was cancelled stop inside of a long call.
     """
 
     def __init__(self, most: int = 32, guarded: Guarded | None = None) -> None:
         self.most = most
         self._guarded = guarded or (lambda check: nullcontext())
-        self._line: deque[Job] = deque()
+        self._line: list[Job] = []
+        self._turns: OrderedDict[str, None] = OrderedDict()
         self._running: Job | None = None
         self._closed = False
         self._changed = threading.Condition(threading.RLock())
         self._thread: threading.Thread | None = None
 
-    def submit(self, work: Work) -> Job:
-        """Puts a job at the end of the line.
+    def submit(self, work: Work, owner: str = "") -> Job:
+        """Puts a job of someone in the line.
 
         Raises:
             Full: too many wait, or the server ends.
@@ -125,7 +133,7 @@ class Worker:
             if len(self._line) >= self.most:
                 fix = "try again when they have ended"
                 raise Full(f"{len(self._line)} requests wait for the model already", "the model", fix)
-            job = Job(work, self._left)
+            job = Job(work, self._left, owner)
             self._line.append(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="interp-model", daemon=True)
@@ -164,7 +172,9 @@ class Worker:
                 self._changed.wait_for(lambda: self._line or self._closed)
                 if self._closed:
                     return
-                job = self._running = self._line.popleft()
+                job = self._running = self._order()[0]
+                self._line.remove(job)
+                self._served(job.owner)
                 self._tell_places()
             try:
                 self._do(job)
@@ -185,9 +195,26 @@ class Worker:
         except BaseException as error:  # nothing that a job does may end the thread
             job.tell(_Failed(error))
 
+    def _order(self) -> list[Job]:
+        """The jobs of the line in the order in which they will be done if no other comes."""
+        turns = list(self._turns)
+        before: Counter[str] = Counter()
+        keys = {}
+        for job in self._line:
+            turn = turns.index(job.owner) if job.owner in self._turns else -1
+            keys[job] = (before[job.owner], turn)
+            before[job.owner] += 1
+        return sorted(self._line, key=keys.__getitem__)
+
+    def _served(self, owner: str) -> None:
+        self._turns[owner] = None
+        self._turns.move_to_end(owner)
+        while len(self._turns) > MOST_OWNERS:
+            self._turns.popitem(last=False)
+
     def _tell_places(self) -> None:
         running = int(self._running is not None)
-        for place, job in enumerate(self._line, start=running):
+        for place, job in enumerate(self._order(), start=running):
             if place and place != job.told_place:
                 job.told_place = place
                 job.tell(Place(place))
@@ -213,6 +240,12 @@ def passes_of(subject: Subject) -> Guarded:
     return guarded
 
 
+def asker(request: Request) -> str:
+    """Who asks, for taking turns: a session, or an address without one."""
+    client = request.client
+    return request.path_params.get("session") or (client.host if client else "")
+
+
 async def result(worker: Worker, request: Request, work: Callable[[], Result]) -> Result:
     """Does one thing on the model's thread, and waits for it as long as its page is there.
 
@@ -224,7 +257,7 @@ async def result(worker: Worker, request: Request, work: Callable[[], Result]) -
     def once() -> Generator[Result, None, None]:
         yield work()
 
-    found: Result = await first(worker.submit(once), request)
+    found: Result = await first(worker.submit(once, asker(request)), request)
     return found
 
 

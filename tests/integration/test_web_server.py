@@ -1,11 +1,13 @@
 """The local app: the Monitor's routes, several sessions on one model, refusals, and the OpenAI door."""
 
+import dataclasses
 import json
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ import saes
 from interp import MlpNeurons, Site, Subject, Vector
 from interp.bundled.world.corpus import WorldCorpus
 from interp.causal.side_effects import neutral_beginnings
+from interp.llm.client import Client
+from interp.llm.endpoint import Endpoint
 from interp.monitor.bench import Bench
 from interp.monitor.knowledge import Knowledge
 from interp.monitor.session import Session, State
@@ -39,6 +43,7 @@ from saes.fit import fit
 from saes.train import save
 from tests.command_line import command
 from tests.corpora import Noise
+from tests.endpoint_server import MODEL, Script, serving
 
 Json = dict[str, Any]
 ASK = "what is the capital of france ?"
@@ -236,7 +241,7 @@ def test_the_whole_story(client: TestClient, subject: Subject, bench: Bench) -> 
     ] == len(every["features"])
 
     bare = talk.post("groups", place=start, k=5, spaces=["mlp.7"])
-    assert bare == {"groups": [], "ungrouped": 0, "without_description": 5}
+    assert bare == {"groups": [], "ungrouped": 0, "without_description": 5, "not_graded": None}
 
     card = talk.post("card", concept="names of cities", k=10, strength=20.0)["card"]
     assert len(card["features"]) == 10 and talk.get()["state"]["cards"] == []
@@ -524,6 +529,19 @@ def test_the_line(http: httpx.Client, app: FastAPI, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("slow")
+def test_those_who_ask_take_turns(http: httpx.Client, app: FastAPI) -> None:
+    one, two = _ready(http), _ready(http)
+    line = app.state.worker
+    with writing(http, one) as first, ThreadPoolExecutor(3) as threads:
+        assert next(first)[0] == "token"
+        more = [threads.submit(http.post, one.path("/why"), json={"place": place}) for place in (2, 3, 4)]
+        assert becomes(lambda: line.n_jobs == 4)
+        with writing(http, two) as second:
+            assert next(second) == ("queued", {"place": 1})  # before the first one's other three
+        assert all(answer.result().status_code == 200 for answer in more)
+
+
+@pytest.mark.usefixtures("slow")
 def test_a_closed_page_stops_a_long_question(http: httpx.Client, app: FastAPI) -> None:
     talk = _ready(http)
     talk.post("cards", cards=[_card("mlp.3/300+")])
@@ -597,6 +615,40 @@ def test_programs_chat(program: openai.OpenAI, subject: Subject) -> None:
     assert steered.choices[0].message.content == named.choices[0].message.content != str(own)
 
 
+def test_a_session_saves_its_steering_set_for_programs(program: openai.OpenAI, http: httpx.Client) -> None:
+    talk = Talk(http)
+    talk.post("cards", cards=[_card("mlp.3/300+") | {"strength": 20.0}])
+    assert talk.post("save", name="mine") == talk.post("save", name="mine") == {"model": "world:mine"}
+    assert "world:mine" in [one.id for one in program.models.list()]
+    asked: Json = {"prompt": PLAIN, "max_tokens": 5, "temperature": 0}
+    saved = program.completions.create(model="world:mine", **asked)
+    given = program.completions.create(
+        model="world", extra_body={"steer": [_card("mlp.3/300+") | {"strength": 20.0}]}, **asked
+    )
+    assert saved.choices[0].text == given.choices[0].text
+    talk.post("cards", cards=[])
+    assert "another name" in refused(http.post(talk.path("/save"), json={"name": "mine"}), 400)["fix"]
+    assert refused(http.post(talk.path("/save"), json={"name": "../x"}), 400)
+
+
+def test_an_endpoint_names_groups_and_one_that_is_gone_is_told(bench: Bench) -> None:
+    with serving(Script(answer=lambda body: '{"name": "the names of towns", "grade": 2}')) as script:
+        grader = Client(Endpoint(model=MODEL, base_url=script.url, retries=0))
+        talk = Talk(
+            TestClient(make_app(dataclasses.replace(bench, grader=grader)), base_url="http://127.0.0.1")
+        )
+        talk.post("say", text=ASK)
+        asked: Json = {"place": 9, "k": 300, "spaces": ["mlp.3"], "by": "activation"}
+        found = talk.post("groups", **asked)
+        assert found["not_graded"] is None and found["groups"]
+        assert {(one["name"], one["grade"], one["named_by"]) for one in found["groups"]} == {
+            ("the names of towns", 2, MODEL)
+        }
+    gone = talk.post("groups", **asked)
+    assert script.url in gone["not_graded"]["place"] + gone["not_graded"]["thing"]
+    assert [one["keys"] for one in gone["groups"]] == [one["keys"] for one in found["groups"]]
+
+
 def test_programs_are_told_what_is_wrong(program: openai.OpenAI, folder: Path) -> None:
     asked: Json = {"model": "world", "prompt": PLAIN, "max_tokens": 4}
     outside = str(folder.parent / "outside.safetensors")
@@ -634,6 +686,14 @@ def test_the_command(store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     hits = client.post("/api/search", json={"words": "names of cities"}).json()["hits"]
     assert hits[0]["text"] == "the names of cities"
     assert Talk(client).view["state"]["conversation"]["chat"]
+    card = {"kind": "features", "features": ["mlp.3/300+"], "strength": 2.0}
+    (tmp_path / "towns.yaml").write_text(yaml.safe_dump({"experiment": "replay", "state": {"cards": [card]}}))
+    (tmp_path / "namer.yaml").write_text("model: m\nbase_url: http://127.0.0.1:9/v1\n")
+    files = ("--steer", str(tmp_path / "towns.yaml"), "--endpoint", str(tmp_path / "namer.yaml"))
+    done = command("serve", str(run), "--port", "0", *files)
+    assert done.exit_code == 0, done.output
+    models = TestClient(seen.pop(), base_url="http://127.0.0.1").get("/v1/models").json()["data"]
+    assert [one["id"] for one in models] == ["world", "world:towns"]
     monkeypatch.setenv("INTERP_SERVE_TOKEN", "t0k")
     done = command("serve", "--host", "0.0.0.0", "--port", "0", "--no-chat", "--allow-host", "box")
     assert done.exit_code == 0 and "?token=t0k" in done.output

@@ -286,8 +286,11 @@ def test_watched_readings_are_the_activations_and_come_while_it_writes(
     file = save_vectors(tmp_path / "v.safetensors", [Vector("v", site, values, "world")])
     watches = (Watch(name="both", features=("mlp.3/0+", "mlp.4/5-")), Watch(name="v", vector=str(file)))
     session.change(session.state.model_copy(update={"watches": watches}))
-    list(session.write())
+    live = [session.live for _ in session.write()]
     found = session.watched()
+    for place, values_there in live:
+        assert torch.allclose(values_there, found[:, place], atol=1e-4)
+    assert [place for place, _ in live[-3:]] == [found.shape[1] - 4 + i for i in range(3)]
     ids = session.state.conversation.tokens(subject)
     read = subject.run(torch.tensor([ids]), [bench.spaces["mlp.3"], bench.spaces["mlp.4"]]).features
     both = (read["mlp.3"][0, :, 0].clamp(0) + (-read["mlp.4"][0, :, 5]).clamp(0)) / 2

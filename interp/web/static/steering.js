@@ -91,7 +91,7 @@ function drawCards(actions) {
     parts.cards.replaceChildren(
       el("ol", { class: "cards" }, ...cards.map((card, i) => cardNode(card, i, cards, actions))),
       el("p", { class: "hint", text: `${counted(n, "feature")} ${n === 1 ? "is" : "are"} changed. Probabilities and reasons above are of the steered model; text that stands there is not written anew until you regenerate it.` }),
-      leftOut(now.view.steering.left_out));
+      leftOut(now.view.steering.left_out), saveNode());
   }
   if (focused) [...parts.cards.querySelectorAll("[data-name]")].find((node) => node.dataset.name === focused && !node.disabled)?.focus();
 }
@@ -103,6 +103,25 @@ export function leftOut(rows) {
   for (const { why, key } of rows) by.set(why, [...(by.get(why) ?? []), key]);
   const items = [...by].map(([why, keys]) => el("li", {}, `${counted(keys.length, "feature")}: ${why} `, el("span", { class: "key", text: keys.slice(0, 12).join(", ") + (keys.length > 12 ? ", …" : "") })));
   return el("details", { class: "fold" }, el("summary", { text: `${counted(rows.length, "feature")} left out, and why` }), el("ul", {}, ...items));
+}
+
+/** Offers the steering set to other programs, as a model of the OpenAI door. */
+function saveNode() {
+  const said = el("p", { class: "hint", "aria-live": "polite" });
+  const error = el("div", { class: "error", role: "alert", hidden: true });
+  const name = el("input", { type: "text", name: "name", size: 12, required: true, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*", "data-name": "save", title: "Letters, digits, -, _ and ." });
+  const form = el("form", { class: "rowed" }, el("label", {}, "name ", name), el("button", { type: "submit", text: "Save for other programs" }));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    showError(error);
+    try {
+      const { model } = await post(`/api/sessions/${encodeURIComponent(now.session)}/save`, { name: name.value });
+      said.textContent = `Programs that speak OpenAI's protocol reach it as the model ${model} at ${location.origin}/v1, until the server ends. The session's export keeps it.`;
+    } catch (cause) {
+      showError(error, cause);
+    }
+  });
+  return el("details", { class: "fold" }, el("summary", { text: "Use this steering set from a program" }), form, said, error);
 }
 
 function cardNode(card, i, cards, actions) {

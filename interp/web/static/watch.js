@@ -11,12 +11,21 @@ const WIDTH = 600, HEIGHT = 36, EDGE = 3;
  */
 export function mountReadings(actions) {
   const draw = () => {
-    const watched = now.view?.watched ?? [];
+    const watched = (now.view?.watched ?? []).map(written);
     byId("readings").hidden = !watched.length;
     byId("sparks").replaceChildren(...watched.map((one, i) => row(one, i, actions)));
   };
-  on("view", draw);
+  on("view writing", draw);
   on("hover place", mark);
+}
+
+/** A reading with what came of it while the model writes. */
+function written({ name, values }, i) {
+  if (!now.writing) return { name, values };
+  const { base, tokens } = now.writing;
+  const all = values.slice(0, base);
+  for (const { readings } of tokens) if (readings) all[readings.place] = readings.values[i];
+  return { name, values: Array.from(all, (value) => value ?? 0) };
 }
 
 function row({ name, values }, i, actions) {

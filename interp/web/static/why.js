@@ -175,6 +175,7 @@ function drawGroups() {
   parts.groups.replaceChildren(
     groups.groups.length ? groupList(groups, group, { onpress: press, onhover: hover }) : el("p", { class: "hint", text: "No three of these features are near each other in meaning." }),
     el("p", { class: "hint", text: said }));
+  if (groups.not_graded) parts.groups.append(el("p", { class: "hint", text: `The groups are named by their own words, as the endpoint did not name them: ${groups.not_graded.thing}. ${groups.not_graded.fix}` }));
   if (focused) parts.groups.querySelector('[aria-pressed="true"]')?.focus();
 }
 
