@@ -8,17 +8,25 @@ one process, in turn:
 - first: until the first new token of an answer is there, with nothing kept of the text, and with all but its
   last token kept (a fork, a new answer);
 - steered: 30 tokens with 50 features held at half their quantile, over 30 plain ones;
+- over HTTP: the same click asked of a server on loopback, and each page's bytes (all that it loads) and
+  seconds (the page itself);
 - memory: the process's resident set after a thousand clicks on `world`, ten sessions in turn, over that after
   a hundred.
 """
 
 import itertools
+import json
+import re
 import resource
+import socket
 import statistics
+import threading
 import time
+import urllib.request
 from collections.abc import Callable
 
 import torch
+import uvicorn
 
 import interp
 from interp.corpus.source import PydocSource, WorldSource
@@ -33,6 +41,8 @@ from interp.store.rows import DescriptionRow, FeatureRow, ScoreRow, SpaceRow
 from interp.store.store import Store
 from interp.subject import Subject
 from interp.subject.stream import KeptPrefix
+from interp.web.app import make_app
+from interp.web.pages import PAGES
 
 LENGTH = 60
 NEW = 30
@@ -125,7 +135,49 @@ def measure(subject: Subject, source: WorldSource | PydocSource) -> Session:
     print(f"  first token, nothing kept       {_median(lambda: _first(subject, ids, None)):.3f} s")
     print(f"  first token, the text kept      {_median(lambda: _first(subject, forked, kept)):.3f} s")
     print(f"  steered generation over plain   {_ratio(session, steered, ids):.3f}")
+    _over_http(session, place)
     return session
+
+
+def _over_http(session: Session, place: int) -> None:
+    """Prints what a click costs through a server on loopback, and what each page weighs."""
+    app = make_app(session.bench)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        new = _asked(f"{address}/api/sessions", {"state": session.state.model_dump(mode="json")})
+        why = f"{address}/api/sessions/{json.loads(new)['session']}/why"
+        print(f"  the click over HTTP             {_median(lambda: _asked(why, {'place': place})):.3f} s")
+        for name, label in PAGES:
+            seconds = _median(lambda: _asked(f"{address}/{name}"))  # noqa: B023
+            print(f"  page {label:<26} {_weight(address, name) / 1000:.0f} kB, {seconds:.3f} s")
+        server.should_exit = True
+        thread.join()
+
+
+def _asked(address: str, body: object = None) -> bytes:
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, content, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        found: bytes = answer.read()
+    return found
+
+
+def _weight(address: str, name: str) -> int:
+    """Bytes of a page with its styles and scripts, those that scripts import included."""
+    seen: dict[str, int] = {}
+    waiting = [f"/{name}"]
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        text = _asked(address + path).decode()
+        seen[path] = len(text.encode())
+        waiting += re.findall(r'(?:href|src)="(/static/[^"]+)"', text) if path == f"/{name}" else []
+        waiting += [f"/static/{one}" for one in re.findall(r'from "\./([^"]+)"', text)]
+    return sum(seen.values())
 
 
 def _clicks(session: Session, n: int) -> int:

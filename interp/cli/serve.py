@@ -14,6 +14,7 @@ from urllib.parse import quote
 import typer
 
 from interp.cli.explained import explained
+from interp.cli.shipped import SHIPPED_CONFIGS
 from interp.cli.terminal import say
 from interp.errors import UserError, escaped, quoted
 from interp.yaml_text import read_yaml
@@ -35,7 +36,10 @@ TOKEN_VARIABLE = "INTERP_SERVE_TOKEN"
 def serve(
     stores: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUNS_OR_STORES]...", help="Runs or stores with descriptions of features."),
+        typer.Argument(
+            metavar="[RUNS_OR_STORES]...",
+            help="Runs or stores with descriptions; `world`: those in the package.",
+        ),
     ] = None,
     model: Annotated[
         str,
@@ -139,11 +143,14 @@ def _bench(
     from interp.corpus.source import PydocSource, WorldSource
     from interp.monitor.bench import Sources
     from interp.monitor.knowledge import Knowledge
+    from interp.store.bundled import is_described
     from interp.store.store import open_store
     from interp.subject import load
     from saes.source import SaeConfig
     from saes.spaces import SpacesConfig
 
+    if not stores and is_described(info.name):
+        stores = [info.name]
     trained = {run: sae for run in stores if (sae := _own_sae(run))}
     own = list(trained.values())
     stores = [
@@ -183,15 +190,19 @@ def _corpora(runs: Sequence[str]) -> "tuple[CorpusSource, ...]":
     from pydantic import BaseModel, ConfigDict
 
     from interp.corpus.source import CorpusSource
+    from interp.store.bundled import is_described
 
     class WithCorpus(BaseModel):
         model_config = ConfigDict(extra="ignore")
         corpus: CorpusSource
 
-    files = [Path(run) / "config.yaml" for run in runs if os.path.isdir(run)]
-    configs = [
-        read_yaml(file, "give a run's folder as `interp run` left it") for file in files if file.is_file()
+    files = [
+        SHIPPED_CONFIGS / f"describe_{run}.yaml" if is_described(run) else Path(run) / "config.yaml"
+        for run in runs
+        if is_described(run) or os.path.isdir(run)
     ]
+    fix = "give a run's folder as `interp run` left it"
+    configs = [read_yaml(file, fix) for file in files if file.is_file()]
     read = [WithCorpus.model_validate(one).corpus for one in configs if "corpus" in one]
     return tuple({repr(one): one for one in read}.values())
 

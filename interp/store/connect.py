@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.pool import QueuePool
 
 from interp.errors import UserError, quoted
 from interp.json_text import from_json, to_json
@@ -166,12 +167,18 @@ def _engine(url: URL, shown: str) -> Engine:
                 "pip install 'interp[postgres]'",
             ) from None
     try:
-        bounded = postgres and "connect_timeout" not in url.query
+        options: dict[str, Any] = {}
+        if postgres and "connect_timeout" not in url.query:
+            options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
+        if url.get_backend_name() == "sqlite" and sqlite_file(url) is None:
+            # threads take turns on one connection: of two, each would have a database of its own
+            options = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+            options["connect_args"] = {"check_same_thread": False}
         engine = create_engine(
             url,
             json_serializer=to_json,
             json_deserializer=_values,
-            connect_args={"connect_timeout": CONNECT_SECONDS} if bounded else {},
+            **options,
         )
         if engine.dialect.name == "sqlite":
             _set_up_sqlite(engine)

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from interp.errors import UserError, similar_names
 from interp.store import schema
+from interp.store.bundled import bundled_store, is_described
 from interp.store.connect import (
     count_rows,
     database_file,
@@ -22,7 +23,7 @@ from interp.store.connect import (
     removed_if_new,
     sqlite_file,
 )
-from interp.store.read import catalogue, fetched, numbers, whole_features
+from interp.store.read import catalogue, fetched, numbers, sides, whole_features
 from interp.store.rows import Contents, FeatureRow, SpaceRow, key_parts
 from interp.store.write import held, parts, put_features, put_spaces, upsert
 
@@ -152,6 +153,15 @@ class Store:
         with explained(self.where), self.engine.connect() as connection:
             return catalogue(connection, subject, chosen_only)
 
+    def sides(self, subject: str, space: str, kind: str, split: str) -> pd.DataFrame:
+        """A row for each side of the features of one space and each of its chosen descriptions, in bulk.
+
+        Columns: feature_id, polarity, rate; description (its id), text, summary, explainer, interesting; and
+        value, low, high, null_high of its first score of this kind and split. What is missing is NaN.
+        """
+        with explained(self.where), self.engine.connect() as connection:
+            return sides(connection, subject, space, kind, split)
+
     def texts(self, ids: Sequence[int] | None = None) -> dict[int, tuple[str, str]]:
         """Text and summary of descriptions by their id; of all chosen ones by default."""
         d = schema.descriptions
@@ -267,7 +277,7 @@ def opened(where: str | Path) -> Iterator[Store]:
 
 
 def open_store(where: str | Path) -> Store:
-    """Opens an existing store at a path or URL, or in a run's folder.
+    """Opens an existing store at a path or URL, in a run's folder, or of a bundled model (`world`).
 
     Raises:
         UserError: there is no store.
@@ -275,6 +285,8 @@ def open_store(where: str | Path) -> Store:
     if isinstance(where, str) and "://" in where:
         return Store(where)
     path = Path(where)
+    if is_described(str(where)) and not os.path.exists(path):
+        return Store(bundled_store(str(where)))
     path = path / "store.sqlite" if os.path.isdir(path) else path
     if not os.path.exists(path):
         raise UserError("there is no store", str(path), "run configs/describe.yaml, or import one")

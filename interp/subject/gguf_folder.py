@@ -1,7 +1,6 @@
 """GGUF files as model folders: dequantised once, by `transformers`, into the user's cache."""
 
 import hashlib
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,6 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from platformdirs import user_cache_path
 
 from interp.bundled.gemma import CARD, GEMMA, SHA256, gemma_parts, gemma_terms
 from interp.errors import UserError
@@ -24,7 +22,7 @@ from interp.subject.gguf_header import COPY_GGUF, GgufHeader, read_gguf_header
 from interp.subject.model_files import read_object
 from interp.subject.quiet import first_line, quiet
 from interp.subject.sizes import check_numbers, check_size
-from interp.track.files import publish_folder, write_json, writing_explained
+from interp.track.files import cache_folder, publish_folder, write_json, writing_explained
 from interp.track.progress import automatic
 
 _MADE, _FILE = "made.json", "model.gguf"
@@ -52,8 +50,7 @@ def gguf_folder(path: Path) -> Path:
 
 
 def _made(digest: str, name: str, parts: Callable[[], Sequence[Path]]) -> Path:
-    given = os.environ.get("INTERP_CACHE")
-    root = (Path(given).expanduser().absolute() if given else user_cache_path("interp")) / "models"
+    root = cache_folder() / "models"
     target = root / f"{name}-{digest[:12]}"
     if _is_whole(target):
         return target

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platformdirs import user_cache_path
+
 from interp.errors import UserError
 from interp.json_text import to_json
 
@@ -85,6 +87,12 @@ def _named(error: Exception) -> Path | None:
     """The file that the system names in an error."""
     name = getattr(error, "filename", None)
     return Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
+
+
+def cache_folder() -> Path:
+    """The folder that INTERP_CACHE names, or the user's cache: what is kept there can be made again."""
+    given = os.environ.get("INTERP_CACHE")
+    return Path(given).expanduser().absolute() if given else user_cache_path("interp")
 
 
 @contextmanager

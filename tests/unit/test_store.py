@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,11 @@ def test_a_writer_that_is_killed_leaves_whole_transactions(
     assert n > 0
     assert n % 10 == 0
     assert store.counts()["descriptions"] == n
+
+
+def test_a_store_in_memory_is_one_for_all_threads() -> None:
+    store = Store(":memory:")
+    store.put_space(SpaceRow("world", "mlp.0", "mlp_post.0", 0, 4, True))
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: store.spaces(), range(8)))
+    assert [[space.name for space in one] for one in found] == [["mlp.0"]] * 8

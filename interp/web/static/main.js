@@ -5,6 +5,7 @@ import { mountConversation, tokenAt } from "./conversation.js";
 import { byId, count, el, saying, showError } from "./dom.js";
 import { addressed, keepAddress, now, on, remember, remembered, set, tell } from "./state.js";
 import { mountSteering } from "./steering.js";
+import { mountStories } from "./presets.js";
 import { mountReadings } from "./watch.js";
 import { mountWhy } from "./why.js";
 import { stop, write } from "./write.js";
@@ -195,6 +196,7 @@ mountReadings(actions);
 mountWhy(actions, spaces, about.layers);
 mountSteering(actions);
 mountCompare();
+mountStories(actions, begin, change);
 tell("view");
 addEventListener("popstate", () => {
   const { session, place, range } = addressed();
@@ -202,5 +204,10 @@ addEventListener("popstate", () => {
   else if (place !== null || range) select(place, range);
 });
 const { session } = addressed();
+const asked = new URLSearchParams(location.search).get("feature");
 if (session) await open(session);
 else await begin({});
+if (asked && !session && now.view) {
+  await actions.watch(asked, [asked]);
+  await actions.addCard({ name: asked, features: [asked], strength: 0.5, on: false });
+}
