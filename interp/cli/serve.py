@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
+from platformdirs import user_data_path
 
 from interp.cli.explained import explained
 from interp.cli.shipped import SHIPPED_CONFIGS
@@ -75,6 +76,13 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="YAML of the endpoint that names and grades groups of features."),
     ] = None,
+    notes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The store of descriptions and ratings by people; in the user's data folder if left out.",
+        ),
+    ] = None,
     runs_dir: Annotated[
         Path, typer.Option(envvar="INTERP_RUNS_DIR", help="The folder of runs that the page Runs lists.")
     ] = Path("runs"),
@@ -94,7 +102,8 @@ def serve(
         with _bound(host, port) as listening:
             named = {file.stem: _cards(file) for file in steer or []}
             bench = _bench(info, model, stores or [], sae or [], embedder, endpoint)
-            app = partial(_app, bench, chat, vectors or [], runs_dir, named)
+            notes = notes or user_data_path("interp") / "notes.sqlite"
+            app = partial(_app, bench, chat, vectors or [], runs_dir, named, notes)
             _serve(app, bench.subject.name, listening, host, allow_host or [])
 
 
@@ -176,7 +185,11 @@ def _bench(
     for store in opened:
         store.close()
     say(f"loading {info.name}", err=True)
-    return sources.open(load(model))
+    bench = sources.open(load(model))
+    if bench.knowledge.n_described:
+        say(f"reading {bench.knowledge.n_described:,} descriptions", err=True)
+    bench.knowledge.prepare()
+    return bench
 
 
 def _own_sae(run: str) -> str | None:
@@ -244,6 +257,7 @@ def _app(
     vectors: Sequence[Path],
     runs_dir: Path,
     named: "Mapping[str, Sequence[Card]]",
+    notes: Path,
     token: str | None,
     hosts: Sequence[str],
 ) -> "FastAPI":
@@ -252,7 +266,14 @@ def _app(
     if chat and not bench.subject.tokenizer.chat_template:
         raise UserError(f"{bench.subject.name} has no chat template", "--chat", "leave it out")
     return make_app(
-        bench, token=token, hosts=hosts, chat=chat, vectors=vectors, runs_dir=runs_dir, named=named
+        bench,
+        token=token,
+        hosts=hosts,
+        chat=chat,
+        vectors=vectors,
+        runs_dir=runs_dir,
+        named=named,
+        notes=notes,
     )
 
 

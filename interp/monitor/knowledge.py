@@ -81,6 +81,13 @@ class Knowledge:
         return {space.name: space.n_features for space in rows}
 
     @cached_property
+    def n_described(self) -> int:
+        """How many sides of features have a description."""
+        if len(self.stores) == 1:
+            return self.stores[0].n_described(self.subject)
+        return len({key for store in self.stores for key in store.described(self.subject)})
+
+    @cached_property
     def embedder(self) -> Embedder:
         """The embedder of descriptions, fitted on all of them where it needs fitting."""
         texts = [text for store in self.stores for text, _ in store.texts().values()]
@@ -100,6 +107,11 @@ class Knowledge:
         found = (hit for searcher in self._searchers for hit in searcher.search(words, k, only))
         own = sorted((hit for hit in found if hit.subject == self.subject), key=lambda hit: -hit.similarity)
         return list({hit.key: hit for hit in reversed(own)}.values())[::-1][:k]
+
+    def prepare(self) -> None:
+        """Embeds all descriptions, so that the first search by meaning does not wait for it."""
+        if self.n_described:
+            self.search("", 1)
 
     def quantiles(self, space: str, n_features: int, level: str) -> Float[np.ndarray, "side feature"]:
         """The quantile of each side of each feature (0 the positive one), NaN where no store knows it.

@@ -20,6 +20,10 @@ _HELD: dict[type, set[type]] = {
     schema.KeptText: {str}, JSON: {dict}, schema.EmbeddingColumn: {np.ndarray},
 }  # fmt: skip
 
+_DTYPE: dict[type, Any] = {
+    Boolean: "boolean", Integer: "int64", Float: "float64", schema.Name: "object", schema.KeptText: "object",
+}  # fmt: skip
+
 
 def fetched(connection: Connection, query: Select[Any]) -> list[Any]:
     """The rows of a query; every cell is checked, as SQLite does not enforce the types of columns.
@@ -69,6 +73,41 @@ def catalogue(connection: Connection, subject: str | None, chosen_only: bool) ->
         wide = given.pivot_table("value", "description", "score", aggfunc="first")
         table = table.merge(wide, how="left", left_on="description", right_index=True)
     return table
+
+
+def sides(connection: Connection, subject: str, space: str, kind: str, split: str) -> pd.DataFrame:
+    """A row for each side of a space and each of its chosen descriptions; see `Store.sides`."""
+    s, f, d, c = schema.spaces, schema.features, schema.descriptions, schema.scores
+    here = s.c.subject == subject, s.c.name == space
+    known = _table(
+        connection,
+        select(f.c.id, f.c.feature_id, f.c.polarity, f.c.rate).join_from(f, s).where(*here),
+    )
+    described = _table(
+        connection,
+        select(
+            d.c.feature.label("id"), d.c.id.label("description"), d.c.text, d.c.summary, d.c.explainer,
+            d.c.interesting,
+        ).join_from(d, f).join(s, f.c.space == s.c.id).where(*here, d.c.chosen).order_by(d.c.id),
+    )  # fmt: skip
+    scored = _table(
+        connection,
+        select(c.c.description, c.c.value, c.c.low, c.c.high, c.c.null_high)
+        .join_from(c, d).join(f, d.c.feature == f.c.id).join(s, f.c.space == s.c.id)
+        .where(*here, d.c.chosen, c.c.kind == kind, c.c.split == split).order_by(c.c.id),
+    )  # fmt: skip
+    told = described.merge(scored.drop_duplicates("description"), "left", "description")
+    return known.merge(told, "left", "id").drop(columns="id")
+
+
+def _table(connection: Connection, query: Select[Any]) -> pd.DataFrame:
+    """The rows of a query with the types of their columns, also where there are none."""
+    rows = fetched(connection, query)
+    held = {  # a column at a time: pandas would be three times as slow on rows
+        column.name: pd.Series(list(map(itemgetter(place), rows)), dtype=_DTYPE.get(type(column.type)))
+        for place, column in enumerate(query.selected_columns)
+    }
+    return pd.DataFrame(held)
 
 
 def whole_features(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Iterator[FeatureRow]:

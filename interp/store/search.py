@@ -1,11 +1,11 @@
 """Find features by the meaning of their descriptions."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -162,10 +162,10 @@ class Searcher:
         texts = self._store.texts(found["description"].tolist())
         return [
             self._hit(row, float(similarity), texts)
-            for (_, row), similarity in zip(found.iterrows(), likeness.tolist(), strict=True)
+            for row, similarity in zip(found.to_dict("records"), likeness.tolist(), strict=True)
         ]
 
-    def _hit(self, row: "pd.Series[float]", similarity: float, texts: dict[int, tuple[str, str]]) -> Hit:
+    def _hit(self, row: Mapping[Hashable, Any], similarity: float, texts: dict[int, tuple[str, str]]) -> Hit:
         number = int(row["description"])
         score = row.get(self._score)
         return Hit(

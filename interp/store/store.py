@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from interp.errors import UserError, similar_names
 from interp.store import schema
@@ -101,6 +101,15 @@ class Store:
             query = query.where(d.c.explainer == explainer)
         with explained(self.where), self.engine.connect() as connection:
             return {FeatureRow(*row).key for row in fetched(connection, query)}
+
+    def n_described(self, subject: str) -> int:
+        """How many sides of features have a description."""
+        f, s, d = schema.features, schema.spaces, schema.descriptions
+        query = (
+            select(func.count(d.c.feature.distinct())).join_from(d, f).join(s).where(s.c.subject == subject)
+        )
+        with explained(self.where), self.engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def feature(self, subject: str, key: str) -> FeatureRow:
         """Reads all that is known of one feature.

@@ -106,7 +106,7 @@ def _summary(folder: Path) -> RunSummary:
         experiment=manifest.get("experiment") or str(config.get("experiment", "")),
         status=_status(folder, manifest.get("status", "interrupted")),
         started=manifest.get("started", ""),
-        seconds=sum(record.seconds for record in records),
+        seconds=sum((record.seconds for record in records), 0.0),
         steps=tuple(record.step for record in records),
         metrics=metrics,
         headline={name: metrics[name] for name in headline or list(metrics)[:SHOWN_WITHOUT_HEADLINE]},

@@ -36,7 +36,8 @@ from interp.track.folder import (
     now,
     remove_temporary,
 )
-from interp.track.lock import locked
+from interp.track.live import NotedProgress
+from interp.track.lock import beside_lock, locked
 from interp.track.progress import Progress, automatic
 from interp.track.records import BEGIN_ANEW, check_inside, check_whole, inventory, read_step, read_steps, redo
 from interp.track.step import Listener, Step, Value, read_points
@@ -269,7 +270,8 @@ def open_run(
             folder.mkdir(parents=True, exist_ok=True)
             remove_temporary(folder)
             manifest = begin(folder, name, resolved)
-        run = Run(config, folder, progress or automatic(), manifest)
+        noted = NotedProgress(progress or automatic(), beside_lock(Path(runs_dir), name, "progress"))
+        run = Run(config, folder, noted, manifest)
         if not run.finished_before and (changed := changes(manifest)):
             run.progress.say("continuing with other code than before: " + ", ".join(changed))
         try:

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -144,25 +144,33 @@ class Step:
 
     def _earlier(self) -> list[Point]:
         """Return the points of interrupted attempts, without those that a later attempt logged again."""
-        kept: list[Point] = []
-        first: dict[str, float] = dict(self._first)
-        for attempt in reversed(self._attempts):
-            points = []
-            for point in attempt:
-                values = {k: v for k, v in point.values.items() if point.at < first.get(k, math.inf)}
-                if values:
-                    points.append(Point(point.at, values))
-            for point in attempt:
-                for key in point.values:
-                    first[key] = min(point.at, first.get(key, math.inf))
-            kept = points + kept
-        return kept
+        return kept_points(self._attempts, self._first)
 
     def _tell(self, points: Iterable[Point]) -> None:
         if self.listener is not None:
             for point in points:
                 if point.values:
                     self.listener.log(self.name, point)
+
+
+def kept_points(attempts: Sequence[Sequence[Point]], first: Mapping[str, int] | None = None) -> list[Point]:
+    """The points of several attempts at a step, without those that a later attempt logged again.
+
+    `first` says where an attempt after them began with each value.
+    """
+    kept: list[Point] = []
+    begun: dict[str, float] = dict(first or {})
+    for attempt in reversed(attempts):
+        points = []
+        for point in attempt:
+            values = {k: v for k, v in point.values.items() if point.at < begun.get(k, math.inf)}
+            if values:
+                points.append(Point(point.at, values))
+        for point in attempt:
+            for key in point.values:
+                begun[key] = min(point.at, begun.get(key, math.inf))
+        kept = points + kept
+    return kept
 
 
 def read_points(file: Path) -> list[Point]:

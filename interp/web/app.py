@@ -15,12 +15,15 @@ from interp.errors import UserError
 from interp.monitor.bench import Bench
 from interp.monitor.steering import Card
 from interp.render.palette import css_variables
+from interp.store.store import Store
 from interp.web.compare_routes import CompareRoutes
+from interp.web.feature_page_routes import FeaturePageRoutes
 from interp.web.feature_routes import FeatureRoutes
 from interp.web.lens_routes import LensRoutes
 from interp.web.monitor_routes import MonitorRoutes
 from interp.web.openai_routes import OpenAiRoutes
 from interp.web.pages import Pages
+from interp.web.preset_routes import PresetRoutes
 from interp.web.run_routes import RunRoutes
 from interp.web.safety import LOOPBACK, Guard, NotFound, json_response, refused
 from interp.web.served import Served
@@ -44,22 +47,26 @@ def make_app(
     named: Mapping[str, Sequence[Card]] | None = None,
     limits: Limits | None = None,
     runs_dir: Path = Path("runs"),
+    notes: Path | None = None,
 ) -> FastAPI:
     """Makes the app of a model.
 
     It answers under the names `hosts` only, and with a `token` only those who have it. `chat` is what a new
     session is (default: a chat if the model has a template), `vectors` are the folders whose files steering
-    sets may name, `named` are steering sets that the OpenAI door offers as the models SUBJECT:NAME, and
-    `runs_dir` is the folder of runs that the page Runs lists.
+    sets may name, `named` are steering sets that the OpenAI door offers as the models SUBJECT:NAME,
+    `runs_dir` is the folder of runs that the page Runs lists, and `notes` is the SQLite file that keeps
+    people's notes on features, made if it is not there.
 
     Raises:
-        UserError: a set of `named` does not fit the model, or names a file that is in no folder.
+        UserError: a set of `named` does not fit the model, or names a file that is in no folder; or `notes`
+            is no store.
     """
     limits = limits or Limits()
     worker = Worker(limits.waiting, passes_of(bench.subject))
     sessions = Sessions(bench, limits, vectors)
     chats = bool(bench.subject.tokenizer.chat_template)
     sets = SteeringSets(sessions, named or {})
+    kept = None if notes is None else Store(notes)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -69,10 +76,18 @@ def make_app(
     app = FastAPI(title="interp", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
     app.state.worker, app.state.sessions = worker, sessions
     app.add_middleware(Guard, hosts=hosts, token=token, body_bytes=limits.body_bytes)
-    served = Served(bench, worker, sessions, Pages(bench, chats), limits, runs_dir)
+    served = Served(bench, worker, sessions, Pages(bench, chats), limits, runs_dir, kept)
     app.include_router(_shell(served))
     app.include_router(MonitorRoutes(sessions, worker, sets, chats if chat is None else chat).router)
-    for routes in (FeatureRoutes, CompareRoutes, LensRoutes, VectorRoutes, RunRoutes):
+    for routes in (
+        FeatureRoutes,
+        FeaturePageRoutes,
+        CompareRoutes,
+        LensRoutes,
+        VectorRoutes,
+        RunRoutes,
+        PresetRoutes,
+    ):
         app.include_router(routes(served).router)
     app.include_router(OpenAiRoutes(sessions, worker, sets).router)
     app.mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False))

@@ -1,7 +1,6 @@
 """The pages of the app: which there are, and how one is rendered."""
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +26,18 @@ class Pages:
     """Renders pages about one model; `chat` is whether it has a template for chats."""
 
     def __init__(self, bench: Bench, chat: bool) -> None:
-        self.bench, self.chat = bench, chat
+        subject, knowledge = bench.subject, bench.knowledge
+        self._values: Mapping[str, Any] = {
+            "pages": PAGES,
+            "subject": subject,
+            "parameters": count_parameters(subject.info.folder),
+            "chat": chat,
+            "spaces": list(bench.spaces),
+            "described": knowledge.n_described,
+        }
 
     def answer(self, here: str, template: str = "", **values: Any) -> Response:
         """Renders the page `here` of `PAGES`, or another template that belongs to it."""
         text = environment((_TEMPLATES,)).get_template(f"{template or here}.html")
         known = {"here": here, "title": dict(PAGES)[here], **self._values, **values}
         return Response(text.render(**known), media_type="text/html")
-
-    @cached_property
-    def _values(self) -> Mapping[str, Any]:
-        subject, knowledge = self.bench.subject, self.bench.knowledge
-        described = {key for store in knowledge.stores for key in store.described(subject.name)}
-        return {
-            "pages": PAGES,
-            "subject": subject,
-            "parameters": count_parameters(subject.info.folder),
-            "chat": self.chat,
-            "spaces": list(self.bench.spaces),
-            "described": len(described),
-        }

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interp.monitor.bench import Bench
+from interp.store.store import Store
 from interp.web.pages import Pages
 from interp.web.sessions import Limits, Sessions
 from interp.web.worker import Worker
@@ -19,3 +20,5 @@ class Served:
     pages: Pages
     limits: Limits
     runs_dir: Path
+    notes: Store | None = None
+    """Where people's notes on features are kept; none are without it."""

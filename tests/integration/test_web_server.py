@@ -4,7 +4,6 @@ import dataclasses
 import json
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,12 +37,12 @@ from interp.vectors.file import save_vectors
 from interp.web.app import make_app
 from interp.web.safety import HEADERS
 from interp.web.sessions import Limits
-from interp.web.worker import passes_of
 from saes.fit import fit
 from saes.train import save
 from tests.command_line import command
 from tests.corpora import Noise
 from tests.endpoint_server import MODEL, Script, serving
+from tests.web_server import running, slowly
 
 Json = dict[str, Any]
 ASK = "what is the capital of france ?"
@@ -102,14 +101,8 @@ def client(app: FastAPI) -> TestClient:
 @pytest.fixture(scope="module")
 def server(app: FastAPI) -> Iterator[str]:
     """The address of a real server in a thread."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        running = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=running.run, args=([listening],))
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        running.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
+    with running(app) as address:
+        yield address
 
 
 @pytest.fixture
@@ -121,15 +114,7 @@ def http(server: str) -> Iterator[httpx.Client]:
 @pytest.fixture
 def slow(app: FastAPI, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every pass of the model take a moment."""
-
-    def guarded(check: Callable[[], None]) -> Any:
-        def wait() -> None:
-            time.sleep(0.06)
-            check()
-
-        return passes_of(subject)(wait)
-
-    monkeypatch.setattr(app.state.worker, "_guarded", guarded)
+    monkeypatch.setattr(app.state.worker, "_guarded", slowly(subject))
 
 
 class Talk:

@@ -55,21 +55,30 @@ function draw(found) {
     sideEffect(found), movedTable(found.moved), leftOut(found.left_out));
 }
 
-function column(title, tokens, changed = []) {
+/**
+ * @param {string} title
+ * @param {any[]} tokens that were written
+ * @param {boolean[]} [changed] which of them differ
+ * @param {any[]} [around] the tokens before them, which say whether tokens bring their own spaces
+ * @returns {HTMLElement} a line of tokens under its title
+ */
+export function column(title, tokens, changed = [], around = now.view?.tokens ?? []) {
   const nodes = tokens.map((token, i) => tokenNode(token, changed[i] ? "changed" : ""));
-  const line = el("div", { class: lineClass([...tokens, ...now.view.tokens]) }, ...nodes);
+  const line = el("div", { class: lineClass([...tokens, ...around]) }, ...nodes);
   if (!tokens.length) line.append(el("span", { class: "hint", text: "nothing was written" }));
   return el("div", {}, title ? el("h3", { text: title }) : null, line);
 }
 
-function sideEffect({ side_effect: effect, random_side_effect: random }) {
+/** @param {any} found @param {string} [others] what the random set is of @returns {HTMLElement} what the cards change on other text, beside it */
+export function sideEffect({ side_effect: effect, random_side_effect: random }, others = "random features") {
   if (!effect) return el("p", { class: "hint", text: "The side effect on other text is not measured: start the server with neutral texts." });
   const said = ({ value, low, high }) => `${number(value)} nats (${number(low)} to ${number(high)})`;
-  const beside = random ? `; random features ${said(random)}` : "";
+  const beside = random ? `; ${others} ${said(random)}` : "";
   return el("p", { text: `On neutral text predictions move by ${said(effect)} on average${beside}.` });
 }
 
-function movedTable(moved) {
+/** @param {any[]} moved @returns {Node|string} the probabilities that moved most, beside random features */
+export function movedTable(moved) {
   if (!moved.length) return "";
   const top = Math.max(...moved.flatMap((one) => [one.unsteered, one.steered, one.random ?? 0]), 1e-12);
   const cell = (value, role) => {

@@ -42,10 +42,13 @@ export function mountConversation(actions) {
   byId("sureness").append(...surenessLegend());
   watchPointer(root, actions);
   const draw = () => {
-    const focused = root.contains(document.activeElement) ? document.activeElement.dataset.i ?? null : null;
+    const active = root.contains(document.activeElement) ? document.activeElement : null;
+    const open = [...root.querySelectorAll(".edit-place:has(textarea)")];
     root.replaceChildren(...drawn(actions));
+    for (const place of open) keepEditor(root, place);
     mark();
-    if (focused !== null) tokenAt(Number(focused))?.focus({ preventScroll: true });
+    if (active?.dataset.i !== undefined) tokenAt(Number(active.dataset.i))?.focus({ preventScroll: true });
+    else if (active?.isConnected) active.focus({ preventScroll: true });
   };
   on("view", draw);
   on("writing", () => (now.writing ? drawWriting(root, draw) : draw()));
@@ -78,12 +81,18 @@ function blockNode({ turns, start, end }, actions) {
 const roleOf = ({ role }) => (now.view.state.conversation.chat ? role : role === "assistant" ? "written" : "given");
 
 function headNode(turn, actions) {
-  const place = el("div", { class: "edit-place" });
+  const place = el("div", { class: "edit-place", "data-turn": turn.turn });
   const isLast = turn === now.view.turns.at(-1);
-  const edit = el("button", { type: "button", class: "quiet", text: "Edit", "aria-label": `Edit this turn of ${turn.role}`, onclick: () => openEditor(place, turn, edit, actions) });
+  const edit = el("button", { type: "button", class: "quiet edit", text: "Edit", "aria-label": `Edit this turn of ${turn.role}`, onclick: (event) => openEditor(event.target.closest("header").nextElementSibling, turn, actions) });
   const again = isLast && turn.role === "assistant"
     ? el("button", { type: "button", class: "quiet", text: "Regenerate", onclick: actions.regenerate }) : null;
   return el("div", {}, el("header", {}, el("h3", { text: roleOf(turn) }), branchesNode(turn, actions), edit, again), place);
+}
+
+/** What is typed in an editor outlives a change elsewhere, as long as its turn is shown. */
+function keepEditor(root, place) {
+  root.querySelector(`.edit-place[data-turn="${place.dataset.turn}"]`)?.replaceWith(place);
+  for (const button of place.querySelectorAll("button")) button.disabled = false;
 }
 
 function branchesNode({ branches, position, turn }, actions) {
@@ -94,11 +103,11 @@ function branchesNode({ branches, position, turn }, actions) {
     step(-1, "‹", "Branch before"), el("span", { text: `${at + 1}/${branches.length}` }), step(1, "›", "Next branch"));
 }
 
-function openEditor(place, turn, button, actions) {
+function openEditor(place, turn, actions) {
   if (place.firstChild) return place.querySelector("textarea").focus();
   const text = el("textarea", { rows: Math.min(8, 1 + Math.ceil(turn.text.length / 60)), "aria-label": `New text of this turn of ${turn.role}`, value: turn.text, spellcheck: "false" });
   const error = el("div", { class: "error", role: "alert", hidden: true });
-  const close = () => (place.replaceChildren(), button.focus());
+  const close = () => (place.replaceChildren(), place.parentNode.querySelector(".edit").focus());
   const save = async () => {
     try {
       await actions.edit(turn, text.value);
