@@ -1,7 +1,9 @@
 """The routes of the page Vectors: which there are, loading one, mixing them, and what a mixture does."""
 
 import hashlib
+import shutil
 import tempfile
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -87,8 +89,8 @@ class VectorRoutes:
         self.served, self.bench = served, served.bench
         self._loaded: OrderedDict[str, str] = OrderedDict()
         self._norms: dict[Site, float] = {}
-        self._kept = tempfile.TemporaryDirectory(prefix="interp-vectors-")
-        self._folder = Path(self._kept.name).resolve()
+        self._folder = Path(tempfile.mkdtemp(prefix="interp-vectors-")).resolve()
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         served.sessions.vectors = (*served.sessions.vectors, self._folder)
         self.router = APIRouter()
         for method, path, answer in (
