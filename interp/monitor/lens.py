@@ -46,7 +46,7 @@ def text_ids(subject: Subject, text: str, chat: bool) -> list[int]:
         raise UserError("there is no text", "prompt", "write one")
     if chat and not subject.tokenizer.chat_template:
         raise UserError("the model has no chat template", "chat", "read it as plain text")
-    ids = Conversation(chat=chat).said("user", text).tokens(subject)
+    ids = subject.with_bos(Conversation(chat=chat).said("user", text).tokens(subject))
     most = min(MOST_TOKENS, subject.n_ctx)
     if len(ids) > most:
         raise UserError(f"the text has {len(ids):,} tokens", "prompt", f"shorten it to {most:,}")

@@ -66,9 +66,10 @@ class Watches(Section):
 
 
 class Write(Section):
-    """How to write; a fork has `token` at the place `place` of the answer `turn`."""
+    """How to write: after `text` is said, if there is one; a fork has `token` at `place` of `turn`."""
 
     mode: Literal["write", "regenerate", "fork"] = "write"
+    text: Text | None = None
     turn: CountOrZero | None = None
     place: CountOrZero | None = None
     token: TokenId | None = None

@@ -2,8 +2,8 @@
 
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Generator
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Generator
+from typing import TypeVar
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
-from interp.json_text import to_json
 from interp.monitor.effects import effects
 from interp.monitor.feature import Said, beside, direction_of, like_directions, logit_effects, said_of
 from interp.monitor.feature_again import Step, described_again, explainers
@@ -24,23 +23,16 @@ from interp.monitor.steering import FeatureCard, Steerer
 from interp.store.rows import FeatureRow
 from interp.web import feature_page_asked as ask
 from interp.web import feature_page_views as views
-from interp.web.job_progress import JobProgress
-from interp.web.job_progress import Said as Progressed
+from interp.web.job_progress import JobProgress, progressed
 from interp.web.safety import NotFound, body, explained, json_response, valid
 from interp.web.served import Served
 from interp.web.views import Json, effects_view
-from interp.web.worker import EventStream, Job, Place, asker, result
+from interp.web.worker import Event, EventStream, asker, result, server_sent
 
 SIMILAR = 10
 MOST_MADE = 64
 """Descriptions that were made and not yet kept."""
 Result = TypeVar("Result")
-
-
-class Done(NamedTuple):
-    """What a job comes to."""
-
-    view: Json
 
 
 class FeaturePageRoutes:
@@ -171,13 +163,13 @@ class FeaturePageRoutes:
         said = await self._found(valid(ask.OfFeature, request.query_params, "the address").key)
         told = JobProgress()
 
-        def work() -> Generator[Progressed | Done, None, None]:
-            yield Progressed("Looking for a text")
+        def work() -> Generator[Event, None, None]:
+            yield progressed("Looking for a text")
             corpus = self.texts.any(said.row.exemplars)
             spaces = list(self.bench.all_spaces)
-            yield Progressed(f"Reading documents of {corpus.name}")
+            yield progressed(f"Reading documents of {corpus.name}")
             found = companions(self.bench.subject, corpus, spaces, said.feature, progress=told)
-            yield Done(views.together_view(self.bench, found))
+            yield Event("done", views.together_view(self.bench, found))
 
         return self._stream(request, work, told)
 
@@ -190,14 +182,14 @@ class FeaturePageRoutes:
             raise UserError(f"{asked.explainer} does not work here", "explainer", fix)
         told = JobProgress()
 
-        def work() -> Generator[Progressed | Done, None, None]:
+        def work() -> Generator[Event, None, None]:
             corpus = self.texts.any(said.row.exemplars)
             subject = self.bench.subject
             for step in described_again(subject, corpus, said.feature, asked.explainer, told):
                 if isinstance(step, Step):
-                    yield Progressed(step.words)
+                    yield progressed(step.words)
                 else:
-                    yield Done(views.made_view(step, self._remembered(step)))
+                    yield Event("done", views.made_view(step, self._remembered(step)))
 
         return self._stream(request, work, told)
 
@@ -264,11 +256,11 @@ class FeaturePageRoutes:
     def _stream(
         self,
         request: Request,
-        work: Callable[[], Generator[Progressed | Done, None, None]],
+        work: Callable[[], Generator[Event, None, None]],
         told: JobProgress,
     ) -> Response:
         told.job = job = self.served.worker.submit(work, asker(request))
-        return EventStream(job, _events(job))
+        return EventStream(job, server_sent(job))
 
     def _check_text(self, text: str) -> None:
         most = self.served.limits.prompt_characters
@@ -281,20 +273,3 @@ class FeaturePageRoutes:
         while len(self._made) > MOST_MADE:
             self._made.popitem(last=False)
         return name
-
-
-async def _events(job: Job) -> AsyncIterator[str]:
-    try:
-        async for event in job:
-            if isinstance(event, Place):
-                yield _event("queued", {"place": event.before})
-            elif isinstance(event, Done):
-                yield _event("done", event.view)
-            else:
-                yield _event("said", event._asdict())
-    except Exception as error:
-        yield _event("failed", {"error": explained(error)})
-
-
-def _event(name: str, content: object) -> str:
-    return f"event: {name}\ndata: {to_json(content, ensure_ascii=False)}\n\n"

@@ -3,20 +3,16 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from interp.track.progress import Advance, Progress
-from interp.web.worker import Job
+from interp.web.worker import Event, Job
 
 EVERY_SECONDS = 0.25
 
 
-class Said(NamedTuple):
-    """What is being done; how much of it, and the seconds left, where that is known."""
-
-    words: str
-    amount: str = ""
-    seconds_left: float | None = None
+def progressed(words: str, amount: str = "", seconds_left: float | None = None) -> Event:
+    """Tells what is being done; how much of it, and the seconds left, where that is known."""
+    return Event("said", {"words": words, "amount": amount, "seconds_left": seconds_left})
 
 
 class JobProgress(Progress):
@@ -47,4 +43,4 @@ class _Told(Advance):
         job.check()
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY_SECONDS
-            job.tell(Said(self.label, self.amount, self.seconds_left))
+            job.tell(progressed(self.label, self.amount, self.seconds_left))

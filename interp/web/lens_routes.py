@@ -1,7 +1,7 @@
 """The routes of the page Lens: a text's grid, a word along the layers, a patchscope, and fitting a lens."""
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
-from typing import Annotated, NamedTuple, TypeVar
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -11,17 +11,16 @@ from starlette.responses import Response
 
 from interp.errors import UserError
 from interp.fields import CountOrZero, Flag, LayerOrEmbedding, Line, Listed, Section, Text, Word
-from interp.json_text import to_json
 from interp.lenses.residual_stream import layer_name, layer_of
 from interp.lenses.view import LensView
 from interp.monitor.lens import FITTED, LOGIT, Curve, Lenses, text_ids
 from interp.monitor.patched import Patched, decode_state
 from interp.subject.subject import Subject
-from interp.web.job_progress import Said
-from interp.web.safety import body, explained, json_response
+from interp.web.job_progress import progressed
+from interp.web.safety import body, json_response
 from interp.web.served import Served
 from interp.web.views import Json
-from interp.web.worker import EventStream, Job, Place, asker, result
+from interp.web.worker import Event, EventStream, asker, result, server_sent
 
 EXAMPLES = {True: "the capital of france , as we know , is", False: "The capital of France, as we know, is"}
 
@@ -51,12 +50,6 @@ class Cell(Section):
 
 
 Kind = TypeVar("Kind", Read, Curves, Cell)
-
-
-class Done(NamedTuple):
-    """What a job comes to."""
-
-    view: Json
 
 
 class LensRoutes:
@@ -121,18 +114,18 @@ class LensRoutes:
         if "last-event-id" in request.headers:
             return Response(status_code=204)  # an EventSource that connects again would fit again
 
-        def work() -> Generator[Said | Done, None, None]:
-            yield Said("trying one step")
+        def work() -> Generator[Event, None, None]:
+            yield progressed("trying one step")
             self.lenses.fit(told)
-            yield Done(self._lenses(self.lenses.files()))
+            yield Event("done", self._lenses(self.lenses.files()))
 
         job = self.served.worker.submit(work, asker(request))
 
         def told(step: int, steps: int) -> None:
             job.check()
-            job.tell(Said("fitting a tuned lens", f"step {step} of {steps}"))
+            job.tell(progressed("fitting a tuned lens", f"step {step} of {steps}"))
 
-        return EventStream(job, _events(job))
+        return EventStream(job, server_sent(job))
 
     def _lenses(self, files: Iterable[str]) -> Json:
         fitted = self.lenses.fitted
@@ -227,22 +220,3 @@ def _short(values: object) -> object:
     if isinstance(values, list):
         return [_short(value) for value in values]
     return float(f"{values:.4g}")
-
-
-async def _events(job: Job) -> AsyncIterator[str]:
-    number = 0
-    try:
-        async for event in job:
-            number += 1
-            if isinstance(event, Place):
-                yield _event("queued", {"place": event.before}, number)
-            elif isinstance(event, Done):
-                yield _event("done", event.view, number)
-            else:
-                yield _event("said", event._asdict(), number)
-    except Exception as error:
-        yield _event("failed", {"error": explained(error)}, number + 1)
-
-
-def _event(name: str, content: object, number: int) -> str:
-    return f"id: {number}\nevent: {name}\ndata: {to_json(content, ensure_ascii=False)}\n\n"

@@ -1,9 +1,9 @@
 """The routes of the Monitor: sessions, what is said and written in them, why, and what steering does."""
 
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from interp.errors import UserError
-from interp.json_text import to_json
 from interp.monitor.conversation import Conversation
 from interp.monitor.groups import Groups
 from interp.monitor.important import Important, Ranking
@@ -20,16 +19,10 @@ from interp.monitor.steering import about
 from interp.subject.stream import TokenRead
 from interp.web import asked as ask
 from interp.web import views
-from interp.web.safety import NotFound, body, explained, json_response, valid
+from interp.web.safety import NotFound, body, explained, json_response
 from interp.web.sessions import Sessions
 from interp.web.steering_sets import SteeringSets
-from interp.web.worker import EventStream, Job, Place, Worker, asker, result
-
-
-class Done(NamedTuple):
-    """The view of a session after its answer."""
-
-    view: views.Json
+from interp.web.worker import Event, EventStream, Worker, asker, result, server_sent
 
 
 class MonitorRoutes:
@@ -51,7 +44,7 @@ class MonitorRoutes:
             ("POST", f"{one}/settings", self.settings),
             ("POST", f"{one}/cards", self.cards),
             ("POST", f"{one}/watches", self.watches),
-            ("GET", f"{one}/write", self.write),
+            ("POST", f"{one}/write", self.write),
             ("POST", f"{one}/why", self.why),
             ("POST", f"{one}/groups", self.groups),
             ("POST", f"{one}/card", self.card),
@@ -121,19 +114,13 @@ class MonitorRoutes:
         return await self._updated(session, request, watches=asked.watches)
 
     async def write(self, session: str, request: Request) -> Response:
-        """Writes, and sends each token as it comes."""
-        held = self.sessions.get(session)
-        if "last-event-id" in request.headers:
-            return Response(status_code=204)  # an EventSource that connects again would write again
-        given = {
-            name: int(v) if v.isdecimal() and len(v) < 12 else v for name, v in request.query_params.items()
-        }
-        asked = valid(ask.Write, given, "the address")
+        """Says something if asked to, writes, and sends each token as it comes."""
+        held, asked = self.sessions.get(session), await body(request, ask.Write)
         await held.free()
         held.writing = job = self.worker.submit(
             lambda: self._written(held.name, held.session, asked), asker(request)
         )
-        return EventStream(job, _events(job))
+        return EventStream(job, server_sent(job))
 
     async def why(self, session: str, request: Request) -> Response:
         """Ranks the features that matter for a token."""
@@ -234,10 +221,14 @@ class MonitorRoutes:
 
         return await self._answer(request, work)
 
-    def _written(
-        self, name: str, session: Session, asked: ask.Write
-    ) -> Generator[views.Json | Done, None, None]:
-        """Writes: gives each new token, and at last the view."""
+    def _written(self, name: str, session: Session, asked: ask.Write) -> Generator[Event, None, None]:
+        """Writes: gives what was said, each new token, and at last the view."""
+        if asked.text is not None:
+            with session.unless_it_fails():
+                session.say(asked.text)
+                self.sessions.settled(session.state)
+                said = views.view_of(name, session)
+            yield Event("said", said)
         turn, subject = len(session.state.conversation.turns), session.subject
         before, begun, reads = self._begun(session, asked)
         start = len(before.tokens(subject))
@@ -245,8 +236,8 @@ class MonitorRoutes:
             for number, one in enumerate(reads):
                 if number >= start + begun and one.token not in subject.end_ids:
                     view = views.token_views(subject, [one], {0: (turn, number - start)})[0]
-                    yield view | {"readings": views.readings_view(session)}
-        yield Done(views.view_of(name, session))
+                    yield Event("token", view | {"readings": views.readings_view(session)})
+        yield Event("done", views.view_of(name, session))
 
     def _begun(
         self, session: Session, asked: ask.Write
@@ -292,23 +283,3 @@ class MonitorRoutes:
     def _check_count(self, k: int) -> None:
         if k > self.limits.features:
             raise UserError(f"{k:,} features are too many", "k", f"use at most {self.limits.features:,}")
-
-
-async def _events(job: Job) -> AsyncIterator[str]:
-    """What is written, as server-sent events; their numbers tell an EventSource's second try from a first."""
-    number = 0
-    try:
-        async for event in job:
-            number += 1
-            if isinstance(event, Place):
-                yield _event("queued", {"place": event.before}, number)
-            elif isinstance(event, Done):
-                yield _event("done", event.view, number)
-            else:
-                yield _event("token", event, number)
-    except Exception as error:
-        yield _event("failed", {"error": explained(error)}, number + 1)
-
-
-def _event(name: str, content: object, number: int) -> str:
-    return f"id: {number}\nevent: {name}\ndata: {to_json(content, ensure_ascii=False)}\n\n"

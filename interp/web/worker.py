@@ -13,9 +13,10 @@ from starlette.types import Receive, Scope, Send
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.json_text import to_json
 from interp.subject.site import Site
 from interp.subject.subject import Subject
-from interp.web.safety import Full
+from interp.web.safety import Full, explained
 
 Work = Callable[[], Generator[Any, None, None]]
 """What is done on the model's thread; what it yields are the job's events."""
@@ -38,6 +39,13 @@ class Place(NamedTuple):
     """How many jobs are before one that waits."""
 
     before: int
+
+
+class Event(NamedTuple):
+    """What a job tells its page; `done` is the last."""
+
+    name: str
+    content: object
 
 
 class _Failed(NamedTuple):
@@ -284,6 +292,19 @@ async def first(job: Job, request: Request) -> Any:
         raise
     finally:
         watching.cancel()
+
+
+async def server_sent(job: Job) -> AsyncIterator[str]:
+    """The `Event`s of a job as server-sent events, with its place in the line before, and what went wrong."""
+    try:
+        async for event in job:
+            yield _written(Event("queued", {"place": event.before}) if isinstance(event, Place) else event)
+    except Exception as error:
+        yield _written(Event("failed", {"error": explained(error)}))
+
+
+def _written(event: Event) -> str:
+    return f"event: {event.name}\ndata: {to_json(event.content, ensure_ascii=False)}\n\n"
 
 
 class EventStream(StreamingResponse):

@@ -49,7 +49,7 @@ class Monitor:
     @contextmanager
     def answering(self, tokens: int = 3) -> Iterator[None]:
         """What is done within the block makes the model write so many tokens; waits for the last."""
-        with self.page.expect_request("**/write?**"):  # the button to stop shows before it is sent
+        with self.page.expect_request("**/write"):  # the button to stop shows before it is sent
             yield
         expect(self.page.locator("#stop")).to_be_hidden()
         expect(self.page.locator("#status")).to_have_text(f"{tokens} tokens written")

@@ -145,9 +145,9 @@ class Talk:
         return refused(self.client.post(self.path(f"/{what}"), json=values), status)
 
     def write(self, **asked: Any) -> list[tuple[str, Json]]:
-        answer = self.client.get(self.path("/write"), params=asked)
+        answer = self.client.post(self.path("/write"), json=asked)
         assert answer.headers["content-type"].startswith("text/event-stream")
-        return list(events(answer.text.splitlines()))
+        return [one for one in events(answer.text.splitlines()) if one[0] != "queued"]
 
     def spoken(self, tokens: int = 6, **asked: Any) -> Json:
         """Says something and lets the model answer; the view."""
@@ -278,6 +278,19 @@ def test_branches(client: TestClient) -> None:
     assert edited["turns"][0]["branches"] == [0, 5] and len(edited["turns"]) == 1
 
 
+def test_what_is_said_and_its_answer_are_one_request(client: TestClient) -> None:
+    one, two = Talk(client), Talk(client)
+    one.post("settings", max_new_tokens=4)
+    got = one.write(text=ASK)
+    assert [name for name, _ in got] == ["said"] + ["token"] * 4 + ["done"]
+    ids = [one["id"] for one in got[-1][1]["tokens"]]
+    assert ids == [one["id"] for one in two.spoken(4)["tokens"]]
+    assert [one["id"] for one in got[0][1]["tokens"]] == ids[:-4]
+    before = one.get()
+    name, told = one.write(text="x" * 500)[-1]
+    assert name == "failed" and "400" in told["error"]["fix"] and one.get() == before
+
+
 def test_sessions_share_nothing(client: TestClient) -> None:
     one, two = Talk(client), Talk(client, chat=False)
     one.post("say", text=ASK)
@@ -323,7 +336,7 @@ def test_what_is_wrong_leaves_a_session_as_it_was(client: TestClient, folder: Pa
     ):
         assert [name for name, _ in talk.write(**asked)] == ["failed"]
         assert said in talk.write(**asked)[0][1]["error"]["thing"]
-    refused(client.get(talk.path("/write"), params={"mode": "shout"}), 400)
+    refused(client.post(talk.path("/write"), json={"mode": "shout"}), 400)
     for file in (
         "../outside.safetensors",
         str(folder.parent / "outside.safetensors"),
@@ -464,7 +477,7 @@ def test_a_session_gives_way_to_a_new_one(bench: Bench) -> None:
 
 @contextmanager
 def writing(http: httpx.Client, talk: Talk) -> Iterator[Iterator[tuple[str, Json]]]:
-    with http.stream("GET", talk.path("/write")) as answer:
+    with http.stream("POST", talk.path("/write")) as answer:
         yield events(answer.iter_lines())
 
 
@@ -481,14 +494,12 @@ def test_a_closed_page_stops_its_writing(http: httpx.Client, app: FastAPI) -> No
     with writing(http, talk) as seen:
         got = [next(seen)[1] for _ in range(3)]
         refused(http.post(talk.path("/say"), json={"text": "the"}), 409)
-        refused(http.get(talk.path("/write")), 409)
+        refused(http.post(talk.path("/write")), 409)
     assert http.post(talk.path("/settings"), json={"max_new_tokens": 5}).status_code == 200  # right after
     assert becomes(lambda: app.state.worker.n_jobs == 0, 2)
     view = talk.get()
     kept = view["state"]["conversation"]["turns"][1]["tokens"]
     assert [one["id"] for one in got] == kept[:3] and len(kept) < 33
-    retry = http.get(talk.path("/write"), headers={"last-event-id": "3"})
-    assert retry.status_code == 204 and len(talk.get()["state"]["conversation"]["turns"]) == 2
 
 
 @pytest.mark.usefixtures("slow")

@@ -61,11 +61,13 @@ export async function post(path, body = {}, signal = undefined) {
  * @param {string} path
  * @param {Object<string, (data: any) => void>} handlers by the event's name
  * @param {AbortSignal} signal closing it cancels on the server
+ * @param {object|null} [body] what is posted
  * @returns {Promise<any>}
  * @throws {ApiError} of a `failed` event, or if the connection ends early
  */
-export async function events(path, handlers, signal) {
-  const response = await reached(path, { signal, headers: { Accept: "text/event-stream" } });
+export async function events(path, handlers, signal, body = null) {
+  const asked = body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {};
+  const response = await reached(path, { signal, ...asked });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -82,7 +84,7 @@ export async function events(path, handlers, signal) {
       const { name, data } = parsed(block);
       if (data === null) continue;
       if (name === "failed") throw new ApiError(data.error ?? data);
-      if (name === "done") return data;
+      if (name === "done") return await reader.cancel(), data;
       handlers[name]?.(data);
     }
   }

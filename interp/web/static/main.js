@@ -51,9 +51,7 @@ function show(view) {
 const actions = {
   async say(text, system) {
     if (system && !(await change("/say", () => ({ text: system, role: "system" })))) return false;
-    const said = await change("/say", () => ({ text, role: "user" }));
-    if (said) write("write", show);
-    return said;
+    return new Promise((resolve) => write("write", show, { text }, null, resolve));
   },
   async edit({ turn, role }, text) {
     show(await post(path("/edit"), { turn, text }));

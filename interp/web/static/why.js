@@ -9,7 +9,7 @@ import { nameOf } from "./tokens.js";
 const SMALLEST = 3;
 const parts = {};
 const chosen = new Set();
-let found = null, groups = null, group = null, pinned = null, asking = null, timer = 0, asked = "";
+let found = null, groups = null, group = null, pinned = null, asking = null, timer = 0, asked = "", tokenId;
 
 /**
  * Draws the panel and asks whenever another token, range or question is chosen.
@@ -37,6 +37,8 @@ export function mountWhy(actions, spaces, layers) {
     byId("why-h").textContent = token ? `Why “${nameOf(token)}”?` : "Why this token?";
     parts.empty.hidden = Boolean(token);
     parts.rest.hidden = !token;
+    if (token?.id !== tokenId) parts.form.elements.distractor.value = "";
+    tokenId = token?.id;
     const at = (name, value) => document.activeElement !== parts.form.elements[name] && (parts.form.elements[name].value = value);
     at("from", now.range ? now.range[0] : "");
     at("to", now.range ? now.range[1] : "");

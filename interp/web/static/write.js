@@ -32,24 +32,31 @@ function speaker() {
  * Writes on the server; draws each token as it comes.
  * @param {"write"|"regenerate"|"fork"} mode
  * @param {(view: any) => void} show what is called with the view at the end
- * @param {{turn?: number, place?: number, token?: number}} [at] where a fork is
+ * @param {{text?: string, turn?: number, place?: number, token?: number}} [at] where a fork is
+ * @param {(heard: boolean) => void} [heard] is told whether a text that is given was said
  * @param {any} [given] the token that a fork begins with, which the server does not send
  */
-export async function write(mode, show, at = {}, given = null) {
-  if (now.writing || !now.view) return;
+export async function write(mode, show, at = {}, given = null, heard = () => {}) {
+  if (now.writing || !now.view) return heard(false);
   const { session } = now;
   const byKeys = document.activeElement?.matches(".turn :focus-visible, .popover :focus-visible");
-  const base = baseOf(mode, at), controller = new AbortController(), speak = speaker();
-  const writing = { base, controller, tokens: [], note: "Reading the text …" };
+  const controller = new AbortController(), speak = speaker();
+  const writing = { base: baseOf(mode, at), controller, tokens: [], note: "Reading the text …" };
   let seen = 0, whole = false;
   const token = (one) => {
     if (seen === 0 && one.p === null) whole = true; // the text's own first token: all of the text comes
     seen += 1;
-    if (whole && seen <= base) return;
+    if (whole && seen <= writing.base) return;
     if (given && !whole && !writing.tokens.length && one.place !== at.place) writing.tokens.push(given);
     writing.tokens.push(one);
     speak.add(one.text);
     if (now.writing === writing) tell("writing");
+  };
+  const said = (view) => {
+    Object.assign(writing, { base: view.tokens.length, drawn: false });
+    show(view);
+    tell("writing");
+    heard(true);
   };
   const queued = ({ place }) => {
     writing.note = place > 0 ? `Waiting: ${counted(place, "request")} before yours` : "Reading the text …";
@@ -62,11 +69,11 @@ export async function write(mode, show, at = {}, given = null) {
     now.writing = null;
     if (view) show(view);
     tell("writing");
-    if (byKeys && document.activeElement === document.body) byId(`token-${base}`)?.focus({ preventScroll: true });
+    if (byKeys && document.activeElement === document.body) byId(`token-${writing.base}`)?.focus({ preventScroll: true });
     status(said);
   };
   try {
-    const view = await events(path(`/write?${new URLSearchParams({ mode, ...at })}`), { token, queued }, controller.signal);
+    const view = await events(path("/write"), { token, queued, said }, controller.signal, { mode, ...at });
     finish(view, `${counted(writing.tokens.length, "token")} written`);
   } catch (cause) {
     if (wasCancelled(cause)) finish(await kept(session), "Stopped; what was written is kept");
@@ -75,6 +82,7 @@ export async function write(mode, show, at = {}, given = null) {
       showError(byId("talk-error"), cause);
     }
   } finally {
+    heard(false);
     speak.end();
   }
 }
