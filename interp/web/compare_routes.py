@@ -13,10 +13,10 @@ from starlette.responses import Response
 from interp.csv_text import csv_text
 from interp.errors import UserError
 from interp.fields import Line, Section, Word
-from interp.monitor.compared_runs import RunChoice, compare_in_run, read_run_population, run_choices
-from interp.monitor.compared_stores import StoreChoice, read_population, store_choices
-from interp.monitor.comparison import HOW, Comparison, Scored, compare, default_pair, in_digits
-from interp.monitor.comparison_figures import comparison_figures
+from interp.inspection.compared_runs import RunChoice, compare_in_run, read_run_population, run_choices
+from interp.inspection.compared_stores import StoreChoice, read_population, store_choices
+from interp.inspection.comparison import HOW, Comparison, Scored, compare, default_pair, in_digits
+from interp.inspection.comparison_figures import comparison_figures
 from interp.monitor.knowledge import MAIN_SCORE
 from interp.render.digits import with_interval
 from interp.render.figure import PHONE

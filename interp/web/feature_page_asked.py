@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from interp.fields import Count, Finite, Line, Section, Text, Word
-from interp.monitor.feature_again import ExplainerName
+from interp.inspection.describe_again import ExplainerName
 
 Person = Annotated[Word, Field(max_length=80)]
 

@@ -12,13 +12,13 @@ from starlette.responses import Response
 
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
+from interp.inspection.describe_again import Step, described_again, explainers
+from interp.inspection.evidence import Texts, activity, exemplars_of, reading
+from interp.inspection.feature import Said, beside, direction_of, like_directions, logit_effects, said_of
+from interp.inspection.firing_together import companions
+from interp.inspection.people import Notes
 from interp.monitor.effects import effects
-from interp.monitor.feature import Said, beside, direction_of, like_directions, logit_effects, said_of
-from interp.monitor.feature_again import Step, described_again, explainers
-from interp.monitor.feature_evidence import Texts, activity, exemplars_of, reading
-from interp.monitor.feature_firing import companions
 from interp.monitor.knowledge import Knowledge
-from interp.monitor.people import Notes
 from interp.monitor.steering import FeatureCard, Steerer
 from interp.store.rows import FeatureRow
 from interp.web import feature_page_asked as ask

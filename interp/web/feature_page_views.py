@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from interp.inspection.evidence import Activity, Exemplar, Exemplars, Reading
+from interp.inspection.feature import LikeDirections, LogitEffects, Said, TokenEffect
+from interp.inspection.firing_together import Companions
+from interp.inspection.people import PREFIX, rating_of
 from interp.monitor.bench import Bench
-from interp.monitor.feature import LikeDirections, LogitEffects, Said, TokenEffect
-from interp.monitor.feature_evidence import Activity, Exemplar, Exemplars, Reading
-from interp.monitor.feature_firing import Companions
-from interp.monitor.people import PREFIX, rating_of
 from interp.render.palette import OF_KIND
 from interp.store.rows import DescriptionRow, FeatureRow, ScoreRow
 from interp.store.search import Hit

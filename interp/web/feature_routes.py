@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from interp.errors import UserError
 from interp.fields import Count, CountOrZero, Finite, Flag, Layer, Line, NonEmpty, Section, Word
-from interp.monitor.browse import MOST_ROWS, AboveNull, Browse, By, Described, OneOf, Saying, Sort
+from interp.inspection.browse import MOST_ROWS, AboveNull, Browse, By, Described, OneOf, Saying, Sort
 from interp.monitor.knowledge import MAIN_SCORE
 from interp.store.filters import And, Filter, InLayers, Interesting, Not, Or, ScoreBetween
 from interp.web.safety import body, json_response

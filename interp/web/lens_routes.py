@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from interp.errors import UserError
 from interp.fields import CountOrZero, Flag, LayerOrEmbedding, Line, Listed, Section, Text, Word
+from interp.inspection.lens import FITTED, LOGIT, Curve, Lenses, text_ids
+from interp.inspection.patched_cell import Patched, decode_state
 from interp.lenses.residual_stream import layer_name, layer_of
 from interp.lenses.view import LensView
-from interp.monitor.lens import FITTED, LOGIT, Curve, Lenses, text_ids
-from interp.monitor.patched import Patched, decode_state
 from interp.subject.subject import Subject
 from interp.web.job_progress import progressed
 from interp.web.safety import body, json_response

@@ -17,11 +17,9 @@ from starlette.responses import Response
 
 from interp.errors import UserError
 from interp.fields import Count, Flag, Line, Listed, NonEmpty, Section, Seed, Text, Word
-from interp.json_text import to_json
-from interp.monitor.effects import effects
-from interp.monitor.lens import text_ids
-from interp.monitor.mixing import Listed as File
-from interp.monitor.mixing import (
+from interp.inspection.lens import text_ids
+from interp.inspection.mixing import Listed as File
+from interp.inspection.mixing import (
     MixSteerer,
     Part,
     cosines,
@@ -31,6 +29,8 @@ from interp.monitor.mixing import (
     taken_out,
     typical_norms,
 )
+from interp.json_text import to_json
+from interp.monitor.effects import effects
 from interp.monitor.steering import VectorCard
 from interp.subject.site import Site
 from interp.vectors.file import interventions_of, save_vectors

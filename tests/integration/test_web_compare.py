@@ -12,11 +12,11 @@ from starlette.testclient import TestClient
 
 from interp import MlpNeurons, Subject
 from interp.compare.concepts import ConceptRecovery, mean_difference
+from interp.inspection.compared_runs import compare_in_run, run_choices
+from interp.inspection.compared_stores import read_population, store_choices
+from interp.inspection.comparison import compare, default_pair, difference_of_means
+from interp.inspection.comparison_figures import MOST_DOTS, comparison_figures
 from interp.monitor.bench import Bench
-from interp.monitor.compared_runs import compare_in_run, run_choices
-from interp.monitor.compared_stores import read_population, store_choices
-from interp.monitor.comparison import compare, default_pair, difference_of_means
-from interp.monitor.comparison_figures import MOST_DOTS, comparison_figures
 from interp.monitor.knowledge import Knowledge
 from interp.statistics.estimate import Estimate, mean_interval
 from interp.store.rows import DescriptionRow, FeatureRow, ScoreRow, SpaceRow

@@ -15,12 +15,12 @@ import interp
 from interp import Directions, MlpNeurons, Site, Subject, WorldCorpus
 from interp.corpus.batches import collate
 from interp.features.ref import FeatureRef
+from interp.inspection.describe_again import with_others
+from interp.inspection.evidence import Texts, activity, exemplars_of, some_batches
+from interp.inspection.feature import direction_of, like_directions, logit_effects
+from interp.inspection.firing_together import companions
 from interp.monitor import feature_again
 from interp.monitor.bench import Bench
-from interp.monitor.feature import direction_of, like_directions, logit_effects
-from interp.monitor.feature_again import with_others
-from interp.monitor.feature_evidence import Texts, activity, exemplars_of, some_batches
-from interp.monitor.feature_firing import companions
 from interp.monitor.knowledge import Knowledge
 from interp.render.digits import significant
 from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow
@@ -280,7 +280,7 @@ def test_cofiring_is_told_as_it_goes(client: TestClient, key: str) -> None:
 
 def test_rows_of_a_document_are_not_shuffled_onto_each_other(subject: Subject, corpus: WorldCorpus) -> None:
     from interp.corpus.batches import Row
-    from interp.monitor.feature_firing import _elsewhere
+    from interp.inspection.firing_together import _elsewhere
 
     document = corpus[0]
     rows = [Row(i, document, 0, len(document.tokens)) for i in (0, 0, 1)]

@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 
 from interp import MlpNeurons, Subject
 from interp.errors import UserError
+from interp.inspection.browse import Browse, Described
 from interp.monitor.bench import Bench
-from interp.monitor.browse import Browse, Described
 from interp.monitor.knowledge import Knowledge
 from interp.store.filters import InLayers, InSpace, Interesting, OfPolarity, ScoreBetween
 from interp.store.rows import DescriptionRow, FeatureRow, ScoreRow, SpaceRow

@@ -16,6 +16,8 @@ from interp import MlpNeurons, Site, Subject
 from interp.bundled.world.corpus import WorldCorpus
 from interp.causal.side_effects import neutral_beginnings
 from interp.errors import UserError
+from interp.inspection.lens import Lenses, like_words, text_ids
+from interp.inspection.patched_cell import RANDOM, decode_state
 from interp.lenses.jacobian_lens import JacobianLens
 from interp.lenses.lens_file import save_lens
 from interp.lenses.patchscopes import patchscope
@@ -23,8 +25,6 @@ from interp.lenses.tuned_lens import TunedLens
 from interp.monitor import lens as monitor_lens
 from interp.monitor.bench import Bench
 from interp.monitor.knowledge import Knowledge
-from interp.monitor.lens import Lenses, like_words, text_ids
-from interp.monitor.patched import RANDOM, decode_state
 from interp.web.app import make_app
 from interp.web.sessions import Limits
 from tests.web_server import running

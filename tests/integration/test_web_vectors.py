@@ -15,10 +15,10 @@ import interp
 from interp import MlpNeurons, Site, Subject, Vector
 from interp.bundled.world.corpus import WorldCorpus
 from interp.causal.side_effects import neutral_beginnings, side_effects
+from interp.inspection.mixing import MixSteerer, cosine_null, cosines, projections
 from interp.monitor.bench import Bench
 from interp.monitor.effects import next_probabilities
 from interp.monitor.knowledge import Knowledge
-from interp.monitor.mixing import MixSteerer, cosine_null, cosines, projections
 from interp.monitor.steering import VectorCard
 from interp.subject.read_at import read_at
 from interp.vectors.file import load_vectors, save_vectors

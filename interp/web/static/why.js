@@ -9,7 +9,7 @@ import { nameOf } from "./tokens.js";
 const SMALLEST = 3;
 const parts = {};
 const chosen = new Set();
-let found = null, groups = null, group = null, pinned = null, asking = null, timer = 0, asked = "", tokenId;
+let found = null, groups = null, group = null, pinned = null, asking = null, timer = 0, asked = "";
 
 /**
  * Draws the panel and asks whenever another token, range or question is chosen.
@@ -37,8 +37,6 @@ export function mountWhy(actions, spaces, layers) {
     byId("why-h").textContent = token ? `Why “${nameOf(token)}”?` : "Why this token?";
     parts.empty.hidden = Boolean(token);
     parts.rest.hidden = !token;
-    if (token?.id !== tokenId) parts.form.elements.distractor.value = "";
-    tokenId = token?.id;
     const at = (name, value) => document.activeElement !== parts.form.elements[name] && (parts.form.elements[name].value = value);
     at("from", now.range ? now.range[0] : "");
     at("to", now.range ? now.range[1] : "");
@@ -81,7 +79,8 @@ function question() {
   const body = { place: now.place, by: elements.by.value, k: Number(elements.k.value) || 50 };
   const attribution = body.by === "attribution";
   if (attribution && elements.word.value.trim()) body.word = elements.word.value.trim();
-  if (attribution && elements.distractor.value.trim()) body.distractor = elements.distractor.value.trim();
+  const less = elements.distractor.value.trim();
+  if (attribution && less && less !== now.view.tokens[now.place].text.trim()) body.distractor = less;
   if (elements.filter.value.trim()) body.filter = elements.filter.value.trim();
   if (elements.first.value !== "" || elements.last.value !== "")
     body.layers = [Number(elements.first.value || 0), elements.last.value === "" ? parts.lastLayer : Number(elements.last.value)];

@@ -11,7 +11,7 @@ import pandas as pd
 from interp.compare.concepts import ConceptRecovery, mean_difference
 from interp.compare.populations import NEURONS, RANDOM
 from interp.errors import UserError
-from interp.monitor.comparison import (
+from interp.inspection.comparison import (
     Choice,
     Comparison,
     Concepts,

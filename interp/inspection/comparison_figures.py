@@ -3,7 +3,7 @@
 import numpy as np
 
 from interp.compare.populations import RANDOM
-from interp.monitor.comparison import Comparison, Concepts, Matches, Scored
+from interp.inspection.comparison import Comparison, Concepts, Matches, Scored
 from interp.monitor.knowledge import MAIN_SCORE
 from interp.render.charts.distributions import Group, histogram_chart, swarm_chart
 from interp.render.charts.estimates import Entry, EstimateRow, estimate_chart

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.inspection.evidence import Texts
 from interp.lenses.distribution import LogProbabilities
 from interp.lenses.lens_file import KINDS, load_lens
 from interp.lenses.logit_lens import Lens, LogitLens
@@ -21,7 +22,6 @@ from interp.lenses.tuned_lens import TunedLens, train_tuned_lens
 from interp.lenses.view import LensView, lens
 from interp.monitor.bench import Bench
 from interp.monitor.conversation import Conversation
-from interp.monitor.feature_evidence import Texts
 from interp.statistics.estimate import central
 from interp.subject.subject import Subject
 from interp.tensors import opened

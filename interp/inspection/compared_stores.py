@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from sqlalchemy import select
 
-from interp.monitor.comparison import Choice, Scored, kind_of, null_of
+from interp.inspection.comparison import Choice, Scored, kind_of, null_of
 from interp.statistics.estimate import mean_interval
 from interp.store import schema
 from interp.store.connect import explained

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from jaxtyping import Float
 
 from interp.errors import UserError, similar_names
+from interp.inspection.sides import SCORE, Rows, Sides, numbered, read_sides
 from interp.monitor.knowledge import Knowledge
-from interp.monitor.sides import SCORE, Rows, Sides, numbered, read_sides
 from interp.store.filters import Filter, Mask
 from interp.store.rows import FeatureRow
 from interp.store.store import Store

@@ -14,7 +14,7 @@ from interp.document import Corpus
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.features.space import Polarity, ReadableFeatures, polarities
-from interp.monitor.feature_evidence import some_batches
+from interp.inspection.evidence import some_batches
 from interp.statistics.estimate import Estimate, central, resamples
 from interp.subject.site import Site
 from interp.subject.subject import Subject

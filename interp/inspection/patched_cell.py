@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.inspection.lens import check_place
 from interp.lenses.distribution import likeliest
 from interp.lenses.patch import Patch
 from interp.lenses.patchscopes import open_target_prompts
 from interp.lenses.prompt import Prompt
 from interp.lenses.prompt_batches import next_normed, patched_continuations
 from interp.lenses.residual_stream import EMBEDDING, read_stream, stream_site
-from interp.monitor.lens import check_place
 from interp.subject.subject import Subject
 
 RANDOM, SHOWN, NEW_TOKENS = 3, 5, 6

@@ -11,9 +11,9 @@ from torch import Tensor
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.features.space import ReadableFeatures
+from interp.inspection.people import Notes, is_persons
 from interp.monitor.bench import Bench
 from interp.monitor.knowledge import MAIN_SCORE, Known
-from interp.monitor.people import Notes, is_persons
 from interp.statistics.estimate import Estimate, mean_and_central
 from interp.store.rows import DescriptionRow, FeatureRow
 from interp.subject.frozen_norm import FrozenNorm
