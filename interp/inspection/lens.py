@@ -24,6 +24,7 @@ from interp.monitor.bench import Bench
 from interp.monitor.conversation import Conversation
 from interp.statistics.estimate import central
 from interp.subject.subject import Subject
+from interp.subject.text import Conversation as OfTemplate
 from interp.tensors import opened
 
 LOGIT, FITTED = "logit", "fitted"
@@ -36,7 +37,7 @@ FIT_SECONDS, FEWEST_STEPS, MOST_STEPS = 40.0, 10, 100
 FIT_TOKENS, TOKENS_PER_STEP = 8192, 1024
 
 
-def text_ids(subject: Subject, text: str, chat: bool) -> list[int]:
+def text_ids(subject: Subject, text: str, chat: bool) -> Sequence[int]:
     """The tokens of a plain text, or of a user's turn in the chat template, as the model reads them.
 
     Raises:
@@ -46,7 +47,8 @@ def text_ids(subject: Subject, text: str, chat: bool) -> list[int]:
         raise UserError("there is no text", "prompt", "write one")
     if chat and not subject.tokenizer.chat_template:
         raise UserError("the model has no chat template", "chat", "read it as plain text")
-    ids = subject.with_bos(Conversation(chat=chat).said("user", text).tokens(subject))
+    said = Conversation(chat=chat).said("user", text).tokens(subject)
+    ids = OfTemplate(said) if chat else subject.with_bos(said)
     most = min(MOST_TOKENS, subject.n_ctx)
     if len(ids) > most:
         raise UserError(f"the text has {len(ids):,} tokens", "prompt", f"shorten it to {most:,}")

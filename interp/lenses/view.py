@@ -154,7 +154,9 @@ def lens(
     sites: Sequence[Site] | None = None,
     k: int = 5,
 ) -> LensView:
-    """Reads a text, or token ids without a beginning-of-sequence token, through a lens, in one pass.
+    """Reads a text, or token ids, through a lens, in one pass.
+
+    Ids get a beginning-of-sequence token if they have none, but for those of a chat (`subject.conversation`).
 
     Args:
         subject: The model.
@@ -177,7 +179,7 @@ def lens(
             raise UserError(f"{site} is not in the residual stream's space", "sites", "use a residual site")
     taken = [subject.continuation(text, target, "targets") for target in targets]
     wanted = tuple(one.token("targets") for one in taken)
-    ids = subject.encode(text) if isinstance(text, str) else list(text)
+    ids = subject.encode(text) if isinstance(text, str) else text
     tokens, mask = subject.pad([ids])
     output = Site("resid_post", subject.n_layers - 1)
     read = subject.read(tokens, list(dict.fromkeys([*sites, output])), mask)

@@ -255,7 +255,7 @@ class VectorRoutes:
             name: card.file for name, card in zip(names, cards, strict=True) if isinstance(card, VectorCard)
         }
 
-    def _ids(self, prompt: str, chat: bool) -> list[int]:
+    def _ids(self, prompt: str, chat: bool) -> Sequence[int]:
         most = self.served.limits.prompt_characters
         if len(prompt) > most:
             raise UserError("the text is too long", "prompt", f"use at most {most:,} characters")

@@ -53,7 +53,7 @@ def test_from_a_wrong_answer_to_a_steered_right_one(
     page.get_by_role("button", name="Add as a card").click()
     expect(monitor.cards).to_have_count(1)
     expect(monitor.cards.first).to_contain_text("suppressed")
-    expect(page.locator("#steer-body")).to_contain_text("are changed")
+    expect(page.locator("#steer-body")).to_contain_text("Steered by")
     with monitor.answering():
         page.get_by_role("button", name="Regenerate").click()
     assert monitor.answer[0] == "3"

@@ -21,6 +21,7 @@ from interp.lenses.tuned_lens import TunedLens, train_tuned_lens
 from interp.lenses.view import lens, lens_page
 from interp.statistics.splits import split_halves
 from interp.subject import Site, Subject
+from interp.subject.text import Conversation
 from interp.track.files import read_safetensors, write_safetensors
 from tests.parity.subject_folders import save_model
 
@@ -264,3 +265,9 @@ def test_the_figure_is_a_grid_of_layers_and_tokens(subject: Subject) -> None:
         titles = [e.text or "" for e in ElementTree.fromstring(figure.svg(width)).iter("title")]
         assert len(titles) >= subject.n_layers + 1
         assert any(title.startswith("7, is: paris") for title in titles) or width < 900
+
+
+def test_a_chat_is_read_as_its_template_writes_it(subject: Subject) -> None:
+    ids = subject.encode("the capital of france is")
+    assert interp.lens(subject, Conversation(ids)).tokens.tolist() == ids
+    assert interp.lens(subject, ids).tokens.tolist() == [subject.bos_id, *ids]

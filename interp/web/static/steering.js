@@ -87,10 +87,11 @@ function drawCards(actions) {
   if (!cards.length) {
     parts.cards.replaceChildren(el("p", { class: "empty", text: "No cards yet. Search for a concept, or tick rows of the table of features and strengthen or suppress them." }));
   } else {
-    const n = now.view.steering.features;
+    const n = now.view.steering.features, vectors = cards.filter((card) => card.on && card.kind === "vector").length;
+    const acting = [n || !vectors ? counted(n, "feature") : "", vectors ? counted(vectors, "vector") : ""].filter(Boolean).join(" and ");
     parts.cards.replaceChildren(
       el("ol", { class: "cards" }, ...cards.map((card, i) => cardNode(card, i, cards, actions))),
-      el("p", { class: "hint", text: `${counted(n, "feature")} ${n === 1 ? "is" : "are"} changed. Probabilities and reasons above are of the steered model; text that stands there is not written anew until you regenerate it.` }),
+      el("p", { class: "hint", text: `Steered by ${acting}. Probabilities and reasons above are of the steered model; text that stands there is not written anew until you regenerate it.` }),
       leftOut(now.view.steering.left_out), saveNode());
   }
   if (focused) [...parts.cards.querySelectorAll("[data-name]")].find((node) => node.dataset.name === focused && !node.disabled)?.focus();
