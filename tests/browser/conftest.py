@@ -10,18 +10,17 @@ import torch
 from fastapi import FastAPI
 from playwright.sync_api import Browser, sync_playwright
 
-import interp
-from interp import MlpNeurons, Site, Subject, Vector
-from interp.bundled.world.corpus import WorldCorpus
+from interp import Site, Subject, Vector
 from interp.corpus.source import WorldSource
 from interp.monitor.bench import Bench, Sources
-from interp.store.rows import DescriptionRow, FeatureRow, ScoreRow
+from interp.store.rows import Contents, DescriptionRow, FeatureRow, ScoreRow
+from interp.store.store import Store, open_store
 from interp.vectors.file import save_vectors
 from interp.web.app import make_app
 from interp.web.sessions import Limits
 from tests.browser.monitor import Monitor
 from tests.browser.visit import Visit
-from tests.command_line import command
+from tests.integration.toy_runs import TOYS, start
 from tests.web_server import running, slowly
 
 HOSTILE = '"><img src=x onerror="alert(1)">'
@@ -31,8 +30,7 @@ mlp.0/49- mlp.0/52- mlp.0/106+ mlp.0/112+ mlp.0/128- mlp.0/138- mlp.0/144- mlp.0
 mlp.0/230+ mlp.0/285- mlp.1/101+ mlp.1/301- mlp.2/244- mlp.5/215-
 """
 """The neurons that do most to the world's answer to `tests.browser.monitor.WRONG`, and some about numbers."""
-DOCUMENTS = 300
-TOYS = Path(__file__).parents[1] / "integration" / "toy_experiments"
+DOCUMENTS = 12_000
 
 
 @pytest.fixture(scope="session")
@@ -58,15 +56,16 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def store(chromium: str, subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixteen neurons that the patterns of their exemplars describe, and one whose description is hostile."""
+    """Sixteen neurons as the package describes them, and one whose description is hostile."""
     path = tmp_path_factory.mktemp("browser") / "store.sqlite"
     keys = DESCRIBED.split()
-    spaces = [MlpNeurons(subject, layer) for layer in sorted({int(key[4]) for key in keys})]
-    mined = interp.mine(subject, spaces, WorldCorpus(1, DOCUMENTS))
-    with interp.score(interp.describe(mined, features=keys)).store(path) as made:
-        scored = ScoreRow("simulation", "known", "report", 0.5, 0.4, 0.6, 0.0, -0.1, 0.2, 20)
-        row = DescriptionRow(f"{SCRIPT} {HOSTILE}", "test", scores=(scored,))
-        made.put("world", [FeatureRow("mlp.2", 300, 1, 0.1, {"0.99999": 2.0}, (row,))])
+    scored = ScoreRow("simulation", "known", "report", 0.5, 0.4, 0.6, 0.0, -0.1, 0.2, 20)
+    row = DescriptionRow(f"{SCRIPT} {HOSTILE}", "test", scores=(scored,))
+    hostile = FeatureRow("mlp.2", 300, 1, 0.1, {"0.99999": 2.0}, (row,))
+    with open_store("world") as known, Store(path) as made:
+        spaces = {key.rpartition("/")[0] for key in [*keys, hostile.key]}
+        rows = [*known.features("world", keys), hostile]
+        made.put_all(Contents([one for one in known.spaces() if one.name in spaces], {"world": rows}))
     return path
 
 
@@ -90,12 +89,11 @@ def vectors(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two finished runs of the toy experiment; the name of one is hostile."""
     folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("INTERP_EXPERIMENTS_PATH", str(TOYS))
-        for name in ("toy", "toy_folder"):
-            done = command("run", str(TOYS / f"{name}.yaml"), "--runs-dir", str(folder))
-            assert done.exit_code == 0, done.output
-    next(folder.iterdir()).rename(folder / HOSTILE)
+    for name in ("toy", "toy_folder"):
+        process = start(folder, "run", str(TOYS / f"{name}.yaml"), "--runs-dir", str(folder))
+        printed = process.communicate(timeout=120)
+        assert process.returncode == 0, printed
+    (folder / "toy").rename(folder / HOSTILE)
     return folder
 
 

@@ -46,10 +46,10 @@ def look_at_features(page: Page) -> None:
     page.locator("#words").fill("date")
     page.locator("#words").press("Enter")
     expect(page.locator("#asked")).to_contain_text("date")
-    expect(page.locator("#found tbody tr").first).to_contain_text("date")
+    expect(page.locator("#found tbody tr", has_text="date").first).to_be_visible()
     page.reload()
     expect(page.locator("#words")).to_have_value("date")
-    expect(page.locator("#found tbody tr").first).to_contain_text("date")
+    expect(page.locator("#found tbody tr", has_text="date").first).to_be_visible()
 
 
 def try_a_feature(page: Page) -> None:

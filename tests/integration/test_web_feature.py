@@ -15,11 +15,11 @@ import interp
 from interp import Directions, MlpNeurons, Site, Subject, WorldCorpus
 from interp.corpus.batches import collate
 from interp.features.ref import FeatureRef
+from interp.inspection import describe_again
 from interp.inspection.describe_again import with_others
 from interp.inspection.evidence import Texts, activity, exemplars_of, some_batches
 from interp.inspection.feature import direction_of, like_directions, logit_effects
 from interp.inspection.firing_together import companions
-from interp.monitor import feature_again
 from interp.monitor.bench import Bench
 from interp.monitor.knowledge import Knowledge
 from interp.render.digits import significant
@@ -74,7 +74,7 @@ def bench(subject: Subject, store: Path, corpus: WorldCorpus) -> Bench:
 @pytest.fixture(autouse=True)
 def _few_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three descriptions for a null take a third of the time of eight."""
-    monkeypatch.setattr(feature_again, "OTHERS", 3)
+    monkeypatch.setattr(describe_again, "OTHERS", 3)
 
 
 @pytest.fixture(scope="module")

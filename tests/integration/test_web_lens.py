@@ -16,13 +16,13 @@ from interp import MlpNeurons, Site, Subject
 from interp.bundled.world.corpus import WorldCorpus
 from interp.causal.side_effects import neutral_beginnings
 from interp.errors import UserError
+from interp.inspection import lens as read_lens
 from interp.inspection.lens import Lenses, like_words, text_ids
 from interp.inspection.patched_cell import RANDOM, decode_state
 from interp.lenses.jacobian_lens import JacobianLens
 from interp.lenses.lens_file import save_lens
 from interp.lenses.patchscopes import patchscope
 from interp.lenses.tuned_lens import TunedLens
-from interp.monitor import lens as monitor_lens
 from interp.monitor.bench import Bench
 from interp.monitor.knowledge import Knowledge
 from interp.web.app import make_app
@@ -220,11 +220,11 @@ def _said(lines: Iterator[str]) -> list[tuple[str, Json]]:
 def test_a_lens_is_fitted_here_and_nears_the_output(
     bench: Bench, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor_lens, "MOST_STEPS", 3)
-    monkeypatch.setattr(monitor_lens, "FEWEST_STEPS", 3)
-    monkeypatch.setattr(monitor_lens, "FIT_SECONDS", 1e6)
-    monkeypatch.setattr(monitor_lens, "FIT_TOKENS", 3000)
-    monkeypatch.setattr(monitor_lens, "TOKENS_PER_STEP", 300)
+    monkeypatch.setattr(read_lens, "MOST_STEPS", 3)
+    monkeypatch.setattr(read_lens, "FEWEST_STEPS", 3)
+    monkeypatch.setattr(read_lens, "FIT_SECONDS", 1e6)
+    monkeypatch.setattr(read_lens, "FIT_TOKENS", 3000)
+    monkeypatch.setattr(read_lens, "TOKENS_PER_STEP", 300)
     app = make_app(bench, runs_dir=runs)
     with running(app) as address, httpx.Client(base_url=address, timeout=120) as client:
         with client.stream("GET", "/api/lens/fit") as answer:
@@ -244,7 +244,7 @@ def test_a_lens_is_fitted_here_and_nears_the_output(
 def test_a_fit_that_would_take_long_is_refused_with_a_way_out(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor_lens, "FIT_SECONDS", 1e-9)
-    monkeypatch.setattr(monitor_lens, "TOKENS_PER_STEP", 200)
+    monkeypatch.setattr(read_lens, "FIT_SECONDS", 1e-9)
+    monkeypatch.setattr(read_lens, "TOKENS_PER_STEP", 200)
     with pytest.raises(UserError, match="a step takes"):
         Lenses(bench).fit()
