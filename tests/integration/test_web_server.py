@@ -27,6 +27,8 @@ from interp.bundled.world.corpus import WorldCorpus
 from interp.causal.side_effects import neutral_beginnings
 from interp.llm.client import Client
 from interp.llm.endpoint import Endpoint
+from interp.llm.request import Message, Request
+from interp.llm.running import run_with
 from interp.monitor.bench import Bench
 from interp.monitor.knowledge import Knowledge
 from interp.monitor.session import Session, State
@@ -643,6 +645,13 @@ def test_an_endpoint_names_groups_and_one_that_is_gone_is_told(bench: Bench) -> 
     gone = talk.post("groups", **asked)
     assert script.url in gone["not_graded"]["place"] + gone["not_graded"]["thing"]
     assert [one["keys"] for one in gone["groups"]] == [one["keys"] for one in found["groups"]]
+
+
+def test_interps_own_client_asks_the_model(server: str, subject: Subject) -> None:
+    client = Client(Endpoint(model="world", base_url=f"{server}/v1", retries=0))
+    reply = run_with(client.chat(Request((Message("user", ASK),), 60)), [client])
+    own = subject.generate(subject.chat([{"role": "user", "content": ASK}]), 60)
+    assert reply.text == str(own).strip() and reply.usage.completion_tokens >= len(own.tokens)
 
 
 def test_programs_are_told_what_is_wrong(program: openai.OpenAI, folder: Path) -> None:
