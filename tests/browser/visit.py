@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, Response, expect
 
 WIDE, NARROW = (1280, 800), (390, 844)
-SECONDS = 20
+SECONDS = 90
 """How long is waited for what should be there; every machine is slow at times."""
 expect.set_options(timeout=SECONDS * 1000)
 
