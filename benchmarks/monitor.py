@@ -24,6 +24,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import uvicorn
@@ -151,7 +152,7 @@ def _over_http(session: Session, place: int) -> None:
         why = f"{address}/api/sessions/{json.loads(new)['session']}/why"
         print(f"  the click over HTTP             {_median(lambda: _asked(why, {'place': place})):.3f} s")
         for name, label in PAGES:
-            seconds = _median(lambda: _asked(f"{address}/{name}"))  # noqa: B023
+            seconds = _median(partial(_asked, f"{address}/{name}"))
             print(f"  page {label:<26} {_weight(address, name) / 1000:.0f} kB, {seconds:.3f} s")
         server.should_exit = True
         thread.join()

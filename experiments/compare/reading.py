@@ -16,7 +16,6 @@ from ..common.dictionaries.config import slug
 from ..common.populations.data import DescribedFeature
 from ..common.populations.reading import (
     corpus_facts,
-    metric_estimate,
     population,
     populations_data,
     sae_report,
@@ -116,10 +115,10 @@ def _summary(name: str, metrics: Mapping[str, Any]) -> PairSummary:
     match, pairs = f"match/{slug(name)}", f"pairs/{slug(name)}"
     return PairSummary(
         name,
-        metric_estimate(metrics, f"{match}/correlation"),
-        metric_estimate(metrics, f"{match}/random"),
-        metric_estimate(metrics, f"{match}/beyond_random"),
-        metric_estimate(metrics, f"{pairs}/latent_minus_neuron"),
+        Estimate.metric(metrics, f"{match}/correlation"),
+        Estimate.metric(metrics, f"{match}/random"),
+        Estimate.metric(metrics, f"{match}/beyond_random"),
+        Estimate.metric(metrics, f"{pairs}/latent_minus_neuron"),
         int(metrics[f"{pairs}/scored"]),
         int(metrics[f"{pairs}/undefined"]),
         int(metrics[f"{pairs}/latent_ahead"]),

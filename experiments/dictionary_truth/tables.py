@@ -13,7 +13,6 @@ from interp.track.run import Run
 from ..common.dictionaries.config import slug
 from ..common.populations.data import ConceptScore
 from ..common.populations.figures import concept_recovery
-from ..common.populations.reading import metric_estimate
 from .config import Config
 
 MOST_DRAWN = 12  # concepts in the figure of absorption
@@ -101,7 +100,7 @@ class TruthTables:
 
     def metric(self, name: str) -> Estimate:
         """Returns a metric of the run with its interval."""
-        return metric_estimate(self.run.metrics, name)
+        return Estimate.metric(self.run.metrics, name)
 
     def mean(self, level: str, measure: str, method: str) -> Estimate:
         """Returns a method's mean over concepts."""

@@ -1,7 +1,6 @@
 """The populations of finished runs of `interp run compare`, with the numbers that the runs computed."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,7 @@ def read_run_population(chosen: RunChoice) -> Scored:
     rows.index.name = "key"
     config = read_yaml(chosen.run.folder / "config.yaml", BEGIN_ANEW)
     subject = (config.get("subject") or {}).get("name", "an unknown model")
-    mean = _metric(chosen.run.metrics, f"score/{chosen.slug}/both")
+    mean = Estimate.metric(chosen.run.metrics, f"score/{chosen.slug}/both")
     source = f"run {chosen.run.name} on {subject}"
     return Scored(chosen.choice, rows, mean, null_of(rows), str(subject), source)
 
@@ -135,10 +134,10 @@ def _matches(first: RunChoice, second: RunChoice) -> Matches | None:
     metrics, match, pairs = latents.run.metrics, f"match/{latents.slug}", f"pairs/{latents.slug}"
     return Matches(
         own,
-        _metric(metrics, f"{match}/correlation"),
-        _metric(metrics, f"{match}/random"),
-        _metric(metrics, f"{match}/beyond_random"),
-        _metric(metrics, f"{pairs}/latent_minus_neuron"),
+        Estimate.metric(metrics, f"{match}/correlation"),
+        Estimate.metric(metrics, f"{match}/random"),
+        Estimate.metric(metrics, f"{match}/beyond_random"),
+        Estimate.metric(metrics, f"{pairs}/latent_minus_neuron"),
         int(metrics.get(f"{pairs}/scored") or 0),
         int(metrics.get(f"{pairs}/latent_ahead") or 0),
         int(metrics.get(f"{match}/unmatched") or 0),
@@ -160,11 +159,6 @@ def _concepts(first: RunChoice, second: RunChoice) -> Concepts | None:
     numbers = [one if isinstance(one, int) else None for one in found]
     gap = mean_difference(recoveries, second.population, first.population, seed=seed)
     return Concepts(tuple(r for r in recoveries if r.method in names), numbers[0], numbers[1], gap)
-
-
-def _metric(metrics: Mapping[str, Any], name: str) -> Estimate:
-    """A metric with its interval; NaN where the run did not record it."""
-    return Estimate.of({f"{name}{end}": metrics.get(f"{name}{end}") for end in ("", "_low", "_high")}, name)
 
 
 def _table(run: RunSummary, name: str) -> pd.DataFrame:

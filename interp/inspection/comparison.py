@@ -195,7 +195,8 @@ def kind_of(space: str) -> PopulationKind:
     first, _, rest = space.partition(".")
     if "random" in (first, rest.partition(".")[0]):
         return "random"
-    return {"mlp": "neuron", "sae": "latent"}.get(first, "direction")  # type: ignore[return-value]
+    kinds: dict[str, PopulationKind] = {"mlp": "neuron", "sae": "latent"}
+    return kinds.get(first, "direction")
 
 
 def default_pair(choices: Sequence[Choice]) -> tuple[str, str] | None:

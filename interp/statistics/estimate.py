@@ -24,6 +24,12 @@ class Estimate(NamedTuple):
     high: Number = math.nan
 
     @classmethod
+    def metric(cls, metrics: Mapping[str, Any], name: str) -> "Estimate":
+        """A run's metric with its `_low` and `_high`; NaN where the run did not record it."""
+        found = (metrics.get(name + end) for end in ("", "_low", "_high"))
+        return cls(*(math.nan if value is None else float(value) for value in found))
+
+    @classmethod
     def of(cls, row: Mapping[Any, Any], name: str) -> "Estimate":
         """The columns `name`, `name_low` and `name_high` of a table's row; None there is NaN."""
         ends = (row[f"{name}{end}"] for end in ("", "_low", "_high"))

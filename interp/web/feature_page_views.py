@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from interp.inspection.comparison import kind_of
 from interp.inspection.evidence import Activity, Exemplar, Exemplars, Reading
 from interp.inspection.feature import LikeDirections, LogitEffects, Said, TokenEffect
 from interp.inspection.firing_together import Companions
 from interp.inspection.people import PREFIX, rating_of
 from interp.monitor.bench import Bench
-from interp.render.palette import OF_KIND
 from interp.store.rows import DescriptionRow, FeatureRow, ScoreRow
 from interp.store.search import Hit
 from interp.subject.subject import Subject
@@ -22,7 +22,7 @@ def said_view(said: Said) -> Json:
     """What is said of a feature, by measurement and by people."""
     return {
         "key": said.feature.key,
-        "kind": _kind(said.feature.space.name),
+        "kind": kind_of(said.feature.space.name),
         **known_view(said.known),
         "rate": said.row.rate,
         "quantiles": dict(sorted(said.row.quantiles.items(), key=lambda pair: float(pair[0]))),
@@ -194,11 +194,3 @@ def _is_guess(score: ScoreRow) -> bool:
     if score.value is None:
         return True
     return score.null_high is not None and score.value <= score.null_high
-
-
-def _kind(space: str) -> str:
-    """The kind of a space's features, as the palette names it."""
-    begins = {"mlp": "neuron", "sae": "latent", "random": "random"}
-    kind = next((kind for start, kind in begins.items() if space.startswith(start)), "direction")
-    assert kind in OF_KIND
-    return kind

@@ -1,5 +1,6 @@
 """The routes of the page Features: all features that the stores hold, found by words and conditions."""
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -24,7 +25,7 @@ MOST_CHIPS = 20
 Words = Annotated[Line, Field(max_length=LONGEST_WORDS)]
 
 
-class Chip(Section):
+class Chip(Section, ABC):
     """One condition, or its opposite."""
 
     negated: Flag = False
@@ -33,20 +34,20 @@ class Chip(Section):
         """Makes the condition; raises UserError if it names what the stores do not hold."""
         return Not(self.plain(browse)) if self.negated else self.plain(browse)
 
+    @abstractmethod
     def plain(self, browse: Browse) -> Filter:
         """The condition that is not negated."""
-        raise NotImplementedError
 
 
-class SpaceChip(Chip):
-    """Features of a space."""
+class NamedChip(Chip):
+    """Features of a space, or whose description is by an explainer."""
 
-    kind: Literal["space"]
+    kind: Literal["space", "explainer"]
     name: Word
 
     def plain(self, browse: Browse) -> OneOf:
-        """The space by its name."""
-        return browse.named("space", self.name)
+        """The space or the explainer by its name."""
+        return browse.named(self.kind, self.name)
 
 
 class LayersChip(Chip):
@@ -75,17 +76,6 @@ class ScoreChip(Chip):
         return ScoreBetween(MAIN_SCORE, self.least)
 
 
-class ExplainerChip(Chip):
-    """Features whose description is by an explainer."""
-
-    kind: Literal["explainer"]
-    name: Word
-
-    def plain(self, browse: Browse) -> OneOf:
-        """The explainer by its name."""
-        return browse.named("explainer", self.name)
-
-
 class TextChip(Chip):
     """Features whose description contains some words."""
 
@@ -112,9 +102,7 @@ class PlainChip(Chip):
         return named[self.kind]
 
 
-AnyChip = Annotated[
-    SpaceChip | LayersChip | ScoreChip | ExplainerChip | TextChip | PlainChip, Field(discriminator="kind")
-]
+AnyChip = Annotated[NamedChip | LayersChip | ScoreChip | TextChip | PlainChip, Field(discriminator="kind")]
 
 
 class Asked(Section):

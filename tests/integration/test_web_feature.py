@@ -1,5 +1,6 @@
 """The page of one feature: what it shows equals what the model, the store and numpy say; notes stay apart."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from interp.web.app import make_app
 from interp.web.feature_page_routes import FeaturePageRoutes
 from interp.web.job_progress import JobProgress
 from interp.web.sessions import Limits
-from interp.web.worker import Cancelled
+from interp.web.worker import Cancelled, Job
 
 Json = dict[str, Any]
 SPACE = "mlp.3"
@@ -358,12 +359,12 @@ def test_describing_again_scores_as_interp_score_does_and_is_kept(
 
 
 def test_a_job_stops_when_nobody_waits(bench: Bench, key: str, corpus: WorldCorpus) -> None:
-    class Gone:
-        def check(self) -> None:
-            raise Cancelled
+    async def in_line() -> Job:
+        return Job(lambda: (_ for _ in ()), lambda job: None, "")
 
     told = JobProgress()
-    told.job = Gone()  # type: ignore[assignment]
+    told.job = asyncio.run(in_line())
+    told.job.cancel()
     with pytest.raises(Cancelled):
         companions(bench.subject, corpus, bench.all_spaces, feature_of(bench, key), progress=told)
 

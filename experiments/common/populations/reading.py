@@ -45,11 +45,6 @@ def _float(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def metric_estimate(metrics: Mapping[str, Any], name: str) -> Estimate:
-    """Returns a metric with its `_low` and `_high`; unknown if there is none of that name."""
-    return Estimate(*(_float(metrics.get(name + end)) for end in ("", "_low", "_high")))
-
-
 def corpus_facts(
     corpus: Corpus, metrics: Mapping[str, Any], prefix: str, uses: Mapping[str, str]
 ) -> CorpusFacts:
@@ -82,7 +77,7 @@ def population(
         kind=kind,
         total=total,
         described=len(described),
-        both=metric_estimate(metrics, f"{key}/both"),
+        both=Estimate.metric(metrics, f"{key}/both"),
         top=Estimate(_float(metrics[f"{key}/top"])),
         random=Estimate(_float(metrics[f"{key}/random"])),
         null=Estimate(_float(metrics[f"{key}/null"]), *central(null.to_numpy(dtype=float))),
@@ -117,7 +112,7 @@ def populations_data(
         run=run_facts(run),
         corpus=corpus,
         populations=populations,
-        difference=Difference(metric_estimate(run.metrics, difference), True, 1000),
+        difference=Difference(Estimate.metric(run.metrics, difference), True, 1000),
         features=[
             feature_row(row, record, mined, subject, best)
             for row, record in zip(run.table("features").to_dict("records"), described, strict=True)
