@@ -35,7 +35,19 @@ def pairs_of(
         raise UserError(
             f"{direction!r} is no direction", "direction", f"use {' or '.join(get_args(Direction))}"
         )
-    first, second = laid_out(subject, clean), laid_out(subject, corrupted)
+    first, second = pairs_in_step(subject, laid_out(subject, clean), laid_out(subject, corrupted))
+    first, second = target.asked_of(subject, first), target.asked_of(subject, second)
+    return Pairs(second, first) if direction == "denoise" else Pairs(first, second)
+
+
+def pairs_in_step(
+    subject: Subject, first: ForwardPass, second: ForwardPass
+) -> tuple[ForwardPass, ForwardPass]:
+    """Returns the clean and the corrupted prompts, which have the same tokens' columns.
+
+    Raises:
+        UserError: their numbers differ, or a pair has prompts of different lengths (shows the tokens of both).
+    """
     if len(first.tokens) != len(second.tokens):
         raise UserError(
             f"{len(first.tokens)} clean and {len(second.tokens)} corrupted prompts are no pairs",
@@ -51,8 +63,7 @@ def pairs_of(
                 f"pair {row}",
                 "give prompts that differ token for token",
             )
-    first, second = target.asked_of(subject, first), target.asked_of(subject, second)
-    return Pairs(second, first) if direction == "denoise" else Pairs(first, second)
+    return first, second
 
 
 def _shown(subject: Subject, prompts: ForwardPass, row: int) -> str:

@@ -3,10 +3,11 @@
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from interp.subject.attention import Block
 from interp.subject.hooks import Hook
+from interp.subject.reader import InputPoint, Norm
 from interp.subject.site import Site
 from interp.subject.writer import Writer
 
@@ -32,6 +33,33 @@ class Backend(Protocol):
 
     def attached_to_pattern(self, layer: int, function: Hook) -> AbstractContextManager[None]:
         """Within the block `function` sees a layer's attention pattern [batch, head, query, key]."""
+        ...
+
+    def attached_to_input(self, point: InputPoint, function: Hook) -> AbstractContextManager[None]:
+        """Within the block `function` sees, and may replace, what a layer's part has read (`InputPoint`)."""
+        ...
+
+    def input_weight(self, point: InputPoint) -> tuple[Tensor, Tensor | None]:
+        """The weight [head, d_model, d_head] and bias [head, d_head] of a layer's `q`, `k` or `v`."""
+        ...
+
+    def input_norms(self, layer: int) -> list[Norm]:
+        """The norms that may stand before a layer's parts."""
+        ...
+
+    def pattern_replaced(self, layer: int, function: Hook) -> AbstractContextManager[None]:
+        """Within the block `function` sees, and may replace, a layer's attention pattern."""
+        ...
+
+    def norms(self) -> list[tuple[nn.Module, Norm]]:
+        """Every norm outside of attention: the module that a pass calls, and the function that it computes."""
+        ...
+
+    def mlp_factors(self, layer: int) -> list[Any]:
+        """The hook points of what a layer's neurons are a product of: the gate's input, then what it gates.
+
+        One point where there is no gate. Raises UserError if there are no such neurons.
+        """
         ...
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:

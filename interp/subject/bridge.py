@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.generalized_components import AttentionBridge, NormalizationBridge
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
@@ -18,6 +19,8 @@ from interp.subject.bridge_writers import writers_of, written_scale
 from interp.subject.corrections import corrected, square
 from interp.subject.folder import SubjectInfo
 from interp.subject.hooks import Hook, attached
+from interp.subject.reader import InputPoint, Norm
+from interp.subject.replaced_softmax import softmax_replaced
 from interp.subject.site import SITE_KINDS, Site
 from interp.subject.writer import Writer
 
@@ -113,6 +116,55 @@ class BridgeBackend:
     def attached_to_pattern(self, layer: int, function: Hook) -> AbstractContextManager[None]:
         """Attaches a function to a layer's attention pattern."""
         return attached(self._attention(layer).hook_pattern, function)
+
+    def attached_to_input(self, point: InputPoint, function: Hook) -> AbstractContextManager[None]:
+        """Attaches a function to the projections' outputs, or to the MLP's input (its first matrix', if the
+        library has no module for the MLP: OPT)."""
+        block = self.model.blocks[point.layer]
+        name = f"attn.hook_{point.part}"
+        if point.part == "mlp":
+            whole = block.mlp.original_component is not block.original_component
+            name = "mlp.hook_in" if whole else "mlp.in.hook_in"
+        return attached(self._points[f"blocks.{point.layer}.{name}"], function)
+
+    def input_weight(
+        self, point: InputPoint
+    ) -> tuple[Float[Tensor, "head d_model d_head"], Float[Tensor, "head d_head"] | None]:
+        """The weight and the bias of a projection, of key/value heads one for each group."""
+        linear = _inside(getattr(self._attention(point.layer), point.part))
+        heads = linear.weight.view(-1, self._info.d_head, linear.weight.shape[1]).transpose(1, 2)
+        return heads, None if linear.bias is None else linear.bias.view(-1, self._info.d_head)
+
+    def input_norms(self, layer: int) -> list[Norm]:
+        """The layer's norms that are named as standing before a part; they may stand after one (OLMo 2)."""
+        block = self.model.blocks[layer]
+        return [_inside(getattr(block, name)) for name in ("ln1", "ln2") if hasattr(block, name)]
+
+    def pattern_replaced(self, layer: int, function: Hook) -> AbstractContextManager[None]:
+        """Attaches a function to a layer's pattern where its output is computed from it.
+
+        Where `transformers` computes the attention whole, the hook point comes too late: its softmax is replaced.
+        """
+        attention = self._attention(layer)
+        if type(attention).forward is AttentionBridge.forward:
+            return softmax_replaced(attention, function)
+        return attached(attention.hook_pattern, function)
+
+    def norms(self) -> list[tuple[nn.Module, Norm]]:
+        """Every norm outside of attention."""
+        parts = [getattr(block, "attn", None) for block in self.model.blocks]
+        within = {id(module) for part in parts if part is not None for module in part.modules()}
+        return [
+            (module, _inside(module))
+            for module in self.model.modules()
+            if isinstance(module, NormalizationBridge) and id(module) not in within
+        ]
+
+    def mlp_factors(self, layer: int) -> list[Any]:
+        """The outputs of the first matrices: of the gate, and of what it multiplies."""
+        self.check(Site("mlp_post", layer))
+        names = [f"blocks.{layer}.mlp.{part}.hook_out" for part in ("gate", "in")]
+        return [self._points[name] for name in names if name in self._points]
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
         """Attaches a function after the final norm, before the unembedding or the projection to it."""

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+TINY = 1e-6  # far below the root of a norm's epsilon
 LARGE = 100.0  # makes a norm's epsilon negligible; its square still fits half precision
 
 
@@ -39,7 +40,11 @@ class FrozenNorm:
         return cls(norm, dtype, weight.flatten(), bias.flatten(), centred)
 
     def scale(self, activation: Float[Tensor, "batch d_model"]) -> Float[Tensor, " batch"]:
-        """What the norm divides by at these activations."""
+        """What the norm divides by at these activations; of one that it makes nothing of, its epsilon's root."""
+        empty = self.linear(activation.float()).norm(dim=-1, keepdim=True) == 0
+        tiny = torch.full_like(activation, TINY)
+        tiny[..., 1::2] *= -1
+        activation = torch.where(empty, tiny, activation)
         normed = self.norm(activation.to(self.dtype)[None])[0].float()
         found: Tensor = self.linear(activation.float()).norm(dim=-1) / (normed - self.bias).norm(dim=-1)
         return found

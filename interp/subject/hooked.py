@@ -6,16 +6,18 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
+from transformer_lens.components import LayerNorm, LayerNormPre, RMSNorm, RMSNormPre
 from transformer_lens.pretrained import weight_conversions
 from transformer_lens.utilities.activation_functions import apply_softcap
 
 from interp.errors import UserError
 from interp.subject.architectures import architecture_of
 from interp.subject.attention import Block, lowered
-from interp.subject.hooks import PATTERN, SCORES, Hook, attached
+from interp.subject.hooks import PATTERN, SCORES, Hook, attached, attached_to_argument
+from interp.subject.reader import InputPoint, Norm
 from interp.subject.site import Site
 from interp.subject.writer import Writer
 
@@ -90,6 +92,44 @@ class HookedBackend:
     def attached_to_pattern(self, layer: int, function: Hook) -> AbstractContextManager[None]:
         """Attaches a function to a layer's attention pattern."""
         return attached(self.model.hook_dict[PATTERN.format(layer=layer)], function)
+
+    def attached_to_input(self, point: InputPoint, function: Hook) -> AbstractContextManager[None]:
+        """Attaches a function to the projections' outputs, or to the MLP's call: it has no hook after its norm."""
+        if point.part == "mlp":
+            return attached_to_argument(self.model.blocks[point.layer].mlp, function)
+        return attached(self.model.hook_dict[f"blocks.{point.layer}.attn.hook_{point.part}"], function)
+
+    def input_weight(
+        self, point: InputPoint
+    ) -> tuple[Float[Tensor, "head d_model d_head"], Float[Tensor, "head d_head"]]:
+        """The weight and the bias of a projection, of key/value heads one for each group."""
+        attention, part = self.model.blocks[point.layer].attn, point.part.upper()
+        own = dict(attention.named_parameters(recurse=False))
+        weight, bias = (own.get(f"_{kind}_{part}", own.get(f"{kind}_{part}")) for kind in "Wb")
+        return weight, bias
+
+    def input_norms(self, layer: int) -> list[Norm]:
+        """The layer's two norms; parallel layers may have one."""
+        block = self.model.blocks[layer]
+        return [getattr(block, name) for name in ("ln1", "ln2") if hasattr(block, name)]
+
+    def pattern_replaced(self, layer: int, function: Hook) -> AbstractContextManager[None]:
+        """Attaches a function to a layer's attention pattern, from which its output is computed."""
+        return self.attached_to_pattern(layer, function)
+
+    def norms(self) -> list[tuple[nn.Module, Norm]]:
+        """Every norm outside of attention."""
+        within = {id(module) for block in self.model.blocks for module in block.attn.modules()}
+        return [
+            (module, module.forward)
+            for module in self.model.modules()
+            if isinstance(module, LayerNorm | LayerNormPre | RMSNorm | RMSNormPre) and id(module) not in within
+        ]
+
+    def mlp_factors(self, layer: int) -> list[Any]:
+        """The hook points before the activation function, and of what it is multiplied by."""
+        mlp = self.model.blocks[layer].mlp
+        return [mlp.hook_pre, mlp.hook_pre_linear] if self.model.cfg.gated_mlp else [mlp.hook_pre]
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
         """Attaches a function between the final norm and the unembedding."""

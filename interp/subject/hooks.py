@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from interp.errors import UserError
 from interp.subject.site import Site
@@ -30,6 +30,21 @@ def attached(point: Any, function: Hook, first: bool = False) -> Iterator[None]:
     finally:
         handle.hook.remove()
         point.fwd_hooks.remove(handle)
+
+
+@contextmanager
+def attached_to_argument(module: nn.Module, function: Hook) -> Iterator[None]:
+    """Calls `function` with the first argument of each call of a module, and replaces it likewise."""
+
+    def before(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        edited = function(given[0])
+        return None if edited is None else (edited, *given[1:])
+
+    handle = module.register_forward_pre_hook(before)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 class Watch:

@@ -14,6 +14,7 @@ from interp.subject.folder import SubjectInfo
 from interp.subject.gap import Gap
 from interp.subject.non_finite import not_finite
 from interp.subject.probe import Probe
+from interp.subject.reader import InputPoint, Norm
 from interp.subject.site import SITE_KINDS, Site
 from interp.subject.writer import Writer
 
@@ -127,6 +128,16 @@ class Model:
         if len(found) != 1:
             raise UserError(f"no output matrix follows {site}", f"site {site}", "use mlp_post or head_out")
         return found[0].unscaled()
+
+    def input_weight(
+        self, point: InputPoint
+    ) -> tuple[Float[Tensor, "head d_model d_head"], Float[Tensor, "head d_head"] | None]:
+        """The weight and the bias with which a layer's `q`, `k` or `v` reads; grouped keys are not repeated."""
+        return self._backend.input_weight(point)
+
+    def input_norms(self, layer: int) -> list[Norm]:
+        """The norms that may stand before a layer's parts (`interp.circuits.wiring` finds which do)."""
+        return self._backend.input_norms(layer)
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
         """The matrix that turns the final norm's output into logits, before their bias and any soft cap.

@@ -13,9 +13,12 @@ from interp.errors import UserError
 from interp.subject.attention import blocked_in, check_pattern
 from interp.subject.check import check_bos, check_mask, check_tokens
 from interp.subject.forward import ForwardPass, Intervention, whole_pass
+from interp.subject.frozen_norm import FrozenNorm
 from interp.subject.hooks import EverythingSeen, Hook, Visit, Visitor, Watch
+from interp.subject.linearised import Linearised, Rule
 from interp.subject.model import Loaded, Model
 from interp.subject.non_finite import are_possible, first_not_finite, is_finite, not_finite
+from interp.subject.reader import InputPoint
 from interp.subject.site import Site
 from interp.subject.unembedding import kept_back
 
@@ -205,6 +208,18 @@ class Passes(Model):
             yield
 
     @contextmanager
+    def inputs_edited(self, edits: Mapping[InputPoint, Edit]) -> Iterator[None]:
+        """As `edited`, of what the layers' parts have read: queries, keys, values, the MLPs' inputs.
+
+        A change there reaches one part, unlike one of the residual stream.
+        """
+        with ExitStack() as hooks:
+            for point, edit in edits.items():
+                watched = hooks.enter_context(self._watch.over(edit, str(point)))
+                hooks.enter_context(self._backend.attached_to_input(point, watched))
+            yield
+
+    @contextmanager
     def intervene(self, *interventions: Intervention) -> Iterator[None]:
         """Within the block every forward pass and every generated token is changed by these interventions.
 
@@ -266,6 +281,38 @@ class Passes(Model):
                 hooks.enter_context(self._backend.attention_blocked(layer, watched))
                 checked = hooks.enter_context(self._watch.over(partial(check, layer=layer), place))
                 hooks.enter_context(self._backend.attached_to_pattern(layer, checked))
+            yield
+
+    @contextmanager
+    def linearised(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Int[Tensor, "batch pos"] | None = None,
+        *,
+        norms: bool = True,
+        attention: bool = True,
+        mlps: Mapping[int, Rule] | None = None,
+    ) -> Iterator[None]:
+        """Within the block passes over the same tokens are linear in the residual stream, up to their MLPs.
+
+        One pass runs at once and is recorded; the scales of norms and the attention patterns of later passes
+        are those that it had, whatever is edited (`interp.subject.linearised`). `mlps` maps layers to the rule
+        by which their neurons are made linear, too; other MLPs stay as they are. Logits have their own soft
+        cap; `normed` has none. Values of the prompt itself are unchanged up to rounding.
+
+        Raises:
+            UserError: a layer's neurons or attention are not known; in a pass, tokens have another length.
+        """
+        for layer in mlps or ():
+            self.site_width(Site("mlp_post", layer))
+        with self.unedited():  # the probes of norms are no pass
+            modules = self._backend.norms() if norms else []
+            frozen = {m: FrozenNorm.of(f, self.d_model, self.device, self.dtype) for m, f in modules}
+        parts = Linearised(self._backend, self._watch, frozen)
+        places = {layer: f"the attention of layer {layer}" for layer in range(self.n_layers)}
+        with torch.no_grad(), parts.recording(places if attention else {}, mlps or {}):
+            self.normed(tokens, attention_mask)
+        with parts.held():
             yield
 
     @contextmanager
