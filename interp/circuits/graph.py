@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from interp.errors import UserError
+from interp.subject.reader import Part
 
 INPUT, LOGITS = "input", "logits"
 
@@ -129,6 +130,30 @@ class Graph:
                 raise UserError(f"{name!r} is no source", "circuit", f"use one such as {self.sources[1]}")
             kept[self.sources.index(name)] = True
         return kept & self.exists
+
+    def heads(self, layer: int) -> slice:
+        """The places of a layer's heads among the sources."""
+        first = 1 + layer * (self.n_heads + 1)
+        return slice(first, first + self.n_heads)
+
+    def mlp(self, layer: int) -> slice:
+        """The place of a layer's MLP among the sources."""
+        after = self.heads(layer).stop
+        return slice(after, after + 1)
+
+    def reads(self, part: Part, layer: int) -> slice:
+        """The places of the readers of a layer's part."""
+        sizes = {"q": self.n_heads, "k": self.n_groups, "v": self.n_groups, "mlp": 1}
+        first = layer * sum(sizes.values())
+        for name, size in sizes.items():
+            if name == part:
+                return slice(first, first + size)
+            first += size
+        raise AssertionError(part)
+
+    def n_before(self, reader: int) -> int:
+        """How many sources, from the first on, have written when a reader reads."""
+        return int(self.exists[:, reader].sum())
 
     def layer(self, node: str) -> int:
         """The layer of a node; -1 for the input, and one after the last for the logits."""

@@ -86,7 +86,11 @@ class Pairs:
             raise UserError(f"{metric!r} is no metric", "metric", f"use one of {', '.join(get_args(Metric))}")
         first, second = pairs_in_step(subject, laid_out(subject, clean), laid_out(subject, corrupted))
         n = len(first.tokens)
-        for name, given in (("answers", answers), ("distractors", distractors), ("groups", groups or answers)):
+        for name, given in (
+            ("answers", answers),
+            ("distractors", distractors),
+            ("groups", groups or answers),
+        ):
             if len(given) != n:
                 raise UserError(f"{len(given)} {name} for {n} pairs", name, "give one for each pair")
         if bool((first.tokens == second.tokens).all()):
@@ -148,6 +152,34 @@ class Pairs:
             self.select(range(first, min(first + rows_at_once, len(self))))
             for first in range(0, len(self), rows_at_once)
         ]
+
+    def resampled(self, seed: int) -> "Pairs":
+        """Pairs whose corrupted prompts are other pairs' clean ones, of the same length, drawn by a seed.
+
+        Raises:
+            UserError: a clean prompt is the only one of its length.
+        """
+        lengths = self.clean.prompt_lengths().cpu().numpy()
+        rng, others = np.random.default_rng(seed), np.arange(len(self))
+        for length in np.unique(lengths):
+            rows = rng.permutation(np.flatnonzero(lengths == length))
+            if len(rows) == 1:
+                raise UserError(
+                    f"no other prompt has {length} tokens", f"pair {rows[0] + 1}", "give pairs of one length"
+                )
+            others[rows] = np.roll(rows, 1)
+        index = torch.from_numpy(others).to(self.clean.tokens.device)
+        return replace(self, corrupted=select_rows(self.clean, index))
+
+    def check_one_length(self, place: str, fix: str) -> None:
+        """Raises UserError unless all prompts have the same number of tokens, so that positions are alike."""
+        if not bool(self.clean.real.all()):
+            lengths = self.clean.prompt_lengths()
+            raise UserError(
+                f"the pairs have {int(lengths.min())} to {int(lengths.max())} tokens, so positions differ",
+                place,
+                f"{fix}, or give pairs of one length",
+            )
 
     def value(
         self,

@@ -174,7 +174,8 @@ def _gives(reader: Reader, streams: Mapping[Site, Tensor], model_input: Tensor) 
 
 
 def _close(found: Tensor, own: Tensor) -> bool:
-    return float((found - own).abs().max()) <= torch.finfo(own.dtype).eps ** 0.5 * float(own.abs().max())
+    tolerance: float = torch.finfo(own.dtype).eps ** 0.5
+    return float((found - own).abs().max()) <= tolerance * float(own.abs().max())
 
 
 def _has(subject: Subject, site: Site) -> bool:

@@ -105,8 +105,8 @@ class HookedBackend:
         """The weight and the bias of a projection, of key/value heads one for each group."""
         attention, part = self.model.blocks[point.layer].attn, point.part.upper()
         own = dict(attention.named_parameters(recurse=False))
-        weight, bias = (own.get(f"_{kind}_{part}", own.get(f"{kind}_{part}")) for kind in "Wb")
-        return weight, bias
+        grouped = "_" if f"_W_{part}" in own else ""
+        return own[f"{grouped}W_{part}"], own[f"{grouped}b_{part}"]
 
     def input_norms(self, layer: int) -> list[Norm]:
         """The layer's two norms; parallel layers may have one."""

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.subject.frozen_norm import FrozenNorm
 from interp.subject.site import Site
 
 Part = Literal["q", "k", "v", "mlp"]
@@ -55,15 +56,25 @@ class Reader:
         return read if self.bias is None else read + self.bias
 
     def pulled_back(
-        self, stream: Float[Tensor, "batch pos d_model"], gradient: Float[Tensor, "batch pos *input"]
+        self,
+        stream: Float[Tensor, "batch pos d_model"],
+        gradient: Float[Tensor, "batch pos *input"],
+        held: bool = False,
     ) -> Float[Tensor, "batch pos head d_model"]:
-        """Turns a gradient at the point into one at the stream that each head reads, through the norm."""
+        """Turns a gradient at the point into one at the stream that each head reads, through the norm.
+
+        With `held`, the norm's scale is a constant of this stream.
+        """
         if self.weight is None:
             back = gradient[:, :, None]
         else:
             back = torch.einsum("bphe,hde->bphd", gradient, self.weight)
         if self.norm is None:
             return back
+        if held:
+            norm = FrozenNorm.of(self.norm, stream.shape[-1], stream.device, stream.dtype)
+            scale = norm.scale(stream.flatten(0, 1)).view(stream.shape[:2])
+            return norm.pulled_back(back.float()) / scale[..., None, None]
         with torch.enable_grad():
             leaf = stream[:, :, None].expand_as(back).detach().requires_grad_()
             (found,) = torch.autograd.grad(self.normed(leaf), leaf, back)
