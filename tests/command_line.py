@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from click.testing import Result
 from typer.testing import CliRunner
 
+import experiments
 from interp.cli import app, main
 
 PRELOADED = (
@@ -44,16 +45,23 @@ def command(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments)
 
 
-def process(*arguments: str, timeout: float = 600) -> CompletedProcess[str]:
+def process(
+    *arguments: str,
+    timeout: float = 600,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> CompletedProcess[str]:
     """The same in a process of its own, as a person starts it: nothing is checked that takes time there.
 
-    It is forked from one that has imported everything, which saves six seconds each.
+    It is forked from one that has imported everything, which saves six seconds each. `folder` and
+    `environment` are that process's, this one's if None.
     """
+    state = folder or Path.cwd(), dict(os.environ if environment is None else environment)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED])
-    with TemporaryDirectory() as folder:
-        texts = [os.path.join(folder, name) for name in ("out", "err")]
-        started = context.Process(target=_interp, args=(arguments, *texts))
+    with TemporaryDirectory() as outputs:
+        texts = [os.path.join(outputs, name) for name in ("out", "err")]
+        started = context.Process(target=_interp, args=(arguments, *texts, *state))
         started.start()
         started.join(timeout)
         if started.exitcode is None:
@@ -64,7 +72,14 @@ def process(*arguments: str, timeout: float = 600) -> CompletedProcess[str]:
     return CompletedProcess(arguments, started.exitcode, out, err)
 
 
-def _interp(arguments: tuple[str, ...], out: str, err: str) -> None:
+def _interp(
+    arguments: tuple[str, ...], out: str, err: str, folder: Path, environment: dict[str, str]
+) -> None:
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    own = environment.get("INTERP_EXPERIMENTS_PATH", "").split(os.pathsep)
+    experiments.__path__ += filter(None, own)  # `experiments` was imported before this was known
     for number, file in ((1, out), (2, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     os.environ.pop(

@@ -1,6 +1,7 @@
 """How tests run: their threads, types that are checked at every call, and the models that all share."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,15 @@ install_import_hook(["interp", "saes"], "beartype.beartype")
 
 from interp.subject import Subject  # noqa: E402
 from tests.subjects import BACKENDS, pydoc_subject, world_subject  # noqa: E402
+
+FIRST = ("real/test_gemma.py", "integration/test_world_card.py")
+"""What other files wait for (Gemma's weights in the cache), and what takes longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files in `FIRST`; all others stay in their order."""
+    order = {Path(__file__).parent / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(FIRST)))
 
 
 @pytest.fixture(scope="session")

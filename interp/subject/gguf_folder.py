@@ -141,20 +141,21 @@ def _convert(file: Path, header: GgufHeader, made: Path, place: str) -> None:
 
     folder = str(file.parent)
     plain: dict[str, Any] = {"gguf_file": _FILE, "trust_remote_code": False, "local_files_only": True}
-    with _as_transformers_reads(place):
-        config = AutoConfig.from_pretrained(folder, **plain)
-    check_numbers(config.to_diff_dict(), place)
-    check_size(config, header.shapes, place)
-    with _as_transformers_reads(place):
-        tokenizer = AutoTokenizer.from_pretrained(folder, **plain)
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=getattr(torch, header.dtype),
-            quantization_config=GgufConfig(dequantize=True),
-            output_loading_info=True,
-            **plain,
-        )
+    with _parsed_once():
+        with _as_transformers_reads(place):
+            config = AutoConfig.from_pretrained(folder, **plain)
+        check_numbers(config.to_diff_dict(), place)
+        check_size(config, header.shapes, place)
+        with _as_transformers_reads(place):
+            tokenizer = AutoTokenizer.from_pretrained(folder, **plain)
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=getattr(torch, header.dtype),
+                quantization_config=GgufConfig(dequantize=True),
+                output_loading_info=True,
+                **plain,
+            )
     stored = sum(torch.Size(shape).numel() for shape in header.shapes.values())
     taken = sum(parameter.numel() for parameter in model.parameters())
     if report["missing_keys"] or stored > taken:
@@ -167,6 +168,22 @@ def _convert(file: Path, header: GgufHeader, made: Path, place: str) -> None:
     with quiet():
         model.save_pretrained(made)
         tokenizer.save_pretrained(made)
+
+
+@contextmanager
+def _parsed_once() -> Iterator[None]:
+    """Within the block a GGUF file is parsed once; `transformers` does so for each thing that it reads there.
+
+    A vocabulary of 262,144 tokens takes `gguf` some ten seconds each time.
+    """
+    import gguf
+
+    plain = gguf.GGUFReader
+    gguf.GGUFReader = cache(plain)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = plain
 
 
 @contextmanager

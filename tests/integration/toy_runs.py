@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.command_line import process
+
 ROOT = Path(__file__).parents[2]
 TOYS = Path(__file__).parent / "toy_experiments"
 
@@ -45,9 +47,8 @@ def start(folder: Path, *arguments: str, **environment_more: str) -> subprocess.
 
 
 def interp(folder: Path, *arguments: str, **environment_more: str) -> subprocess.CompletedProcess[str]:
-    process = start(folder, *arguments, **environment_more)
-    out, err = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+    """Runs a command to its end, in a process that need not import everything first."""
+    return process(*arguments, timeout=120, folder=folder, environment=environment(**environment_more))
 
 
 def result(run_folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -53,6 +54,20 @@ def test_a_gguf_file_is_the_model_that_it_was_made_of(whole: Path, model: Any, c
     written = weights.stat().st_mtime_ns
     assert find_folder(whole) == subject.info.folder and weights.stat().st_mtime_ns == written
     assert {file.name for file in cache.iterdir()} == {subject.info.folder.name, "making.lock"}
+
+
+def test_a_file_is_parsed_once(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the configuration, the tokenizer and the weights: ten seconds each with Gemma's vocabulary."""
+    parsed = []
+
+    class Counted(gguf.GGUFReader):
+        def __init__(self, path: Path) -> None:
+            parsed.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(gguf, "GGUFReader", Counted)
+    find_folder(whole)
+    assert len(parsed) == 1 and gguf.GGUFReader is Counted
 
 
 def test_a_llama_in_half_precision_is_the_bundled_one(pydoc: Subject, tmp_path: Path) -> None:
