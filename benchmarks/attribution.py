@@ -47,13 +47,18 @@ def random_llama(folder: Path, **changed: int) -> Path:
     }
     with quiet():
         AutoModelForCausalLM.from_config(LlamaConfig(**shape, initializer_range=0.06)).save_pretrained(folder)
-    words = {"<s>": 0, "</s>": 1, "<unk>": 2} | {f"w{i}": i for i in range(3, shape["vocab_size"])}
+    made_up_words(shape["vocab_size"]).save_pretrained(folder)
+    return folder
+
+
+def made_up_words(d_vocab: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of words `w3`, `w4`, ..."""
+    words = {"<s>": 0, "</s>": 1, "<unk>": 2} | {f"w{i}": i for i in range(3, d_vocab)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
-    return folder
+    )
 
 
 def captum_work(model: Any, tokens: torch.Tensor, token: int) -> dict[str, Callable[[], object]]:

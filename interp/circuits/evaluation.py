@@ -14,12 +14,51 @@ from interp.circuits.patched import patched_each, patched_logits
 from interp.circuits.wiring import Wiring
 from interp.circuits.written import Corrupted, Corruption, Written, written_in
 from interp.errors import UserError
-from interp.statistics.estimate import Estimate, mean_interval, ratio_interval
+from interp.statistics.estimate import Estimate, by_item, mean_interval, ratio_interval
 
 DRAWS = 2000
 
 
-class Evaluator:
+class Faithfulness:
+    """How much of a behaviour is kept: where a run's metric lies between nothing kept and everything."""
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        clean: Float[np.ndarray, " pair"],
+        corrupted: Float[np.ndarray, " pair"],
+        seed: int,
+        model: str,
+    ) -> None:
+        """Takes the metric of each pair with everything kept, and with nothing.
+
+        Raises:
+            UserError: faithfulness is not defined, since the first is not reliably above the second (the 95%
+                interval of the difference over groups reaches zero).
+        """
+        self.pairs, self.clean, self.corrupted, self.seed = pairs, clean, corrupted, seed
+        self._groups = np.unique(pairs.groups, return_inverse=True)[1]
+        effect = mean_interval(by_item(clean - corrupted, self._groups), seed)
+        if not effect.low > 0:
+            raise UserError(
+                f"the {pairs.metric} is {clean.mean():.3g} for clean prompts and "
+                f"{corrupted.mean():.3g} with everything corrupted, so faithfulness is not defined",
+                f"{len(pairs)} pairs on {model}",
+                "give pairs that the model tells apart, more of them, or another corruption",
+            )
+
+    def normalised(self, values: Float[np.ndarray, " pair"]) -> Estimate:
+        """(m - m(nothing kept)) / (m(everything) - m(nothing)), m the mean metric; interval over groups.
+
+        1 where the run does what the model does, 0 where it does no more than with everything corrupted; it
+        may be above 1, or negative (Wang et al. 2022, arXiv 2211.00593; Marks et al. 2024, arXiv 2403.19647).
+        """
+        return ratio_interval(
+            values - self.corrupted, self.clean - self.corrupted, self._groups, DRAWS, self.seed
+        )
+
+
+class Evaluator(Faithfulness):
     """Runs circuits on pairs. What the whole model and no edge at all give is run once, when it is made."""
 
     def __init__(
@@ -34,29 +73,17 @@ class Evaluator:
         """Prepares the pairs.
 
         Raises:
-            UserError: faithfulness is not defined, since the whole model's metric is not reliably above that
-                of the corrupted run (the 95% interval of the difference over groups reaches zero).
+            UserError: there is no such corruption, or faithfulness is not defined.
         """
-        self.wiring, self.pairs, self.seed, self.rows_at_once = wiring, pairs, seed, rows_at_once
+        self.wiring, self.rows_at_once = wiring, rows_at_once
         prepared = Corrupted(wiring, pairs, corruption, rows_at_once)
         self._batches: list[tuple[Pairs, Written, torch.Tensor]] = []
         for batch in pairs.batches(rows_at_once):
             clean, logits = written_in(wiring, batch.clean)
             self._batches.append((batch, prepared.of(batch, clean), logits))
-        graph = wiring.graph
-        self._groups = np.unique(pairs.groups, return_inverse=True)[1]
-        self.clean = np.concatenate(
-            [batch.value(logits, logits).double().cpu().numpy() for batch, _, logits in self._batches]
-        )
-        self.corrupted = self.values(Circuit(graph, torch.zeros_like(graph.exists)))
-        effect = mean_interval(self._by_group(self.clean - self.corrupted), seed)
-        if not effect.low > 0:
-            raise UserError(
-                f"the {pairs.metric} is {self.clean.mean():.3g} for clean prompts and "
-                f"{self.corrupted.mean():.3g} with everything corrupted, so faithfulness is not defined",
-                f"{len(pairs)} pairs on {wiring.subject.name}",
-                "give pairs that the model tells apart, more of them, or another corruption",
-            )
+        whole = torch.cat([batch.value(logits, logits) for batch, _, logits in self._batches])
+        nothing = Circuit(wiring.graph, torch.zeros_like(wiring.graph.exists))
+        super().__init__(pairs, whole.double().cpu().numpy(), self.values(nothing), seed, wiring.subject.name)
 
     def values(self, circuit: Circuit) -> Float[np.ndarray, " pair"]:
         """The metric of each pair, with all edges corrupted that the circuit does not keep.
@@ -83,26 +110,12 @@ class Evaluator:
         return torch.cat(found, 1).double().cpu().numpy()
 
     def faithfulness(self, circuit: Circuit) -> Estimate:
-        """(m(C) - m(no edge)) / (m(whole model) - m(no edge)), m the mean metric; interval over groups.
-
-        1 where the circuit does what the model does, 0 where it does no more than corrupted prompts; it may
-        be above 1, or negative (Wang et al. 2022, arXiv 2211.00593; Marks et al. 2024, arXiv 2403.19647).
-        """
+        """How much of the behaviour the circuit keeps, with all other edges corrupted (`normalised`)."""
         return self.normalised(self.values(circuit))
 
     def completeness(self, circuit: Circuit) -> Estimate:
         """The faithfulness of all that the circuit leaves out: near 0 if nothing that matters is missing."""
         return self.faithfulness(circuit.complement())
-
-    def normalised(self, values: Float[np.ndarray, " pair"]) -> Estimate:
-        """The faithfulness that these values of the metric mean."""
-        return ratio_interval(
-            values - self.corrupted, self.clean - self.corrupted, self._groups, DRAWS, self.seed
-        )
-
-    def _by_group(self, values: Float[np.ndarray, " pair"]) -> Float[np.ndarray, " group"]:
-        means: np.ndarray = np.bincount(self._groups, values) / np.bincount(self._groups)
-        return means
 
 
 @dataclass(frozen=True, eq=False, repr=False)

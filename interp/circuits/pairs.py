@@ -14,7 +14,7 @@ from torch import Tensor
 from interp.attribution.pairs import pairs_in_step
 from interp.attribution.passes import Prompts, laid_out, select_rows
 from interp.errors import UserError
-from interp.fields import Section, Text, Word
+from interp.fields import Section, Text, TokenId, Word
 from interp.lines import json_lines
 from interp.shape import Shape
 from interp.subject.forward import ForwardPass
@@ -34,9 +34,9 @@ class Pair(Section):
     """The prompt that shows the behaviour."""
     corrupted: Prompt
     """The prompt that does not, of as many tokens."""
-    answer: Word | Annotated[list[Word], Field(min_length=1)]
-    """What follows the clean prompt: one token, or several that are all right."""
-    distractor: Word | Annotated[list[Word], Field(min_length=1)]
+    answer: Word | Annotated[list[Word | TokenId], Field(min_length=1)]
+    """What follows the clean prompt: one token, or several that are all right; in a list also token ids."""
+    distractor: Word | Annotated[list[Word | TokenId], Field(min_length=1)]
     """What does not; mostly what follows the corrupted prompt."""
     group: str = ""
     """Pairs of one group (an entity, a template) stay in one split; empty for each its own."""
