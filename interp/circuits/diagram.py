@@ -19,9 +19,13 @@ DASHES: Mapping[EdgeKind, str] = {"q": "7 3", "k": "2 3"}
 SAID: Mapping[EdgeKind, str] = {"q": "query", "k": "key", "v": "value, MLP or logits"}
 POSITIVE, NEGATIVE, PLAIN = "c", "accent", "muted"
 """Colours of edges whose corruption raises the metric, of those that carry it, and without scores."""
-LETTER, HEIGHT, GAP = 6.3, 24, 10  # pixels: of a character, of a box, and between boxes of a line
-LINE, STEP, BETWEEN = 36, 32, 40  # pixels: from line to line, for what comes later in a row, between rows
-LEFT, TOP, LEGEND, WIDEST = 52, 14, 20, 300  # margins, a legend's line, a column's lines
+LETTER, HEIGHT, GAP = 6.3, 24.0, 10.0  # pixels: of a character, of a box, and between boxes of a line
+LINE, STEP, BETWEEN = (
+    36.0,
+    32.0,
+    40.0,
+)  # pixels: from line to line, for what comes later in a row, between rows
+LEFT, TOP, LEGEND, WIDEST = 52.0, 14.0, 20.0, 300.0  # margins, a legend's line, a column's lines
 MOST_OF_A_LABEL = 24  # characters
 
 
@@ -45,7 +49,7 @@ class Box:
     @property
     def width(self) -> float:
         """Pixels that the label takes, at least those of a short one."""
-        return max(40, round(LETTER * len(shortened(self.label, MOST_OF_A_LABEL)) + 14))
+        return max(40.0, round(LETTER * len(shortened(self.label, MOST_OF_A_LABEL)) + 14.0, 1))
 
 
 @dataclass(frozen=True)
@@ -211,7 +215,7 @@ class Layout:
             drawing, "g", _permitted({"class": f"box {box.kind}", "data-node": box.name})
         )
         _titled(group, box.says or box.name)
-        shape = {"x": f"{left:g}", "y": f"{top:g}", "width": f"{right - left:g}", "height": str(HEIGHT)}
+        shape = {"x": f"{left:g}", "y": f"{top:g}", "width": f"{right - left:g}", "height": f"{HEIGHT:g}"}
         shape |= {"rx": "11" if box.kind == "head" else "3", "fill": colours("sheet")}
         ElementTree.SubElement(
             group, "rect", {**shape, "stroke": colours(box.colour), "stroke-width": "1.25"}

@@ -11,7 +11,6 @@ from typing import Literal, get_args
 
 import pandas as pd
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from interp.circuits.wiring import START, Wiring
 from interp.circuits.written import Corrupted, Corruption, Written, written_in
 from interp.errors import UserError
 from interp.subject.forward import ForwardPass
+from interp.subject.frozen_norm import FrozenNorm
 from interp.subject.linearised import Rule
 from interp.subject.passes import Edit
 from interp.subject.reader import InputPoint
@@ -197,22 +197,39 @@ class _Scorer:
 
     def _block(self, gradients: Gradients, columns: slice, held: bool) -> Float[Tensor, "*pos source reader"]:
         graph = self.wiring.graph
-        shape = "p s (b d)" if self.positions else "s (b p d)"
-        change = rearrange(self.change.vectors(columns).float(), f"b p s d -> {shape}").contiguous()
-        found = change.new_zeros(*change.shape[:-1], len(graph.readers))
+        change = self.change.vectors(columns).float()
+        shape = (change.shape[2],) if self.positions else ()
+        found = change.new_zeros(*shape, len(graph.sources), len(graph.readers))
+        normed: dict[tuple[Site, FrozenNorm], tuple[Tensor, Tensor]] = {}
         for point, gradient in gradients.at.items():
             if isinstance(point, Site):
                 places = slice(len(graph.readers) - 1, len(graph.readers))
-                back = gradient[:, columns, None]
+                back = gradient[None, :, columns].float()
             else:
                 reader = self.wiring.readers[point]
                 places = graph.reads(point.part, point.layer)
-                stream = gradients.streams[reader.site][:, columns]
-                back = reader.pulled_back(stream, gradient[:, columns], held)
-            flat = rearrange(back.float(), f"b p s d -> {shape}")
+                scale = centred = None
+                if reader.frozen is not None:
+                    key = reader.site, reader.frozen
+                    if key not in normed:
+                        stream = gradients.streams[reader.site][:, columns].float()
+                        scale = reader.frozen.scale(stream.flatten(0, 1)).view(stream.shape[:2])
+                        normed[key] = scale, reader.frozen.centre(stream)
+                    scale, centred = normed[key]
+                back = reader.pulled_back(gradient[:, columns], scale, None if held else centred)
             before = graph.n_before(places.start)
-            found[..., :before, places] = change[..., :before, :] @ flat.mT
+            found[..., :before, places] = self._products(change[:before], back)
         return found
+
+    def _products(
+        self,
+        change: Float[Tensor, "source batch columns width"],
+        back: Float[Tensor, "head batch columns width"],
+    ) -> Float[Tensor, "*pos source head"]:
+        """Sums the products over prompts and positions, or over prompts alone."""
+        if self.positions:
+            return torch.einsum("sbpd,hbpd->psh", change, back)
+        return change.flatten(1) @ back.flatten(1).T
 
     def _exact(self, rows_at_once: int) -> Float[Tensor, "source reader"]:
         """Corrupts every edge by itself."""

@@ -162,8 +162,10 @@ def _candidates(subject: Subject, point: InputPoint, streams: Mapping[Site, Tens
     kinds: tuple[SiteKind, ...] = ("resid_mid", "resid_pre") if point.part == "mlp" else ("resid_pre",)
     for site in (Site(kind, point.layer) for kind in kinds):
         if site in streams:
-            for norm in (*subject.input_norms(point.layer), None):
-                yield Reader(point, site, norm, weight, bias)
+            for norm in subject.input_norms(point.layer):
+                frozen = FrozenNorm.of(norm, subject.d_model, subject.device, subject.dtype)
+                yield Reader(point, site, norm, frozen, weight, bias)
+            yield Reader(point, site, None, None, weight, bias)
 
 
 def _gives(reader: Reader, streams: Mapping[Site, Tensor], model_input: Tensor) -> bool:

@@ -33,12 +33,12 @@ class Written:
     heads: tuple[Float[Tensor, "batch pos head d_head"], ...]
     mlps: tuple[Float[Tensor, "batch pos d_model"], ...]
 
-    def vectors(self, columns: slice = slice(None)) -> Float[Tensor, "batch columns source d_model"]:
+    def vectors(self, columns: slice) -> Float[Tensor, "source batch columns d_model"]:
         """Computes what each source adds to the residual stream at some of the positions."""
-        parts = [self.start[:, columns, None]]
+        parts = [self.start[None, :, columns]]
         for writer, z, mlp in zip(self.wiring.heads, self.heads, self.mlps, strict=True):
-            parts += [writer.vectors(z[:, columns]), mlp[:, columns, None]]
-        return torch.cat(parts, 2)
+            parts += [writer.vectors(z[:, columns]).permute(2, 0, 1, 3), mlp[None, :, columns]]
+        return torch.cat(parts)
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> "Written":
         """Applies a function to each part."""

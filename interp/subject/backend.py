@@ -52,7 +52,7 @@ class Backend(Protocol):
         ...
 
     def norms(self) -> list[tuple[nn.Module, Norm]]:
-        """Every norm outside of attention: the module that a pass calls, and the function that it computes."""
+        """Every norm outside of attention: the module that a pass calls, and the function it computes."""
         ...
 
     def mlp_factors(self, layer: int) -> list[Any]:

@@ -143,7 +143,8 @@ class BridgeBackend:
     def pattern_replaced(self, layer: int, function: Hook) -> AbstractContextManager[None]:
         """Attaches a function to a layer's pattern where its output is computed from it.
 
-        Where `transformers` computes the attention whole, the hook point comes too late: its softmax is replaced.
+        Where `transformers` computes the attention whole, the hook point comes too late: its softmax is
+        replaced.
         """
         attention = self._attention(layer)
         if type(attention).forward is AttentionBridge.forward:

@@ -40,22 +40,24 @@ class FrozenNorm:
         return cls(norm, dtype, weight.flatten(), bias.flatten(), centred)
 
     def scale(self, activation: Float[Tensor, "batch d_model"]) -> Float[Tensor, " batch"]:
-        """What the norm divides by at these activations; of one that it makes nothing of, its epsilon's root."""
+        """What the norm divides by at these activations; its epsilon's root where it makes nothing of one."""
         empty = self.linear(activation.float()).norm(dim=-1, keepdim=True) == 0
-        tiny = torch.full_like(activation, TINY)
-        tiny[..., 1::2] *= -1
-        activation = torch.where(empty, tiny, activation)
+        if bool(empty.any()):
+            tiny = torch.full_like(activation, TINY)
+            tiny[..., 1::2] *= -1
+            activation = torch.where(empty, tiny, activation)
         normed = self.norm(activation.to(self.dtype)[None])[0].float()
         found: Tensor = self.linear(activation.float()).norm(dim=-1) / (normed - self.bias).norm(dim=-1)
         return found
 
     def linear(self, part: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """A part's term of scale(x) * (norm(x) - bias), which the terms of all parts of x sum to."""
-        return self.weight * self._centre(part)
+        return self.weight * self.centre(part)
 
     def pulled_back(self, direction: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The direction v with <direction, norm(x) - bias> = <v, x> / scale(x)."""
-        return self._centre(self.weight * direction)
+        return self.centre(self.weight * direction)
 
-    def _centre(self, vector: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    def centre(self, vector: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """What the norm divides by its scale: a vector, less its mean if the norm takes it."""
         return vector - vector.mean(-1, keepdim=True) if self.centred else vector

@@ -94,7 +94,7 @@ class HookedBackend:
         return attached(self.model.hook_dict[PATTERN.format(layer=layer)], function)
 
     def attached_to_input(self, point: InputPoint, function: Hook) -> AbstractContextManager[None]:
-        """Attaches a function to the projections' outputs, or to the MLP's call: it has no hook after its norm."""
+        """Attaches a function to the projections' outputs, or to the MLP's call: it has no hook there."""
         if point.part == "mlp":
             return attached_to_argument(self.model.blocks[point.layer].mlp, function)
         return attached(self.model.hook_dict[f"blocks.{point.layer}.attn.hook_{point.part}"], function)
@@ -120,11 +120,9 @@ class HookedBackend:
     def norms(self) -> list[tuple[nn.Module, Norm]]:
         """Every norm outside of attention."""
         within = {id(module) for block in self.model.blocks for module in block.attn.modules()}
-        return [
-            (module, module.forward)
-            for module in self.model.modules()
-            if isinstance(module, LayerNorm | LayerNormPre | RMSNorm | RMSNormPre) and id(module) not in within
-        ]
+        kinds = (LayerNorm, LayerNormPre, RMSNorm, RMSNormPre)
+        found = [module for module in self.model.modules() if isinstance(module, kinds)]
+        return [(module, module.forward) for module in found if id(module) not in within]
 
     def mlp_factors(self, layer: int) -> list[Any]:
         """The hook points before the activation function, and of what it is multiplied by."""

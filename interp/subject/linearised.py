@@ -1,7 +1,8 @@
 """A forward pass made linear in the residual stream: what depends on the prompt in other ways is held.
 
-As in attribution graphs (Ameisen et al. 2025, Circuit Tracing, "local replacement model"): the scales of norms
-and the attention patterns are constants of the prompt. MLPs are nonlinear unless a rule makes them linear.
+As in attribution graphs (Ameisen et al. 2025, Circuit Tracing, "local replacement model"): the scales of
+norms and the attention patterns are constants of the prompt. MLPs are nonlinear unless a rule makes them
+linear.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +24,9 @@ Rule = Literal["half", "gate"]
 """How neurons are made linear in their factors, whose product with an activation function they are.
 
 `half`: each factor's share is one half (RelP: Jafari et al. 2025, arXiv 2508.21258, and the half rule of
-Arras et al. 2017): a = (a0/g0) g / 2 + (a0/u0) u / 2 for a gate's input g and the other factor u, with a0, g0, u0
-of the prompt. `gate`: what the gate gives is held: a = (a0/u0) u. A neuron without a gate has one factor.
+Arras et al. 2017): a = (a0/g0) g / 2 + (a0/u0) u / 2 for a gate's input g and the other factor u, with a0,
+g0, u0 of the prompt. `gate`: what the gate gives is held: a = (a0/u0) u. A neuron without a gate has one
+factor.
 """
 
 
@@ -85,8 +87,7 @@ class Linearised:
             yield
 
     def _record_scale(self, module: nn.Module, x: Tensor, y: Tensor) -> None:
-        scale = self._norms[module].scale(x.detach().flatten(0, -2))
-        self._scales[module] = scale.nan_to_num(nan=1.0)[:, None]  # a norm of zeros is its bias
+        self._scales[module] = self._norms[module].scale(x.detach().flatten(0, -2))[:, None]
 
     def _with_scale(self, module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         norm, scale = self._norms[module], self._scales[module]
@@ -117,29 +118,32 @@ class Linearised:
 def _around(module: nn.Module, function: Callable[[Tensor, Tensor], Tensor | None]) -> Iterator[None]:
     """Calls `function` with a norm's input and output, and replaces the output by the result if there is one.
 
-    The input is what the norm works on: after the edits of its own hook point, which may be attached later.
+    Where the library has hook points inside the norm, the input is that after all edits of the first of them,
+    also of those attached later, and edits of the last one see the new output.
     """
     kept: list[Tensor] = []
-    handles: list[Any] = []
+    first, last = (getattr(module, f"hook_{end}", None) for end in ("in", "out"))
+    after_edits: list[Any] = []
 
     def before(_: nn.Module, given: tuple[Any, ...]) -> None:
-        kept.clear()
-        for handle in handles[2:]:
-            handle.remove()
-        del handles[2:]
-        kept.append(given[0])
-        if (point := getattr(module, "hook_in", None)) is not None:
-            handles.append(point.register_forward_hook(lambda _, inputs, output: kept.append(output)))
+        kept[:] = given[:1]
+        while after_edits:
+            after_edits.pop().remove()
+        if first is not None:
+            after_edits.append(first.register_forward_hook(lambda _, inputs, output: kept.append(output)))
 
-    def after(_: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor | None:
+    def at_end(_: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor | None:
         return function(kept[-1], output)
 
-    handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks:
+        hooks.callback(module.register_forward_pre_hook(before).remove)
+        # a plain hook of torch: the library's own reshape OPT's activations, also where they are not flat
+        hooks.callback((last or module).register_forward_hook(at_end, prepend=True).remove)
+        try:
+            yield
+        finally:
+            while after_edits:
+                after_edits.pop().remove()
 
 
 def _fits(fits: bool) -> None:

@@ -132,7 +132,7 @@ class Model:
     def input_weight(
         self, point: InputPoint
     ) -> tuple[Float[Tensor, "head d_model d_head"], Float[Tensor, "head d_head"] | None]:
-        """The weight and the bias with which a layer's `q`, `k` or `v` reads; grouped keys are not repeated."""
+        """The weight and the bias with which a layer's `q`, `k` or `v` reads, keys and values by group."""
         return self._backend.input_weight(point)
 
     def input_norms(self, layer: int) -> list[Norm]:

@@ -296,9 +296,10 @@ class Passes(Model):
         """Within the block passes over the same tokens are linear in the residual stream, up to their MLPs.
 
         One pass runs at once and is recorded; the scales of norms and the attention patterns of later passes
-        are those that it had, whatever is edited (`interp.subject.linearised`). `mlps` maps layers to the rule
-        by which their neurons are made linear, too; other MLPs stay as they are. Logits have their own soft
-        cap; `normed` has none. Values of the prompt itself are unchanged up to rounding.
+        are those that it had, whatever is edited (`interp.subject.linearised`). `mlps` maps layers to the
+        rule by which their neurons are made linear, too; other MLPs stay as they are. Logits have their own
+        soft cap; `normed` has none. Values of the prompt itself are unchanged up to rounding.
+        Edit within the block: edits around it count when it is recorded, and not again.
 
         Raises:
             UserError: a layer's neurons or attention are not known; in a pass, tokens have another length.

@@ -1,4 +1,4 @@
-"""The inputs through which attention heads and MLPs read the residual stream, independent of a library's names."""
+"""The inputs through which heads and MLPs read the residual stream, independent of a library's names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,12 +33,14 @@ class Reader:
     """What a part computes from the residual stream x: `norm`(x) @ `weight` + `bias`, for each of its heads.
 
     x is the activation at `site`. `weight` is [head, d_model, d_head] and `bias` [head, d_head] for `q`, `k`
-    and `v`; None for `mlp`, whose input is norm(x). `norm` is None where the part reads the stream itself.
+    and `v`; None for `mlp`, whose input is norm(x). `norm` is None where the part reads the stream itself;
+    `frozen` are its parts.
     """
 
     point: InputPoint
     site: Site
     norm: Norm | None
+    frozen: FrozenNorm | None
     weight: Float[Tensor, "head d_model d_head"] | None = None
     bias: Float[Tensor, "head d_head"] | None = None
 
@@ -49,7 +51,7 @@ class Reader:
 
     def read(self, streams: Float[Tensor, "batch pos head d_model"]) -> Float[Tensor, "batch pos *input"]:
         """Computes the input from a residual stream of each head's own, in the shape of the point."""
-        normed = self.normed(streams)
+        normed = streams if self.norm is None else self.norm(streams.flatten(1, 2)).view_as(streams)
         if self.weight is None:
             return normed[:, :, 0]
         read = torch.einsum("bphd,hde->bphe", normed, self.weight)
@@ -57,32 +59,28 @@ class Reader:
 
     def pulled_back(
         self,
-        stream: Float[Tensor, "batch pos d_model"],
         gradient: Float[Tensor, "batch pos *input"],
-        held: bool = False,
-    ) -> Float[Tensor, "batch pos head d_model"]:
-        """Turns a gradient at the point into one at the stream that each head reads, through the norm.
+        scale: Float[Tensor, "batch pos"] | None,
+        centred: Float[Tensor, "batch pos d_model"] | None = None,
+    ) -> Float[Tensor, "head batch pos d_model"]:
+        """Turns a gradient at the point into one at the stream that each head reads, in single precision.
 
-        With `held`, the norm's scale is a constant of this stream.
+        `scale` is the norm's at that stream x, None without a norm. A norm divides c, which is x less its mean
+        if the norm takes it (`centred`), by s with s^2 = mean(c^2) + epsilon, so the gradient is
+        back - c (c . back) / (d_model s^2), where back is that with s held; without `centred` it is back.
         """
+        wide = gradient.float()
+        if scale is not None:
+            wide = wide / scale.view(*scale.shape, *[1] * (wide.ndim - 2))
         if self.weight is None:
-            back = gradient[:, :, None]
+            back = (wide if self.frozen is None else self.frozen.pulled_back(wide))[None]
         else:
-            back = torch.einsum("bphe,hde->bphd", gradient, self.weight)
-        if self.norm is None:
+            weight = self.weight.float().mT  # [head, d_head, d_model]
+            if self.frozen is not None:
+                weight = self.frozen.pulled_back(weight)
+            rows = wide.flatten(0, 1).transpose(0, 1)
+            back = torch.bmm(rows, weight).view(len(weight), *wide.shape[:2], -1)
+        if scale is None or centred is None:
             return back
-        if held:
-            norm = FrozenNorm.of(self.norm, stream.shape[-1], stream.device, stream.dtype)
-            scale = norm.scale(stream.flatten(0, 1)).view(stream.shape[:2])
-            return norm.pulled_back(back.float()) / scale[..., None, None]
-        with torch.enable_grad():
-            leaf = stream[:, :, None].expand_as(back).detach().requires_grad_()
-            (found,) = torch.autograd.grad(self.normed(leaf), leaf, back)
-        return found
-
-    def normed(self, streams: Float[Tensor, "batch pos head d_model"]) -> Tensor:
-        """Applies the norm, if there is one."""
-        if self.norm is None:
-            return streams
-        flat: Tensor = self.norm(streams.flatten(1, 2))
-        return flat.view_as(streams)
+        along = (back * centred).sum(-1, keepdim=True) / (centred.shape[-1] * scale.square())[..., None]
+        return torch.addcmul(back, along, centred, value=-1)

@@ -1,7 +1,7 @@
-"""Replaces the attention pattern where a model's own attention computes it, and no hook point is in the way."""
+"""Replaces the attention pattern where a model's own attention computes it, without a hook point."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -27,14 +27,14 @@ class _Replacing(TorchFunctionMode):
 @contextmanager
 def softmax_replaced(module: nn.Module, function: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
     """Within the block `function` sees, and may replace, the softmax of each call of an attention module."""
-    modes: list[_Replacing] = []
+    modes: list[ExitStack] = []
 
     def enter(_: nn.Module, given: tuple[Any, ...]) -> None:
-        modes.append(_Replacing(function))
-        modes[-1].__enter__()
+        modes.append(ExitStack())
+        modes[-1].enter_context(_Replacing(function))
 
     def leave(_: nn.Module, given: tuple[Any, ...], output: Any) -> None:
-        modes.pop().__exit__(None, None, None)
+        modes.pop().close()
 
     handles = (
         module.register_forward_pre_hook(enter),

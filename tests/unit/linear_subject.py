@@ -13,6 +13,7 @@ from interp.subject import Site, Subject
 from interp.subject.attention import Block
 from interp.subject.hooks import Hook, attached
 from interp.subject.model import Loaded
+from interp.subject.reader import InputPoint, Norm
 from interp.subject.text import Text
 from interp.subject.writer import Writer
 
@@ -57,6 +58,24 @@ class LinearBackend(nn.Module):
 
     def attached_to_pattern(self, layer: int, function: Hook) -> AbstractContextManager[None]:
         raise NotImplementedError("this model has no attention")
+
+    def attached_to_input(self, point: InputPoint, function: Hook) -> AbstractContextManager[None]:
+        raise NotImplementedError("its layers have no parts")
+
+    def input_weight(self, point: InputPoint) -> tuple[Tensor, Tensor | None]:
+        raise NotImplementedError("its layers have no parts")
+
+    def input_norms(self, layer: int) -> list[Norm]:
+        return []
+
+    def pattern_replaced(self, layer: int, function: Hook) -> AbstractContextManager[None]:
+        raise NotImplementedError("this model has no attention")
+
+    def norms(self) -> list[tuple[nn.Module, Norm]]:
+        return []
+
+    def mlp_factors(self, layer: int) -> list[Any]:
+        raise NotImplementedError("its neurons are linear as they are")
 
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
         return attached(self.last, function)
