@@ -1,3 +1,4 @@
+from . import circuits as circuits
 from .attribution import attribute as attribute
 from .bundled.pydoc.corpus import PydocCorpus as PydocCorpus
 from .bundled.world.corpus import WorldCorpus as WorldCorpus

@@ -65,8 +65,8 @@ class Reader:
     ) -> Float[Tensor, "head batch pos d_model"]:
         """Turns a gradient at the point into one at the stream that each head reads, in single precision.
 
-        `scale` is the norm's at that stream x, None without a norm. A norm divides c, which is x less its mean
-        if the norm takes it (`centred`), by s with s^2 = mean(c^2) + epsilon, so the gradient is
+        `scale` is the norm's at that stream x, None without a norm. A norm divides c (`centred`: x, less its
+        mean if the norm takes it) by s with s^2 = mean(c^2) + epsilon, so the gradient is
         back - c (c . back) / (d_model s^2), where back is that with s held; without `centred` it is back.
         """
         wide = gradient.float()
