@@ -32,7 +32,7 @@ class Config(ExperimentConfig):
     """Numbers of points of a path of integration; each is a method of its own."""
     pairs: Count = Field(15, ge=5)
     """Number of pairs in a set."""
-    sets: Several = 5
+    sets: Several = 3
     """Number of sets of pairs: each is scored by itself, and circuits run on another set."""
     device: Device = "cpu"
     """Where the model runs."""

@@ -19,8 +19,8 @@ RANDOM, TRUE = "random ranking", "the true circuit"
 COLUMNS = (
     Column("method"),
     Column("average precision", of="average precision"),
-    Column("true edges among the first", of="found"),
-    Column("faithfulness of the first", of="faithfulness"),
+    Column("found"),
+    Column("faithfulness"),
 )
 MISSED = (Column("method"), Column("edge"), Column("score"))
 
@@ -35,7 +35,8 @@ class CircuitTruthPage(ExperimentPage[Config]):
         ("Average precision",
          "The mean, over the true edges, of the share of true edges among those ranked as high; 1 if all "
          "true edges come first."),
-        ("First", "As many edges of the largest scores as there are true ones."),
+        ("First", "As many edges of the largest scores as there are true ones; found is the share of true "
+         "edges among them, faithfulness that of the circuit which they make."),
         ("Told", "Edges that carry the same in both prompts of a pair are left out: no patch shows them."),
     )  # fmt: skip
     limits = (
@@ -56,8 +57,8 @@ class CircuitTruthPage(ExperimentPage[Config]):
         return [
             f"The weights of {n} transformer{'s' if n > 1 else ''} were written down by a program, so every "
             "edge of their circuits is known.",
-            f"Every method scored all edges on {self.config.sets} sets of {self.config.pairs} pairs; circuits "
-            "ran on other pairs.",
+            f"Every method scored all edges on {self.config.sets} sets of {self.config.pairs} pairs; its "
+            "circuits ran on other pairs.",
             self._verdict(),
         ]
 
