@@ -9,6 +9,7 @@ token. Figures are medians over rounds of ratios within one.
 import statistics
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -51,13 +52,13 @@ def backend_work(folder: Path, backend: str) -> dict[str, Callable[[], object]]:
 
     @torch.no_grad()
     def forward() -> None:
-        for batch in clean.split(BATCH):
+        for batch in torch.split(clean, BATCH):
             subject.logits_at(batch, last)
 
     work: dict[str, Callable[[], object]] = {f"{backend} forward": forward}
     for method in METHODS:
-        work[f"{backend} {method}"] = lambda method=method: edge_scores(
-            wiring, pairs, method, steps=STEPS, rows_at_once=BATCH
+        work[f"{backend} {method}"] = partial(
+            edge_scores, wiring, pairs, method, steps=STEPS, rows_at_once=BATCH
         )
     cut = torch.rand(wiring.graph.exists.shape, generator=rng) < 0.5
     kept = wiring.graph.exists & ~cut

@@ -46,7 +46,7 @@ def pairs_in_step(
     """Returns the clean and the corrupted prompts, which have the same tokens' columns.
 
     Raises:
-        UserError: their numbers differ, or a pair has prompts of different lengths (shows the tokens of both).
+        UserError: their numbers differ, or a pair has prompts of different lengths (shows both).
     """
     if len(first.tokens) != len(second.tokens):
         raise UserError(

@@ -2,7 +2,7 @@
 
 `Wiring` finds how parts read and write; `edge_scores` and `node_scores` attribute a behaviour to them;
 `top_edges` and `greedy_edges` choose a `Circuit`; `Evaluator` runs it with all other edges corrupted.
-`interp.circuits.feature_circuits` does so with neurons and latents, `attribution_graph` follows one
+`interp.circuits.feature_circuits` does so with neurons and latents, `attribution_graphs` follows one
 prompt through them.
 """
 

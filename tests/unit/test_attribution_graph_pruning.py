@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from interp.circuits.attribution_graph.graph import AttributionGraph, Node
-from interp.circuits.attribution_graph.influence import node_influence, prune, scores
-from interp.circuits.attribution_graph.interventions import predicted_changes
-from interp.circuits.attribution_graph.supernodes import by_hand, by_meaning, collapse, described
+from interp.circuits.attribution_graphs.graph import AttributionGraph, Node
+from interp.circuits.attribution_graphs.influence import node_influence, prune, scores
+from interp.circuits.attribution_graphs.interventions import predicted_changes
+from interp.circuits.attribution_graphs.supernodes import by_hand, by_meaning, collapse, described
 from interp.embed.tfidf import TfidfEmbedder
 from interp.errors import UserError
 from interp.monitor.knowledge import Knowledge

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.circuits.attribution_graph.layers import LayerParts, layer_of, parts_of
+from interp.circuits.attribution_graphs.layers import LayerParts, layer_of, parts_of
 from interp.errors import UserError
 from interp.features.space import ReadableFeatures
 from interp.subject.linearised import Rule

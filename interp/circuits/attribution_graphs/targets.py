@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.circuits.attribution_graph.graph import Node
+from interp.circuits.attribution_graphs.graph import Node
 from interp.errors import UserError
 from interp.subject.subject import Subject
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from interp.circuits.attribution_graph.graph import AttributionGraph, Node
-from interp.circuits.attribution_graph.influence import Pruned
-from interp.circuits.attribution_graph.supernodes import Supernode
+from interp.circuits.attribution_graphs.graph import AttributionGraph, Node
+from interp.circuits.attribution_graphs.influence import Pruned
+from interp.circuits.attribution_graphs.supernodes import Supernode
 from interp.errors import UserError, quoted
 from interp.json_text import read_json
 from interp.shape import Shape

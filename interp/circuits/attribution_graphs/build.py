@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.circuits.attribution_graph.graph import AttributionGraph, Node
-from interp.circuits.attribution_graph.influence import influence, normalised
-from interp.circuits.attribution_graph.replacement import Replacement
-from interp.circuits.attribution_graph.targets import Logits, logits_of
+from interp.circuits.attribution_graphs.graph import AttributionGraph, Node
+from interp.circuits.attribution_graphs.influence import influence, normalised
+from interp.circuits.attribution_graphs.replacement import Replacement
+from interp.circuits.attribution_graphs.targets import Logits, logits_of
 from interp.errors import UserError
 from interp.features.space import ReadableFeatures
 from interp.fields import Count, Fraction, taken

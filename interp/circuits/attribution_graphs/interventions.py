@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.attribution.agreement import AgreementReport, agreement
-from interp.circuits.attribution_graph.graph import AttributionGraph
-from interp.circuits.attribution_graph.layers import LayerParts
-from interp.circuits.attribution_graph.replacement import Replacement
-from interp.circuits.attribution_graph.targets import logits_of
+from interp.circuits.attribution_graphs.graph import AttributionGraph
+from interp.circuits.attribution_graphs.layers import LayerParts
+from interp.circuits.attribution_graphs.replacement import Replacement
+from interp.circuits.attribution_graphs.targets import logits_of
 from interp.errors import UserError
 from interp.features.space import ReadableFeatures
 from interp.subject.passes import Edit

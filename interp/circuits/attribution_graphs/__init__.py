@@ -1,8 +1,8 @@
 """Attribution graphs: what features of a prompt add to each other and to the next token's logits."""
 
-from interp.circuits.attribution_graph.build import attribution_graph
-from interp.circuits.attribution_graph.graph import AttributionGraph, Node
-from interp.circuits.attribution_graph.influence import (
+from interp.circuits.attribution_graphs.build import attribution_graph
+from interp.circuits.attribution_graphs.graph import AttributionGraph, Node
+from interp.circuits.attribution_graphs.influence import (
     GraphScores,
     Pruned,
     node_influence,
@@ -10,9 +10,9 @@ from interp.circuits.attribution_graph.influence import (
     prune,
     scores,
 )
-from interp.circuits.attribution_graph.interventions import Effects, intervene, predicted_changes
-from interp.circuits.attribution_graph.neuronpedia import GraphFile, graph_file
-from interp.circuits.attribution_graph.supernodes import (
+from interp.circuits.attribution_graphs.interventions import Effects, intervene, predicted_changes
+from interp.circuits.attribution_graphs.neuronpedia import GraphFile, graph_file
+from interp.circuits.attribution_graphs.supernodes import (
     Collapsed,
     Supernode,
     by_hand,

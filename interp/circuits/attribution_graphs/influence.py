@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.circuits.attribution_graph.graph import AttributionGraph
+from interp.circuits.attribution_graphs.graph import AttributionGraph
 from interp.errors import UserError
 
 _SMALLEST = 1e-10
