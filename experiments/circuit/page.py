@@ -86,9 +86,8 @@ class CircuitPage(ExperimentPage[Config]):
         )
 
     def headline(self) -> Figure:
-        """Draws faithfulness over size."""
-        own = self.curves[self.curves["chosen"] & (self.curves["half"] == "report")]
-        return Figure("faithfulness", "How much of the behaviour a circuit keeps", self.on, self._sizes(own))
+        """Draws faithfulness over size, of as many behaviours as there are colours."""
+        return self._faithfulness(self.names[: len(evidence.COLOURS)], "faithfulness", 620)
 
     def sections(self) -> Sequence[Section]:
         """The evidence."""
@@ -105,6 +104,11 @@ class CircuitPage(ExperimentPage[Config]):
             shared, crossed = (self.run.table(name) for name in ("shared_edges", "crossed"))
             found.append(evidence.overlap(self.names, shared, crossed, self.on))
         return [*found, Section("The largest edges", tables=[self._largest()])]
+
+    def _faithfulness(self, names: Sequence[str], figure: str, width: int) -> Figure:
+        own = self.curves[self.curves["chosen"] & (self.curves["half"] == "report")]
+        drawn = self._sizes(own[own["behaviour"].isin(names)])
+        return Figure(figure, "How much of the behaviour a circuit keeps", self.on, drawn, width)
 
     def _sizes(self, curves: pd.DataFrame) -> Draw:
         curves = curves.assign(log=[math.log2(edges) for edges in curves["edges"]])
@@ -134,9 +138,15 @@ class CircuitPage(ExperimentPage[Config]):
             f"half to choose on, of these the one with the fewest of {count(self.n_edges)} edges. The last "
             "column is of that half, the others are of held-out pairs."
         )
+        at_once = len(evidence.COLOURS)
+        figures = [
+            self._faithfulness(self.names[first : first + at_once], f"faithfulness-{first + 1}", 540)
+            for first in range(at_once, len(self.names), at_once)
+        ]
         return Section(
             "The smallest circuits",
             [text],
+            figures,
             tables=[Table.of(self.circuits, columns, "circuits", "The smallest circuits")],
         )
 
