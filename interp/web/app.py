@@ -16,6 +16,7 @@ from interp.monitor.bench import Bench
 from interp.monitor.steering import Card
 from interp.render.palette import css_variables
 from interp.store.store import Store
+from interp.web.circuit_routes import CircuitRoutes
 from interp.web.compare_routes import CompareRoutes
 from interp.web.feature_page_routes import FeaturePageRoutes
 from interp.web.feature_routes import FeatureRoutes
@@ -84,6 +85,7 @@ def make_app(
         FeaturePageRoutes,
         CompareRoutes,
         LensRoutes,
+        CircuitRoutes,
         VectorRoutes,
         RunRoutes,
         PresetRoutes,

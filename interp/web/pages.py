@@ -15,6 +15,7 @@ PAGES = (
     ("features", "Features"),
     ("compare", "Compare"),
     ("lens", "Lens"),
+    ("circuits", "Circuits"),
     ("vectors", "Vectors"),
     ("runs", "Runs"),
 )

@@ -16,6 +16,7 @@ CONTENT = {
     "/feature/mlp.2/244-": "#exemplars .tokens",
     "/compare": "#both tbody tr",
     "/lens": "#prompt",
+    "/circuits": "#find",
     "/vectors": "#list :text('noise')",
     "/runs": "#runs :text('toy')",
 }
@@ -107,7 +108,7 @@ def test_pages_lead_to_each_other(visit: Callable[..., Visit]) -> None:
     page = visit().goto("/")
     links = page.get_by_role("navigation", name="Pages").get_by_role("link")
     names = links.all_inner_texts()
-    assert names == ["Monitor", "Features", "Compare", "Lens", "Vectors", "Runs"]
+    assert names == ["Monitor", "Features", "Compare", "Lens", "Circuits", "Vectors", "Runs"]
     for name in names[1:]:
         page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
         expect(page.get_by_role("heading", level=1)).to_have_text(name)
