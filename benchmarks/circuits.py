@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config
 
 import interp.subject
-from interp.circuits.edge_scores import Method, edge_scores
+from interp.circuits.edge_attribution import Method, edge_scores
 from interp.circuits.pairs import Pairs
 from interp.circuits.patched import patched_logits
 from interp.circuits.wiring import Wiring
@@ -35,7 +35,9 @@ METHODS: tuple[Method, ...] = ("eap", "clean_corrupted", "eap_ig_inputs", "linea
 def random_gpt2(folder: Path) -> Path:
     """Writes a random GPT-2 of 6 layers of 8 heads."""
     torch.manual_seed(0)
-    shape = GPT2Config(vocab_size=D_VOCAB, n_embd=512, n_layer=6, n_head=8, n_positions=64)
+    shape = GPT2Config(
+        vocab_size=D_VOCAB, n_embd=512, n_layer=6, n_head=8, n_positions=64, bos_token_id=0, eos_token_id=1
+    )
     with quiet():
         AutoModelForCausalLM.from_config(shape).save_pretrained(folder)
     made_up_words(D_VOCAB).save_pretrained(folder)

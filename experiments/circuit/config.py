@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from interp.circuits.edge_scores import Method
+from interp.circuits.edge_attribution import Method
 from interp.circuits.pairs import Metric
 from interp.circuits.written import Corruption
 from interp.fields import Count, NonEmpty, OpenFraction, Positive, Several

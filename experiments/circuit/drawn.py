@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from interp.circuits.circuit import Circuit
 from interp.circuits.drawing import circuit_json, to_svg
-from interp.circuits.edge_scores import EdgeScores
+from interp.circuits.edge_attribution import EdgeScores
 from interp.errors import UserError
 from interp.render.charts.parts import nothing
 from interp.render.figure import Draw, Figure

@@ -11,9 +11,9 @@ from scipy.stats import hypergeom
 
 from interp.circuits.circuit import Circuit, random_edges, read_circuit, write_circuit
 from interp.circuits.drawing import to_dot, to_svg
-from interp.circuits.edge_scores import EdgeScores, edge_scores
+from interp.circuits.edge_attribution import EdgeScores, edge_scores
 from interp.circuits.evaluation import Evaluator, minimality, sizes_of
-from interp.circuits.node_scores import node_scores
+from interp.circuits.node_attribution import node_scores
 from interp.circuits.pairs import Pair, Pairs
 from interp.circuits.wiring import Wiring
 from interp.circuits.written import Corruption

@@ -9,10 +9,10 @@ import torch
 
 from interp.attribution.agreement import MEASURES, agreement
 from interp.circuits.circuit import Choice, Circuit, greedy_edges, random_edges, top_edges
-from interp.circuits.edge_scores import EdgeScores
+from interp.circuits.edge_attribution import EdgeScores
 from interp.circuits.evaluation import Curve, Evaluator, faithfulness_curve, sizes_of
 from interp.circuits.graph import INPUT, Graph
-from interp.circuits.node_scores import NodeScores
+from interp.circuits.node_attribution import NodeScores
 from interp.statistics.estimate import Estimate
 
 CHOICES: tuple[Choice, ...] = ("top", "greedy")

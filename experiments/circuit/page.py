@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from interp.circuits.circuit import Circuit
-from interp.circuits.edge_scores import EdgeScores
+from interp.circuits.edge_attribution import EdgeScores
 from interp.render.charts.curves import curve_chart
 from interp.render.digits import count, measured, number, with_interval
 from interp.render.figure import Draw, Figure

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from interp.circuits.edge_scores import Method
+from interp.circuits.edge_attribution import Method
 from interp.config import ExperimentConfig
 from interp.fields import Count, Device, NonEmpty, Positive, Several
 

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score
 
 import interp
 from interp.circuits.circuit import Circuit, top_edges
-from interp.circuits.edge_scores import EdgeScores, Method, edge_scores
+from interp.circuits.edge_attribution import EdgeScores, Method, edge_scores
 from interp.circuits.evaluation import Evaluator
 from interp.circuits.pairs import Pair, Pairs
 from interp.circuits.wiring import Wiring

@@ -4,13 +4,13 @@ from .circuit import greedy_edges as greedy_edges
 from .circuit import read_circuit as read_circuit
 from .circuit import top_edges as top_edges
 from .circuit import write_circuit as write_circuit
-from .edge_scores import edge_scores as edge_scores
+from .edge_attribution import edge_scores as edge_scores
 from .evaluation import Evaluator as Evaluator
 from .evaluation import faithfulness_curve as faithfulness_curve
 from .evaluation import minimality as minimality
 from .evaluation import sizes_of as sizes_of
 from .graph import Graph as Graph
-from .node_scores import node_scores as node_scores
+from .node_attribution import node_scores as node_scores
 from .pairs import Pairs as Pairs
 from .pairs import read_pairs as read_pairs
 from .wiring import Wiring as Wiring

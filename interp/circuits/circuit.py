@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from interp.circuits.edge_scores import EdgeScores
+from interp.circuits.edge_attribution import EdgeScores
 from interp.circuits.graph import INPUT, LOGITS, Graph
 from interp.errors import UserError
 from interp.json_text import read_json

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from interp.circuits.circuit import Circuit
 from interp.circuits.diagram import Arrow, Box, Diagram, EdgeKind, Layout, colour_of
-from interp.circuits.edge_scores import EdgeScores
+from interp.circuits.edge_attribution import EdgeScores
 from interp.circuits.graph import INPUT, LOGITS
 from interp.render.characters import permitted
 from interp.render.digits import significant

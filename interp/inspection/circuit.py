@@ -13,7 +13,7 @@ from interp.bundled.gemma import GEMMA
 from interp.bundled.gemma import pairs as gemma_pairs
 from interp.bundled.world import pairs as world_pairs
 from interp.circuits.circuit import Circuit, top_edges
-from interp.circuits.edge_scores import EdgeScores, Method, edge_scores
+from interp.circuits.edge_attribution import EdgeScores, Method, edge_scores
 from interp.circuits.evaluation import Curve, Evaluator, faithfulness_curve, sizes_of
 from interp.circuits.pairs import Metric, Pair, Pairs
 from interp.circuits.wiring import Wiring

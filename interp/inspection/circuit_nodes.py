@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.circuits.circuit import Circuit
 from interp.circuits.drawing import edge_kind, node_kind
-from interp.circuits.edge_scores import edge_scores
+from interp.circuits.edge_attribution import edge_scores
 from interp.circuits.gradients import metric_gradients
 from interp.circuits.pairs import Pairs
 from interp.circuits.patched import patched_logits

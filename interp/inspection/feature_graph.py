@@ -10,10 +10,10 @@ from pydantic import Field
 
 from interp.circuits.attribution_graphs.build import attribution_graph
 from interp.circuits.attribution_graphs.graph import AttributionGraph, Node
-from interp.circuits.attribution_graphs.influence import GraphScores, Pruned, prune, scores
 from interp.circuits.attribution_graphs.interventions import intervene
 from interp.circuits.attribution_graphs.layers import layer_of
 from interp.circuits.attribution_graphs.neuronpedia import GraphFile, graph_file
+from interp.circuits.attribution_graphs.pruning import GraphScores, Pruned, prune, scores
 from interp.circuits.attribution_graphs.supernodes import described
 from interp.circuits.diagram import Arrow, Box, Diagram
 from interp.errors import UserError

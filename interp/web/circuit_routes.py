@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from interp.circuits.circuit import Circuit
 from interp.circuits.drawing import node_kind, to_dot, to_svg
-from interp.circuits.edge_scores import Method
+from interp.circuits.edge_attribution import Method
 from interp.circuits.pairs import Metric
 from interp.circuits.written import Corruption
 from interp.errors import UserError
@@ -34,7 +34,7 @@ from interp.web.job_progress import JobProgress, progressed
 from interp.web.safety import body, json_response
 from interp.web.served import Served
 from interp.web.views import Json
-from interp.web.worker import Event, EventStream, Job, asker, result, server_sent
+from interp.web.worker import Event, EventStream, asker, result, server_sent
 
 METHODS: dict[Method, str] = {
     "eap_ig_inputs": "EAP-IG, inputs",
@@ -144,10 +144,11 @@ class CircuitRoutes:
         asked = await body(request, Question)
         self._check_length(asked)
 
-        def work(job: Job) -> Json:
+        def work(progress: JobProgress) -> Json:
             def told(words: str, amount: str) -> None:
-                job.check()
-                job.tell(progressed(words, amount))
+                if progress.job is not None:
+                    progress.job.check()
+                    progress.job.tell(progressed(words, amount))
 
             return found_view(self.subject, self.circuits.find(asked, told))
 
@@ -217,10 +218,7 @@ class CircuitRoutes:
         if len(asked.prompt) > most:
             raise UserError("the text is too long", "prompt", f"use at most {most:,} characters")
 
-        def work(job: Job) -> Json:
-            progress = JobProgress()
-            progress.job = job
-            job.tell(progressed("reading the prompt"))
+        def work(progress: JobProgress) -> Json:
             return graph_view(self.graphs.find(asked, progress))
 
         return self._streamed(request, work)
@@ -253,12 +251,14 @@ class CircuitRoutes:
             if max(len(pair.clean), len(pair.corrupted)) > most:
                 raise UserError("a prompt is too long", f"pair {number}", f"use at most {most:,} characters")
 
-    def _streamed(self, request: Request, work: Callable[[Job], Json]) -> Response:
+    def _streamed(self, request: Request, work: Callable[[JobProgress], Json]) -> Response:
+        progress = JobProgress()
+
         def events() -> Generator[Event, None, None]:
             yield progressed("beginning")
-            yield Event("done", work(job))
+            yield Event("done", work(progress))
 
-        job = self.served.worker.submit(events, asker(request))
+        job = progress.job = self.served.worker.submit(events, asker(request))
         return EventStream(job, server_sent(job))
 
     async def _answer(self, request: Request, work: Callable[[], Json]) -> Response:

@@ -10,8 +10,8 @@ import torch
 from interp.bundled.world.facts import facts
 from interp.circuits.attribution_graphs.build import attribution_graph
 from interp.circuits.attribution_graphs.graph import AttributionGraph
-from interp.circuits.attribution_graphs.influence import node_influence, prune, scores
 from interp.circuits.attribution_graphs.interventions import Effects, intervene
+from interp.circuits.attribution_graphs.pruning import node_influence, prune, scores
 from interp.features.neurons import MlpNeurons
 from interp.statistics.estimate import mean_interval
 from interp.subject import Subject

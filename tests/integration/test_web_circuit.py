@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 from interp import MlpNeurons, Site, Subject
 from interp.circuits.attribution_graphs.neuronpedia import GraphFile
 from interp.circuits.circuit import read_circuit, top_edges
-from interp.circuits.edge_scores import edge_scores
+from interp.circuits.edge_attribution import edge_scores
 from interp.circuits.evaluation import Evaluator
-from interp.circuits.node_scores import node_scores
+from interp.circuits.node_attribution import node_scores
 from interp.circuits.pairs import Pair, Pairs
 from interp.circuits.wiring import Wiring
 from interp.errors import UserError

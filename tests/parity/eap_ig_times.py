@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config
 
 import interp
-from interp.circuits.edge_scores import Method, edge_scores
+from interp.circuits.edge_attribution import Method, edge_scores
 from interp.circuits.pairs import Pairs
 from interp.circuits.wiring import Wiring
 from tests.parity.eap_ig_reference import (

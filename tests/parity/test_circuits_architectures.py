@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 import interp
-from interp.circuits.edge_scores import edge_scores
-from interp.circuits.node_scores import node_scores
+from interp.circuits.edge_attribution import edge_scores
+from interp.circuits.node_attribution import node_scores
 from interp.circuits.pairs import Pairs
 from interp.circuits.patched import patched_logits
 from interp.circuits.wiring import Wiring

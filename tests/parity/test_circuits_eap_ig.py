@@ -12,8 +12,8 @@ from torch import Tensor
 
 import interp
 from interp.circuits.circuit import Circuit, greedy_edges
-from interp.circuits.edge_scores import EdgeScores, Method, edge_scores
-from interp.circuits.node_scores import NodeMethod, node_scores
+from interp.circuits.edge_attribution import EdgeScores, Method, edge_scores
+from interp.circuits.node_attribution import NodeMethod, node_scores
 from interp.circuits.pairs import Metric, Pairs
 from interp.circuits.patched import patched_logits
 from interp.circuits.wiring import Wiring

@@ -12,8 +12,8 @@ from torch import Tensor
 from interp import subject as subjects
 from interp.circuits.attribution_graphs.build import attribution_graph
 from interp.circuits.attribution_graphs.graph import AttributionGraph
-from interp.circuits.attribution_graphs.influence import node_influence, scores
 from interp.circuits.attribution_graphs.interventions import intervene
+from interp.circuits.attribution_graphs.pruning import node_influence, scores
 from interp.errors import UserError
 from interp.features.directions import random_directions
 from interp.features.neurons import MlpNeurons

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from interp.circuits.attribution_graphs.influence import prune
 from interp.circuits.attribution_graphs.neuronpedia import GraphFile, graph_file, paired
+from interp.circuits.attribution_graphs.pruning import prune
 from interp.circuits.attribution_graphs.supernodes import by_hand
 from interp.errors import UserError
 from tests.unit.test_attribution_graph_pruning import random_graph

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from interp.circuits.attribution_graphs.graph import AttributionGraph, Node
-from interp.circuits.attribution_graphs.influence import node_influence, prune, scores
 from interp.circuits.attribution_graphs.interventions import predicted_changes
+from interp.circuits.attribution_graphs.pruning import node_influence, prune, scores
 from interp.circuits.attribution_graphs.supernodes import by_hand, by_meaning, collapse, described
 from interp.embed.tfidf import TfidfEmbedder
 from interp.errors import UserError

@@ -10,7 +10,7 @@ import torch
 from interp.circuits.circuit import Circuit, top_edges
 from interp.circuits.diagram import DASHES, HEIGHT, Arrow, Box, Diagram
 from interp.circuits.drawing import circuit_json, edge_kind, layout, node_score, to_dot, to_svg
-from interp.circuits.edge_scores import EdgeScores
+from interp.circuits.edge_attribution import EdgeScores
 from interp.circuits.graph import LOGITS, Graph
 from interp.errors import UserError
 from interp.render.palette import BASE

@@ -2,17 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import interp
 from interp.attribution import Target
 from interp.attribution.ablation import Chosen
 from interp.attribution.patching_exact import activation_patching
 from interp.circuits.circuit import Circuit, top_edges
-from interp.circuits.edge_scores import edge_scores
+from interp.circuits.edge_attribution import edge_scores
 from interp.circuits.evaluation import Evaluator, faithfulness_curve, minimality, sizes_of
 from interp.circuits.feature_circuits import FeatureEvaluator, feature_scores
 from interp.circuits.graph import Graph
@@ -135,6 +137,40 @@ def test_a_circuit_of_features_corrupts_all_others(wiring: Wiring, subject: Subj
     np.testing.assert_allclose(
         evaluator.values(everything) - evaluator.clean, exact.double().numpy(), rtol=1e-3, atol=1e-4
     )
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most elements of any tensor with an axis of this length that an operation gives."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length, self.elements = length, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for each in found if isinstance(found, tuple | list) else (found,):
+            if isinstance(each, torch.Tensor) and self.length in each.shape:
+                self.elements = max(self.elements, each.numel())
+        return found
+
+
+def test_nothing_is_kept_for_each_head_and_all_positions(
+    wiring: Wiring, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n, length = 4, 47  # no other axis is as long
+    clean, corrupted = (torch.randint(20, subject.d_vocab, (n, length)) for _ in range(2))
+    many = Pairs.of(subject, clean, corrupted, [[20]] * n, [[21]] * n)
+    for_each_head = n * length * subject.n_heads * subject.d_model
+    assert largest_in_scoring(wiring, many) > for_each_head  # a block takes them all, as they are few
+    monkeypatch.setattr("interp.circuits.edge_attribution.BLOCK_BYTES", 1)
+    assert largest_in_scoring(wiring, many) < for_each_head
+
+
+def largest_in_scoring(wiring: Wiring, pairs: Pairs) -> int:
+    """The most elements of a tensor with all positions while edges are scored."""
+    with Largest(pairs.clean.tokens.shape[1]) as largest:
+        edge_scores(wiring, pairs, "eap")
+    return largest.elements
 
 
 def test_resampled_pairs_are_corrupted_by_other_clean_prompts(pairs: Pairs) -> None:

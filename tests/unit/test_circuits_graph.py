@@ -15,7 +15,7 @@ from interp.circuits.circuit import (
     top_edges,
     write_circuit,
 )
-from interp.circuits.edge_scores import EdgeScores
+from interp.circuits.edge_attribution import EdgeScores
 from interp.circuits.graph import Graph
 from interp.errors import UserError
 

@@ -2,7 +2,9 @@
 
 from interp.circuits.attribution_graphs.build import attribution_graph
 from interp.circuits.attribution_graphs.graph import AttributionGraph, Node
-from interp.circuits.attribution_graphs.influence import (
+from interp.circuits.attribution_graphs.interventions import Effects, intervene, predicted_changes
+from interp.circuits.attribution_graphs.neuronpedia import GraphFile, graph_file
+from interp.circuits.attribution_graphs.pruning import (
     GraphScores,
     Pruned,
     node_influence,
@@ -10,8 +12,6 @@ from interp.circuits.attribution_graphs.influence import (
     prune,
     scores,
 )
-from interp.circuits.attribution_graphs.interventions import Effects, intervene, predicted_changes
-from interp.circuits.attribution_graphs.neuronpedia import GraphFile, graph_file
 from interp.circuits.attribution_graphs.supernodes import (
     Collapsed,
     Supernode,

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.circuits.attribution_graphs.graph import AttributionGraph, Node
-from interp.circuits.attribution_graphs.influence import influence, normalised
+from interp.circuits.attribution_graphs.pruning import influence, normalised
 from interp.circuits.attribution_graphs.replacement import Replacement
 from interp.circuits.attribution_graphs.targets import Logits, logits_of
 from interp.errors import UserError

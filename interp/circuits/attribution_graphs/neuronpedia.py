@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from interp.circuits.attribution_graphs.graph import AttributionGraph, Node
-from interp.circuits.attribution_graphs.influence import Pruned
+from interp.circuits.attribution_graphs.pruning import Pruned
 from interp.circuits.attribution_graphs.supernodes import Supernode
 from interp.errors import UserError, quoted
 from interp.json_text import read_json

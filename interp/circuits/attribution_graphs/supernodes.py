@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.circuits.attribution_graphs.graph import AttributionGraph
-from interp.circuits.attribution_graphs.influence import Pruned, influence, normalised
+from interp.circuits.attribution_graphs.pruning import Pruned, influence, normalised
 from interp.embed.embedder import Embedder
 from interp.errors import UserError
 from interp.monitor.groups import DISTANCE, Item, groups

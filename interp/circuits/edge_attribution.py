@@ -7,6 +7,7 @@ exact edge patching, which they approximate.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal, get_args
 
 import pandas as pd
@@ -189,11 +190,11 @@ class _Scorer:
         batch, width, _ = self.change.start.shape
         per_column = 4 * batch * d_model * (len(graph.sources) + 2 * graph.n_heads)
         columns = max(1, BLOCK_BYTES // per_column)
-        blocks = [
+        blocks = (
             self._block(gradients, slice(first, min(first + columns, width)), held)
             for first in range(0, width, columns)
-        ]
-        return torch.cat(blocks) if self.positions else torch.stack(blocks).sum(0)
+        )
+        return torch.cat(list(blocks)) if self.positions else reduce(torch.add, blocks)
 
     def _block(self, gradients: Gradients, columns: slice, held: bool) -> Float[Tensor, "*pos source reader"]:
         graph = self.wiring.graph
