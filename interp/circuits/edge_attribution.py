@@ -85,9 +85,9 @@ def edge_scores(
     into queries and keys have none, hence zero). `exact` runs every edge corrupted by itself: T(patched) -
     T(clean). With `positions`, each position has edges of its own.
 
-    Takes one pass over the corrupted prompts and one with gradients over the clean ones, and with integrated
-    gradients one for each step. Nothing is kept for each head and all positions: blocks of positions are
-    worked through (`BLOCK_BYTES`).
+    Takes one pass over the clean and one over the corrupted prompts, and one with gradients for each point at
+    which they are taken. Nothing is kept for each head and all positions: blocks of positions are worked
+    through (`BLOCK_BYTES`).
 
     Raises:
         UserError: before the model runs, there is no such method or corruption, or positions are kept of
