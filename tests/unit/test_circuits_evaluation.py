@@ -20,6 +20,7 @@ from interp.circuits.feature_circuits import FeatureEvaluator, feature_scores
 from interp.circuits.graph import Graph
 from interp.circuits.pairs import Pairs, read_pairs
 from interp.circuits.wiring import Wiring
+from interp.circuits.written import Corruption
 from interp.errors import UserError
 from interp.subject import Subject
 
@@ -104,8 +105,8 @@ def test_a_circuit_of_its_scores_beats_random_ones(
 
 
 @pytest.mark.parametrize("corruption", ["zero", "mean", "mean_positional"])
-def test_other_corruptions_put_in_what_they_say(wiring: Wiring, pairs: Pairs, corruption: str) -> None:
-    found = Evaluator(wiring, pairs, corruption)  # type: ignore[arg-type]
+def test_other_corruptions_put_in_what_they_say(wiring: Wiring, pairs: Pairs, corruption: Corruption) -> None:
+    found = Evaluator(wiring, pairs, corruption)
     assert np.isfinite(found.corrupted).all()
     if corruption == "zero":  # nothing is read, so no pair's logits differ but by biases, which are none here
         logits = wiring.subject.unembed(torch.zeros(1, wiring.subject.d_model))[0]

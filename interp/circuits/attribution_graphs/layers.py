@@ -71,21 +71,19 @@ class LayerParts:
         return found
 
     def vectors(self, chosen: Int[Tensor, " chosen"]) -> Float[Tensor, "chosen d_writes"]:
-        """What one unit of each chosen feature writes."""
-        raise NotImplementedError("a layer without features")
+        """What one unit of each chosen feature writes; of no features, nothing."""
+        return self.base[:0]
 
     def read_again(self, read: Float[Tensor, "batch pos d_reads"]) -> Float[Tensor, "batch feature"]:
         """The features' values as linear functions of another activation at `reads`."""
-        raise NotImplementedError("a layer without features")
+        return read.new_zeros(len(read), 0)
 
     def _rows(self, chosen: Int[Tensor, " chosen"]) -> Float[Tensor, "chosen d_reads"]:
-        raise NotImplementedError("a layer without features")
+        return self.base[:0]
 
     def explained(self) -> Float[Tensor, "pos d_writes"]:
         """The sum of what the features write at each position."""
         every = torch.arange(len(self.ids), device=self.ids.device)
-        if not len(every):
-            return torch.zeros_like(self.base)
         found = torch.zeros_like(self.base)
         return found.index_add(0, self.positions, self.vectors(every) * self.values[:, None])
 
