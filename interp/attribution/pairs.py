@@ -60,7 +60,7 @@ def pairs_in_step(
             raise UserError(
                 f"the clean prompt has {one} tokens, the corrupted one {other}: "
                 f"{_shown(subject, first, row)} and {_shown(subject, second, row)}",
-                f"pair {row}",
+                f"pair {row + 1}",
                 "give prompts that differ token for token",
             )
     return first, second
