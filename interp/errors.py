@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from interp.secrets import without_secrets
 
@@ -23,6 +24,14 @@ class UserError(Exception):
     def __init__(self, thing: str, place: str, fix: str) -> None:
         self.thing, self.place, self.fix = map(_part, (thing, place, fix))
         super().__init__(f"{self.thing}\n  where: {self.place}\n  fix:   {self.fix}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lets it come whole from another process, where it may be of a kind with more arguments."""
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[UserError], args: tuple[Any, ...]) -> UserError:
+    return kind.__new__(kind, *args)
 
 
 def similar_names(name: str, known: Iterable[str]) -> list[str]:

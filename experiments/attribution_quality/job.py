@@ -145,7 +145,10 @@ class Job(SubjectJob[Config]):
         if self.config.baseline == "zero":
             return None
         corpus = self.open_corpus(self.config.corpus, self.subject)
-        mined = mine(self.subject, self.spaces, corpus, self.config.mining, progress=step.progress)
+        mined = mine(
+            self.subject, self.spaces, corpus, self.config.mining,
+            progress=step.progress, engine=self.engine, folder=step.scratch / "shards",
+        )  # fmt: skip
         return {space.name: mined[space.name].statistics() for space in self.spaces}
 
     def _attributions(

@@ -81,7 +81,9 @@ class Job(CorpusJob[Config]):
 
     def mine(self, step: Step, spaces: dict[str, ReadableFeatures]) -> None:
         """Mines windows of every feature of the three spaces."""
-        mine_spaces(step, self.subject, list(spaces.values()), self.corpus, self.config.mining, "mining")
+        mine_spaces(
+            step, self.subject, list(spaces.values()), self.corpus, self.config.mining, "mining", self.engine
+        )
 
     def candidates(
         self, step: Step, known: list[KnownFeature], spaces: dict[str, ReadableFeatures], mined: Path

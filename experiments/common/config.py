@@ -1,11 +1,15 @@
 """Base classes of configs: a model, its text, and how its features are mined."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from interp.config import ExperimentConfig
 from interp.corpus.activations import ActivationsConfig
 from interp.corpus.source import CorpusSource, WorldSource
-from interp.cost import SpaceSize, Stage, SubjectShape
+from interp.cost import SpaceSize, Stage, SubjectShape, TextSize
+from interp.descriptions.cost import Describing, described_by_patterns
+from interp.descriptions.sources import TextsConfig
+from interp.engine.config import EngineConfig, EngineOptions
 from interp.errors import UserError
 from interp.mining.config import MiningConfig
 from interp.mining.cost import mining_stage
@@ -13,7 +17,7 @@ from interp.subject.folder import SubjectInfo, subject_info
 from interp.subject.load import SubjectConfig
 from interp.subject.site import Site
 from saes.config import SaeTraining
-from saes.cost import training_stage
+from saes.cost import evaluation_stage, kept_part, reading_kept, training_stage
 from saes.spaces import SpacesConfig
 
 
@@ -23,9 +27,12 @@ class SubjectJobConfig(ExperimentConfig):
     subject: SubjectConfig = SubjectConfig()
     """The model that is studied."""
 
-    def training(self, shape: SubjectShape, site: str, sae: SaeTraining) -> Stage:
+    def training(
+        self, shape: SubjectShape, site: str, sae: SaeTraining, text: TextSize | None = None
+    ) -> Stage:
         """Returns the cost of training an SAE."""
-        return training_stage(shape, self.subject.dtype, Site.parse(site), sae, self.subject.device)
+        dtype, device = self.subject.resolved_dtype(), self.subject.device
+        return training_stage(shape, dtype, Site.parse(site), sae, device, text)
 
 
 class CorpusJobConfig(SubjectJobConfig):
@@ -35,23 +42,68 @@ class CorpusJobConfig(SubjectJobConfig):
     """The text that the model reads."""
 
 
+class SharedJobConfig(CorpusJobConfig):
+    """A job whose long parts several processes or machines can share."""
+
+    engine: EngineOptions = EngineConfig()
+    """Where these parts are computed: `local`, or `ray` on the machines of a cluster."""
+
+
 class KeepingJobConfig(CorpusJobConfig):
     """A job that reads the same activations more than once: it trains on them, mines and measures them."""
 
     activations: ActivationsConfig | None = None
     """How much of them is kept on disk, such as `{keep: 2 GB}`; null: the text is read each time."""
 
+    def trained(
+        self, shape: SubjectShape, text: TextSize, site: str, sae: SaeTraining, first: bool = True
+    ) -> list[Stage]:
+        """Returns the cost of training an SAE and measuring it; with activations kept, of what that saves.
 
-class MiningJobConfig(CorpusJobConfig):
+        What is kept is read and not computed again; unless training is the `first` to read the text, all is
+        kept by then.
+        """
+        where = Site.parse(site)
+        training = self.training(shape, site, sae, text)
+        measuring = evaluation_stage(shape, self.subject.resolved_dtype(), where, sae, text=text)
+        if self.activations is None:
+            return [training, measuring]
+        kept = kept_part(shape, [where], self.activations, text)
+        share = kept.bytes / max(1, kept_part(shape, [where], None, text).bytes)
+        return [replace(reading_kept(training, share, first), disk=(*training.disk, kept)), measuring]
+
+
+class MiningJobConfig(SharedJobConfig):
     """A job on features that are mined from text."""
 
     mining: MiningConfig = MiningConfig()
     """What is kept of each feature."""
 
-    def mined(self, shape: SubjectShape, tokens: int, *passes: Sequence[SpaceSize]) -> list[Stage]:
+    def mined(self, shape: SubjectShape, text: TextSize, *passes: Sequence[SpaceSize]) -> list[Stage]:
         """Returns the cost of mining: a stage for each pass over the corpus, given the spaces mined in it."""
-        dtype = self.subject.dtype
-        return [mining_stage(shape, dtype, spaces, self.mining, tokens) for spaces in passes if spaces]
+        dtype = self.subject.resolved_dtype()
+        return [mining_stage(shape, dtype, spaces, self.mining, text) for spaces in passes if spaces]
+
+    def described(
+        self,
+        shape: SubjectShape,
+        text: TextSize,
+        spaces: Sequence[SpaceSize],
+        features: int,
+        random_windows: int,
+        nulls: int,
+    ) -> list[Stage]:
+        """Returns the cost of describing features of some spaces by patterns, and of scoring them."""
+        plan = Describing(
+            features,
+            spaces,
+            self.mining,
+            TextsConfig(random_windows=max(2, random_windows)),
+            nulls,
+            judges=(),
+            at_once=features,
+        )
+        return described_by_patterns(shape, self.subject.resolved_dtype(), plan, text)
 
 
 class SpacesJobConfig(MiningJobConfig):
@@ -60,9 +112,9 @@ class SpacesJobConfig(MiningJobConfig):
     spaces: SpacesConfig = SpacesConfig()
     """The features that are studied."""
 
-    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+    def stages(self, shape: SubjectShape, text: TextSize) -> Sequence[Stage]:
         """Mines the spaces."""
-        return self.mined(shape, tokens, self.spaces.sizes(shape))
+        return self.mined(shape, text, self.spaces.sizes(shape))
 
 
 def check_subject(config: SubjectJobConfig) -> SubjectInfo:
@@ -88,7 +140,18 @@ def check_mining(config: MiningJobConfig, **context_sizes: int) -> SubjectInfo:
     check_context(info, sizes)
     if isinstance(config, KeepingJobConfig) and config.activations is not None:
         check_one_context(sizes)
+        check_kept_by_one(config.engine)
     return info
+
+
+def check_kept_by_one(engine: EngineConfig) -> None:
+    """Raises UserError if several processes would keep activations, which one process keeps."""
+    if engine.kind != "local" or engine.n_shards > 1:
+        raise UserError(
+            "activations are kept by one process, and the work is to be shared",
+            "activations, engine",
+            "leave out activations, or give engine: local with one shard",
+        )
 
 
 def check_one_context(sizes: dict[str, int]) -> None:

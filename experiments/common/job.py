@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -11,6 +13,9 @@ from interp.corpus.activations import KeptActivations
 from interp.corpus.source import CorpusSource
 from interp.corpus.text import TextCorpus
 from interp.document import Corpus
+from interp.engine.config import EngineConfig
+from interp.engine.engine import Engine
+from interp.engine.opening import opened
 from interp.render.figure import Figure
 from interp.subject import Site, Subject, load
 from interp.subject.load import SubjectConfig
@@ -18,7 +23,7 @@ from interp.track.files import publish, write_text
 from interp.track.run import Run
 from interp.track.step import Step
 
-from .config import CorpusJobConfig, KeepingJobConfig, SubjectJobConfig
+from .config import CorpusJobConfig, KeepingJobConfig, SharedJobConfig, SubjectJobConfig
 
 
 class Drawable(Protocol):
@@ -43,10 +48,16 @@ class ExperimentJob(ABC, Generic[AnyConfig]):
 
     def __init__(self, config: AnyConfig, run: Run) -> None:
         self.config, self.run = config, run
+        self.opened = ExitStack()
+        """What is closed when the job ends."""
 
     @abstractmethod
     def steps(self) -> None:
         """Runs all steps."""
+
+    def close(self) -> None:
+        """Closes what the steps opened."""
+        self.opened.close()
 
     def open_subject(self, config: SubjectConfig) -> Subject:
         """Loads a model; the manifest records its backend and the largest difference from `transformers`.
@@ -65,6 +76,7 @@ class ExperimentJob(ABC, Generic[AnyConfig]):
                 "device": str(subject.device),
                 "dtype": str(subject.dtype).removeprefix("torch."),
                 "processing": subject.processing,
+                "quantize": subject.quantize,
                 "gap": asdict(subject.gap),
             },
         )
@@ -104,6 +116,16 @@ class SubjectJob(ExperimentJob[SubjectConfigured]):
     def __init__(self, config: SubjectConfigured, run: Run) -> None:
         super().__init__(config, run)
         self.subject = self.open_subject(config.subject)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Where long parts of the work are computed: opened when it is first asked for, until the job ends.
+
+        Raises:
+            UserError: as `interp.engine.opening.opened`.
+        """
+        options = self.config.engine if isinstance(self.config, SharedJobConfig) else EngineConfig()
+        return self.opened.enter_context(opened(options, self.run.progress, str(self.subject.device)))
 
 
 class CorpusJob(SubjectJob[CorpusConfigured]):

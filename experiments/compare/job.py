@@ -129,7 +129,9 @@ class Job(CorpusJob[Config]):
         self._mine(step, [space for space in spaces if space.name not in mined], "mining")
 
     def _mine(self, step: Step, spaces: Sequence[ReadableFeatures], prefix: str) -> None:
-        mine_spaces(step, self.subject, spaces, self.corpus, self.config.mining, prefix, self.kept)
+        mine_spaces(
+            step, self.subject, spaces, self.corpus, self.config.mining, prefix, self.engine, self.kept
+        )
 
     def match(self, step: Step, mined: MinedSpaces) -> None:
         """Chooses the features to describe: a sample of each population, and each latent's nearest neuron."""

@@ -69,7 +69,9 @@ class Job(CorpusJob[Config]):
         self._mine(step, [space for space in self.spaces.values() if space.name not in mined], "mining")
 
     def _mine(self, step: Step, spaces: Sequence[ReadableFeatures], prefix: str) -> None:
-        mine_spaces(step, self.subject, spaces, self.corpus, self.config.mining, prefix, self.kept)
+        mine_spaces(
+            step, self.subject, spaces, self.corpus, self.config.mining, prefix, self.engine, self.kept
+        )
 
     def explain(self, step: Step, features: Sequence[FeatureRef], mined: Mined) -> None:
         """Writes descriptions with every explainer, feature by feature."""
@@ -78,7 +80,8 @@ class Job(CorpusJob[Config]):
             explained = explain_features(
                 mined, features, source.open(self.subject, self.clients),
                 samples=config.samples, seed=config.seed, at_once=config.features_at_once,
-                kept=Journal(step.scratch / f"explained.{number}.jsonl"), progress=step.progress,
+                kept=Journal(step.scratch / f"explained.{number}.jsonl"),
+                progress=step.progress, engine=self.engine,
             )  # fmt: skip
             write_json(step.folder / f"explained.{number}.json", [one.to_json() for one in explained])
             failures = sum(one.failures for one in explained)
@@ -117,6 +120,7 @@ class Job(CorpusJob[Config]):
             "at_once": self.config.features_at_once,
             "kept": Journal(step.scratch / "done.jsonl"),
             "progress": step.progress,
+            "engine": self.engine,
         }
 
     def store(

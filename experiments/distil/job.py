@@ -64,7 +64,7 @@ class Job(CorpusJob[Config]):
 
     def mine(self, step: Step) -> None:
         """Mines windows of every neuron."""
-        mine_spaces(step, self.subject, self.neurons, self.corpus, self.config.mining, "mining")
+        mine_spaces(step, self.subject, self.neurons, self.corpus, self.config.mining, "mining", self.engine)
 
     def teach(self, step: Step, mined: MinedSpaces) -> None:
         """Writes the teacher's descriptions, and makes the fine-tuning sets of them."""

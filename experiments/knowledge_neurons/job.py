@@ -49,7 +49,10 @@ class Job(CorpusJob[Config]):
 
     def mine(self, step: Step) -> None:
         """Measures how active every feature is, to match random features with the found ones."""
-        mined = mine(self.subject, self.spaces, self.corpus, self.config.mining, progress=step.progress)
+        mined = mine(
+            self.subject, self.spaces, self.corpus, self.config.mining,
+            progress=step.progress, engine=self.engine, folder=step.scratch / "shards",
+        )  # fmt: skip
         save_mined(mined, step.folder / "exemplars")
 
     def search(self, step: Step) -> None:

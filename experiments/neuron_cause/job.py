@@ -54,7 +54,10 @@ class Job(CorpusJob[Config]):
 
     def mine(self, step: Step) -> None:
         """Mines means, quantiles and samples of every feature of every space."""
-        mined = mine(self.subject, self.spaces, self.corpus, self.config.mining, progress=step.progress)
+        mined = mine(
+            self.subject, self.spaces, self.corpus, self.config.mining,
+            progress=step.progress, engine=self.engine, folder=step.scratch / "shards",
+        )  # fmt: skip
         save_mined(mined, step.folder / "exemplars")
         first = mined[self.spaces[0].name].exemplars["explain"]
         step.metric("mining/tokens", first.n_tokens)

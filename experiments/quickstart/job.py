@@ -76,7 +76,7 @@ class Job(CorpusJob[Config]):
 
     def _mine(self, step: Step, spaces: Sequence[ReadableFeatures], kind: str) -> None:
         options, prefix = self.config.mining, f"mining/{kind}"
-        mine_spaces(step, self.subject, spaces, self.corpus, options, prefix, self.kept)
+        mine_spaces(step, self.subject, spaces, self.corpus, options, prefix, self.engine, self.kept)
 
     def spaces(self, sae: Path) -> dict[str, ReadableFeatures]:
         """Returns the spaces whose features are described, by name."""

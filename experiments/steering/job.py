@@ -124,7 +124,10 @@ class Job(CorpusJob[Config]):
 
     def mine(self, step: Step, spaces: Sequence[FeatureSpace]) -> None:
         """Mines every feature's maximum and its activation on sampled tokens."""
-        mined = mine(self.subject, spaces, self.corpus, self.config.mining, progress=step.progress)
+        mined = mine(
+            self.subject, spaces, self.corpus, self.config.mining,
+            progress=step.progress, engine=self.engine, folder=step.scratch / "shards",
+        )  # fmt: skip
         save_mined(mined, step.folder)
 
     def pick(

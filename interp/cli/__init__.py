@@ -1,4 +1,4 @@
-"""The command line: `interp run | runs | show | configs | generate | cost | search | store | serve | bench`.
+"""The command line: `interp run | grid | runs | show | configs | generate | cost | search | store | ...`.
 
 Start-up is kept short: nothing heavier than typer is imported before a command needs it.
 """
@@ -15,6 +15,7 @@ from interp.cli.configs import bench, configs
 from interp.cli.costs import cost
 from interp.cli.explained import BROKEN, explained
 from interp.cli.generate import generate
+from interp.cli.grid import grid
 from interp.cli.runs import run, runs, show
 from interp.cli.serve import serve
 from interp.cli.store import app as store_app
@@ -40,7 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(store_app, name="store")
-for command in (run, runs, show, configs, generate, cost, search, serve, bench):
+for command in (run, grid, runs, show, configs, generate, cost, search, serve, bench):
     app.command()(command)
 
 

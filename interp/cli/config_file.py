@@ -11,6 +11,8 @@ from interp.outside import read_file, utf8
 from interp.yaml_text import LARGEST_YAML, from_yaml, yaml_nodes
 
 _FIX = "give a YAML text file"
+SHORT = {"engine": "kind"}
+"""Sections that may be written as one word, and the key that the word is the value of."""
 
 
 @dataclass
@@ -54,6 +56,8 @@ class ConfigSource:
                         f"use a number from 0 to {len(at) - 1}" if at else f"give the list: {before}=[...]",
                     )
                 step = int(part)
+            elif isinstance(at, str) and before in SHORT:
+                at = self.values[before] = {SHORT[before]: at}
             elif not isinstance(at, dict):
                 raise UserError(
                     f"`{before}` is {quoted(at)} and has no part `{part}`", place, f"set `{before}` itself"

@@ -5,6 +5,7 @@ import importlib
 import types
 import typing
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ class Experiment:
         """Does the steps that are not done yet; their results are in the run."""
         module = _module(self.name)
         if hasattr(module, "__path__"):
-            _module(f"{self.name}.job").Job(config, run).steps()
+            with closing(_module(f"{self.name}.job").Job(config, run)) as job:
+                job.steps()
         else:
             module.run(config, run)
 

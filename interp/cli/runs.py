@@ -1,7 +1,7 @@
 """`interp run | runs | show`: start or continue an experiment, and look at what was run."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,8 @@ from interp.cli.terminal import say, show_table, table
 from interp.errors import printable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from interp.track.listing import RunSummary
     from interp.track.run import Run
 
@@ -51,25 +53,31 @@ def run(
 def runs(runs_dir: RunsDir = Path("runs")) -> None:
     """List the runs, the latest first."""
     from interp.track.listing import list_runs
-    from interp.track.progress import clock
 
     with explained():
         found = list_runs(runs_dir)
         if not found:
             say(f"no runs in {runs_dir.absolute()}; `interp configs` lists what can be run")
             return
-        rows = [
-            (
-                summary.name,
-                summary.experiment,
-                summary.status,
-                summary.started[:16].replace("T", " "),
-                clock(summary.seconds),
-                "\n".join(f"{name} {_shown(value)}" for name, value in summary.headline.items()),
-            )
-            for summary in found
-        ]
-        show_table(table(("run", "experiment", "status", "started", "work", "headline"), rows))
+        show_table(results(found))
+
+
+def results(found: "Sequence[RunSummary]") -> "Table":
+    """Tabulates runs with their status and headline figures."""
+    from interp.track.progress import clock
+
+    rows = [
+        (
+            summary.name,
+            summary.experiment,
+            summary.status,
+            summary.started[:16].replace("T", " "),
+            clock(summary.seconds),
+            "\n".join(f"{name} {_shown(value)}" for name, value in summary.headline.items()),
+        )
+        for summary in found
+    ]
+    return table(("run", "experiment", "status", "started", "work", "headline"), rows)
 
 
 def show(

@@ -1,6 +1,7 @@
 """A corpus from text, given as strings or a file; each document is tokenised once and cached on disk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from interp.corpus.chat_template import CannotRender, ChatTemplate, outside
 from interp.corpus.text_file import Passage, TextFile
 from interp.corpus.token_file import TokenFile
-from interp.corpus.unusual import Unusual
+from interp.corpus.unusual import Kind, Unusual
 from interp.document import Document
 from interp.errors import UserError
 
@@ -68,6 +69,7 @@ class TextCorpus:
             self._template = ChatTemplate(self._tokenizer, f"{name} (tokenizer of {subject.name})")
         self._kept = TokenFile(len(texts), folder)
         self._complete = np.zeros(len(texts), dtype=bool)
+        self._counted = np.zeros(len(texts), dtype=bool)
         self._check_language(subject.name)
 
     def __len__(self) -> int:
@@ -84,6 +86,20 @@ class TextCorpus:
         # a template may write today's date: the messages alone say which document it is
         identity = Document(tokens[~template]).hash
         return Document(tokens, template, identity=identity, complete=bool(self._complete[index]))
+
+    @contextmanager
+    def counting_apart(self) -> Iterator[Unusual]:
+        """Counts what is unusual in documents that are first read in the block apart, for `take_counts`."""
+        before, self.unusual = self.unusual, Unusual()
+        try:
+            yield self.unusual
+        finally:
+            self.unusual = before
+
+    def take_counts(self, unusual: Unusual, documents: Sequence[int]) -> None:
+        """Adds what another process counted in documents, which are not counted again here."""
+        self.unusual.merge(unusual)
+        self._counted[list(documents)] = True
 
     def _tokenise_from(self, index: int) -> None:
         """Tokenises a document and, if they are read in order, some of those after it."""
@@ -111,7 +127,7 @@ class TextCorpus:
         """A document's text, rendered by the template if it is a conversation; None if it is left out."""
         found = self._texts[index]
         passage = found if isinstance(found, Passage) else Passage(found, f"{self.name}, text {index + 1}")
-        self.unusual.add("replaced_characters", passage.replaced, f"in {passage.place}")
+        self._count(index, "replaced_characters", passage.replaced, f"in {passage.place}")
         if passage.messages is None:
             return Written(passage.text, passage.place)
         assert self._template is not None
@@ -140,19 +156,27 @@ class TextCorpus:
         ]
         words = [word for word in words if word != self._tokenizer.unk_token]
         if words:
-            self.unusual.add("unknown_words", len(words), f"{words[0]!r} in {written.place}")
+            self._count(document, "unknown_words", len(words), f"{words[0]!r} in {written.place}")
         if written.contents is None:
-            self._kept.write(document, tokens, None)
+            self._write(document, tokens, None)
             return
         assert offsets is not None
         template = outside(offsets, written.contents, len(written.text))
         begin = int(len(tokens) > 0 and tokens[0] == self._tokenizer.bos_token_id)
         self._complete[document] = not begin
-        self._kept.write(document, tokens[begin:], template[begin:])
+        self._write(document, tokens[begin:], template[begin:])
+
+    def _count(self, document: int, kind: Kind, count: int, first: str) -> None:
+        if not self._counted[document]:
+            self.unusual.add(kind, count, first)
+
+    def _write(self, document: int, tokens: NDArray[np.int32], template: NDArray[np.bool_] | None) -> None:
+        self._kept.write(document, tokens, template)
+        self._counted[document] = True
 
     def _leave_out(self, document: int, which: str) -> None:
-        self.unusual.add("left_out_documents", 1, which)
-        self._kept.write(document, np.empty(0, dtype=np.int32), None)
+        self._count(document, "left_out_documents", 1, which)
+        self._write(document, np.empty(0, dtype=np.int32), None)
 
     def _check_language(self, model: str) -> None:
         """Raises UserError if the first documents are not in the model's words, or none can be used."""

@@ -28,6 +28,10 @@ class TokenFile:
         self._length = np.zeros(documents, dtype=np.int32)
         self._end = 0
 
+    def __reduce__(self) -> tuple[type["TokenFile"], tuple[int]]:
+        """Gives another process a file of its own, in which nothing is written yet."""
+        return TokenFile, (len(self._start),)
+
     def __contains__(self, document: int) -> bool:
         """Whether the document was written."""
         return bool(self._start[document] >= 0)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["unknown_words", "replaced_characters", "left_out_documents"]
 _WORDS: dict[Kind, str] = {
@@ -31,6 +31,15 @@ class Unusual:
             if self._say is not None:
                 self._say(f"in the corpus {_WORDS[kind]}, the first: {first}")
         self._counts[kind] += count
+
+    def merge(self, other: "Unusual") -> None:
+        """Adds what was found in other documents, by another process."""
+        for kind, count in other._counts.items():
+            self.add(kind, count, other.first(kind))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out whom to tell, who stays in this process."""
+        return self.__dict__ | {"_say": None}
 
     def counts(self) -> dict[str, int]:
         """The count of each kind that occurred."""

@@ -21,6 +21,7 @@ from interp.descriptions.sources import (
     check_sources,
     open_clients,
 )
+from interp.engine.engine import Engine
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.fields import problems_of, told
@@ -111,6 +112,7 @@ def describe(
     texts: TextsConfig | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> Described:
     """Describes features from the explain split, and chooses among several descriptions on the select split.
 
@@ -128,6 +130,7 @@ def describe(
         texts: on how much text descriptions are chosen and scored.
         seed: of what is drawn.
         progress: where to show how far it is.
+        engine: its workers describe the features; by default this process does.
 
     Raises:
         UserError: a kind, an endpoint or a feature that there is not, or no feature is ever active.
@@ -148,22 +151,25 @@ def describe(
             explained.candidates
             for explained in explain_features(
                 mined, chosen, source.open(mined.subject, clients),
-                samples=samples, seed=seed, progress=progress,
+                samples=samples, seed=seed, progress=progress, engine=engine,
             )
         ]
         for source in sources
     ]  # fmt: skip
     candidates = list(zip(*written, strict=True))
     choices = choose_descriptions(
-        scorer, chosen, candidates, choose_by, clients=list(clients.values()), progress=progress
-    )
+        scorer, chosen, candidates, choose_by,
+        clients=list(clients.values()), progress=progress, engine=engine,
+    )  # fmt: skip
     kinds = [source.kind for source in sources]
     return Described(
         mined, chosen, kinds, choices, scorer, choose_by, seed=seed, clients=list(clients.values())
     )
 
 
-def score(described: Described, *, nulls: int = 8, progress: Progress | None = None) -> Described:
+def score(
+    described: Described, *, nulls: int = 8, progress: Progress | None = None, engine: Engine | None = None
+) -> Described:
     """Scores every chosen description on the report split, which it was neither made from nor chosen on.
 
     Simulation, detection, fuzzing, and what else `describe` was asked for, each with a 95% interval and
@@ -171,7 +177,7 @@ def score(described: Described, *, nulls: int = 8, progress: Progress | None = N
     """
     scores = score_choices(
         described.scorer, described.features, described.choices, described.choose_by,
-        nulls=nulls, seed=described.seed, clients=described.clients, progress=progress,
+        nulls=nulls, seed=described.seed, clients=described.clients, progress=progress, engine=engine,
     )  # fmt: skip
     return replace(described, scores=scores)
 

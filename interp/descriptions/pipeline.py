@@ -1,11 +1,12 @@
 """Describes features, chooses among descriptions, and scores the chosen ones, inside a run or without.
 
-Each step works on some features at a time, and keeps what is done of each in a `Journal`, so that a killed
-run goes on with what is left.
+Each step works on some features at a time, in this process or by the workers of an engine, and keeps what is
+done of each in a `Journal`, so that a killed run goes on with what is left.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from interp.descriptions.population import others_drawn
 from interp.descriptions.scoring import Scorer, Texts
 from interp.descriptions.windows import gather_evidence
 from interp.document import Split
+from interp.engine.engine import Engine
 from interp.features.ref import FeatureRef
 from interp.llm.client import Client, run_with
 from interp.mining.exemplars import outer_levels
@@ -26,7 +28,10 @@ from interp.track.progress import Progress, silent
 AT_ONCE = 32
 """Features whose text is read in one batch and whose calls run concurrently."""
 ChooseBy = Literal["simulation", "detection"]
-Advance = Callable[[float | int], None]
+Done = Callable[[str, Any], None]
+"""Takes the result of one feature, by its key."""
+Work = Callable[[Sequence[int], Done], None]
+"""Works on some features, by their places, together."""
 
 
 def explain_features(
@@ -39,24 +44,36 @@ def explain_features(
     at_once: int = AT_ONCE,
     kept: Journal | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> list[Explained]:
     """Writes up to `samples` descriptions of each feature from the explain split, in the order given."""
-    progress, kept = progress or silent(), kept or Journal()
+    work = partial(_explain, mined, features, explainer, samples, seed, progress)
+    done = _each(f"describing by {explainer.name}", features, work, at_once, kept, progress, engine)
+    return [Explained.from_json(done[feature.key]) for feature in features]
+
+
+def _explain(
+    mined: Mined,
+    features: Sequence[FeatureRef],
+    explainer: FeatureExplainer,
+    samples: int,
+    seed: int,
+    progress: Progress | None,
+    part: Sequence[int],
+    done: Done,
+) -> None:
     explain = {name: space.exemplars["explain"] for name, space in mined.items()}
-    with progress.task(f"describing by {explainer.name}", len(features), "features") as advance:
-        for part in _parts(features, kept, at_once, advance):
-            gathered = gather_evidence(
-                mined.subject, mined.corpus, part, explain, mined.config.context_size, progress
-            )
+    chosen = [features[place] for place in part]
+    gathered = gather_evidence(
+        mined.subject, mined.corpus, chosen, explain, mined.config.context_size, progress
+    )
 
-            def found(place: int, explained: Explained, part: Sequence[FeatureRef] = part) -> None:
-                kept.add(part[place].key, explained.to_json())
-                advance(1)
+    def found(place: int, explained: Explained) -> None:
+        done(chosen[place].key, explained.to_json())
 
-            levels = [outer_levels(explain[feature.space.name], feature) for feature in part]
-            evidence = [one for one, _ in gathered]
-            explainer.explain_all(part, evidence, samples, seed, levels=levels, found=found)
-    return [Explained.from_json(kept.done[feature.key]) for feature in features]
+    levels = [outer_levels(explain[feature.space.name], feature) for feature in chosen]
+    evidence = [one for one, _ in gathered]
+    explainer.explain_all(chosen, evidence, samples, seed, levels=levels, found=found)
 
 
 def choose_descriptions(
@@ -69,26 +86,18 @@ def choose_descriptions(
     at_once: int = AT_ONCE,
     kept: Journal | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> list[list[Choice]]:
     """Chooses the best description of each feature and explainer by its score on the select split.
 
     `written` are the candidates [feature][explainer]; the first is chosen where no score exists. Text is read
     only of features for which some explainer wrote several; the other candidates have no score.
     """
-    several = [
-        feature
-        for feature, candidates in zip(features, written, strict=True)
-        if any(len(of) > 1 for of in candidates)
-    ]
-    places = {feature.key: place for place, feature in enumerate(features)}
-
-    async def work(place: int, texts: Texts) -> list[list[float]]:
-        return [
-            list(await asyncio.gather(*(scorer.choice(one, texts, by) for one in candidates)))
-            for candidates in written[places[several[place].key]]
-        ]
-
-    done = _each("choosing descriptions", scorer, several, "select", work, clients, at_once, kept, progress)
+    several = [place for place, of in enumerate(written) if any(len(candidates) > 1 for candidates in of)]
+    to_choose = [features[place] for place in several]
+    choose = partial(_choose, scorer, [written[place] for place in several], by)
+    work = partial(_scored, scorer, to_choose, "select", choose, clients, progress)
+    done = _each("choosing descriptions", to_choose, work, at_once, kept, progress, engine)
     chosen = []
     for feature, candidates in zip(features, written, strict=True):
         scores = done.get(feature.key, [[NAN] * len(of) for of in candidates])
@@ -115,75 +124,125 @@ def score_choices(
     at_once: int = AT_ONCE,
     kept: Journal | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> list[list[ChosenScores | None]]:
     """Scores each chosen description on the report split in every way; None if there is no description.
 
     Each stands beside the scores of up to `nulls` chosen descriptions of other features by the same
     explainer, on the same text.
     """
-
-    def null(place: int, number: int) -> list[Candidate]:
-        chosen = [of[number].chosen for of in choices]
-        there = [other for other, one in enumerate(chosen) if one is not None]
-        drawn = (chosen[other] for other in others_drawn(there, place, nulls, [seed, place, number]))
-        return [one for one in drawn if one is not None]
-
-    async def work(place: int, texts: Texts) -> list[dict[str, Any] | None]:
-        feature = features[place]
-        continued = scorer.continued(feature, texts)
-        found: list[dict[str, Any] | None] = []
-        for number, choice in enumerate(choices[place]):
-            if choice.chosen is None:
-                found.append(None)
-                continue
-            rows = await scorer.scores(feature, choice.chosen, texts, null(place, number), continued)
-            first = await scorer.choice(choice.candidates[0], texts, by)
-            own = await scorer.choice(choice.chosen, texts, by)
-            found.append(ChosenScores(tuple(rows), first, own).to_json())
-        return found
-
-    done = _each("scoring descriptions", scorer, features, "report", work, clients, at_once, kept, progress)
+    score = partial(_score, scorer, features, choices, by, nulls, seed)
+    work = partial(_scored, scorer, features, "report", score, clients, progress)
+    done = _each("scoring descriptions", features, work, at_once, kept, progress, engine)
     return [
         [None if one is None else ChosenScores.from_json(one) for one in done[feature.key]]
         for feature in features
     ]
 
 
-def _parts(
-    features: Sequence[FeatureRef], kept: Journal, at_once: int, advance: Advance
-) -> Iterator[list[FeatureRef]]:
-    """Yields the features that are not kept yet, some at a time."""
-    left = [feature for feature in features if feature.key not in kept.done]
-    advance(len(features) - len(left))
-    for start in range(0, len(left), at_once):
-        yield left[start : start + at_once]
-
-
 def _each(
     what: str,
-    scorer: Scorer,
     features: Sequence[FeatureRef],
-    split: Split,
-    work: Callable[[int, Texts], Awaitable[Any]],
-    clients: Sequence[Client],
+    work: Work,
     at_once: int,
     kept: Journal | None,
     progress: Progress | None,
-) -> dict[str, Any]:
-    """Works on every feature with its text of a split; returns results by key, kept as they come."""
+    engine: Engine | None,
+) -> Mapping[str, Any]:
+    """Works on every feature, some at a time; returns results by key, kept as they come."""
     progress, kept = progress or silent(), kept or Journal()
-    places = {feature.key: place for place, feature in enumerate(features)}
+    left = [place for place, feature in enumerate(features) if feature.key not in kept.done]
+    parts = [left[start : start + at_once] for start in range(0, len(left), at_once)]
     with progress.task(what, len(features), "features") as advance:
-        for part in _parts(features, kept, at_once, advance):
-            texts = scorer.texts(part, split, progress)
+        advance(len(features) - len(left))
 
-            async def one(place: int, part: Sequence[FeatureRef], texts: Sequence[Texts]) -> None:
-                key = part[place].key
-                kept.add(key, await work(places[key], texts[place]))
-                advance(1)
+        def done(key: str, value: Any) -> None:
+            kept.add(key, value)
+            advance(1)
 
-            async def together(part: Sequence[FeatureRef] = part, texts: Sequence[Texts] = texts) -> None:
-                await asyncio.gather(*(one(place, part, texts) for place in range(len(part))))
+        if engine is None or engine.config.kind == "local":
+            for part in parts:
+                work(part, done)
+        else:
 
-            run_with(together(), list(clients))
+            def found(_: int, results: dict[str, Any]) -> None:
+                for key, value in results.items():
+                    done(key, value)
+
+            def name(place: int) -> str:
+                return f"features from {features[parts[place][0]].key} on"
+
+            engine.each(partial(_collected, work), parts, found, name)
     return kept.done
+
+
+def _collected(work: Work, part: Sequence[int]) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    work(part, results.__setitem__)
+    return results
+
+
+def _scored(
+    scorer: Scorer,
+    features: Sequence[FeatureRef],
+    split: Split,
+    one: Callable[[int, Texts], Awaitable[Any]],
+    clients: Sequence[Client],
+    progress: Progress | None,
+    part: Sequence[int],
+    done: Done,
+) -> None:
+    """Works on features with their text of a split, on those of a part concurrently."""
+    texts = scorer.texts([features[place] for place in part], split, progress)
+
+    async def worked(place: int, read: Texts) -> None:
+        done(features[place].key, await one(place, read))
+
+    async def together() -> None:
+        await asyncio.gather(*map(worked, part, texts))
+
+    run_with(together(), list(clients))
+
+
+async def _choose(
+    scorer: Scorer, written: Sequence[Sequence[Sequence[Candidate]]], by: ChooseBy, place: int, texts: Texts
+) -> list[list[float]]:
+    return [
+        list(await asyncio.gather(*(scorer.choice(one, texts, by) for one in candidates)))
+        for candidates in written[place]
+    ]
+
+
+async def _score(
+    scorer: Scorer,
+    features: Sequence[FeatureRef],
+    choices: Sequence[Sequence[Choice]],
+    by: ChooseBy,
+    nulls: int,
+    seed: int,
+    place: int,
+    texts: Texts,
+) -> list[dict[str, Any] | None]:
+    feature = features[place]
+    continued = scorer.continued(feature, texts)
+    found: list[dict[str, Any] | None] = []
+    for number, choice in enumerate(choices[place]):
+        if choice.chosen is None:
+            found.append(None)
+            continue
+        others = _nulls(choices, nulls, seed, place, number)
+        rows = await scorer.scores(feature, choice.chosen, texts, others, continued)
+        first = await scorer.choice(choice.candidates[0], texts, by)
+        own = await scorer.choice(choice.chosen, texts, by)
+        found.append(ChosenScores(tuple(rows), first, own).to_json())
+    return found
+
+
+def _nulls(
+    choices: Sequence[Sequence[Choice]], nulls: int, seed: int, place: int, number: int
+) -> list[Candidate]:
+    """Draws chosen descriptions of other features by the same explainer."""
+    chosen = [of[number].chosen for of in choices]
+    there = [other for other, one in enumerate(chosen) if one is not None]
+    drawn = (chosen[other] for other in others_drawn(there, place, nulls, [seed, place, number]))
+    return [one for one in drawn if one is not None]

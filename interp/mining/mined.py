@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from interp.corpus.activations import KeptActivations
 from interp.document import SPLITS, Corpus, Split
+from interp.engine.engine import Engine
 from interp.errors import UserError, similar_names
 from interp.features.ref import FeatureRef
 from interp.features.space import Polarity, ReadableFeatures
@@ -14,6 +16,7 @@ from interp.mining.config import MiningConfig
 from interp.mining.exemplars import Exemplars, TokenSample, WindowRef, exemplars, token_sample
 from interp.mining.fold import MiningState, fold
 from interp.mining.quantiles import LEVELS
+from interp.mining.shards import fold_shards
 from interp.render.tokens import HeatScale, TokenView, TokenWindow
 from interp.subject.subject import Subject
 from interp.track.progress import Progress
@@ -140,10 +143,13 @@ def mine(
     documents: Iterable[int] | None = None,
     progress: Progress | None = None,
     kept: KeptActivations | None = None,
+    engine: Engine | None = None,
+    folder: Path | None = None,
 ) -> Mined:
     """Finds exemplars and statistics of every feature of every space in one pass.
 
-    The shards of a large corpus are folded apart and merged: `interp.mining.fold`.
+    The shards of a large corpus are mined apart, by the workers of an `engine`, and merged
+    (`interp.mining.shards`).
 
     Args:
         subject: the model.
@@ -154,17 +160,30 @@ def mine(
             of the config's; those of the select and report splits stay as they are.
         progress: where to show how far it is.
         kept: activations at its sites are read from there, or kept in this pass.
+        engine: mines the shards of its config; by default the whole corpus is mined in this process.
+        folder: keeps what finished shards found until all are done, for a later call with the same arguments.
 
     Raises:
         UserError: no text, two spaces of one name, a context longer than the subject's, or activations
-            that are not finite; or `k` is no number of windows.
+            that are not finite; or `k` is no number of windows; shards that failed, whatever was tried; an
+            engine with several shards and activations to keep.
     """
     config = config or MiningConfig()
     if k is not None:
         explain = taken(Count, k, "k")
         windows = config.top_windows.model_copy(update={"explain": explain})
         config = config.model_copy(update={"top_windows": windows})
-    state = fold(subject, spaces, corpus, config, documents, progress, kept)
+    if engine is None or (engine.config.kind == "local" and engine.config.n_shards == 1):
+        state = fold(subject, spaces, corpus, config, documents, progress, kept)
+    elif kept is not None:
+        raise UserError(
+            "activations are kept by one process, and the corpus is to be mined in shards",
+            "mine",
+            "give either kept or an engine with several shards",
+        )
+    else:
+        chosen = range(len(corpus)) if documents is None else list(documents)
+        state = fold_shards(subject, spaces, corpus, config, chosen, engine, progress, folder)
     read = {split: part.n_documents for split, part in state.splits.items()}
     found = {}
     for space in spaces:  # the state and the results of all spaces at once would take twice the memory

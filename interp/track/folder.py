@@ -19,10 +19,11 @@ from interp.yaml_text import read_yaml
 
 NOT_RESULTS = frozenset({"name", "purpose", "wandb"})
 """Top-level keys of a config that change no number: a run may be continued with other values."""
-_NOT_RESULTS_OF_ENDPOINTS = re.compile(
+_NOT_RESULTS_INSIDE = re.compile(
     r"endpoints\..+\.(api_key_env|concurrency|timeout_seconds|retries|longest_wait_seconds|budget_\w+|usd_\w+)"
+    r"|engine\.(kind|address|workers|gpus|attempts|object_store)"
 )
-"""Keys of endpoints that change budgets and connections, but no answer."""
+"""Keys that change budgets and connections, but no answer, or where something is computed, but not what."""
 
 
 def check_run_name(name: str, place: str) -> None:
@@ -72,7 +73,7 @@ def _said(config: dict[str, Any], key: str) -> str:
 def _results(config: dict[str, Any]) -> dict[str, Any]:
     """The values of a config that decide the numbers, by dotted key."""
     flat = _flat({key: value for key, value in config.items() if key not in NOT_RESULTS})
-    return {key: value for key, value in flat.items() if not _NOT_RESULTS_OF_ENDPOINTS.fullmatch(key)}
+    return {k: v for k, v in flat.items() if v is not None and not _NOT_RESULTS_INSIDE.fullmatch(k)}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

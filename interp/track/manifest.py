@@ -18,7 +18,7 @@ def surroundings() -> dict[str, Any]:
     """Return versions of Python and the key packages, the git revision and hardware."""
     return {
         "python": platform.python_version(),
-        "versions": {package: _version(package) for package in PACKAGES},
+        "versions": {package: version(package) for package in PACKAGES},
         "git": git_revision(Path(__file__).parent),
         "hardware": hardware(),
     }
@@ -63,7 +63,8 @@ def _memory_gib() -> float | None:
         return None
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Return the installed version of a package; None without it."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,6 +1,5 @@
 """Trains dictionaries: one within a larger job, or several from one reading of the corpus."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,12 +11,12 @@ from interp.subject import Site, Subject
 from interp.track.step import Step
 from saes.config import SaeTraining
 from saes.evaluation import SaeEvaluation, evaluate, training_probe
-from saes.fitting import Evaluate
 from saes.load import load
 from saes.train import Plan, train, train_together
 
 from ..job import CorpusJob
 from .config import TrainingJobConfig
+from .shared import probed, train_shared
 
 HEADLINE = ("explained_variance", "l0", "cross_entropy_recovered")
 
@@ -77,23 +76,23 @@ class TrainingJob(CorpusJob[Configured]):
         self.run.step("measure", lambda step: self.measure(step, trained))
 
     def train(self, step: Step) -> None:
-        """Trains every dictionary from one reading of the corpus; curves are logged as sae/NAME/MEASURE."""
-        plans: Sequence[Plan] = self.config.plans()
-        checkpoints = step.scratch / "checkpoints"
-        checkpoints.mkdir(exist_ok=True)
+        """Trains every dictionary; curves are logged as sae/NAME/MEASURE.
+
+        One reading of the corpus serves all; with an engine of several workers, each worker reads it for its
+        part of them, which gives the same dictionaries.
+        """
+        plans = self.config.plans()
 
         def log(name: str, values: dict[str, float], tokens: int) -> None:
             step.log(
                 {f"sae/{name}/{key.removeprefix('sae/')}": value for key, value in values.items()}, tokens
             )
 
-        context_size = plans[0].training.context_size
-        probes: dict[tuple[Site, ...], Evaluate] = {
-            sites: training_probe(
-                self.subject, sites[0], self.corpus, target=sites[-1], context_size=context_size
-            )
-            for sites in {plan.sites for plan in plans}
-        }
+        if self.engine.n_workers > 1:
+            train_shared(self.engine, self.subject, plans, self.corpus, step, log)
+            return
+        checkpoints = step.scratch / "checkpoints"
+        checkpoints.mkdir(exist_ok=True)
         train_together(
             self.subject,
             plans,
@@ -101,7 +100,7 @@ class TrainingJob(CorpusJob[Configured]):
             step.folder / "saes",
             checkpoints=checkpoints,
             log=log,
-            evaluate=lambda plan: probes[plan.sites],
+            evaluate=probed(self.subject, self.corpus, plans),
             progress=step.progress,
             kept=self.kept,
         )

@@ -11,6 +11,7 @@ from interp.descriptions.record import description_of, feature_of, write_record
 from interp.descriptions.scorers.simulation import SimulationScore
 from interp.descriptions.windows import gather_evidence, gather_report
 from interp.document import SPLITS, Corpus
+from interp.engine.engine import Engine
 from interp.features.ref import FeatureRef
 from interp.features.space import ReadableFeatures
 from interp.mining.config import MiningConfig
@@ -29,13 +30,17 @@ def mine_spaces(
     corpus: Corpus,
     config: MiningConfig,
     prefix: str,
+    engine: Engine,
     kept: KeptActivations | None = None,
 ) -> None:
     """Mines exemplars and token samples of every space in one pass; metrics are named PREFIX/...
 
     Activations that `kept` has are read from there, and the others at its sites are kept.
     """
-    mined = mine(subject, spaces, corpus, config, progress=step.progress, kept=kept)
+    mined = mine(
+        subject, spaces, corpus, config,
+        progress=step.progress, kept=kept, engine=engine, folder=step.scratch / "shards",
+    )  # fmt: skip
     save_mined(mined, step.folder / "exemplars")
     for split in SPLITS:
         step.metric(f"{prefix}/{split}_tokens", mined.tokens(split))
