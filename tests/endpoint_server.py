@@ -20,16 +20,19 @@ MODEL = "scripted"
 
 @dataclass
 class Script:
-    """What the server does: the `acts` in turn, then `answer` to every conversation.
+    """What the server does: the `acts` in turn, then `always`, or `answer` to every conversation.
 
     `top` says what a completion gives as alternatives of a prompt's token (None: the token itself).
 
-    `seen` are the requests (path, body) in the order of arrival, `most_at_once` the most that were open.
+    `seen` are the requests (path, body, which is empty unless `keeps`) in the order of arrival,
+    `most_at_once` the most that were open.
     A proper answer has the place of its request in `seen` as its `id`.
     """
 
     answer: Answer = lambda body: "yes"
     acts: deque[Act] = field(default_factory=deque)
+    always: Act | None = None
+    keeps: bool = True
     delay: float = 0.0
     refuse: tuple[str, ...] = ()
     top: Top | None = None
@@ -54,6 +57,7 @@ class Script:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes: the second would wait 40 ms
     script: Script
     number = -1
 
@@ -69,10 +73,10 @@ class _Handler(BaseHTTPRequestHandler):
         script = self.script
         with script._lock:
             self.number = len(script.seen)
-            script.seen.append((self.path, body))
+            script.seen.append((self.path, body if script.keeps else {}))
             script._open += 1
             script.most_at_once = max(script.most_at_once, script._open)
-            act = script.acts.popleft() if script.acts else None
+            act = script.acts.popleft() if script.acts else script.always
         try:
             if act is not None:
                 act(self, body)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from interp.subject.row_layout import RowLayout
 class Row:
     """A piece of a document that the subject reads at once: `document.tokens[start:start + length]`.
 
-    `first` says whether it is the first of its document.
+    `first` says whether it is the first of its document. Of a row that is `alone`, `document` holds the
+    tokens of the row only, the first of which is that at `start`.
     """
 
     index: int
@@ -24,11 +25,32 @@ class Row:
     start: int
     length: int
     first: bool = False
+    alone: bool = False
+
+    @property
+    def inside(self) -> slice:
+        """Where the row's tokens are in `document`."""
+        begin = 0 if self.alone else self.start
+        return slice(begin, begin + self.length)
 
     @property
     def tokens(self) -> NDArray[np.int32]:
         """The row's tokens, without the beginning-of-sequence token [length]."""
-        return self.document.tokens[self.start : self.start + self.length]
+        return self.document.tokens[self.inside]
+
+    def set_apart(self) -> "Row":
+        """The same row, which holds no more of its document than itself."""
+        whole = self.document
+        if self.alone or self.length == len(whole.tokens):
+            return self
+        own = Document(
+            self.tokens.copy(),
+            None if whole.template is None else whole.template[self.inside].copy(),
+            None if whole.labels is None else whole.labels[self.inside].copy(),
+            whole.hash,
+            whole.complete,
+        )
+        return replace(self, document=own, alone=True)
 
     def is_bare(self, layout: RowLayout) -> bool:
         """Whether this row has no beginning-of-sequence token although the subject has one."""
@@ -106,13 +128,12 @@ def collate(rows: Sequence[Row], layout: RowLayout, split: Split | None = None) 
     mask[bare, 0] = 0
     for position, row in enumerate(rows):
         inside = slice(offset, offset + row.length)
-        source = slice(row.start, row.start + row.length)
         tokens[position, inside] = row.tokens
         counts[position, inside] = True
         if row.document.template is not None:
-            counts[position, inside] &= ~row.document.template[source]
+            counts[position, inside] &= ~row.document.template[row.inside]
         if labels is not None and row.document.labels is not None:
-            labels[position, inside] = row.document.labels[source]
+            labels[position, inside] = row.document.labels[row.inside]
     counts &= ~np.isin(tokens, list(layout.special_ids))
     counts[bare, offset] = False
     if layout.skip_first:
@@ -141,8 +162,8 @@ def batches(
     """Streams documents as batches of rows of one length and one split.
 
     Rows wait in a bucket for their (split, length) until they fill a batch, so no batch of the stream is
-    padded; at most `context_size` batches a split are waiting. The rest comes last, longest rows first,
-    padded on the right.
+    padded; at most `context_size` batches a split are waiting, whatever the length of the documents that
+    their rows come from. The rest comes last, longest rows first, padded on the right.
 
     Raises:
         UserError: there is no document, or the context has no room for a token.
@@ -157,7 +178,8 @@ def batches(
         for row in rows_of(index, document, context_size, layout):
             empty = False
             bucket = waiting[split, row.length]
-            bucket.append(row)
+            # of shorter rows many wait, and long: they must not hold their documents
+            bucket.append(row if row.length == context_size - layout.offset else row.set_apart())
             if len(bucket) * (row.length + layout.offset) >= tokens_per_batch:
                 yield collate(bucket, layout, split)
                 bucket.clear()

@@ -74,11 +74,20 @@ class Cache:
             except sqlite3.DatabaseError as error:
                 if "full" in str(error):
                     raise OSError(28, "No space left on device") from error
+                if "disk I/O" in str(error):  # a quota, a limit of a file's size, a broken disk
+                    raise self._unwritable(error) from error
                 raise self._unreadable(error) from error
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+    def _unwritable(self, error: Exception) -> UserError:
+        return UserError(
+            f"an answer cannot be kept ({error})",
+            str(self.file),
+            "see to the disk and its quota, then run the same command again; what was kept is there",
+        )
 
     def _unreadable(self, error: Exception) -> UserError:
         if "locked" in str(error):

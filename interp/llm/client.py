@@ -97,7 +97,7 @@ class Client:
         Raises:
             BudgetSpent: the call does not fit the budget.
             UserError: nobody answers, the key is refused, there is no such model, the request is refused, or
-                the answer is malformed.
+                the last try's answer is malformed.
         """
         most = request.max_tokens + self.endpoint.thinking_tokens
         most = min(most, self.endpoint.max_tokens_per_call or most)
@@ -146,12 +146,16 @@ class Client:
                 return value
             except Unreadable as error:
                 if attempt == tries:
-                    self._note("chat", Usage(0, 0), 0.0, 0, "unreadable")
+                    await self.note_unreadable()
                     raise
                 said = f"This could not be read: {error.reason}. {json_words(schema)}"
                 bad = Message("assistant", reply.text[:LONGEST_REPEATED] or "(nothing)")
                 asked = replace(asked, messages=(*asked.messages, bad, Message("user", said)))
         raise AssertionError("unreachable")
+
+    async def note_unreadable(self) -> None:
+        """Record that the answers to a question could not be read."""
+        self._note("chat", Usage(0, 0), 0.0, 0, "unreadable")
 
     async def prompt_logprobs(self, prompt: str, top: int = 5) -> tuple[TokenLogprobs, ...]:
         """The log-probability of each token of a prompt, with `top` alternatives.
@@ -249,30 +253,42 @@ class Client:
             if connection.closing:
                 self._budget.settle(*might, (0, 0))
                 raise asyncio.CancelledError
-            held, unread = True, 0
+            held, lost_tokens = True, (0, 0)
 
-            async def lost() -> None:
-                """Count an answer that cannot be read as having used all that it might."""
-                nonlocal held, unread
-                self._budget.settle(*might, might)
-                held, unread = False, unread + 1
+            async def lost(used: tuple[int, int] = might) -> None:
+                """Count an answer that cannot be read, as having used all that it might or what it says."""
+                nonlocal held, lost_tokens
+                self._budget.settle(*might, used)
+                held, lost_tokens = False, (lost_tokens[0] + used[0], lost_tokens[1] + used[1])
                 await self._budget.reserve(*might)
                 held = True
 
             used, retries, started = (0, 0), 0, time.monotonic()
             outcome: Outcome = "failed"
             try:
-                answered = await send(lost)
-                used, retries = used_by(answered.body, might), answered.retries
-                good = read(answered.body) is not None
+                while True:
+                    answered = await send(lost)
+                    used, retries = used_by(answered.body, might), retries + answered.retries
+                    try:
+                        good = read(answered.body) is not None
+                        break
+                    except UserError:  # it has another form, as one of many may have
+                        if retries >= self.endpoint.retries:
+                            raise
+                        await lost(used)
+                        used = (0, 0)
+                        await connection.transport.pause(retries)
+                        if connection.closing:
+                            raise
+                    retries += 1
                 outcome = "answered"
             except GaveUp as error:
-                retries = error.retries
+                retries += error.retries
                 raise
             finally:
                 if held:
                     self._budget.settle(*might, used)
-                used = (used[0] + unread * might[0], used[1] + unread * might[1])
+                used = (used[0] + lost_tokens[0], used[1] + lost_tokens[1])
                 self._note(kind, Usage(*used), time.monotonic() - started, retries, outcome)
         if self._cache is not None and good:
             self._cache.put(key, answered.body)

@@ -84,7 +84,7 @@ class Endpoint(Section):
     timeout_seconds: Positive = 120.0
     """How long one call may take as a whole: connecting, sending, and the answer to its last byte."""
     retries: CountOrZero = 6
-    """Further tries after an overload, a server error, a timeout or a lost connection."""
+    """Further tries after an overload, a server error, a timeout, a lost connection or a malformed answer."""
     longest_wait_seconds: NotNegative = 60.0
     """The longest pause before a further try, whatever the server asks for."""
     usd_per_million_prompt_tokens: NotNegative | None = None

@@ -1,5 +1,6 @@
 """Calls to endpoints and what they cost: a line for each call, which survives a kill, and their totals."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from interp.json_text import to_json
 from interp.lines import lines
+from interp.outside import open_file
 from interp.track.files import writing_explained
 
 FILE = "llm_ledger.jsonl"
@@ -45,23 +47,35 @@ class Ledger:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        whole = all(line.whole for line in lines(file)) if file.exists() else True
-        self._begin = "" if whole else "\n"
+        self._begin = "" if not file.exists() or _ends_whole(file) else "\n"
 
     def record(self, call: Call) -> None:
         """Append one call; raises UserError where the disk is full."""
         line = to_json(asdict(call), ensure_ascii=True) + "\n"
+        begin, self._begin = self._begin, "\n"  # in case this line is cut short
         with writing_explained(self.file.parent):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self.file.open("a", encoding="utf-8") as file:
-                file.write(self._begin + line)
+                file.write(begin + line)
         self._begin = ""
 
     def spent(self, model: str, host: str) -> tuple[int, float]:
         """Tokens and US dollars that the calls to a model have used so far."""
-        mine = [call for call in read_calls(self.file) if (call.model, call.host) == (model, host)]
-        tokens = sum(call.prompt_tokens + call.completion_tokens for call in mine if call.outcome != "cached")
-        return tokens, float(sum(call.usd or 0.0 for call in mine if call.outcome != "cached"))
+        tokens, usd = 0, 0.0
+        for call in read_calls(self.file):
+            if (call.model, call.host) == (model, host) and call.outcome != "cached":
+                tokens += call.prompt_tokens + call.completion_tokens
+                usd += call.usd or 0.0
+        return tokens, usd
+
+
+def _ends_whole(file: Path) -> bool:
+    """Whether a file is empty or ends with a line feed."""
+    with open_file(file, "move it away") as opened:
+        if not opened.seek(0, os.SEEK_END):
+            return True
+        opened.seek(-1, os.SEEK_END)
+        return opened.read(1) == b"\n"
 
 
 def read_calls(file: Path) -> Iterator[Call]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Any
 
 import httpx2
@@ -105,9 +106,7 @@ class Transport:
             except openai.APIConnectionError as error:
                 problem = f"the connection failed ({self._clean(str(error.__cause__ or error))})"
             if attempt < self._endpoint.retries:
-                wait = wait_seconds(attempt, headers, self._endpoint.longest_wait_seconds, self._random)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self.closing.wait(), wait)
+                await self.pause(attempt, headers)
             if attempt == self._endpoint.retries or self.closing.is_set():
                 raise GaveUp(
                     f"the endpoint does not answer; after {attempt + 1} tries: {problem}",
@@ -117,6 +116,12 @@ class Transport:
                     attempt,
                 )
             attempt += 1
+
+    async def pause(self, attempt: int, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Waits before try `attempt` + 1, as `wait_seconds` says, or until the connection closes."""
+        wait = wait_seconds(attempt, headers, self._endpoint.longest_wait_seconds, self._random)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.closing.wait(), wait)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -36,7 +36,7 @@ class Job:
     `dies_in` and `dies_at`: it is killed before this write, counted from 0 since that step began (since the
     process began if no step is named). `full_at`: from this write on, the disk is full. `name`: which of the
     jobs in one folder it is. `at_once`: the interpreter is not taken down at the end, which takes longer than
-    a toy.
+    a toy. `watched`: what it writes is recorded, which takes as long as writing it.
     """
 
     arguments: list[str]
@@ -46,6 +46,7 @@ class Job:
     full_at: int | None = None
     name: str = ""
     at_once: bool = False
+    watched: bool = True
 
     @property
     def output(self) -> Path:
@@ -177,7 +178,8 @@ def _run(job: Job) -> None:
     os.dup2(output, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
     sys.argv = ["interp", *job.arguments]
-    Writes(job).watch()
+    if job.watched:
+        Writes(job).watch()
     try:
         cli.main()
     except SystemExit as ended:

@@ -1,4 +1,5 @@
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -90,3 +91,30 @@ def test_texts_are_read_from_lines_and_json(tmp_path) -> None:
         TextFile(tmp_path / "b.jsonl")
     with pytest.raises(UserError, match="no file"):
         TextFile(tmp_path / "c.txt")
+
+
+class LongDocuments:
+    """Documents of some 2,000 tokens, made as they are read; `made` are those that still exist."""
+
+    name, label_names = "long", ()
+
+    def __init__(self, documents: int) -> None:
+        self.documents = documents
+        self.made: list[weakref.ref[Document]] = []
+
+    def __len__(self) -> int:
+        return self.documents
+
+    def __getitem__(self, index: int) -> Document:
+        document = Document(np.arange(1, 2000 + 7 * index % 31, dtype=np.int32) + index)
+        self.made.append(weakref.ref(document))
+        return document
+
+
+def test_rows_that_wait_for_a_batch_hold_no_documents() -> None:
+    corpus, most = LongDocuments(300), 0
+    for batch in batches(corpus, range(300), RowLayout(0), 64, 4096):
+        assert batch.counts[:, 1:].any()
+        most = max(most, sum(one() is not None for one in corpus.made))
+    assert len(corpus.made) == 300
+    assert most < 20  # full rows, of which 64 of a split make a batch, hold their documents

@@ -10,11 +10,12 @@ import pytest
 from pydantic import BaseModel
 
 from interp.errors import UserError
+from interp.llm.budget import BudgetSpent
 from interp.llm.client import Client, run_with
 from interp.llm.endpoint import Endpoint
 from interp.llm.ledger import FILE, read_calls
 from tests.asking import client_of, question
-from tests.endpoint_server import Script, raw, refusal, serving
+from tests.endpoint_server import Script, answers, chat_answer, raw, refusal, serving
 
 
 class Answer(BaseModel):
@@ -30,17 +31,53 @@ async def _all(client: Client, n: int) -> list[int]:
     "body", [b"{}", b'{"choices": []}', b'{"choices": [{"message": 3}]}', b'{"usage": 1}']
 )
 def test_an_answer_of_another_form_is_said_and_not_kept(body: bytes, tmp_path: Path) -> None:
-    with serving(Script().then(raw(body))) as script:
-        client = client_of(script, tmp_path)
+    with serving(Script().then(raw(body), raw(body))) as script:
+        client = client_of(script, tmp_path, retries=1)
         with pytest.raises(UserError, match="is malformed"):
             run_with(client.chat(question()), [client])
         assert run_with(client.chat(question()), [client]).text == "yes"
     assert [call.outcome for call in read_calls(tmp_path / FILE)] == ["failed", "answered"]
 
 
+def test_one_answer_of_another_form_among_many_stops_nothing_and_is_paid_for(tmp_path: Path) -> None:
+    none = answers(choices=[], usage={"prompt_tokens": 300, "completion_tokens": 40})
+    with serving(Script().then(none, refusal(500), none)) as script:
+        client = client_of(script, tmp_path, retries=3)
+        assert run_with(client.chat(question()), [client]).text == "yes"
+        used = script.seen[-1][1]
+    (call,) = read_calls(tmp_path / FILE)
+    proper = chat_answer("yes", used)["usage"]
+    assert (call.outcome, call.retries) == ("answered", 3)
+    assert call.prompt_tokens == 600 + proper["prompt_tokens"]
+    assert call.completion_tokens == 80 + proper["completion_tokens"]
+
+
+def test_answers_of_another_form_are_asked_again_within_the_budget_and_not_while_closing(
+    tmp_path: Path,
+) -> None:
+    none = answers(choices=[], usage={"prompt_tokens": 300, "completion_tokens": 100})
+    with serving(Script().then(*[none] * 50)) as script:
+        client = client_of(script, tmp_path, retries=50, budget_tokens=2000, longest_wait_seconds=0)
+        with pytest.raises(BudgetSpent):
+            run_with(client.chat(question(max_tokens=90)), [client])
+        assert 4 <= script.calls <= 5
+    with serving(Script().then(*[none] * 50)) as script:
+        client = client_of(script, retries=50, longest_wait_seconds=30)
+
+        async def leave() -> None:
+            asking = asyncio.ensure_future(client.chat(question()))
+            while not script.calls:
+                await asyncio.sleep(0.01)
+            asking.cancel()
+
+        began = time.monotonic()
+        run_with(leave(), [client])
+        assert script.calls == 1 and time.monotonic() - began < 5
+
+
 def test_too_few_vectors_are_said_and_not_kept(tmp_path: Path) -> None:
     with serving(Script().then(raw(b'{"data": [{"index": 0, "embedding": [1.0]}]}'))) as script:
-        client = client_of(script, tmp_path)
+        client = client_of(script, tmp_path, retries=0)
         with pytest.raises(UserError, match="1 vectors for 2 texts"):
             run_with(client.embed(["a", "b"]), [client])
         assert len(run_with(client.embed(["a", "b"]), [client])) == 2

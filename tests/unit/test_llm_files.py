@@ -15,6 +15,7 @@ from interp.llm.cache import Cache, cache_key
 from interp.llm.client import run_with
 from interp.llm.ledger import FILE, Call, Ledger, call_costs, read_calls
 from tests.asking import client_of, question
+from tests.command_line import largest_file
 from tests.endpoint_server import serving
 
 WRITER = """
@@ -45,6 +46,30 @@ def test_a_ledger_that_was_cut_short_is_read_and_continued(tmp_path: Path) -> No
         client = client_of(script, tmp_path)
         run_with(client.chat(question("more")), [client])
     assert len(list(read_calls(file))) == 3
+
+
+def test_a_disk_that_is_full_for_a_while_damages_no_other_line_of_a_ledger(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / FILE)
+    long = replace(CALL, purpose="p" * 3000)
+    ledger.record(long)
+    with largest_file(4096), pytest.raises(UserError, match="no room to write"):
+        ledger.record(long)
+    ledger.record(CALL)
+    assert list(read_calls(ledger.file)) == [long, CALL]
+    assert Ledger(ledger.file).spent("m", "here") == (220, 1.0)
+
+
+def test_an_answer_that_a_quota_refuses_is_said_as_such(tmp_path: Path) -> None:
+    kept = Cache(tmp_path / "answers.sqlite")
+    kept.put("a", {"x": 1})
+    with largest_file(100_000), pytest.raises(UserError, match="cannot be kept") as error:
+        for number in range(1000):
+            kept.put(f"{number}", {"x": "y" * 1000})
+    assert "quota" in error.value.fix
+    kept.put("b", {"x": 2})
+    kept.close()
+    again = Cache(tmp_path / "answers.sqlite")
+    assert (again.get("a"), again.get("b")) == ({"x": 1}, {"x": 2})
 
 
 def test_a_damaged_cache_says_so(tmp_path: Path) -> None:

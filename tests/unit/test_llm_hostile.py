@@ -132,8 +132,8 @@ def test_what_cannot_be_read_is_asked_for_again_and_not_kept(act: Act, tmp_path:
 
 @pytest.mark.parametrize("act", OF_ANOTHER_FORM.values(), ids=OF_ANOTHER_FORM.keys())
 def test_an_answer_of_other_types_is_said_counted_and_not_kept(act: Act, tmp_path: Path) -> None:
-    with serving(Script().then(act)) as script:
-        client = client_of(script, tmp_path)
+    with serving(Script().then(act, act)) as script:
+        client = client_of(script, tmp_path, retries=1)
         with pytest.raises(UserError, match="is malformed") as error:
             _ask(client, top_logprobs=1)
         assert "_" not in error.value.thing.replace("finish_reason", "")
@@ -245,7 +245,7 @@ def test_vectors_that_are_none_are_said_and_large_ones_do_not_overflow(tmp_path:
         vectors([True] * 3, [1, 2, 3]), vectors("AAAA", "AAAA"), raw(b'{"data": {"0": 1}}'),
     ]  # fmt: skip
     with serving(Script().then(*wrong, vectors([1e308, 1e308, 0.0], [1, 2, 3]))) as script:
-        embedder = EndpointEmbedder(client_of(script, tmp_path), 3)
+        embedder = EndpointEmbedder(client_of(script, tmp_path, retries=0), 3)
         for _ in wrong:
             with pytest.raises(UserError):
                 embedder.embed(["a", "b"])
