@@ -32,6 +32,9 @@ _PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|
 _HALF = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}|[\ud800-\udfff]")
 
 
+_AS_IT_IS = frozenset({str, int, bool, type(None)})
+
+
 def to_json(content: Any, **options: Any) -> str:
     """`content` as JSON text; numbers that are not finite become null. `options` as for `json.dumps`."""
     return json.dumps(finite(content), allow_nan=False, **options)
@@ -39,6 +42,11 @@ def to_json(content: Any, **options: Any) -> str:
 
 def finite(content: Any) -> Any:
     """Return `content` as plain JSON values: numpy's and torch's unpacked, not-finite numbers made None."""
+    kind = type(content)
+    if kind is float:
+        return content if math.isfinite(content) else None
+    if kind in _AS_IT_IS:
+        return content
     if isinstance(content, Mapping):
         return {str(key): finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple | set | frozenset):

@@ -36,8 +36,8 @@ def search(
     embedder: Annotated[
         str, typer.Option(help="tfidf, or the folder of a sentence-transformers model.")
     ] = "tfidf",
-    index: Annotated[str, typer.Option(help="auto, exact or annoy.")] = "auto",
-    recall: Annotated[float, typer.Option(help="What an annoy index is tuned to reach.")] = 0.95,
+    index: Annotated[str, typer.Option(help="auto, exact, annoy, or hnsw in PostgreSQL.")] = "auto",
+    recall: Annotated[float, typer.Option(help="What an approximate index is tuned to reach.")] = 0.95,
 ) -> None:
     """Find features by what their descriptions mean."""
     from interp.embed.sentence import SentenceEmbedder

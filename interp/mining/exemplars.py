@@ -94,7 +94,7 @@ class Exemplars:
 
     def unbanded(self, feature_id: int, polarity: Polarity = 1) -> str:
         """Says in a sentence why a feature has no activation bands; empty if it has some."""
-        if int(self.band_row[self.line(feature_id, polarity), 0, 0]) >= 0:
+        if int(self._of("band_row", self.line(feature_id, polarity))[0, 0]) >= 0:
             return ""
         return (
             f"No activation bands: it is active in fewer than {LEAST_ACTIVE} of the {len(self.row_document)} "
@@ -102,30 +102,37 @@ class Exemplars:
         )
 
     def windows(self, feature_id: int, polarity: Polarity = 1) -> Iterator[WindowRef]:
-        """Yields the feature's windows: top ones, those of each activation band (`unbanded`), silent ones."""
+        """Yields the feature's windows: top ones, those of each activation band (`unbanded`), silent ones.
+
+        Raises:
+            UserError: they are read from a file and damaged (`interp.mining.store`).
+        """
         line = self.line(feature_id, polarity)
-        for rank in range(self.top_document.shape[1]):
-            if self.top_document[line, rank] >= 0:
-                yield WindowRef(
-                    int(self.top_document[line, rank]),
-                    int(self.top_start[line, rank]),
-                    float(self.top_value[line, rank]),
-                    "top",
-                    values=self.top_values[line, rank].float() if self.top_values.shape[2] else None,
-                )
+        values = self._of("top_values", line)
+        document, start, value = (
+            self._of(f"top_{name}", line).tolist() for name in ("document", "start", "value")
+        )
+        for rank in range(len(document)):
+            if document[rank] >= 0:
+                kept = values[rank].float() if values.shape[1] else None
+                yield WindowRef(document[rank], start[rank], value[rank], "top", values=kept)
+        rows, peaks = self._of("band_row", line).tolist(), self._of("band_value", line).tolist()
         for band in reversed(range(N_BANDS)):
             for place in range(ROWS_PER_BAND):
-                if (row := int(self.band_row[line, band, place])) >= 0:
-                    yield WindowRef(
-                        int(self.row_document[row]),
-                        int(self.row_start[row]),
-                        float(self.band_value[line, band, place]),
-                        "quantile",
-                        _share(band, place),
-                    )
-        for row in self.silent_row[line].tolist():
+                if (row := rows[band][place]) >= 0:
+                    yield WindowRef(*self._row(row), peaks[band][place], "quantile", _share(band, place))
+        for row in self._of("silent_row", line).tolist():
             if row >= 0:
-                yield WindowRef(int(self.row_document[row]), int(self.row_start[row]), 0.0, "silent")
+                yield WindowRef(*self._row(row), 0.0, "silent")
+
+    def _of(self, name: str, line: int) -> Tensor:
+        """Returns one line of a tensor of `n` lines."""
+        values: Tensor = getattr(self, name)[line]
+        return values
+
+    def _row(self, row: int) -> tuple[int, int]:
+        """Returns the document and the start of a sampled row."""
+        return int(self.row_document[row]), int(self.row_start[row])
 
 
 def _share(band: int, place: int) -> float:
@@ -138,12 +145,14 @@ def _bands(
     """Picks rows at evenly spaced ranks among the sampled rows in which each feature is active, in bands."""
     peaks = rows.value[slots(order)].float()
     n = peaks.shape[1]
-    empty = torch.full((n, N_BANDS, ROWS_PER_BAND), -1, dtype=torch.int16)
+    empty = torch.full((n, N_BANDS, ROWS_PER_BAND), -1, dtype=torch.int16, device=peaks.device)
     if len(peaks) == 0:
         return empty, empty.half()
     ranked = peaks.sort(dim=0, stable=True)
     active = (peaks > 0).sum(0)
-    shares = torch.tensor([[_share(b, p) for p in range(ROWS_PER_BAND)] for b in range(N_BANDS)])
+    shares = torch.tensor(
+        [[_share(b, p) for p in range(ROWS_PER_BAND)] for b in range(N_BANDS)], device=peaks.device
+    )
     rank = (len(peaks) - active)[:, None, None] + (shares * active[:, None, None]).long()
     enough = (active >= LEAST_ACTIVE)[:, None, None].expand(rank.shape)
     flat = rank.clamp(max=len(peaks) - 1).view(n, -1).T
@@ -151,8 +160,8 @@ def _bands(
     value = ranked.values.gather(0, flat).T.reshape(rank.shape)
     chosen = row.T.reshape(rank.shape)
     return (
-        torch.where(enough, chosen, torch.tensor(-1)).short(),
-        compact(torch.where(enough, value, torch.tensor(0.0))),
+        torch.where(enough, chosen, -1).short(),
+        compact(torch.where(enough, value, 0.0)),
     )
 
 
@@ -162,16 +171,19 @@ def _silent(
     """Picks the first sampled rows in which each feature stays under `SILENT_SHARE` of its largest peak."""
     quiet = rows.value[slots(order)].float() <= SILENT_SHARE * largest
     number = quiet.cumsum(0)
-    chosen = torch.full((quiet.shape[1], N_SILENT), -1, dtype=torch.int16)
+    chosen = torch.full((quiet.shape[1], N_SILENT), -1, dtype=torch.int16, device=quiet.device)
     row, feature = (quiet & (number <= N_SILENT)).nonzero(as_tuple=True)
     chosen[feature, number[row, feature] - 1] = row.short()
     return chosen
 
 
 def exemplars(state: MiningState, split: Split, space: str) -> Exemplars:
-    """Reads the final exemplars and statistics of one space on one split out of a mining state."""
+    """Reads the final exemplars and statistics of one space on one split out of a mining state.
+
+    They are computed where the state is, and given on the CPU.
+    """
     part = state.splits[split]
-    kept = part.spaces[space]
+    kept = part.spaces[space].moved(part.spaces[space].device)
     index: SampleIndex = part.row_index
     order = index.order()
     top = kept.windows.ordered()
@@ -182,19 +194,19 @@ def exemplars(state: MiningState, split: Split, space: str) -> Exemplars:
     n_tokens = max(1, kept.n_tokens)
     return Exemplars(
         signed=kept.signed,
-        top_document=top.document,
-        top_start=top.start,
-        top_value=top.value,
-        top_values=top.values,
+        top_document=top.document.cpu(),
+        top_start=top.start.cpu(),
+        top_value=top.value.cpu(),
+        top_values=top.values.cpu(),
         row_document=torch.from_numpy(index.document[order]).int(),
         row_start=torch.from_numpy(index.position[order]).int(),
-        band_row=band_row,
-        band_value=band_value,
-        silent_row=_silent(kept.rows, order, top.value[:, 0]),
-        quantile_values=levels,
+        band_row=band_row.cpu(),
+        band_value=band_value.cpu(),
+        silent_row=_silent(kept.rows, order, top.value[:, 0]).cpu(),
+        quantile_values=levels.cpu(),
         quantile_error=torch.from_numpy(error).float(),
-        mean=(kept.total.double() * TOTAL_UNIT / n_tokens).float(),
-        rate=(fired.double() / n_tokens).float(),
+        mean=(kept.total.double() * TOTAL_UNIT / n_tokens).float().cpu(),
+        rate=(fired.double() / n_tokens).float().cpu(),
         n_tokens=kept.n_tokens,
     )
 
@@ -220,7 +232,7 @@ def token_sample(state: MiningState, split: Split, space: str) -> TokenSample:
     part = state.splits[split]
     order = part.token_index.order()
     return TokenSample(
-        part.spaces[space].tokens.value[slots(order)],
+        part.spaces[space].tokens.moved(torch.device("cpu")).value[slots(order)],
         torch.from_numpy(part.token_index.document[order]),
         torch.from_numpy(part.token_index.position[order]),
     )

@@ -1,8 +1,11 @@
 """Approximate nearest neighbours in a file that processes can share: annoy, tuned to a given recall."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 from annoy import AnnoyIndex
@@ -13,11 +16,13 @@ from interp.errors import UserError
 from interp.json_text import read_json
 from interp.outside import MEBIBYTE, open_file
 from interp.store.index_exact import ExactIndex
+from interp.store.recall import SEED, Queries, held_out_queries, reached
 from interp.track.files import atomic, write_json
 
 TREES = (10, 50, 200)
-QUERIES = 40
-SEED = 7
+SECONDS = 600.0
+"""What building and tuning may take."""
+PARALLEL_FROM = 100_000
 _AGAIN = "delete it; it is built again"
 
 
@@ -78,42 +83,67 @@ class AnnoySearch:
 
 
 def build_annoy(
-    vectors: Float[np.ndarray, "row width"], file: Path, recall: float, k: int = 500, seed: int = SEED
+    vectors: Float[np.ndarray, "row width"],
+    file: Path,
+    recall: float,
+    k: int = 500,
+    seed: int = SEED,
+    seconds: float = SECONDS,
 ) -> AnnoySearch:
     """Build the index with the fewest trees and the least search effort that reach `recall` at `k`.
 
     The choice is made on queries (rows with noise) and checked on others, and both recalls are recorded. If
-    the most trees with a full search do not reach `recall`, they are kept with what they reach.
+    the most trees with a full search do not reach `recall`, they are kept with what they reach. From
+    `PARALLEL_FROM` vectors on all processors build, which leaves the trees in the order they finished.
+
+    Raises:
+        UserError: `seconds` would not be enough; says what was reached, beside a scan of all.
     """
-    k = min(k, len(vectors))
-    choosing, checking = _queries(vectors, seed)
+    k, began = min(k, len(vectors)), perf_counter()
+    choosing, checking = held_out_queries(vectors, seed)
     exact = ExactIndex(vectors)
     truths = [[set(exact.search(query, k)[0].tolist()) for query in part] for part in (choosing, checking)]
+    scan = (perf_counter() - began) / (len(choosing) + len(checking))
+    best = _Tried(0, 0, 0.0, 0.0)
 
-    def reached(
-        index: AnnoyIndex, queries: Float[np.ndarray, "query width"], truth: list[set[int]], effort: int
-    ) -> float:
-        hits = [
-            len(true & set(index.get_nns_by_vector(query.tolist(), k, effort)))
-            for query, true in zip(queries, truth, strict=True)
-        ]
-        return float(np.mean(hits)) / k
+    def check_time(next_one: str, needs: float) -> None:
+        spent = perf_counter() - began
+        if spent + needs > seconds:
+            tried = (
+                f"{best.trees} trees with search_k {best.effort:,} find {best.recall:.2f} of the {k} nearest"
+                f", not {recall:g}, in {1000 * best.seconds:.0f} ms a query, a scan all of them in "
+                f"{1000 * scan:.0f} ms; "
+            )
+            raise UserError(
+                f"an annoy index of {len(vectors):,} vectors is not built and tuned in {seconds:.0f} s: "
+                f"after {spent:.0f} s, {tried if best.trees else ''}{next_one} would take {needs:.0f} s more",
+                str(file),
+                "use index exact, or ask for a lower recall",
+            )
 
+    adding = building = 0.0
     for trees in TREES:
-        index = _built(vectors, trees, seed)
-        effort, chosen_on = k * trees, 0.0
+        check_time(f"{trees} trees", adding + building * trees)
+        index, adding, building = _built(vectors, trees, seed)
+        effort, chosen_on, needs = k * trees, 0.0, 0.0
         while True:
-            chosen_on = reached(index, choosing, truths[0], effort)
+            check_time(f"search_k {effort:,}", needs)
+            started = perf_counter()
+            chosen_on = _reached(index, choosing, truths[0], k, effort)
+            taken = perf_counter() - started
+            best = max(
+                best, _Tried(trees, effort, chosen_on, taken / len(choosing)), key=lambda one: one.recall
+            )
             if chosen_on >= recall or effort >= len(vectors):
                 break
-            effort = min(2 * effort, len(vectors))
+            effort, needs = min(2 * effort, len(vectors)), 2 * taken
         if (
             effort <= len(vectors) // 4
             or trees == TREES[-1]
             or (chosen_on >= recall and effort < len(vectors))
         ):
             break
-    recalled = reached(index, checking, truths[1], effort)
+    recalled = _reached(index, checking, truths[1], k, effort)
     with atomic(file) as temporary:
         index.save(str(temporary))
         tuning = IndexBuild(
@@ -124,6 +154,15 @@ def build_annoy(
     return AnnoySearch(file)
 
 
+class _Tried(NamedTuple):
+    """Settings, the recall that they reach, and the seconds of a query."""
+
+    trees: int
+    effort: int
+    recall: float
+    seconds: float
+
+
 def read_annoy(file: Path) -> AnnoySearch | None:
     """Opens the index in a file; None if it is missing or damaged and has to be built again."""
     try:
@@ -132,23 +171,19 @@ def read_annoy(file: Path) -> AnnoySearch | None:
         return None
 
 
-def _built(vectors: Float[np.ndarray, "row width"], trees: int, seed: int) -> AnnoyIndex:
-    index = AnnoyIndex(vectors.shape[1], "dot")
+def _built(vectors: Float[np.ndarray, "row width"], trees: int, seed: int) -> tuple[AnnoyIndex, float, float]:
+    """The index, the seconds that adding the vectors took, and those of each tree."""
+    index, began = AnnoyIndex(vectors.shape[1], "dot"), perf_counter()
     index.set_seed(seed)
     for row, vector in enumerate(vectors):
-        index.add_item(row, vector)
-    index.build(trees, n_jobs=1)  # several threads would leave the trees in the order they finished
-    return index
+        index.add_item(row, vector.tolist())  # of numpy's own numbers it takes twice as long
+    added = perf_counter()
+    index.build(trees, n_jobs=1 if len(vectors) < PARALLEL_FROM else -1)
+    return index, added - began, (perf_counter() - added) / trees
 
 
-def _queries(vectors: Float[np.ndarray, "row width"], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows with noise of half their length, normalised: half to choose by, half to check."""
-    rng = np.random.default_rng(seed)
-    rows = rng.choice(len(vectors), size=min(2 * QUERIES, len(vectors)), replace=False)
-    noise = rng.normal(size=(len(rows), vectors.shape[1])) * 0.5 / np.sqrt(vectors.shape[1])
-    near = vectors[rows] + noise
-    unit = (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
-    return unit[::2], unit[1::2] if len(unit) > 1 else unit
+def _reached(index: AnnoyIndex, queries: Queries, truths: Sequence[set[int]], k: int, effort: int) -> float:
+    return reached(lambda query: index.get_nns_by_vector(query.tolist(), k, effort), queries, truths, k)
 
 
 def _digest(file: Path) -> str:

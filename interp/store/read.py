@@ -56,22 +56,35 @@ def numbers(quantiles: Mapping[str, Any]) -> dict[str, float]:
 def catalogue(connection: Connection, subject: str | None, chosen_only: bool) -> pd.DataFrame:
     """A row for each description; see `Store.catalogue`."""
     f, s, d, c = schema.features, schema.spaces, schema.descriptions, schema.scores
+    named = select(s.c.id, s.c.subject, s.c.name, s.c.layer).order_by(s.c.id)
+    spaces = pd.DataFrame(fetched(connection, named), columns=["id", "subject", "name", "layer"])
     query = select(
-        d.c.id.label("description"), s.c.subject, s.c.name.label("space"), s.c.layer, f.c.feature_id,
-        f.c.polarity, d.c.explainer, d.c.chosen, d.c.interesting,
+        d.c.id.label("description"), f.c.space, f.c.feature_id, f.c.polarity, d.c.explainer, d.c.chosen,
+        d.c.interesting,
     ).join_from(d, f).join(s, f.c.space == s.c.id).order_by(d.c.id)  # fmt: skip
     if subject is not None:
         query = query.where(s.c.subject == subject)
     if chosen_only:
         query = query.where(d.c.chosen)
-    names = [column.name for column in query.selected_columns]
-    table = pd.DataFrame(fetched(connection, query), columns=names)
-    scored = fetched(connection, select(c.c.description, c.c.kind, c.c.split, c.c.value))
-    given = pd.DataFrame(scored, columns=["description", "kind", "split", "value"])
-    if len(given):
-        given["score"] = given["kind"] + " " + given["split"]
-        wide = given.pivot_table("value", "description", "score", aggfunc="first")
-        table = table.merge(wide, how="left", left_on="description", right_index=True)
+    table = _table(connection, query)
+    at = np.searchsorted(spaces["id"].to_numpy(), table["space"].to_numpy())  # names once, not for each row
+    table["explainer"] = table["explainer"].astype("category")
+    table["space"] = spaces["name"].astype("category").array[at]
+    table.insert(1, "subject", spaces["subject"].astype("category").array[at])
+    table.insert(3, "layer", spaces["layer"].to_numpy(dtype=np.float64)[at])
+    ids = table["description"].to_numpy()
+    for kind, split in sorted(fetched(connection, select(c.c.kind, c.c.split).distinct())):
+        given = select(c.c.description, c.c.value).where(
+            c.c.kind == kind, c.c.split == split, c.c.value.is_not(None)
+        )
+        found = _table(connection, given.order_by(c.c.id.desc()))  # of several, the first is written last
+        of = found["description"].to_numpy()
+        place = np.minimum(np.searchsorted(ids, of), max(0, len(ids) - 1))
+        here = ids[place] == of if len(ids) else np.zeros(len(of), dtype=np.bool_)
+        if here.any():
+            values = np.full(len(ids), np.nan)
+            values[place[here]] = found["value"].to_numpy()[here]
+            table[f"{kind} {split}"] = values
     return table
 
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
+from sqlalchemy import ARRAY, Integer, bindparam, exists, func, select
 from sqlalchemy import Float as SqlFloat
-from sqlalchemy import func, select
 
 from interp.embed.embedder import Embedder
 from interp.embed.tfidf import TfidfEmbedder
@@ -21,12 +21,15 @@ from interp.store.connect import explained
 from interp.store.filters import Filter
 from interp.store.index_annoy import AnnoySearch, build_annoy, read_annoy
 from interp.store.index_exact import ExactIndex
+from interp.store.index_hnsw import HnswSearch, open_hnsw
 from interp.store.read import fetched
 from interp.store.store import Store, open_store
 
-IndexKind = Literal["auto", "exact", "annoy"]
+IndexKind = Literal["auto", "exact", "annoy", "hnsw"]
 EXACT_UP_TO = 1_000_000
 """Number of vectors up to which `auto` scans all of them; for the cost see benchmarks/RESULTS.md."""
+IN_DATABASE_UP_TO = 50_000
+"""Number of vectors up to which `auto` lets PostgreSQL scan them; more are scanned in memory."""
 AT_ONCE = 4096
 
 
@@ -116,11 +119,12 @@ def _opened(where: Store | Storable | str | Path) -> AbstractContextManager[Stor
 class Searcher:
     """Searches the chosen descriptions of a store; those without a vector are embedded first.
 
-    `recall` is what an approximate index is tuned to. `folder` is for its file, by default beside the SQLite
-    file.
+    `recall` is what an approximate index is tuned to: annoy's, in a file in `folder`, by default beside the
+    SQLite file, or pgvector's HNSW, in PostgreSQL.
 
     Raises:
-        UserError: there are no descriptions, or an approximate index has no folder.
+        UserError: there are no descriptions; an approximate index has no folder, is of another kind of
+            database, or does not reach `recall` (`build_annoy`, `open_hnsw`).
     """
 
     def __init__(
@@ -141,9 +145,11 @@ class Searcher:
         self.index: Index | None = None
         ids, vectors = self._vectors()
         self._catalogue = self._catalogue.set_index("description").loc[ids].reset_index()
-        if index == "annoy" or (index == "auto" and len(ids) > EXACT_UP_TO and not self._postgres):
+        if index == "hnsw":
+            self.index = self._hnsw(ids, vectors, recall)
+        elif index == "annoy" or (index == "auto" and len(ids) > EXACT_UP_TO and not self._postgres):
             self.index = self._annoy(ids, vectors, recall, folder)
-        elif index == "exact" or not self._postgres:
+        elif index == "exact" or not self._postgres or IN_DATABASE_UP_TO < len(ids) <= EXACT_UP_TO:
             self.index = ExactIndex(vectors)
 
     def search(
@@ -157,7 +163,8 @@ class Searcher:
         if self.index is None:
             rows, likeness = self._in_database(vector, k, allowed)
         else:
-            rows, likeness = self.index.search(vector, k, allowed)
+            with explained(self._store.where):
+                rows, likeness = self.index.search(vector, k, allowed)
         found = self._catalogue.iloc[rows]
         texts = self._store.texts(found["description"].tolist())
         return [
@@ -181,8 +188,9 @@ class Searcher:
         else:
             fits = func.length(e.c.vector) == 4 * self._embedder.width
         with explained(self._store.where), self._store.engine.connect() as connection:
-            there = select(e.c.description).where(e.c.embedder == self._embedder.name, fits)
-            query = select(d.c.id).where(d.c.chosen, d.c.id.not_in(there)).order_by(d.c.id)
+            # not `not in`, for which PostgreSQL would compare every description with every vector
+            there = exists().where(e.c.description == d.c.id, e.c.embedder == self._embedder.name, fits)
+            query = select(d.c.id).where(d.c.chosen, ~there).order_by(d.c.id)
             missing = [row.id for row in fetched(connection, query)]
         self._embed(missing)
 
@@ -213,12 +221,26 @@ class Searcher:
             .order_by("distance", e.c.description).limit(k)
         )  # fmt: skip
         numbers = self._catalogue["description"].to_numpy()
-        if allowed is not None:
-            query = query.where(e.c.description.in_(numbers[allowed].tolist()))
+        if allowed is not None and not allowed.all():  # one array: a statement takes 65,535 values at most
+            ids = bindparam("ids", numbers[allowed].tolist(), type_=ARRAY(Integer))
+            query = query.where(e.c.description == func.any(ids))
         with explained(self._store.where), self._store.engine.connect() as connection:
             found = connection.execute(query).all()
         places = np.searchsorted(numbers, [row[0] for row in found])
         return places.astype(np.int64), np.array([-row[1] for row in found], dtype=np.float32)
+
+    def _hnsw(
+        self, ids: Int[np.ndarray, " row"], vectors: Float[np.ndarray, "row width"], recall: float
+    ) -> HnswSearch:
+        """Opens the graph of these vectors, or builds it."""
+        if not self._postgres:
+            raise UserError(
+                "an HNSW graph is pgvector's, and this is SQLite",
+                self._store.where,
+                "use index exact or annoy",
+            )
+        with explained(self._store.where):
+            return open_hnsw(self._store.engine, self._embedder.name, ids, vectors, recall)
 
     def _annoy(
         self,

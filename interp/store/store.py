@@ -25,7 +25,8 @@ from interp.store.connect import (
 )
 from interp.store.read import catalogue, fetched, numbers, sides, whole_features
 from interp.store.rows import Contents, FeatureRow, SpaceRow, key_parts
-from interp.store.write import held, parts, put_features, put_spaces, upsert
+from interp.store.vectors import put_vectors, read_vectors
+from interp.store.write import held, parts, put_features, put_spaces
 
 
 class Store:
@@ -196,30 +197,15 @@ class Store:
         self, embedder: str, ids: Sequence[int], vectors: Float[np.ndarray, "description width"]
     ) -> None:
         """Write the vectors of descriptions, replacing those of the same embedder."""
-        rows = [
-            {"description": int(i), "embedder": embedder, "vector": vector}
-            for i, vector in zip(ids, vectors, strict=True)
-        ]
         with self._writing() as connection:
-            for part in parts(rows):
-                upsert(connection, schema.embeddings, list(part), ("description", "embedder"))
+            put_vectors(connection, embedder, ids, vectors)
 
     def vectors(
         self, embedder: str
     ) -> tuple[Int[np.ndarray, " description"], Float[np.ndarray, "description width"]]:
         """Ids and vectors of the chosen descriptions that have one of this embedder, by id."""
-        e, d = schema.embeddings, schema.descriptions
-        query = (
-            select(e.c.description, e.c.vector).join(d, d.c.id == e.c.description)
-            .where(e.c.embedder == embedder, d.c.chosen).order_by(e.c.description)
-        )  # fmt: skip
         with explained(self.where), self.engine.connect() as connection:
-            found = fetched(connection, query)
-            if len({len(row[1]) for row in found}) > 1:
-                raise schema.DamagedCell(f"the vectors of {embedder} are not equally long")
-        if not found:
-            return np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.float32)
-        return np.array([row[0] for row in found]), np.stack([row[1] for row in found])
+            return read_vectors(connection, embedder)
 
     def counts(self) -> dict[str, int]:
         """Number of rows of each table."""

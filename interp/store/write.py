@@ -1,20 +1,21 @@
 """Write many rows at once; existing rows of the same key are replaced."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import Connection, Table, delete
 from sqlalchemy.dialects import postgresql, sqlite
 
 from interp.errors import UserError
 from interp.json_text import finite
 from interp.store import schema
-from interp.store.rows import DescriptionRow, FeatureRow, SpaceRow, checked
+from interp.store.postgres_copy import copied_rows
+from interp.store.rows import DescriptionRow, ExemplarRow, FeatureRow, ScoreRow, SpaceRow, checked
 
 ROWS_AT_ONCE = 500
 Row = TypeVar("Row")
+_ROWS = frozenset({SpaceRow, FeatureRow, DescriptionRow, ScoreRow, ExemplarRow})
 
 
 def parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -30,7 +31,7 @@ def put_spaces(connection: Connection, rows: Sequence[SpaceRow], where: str, rep
     Raises:
         UserError: a value does not fit its field; `where` names the store in the message.
     """
-    values = [asdict(held(row, f"{where}, space {row.name}")) for row in rows]
+    values = [vars(held(row, f"{where}, space {row.name}")) for row in rows]
     upsert(connection, schema.spaces, values, ("subject", "name"), replaced)
 
 
@@ -56,7 +57,7 @@ def put_features(connection: Connection, known: Mapping[str, int], rows: Sequenc
         connection.execute(delete(schema.scores).where(schema.scores.c.description.in_(part)))
         connection.execute(delete(schema.embeddings).where(schema.embeddings.c.description.in_(part)))
     scored = [
-        {"description": number, **asdict(score)}
+        {"description": number, **vars(score)}
         for number, one in zip(numbers, given, strict=True)
         for score in one.scores
     ]
@@ -65,7 +66,7 @@ def put_features(connection: Connection, known: Mapping[str, int], rows: Sequenc
     for part in parts(with_exemplars):
         connection.execute(delete(schema.exemplars).where(schema.exemplars.c.feature.in_(part)))
     shown = [
-        {"feature": number, **asdict(one)}
+        {"feature": number, **vars(one)}
         for number, row in zip(features, rows, strict=True)
         for one in row.exemplars
     ]
@@ -80,7 +81,7 @@ def held(row: Row, place: str) -> Row:
     """
     fix = "give a value of that kind"
     try:
-        values = finite(asdict(row))  # type: ignore[call-overload]
+        values = _plain(row)
     except RecursionError:
         raise UserError("lists or objects are nested too deeply", place, fix) from None
     if "quantiles" in values:
@@ -88,8 +89,17 @@ def held(row: Row, place: str) -> Row:
     return checked(type(row), values, place, fix)
 
 
+def _plain(value: Any) -> Any:
+    """A row as plain JSON values, with the rows that it holds; quicker than `asdict`, which copies each."""
+    if type(value) in _ROWS:
+        return {name: _plain(one) for name, one in vars(value).items()}
+    return [_plain(one) for one in value] if isinstance(value, tuple | list) else finite(value)
+
+
 def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    if rows:
+    if rows and connection.dialect.name == "postgresql":
+        copied_rows(connection, table, rows)
+    elif rows:
         connection.execute(table.insert(), list(rows))
 
 
@@ -110,18 +120,13 @@ def upsert(
         statement = insert.on_conflict_do_update(index_elements=list(key), set_=changed)
     else:
         statement = insert.on_conflict_do_nothing(index_elements=list(key))
-    connection.execute(statement, list(rows))
-    if "id" not in table.c:
+    if not replaced or "id" not in table.c:
+        connection.execute(statement, list(rows))
         return {}
-    columns = [table.c[name] for name in key]
-    found: dict[tuple[Any, ...], int] = {}
-    first = sorted({row[key[0]] for row in rows})
-    for part in parts(first):
-        query = select(table.c.id, *columns).where(columns[0].in_(part))
-        if table is schema.features:
-            query = query.where(columns[1].in_({row[key[1]] for row in rows}))
-        found |= {tuple(row[1:]): row[0] for row in connection.execute(query)}
-    return found
+    # the database returns the ids: no second query, and many rows in one statement, each key once
+    last = {tuple(row[name] for name in key): row for row in rows}
+    returning = statement.returning(table.c.id, *(table.c[name] for name in key))
+    return {tuple(row[1:]): row[0] for row in connection.execute(returning, list(last.values()))}
 
 
 def _description(one: DescriptionRow) -> dict[str, Any]:

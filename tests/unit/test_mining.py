@@ -1,6 +1,8 @@
 """Mining against brute force, its merge against the single pass, and its sizes on disk."""
 
-from dataclasses import fields
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from interp.corpus.batches import batches, collate, rows_of
 from interp.document import SPLITS, Corpus, Document, split_of
@@ -17,11 +20,12 @@ from interp.features.space import polarities
 from interp.mining.config import MiningConfig, WindowCounts
 from interp.mining.exemplars import exemplars
 from interp.mining.fold import MiningState, fold, fold_batches
-from interp.mining.mined import mine, read_out
+from interp.mining.mined import MinedSpace, mine, read_out
 from interp.mining.quantiles import LEVELS
 from interp.mining.store import disk_bytes, load_mined, save_mined
 from interp.subject import Subject
 from interp.subject import load as load_subject
+from interp.track.files import read_safetensors, write_safetensors
 from tests.corpora import ListCorpus, random_corpus
 from tests.unit.embedding_coordinates import EmbeddingCoordinates
 
@@ -275,7 +279,74 @@ def test_it_comes_back_from_disk_and_has_the_stated_size(subject: Subject, tmp_p
 
 
 def test_an_8b_model_takes_under_6_gb() -> None:
-    assert disk_bytes(458_752, True, MiningConfig(context_size=64)) < 6e9
+    assert disk_bytes(458_752, True, MiningConfig()) < 3.1e9
+    assert disk_bytes(458_752, True, MiningConfig(sampled_tokens=1024), token_samples=True) < 6e9
+
+
+def test_of_many_spaces_only_what_is_asked_for_is_opened_and_held_to_be_numbers(
+    subject: Subject, tmp_path: Path
+) -> None:
+    spaces = [MlpNeurons(subject, layer) for layer in range(3)]
+    mined = mine(subject, spaces, random_corpus(60, seed=8), CONFIG)
+    made: list[str] = []
+
+    def one_by_one() -> Iterator[MinedSpace]:
+        for name, found in mined.items():
+            made.append(name)
+            yield found
+            assert (tmp_path / f"{name}.report.tokens.safetensors").exists()  # before the next is made
+
+    save_mined(one_by_one(), tmp_path)
+    assert made == [space.name for space in spaces]
+    before = list(mined["mlp.1"].windows(7, -1))
+    spoiled = tmp_path / "mlp.0.select.safetensors"
+    spoiled.write_bytes(b"\0" * spoiled.stat().st_size)
+    tensors, _ = read_safetensors(tmp_path / "mlp.1.explain.safetensors")
+    tensors["top_values"][5, 0, 0] = torch.nan
+    tensors["top_value"][6, 0] = torch.inf
+    tensors["silent_row"][8, 0] = CONFIG.sampled_rows
+    write_safetensors(tmp_path / "mlp.1.explain.safetensors", tensors)
+
+    back = load_mined(tmp_path)
+    assert {name: type(found) for name, found in back.items()} == dict.fromkeys(mined, MinedSpace)
+    with pytest.raises(UserError, match="cannot be read"):
+        next(back["mlp.0"].windows(7, split="select"))
+    one = back["mlp.1"]
+    for shown, true in zip(one.windows(7, -1), before, strict=True):
+        assert replace(shown, values=None) == replace(true, values=None)
+        assert (shown.values is None) == (true.values is None)
+        assert shown.values is None or torch.equal(shown.values, true.values)
+    for feature, says in ((5, "no numbers"), (6, "larger than half precision"), (8, "in no row")):
+        with pytest.raises(UserError, match=says):
+            list(one.windows(feature))
+    for name, says in (("top_values", "no numbers"), ("top_value", "larger than half precision")):
+        with pytest.raises(UserError, match=says):
+            getattr(one.exemplars["explain"], name)
+    assert torch.equal(one.statistics().mean, mined["mlp.1"].statistics().mean)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "says"),
+    [
+        ("mean", lambda mean: mean[:-1], "has the shape"),
+        ("top_start", lambda start: start.float(), "holds torch.float32"),
+        ("rate", lambda rate: None, "lack"),
+        ("band_value", lambda value: value[:, :4], "has the shape"),
+    ],
+)
+def test_a_file_of_other_tensors_is_an_error(
+    subject: Subject, tmp_path: Path, name: str, spoil: Callable[[Tensor], Tensor | None], says: str
+) -> None:
+    save_mined(mine(subject, [MlpNeurons(subject, 0)], random_corpus(20, 9), CONFIG), tmp_path)
+    file = tmp_path / "mlp.0.select.safetensors"
+    tensors, _ = read_safetensors(file)
+    changed = {**tensors, name: spoil(tensors[name])}
+    write_safetensors(file, {key: one.contiguous() for key, one in changed.items() if one is not None})
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    del manifest["spaces"]["mlp.0"]["select"]["bytes"]  # as before sizes were kept
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=says):
+        _ = load_mined(tmp_path)["mlp.0"].exemplars["select"]
 
 
 def test_a_damaged_folder_is_an_error(subject: Subject, tmp_path: Path) -> None:
