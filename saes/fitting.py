@@ -1,7 +1,8 @@
 """One dictionary in training: SAELens' trainer, stepped by hand, and its place in a stream of activations."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def build_trainer(
         torch.manual_seed(config.seed)
         sae = sae_class(sae_config)
     warm_up_steps = min(config.warm_up_steps, config.n_steps // 2)
-    return SAETrainer(
+    trainer = SAETrainer(
         SAETrainerConfig(
             total_training_samples=config.n_steps * config.batch_tokens,
             train_batch_size_samples=config.batch_tokens,
@@ -89,6 +90,25 @@ def build_trainer(
         sae,
         iter(()),
     )
+    if device.startswith("cuda"):  # one pass over the weights a step, of which there may be a billion
+        for group in trainer.optimizer.param_groups:
+            group["fused"] = True
+    return trainer
+
+
+@contextmanager
+def tensor_cores(device: str) -> Iterator[None]:
+    """Within the block a GPU multiplies float32 matrices as TF32, rounded to 11 bits of precision.
+
+    That is several times as fast, and closer than bfloat16; sums are float32. A CPU is left alone.
+    """
+    before = torch.get_float32_matmul_precision()
+    if device.startswith("cuda"):
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class Fitting:
@@ -213,7 +233,8 @@ class Fitting:
 
     def _step(self, batch: Float[Tensor, "batch _"]) -> None:
         config, trainer = self.config, self.trainer
-        output = trainer.step(batch)
+        with tensor_cores(self._device):
+            output = trainer.step(batch)
         trainer.n_training_steps += 1
         done = trainer.n_training_steps
         every = config.checkpoint_every_steps

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from interp.device import out_of_memory
 from interp.errors import UserError
 
 LOWER_TRAINING = "lower sae.n_latents, sae.buffer_tokens or sae.batch_tokens, or set sae.dtype: bfloat16"
@@ -43,14 +44,6 @@ def _container() -> int | None:
     except (OSError, ValueError):
         return None
     return int(limit) - used + int(statistics.get("inactive_file", 0)) if limit.isdecimal() else None
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; on a CPU PyTorch raises a plain RuntimeError for it."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
 
 
 @contextmanager

@@ -6,11 +6,12 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from interp.corpus.activations import KeptActivations, visit_batch
 from interp.corpus.batches import Row, collate, counted_tokens, rows_of
+from interp.device import sent
 from interp.document import Corpus, Split, split_of
 from interp.errors import UserError
 from interp.subject.site import Site
@@ -122,16 +123,17 @@ class SubjectActivations:
             fitting = max(1, self._tokens_per_batch // (rows[-1].length + 1))
             batch = collate(rows[-fitting:], self._subject.row_layout)
             del rows[-fitting:]
-            takers = {site: _taker(torch.from_numpy(batch.counts), kept) for site, kept in parts.items()}
+            places = sent(torch.from_numpy(np.flatnonzero(batch.counts)), self._subject.device)
+            takers = {site: _taker(places, kept) for site, kept in parts.items()}
             visit_batch(self._subject, batch, takers, self._kept)
         if self._kept is not None:
             self._kept.flush()
         return {site: torch.cat(parts.pop(site)) for site in self.widths}, following
 
 
-def _taker(keep: Bool[Tensor, "row pos"], kept: list[Tensor]) -> Callable[[Tensor], None]:
+def _taker(places: Int64[Tensor, " token"], kept: list[Tensor]) -> Callable[[Tensor], None]:
     def take(activation: Tensor) -> None:
-        kept.append(activation.flatten(2)[keep.to(activation.device)].float())
+        kept.append(activation.flatten(2).flatten(0, 1).index_select(0, places).float())
 
     return take
 

@@ -237,13 +237,15 @@ def visit_batch(
     batch: Batch,
     visitors: Mapping[Site, Visitor],
     kept: KeptActivations | None = None,
+    checked: bool = True,
 ) -> None:
     """Calls each visitor with its site's activation [row, pos, ...] on a batch, as `Subject.visit` does.
 
-    At the sites of `kept` it is read from there, or computed and kept.
+    At the sites of `kept` it is read from there, or computed and kept. With `checked` false visitors see
+    themselves that activations are finite, and nothing makes the host wait for a GPU.
     """
     if kept is None:
-        subject.visit(torch.from_numpy(batch.tokens), visitors, torch.from_numpy(batch.mask))
+        subject.visit(torch.from_numpy(batch.tokens), visitors, torch.from_numpy(batch.mask), checked)
     else:
         kept.visit(batch, visitors)
 

@@ -5,7 +5,7 @@ the whole, exactly.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -38,6 +38,7 @@ class SplitState:
     token_index: SampleIndex
     spaces: dict[str, SpaceState]
     n_documents: int = 0
+    _last: SpaceState | None = field(default=None, repr=False, compare=False)
 
     def view(self, batch: Batch) -> BatchView:
         """Prepares a batch for all spaces, and updates the shared samples."""
@@ -48,6 +49,7 @@ class SplitState:
         fresh = np.zeros(len(text), dtype=bool)
         fresh[first] = True
         _, begins, times = np.unique(batch.hash[first], return_index=True, return_counts=True)
+        same_text = np.unique(batch.hash, return_inverse=True)[1]
         several = [np.flatnonzero(fresh & (batch.hash == batch.hash[first[at]])) for at in begins[times > 1]]
         rows = RowInfo(
             document=torch.from_numpy(batch.document),
@@ -56,6 +58,7 @@ class SplitState:
             tie=torch.from_numpy(text & 0xFFFFFFFF),
             fresh=torch.from_numpy(fresh),
             together=tuple(map(torch.from_numpy, several)),
+            text=torch.from_numpy(same_text),
         )
         self.n_documents += int(batch.first.sum())
         order = token_order(batch)
@@ -71,8 +74,21 @@ class SplitState:
         )
 
     def take(self, view: BatchView, space: ReadableFeatures, activations: Tensor) -> None:
-        """Takes in a space's activations [row, pos, feature] on the batch of `view`."""
-        self.spaces[space.name].update(activations, view)
+        """Takes in a space's activations [row, pos, feature] on the batch of `view`.
+
+        On a GPU it finishes the space before, whose numbers the device has computed while the model went on.
+        """
+        state = self.spaces[space.name]
+        state.take(activations, view)
+        if self._last is not None and self._last is not state:
+            self._last.finish()
+        self._last = state
+
+    def finish(self) -> None:
+        """Merges what was begun on a GPU."""
+        for state in self.spaces.values():
+            state.finish()
+        self._last = None
 
     def merge(self, other: "SplitState") -> "SplitState":
         """Returns the state of both parts together."""
@@ -90,8 +106,21 @@ class MiningState:
     splits: dict[Split, SplitState]
 
     @classmethod
-    def empty(cls, spaces: Sequence[ReadableFeatures], config: MiningConfig) -> "MiningState":
-        """Makes an empty state; only the explain split keeps activations and extremes, others pointers."""
+    def empty(
+        cls,
+        spaces: Sequence[ReadableFeatures],
+        config: MiningConfig,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float16,
+    ) -> "MiningState":
+        """Makes an empty state; only the explain split keeps activations and extremes, others pointers.
+
+        `device` is where activations will come from, `dtype` their float type: on a GPU the state is kept
+        there, in that type, until it is `moved`; otherwise on the CPU, in half precision.
+        """
+        where = torch.device(device)
+        if where.type != "cuda":
+            where, dtype = torch.device("cpu"), torch.float16
         return cls(
             config,
             {
@@ -100,7 +129,7 @@ class MiningState:
                     SampleIndex.empty(config.sampled_tokens),
                     {
                         space.name: SpaceState.empty(
-                            space, config, config.top_windows.of(split), split == "explain"
+                            space, config, config.top_windows.of(split), split == "explain", where, dtype
                         )
                         for space in spaces
                     },
@@ -109,8 +138,29 @@ class MiningState:
             },
         )
 
+    def finish(self) -> None:
+        """Merges what was begun on a GPU; `fold` does so at its end."""
+        for split in self.splits.values():
+            split.finish()
+
+    def moved(self, device: torch.device | str) -> "MiningState":
+        """Returns it on a device, finished; on the CPU it can be pickled, and is as if mined there."""
+        where = torch.device(device)
+        return MiningState(
+            self.config,
+            {
+                name: SplitState(
+                    split.row_index,
+                    split.token_index,
+                    {space: state.moved(where) for space, state in split.spaces.items()},
+                    split.n_documents,
+                )
+                for name, split in self.splits.items()
+            },
+        )
+
     def merge(self, other: "MiningState") -> "MiningState":
-        """Returns the state that one pass over both parts would have given.
+        """Returns the state that one pass over both parts would have given, on the CPU.
 
         Raises:
             UserError: the two were mined with different settings or different spaces.
@@ -149,7 +199,9 @@ def feed(
 
         return callback
 
-    visit_batch(subject, batch, {site: read(here) for site, here in at.items()}, kept)
+    # Mining sees itself that what it takes in is finite: on a GPU the host would wait for each batch.
+    checked = subject.device.type != "cuda"
+    visit_batch(subject, batch, {site: read(here) for site, here in at.items()}, kept, checked)
 
 
 def fold(
@@ -205,12 +257,14 @@ def fold_batches(
     kept: KeptActivations | None = None,
 ) -> MiningState:
     """Mines batches from `interp.corpus.batches`; calls `advance` with the number of documents done."""
-    state = MiningState.empty(spaces, config)
+    state = MiningState.empty(spaces, config, subject.device, subject.dtype)
+    where = subject.device if subject.device.type == "cuda" else torch.device("cpu")
     for batch in stream:
         assert batch.split is not None
         split = state.splits[batch.split]
-        feed(subject, batch, spaces, partial(split.take, split.view(batch)), kept)
+        feed(subject, batch, spaces, partial(split.take, split.view(batch).to(where)), kept)
         advance(int(batch.first.sum()))
+    state.finish()
     if kept is not None:
         kept.flush()
     return state

@@ -10,7 +10,7 @@ from interp.mining.extremes import N_SAMPLES, THINNING, Extremes
 from interp.mining.samples import compact
 
 LEVELS = (1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1 - 1e-4, 1 - 1e-5)
-_VALUES_AT_ONCE = 1 << 20  # sorted with their weights: some 60 MB
+_VALUES_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 25}  # sorted with their weights: some 60 MB, and 2 GB
 
 
 def quantiles(
@@ -28,16 +28,17 @@ def quantiles(
     sample that reaches in to it: 8, 64, ..., and n / S for the S tokens sampled whole (`rank_error`).
     A space that is not signed has no extremes below zero, and its negative values, if any, are the sample's.
     """
-    d, kept = sampled.shape[1], extremes.value.shape[2]
+    d, kept = sampled.shape[1], extremes.n_kept
     if not n_tokens:
-        return torch.zeros(d, len(LEVELS)), np.zeros(len(LEVELS))
-    signed = extremes.value.shape[1] == 2 * d
+        return torch.zeros(d, len(LEVELS), device=sampled.device), np.zeros(len(LEVELS))
+    signed = extremes.n_lines == 2 * d
     ranks = [max(1, int(np.ceil(level * n_tokens - 1e-9))) for level in LEVELS]
     from_top = [n_tokens - rank + 1 for rank in ranks]
-    above = extremes.value[:, :d]
-    below = extremes.value[:, d:] if signed else above[..., :0]
-    found = torch.empty(d, len(LEVELS))
-    at_once = max(1, _VALUES_AT_ONCE // max(1, len(sampled)))
+    largest = extremes.value
+    above = largest[:, :d]
+    below = largest[:, d:] if signed else above[..., :0]
+    found = torch.empty(d, len(LEVELS), device=sampled.device)
+    at_once = max(1, _VALUES_AT_ONCE[sampled.device.type] // max(1, len(sampled)))
     for start in range(0, d, at_once):
         part = slice(start, start + at_once)
         values = sampled[:, part].float()
@@ -66,7 +67,7 @@ def _from_top(
     parts = []
     if kept and n_tokens > len(sampled):
         parts = [(float(THINNING**i), extremes[i]) for i in range(_used(n_tokens, len(sampled)) + 1)]
-    reach, values, weights = torch.full((d, 1), torch.inf), [], []
+    reach, values, weights = torch.full((d, 1), torch.inf, device=sampled.device), [], []
     for weight, part in parts:
         floor = part.amin(1, keepdim=True)  # values below are not all kept; the next sample estimates them
         inside = (part > floor) & (part <= reach)
@@ -83,7 +84,7 @@ def _from_top(
     known = torch.where(share > 1, 0.0, share).sum(1, keepdim=True)
     scale = (count[:, None] - known).clamp(min=0) / estimated.clamp(min=1)
     reached = torch.where(share > 1, share * scale, share).cumsum(1)
-    wanted = torch.tensor(ranks, dtype=torch.double).expand(d, -1).contiguous()
+    wanted = torch.tensor(ranks, dtype=torch.double, device=value.device).expand(d, -1).contiguous()
     last = (value > 0).sum(1, keepdim=True) - 1
     place = torch.minimum(torch.searchsorted(reached, wanted - 1e-6), last).clamp(min=0)
     found = value.gather(1, place)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.corpus.batches import Batch
+from interp.device import sent
 from interp.mining.priority import priority
 
 _ROW_SALT, _TOKEN_SALT = 1, 2
@@ -19,8 +20,12 @@ _EMPTY = np.iinfo(np.int64).max
 class Arrivals:
     """Which items of a batch enter a sample: `item` [n] goes to `slot` [n]."""
 
-    item: NDArray[np.int64]
-    slot: NDArray[np.int64]
+    item: Int64[Tensor, " n"]
+    slot: Int64[Tensor, " n"]
+
+    def to(self, device: torch.device) -> "Arrivals":
+        """Returns them on a device."""
+        return Arrivals(sent(self.item, device), sent(self.slot, device))
 
 
 def token_order(batch: Batch) -> NDArray[np.int64]:
@@ -89,7 +94,7 @@ class SampleIndex:
             document[item],
             position[item],
         )
-        return Arrivals(item, slot)
+        return Arrivals(torch.from_numpy(item), torch.from_numpy(slot))
 
     def merge(self, other: "SampleIndex", distinct: bool) -> tuple["SampleIndex", NDArray[np.int64]]:
         """Returns the sample of both parts, and for each slot its place in the two parts concatenated."""
@@ -119,20 +124,36 @@ class SampledValues:
     value: Float[Tensor, "slot feature"]
 
     @classmethod
-    def empty(cls, size: int, n_features: int) -> "SampledValues":
+    def empty(
+        cls,
+        size: int,
+        n_features: int,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float16,
+    ) -> "SampledValues":
         """Nothing sampled yet."""
-        return cls(torch.zeros(size, n_features, dtype=torch.float16))
+        return cls(torch.zeros(size, n_features, device=device, dtype=dtype))
 
     def take(self, arrivals: Arrivals, values: Float[Tensor, "item feature"]) -> None:
         """Copies the values of arriving items from those of all items of a batch."""
-        arriving = values.index_select(0, torch.from_numpy(arrivals.item).to(values.device))
+        arriving = values.index_select(0, arrivals.item.to(values.device))
         arriving = compact(arriving).cpu()
         self.value = room_for(self.value, arriving)
-        self.value.index_copy_(0, torch.from_numpy(arrivals.slot), arriving.to(self.value.dtype))
+        self.value.index_copy_(0, arrivals.slot, arriving.to(self.value.dtype))
+
+    def take_as_they_are(self, arrivals: Arrivals, values: Float[Tensor, "item feature"]) -> None:
+        """As `take`, all on one device; whether values fit half precision is seen when they are `moved`."""
+        arriving = values.index_select(0, arrivals.item)
+        self.value = room_for(self.value, arriving)
+        self.value.index_copy_(0, arrivals.slot, arriving.to(self.value.dtype))
+
+    def moved(self, device: torch.device) -> "SampledValues":
+        """Returns them on a device, `compact`."""
+        return SampledValues(moved(self.value, device))
 
     def merge(self, other: "SampledValues", kept: NDArray[np.int64]) -> "SampledValues":
         """Returns the values of a merged sample, in the places that `SampleIndex.merge` gave."""
-        return SampledValues(torch.cat([self.value, other.value])[torch.from_numpy(kept)])
+        return SampledValues(torch.cat([self.value, other.value])[slots(kept)])
 
 
 def slots(order: NDArray[np.int64]) -> Int64[Tensor, " slot"]:
@@ -150,6 +171,11 @@ def compact(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     if not infinite.any() or not (beyond := infinite & values.isfinite()).any():
         return half
     return torch.where(beyond, values.float(), half.float())
+
+
+def moved(kept: Float[Tensor, "*shape"], device: torch.device) -> Float[Tensor, "*shape"]:
+    """Returns kept values on a device, `compact`, which they are not while they are gathered on a GPU."""
+    return compact(kept).to(device) if kept.dtype != torch.float16 else kept.to(device)
 
 
 def room_for(kept: Float[Tensor, "*shape"], new: Tensor) -> Float[Tensor, "*shape"]:

@@ -1,12 +1,15 @@
 """Keeps the top windows of every feature over a stream of rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
-from interp.mining.samples import compact, room_for
+from interp.device import sent
+from interp.mining.hits import Hits
+from interp.mining.samples import compact, moved, room_for
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,8 @@ class RowInfo:
     """Where the rows of a batch come from, all [row]: document, start, content hash, and tie order.
 
     `fresh` is false for a row whose text is also in another row of the batch, of a lower document;
-    `together` are the fresh rows of each document that has several of them.
+    `together` are the fresh rows of each document that has several of them, and `text` numbers the documents
+    of the batch by their content.
     """
 
     document: Int64[Tensor, " row"]
@@ -23,6 +27,19 @@ class RowInfo:
     tie: Int64[Tensor, " row"]
     fresh: Bool[Tensor, " row"]
     together: tuple[Int64[Tensor, " _"], ...]
+    text: Int64[Tensor, " row"]
+
+    def to(self, device: torch.device) -> "RowInfo":
+        """Returns them on a device, but for `together`."""
+        return RowInfo(
+            document=sent(self.document, device),
+            start=sent(self.start, device),
+            hash=sent(self.hash, device),
+            tie=sent(self.tie, device),
+            fresh=sent(self.fresh, device),
+            together=self.together,
+            text=sent(self.text, device),
+        )
 
 
 def _pack(peaks: Float[Tensor, "*shape"], tie: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
@@ -58,7 +75,7 @@ def _repeats(
     same = hashes[:, :, None] == hashes[:, None, :]
     better = keys[:, None, :] > keys[:, :, None]
     tied = keys[:, None, :] == keys[:, :, None]
-    order = torch.arange(keys.shape[1])
+    order = torch.arange(keys.shape[1], device=keys.device)
     first = (documents[:, None, :] < documents[:, :, None]) | (
         (documents[:, None, :] == documents[:, :, None]) & (order[None, None, :] < order[None, :, None])
     )
@@ -84,17 +101,29 @@ class TopWindows:
     values: Float[Tensor, "feature k width"]
 
     @classmethod
-    def empty(cls, n_features: int, k: int, width: int) -> "TopWindows":
+    def empty(
+        cls,
+        n_features: int,
+        k: int,
+        width: int,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float16,
+    ) -> "TopWindows":
         """Nothing kept yet."""
         shape = (n_features, k)
         return cls(
-            key=torch.zeros(shape, dtype=torch.int64),
-            value=torch.zeros(shape),
-            document=torch.full(shape, -1, dtype=torch.int32),
-            start=torch.zeros(shape, dtype=torch.int32),
-            hash=torch.zeros(shape, dtype=torch.int64),
-            values=torch.full((*shape, width), -torch.inf, dtype=torch.float16),
+            key=torch.zeros(shape, dtype=torch.int64, device=device),
+            value=torch.zeros(shape, device=device),
+            document=torch.full(shape, -1, dtype=torch.int32, device=device),
+            start=torch.zeros(shape, dtype=torch.int32, device=device),
+            hash=torch.zeros(shape, dtype=torch.int64, device=device),
+            values=torch.full((*shape, width), -torch.inf, dtype=dtype, device=device),
         )
+
+    def moved(self, device: torch.device) -> "TopWindows":
+        """Returns them on a device, their values `compact`."""
+        plain = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "values"}
+        return TopWindows(**plain, values=moved(self.values, device))
 
     def update(
         self,
@@ -150,6 +179,81 @@ class TopWindows:
             self.values = room_for(self.values, window)
             self.values[feature, slot, : activations.shape[1]] = window.to(self.values.dtype)
             self.values[feature, slot, activations.shape[1] :] = -torch.inf
+
+    def may_enter(self, rows: RowInfo, peaks: Float[Tensor, "row feature"], filling: bool) -> Hits:
+        """Finds the rows of a batch that may enter, without waiting for the device; `enter` takes them in.
+
+        While lists are `filling`, the k-th best document of the batch itself bounds what can enter: without
+        that, nearly everything would.
+        """
+        k, least = self.key.shape[1], self.value.amin(1).clamp(min=torch.finfo(torch.float32).tiny)
+        new = peaks.masked_fill(~rows.fresh[:, None], 0.0)
+        if filling and len(new) >= k:
+            by_text = new
+            if rows.together:
+                text = rows.text[:, None].expand_as(new)
+                by_text = torch.zeros_like(new).scatter_reduce_(0, text, new, "amax")
+            best = by_text.T.contiguous().topk(k, dim=1, sorted=False).values
+            least = torch.maximum(least, best.amin(1))
+        return Hits.of(new >= least)
+
+    def enter(
+        self,
+        rows: RowInfo,
+        peaks: Float[Tensor, "row feature"],
+        activations: Float[Tensor, "row pos d"],
+        counts: Tensor | None,
+        hits: Hits,
+        sizes: Sequence[int],
+    ) -> None:
+        """Takes in what `may_enter` found of a batch, as `update` would, by the `sizes` of the hits.
+
+        Nothing here waits for the device: every shape follows from the sizes.
+        """
+        n_hits, n_lines, most = sizes
+        if n_hits == 0:
+            return
+        at, k, n_texts = hits.laid(n_hits, n_lines), self.key.shape[1], len(rows.text)
+        row, line = at.unit, at.line
+        key = _pack(peaks[row, line], rows.tie[row])
+        if rows.together:  # of a document's rows only the best
+            text = at.place * n_texts + rows.text[row]
+            best = key.new_zeros(n_lines * n_texts).scatter_reduce_(0, text, key, "amax")
+            key = torch.where(best[text] == key, key, 0)
+        same = self.hash[line] == rows.hash[row][:, None]
+        met, slot = same.any(1), same.long().argmax(1)
+        old = self.key[line, slot]
+        stays = (old > key) | ((old == key) & (self.document[line, slot] <= rows.document[row]))
+        nowhere = n_lines * k
+        leaving = torch.where(met & ~stays, at.place * k + slot, nowhere)
+        gone = torch.zeros(nowhere + 1, dtype=torch.bool, device=key.device).index_fill_(0, leaving, True)
+        new = key.new_zeros(n_lines, most)
+        new[at.place, at.rank] = torch.where(met & stays, 0, key)
+        old_keys = self.key[at.lines].masked_fill_(gone[:nowhere].view(n_lines, k), 0)
+        keys, column = torch.cat([old_keys, new], 1).topk(k, dim=1, sorted=False)
+        came, empty = column >= k, keys == 0
+        slot = column.clamp(max=k - 1)
+        hit = (at.begins[:, None] + column - k).clamp(0, n_hits - 1)
+
+        def chosen(kept: Tensor, entering: Tensor, nothing: int) -> Tensor:
+            both = torch.where(came, entering[hit].to(kept.dtype), kept[at.lines].gather(1, slot))
+            return both.masked_fill_(empty, nothing)
+
+        if self.values.shape[2]:
+            window = signed_rows(activations, counts, row, line)
+            self.values = room_for(self.values, window)
+            width = self.values.shape[2]
+            kept = self.values[at.lines].view(nowhere, width)
+            wide = kept.new_full((n_hits, width), -torch.inf)
+            wide[:, : window.shape[1]] = window
+            place = torch.arange(n_lines, device=hit.device)[:, None] * k + slot
+            source = torch.where(came, nowhere + hit, place).flatten()
+            self.values[at.lines] = torch.cat([kept, wide])[source].view(n_lines, k, width)
+        self.value[at.lines] = chosen(self.value, peaks[row, line], 0)
+        self.document[at.lines] = chosen(self.document, rows.document[row], -1)
+        self.start[at.lines] = chosen(self.start, rows.start[row], 0)
+        self.hash[at.lines] = chosen(self.hash, rows.hash[row], 0)
+        self.key[at.lines] = keys
 
     def merge(self, other: "TopWindows") -> "TopWindows":
         """Returns the top windows of both parts of a corpus: exactly those that one pass would keep."""

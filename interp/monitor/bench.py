@@ -114,5 +114,11 @@ def _loaded(subject: Subject) -> SubjectConfig:
     dtype = str(subject.dtype).removeprefix("torch.")
     name = subject.name if named else str(folder)
     return SubjectConfig.model_validate(
-        {"name": name, "dtype": dtype, "backend": subject.backend, "processing": subject.processing}
+        {
+            "name": name,
+            "dtype": dtype,
+            "backend": subject.backend,
+            "processing": subject.processing,
+            **{key: (subject.options or {}).get(key) for key in ("device_map", "quantize")},
+        }
     )

@@ -148,8 +148,10 @@ def _ranked(
 ) -> tuple[tuple[Important, ...], float, Estimate]:
     """Ranks features by the sum of their values over places, or the largest, in size."""
     totals = {}
+    # made once on the device: a list would be sent for each space and each feature
+    chosen = torch.tensor(list(places), device=next(iter(values.values())).device)
     for space in spaces:
-        at = values[space.name][list(places)].float()
+        at = values[space.name].index_select(0, chosen).float()
         totals[space.name] = (at.max(0).values if largest else at.sum(0)).cpu()
     sizes = torch.cat([totals[space.name].abs() for space in spaces])
     top = sizes.topk(min(k, int((sizes > 0).sum()))).indices
@@ -163,7 +165,8 @@ def _ranked(
         counts[space.name] += 1
         by_token = values[space.name][:, feature].float()
         active = activations[space.name][0, :, feature].float()
-        peak = places[int((by_token if largest else active)[list(places)].abs().argmax())]
+        read = by_token if largest else active
+        peak = places[int(read.index_select(0, chosen).abs().argmax())]
         side: Polarity = -1 if space.signed and active[peak] < 0 else 1
         key = f"{space.name}/{feature}{'+' if side > 0 else '-'}"
         value = float(totals[space.name][feature])

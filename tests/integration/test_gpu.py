@@ -1,12 +1,24 @@
 """What runs on a GPU gives what the processor gives. Needs CUDA; everything is loaded on both."""
 
+import pickle
+import warnings
+from dataclasses import fields
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from sae_lens.saes.sae import TrainStepInput
+from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
+from torch import Tensor
 
 import interp
+import saes
+from benchmarks import scale
 from interp import AddVector, Clamp
 from interp.bundled.world.train import Recipe, Trainer
+from interp.corpus.batches import batches
+from interp.document import SPLITS
 from interp.intervene.edit import with_norm_of
 from interp.lenses.answers import Answers
 from interp.lenses.direct_attribution import direct_attribution
@@ -22,7 +34,18 @@ from interp.lenses.relations import world_relation
 from interp.lenses.residual_stream import read_stream
 from interp.lenses.tuned_lens import train_tuned_lens
 from interp.lenses.view import lens
+from interp.mining.config import MiningConfig
+from interp.mining.exemplars import exemplars
+from interp.mining.fold import MiningState, feed, fold_batches
+from interp.mining.moments import moments, moments_on_device
+from interp.monitor.bench import Bench
+from interp.monitor.conversation import Conversation
+from interp.monitor.knowledge import Knowledge
+from interp.monitor.session import Session, State
+from interp.monitor.steering import FeatureCard
 from interp.subject import Site, Subject
+from saes.config import SaeTraining
+from saes.sparse import SparseTopKTrainingSAE
 
 if not torch.cuda.is_available():
     pytest.skip("there is no CUDA device", allow_module_level=True)
@@ -113,6 +136,130 @@ def test_a_tuned_lens_is_trained_and_moved(both: tuple[Subject, Subject], tmp_pa
     moved = load_lens(save_lens(f"{tmp_path}/lens.safetensors", lens), cpu)
     here, there = lens(moved.subject, TEXT, lens=moved), lens(lens.subject, TEXT, lens=lens)
     assert torch.allclose(here.kl, there.kl, atol=2e-2)
+
+
+def test_mining_gives_the_same_exemplars_and_never_waits(both: tuple[Subject, Subject]) -> None:
+    """The GPU's own activations, mined there and in the CPU's way (a CPU's are rounded otherwise)."""
+    _, gpu = both
+    spaces = [interp.MlpNeurons(gpu, layer=layer) for layer in (2, 5)]
+    corpus = interp.WorldCorpus(seed=1, n_documents=400)
+    config = MiningConfig(context_size=64, tokens_per_batch=2048)
+    stream = list(batches(corpus, range(400), gpu.row_layout, 64, 2048))
+    here = MiningState.empty(spaces, config)
+    there = MiningState.empty(spaces, config, gpu.device, gpu.dtype)
+    for batch in stream:
+        assert batch.split is not None
+        states = here.splits[batch.split], there.splits[batch.split]
+        views = [one.view(batch) for one in states]
+        views[1] = views[1].to(gpu.device)
+
+        def take(space: interp.MlpNeurons, activations: Tensor, states=states, views=views) -> None:  # type: ignore[no-untyped-def]
+            own = states[1].spaces[space.name]
+            own.finish()  # so that nothing is awaited below
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                own.begin(activations, views[1])
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            begun = own._begun
+            assert begun is not None
+            numbers, own._begun = begun.numbers.read(), None
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                own.merge_begun(begun, numbers)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            states[0].take(views[0], space, activations)
+
+        feed(gpu, batch, spaces, take)
+    whole = fold_batches(gpu, spaces, stream, config)
+    moved = pickle.loads(pickle.dumps(there.moved("cpu")))
+    for space in spaces:
+        for split in SPLITS:
+            left = exemplars(here, split, space.name)
+            for state in (there, moved, whole, here.moved("cuda")):
+                right = exemplars(state, split, space.name)
+                for field in fields(left):
+                    a, b = getattr(left, field.name), getattr(right, field.name)
+                    if field.name in ("mean", "quantile_error"):  # sums are rounded in another order
+                        assert torch.allclose(a, b, atol=1e-5)
+                    else:
+                        assert torch.equal(a, b) if isinstance(a, Tensor) else a == b, (split, field.name)
+
+
+def test_mining_is_fused() -> None:
+    x = torch.randn(9, 63, 500, device="cuda").bfloat16()
+    counts = torch.rand(9, 63, device="cuda") < 0.7
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a compiler that fails is said so
+        for given in (None, counts):
+            for signed in (True, False):
+                own, fused = moments(x, given, signed, 8), moments_on_device(x, given, signed, 8)
+                assert torch.allclose(own.total, fused.total, atol=1e-2)
+                for name in ("n_positive", "n_negative", "groups"):
+                    assert torch.equal(getattr(own, name), getattr(fused, name))
+
+
+@pytest.mark.parametrize("weights", ["float32", "bfloat16"])
+def test_a_sparse_training_step_is_the_dense_one(weights: str) -> None:
+    """Embedding bags against SAELens' own step, on the same GPU."""
+    found = []
+    for kind in (TopKTrainingSAE, SparseTopKTrainingSAE):
+        torch.manual_seed(1)
+        sae = kind(TopKTrainingSAEConfig(d_in=64, d_sae=512, k=8, device="cuda", dtype=weights))
+        x = torch.randn(300, 64, device="cuda", dtype=getattr(torch, weights))
+        dead = torch.arange(512, device="cuda") < 100
+        output = sae.training_forward_pass(TrainStepInput(x, {}, dead, 0, False))
+        output.loss.backward()
+        found.append([output.loss.detach(), *(parameter.grad for parameter in sae.parameters())])
+    for dense, own in zip(*found, strict=True):
+        assert own.is_cuda and own.dtype == dense.dtype
+        assert float((dense - own).float().norm() / dense.float().norm()) < (
+            1e-3 if weights == "float32" else 0.05
+        )
+
+
+def test_saes_are_trained_alike_and_read(both: tuple[Subject, Subject], tmp_path: Path) -> None:
+    corpus = interp.WorldCorpus(seed=2, n_documents=400)
+    explained = []
+    for subject in both:
+        config = SaeTraining(n_latents=256, training_tokens=30 * 1024, buffer_tokens=16_384)
+        logged: dict[str, float] = {}
+        latents = saes.train(
+            subject, Site("resid_post", 4), corpus, config, tmp_path / subject.device.type,
+            checkpoint=tmp_path / "checkpoint.safetensors", log=lambda new, at, kept=logged: kept.update(new),
+        )  # fmt: skip
+        explained.append(logged["sae/explained_variance"])
+        ids = subject.to_tokens(TEXT)
+        assert subject.run(ids, [latents]).features[latents.name].device.type == subject.device.type
+        mined = interp.mine(subject, [latents], interp.WorldCorpus(seed=3, n_documents=60))
+        assert mined[latents.name].exemplars["explain"].top_value.device.type == "cpu"
+    assert explained[0] == pytest.approx(explained[1], abs=0.02)
+
+
+def test_a_click_in_the_monitor(both: tuple[Subject, Subject]) -> None:
+    first = []
+    for subject in both:
+        neurons = [interp.MlpNeurons(subject, layer=layer) for layer in range(subject.n_layers)]
+        said = Conversation().written(subject.encode(f"{TEXT} paris"))
+        session = Session(Bench(subject, Knowledge(subject.name), neurons), State(conversation=said))
+        place = len(said.tokens(subject)) - 1
+        ranking = session.why(place)
+        assert len(session.table(ranking)) == 50
+        first.append({one.key for one in ranking.features[:20]})
+        session.steer(FeatureCard(features=("mlp.3/17+", "mlp.3/18-"), strength=0.0))
+        session.why(place)
+        assert len(session.read()) == place + 1
+    assert len(first[0] & first[1]) >= 19
+
+
+def test_the_8b_shape_is_drawn_on_the_device(tmp_path: Path) -> None:
+    models = scale.Models(scale.TINY, tmp_path / "random", "cuda")
+    assert {one.device.type for one in models.subject.model.parameters()} == {"cuda"}
+    found = scale.Measured(judged=False)
+    for part in scale.PARTS.values():
+        part(models, scale.TINY, found)
+    assert len(found.rows) > 8
 
 
 def test_mining(both: tuple[Subject, Subject]) -> None:

@@ -15,7 +15,7 @@ from saes.config import SaeTraining
 from saes.fit import fit
 from saes.fitting import build_trainer
 from saes.measures import RunningFigures
-from saes.sparse import SparseTopKTrainingSAE
+from saes.sparse import BagProducts, CsrProducts, Products, SparseTopKTrainingSAE
 from saes.train import save
 
 ARCHITECTURES = [
@@ -63,9 +63,11 @@ def gradients(sae: TopKTrainingSAE, x: Tensor, dead: Tensor) -> tuple[dict[str, 
 @pytest.mark.parametrize("n_dead", [0, 3, 40])
 @pytest.mark.parametrize("rescale", [True, False])
 @pytest.mark.parametrize("subtract_bias", [True, False])
+@pytest.mark.parametrize("products", [CsrProducts, BagProducts])
 def test_sparse_step_has_saelens_losses_latents_and_gradients(
-    n_dead: int, rescale: bool, subtract_bias: bool
+    n_dead: int, rescale: bool, subtract_bias: bool, products: type[Products], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sparse, "products_on", lambda device: products())  # bags are a GPU's
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(200, 24, generator=generator)
     dead = torch.zeros(64, dtype=torch.bool)
