@@ -13,7 +13,7 @@ from torch import Tensor
 
 from interp.errors import UserError
 from interp.subject.folder import find_folder, given_name
-from interp.subject.load import Dtype
+from interp.subject.precision import Dtype
 from interp.subject.pretrained import read_tokenizer, read_weights
 
 

@@ -28,7 +28,7 @@ from interp.llm.client import Client
 from interp.llm.endpoint import Endpoint
 from interp.llm.ledger import FILE, Ledger
 from interp.subject.folder import find_folder
-from interp.subject.load import Dtype
+from interp.subject.precision import Dtype
 from interp.subject.subject import Subject
 
 Clients = Mapping[str, Client]

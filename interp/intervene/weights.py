@@ -32,7 +32,7 @@ def orthogonalised(
             embedding of BLOOM), or the model still writes the directions, by weights that are not known.
     """
     basis = orthonormal(subject, vectors)
-    changes: list[tuple[nn.Parameter, Tensor]] = []
+    changes: list[tuple[Tensor, Tensor]] = []
     for writer in editable_writers(subject):
         changes.append((writer.weight, _without(writer.weight, basis, writer.axis)))
         bias = writer.offset()
@@ -108,9 +108,18 @@ def editable_writers(subject: Subject, site: Site | None = None) -> Sequence[Wri
     """The writers to the residual stream (at one site), if changing weights is changing their outputs.
 
     Raises:
-        UserError: as `Subject.writers`, or norms stand between the matrices and the stream.
+        UserError: as `Subject.writers`; norms stand between the matrices and the stream; or weights are
+            packed into few bits or kept off the device, where a change would be lost.
     """
     writers = [writer for writer in subject.writers() if site in (None, writer.site)]
+    for writer in writers:
+        if writer.read is not None:
+            raise UserError(
+                f"the weights that write {writer.site} are quantised, or loaded anew for each use",
+                f"weights of {subject.name}",
+                "use the intervention of the same name, which acts on what is written, or load the model "
+                "without quantize and with all of its parts on devices",
+            )
     through = {writer.site.kind for writer in writers if writer.norm is not None}
     if through:
         names = {"resid_pre": "the embedding", "attn_out": "attention", "mlp_out": "the MLP"}
@@ -132,7 +141,7 @@ def _without(weight: Tensor, basis: Float[Tensor, "rank d_model"], axis: int) ->
 
 
 @contextmanager
-def _holding(changes: list[tuple[nn.Parameter, Tensor]]) -> Iterator[None]:
+def _holding(changes: list[tuple[Tensor, Tensor]]) -> Iterator[None]:
     before = [parameter.data for parameter, _ in changes]
     try:
         for parameter, changed in changes:

@@ -19,27 +19,42 @@ from interp.subject.bridge_writers import writers_of, written_scale
 from interp.subject.corrections import corrected, square
 from interp.subject.folder import SubjectInfo
 from interp.subject.hooks import Hook, attached
+from interp.subject.placement import (
+    as_if_in_one_place,
+    device_of,
+    devices_of,
+    is_offloaded,
+    is_placed,
+    keep_small_parts,
+)
+from interp.subject.quantized import is_quantized
 from interp.subject.reader import InputPoint, Norm
 from interp.subject.replaced_softmax import softmax_replaced
 from interp.subject.site import SITE_KINDS, Site
+from interp.subject.stored import plain, stored
 from interp.subject.writer import Writer
 
 
 class BridgeBackend:
     """A TransformerBridge around a loaded Hugging Face model, which still does the computing.
 
-    With `fold` the bridge processes its weights as HookedTransformer does by default.
+    With `fold` the bridge processes its weights as HookedTransformer does by default. A quantised model, and
+    one that `accelerate` has placed on several devices, stays where it is; on several devices every hook
+    sees its activation on `device`, where the embedding is.
 
     Raises:
-        UserError: the library has no bridge for this architecture.
+        UserError: the library has no bridge for this architecture, or none for its quantised weights.
     """
 
     name = "bridge"
 
     def __init__(self, hf_model: Any, info: SubjectInfo, device: str, dtype: torch.dtype, fold: bool) -> None:
-        self._info = info
+        self._info, self._device, self._dtype = info, torch.device(device), dtype
+        quantized, placed = is_quantized(hf_model), is_placed(hf_model)
+        keep_small_parts(hf_model)
+        unbiased = getattr(hf_model.get_output_embeddings(), "bias", None) is None
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), as_if_in_one_place(hf_model):
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self.model = TransformerBridge.boot_transformers(
                     str(info.folder), hf_model=hf_model, tokenizer=_one_letter(), device=device, dtype=dtype
@@ -52,9 +67,16 @@ class BridgeBackend:
             raise UserError(
                 f"TransformerLens builds no bridge for {info.architecture} ({error})",
                 str(info.folder),
-                "use an architecture that TransformerBridge supports",
+                "load it without quantize, or device_map, which it may need plain weights for"
+                if quantized or placed
+                else "use an architecture that TransformerBridge supports",
             ) from error
-        hf_model.to(device).eval().requires_grad_(False)
+        if placed and unbiased and is_offloaded(unembed := _inside(self.model.unembed)):
+            unembed.bias = None  # the library adds zeros, which are not in the files that it is loaded from
+        if not (quantized or placed):
+            hf_model.to(device)
+        hf_model.eval().requires_grad_(False)
+        self._spread = placed and len(devices_of(hf_model)) > 1
         corrected(self.model, dtype)
         if fold and hasattr(hf_model, "logit_scale"):  # a scale folded into the weights is not applied again
             self.model.cfg.logit_scale = hf_model.logit_scale
@@ -75,7 +97,7 @@ class BridgeBackend:
     @contextmanager
     def attached(self, site: Site, function: Hook) -> Iterator[None]:
         """Attaches a function to a site; scales Granite's layer outputs to what is added to the stream."""
-        point = self._point(site)
+        point, function = self._point(site), self._at_home(function)
         scale = self._written_scale(site.layer)
         if site.kind == "resid_mid":
             with self._attached_to_resid_mid(site, function):
@@ -101,6 +123,7 @@ class BridgeBackend:
             if blocked is None:
                 return None
             states = args[0] if args else given["hidden_states"]
+            blocked = blocked.to(states.device)
             mask = square(given.get("attention_mask"), states)
             if mask.dtype == torch.bool:  # true may mean seen or hidden; the last query always sees itself
                 lowest = ~mask[..., -1:, -1:]
@@ -115,7 +138,7 @@ class BridgeBackend:
 
     def attached_to_pattern(self, layer: int, function: Hook) -> AbstractContextManager[None]:
         """Attaches a function to a layer's attention pattern."""
-        return attached(self._attention(layer).hook_pattern, function)
+        return attached(self._attention(layer).hook_pattern, self._at_home(function))
 
     def attached_to_input(self, point: InputPoint, function: Hook) -> AbstractContextManager[None]:
         """Attaches a function to the projections' outputs, or to the MLP's input (its first matrix', if the
@@ -125,15 +148,17 @@ class BridgeBackend:
         if point.part == "mlp":
             whole = block.mlp.original_component is not block.original_component
             name = "mlp.hook_in" if whole else "mlp.in.hook_in"
-        return attached(self._points[f"blocks.{point.layer}.{name}"], function)
+        return attached(self._points[f"blocks.{point.layer}.{name}"], self._at_home(function))
 
     def input_weight(
         self, point: InputPoint
     ) -> tuple[Float[Tensor, "head d_model d_head"], Float[Tensor, "head d_head"] | None]:
         """The weight and the bias of a projection, of key/value heads one for each group."""
         linear = _inside(getattr(self._attention(point.layer), point.part))
-        heads = linear.weight.view(-1, self._info.d_head, linear.weight.shape[1]).transpose(1, 2)
-        return heads, None if linear.bias is None else linear.bias.view(-1, self._info.d_head)
+        weight = stored(linear, self._dtype)
+        heads = weight.view(-1, self._info.d_head, weight.shape[1]).transpose(1, 2)
+        bias = None if linear.bias is None else stored(linear, self._dtype, "bias")
+        return heads, None if bias is None else bias.view(-1, self._info.d_head)
 
     def input_norms(self, layer: int) -> list[Norm]:
         """The layer's norms that are named as standing before a part; they may stand after one (OLMo 2)."""
@@ -147,12 +172,23 @@ class BridgeBackend:
         replaced.
         """
         attention = self._attention(layer)
+        function = self._at_home(function)
         if type(attention).forward is AttentionBridge.forward:
             return softmax_replaced(attention, function)
         return attached(attention.hook_pattern, function)
 
     def norms(self) -> list[tuple[nn.Module, Norm]]:
-        """Every norm outside of attention."""
+        """Every norm outside of attention.
+
+        Raises:
+            UserError: the model is on several devices: a norm held fixed stays on one.
+        """
+        if self._spread:
+            raise UserError(
+                "a model on several devices cannot be made linear",
+                "device_map",
+                "load it on one device, or use attribution by gradient (interp.attribute)",
+            )
         parts = [getattr(block, "attn", None) for block in self.model.blocks]
         within = {id(module) for part in parts if part is not None for module in part.modules()}
         return [
@@ -170,7 +206,7 @@ class BridgeBackend:
     def before_unembedding(self, function: Hook) -> AbstractContextManager[None]:
         """Attaches a function after the final norm, before the unembedding or the projection to it."""
         first = "unembed" if self._projection is None else "project_out"
-        return attached(self._points[f"{first}.hook_in"], function)
+        return attached(self._points[f"{first}.hook_in"], self._at_home(function))
 
     def forward(
         self, tokens: Int[Tensor, "batch pos"], attention_mask: Int[Tensor, "batch pos"] | None
@@ -195,7 +231,11 @@ class BridgeBackend:
 
     def select_rows(self, cache: DynamicCache, rows: Int[Tensor, " row"]) -> None:
         """Makes a cache hold these of its rows."""
-        cache.batch_select_indices(rows)
+        if not self._spread:
+            cache.batch_select_indices(rows)
+            return
+        for layer in cache.layers:
+            layer.batch_select_indices(rows.to(layer.keys.device) if layer.get_seq_length() else rows)
 
     def crop(self, cache: DynamicCache, length: int) -> bool:
         """Cuts a cache down to its first tokens; False where a layer has not kept all of them."""
@@ -206,7 +246,7 @@ class BridgeBackend:
 
     def writers(self) -> list[Writer]:
         """The embeddings and every layer's output matrices, as `transformers` has them."""
-        return writers_of(self.model, self._info.architecture)
+        return writers_of(self.model, self._info.architecture, self._dtype)
 
     @contextmanager
     def untied(self) -> Iterator[None]:
@@ -221,24 +261,25 @@ class BridgeBackend:
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
         """The unembedding, multiplied by the model's scale of logits, without the final norm."""
-        weight: Tensor = self.model.W_U
+        unembed = _inside(self.model.unembed)
+        weight: Tensor = self.model.W_U if plain(unembed) else stored(unembed, self._dtype).T
         if self._projection is not None:
-            weight = self._projection.weight.T @ weight
+            weight = stored(self._projection, self._dtype).T @ weight
         return weight if self._logit_scale == 1 else weight * self._logit_scale
 
     def final_norm(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Applies the norm before the unembedding; returns the input if the model has none."""
         norm = getattr(self.model, "ln_final", None)
-        normed: Tensor = resid if norm is None else norm(resid)
-        return normed
+        normed: Tensor = resid if norm is None else norm(self._there(resid, norm))
+        return normed.to(resid.device)
 
     def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
         """Applies the model's own output layer, with its scale and soft cap of logits."""
         projected = normed if self._projection is None else self._projection(normed)
         logits: Tensor = self.model.adapter.apply_output_logits_transform(
-            _inside(self.model.unembed)(projected)
+            _inside(self.model.unembed)(self._there(projected, self.model.unembed))
         )
-        return logits
+        return logits.to(normed.device)
 
     @property
     def _projection(self) -> Any | None:
@@ -252,6 +293,21 @@ class BridgeBackend:
         The library's own hooks on the product pass on no gradients.
         """
         return written_scale(self.model.blocks[layer])
+
+    def _there(self, activation: Tensor, bridge: Any) -> Tensor:
+        """Moves an activation to where a part of a model on several devices computes."""
+        return activation.to(device_of(_inside(bridge))) if self._spread else activation
+
+    def _at_home(self, function: Hook) -> Hook:
+        """Wraps a function so that it sees its activation on the subject's device, where its tensors are."""
+        if not self._spread:
+            return function
+
+        def moved(activation: Tensor) -> Tensor | None:
+            edited = function(activation.to(self._device))
+            return None if edited is None else edited.to(activation.device)
+
+        return moved
 
     def _attention(self, layer: int) -> Any:
         attention = getattr(self.model.blocks[layer], "attn", None)

@@ -10,11 +10,10 @@ from interp.bundled.gemma import GEMMA
 from interp.bundled.world.vocabulary import vocabulary
 from interp.errors import UserError, quoted
 from interp.subject.gguf_folder import gemma_folder, gguf_folder
-from interp.subject.model_files import COPY, check_folder, check_weights, read_object, weight_files
+from interp.subject.model_files import COPY, check_folder, check_weights, read_object, stored_shapes
 from interp.subject.quiet import first_line, quiet
 from interp.subject.site import SITE_KINDS, Site
 from interp.subject.sizes import check_numbers
-from interp.tensors import shapes
 
 _LEAST_CONTEXT = 4
 """The smallest context, in tokens, that a model may have."""
@@ -115,6 +114,15 @@ def subject_info(name: str | Path) -> SubjectInfo:
         UserError: as `find_folder`; or the configuration is not one that `transformers` can read.
     """
     folder = find_folder(name)
+    return info_of(folder, given_name(name, folder))
+
+
+def info_of(folder: Path, name: str) -> SubjectInfo:
+    """Reads a folder's `config.json`; the folder needs no weights.
+
+    Raises:
+        UserError: the configuration is not one that `transformers` can read.
+    """
     config = read_config(folder)
     n_heads = int(_field(config, folder, "num_attention_heads"))
     d_model = int(_field(config, folder, "hidden_size"))
@@ -124,7 +132,7 @@ def subject_info(name: str | Path) -> SubjectInfo:
             f"max_position_embeddings is {n_ctx}: no text fits", str(folder), "correct config.json"
         )
     return SubjectInfo(
-        name=given_name(name, folder),
+        name=name,
         folder=folder,
         architecture=architecture_name(config),
         n_layers=int(_field(config, folder, "num_hidden_layers")),
@@ -266,4 +274,4 @@ def _from_hub(name: str) -> Path:
 
 def count_parameters(folder: Path) -> int:
     """Counts the numbers in the weight files; a model object may have more, untied or added by a library."""
-    return sum(math.prod(shape) for file in weight_files(folder) for shape in shapes(file, COPY).values())
+    return sum(map(math.prod, stored_shapes(folder).values()))

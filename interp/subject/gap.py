@@ -29,8 +29,17 @@ class Reference:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, hf_model: Any, bos_id: int | None, special_ids: Collection[int], n_ctx: int) -> "Reference":
+    def of(
+        cls,
+        hf_model: Any,
+        bos_id: int | None,
+        special_ids: Collection[int],
+        n_ctx: int,
+        device: torch.device | str = "cpu",
+    ) -> "Reference":
         """Runs the model on tokens drawn from the vocabulary without special ones, after a BOS if it has one.
+
+        `device` is where it takes tokens.
 
         Raises:
             UserError: `transformers` cannot run the model.
@@ -41,14 +50,14 @@ class Reference:
         ids = [*([] if bos_id is None else [bos_id]), *plain][: max(1, min(N_TOKENS, n_ctx - _PADDING))]
         tokens = torch.tensor([ids])
         try:
-            logits: Tensor = hf_model(input_ids=tokens, use_cache=False).logits[0]
+            logits: Tensor = hf_model(input_ids=tokens.to(device), use_cache=False).logits[0]
         except Exception as error:  # an inconsistent configuration can raise anything
             raise UserError(
                 f"transformers cannot run {type(hf_model).__name__} ({first_line(error)})",
                 f"dtype {hf_model.dtype}".replace("torch.", ""),
                 "use another dtype, or correct config.json",
             ) from error
-        return cls(tokens, logits.float())
+        return cls(tokens, logits.float().cpu())
 
 
 @dataclass(frozen=True)
@@ -87,9 +96,14 @@ class Gap:
 
 @torch.inference_mode()
 def measure(
-    backend: Backend, reference: Reference, n_layers: int, device: torch.device, dtype: torch.dtype
+    backend: Backend,
+    reference: Reference,
+    n_layers: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    fix: str = "use dtype float32, or another backend",
 ) -> Gap:
-    """Measures the gap: runs the text alone, padded, and in two pieces with a cache.
+    """Measures the gap: runs the text alone, padded, and in two pieces with a cache; `fix` is for the error.
 
     Raises:
         UserError: the library cannot run the model at all.
@@ -119,7 +133,7 @@ def measure(
         raise UserError(
             f"the model cannot be run ({first_line(error)})",
             f"backend {backend.name}",
-            "use dtype float32, or another backend",
+            fix,
         ) from error
     try:
         first, cache = backend.extend(padded[:, :half], mask[:, :half], None)

@@ -1,5 +1,6 @@
 """A loaded model: sizes, sites, the weights that write to the residual stream, and the unembedding."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ class Loaded:
     """A model in its library, where it runs, and the results of comparing it with `transformers`.
 
     `gap` says how far its logits are off, `probe` what is wrong with its sites; None if not checked.
+    `options` are those of `interp.load` that made it, by which another process loads the same. `quantize`
+    says into how few bits its weights are packed (`8bit`, `4bit`), None if they are not.
     """
 
     backend: Backend
@@ -33,6 +36,8 @@ class Loaded:
     processing: str = "none"
     gap: Gap | None = None
     probe: Probe | None = None
+    options: Mapping[str, Any] | None = None
+    quantize: str | None = None
 
 
 class Model:
@@ -54,7 +59,9 @@ class Model:
         self.device = loaded.device
         self.dtype = loaded.dtype
         self.processing = loaded.processing
+        self.quantize = loaded.quantize
         self.gap = loaded.gap
+        self.options = loaded.options
         self._faults = {} if loaded.probe is None else loaded.probe.faults
         self._adds_up = loaded.probe is None or loaded.probe.adds_up
 

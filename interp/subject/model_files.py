@@ -9,6 +9,7 @@ from typing import Any
 from interp.errors import UserError, quoted
 from interp.json_text import from_json
 from interp.outside import LARGEST_FILE, MEBIBYTE, read_file
+from interp.tensors import shapes
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _OPENED = {".json", ".safetensors", ".txt", ".model", ".jinja", ".tiktoken", ".bpe", ".spm", ".vocab"}
@@ -91,6 +92,29 @@ def weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
         return [folder / WEIGHTS]
     return [folder / name for name in sorted(set(read_object(folder / INDEX)["weight_map"].values()))]
+
+
+def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of the folder's weights, by name; reads the headers of its files alone.
+
+    Raises:
+        UserError: a file is damaged, a tensor is in two files, or not in the one that the index names.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    where: dict[str, Path] = {}
+    files = weight_files(folder)
+    for file in files:
+        for name, shape in shapes(file, COPY).items():
+            if name in where:
+                raise UserError(f"{name} is in {where[name].name} and in {file.name}", str(folder), COPY)
+            found[name], where[name] = shape, file
+    if files != [folder / WEIGHTS]:
+        for name, file in read_object(folder / INDEX)["weight_map"].items():
+            if name not in where or where[name] != folder / file:
+                raise UserError(
+                    f"{file} lacks {name}, which the index says is there", str(folder / INDEX), COPY
+                )
+    return found
 
 
 def check_weights(folder: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from interp.device import sent
 from interp.errors import UserError
 from interp.subject.attention import blocked_in, check_pattern
 from interp.subject.check import check_bos, check_mask, check_tokens
@@ -16,6 +17,7 @@ from interp.subject.forward import ForwardPass, Intervention, whole_pass
 from interp.subject.frozen_norm import FrozenNorm
 from interp.subject.hooks import EverythingSeen, Hook, Visit, Visitor, Watch
 from interp.subject.linearised import Linearised, Rule
+from interp.subject.memory import fitting
 from interp.subject.model import Loaded, Model
 from interp.subject.non_finite import are_possible, first_not_finite, is_finite, not_finite
 from interp.subject.reader import InputPoint
@@ -99,14 +101,16 @@ class Passes(Model):
         tokens: Int[Tensor, "batch pos"],
         visitors: Mapping[Site, Visitor],
         attention_mask: Int[Tensor, "batch pos"] | None = None,
+        checked: bool = True,
     ) -> None:
         """Runs the model, calls each visitor with its site's activation, and stops after the last of them.
 
         Nothing after the last site is computed, so no logits. Activations belong to the forward pass: a
-        visitor copies what it keeps, and changes nothing in place.
+        visitor copies what it keeps, and changes nothing in place. With tokens of the host and `checked`
+        false the host does not wait for a GPU: visitors then see themselves that activations are finite.
         """
         with torch.inference_mode():
-            self._visit(tokens, visitors, attention_mask)
+            self._visit(tokens, visitors, attention_mask, checked)
 
     @property
     def caches(self) -> bool:
@@ -174,7 +178,8 @@ class Passes(Model):
             value = torch.stack([each.double() for each in total]).sum()
         if not value.requires_grad:
             return torch.zeros_like(leaves[-1])
-        (gradient,) = torch.autograd.grad(value, leaves[-1])
+        with fitting("it computes gradients", self.device, f"model {self.name}"):
+            (gradient,) = torch.autograd.grad(value, leaves[-1])
         return gradient
 
     def read(
@@ -322,17 +327,28 @@ class Passes(Model):
         with self._watch.over(function, str(site)) as watched, self._backend.attached(site, watched):
             yield
 
-    def _visit(self, tokens: Tensor, visitors: Mapping[Site, Visitor], attention_mask: Tensor | None) -> None:
+    def _visit(
+        self,
+        tokens: Tensor,
+        visitors: Mapping[Site, Visitor],
+        attention_mask: Tensor | None,
+        checked: bool = True,
+    ) -> None:
         if not visitors:
             return
         self.check(tokens, attention_mask)
-        tokens = tokens.to(self.device)
-        mask = None if attention_mask is None else attention_mask.to(self.device)
-        short = None if mask is None or bool(mask.all()) else mask
-        self._seen(visitors, whole_pass(tokens, mask), lambda: self._backend.forward(tokens, short))
+        whole = attention_mask is None or bool(attention_mask.all())  # asked where it still is
+        tokens = sent(tokens, self.device)
+        mask = None if attention_mask is None else sent(attention_mask, self.device)
+        short = None if whole else mask
+        self._seen(visitors, whole_pass(tokens, mask), lambda: self._backend.forward(tokens, short), checked)
 
     def _seen(
-        self, visitors: Mapping[Site, Visitor], forward: ForwardPass, compute: Callable[[], Any]
+        self,
+        visitors: Mapping[Site, Visitor],
+        forward: ForwardPass,
+        compute: Callable[[], Any],
+        checked: bool = True,
     ) -> None:
         visit = Visit(visitors)
         with ExitStack() as hooks:
@@ -344,7 +360,7 @@ class Passes(Model):
                 site, activation = end.site, end.activation
             else:
                 raise AssertionError("a pass reaches every site or says that it does not")
-        if not is_finite(activation, forward):
+        if checked and not is_finite(activation, forward):
             self._forward(forward.tokens, forward.real.long())  # raises UserError with where they begin
             raise not_finite(f"activations at {site} are", self.dtype, self.name)
 
@@ -379,7 +395,10 @@ class Passes(Model):
 
         around, self._pass = self._pass, forward
         try:
-            with self._backend.attached(Site("resid_post", self.n_layers - 1), look):
+            with (
+                self._backend.attached(Site("resid_post", self.n_layers - 1), look),
+                fitting("it reads text", self.device, f"model {self.name}"),
+            ):
                 result = self._watch.passing(compute)
             last = result[0] if isinstance(result, tuple) else result  # logits, or the final norm's output
             assert isinstance(last, Tensor)

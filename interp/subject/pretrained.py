@@ -1,17 +1,27 @@
 """Reads weights and tokenizers with `transformers`: from safetensors and JSON, without running code."""
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from interp.device import out_of_memory
 from interp.errors import UserError
 from interp.subject.folder import read_config
-from interp.subject.model_files import COPY, check_folder, check_weights, weight_files
+from interp.subject.memory import LOWER_MODEL, full
+from interp.subject.model_files import COPY, check_folder, check_weights, stored_shapes, weight_files
+from interp.subject.placement import usable_map
+from interp.subject.quantized import (
+    compute_with_unpacked_weights,
+    is_quantized,
+    quantization,
+    quiet_bitsandbytes,
+)
 from interp.subject.quiet import first_line, quiet
 from interp.subject.sizes import check_size
-from interp.tensors import check_file_finite, first_not_finite, shapes
+from interp.tensors import check_file_finite, first_not_finite
 
 _LANGUAGE_MODEL = {
     r"^language_model\.lm_head": "lm_head",
@@ -22,23 +32,37 @@ _PROBE = "".join(unit * 60 + "!" for unit in "aA1 \n-.é'")
 _PROBE_SECONDS = 15.0
 
 
-def read_weights(folder: Path, dtype: torch.dtype, attention: str | None = "eager") -> Any:
-    """Reads the folder's language model as `transformers` loads it, on the CPU.
+def read_weights(
+    folder: Path,
+    dtype: torch.dtype,
+    attention: str | None = "eager",
+    device_map: str | Mapping[str, str | int] | None = None,
+    quantize: str | None = None,
+) -> Any:
+    """Reads the folder's language model as `transformers` loads it: on the CPU, if `device_map` is None.
 
-    `attention` is its implementation of attention; None leaves the choice to `transformers`.
+    `attention` is its implementation of attention; None leaves the choice to `transformers`. `device_map` is
+    checked by `usable_map`, `quantize` (`8bit`, `4bit`) by `quantization`.
 
     Raises:
         UserError: a file of the folder must not be opened (`check_folder`); the weights are damaged,
-            incomplete, of other shapes than `config.json` says, or not finite.
+            incomplete, in two files, of other shapes than `config.json` says, or not finite; or they do not
+            fit into the memory of a device.
     """
     from transformers import AutoModelForCausalLM
 
     check_weights(folder)
     check_folder(folder)
     config = read_config(folder)
-    stored = {name: shape for file in weight_files(folder) for name, shape in shapes(file, COPY).items()}
+    stored = stored_shapes(folder)
     with quiet():
         check_size(config, stored, str(folder))
+    options: dict[str, Any] = {}
+    quiet_bitsandbytes()
+    if device_map is not None:
+        options["device_map"] = usable_map(device_map, config)
+    if quantize is not None:
+        options["quantization_config"] = quantization(quantize, dtype)
     try:
         with quiet():
             model, report = AutoModelForCausalLM.from_pretrained(
@@ -51,14 +75,17 @@ def read_weights(folder: Path, dtype: torch.dtype, attention: str | None = "eage
                 local_files_only=True,
                 key_mapping=_LANGUAGE_MODEL,
                 output_loading_info=True,
+                **options,
             )
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise UserError(
-            f"the weights do not fit into memory ({first_line(error)})",
-            str(folder),
-            "use dtype bfloat16, a smaller model, or a machine with more memory",
-        ) from error
     except Exception as error:  # safetensors, torch and transformers raise different exceptions for this
+        if out_of_memory(error):
+            raise full("its weights are read", error, "cpu", str(folder), LOWER_MODEL) from error
+        if options:
+            raise UserError(
+                f"transformers cannot load it so ({first_line(error)})",
+                f"{' and '.join(options)}, {folder}",
+                "load it without, or choose another device_map",
+            ) from error
         raise UserError(
             f"the weights cannot be read ({first_line(error)})",
             str(folder),
@@ -71,9 +98,18 @@ def read_weights(folder: Path, dtype: torch.dtype, attention: str | None = "eage
             str(folder),
             "copy the model folder again; transformers would have filled them with random numbers",
         )
-    if first_not_finite(model.named_parameters()):  # in the files, or by overflow in half precision
+    if quantize is not None and not is_quantized(model):
+        raise UserError(
+            f"bitsandbytes packs none of the layers of {type(model).__name__}",
+            str(folder),
+            "leave quantize out",
+        )
+    read = [(name, one) for name, one in model.named_parameters() if not one.is_meta]
+    elsewhere = len(read) < len(list(model.parameters())) or is_quantized(model)
+    if elsewhere or first_not_finite(read):  # in the files, or by overflow in half precision
         for file in weight_files(folder):
             check_file_finite(file, COPY)
+    compute_with_unpacked_weights(model)
     return model.eval()
 
 

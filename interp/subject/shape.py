@@ -24,8 +24,9 @@ _GEMMA3_270M = {
     "head_dim": 256,
     "vocab_size": 262144,
     "max_position_embeddings": 32768,
+    "dtype": "bfloat16",
 }
-_GEMMA2 = {"head_dim": 256, "vocab_size": 256000, "max_position_embeddings": 8192}
+_GEMMA2 = {"head_dim": 256, "vocab_size": 256000, "max_position_embeddings": 8192, "dtype": "float32"}
 PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "openai-community/gpt2": ("gpt2", {}),
     "EleutherAI/pythia-70m-deduped": (
@@ -36,6 +37,7 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
             "num_hidden_layers": 6,
             "num_attention_heads": 8,
             "vocab_size": 50304,
+            "dtype": "float16",
         },
     ),
     GEMMA: ("gemma3_text", _GEMMA3_270M),
@@ -59,6 +61,21 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
             "num_attention_heads": 32,
             "num_key_value_heads": 8,
             "vocab_size": 128256,
+            "dtype": "bfloat16",
+            "max_position_embeddings": 131072,
+            "rope_parameters": _ROPE_LLAMA3,
+        },
+    ),
+    "meta-llama/Llama-3.1-70B": (
+        "llama",
+        {
+            "hidden_size": 8192,
+            "intermediate_size": 28672,
+            "num_hidden_layers": 80,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "vocab_size": 128256,
+            "dtype": "bfloat16",
             "max_position_embeddings": 131072,
             "rope_parameters": _ROPE_LLAMA3,
         },

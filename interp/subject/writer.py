@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from interp.subject.frozen_norm import FrozenNorm
 from interp.subject.site import Site
+from interp.subject.stored import stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,9 @@ class Writer:
 
     On the way to its site the output passes a `norm` (Gemma 2, OLMo 2), or is multiplied by `scale`
     (Granite). In a mixture of experts each writes a share that depends on the token (`routed`).
+
+    Where a model keeps its weight packed into few bits, or off its device, `read` gives a copy as numbers,
+    and changing it would change nothing; None elsewhere.
     """
 
     site: Site
@@ -30,15 +34,22 @@ class Writer:
     scale: float = 1.0
     norm: Callable[[Tensor], Tensor] | None = None
     routed: bool = False
+    read: Callable[[], Tensor] | None = None
+
+    def values(self) -> Tensor:
+        """The weight as numbers, in its own layout."""
+        return self.weight if self.read is None else self.read()
 
     def matrix(self) -> Float[Tensor, "n_in d_model"]:
         """The weight as [n_in, d_model]; for a weight with heads, the inputs of one head after another."""
-        inputs_first = self.weight.movedim(self.axis, -1)
+        inputs_first = self.values().movedim(self.axis, -1)
         return inputs_first.reshape(-1, inputs_first.shape[-1])
 
-    def offset(self) -> nn.Parameter | None:
+    def offset(self) -> Tensor | None:
         """The bias [d_model], or those of all experts; None if there is none."""
-        return None if self.bias is None else getattr(self.owner, self.bias)
+        if self.bias is None or getattr(self.owner, self.bias) is None:
+            return None
+        return stored(self.owner, self.weight.dtype, self.bias)
 
     def added(
         self, parts: Float[Tensor, "*part d_model"], inputs: Float[Tensor, "1 n_in"]
@@ -46,8 +57,9 @@ class Writer:
         """What parts of an output add to the residual stream, with a norm's scale held at these inputs."""
         if self.norm is None:
             return self.scale * parts
-        norm = self._frozen()
-        return (norm.linear(parts.float()) / norm.scale(self._output(inputs))).to(parts.dtype)
+        matrix = self.matrix()
+        norm = self._frozen(matrix)
+        return (norm.linear(parts.float()) / norm.scale(self._output(matrix, inputs))).to(parts.dtype)
 
     def pulled_back(
         self, direction: Float[Tensor, "item d_model"], inputs: Float[Tensor, "item n_in"]
@@ -55,14 +67,16 @@ class Writer:
         """For each item, the direction v with <direction, added(part)> = <v, part>."""
         if self.norm is None:
             return self.scale * direction
-        norm = self._frozen()
-        return norm.pulled_back(direction) / norm.scale(self._output(inputs))[:, None]
+        matrix = self.matrix()
+        norm = self._frozen(matrix)
+        return norm.pulled_back(direction) / norm.scale(self._output(matrix, inputs))[:, None]
 
     def unscaled(self) -> Float[Tensor, "n_in d_model"]:
         """What one unit of each input adds to the residual stream; if a norm follows, before its scale."""
+        matrix = self.matrix()
         if self.norm is not None:
-            return self._frozen().linear(self.matrix().float()).to(self.weight.dtype)
-        return self.matrix() if self.scale == 1 else self.scale * self.matrix()
+            return self._frozen(matrix).linear(matrix.float()).to(matrix.dtype)
+        return matrix if self.scale == 1 else self.scale * matrix
 
     def constant(
         self, direction: Float[Tensor, "item d_model"], back: Float[Tensor, "item d_model"]
@@ -72,15 +86,16 @@ class Writer:
         if (offset := self.offset()) is not None:
             found = found + back @ offset.float()
         if self.norm is not None:
-            found = found + direction @ self._frozen().bias
+            found = found + direction @ self._frozen(self.matrix()).bias
         return found
 
-    def _output(self, inputs: Float[Tensor, "item n_in"]) -> Float[Tensor, "item d_model"]:
-        output = inputs.to(self.weight.device).float() @ self.matrix().float()
+    def _output(
+        self, matrix: Float[Tensor, "n_in d_model"], inputs: Float[Tensor, "item n_in"]
+    ) -> Float[Tensor, "item d_model"]:
+        output = inputs.to(matrix.device).float() @ matrix.float()
         offset = self.offset()
         return output if offset is None else output + offset.float()
 
-    def _frozen(self) -> FrozenNorm:
+    def _frozen(self, matrix: Float[Tensor, "n_in d_model"]) -> FrozenNorm:
         assert self.norm is not None
-        width = self.weight.shape[self.axis]
-        return FrozenNorm.of(self.norm, width, self.weight.device, self.weight.dtype)
+        return FrozenNorm.of(self.norm, matrix.shape[1], matrix.device, matrix.dtype)

@@ -29,7 +29,7 @@ from interp.descriptions.prompt import load_prompt
 from interp.errors import UserError
 from interp.json_text import read_json
 from interp.subject.folder import find_folder
-from interp.subject.load import Dtype
+from interp.subject.precision import Dtype
 from interp.subject.template import rendered_chat
 from interp.track.files import write_json
 

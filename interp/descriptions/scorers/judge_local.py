@@ -8,7 +8,7 @@ from interp.descriptions.candidate import Candidate, Shown
 from interp.descriptions.local_model import LocalModel, beginning, logits_after
 from interp.descriptions.prompt import load_prompt
 from interp.llm.request import as_text
-from interp.subject.load import Dtype
+from interp.subject.precision import Dtype
 
 
 class LocalJudge:

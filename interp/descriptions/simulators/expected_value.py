@@ -19,7 +19,7 @@ from interp.descriptions.excerpt import Excerpt
 from interp.descriptions.local_model import LocalModel, beginning, logits_after, only_tokens
 from interp.descriptions.simulators.alignment import project
 from interp.errors import UserError
-from interp.subject.load import Dtype
+from interp.subject.precision import Dtype
 
 CLASSES = 11
 Reading = Literal["ids", "digits"]

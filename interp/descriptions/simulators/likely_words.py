@@ -18,7 +18,7 @@ from torch import Tensor
 from interp.descriptions.candidate import SCALE, Candidate, Simulated
 from interp.descriptions.excerpt import Excerpt
 from interp.descriptions.local_model import LocalModel, beginning
-from interp.subject.load import Dtype
+from interp.subject.precision import Dtype
 
 ANY = "something"
 """The description that says nothing."""
