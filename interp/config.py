@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import StringConstraints
 
-from interp.cost import Stage, SubjectShape
+from interp.cost import Stage, SubjectShape, TextSize
 from interp.fields import Line, Section, Seed, Text, Word
 
 __all__ = ["ExperimentConfig", "WandbOptions"]
@@ -37,9 +37,6 @@ class ExperimentConfig(Section):
     wandb: WandbOptions = WandbOptions()
     """Weights & Biases."""
 
-    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
-        """The stages that cost memory or time once the subject is loaded, for a corpus of `tokens` tokens.
-
-        Describing, scoring and pages are left out: they do not grow with the model.
-        """
+    def stages(self, shape: SubjectShape, text: TextSize) -> Sequence[Stage]:
+        """The stages that take memory, time, disk or money once the subject is loaded; pages are left out."""
         return ()

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 Split = Literal["explain", "select", "report"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-_SHARES: dict[Split, float] = {"explain": 0.5, "select": 0.2, "report": 0.3}
+SHARES: dict[Split, float] = {"explain": 0.5, "select": 0.2, "report": 0.3}
+"""The share of the documents in each split."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def split_of(document_hash: int) -> Split:
     """The split of a document: half explain, a fifth select, three tenths report, by hash alone."""
     unit = ((document_hash * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF) / 2**64
     for split in SPLITS[:-1]:
-        if unit < _SHARES[split]:
+        if unit < SHARES[split]:
             return split
-        unit -= _SHARES[split]
+        unit -= SHARES[split]
     return SPLITS[-1]

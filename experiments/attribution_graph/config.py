@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from interp.bundled.world.pairs import BEHAVIOURS, pairs
-from interp.cost import Stage, SubjectShape
+from interp.cost import Stage, SubjectShape, TextSize
 from interp.errors import UserError
 from interp.fields import (
     Count,
@@ -192,9 +192,9 @@ class Config(TrainingJobConfig):
             for layer in range(subject_info(self.subject.name).n_layers if self.trains else 0)
         ]
 
-    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+    def stages(self, shape: SubjectShape, text: TextSize) -> Sequence[Stage]:
         """Training the transcoders, if they are trained here."""
-        return super().stages(shape, tokens) if self.trains else ()
+        return super().stages(shape, text) if self.trains else ()
 
 
 def check(config: Config) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from interp.compare.known_features import KnownFeaturesConfig
-from interp.cost import Stage, SubjectShape, neuron_spaces, random_spaces
+from interp.cost import Stage, SubjectShape, TextSize, neuron_spaces, random_spaces
 from interp.descriptions.sources import (
     TextsConfig,
     WordJudgeSource,
@@ -63,12 +63,12 @@ class Config(MiningJobConfig):
     simulators: Listed[WordSimulatorSource] = ()
     """Language models that simulate activations from the words of the descriptions."""
 
-    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+    def stages(self, shape: SubjectShape, text: TextSize) -> Sequence[Stage]:
         """Trains the SAE, then mines neurons, then latents beside as many probes."""
         latents = [trained_size(shape, Site.parse(self.site), self.sae)]
         random = random_spaces(shape, latents)
-        mined = self.mined(shape, tokens, neuron_spaces(shape), latents + random)
-        return [self.training(shape, self.site, self.sae), *mined]
+        mined = self.mined(shape, text, neuron_spaces(shape), latents + random)
+        return [self.training(shape, self.site, self.sae, text), *mined]
 
 
 def check(config: Config) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from interp.cost import SpaceSize, Stage, SubjectShape, neuron_spaces, random_spaces
+from interp.cost import SpaceSize, Stage, SubjectShape, TextSize, neuron_spaces, random_spaces
 from interp.errors import UserError
 from interp.fields import Listed, Several
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
@@ -41,8 +41,8 @@ class Config(KeepingJobConfig, MiningJobConfig):
     concepts: ConceptsConfig = ConceptsConfig()
     """The comparison with labelled concepts; ignored if the corpus has no labels."""
 
-    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
-        """Trains an SAE where none is given, then mines all populations in one pass."""
+    def stages(self, shape: SubjectShape, text: TextSize) -> Sequence[Stage]:
+        """Trains an SAE where none is given, mines all populations in one pass, describes and scores."""
         latents = [saved_size(shape, source) for source in self.saes]
         trains = [] if self.saes or self.sae is None else [self.sae]
         latents += [trained_size(shape, Site.parse(self.site), sae) for sae in trains]
@@ -53,7 +53,13 @@ class Config(KeepingJobConfig, MiningJobConfig):
             spaces += random_spaces(shape, latents)
         if "pca" in self.baselines:
             spaces += [SpaceSize(shape.d_model, one.layer, True, shape.d_model**2) for one in latents]
-        return [*(self.training(shape, self.site, sae) for sae in trains), *self.mined(shape, tokens, spaces)]
+        trained = [stage for sae in trains for stage in self.trained(shape, text, self.site, sae)]
+        sample = self.describe.sample or sum(one.n_features for one in latents)
+        features = sample * (3 + len(self.baselines))  # latents, neurons, matched neurons, baselines
+        described = self.described(
+            shape, text, spaces, features, self.describe.random_windows, self.describe.nulls
+        )
+        return [*trained, *self.mined(shape, text, spaces), *described]
 
 
 def check(config: Config) -> None:

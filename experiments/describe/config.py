@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from interp.cost import Stage, SubjectShape, neuron_spaces, random_spaces
+from interp.corpus.source import WorldSource
+from interp.cost import Stage, SubjectShape, TextSize, neuron_spaces
+from interp.descriptions.cost import Describing, describing_stages
 from interp.descriptions.sources import (
     AnyJudgeSource,
     ExplainerSource,
@@ -110,15 +112,29 @@ class Config(KeepingJobConfig, MiningJobConfig):
     features_at_once: Count = 32
     """Features whose text is read in one batch and whose endpoint calls run concurrently."""
 
-    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
-        """Trains the SAE, then mines neurons, then latents beside as many random directions."""
+    def stages(self, shape: SubjectShape, text: TextSize) -> Sequence[Stage]:
+        """Trains the SAE, mines neurons and latents in one pass, then describes, scores and stores."""
         trains = [] if self.sae is None else [self.sae]
         latents = [saved_size(shape, source) for source in self.saes]
         latents += [trained_size(shape, Site.parse(self.site), sae) for sae in trains]
         layers = {"all": None, "none": ()}[self.neurons] if isinstance(self.neurons, str) else self.neurons
-        passes = neuron_spaces(shape, layers), latents + random_spaces(shape, latents)
-        mined = self.mined(shape, tokens, *passes)
-        return [*(self.training(shape, self.site, sae) for sae in trains), *mined]
+        neurons = neuron_spaces(shape, layers)
+        trained = [
+            stage for sae in trains for stage in self.trained(shape, text, self.site, sae, first=not neurons)
+        ]
+        apart = self.activations is not None and trained  # neurons are mined first, which keeps what is read
+        mined = self.mined(shape, text, *((neurons, latents) if apart else ([*neurons, *latents],)))
+        spaces = [*neurons, *latents]
+        kinds = (1 if neurons else 0) + len(latents)
+        lines = sum(one.lines for one in spaces)
+        plan = Describing(
+            lines if self.sample is None else min(lines, self.sample * kinds), spaces, self.mining,
+            self.scoring, self.scoring.nulls, self.explainers, self.samples, self.simulator, self.judges,
+            self.choose_by, self.summarise_by, self.endpoints, self.features_at_once,
+            labelled=isinstance(self.corpus, WorldSource),
+        )  # fmt: skip
+        described = describing_stages(shape, self.subject.resolved_dtype(), plan, text)
+        return [*mined, *trained, *described] if apart else [*trained, *mined, *described]
 
 
 def check(config: Config) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from interp.corpus.source import WorldSource
-from interp.cost import Stage, SubjectShape
+from interp.cost import Stage, SubjectShape, TextSize
 from interp.errors import UserError
 from interp.fields import Count, Extent, Fraction, Listed, Name, OpenFraction, Section, Several
 from interp.subject.site import RESIDUAL_KINDS, Site, SiteName
@@ -60,9 +60,9 @@ class Config(CorpusJobConfig):
     truth: TruthConfig = TruthConfig()
     """Thresholds of the measures."""
 
-    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+    def stages(self, shape: SubjectShape, text: TextSize) -> Sequence[Stage]:
         """Returns a stage for each SAE that is trained, if none are given."""
-        return [self.training(shape, self.site, sae) for sae in self.train.values() if not self.saes]
+        return [self.training(shape, self.site, sae, text) for sae in self.train.values() if not self.saes]
 
 
 def check(config: Config) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from interp.cost import Stage, SubjectShape, neuron_spaces, random_spaces
+from interp.cost import Stage, SubjectShape, TextSize, neuron_spaces, random_spaces
 from interp.subject.site import Site, SiteName
 from saes.config import SaeTraining
 from saes.cost import trained_size
@@ -23,12 +23,17 @@ class Config(KeepingJobConfig, MiningJobConfig):
     concepts: ConceptsConfig = ConceptsConfig()
     """The comparison with labelled concepts."""
 
-    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
-        """Trains the SAE, then mines neurons, then latents beside as many random directions."""
+    def stages(self, shape: SubjectShape, text: TextSize) -> Sequence[Stage]:
+        """Mines neurons, trains the SAE, mines latents beside random directions, describes and scores."""
         latents = [trained_size(shape, Site.parse(self.sae_site), self.sae)]
-        random = random_spaces(shape, latents)
-        mined = self.mined(shape, tokens, neuron_spaces(shape), latents + random)
-        return [self.training(shape, self.sae_site, self.sae), *mined]
+        neurons, random = neuron_spaces(shape), random_spaces(shape, latents)
+        mined = self.mined(shape, text, neurons, latents + random)
+        trained = self.trained(shape, text, self.sae_site, self.sae, first=False)
+        sample, options = self.describe.sample, self.describe
+        described = self.described(
+            shape, text, [*neurons, *latents], 2 * sample, options.random_windows, options.nulls
+        )
+        return [mined[0], *trained, *mined[1:], *described]
 
 
 def check(config: Config) -> None:

@@ -8,7 +8,7 @@ from interp.bundled.world.labelling import carries, lexical_concepts
 from interp.causal.steering.concepts import WordList
 from interp.corpus.questions import WorldQuestions
 from interp.corpus.source import CorpusSource, WorldSource
-from interp.cost import Stage, SubjectShape, neuron_spaces
+from interp.cost import Stage, SubjectShape, TextSize, neuron_spaces
 from interp.errors import UserError
 from interp.fields import (
     Count,
@@ -96,14 +96,14 @@ class Config(MiningJobConfig):
     examples: CountOrZero = 3
     """Number of concepts whose texts are shown on the page."""
 
-    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+    def stages(self, shape: SubjectShape, text: TextSize) -> Sequence[Stage]:
         """Trains an SAE where none is given, then mines its latents and all neurons in one pass."""
         neurons = neuron_spaces(shape) if self.neurons else []
         if self.sae is not None:
-            return self.mined(shape, tokens, [saved_size(shape, self.sae), *neurons])
+            return self.mined(shape, text, [saved_size(shape, self.sae), *neurons])
         latents = trained_size(shape, Site.parse(self.sae_site), self.sae_training)
-        mined = self.mined(shape, tokens, [latents, *neurons])
-        return [self.training(shape, self.sae_site, self.sae_training), *mined]
+        mined = self.mined(shape, text, [latents, *neurons])
+        return [self.training(shape, self.sae_site, self.sae_training, text), *mined]
 
 
 def check(config: Config) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from interp.config import ExperimentConfig
-from interp.cost import MemoryPart, Stage, SubjectShape
+from interp.cost import MemoryPart, Stage, SubjectShape, TextSize
 from interp.errors import UserError
 from interp.fields import Count, Extent, NonEmpty, PositiveFraction, Section, Several
 from interp.subject.site import Site
@@ -162,7 +162,7 @@ class Config(ExperimentConfig):
     recovery: RecoveryConfig = RecoveryConfig()
     """SAEs that recover planted features."""
 
-    def stages(self, shape: SubjectShape, tokens: int) -> Sequence[Stage]:
+    def stages(self, shape: SubjectShape, text: TextSize) -> Sequence[Stage]:
         """Returns the stages of training SAEs; the toy models return their own."""
         hidden = SubjectShape(d_model=self.recovery.toy.dimensions)
         return [training_stage(hidden, "float32", Site("resid_post", 0), self.recovery.sae, "cpu")]

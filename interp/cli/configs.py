@@ -1,6 +1,8 @@
 """`interp configs | bench`: the configs that a name finds, what one of them will cost, and the benchmarks."""
 
 import importlib
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,13 +29,45 @@ def configs(
     ] = None,
     tflops: Annotated[
         float | None,
-        typer.Option("--tflops", help="With --estimate: the rate of another machine, of a matrix product."),
+        typer.Option("--tflops", help="With --estimate: the rate of another device, of a matrix product."),
     ] = None,
+    machine: Annotated[
+        Path | None,
+        typer.Option(
+            "--machine",
+            metavar="FILE.json",
+            help="With --estimate: a machine's rates; without such a file, this one is measured.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", help="With --estimate: processes that share what can be shared.")
+    ] = 1,
+    efficiency: Annotated[
+        float, typer.Option("--efficiency", help="With --workers: the share of them that is effective.")
+    ] = 1.0,
+    endpoint_tokens: Annotated[
+        float | None,
+        typer.Option("--endpoint-tokens", help="With --estimate: tokens per second of the endpoint."),
+    ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="Say what Llama 3.1, 8B and 70B, take on one GPU, eight, and a cluster, instead."
+        ),
+    ] = False,
+    device: Annotated[
+        str, typer.Option("--device", help="With --plan: the GPU, a100, h100 or h200; or give --machine.")
+    ] = "h100",
 ) -> None:
-    """List the configs that have a name, each with its purpose; or say what one costs."""
+    """List the configs that have a name, each with its purpose; or say what one takes, or the plan."""
+    asked = _Asked(tokens, tflops, machine, workers, efficiency, endpoint_tokens)
+    if plan:
+        with explained():
+            _print_plan(device, overrides or [], asked)
+        return
     if estimate is not None:
         with explained():
-            _print_estimate(estimate, overrides or [], tokens, tflops)
+            _print_estimate(estimate, overrides or [], asked)
         return
     from interp.cli.config_file import read_config_file
 
@@ -69,27 +103,50 @@ def bench(name: Annotated[str, typer.Argument(help="Which benchmark; without it,
         importlib.import_module(shipped_module(f"benchmarks.{name}")).main()
 
 
-def _print_estimate(config: str, overrides: list[str], tokens: int | None, tflops: float | None) -> None:
-    from interp.cli.estimate import Machine, estimate, measured_machine
-    from interp.cli.loading import load_config
-    from interp.cost import gigabytes
-    from interp.fields import Positive, Tokens, taken
-    from interp.track.progress import clock
+@dataclass(frozen=True)
+class _Asked:
+    """The options of an estimate."""
 
-    taken(Tokens | None, tokens, "--tokens")
-    taken(Positive | None, tflops, "--tflops")
+    tokens: int | None
+    tflops: float | None
+    machine: Path | None
+    workers: int
+    efficiency: float
+    endpoint_tokens: float | None
+
+
+def _print_estimate(config: str, overrides: list[str], asked: _Asked) -> None:
+    from interp.cli.estimate import chosen_machine, lines
+    from interp.cli.loading import load_config
+    from interp.fields import Count, Positive, PositiveFraction, Tokens, taken
+    from interp.plan.estimate import estimate
+
+    taken(Tokens | None, asked.tokens, "--tokens")
+    taken(Positive | None, asked.tflops, "--tflops")
+    taken(Count, asked.workers, "--workers")
+    taken(PositiveFraction, asked.efficiency, "--efficiency")
+    taken(Positive | None, asked.endpoint_tokens, "--endpoint-tokens")
     _, settings = load_config(config, overrides)
-    cost = estimate(settings, tokens)
-    machine = measured_machine()
-    if tflops is not None:
-        machine = Machine.of(tflops * 1e12, machine.bandwidth)
-    say(f"{settings.name}: about {gigabytes(cost.bytes)} and {clock(cost.seconds(machine))}")
-    say(
-        f"for a corpus of {cost.tokens:,} tokens, at {machine.flops / 1e12:.3g} TFLOP/s of a matrix product "
-        f"({'as given' if tflops is not None else 'measured here'}) and {gigabytes(machine.bandwidth)}/s "
-        "of copying; describing and scoring come on top"
+    cost = estimate(settings, asked.tokens)
+    subject = settings.subject  # type: ignore[attr-defined]  # an estimate needs one
+    machine = chosen_machine(
+        asked.machine, asked.tflops, asked.endpoint_tokens, subject.device, subject.resolved_dtype()
     )
-    for stage in cost.stages:
-        say(f"\n{stage.name}: {gigabytes(stage.bytes)}, {clock(cost.seconds(machine, stage))}")
-        for part in stage.parts:
-            say(f"  {gigabytes(part.bytes):>8}  {part.what} (lower {part.lower})")
+    for line in lines(cost, machine, asked.workers, asked.efficiency):
+        say(line)
+
+
+def _print_plan(device: str, overrides: list[str], asked: _Asked) -> None:
+    from interp.cli.scale_plan import TOKENS_PER_SECOND, scale_plan
+    from interp.fields import Positive, PositiveFraction, taken
+    from interp.plan.machine import load_machine
+    from interp.plan.machines import DEVICES, extrapolated
+
+    taken(PositiveFraction, asked.efficiency, "--efficiency")
+    taken(Positive | None, asked.endpoint_tokens, "--endpoint-tokens")
+    if device not in DEVICES:
+        raise UserError(f"{device!r} is no GPU that is known", "--device", f"use {', '.join(DEVICES)}")
+    machine = extrapolated(device) if asked.machine is None else load_machine(asked.machine)
+    rate = asked.endpoint_tokens or TOKENS_PER_SECOND
+    for line in scale_plan(machine, overrides, rate, asked.efficiency):
+        say(line)

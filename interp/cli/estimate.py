@@ -1,108 +1,16 @@
-"""What a config will cost before it runs: memory at the peak of each stage, and a rough time."""
+"""Refuses a config that no memory would be enough for, and prints what one will take."""
 
-import time
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from interp.config import ExperimentConfig
-from interp.cost import Stage, SubjectShape, gigabytes, loading_stage, machine_bytes
+from interp.cost import Amount, SubjectShape, TextSize, gigabytes, machine_bytes
 from interp.errors import UserError
 from interp.fields import sections
 
-REACHED = 0.4
-"""Share of the rate of one large matrix product that a whole forward pass reaches."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Rates: operations and bytes a second of the device, bytes a second of the machine's own memory."""
-
-    flops: float
-    device_bandwidth: float
-    bandwidth: float
-
-    @classmethod
-    def of(cls, flops: float, bandwidth: float) -> "Machine":
-        """A device of which only the rate of matrix products is known.
-
-        Devices from laptops to accelerators move about 0.05 bytes in the time of one float32 operation.
-        """
-        return cls(flops, 0.05 * flops, bandwidth)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The stages of a run with their costs, and the number of tokens they read."""
-
-    stages: tuple[Stage, ...]
-    tokens: int
-
-    @property
-    def bytes(self) -> int:
-        """Bytes at the peak of the whole run."""
-        return max(stage.bytes for stage in self.stages)
-
-    def seconds(self, machine: Machine, stage: Stage | None = None) -> float:
-        """Rough time on a machine, of one stage or of all.
-
-        Describing, scoring and pages are not counted: they do not grow with the model.
-        """
-        return sum(
-            one.flops / (REACHED * machine.flops)
-            + one.moved / (machine.bandwidth if one.on_host else machine.device_bandwidth)
-            for one in (self.stages if stage is None else (stage,))
-        )
-
-
-def measured_machine(device: str = "cpu", dtype: str = "float32") -> Machine:
-    """The rates of this machine, measured in about a second: a matrix product and a copy."""
-    import torch
-
-    size = 1024 if device == "cpu" else 8192
-    kind: torch.dtype = getattr(torch, dtype)
-    a = torch.randn(size, size, device=device).to(kind)
-
-    def best(work: Any) -> float:
-        seconds = []
-        for _ in range(4):
-            began = time.perf_counter()
-            work()
-            if device != "cpu":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - began)
-        return min(seconds)
-
-    # Mined activations are taken in on the CPU, whatever the subject's device is.
-    target = torch.empty(16 * 1024 * 1024)
-    source = torch.zeros_like(target)
-    bandwidth = 8.0 * target.numel() / best(lambda: target.copy_(source))
-    flops = 2.0 * size**3 / best(lambda: a @ a)
-    return Machine(flops, bandwidth, bandwidth) if device == "cpu" else Machine.of(flops, bandwidth)
-
-
-def estimate(config: ExperimentConfig, tokens: int | None = None) -> Cost:
-    """Estimates the cost of a config: of loading its subject, and of its stages.
-
-    `tokens` is the size of the corpus; if left out, it is taken from the config (a text file: its size over
-    4 bytes a token). Reads nothing but configurations.
-
-    Raises:
-        UserError: the config has no subject, or the size of its corpus is not known.
-    """
-    from interp.subject.shape import subject_shape
-
-    options = getattr(config, "subject", None)
-    if options is None:
-        raise UserError("this config has no subject", config.experiment, "estimate one that reads a model")
-    shape = subject_shape(options.name)
-    corpus = getattr(config, "corpus", None)
-    size = tokens or (None if corpus is None else corpus.n_tokens())
-    if size is None:
-        raise UserError(
-            "the size of the corpus is not known", "corpus", "say how many tokens it has: --tokens 1000000"
-        )
-    loading = loading_stage(shape, options.dtype, options.backend)
-    return Cost((loading, *config.stages(shape, size)), size)
+if TYPE_CHECKING:
+    from interp.plan.estimate import Cost
+    from interp.plan.machine import Machine
 
 
 def check_memory(config: ExperimentConfig, machine: int | None = None) -> None:
@@ -115,12 +23,15 @@ def check_memory(config: ExperimentConfig, machine: int | None = None) -> None:
     if has is None:
         return
     held = [(key, stage) for key, section in sections(config) if (stage := section.stage()) is not None]
-    for key, stage in (*held, *(("memory", stage) for stage in config.stages(_sizes(config), 1))):
-        if stage.bytes <= has:
+    stages = config.stages(_sizes(config), TextSize(1))
+    device = getattr(getattr(config, "subject", None), "device", "cpu")
+    for key, stage in (*held, *(("memory", stage) for stage in stages)):
+        needed = stage.bytes if device == "cpu" else stage.bytes_on("host")
+        if needed <= has:
             continue
         most = max(stage.parts, key=lambda part: part.bytes)
         raise UserError(
-            f"to {stage.name} takes about {gigabytes(stage.bytes)}, and this machine has {gigabytes(has)}",
+            f"to {stage.name} takes about {gigabytes(needed)}, and this machine has {gigabytes(has)}",
             f"{key} ({most.what}: {gigabytes(most.bytes)})",
             f"lower {most.lower}",
         )
@@ -142,3 +53,81 @@ def _sizes(config: ExperimentConfig) -> SubjectShape:
         n_heads=info.n_heads,
         d_vocab=info.d_vocab,
     )
+
+
+def chosen_machine(
+    file: Path | None = None,
+    tflops: Amount | None = None,
+    endpoint_tokens: Amount | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> "Machine":
+    """The machine of a file (measured now and written there, if there is none), or this one.
+
+    Without a file, a product and a copy are measured here, in a second; other rates are those of the
+    repository's machine, each FLOP/s times what this one's product is faster. `tflops` are those of another
+    device's product, `endpoint_tokens` the tokens per second of an endpoint, `device` and `dtype` what is
+    measured into a file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    from interp.plan.machine import load_machine, save_machine
+    from interp.plan.machines import reference_machine
+    from interp.plan.measure import measured_hardware, measured_machine
+    from interp.track.progress import automatic
+
+    if file is None:
+        machine = reference_machine().with_hardware("this machine", measured_hardware())
+    elif file.exists():
+        machine = load_machine(file)
+    else:
+        machine = measured_machine(device, dtype, progress=automatic())
+        save_machine(machine, file)
+    if tflops is not None:
+        machine = machine.with_product(tflops * 1e12)
+    if endpoint_tokens is not None:
+        rates = {"prompt_tokens": endpoint_tokens, "completion_tokens": endpoint_tokens}
+        machine = machine.with_rates("given", "", **rates)
+    return machine
+
+
+def lines(cost: "Cost", machine: "Machine", workers: int = 1, efficiency: Amount = 1.0) -> list[str]:
+    """What a run will take on a machine, as text: a summary, each stage, and where each rate is from."""
+    from interp.plan.estimate import stage_seconds
+    from interp.track.progress import clock
+
+    shared = (
+        ""
+        if workers == 1
+        else f" with {workers} workers"
+        + (" (ideal)" if efficiency == 1 else f" ({efficiency:.0%} effective)")
+    )
+    said = [
+        f"{cost.name}: about {gigabytes(cost.bytes)}, {gigabytes(cost.disk)} on disk and "
+        f"{clock(cost.seconds(machine, workers, efficiency))}{shared}",
+        f"for a corpus of {cost.text.tokens:,} tokens, on {machine.name}; pages are not counted",
+    ]
+    for stage in cost.stages:
+        taken = clock(stage_seconds(stage, machine, workers if stage.shards else 1, efficiency))
+        missing = machine.untimed(stage)
+        unknown = f" (without {', '.join(missing)}: not known)" if missing else ""
+        said += ["", f"{stage.name}: {gigabytes(stage.bytes)}, {taken}{unknown}"]
+        said += [f"  {gigabytes(part.bytes):>8}  {part.what} (lower {part.lower})" for part in stage.parts]
+        said += [
+            f"  {gigabytes(part.bytes):>8}  on disk: {part.what}{'' if part.stays else ', while it lasts'}"
+            for part in stage.disk
+        ]
+        said += [
+            f"  {one.calls:,.0f} calls to {one.purpose}: {one.prompt_tokens:,.0f} tokens sent, "
+            f"{one.completion_tokens:,.0f} answered" + ("" if one.usd is None else f", {one.usd:,.2f} USD")
+            for one in stage.asked
+        ]
+    used = dict.fromkeys(name for stage in cost.stages for name, amount in stage.work if amount)
+    said += ["", "rates:"]
+    said += [
+        f"  {name}: {rate.value:.3g} {machine.unit(name)}; {rate.origin} {rate.how}".rstrip()
+        for name, rate in machine.rates.items()
+        if name in used
+    ]
+    return said

@@ -8,9 +8,10 @@ from pydantic import Field
 from interp.bundled.pydoc.corpus import PydocCorpus, Which
 from interp.bundled.pydoc.sources import check_python_texts
 from interp.bundled.world.corpus import WorldCorpus
+from interp.bundled.world.vocabulary import vocabulary
 from interp.corpus.text import TextCorpus
 from interp.corpus.text_file import TextFile
-from interp.cost import MemoryPart, Stage
+from interp.cost import BYTES_A_TOKEN, FULL, MemoryPart, Stage, TextSize
 from interp.document import Corpus
 from interp.errors import UserError
 from interp.fields import Extent, FilePath, Section, Seed
@@ -18,8 +19,10 @@ from interp.subject.folder import SubjectInfo
 from interp.subject.subject import Subject
 from interp.track.progress import Progress
 
-BYTES_A_TOKEN = 4.0
-"""Bytes per token of English text with usual vocabularies."""
+SAMPLED = 200
+"""Documents from which the size of a corpus is estimated."""
+LONGEST_SAMPLED = 1 << 20
+"""Bytes of the longest line that is read for it."""
 
 
 class WorldSource(Section):
@@ -37,11 +40,14 @@ class WorldSource(Section):
             "read the corpus", (MemoryPart("the documents' order", 44 * self.documents, "documents"),)
         )
 
-    def n_tokens(self) -> int:
-        """Estimates the number of tokens from 200 of its documents."""
-        corpus = WorldCorpus(self.seed, self.documents)
-        some = range(0, len(corpus), max(1, len(corpus) // 200))
-        return int(len(corpus) * sum(len(corpus[i].tokens) for i in some) / len(some))
+    def size(self) -> TextSize:
+        """Estimates its size from 200 of its documents."""
+        corpus, words = WorldCorpus(self.seed, self.documents), vocabulary()
+        some = [corpus[i].tokens for i in range(0, len(corpus), max(1, len(corpus) // SAMPLED))]
+        lengths = tuple(map(len, some))
+        letters = sum(1 + len(words[token]) for tokens in some for token in tokens)
+        tokens = len(corpus) * sum(lengths) // len(some)
+        return TextSize(tokens, lengths, letters / sum(lengths), generated=True)
 
     def check(self, model: SubjectInfo, field: str = "corpus") -> None:
         """Raises UserError if another model is to read its documents, which are the world's token ids."""
@@ -69,9 +75,19 @@ class TextSource(Section):
     path: FilePath
     """A .txt file with one document a line, or .jsonl with a "text" or the "messages" of a chat in each."""
 
-    def n_tokens(self) -> int | None:
-        """About how many tokens it has, at four bytes each; None if the file is not there."""
-        return int(self.path.stat().st_size / BYTES_A_TOKEN) if self.path.is_file() else None
+    def size(self) -> TextSize | None:
+        """About how large it is, at four bytes a token; None if the file is not there."""
+        if not self.path.is_file():
+            return None
+        whole = self.path.stat().st_size
+        step, lengths = max(1, whole // SAMPLED), []
+        with self.path.open("rb") as file:
+            for place in range(0, whole, step):
+                file.seek(place)
+                file.readline(LONGEST_SAMPLED)  # the rest of a line, and then a whole one
+                if line := file.readline(LONGEST_SAMPLED).strip():
+                    lengths.append(max(1, int(len(line) / BYTES_A_TOKEN)))
+        return TextSize(int(whole / BYTES_A_TOKEN), tuple(lengths) or (FULL,))
 
     def check(self, model: SubjectInfo, field: str = "corpus") -> None:
         """Raises UserError if the file does not exist; reads nothing."""
@@ -101,7 +117,7 @@ class PydocSource(Section):
     documents: Extent | None = None
     """How many documents; all of the part if left out."""
 
-    def n_tokens(self) -> None:
+    def size(self) -> None:
         """Not known: it varies by Python version."""
 
     def check(self, model: SubjectInfo, field: str = "corpus") -> None:

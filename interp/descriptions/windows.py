@@ -48,7 +48,7 @@ def read_windows(
     for index, start in asked:
         document = corpus[index]
         rows.append(Row(index, document, start, min(context_size - offset, len(document.tokens) - start)))
-    rows.sort(key=lambda row: (row.length, row.index, row.start))
+    rows.sort(key=lambda row: (-row.length, row.index, row.start))  # the longest of a part is its width
     windows: list[Window | None] = [None] * len(places)
     with (progress or silent()).task("reading windows", total=len(rows), unit="windows") as advance:
         while rows:

@@ -14,7 +14,7 @@ import torch
 import interp.subject
 import saes
 from interp.bundled.world.corpus import WorldCorpus
-from interp.cost import neuron_spaces, subject_part
+from interp.cost import TextSize, neuron_spaces, subject_part
 from interp.features.neurons import MlpNeurons
 from interp.mining.config import MiningConfig
 from interp.mining.mined import mine
@@ -78,7 +78,7 @@ def mining() -> tuple[int, int]:
     with peak_over_start(found):
         mine(subject, [MlpNeurons(subject, layer) for layer in range(subject.n_layers)], corpus, config)
     shape = subject_shape("world")
-    stage = mining_stage(shape, "float32", neuron_spaces(shape), config, 1)
+    stage = mining_stage(shape, "float32", neuron_spaces(shape), config, TextSize(1))
     return found[0], stage.bytes - subject_part(shape, "float32").bytes
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from interp.cli.estimate import Machine, estimate
 from interp.cli.loading import load_config
 from interp.cli.shipped import config_folders
 from interp.errors import UserError
+from interp.plan.estimate import estimate
+from interp.plan.machines import reference_machine
 from interp.track.run import open_run
 from tests.parity.subject_folders import save_model
 from tests.unit import hub_cache
@@ -51,10 +52,10 @@ def test_every_config_is_valid(path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "tokens", "tflops", "gigabytes", "minutes"),
     [
-        ("gpt2_features", 2e6, 20, 4.1, 30),
+        ("gpt2_features", 2e6, 20, 4.1, 7),
         ("pythia_features", 1e6, 0.2, 2, 35),
-        ("gemma2_gemmascope", 2e6, 100, 11, 20),
-        ("llama31_llamascope", 2e6, 100, 24, 30),
+        ("gemma2_gemmascope", 2e6, 100, 11, 4),
+        ("llama31_llamascope", 2e6, 100, 24, 10),
     ],
 )
 def test_purposes_say_what_the_estimate_says(
@@ -62,7 +63,7 @@ def test_purposes_say_what_the_estimate_says(
 ) -> None:
     _, settings = load_config(config)
     found = estimate(settings, int(tokens))
-    machine = Machine.of(tflops * 1e12, 5e9)
+    machine = reference_machine().with_product(tflops * 1e12)
     assert f"({gigabytes} GB; {tokens / 1e6:.0f}M tokens: {minutes} minutes" in settings.purpose
     assert f"of {tflops} TFLOP/s" in settings.purpose
     assert 0.8 * gigabytes < found.bytes / 1e9 < 1.01 * gigabytes

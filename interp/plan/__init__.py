@@ -1,0 +1,1 @@
+"""What a run will take: rates that are measured, and hours, memory, disk, tokens and money from them."""
