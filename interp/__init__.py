@@ -16,8 +16,13 @@ The public names, and where each is defined, stand in `__init__.pyi`. A name is 
 used, so that the command line starts without torch.
 """
 
+import logging
+
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 __version__ = "0.1.0"
+
+# TransformerLens imports it where it is installed; what it says then is of kernels that nothing here asks for
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

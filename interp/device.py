@@ -27,11 +27,15 @@ def usable_device(device: str, place: str = "device") -> torch.device:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; on a CPU PyTorch raises a plain RuntimeError for it."""
+    """Whether an error says that memory ran out; PyTorch has a plain RuntimeError for some devices."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    said = (
+        "DefaultCPUAllocator: can't allocate memory",
+        "MPS backend out of memory",
+        "CUDA error: out of memory",
+    )
+    return isinstance(error, RuntimeError) and any(one in str(error) for one in said)
 
 
 def sent(tensor: Tensor, device: torch.device | str) -> Tensor:

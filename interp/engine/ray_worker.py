@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ class Named:
 
 
 class Worker:
-    """A process that computes parts, one at a time; opens each piece of work once."""
+    """A process that computes parts, one at a time and in the order asked; opens each piece of work once.
+
+    None of its methods is a coroutine: Ray would run several at once.
+    """
 
     def __init__(self, mailbox: Any, folder: str, threads: int) -> None:
         self._mailbox = mailbox
@@ -54,7 +58,7 @@ class Worker:
         self._key, self._work = "", None
         named: Sequence[Named] = self._unpacker.open(clients, (), ())
         asked = [
-            AskedElsewhere(number, one.endpoint, one.purpose, one.reread, self._ask)
+            AskedElsewhere(number, one.endpoint, one.purpose, one.reread, partial(_ask, self._mailbox))
             for number, one in enumerate(named)
         ]
         self._work = self._unpacker.open(content, buffers, asked)
@@ -65,11 +69,12 @@ class Worker:
         assert self._work is not None and key == self._key
         return self._work(part)
 
-    async def _ask(self, question: Question) -> Any:
-        answer, error = await self._mailbox.ask.remote(question)
-        if error is not None:
-            raise error
-        return answer
+
+async def _ask(mailbox: Any, question: Question) -> Any:
+    answer, error = await mailbox.ask.remote(question)
+    if error is not None:
+        raise error
+    return answer
 
 
 class Mailbox:

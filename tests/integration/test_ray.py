@@ -21,6 +21,7 @@ from interp import MlpNeurons
 from interp.cli.loading import load_config
 from interp.document import Document
 from interp.engine.config import EngineConfig
+from interp.engine.engine import Engine
 from interp.engine.opening import opened
 from interp.engine.same_code import code
 from interp.errors import UserError
@@ -103,30 +104,17 @@ def wait_for(file: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.fixture(scope="class")
+def engine(cluster: Cluster) -> Iterator[Engine]:
+    with opened(on(cluster, attempts=2)) as engine:
+        yield engine
+
+
 @pytest.fixture(scope="module")
 def here(subject: Subject) -> Mined:
     """What one process finds in the same shards."""
     with opened(EngineConfig(shards=SHARDS, threads=1)) as engine:
         return interp.mine(subject, [MlpNeurons(subject, 3)], CORPUS, SMALL, engine=engine)
-
-
-def test_a_killed_worker_and_a_lost_node_cost_their_shards(
-    cluster: Cluster, subject: Subject, here: Mined, tmp_path: Path
-) -> None:
-    def watch() -> None:
-        wait_for(tmp_path / "lose")
-        cluster.lose_second()
-
-    watching = threading.Thread(target=watch, daemon=True)
-    with opened(on(cluster)) as engine:
-        (tmp_path / "head").write_text(ray.get_runtime_context().get_node_id())
-        for end in ("kill", "lose"):
-            if end == "lose":
-                watching.start()
-            found = interp.mine(subject, [Fragile(subject, 3, tmp_path, end)], CORPUS, SMALL, engine=engine)
-            assert (tmp_path / end).exists() and same_bits(found, here)
-    watching.join(60)
-    cluster.add_second()
 
 
 class Stubborn(interp.WorldCorpus):
@@ -142,12 +130,39 @@ class Stubborn(interp.WorldCorpus):
         return super().__getitem__(index)
 
 
-def test_a_shard_that_always_fails_is_said_once_and_the_others_are_kept(
-    cluster: Cluster, subject: Subject, here: Mined, tmp_path: Path
-) -> None:
-    fail, shards = tmp_path / "fail", tmp_path / "shards"
-    fail.touch()
-    with opened(on(cluster, attempts=2)) as engine:
+SIZE = 90_000_000
+"""Bytes of a result, of which the object store of a node holds one."""
+
+
+def large(part: int) -> np.ndarray:
+    return np.ones(SIZE, dtype=np.uint8)
+
+
+class TestOneEngine:
+    """What workers that are there already are asked for."""
+
+    def test_a_killed_worker_and_a_lost_node_cost_their_shards(
+        self, cluster: Cluster, engine: Engine, subject: Subject, here: Mined, tmp_path: Path
+    ) -> None:
+        def watch() -> None:
+            wait_for(tmp_path / "lose")
+            cluster.lose_second()
+
+        watching = threading.Thread(target=watch, daemon=True)
+        (tmp_path / "head").write_text(ray.get_runtime_context().get_node_id())
+        for end in ("kill", "lose"):
+            if end == "lose":
+                watching.start()
+            found = interp.mine(subject, [Fragile(subject, 3, tmp_path, end)], CORPUS, SMALL, engine=engine)
+            assert (tmp_path / end).exists() and same_bits(found, here)
+        watching.join(60)
+        cluster.add_second()
+
+    def test_a_shard_that_always_fails_is_said_once_and_the_others_are_kept(
+        self, engine: Engine, subject: Subject, here: Mined, tmp_path: Path
+    ) -> None:
+        fail, shards = tmp_path / "fail", tmp_path / "shards"
+        fail.touch()
 
         def mined() -> Mined:
             neurons = [MlpNeurons(subject, 3)]
@@ -160,24 +175,14 @@ def test_a_shard_that_always_fails_is_said_once_and_the_others_are_kept(
         kept = sorted(file.stem for file in shards.iterdir())
         fail.unlink()
         assert same_bits(mined(), here)
-    assert kept == ["0-2", "3-6"] and not shards.exists()
+        assert kept == ["0-2", "3-6"] and not shards.exists()
 
-
-def test_what_is_on_its_way_is_written_to_the_disk_where_memory_does_not_hold_it(
-    cluster: Cluster, tmp_path: Path
-) -> None:
-    sizes = []
-    with opened(on(cluster)) as engine:
+    def test_what_is_on_its_way_is_written_to_the_disk_where_memory_does_not_hold_it(
+        self, engine: Engine
+    ) -> None:
+        sizes: list[int] = []
         engine.each(large, range(6), lambda _, result: sizes.append(int(result.sum())), str)
-    assert sizes == [SIZE] * 6
-
-
-SIZE = 90_000_000
-"""Bytes of a result, of which the object store of a node holds one."""
-
-
-def large(part: int) -> np.ndarray:
-    return np.ones(SIZE, dtype=np.uint8)
+        assert sizes == [SIZE] * 6
 
 
 def run(folder: Path, config: str, *overrides: str) -> Path:
