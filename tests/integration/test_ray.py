@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -275,3 +277,25 @@ def test_more_than_any_machine_has_is_refused(cluster: Cluster) -> None:
         opened(on(cluster, threads=64)),
     ):
         pass
+
+
+STARTS = """
+import os
+from interp.engine.config import EngineConfig
+from interp.engine.opening import opened
+found = []
+for _ in range(2):
+    with opened(EngineConfig(kind="ray", workers=1)) as engine:
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+        engine.each(abs, [-1, -2], lambda place, result: found.append(result), str)
+assert "RAY_AUTH_TOKEN" not in os.environ
+print(found)
+"""
+
+
+def test_without_an_address_a_cluster_that_asks_for_a_token_is_started_and_ended() -> None:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS], env=plain, capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.splitlines()[-1:] == ["[1, 2, 1, 2]"], done.stderr
