@@ -236,7 +236,7 @@ def timed(run: Run, taken: dict[str, float], peak: list[int]) -> None:
             peak[0] = resident("VmHWM")
         return folder
 
-    run.step = timing  # type: ignore[method-assign, assignment]
+    run.step = timing  # type: ignore[method-assign]
 
 
 def compared(cost: Cost, machine: Machine, taken: dict[str, float]) -> dict[str, tuple[float, float]]:

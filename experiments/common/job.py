@@ -49,15 +49,11 @@ class ExperimentJob(ABC, Generic[AnyConfig]):
     def __init__(self, config: AnyConfig, run: Run) -> None:
         self.config, self.run = config, run
         self.opened = ExitStack()
-        """What is closed when the job ends."""
+        """What the steps opened, to be closed when they end."""
 
     @abstractmethod
     def steps(self) -> None:
         """Runs all steps."""
-
-    def close(self) -> None:
-        """Closes what the steps opened."""
-        self.opened.close()
 
     def open_subject(self, config: SubjectConfig) -> Subject:
         """Loads a model; the manifest records its backend and the largest difference from `transformers`.

@@ -5,7 +5,7 @@ import importlib
 import types
 import typing
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ class Experiment:
         """Does the steps that are not done yet; their results are in the run."""
         module = _module(self.name)
         if hasattr(module, "__path__"):
-            with closing(_module(f"{self.name}.job").Job(config, run)) as job:
+            job = _module(f"{self.name}.job").Job(config, run)
+            with getattr(job, "opened", nullcontext()):
                 job.steps()
         else:
             module.run(config, run)
