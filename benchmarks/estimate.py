@@ -28,7 +28,6 @@ from typing import Any
 import torch
 
 from interp.cli.loading import load_config
-from interp.descriptions import cost as describing
 from interp.descriptions.prompt_size import tokens_in
 from interp.plan.estimate import Cost, estimate
 from interp.plan.machine import Machine
@@ -99,8 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Answers a conversation."""
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         text = describes(body)
-        sent = sum(len(one["content"]) for one in body["messages"]) // 4
-        usage = {"prompt_tokens": sent, "completion_tokens": len(text) // 4 + 1}
+        sent = sum(tokens_in(one["content"]) for one in body["messages"])
+        usage = {"prompt_tokens": round(sent), "completion_tokens": round(tokens_in(text)) + 1}
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         content = json.dumps({"choices": [choice], "usage": usage}).encode()
         for name, value in (("calls", 1), *usage.items()):
@@ -152,26 +151,12 @@ def measured(name: str, folder: Path) -> dict[str, tuple[float, float]]:
             machine = machine.with_rates("measured", "", forward=pass_rate(settings))
         known = settings.corpus.size() is not None  # type: ignore[attr-defined]
         cost = estimate(settings, tokens or (None if known else found[0]))
-        if used["calls"]:
-            cost = by_characters(settings, cost)
     figures = compared(cost, machine, taken)
     figures["peak, GB"] = cost.bytes / 1e9, (peak[0] - before) / 1e9
     figures["disk, MB"] = cost.disk / 1e6, written(folder / settings.name) / 1e6
     for key in used if used["calls"] else ():
         figures[key] = sum(getattr(one, key) for one in cost.asked), float(used[key])
     return figures
-
-
-def by_characters(settings: Any, cost: Cost) -> Cost:
-    """The estimate for an endpoint that counts four characters a token, as the one here does."""
-    before = tokens_in
-    default = describing.Describing.__dataclass_fields__["count"]
-    counted: Callable[[str], float] = lambda text: len(text) / 4  # noqa: E731
-    describing.Describing.__init__.__defaults__ = tuple(
-        counted if one is before else one for one in describing.Describing.__init__.__defaults__ or ()
-    )
-    assert default.default is before
-    return estimate(settings, cost.text.tokens)
 
 
 def counted_tokens(run: Run) -> int:
@@ -249,7 +234,8 @@ def compared(cost: Cost, machine: Machine, taken: dict[str, float]) -> dict[str,
     for names, steps in groups.items():
         own = [stage for stage in cost.stages if stage.name.split()[0] in names.split()]
         figures[f"{names}, s"] = sum(map(machine.seconds, own)), sum(taken[step] for step in steps)
-    figures["all steps, s"] = tuple(map(sum, zip(*figures.values(), strict=True)))  # type: ignore[assignment]
+    estimated, taken_in_all = zip(*figures.values(), strict=True)
+    figures["all steps, s"] = sum(estimated), sum(taken_in_all)
     return figures
 
 

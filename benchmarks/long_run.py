@@ -24,6 +24,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,7 @@ import numpy as np
 import interp
 from interp.bundled.pydoc.texts import pydoc_texts
 from interp.corpus.batches import batches
-from interp.corpus.text import TEXTS_AT_ONCE, TextCorpus
+from interp.corpus.text import LOOKED_AT, TEXTS_AT_ONCE, TextCorpus
 from interp.corpus.text_file import TextFile
 from interp.llm.cache import Cache
 from interp.llm.client import Client, run_with
@@ -175,50 +177,34 @@ def stream(file: Path) -> dict[str, float]:
         opened.append(TextCorpus(TextFile(file), subject, str(file), folder=folder))
         figures["seconds to open"] = time.perf_counter() - began
 
-    def read(corpus: TextCorpus) -> int:
-        rows = batches(corpus, range(len(corpus)), subject.row_layout, 128, MINING.tokens_per_batch)
-        return sum(batch.n_counted for batch in rows)
-
     figures["peak MiB, opening"] = peak_bytes(open_it) / 2**20
     corpus = opened[0]
+    counts: list[int] = []
+
+    def read_all() -> None:
+        rows = batches(corpus, range(len(corpus)), subject.row_layout, 128, MINING.tokens_per_batch)
+        counts.append(sum(batch.n_counted for batch in rows))
+
     for name in ("first", "again"):
-        counts: list[int] = []
         began = time.perf_counter()
-        figures[f"peak MiB, {name}"] = peak_bytes(lambda: counts.append(read(corpus))) / 2**20  # noqa: B023
-        figures[f"tokens a second, {name}"] = counts[0] / (time.perf_counter() - began)
+        figures[f"peak MiB, {name}"] = peak_bytes(read_all) / 2**20
+        figures[f"tokens a second, {name}"] = counts[-1] / (time.perf_counter() - began)
     figures["tokens"], figures["documents"] = counts[0], len(corpus)
     figures["microseconds a document at random"] = _at_random(corpus)
     ours, bare = _in_turn(
         file, subject, len(corpus), lambda: TextCorpus(TextFile(file), subject, "part", folder=folder)
     )
-    figures["of the tokenizers library"] = ours / bare
+    figures["of the tokenizers library"] = ours / bare if bare else float("nan")
     neurons = [interp.MlpNeurons(subject, layer) for layer in range(subject.n_layers)]
     for part in (20, 200):
-        some = Part(corpus, min(part, len(corpus)))
-        figures[f"peak MiB, mining {len(some)} documents"] = (
-            peak_bytes(lambda: interp.mine(subject, neurons, some, MINING)) / 2**20  # noqa: B023
-        )
+        some = range(min(part, len(corpus)))
+        mining = partial(interp.mine, subject, neurons, corpus, MINING, documents=some)
+        figures[f"peak MiB, mining {len(some)} documents"] = peak_bytes(mining) / 2**20
     print(f"{file.stat().st_size / 1e6:,.1f} MB of text")
     for name, value in figures.items():
         print(f"  {name:36s} {value:14,.1f}" if value >= 10 else f"  {name:36s} {value:14.3f}")
     sys.stdout.flush()
     return figures
-
-
-class Part:
-    """The first documents of a corpus."""
-
-    label_names: tuple[str, ...] = ()
-
-    def __init__(self, corpus: TextCorpus, documents: int) -> None:
-        self._corpus, self._documents = corpus, documents
-        self.name = f"{corpus.name}, the first {documents}"
-
-    def __len__(self) -> int:
-        return self._documents
-
-    def __getitem__(self, index: int) -> interp.Document:
-        return self._corpus[index]
 
 
 def _at_random(corpus: TextCorpus) -> float:
@@ -233,9 +219,13 @@ def _at_random(corpus: TextCorpus) -> float:
 def _in_turn(
     file: Path, subject: interp.Subject, documents: int, again: Callable[[], TextCorpus]
 ) -> tuple[float, float]:
-    """Seconds in which a new corpus reads the first documents, and the tokenizers library alone does."""
-    some = range(min(COMPARED, documents))
-    texts = [text for _, text in zip(some, _texts(file), strict=False)]
+    """Seconds in which a new corpus reads some documents, and the tokenizers library alone does.
+
+    They come after those that a corpus may read when it is opened. NaN where there are no others.
+    """
+    start = min(LOOKED_AT + TEXTS_AT_ONCE, documents)
+    some = range(start, min(start + COMPARED, documents))
+    texts = list(islice(_texts(file), some.start, some.stop))
     bare_tokenizer = subject.tokenizer.backend_tokenizer
     ours, bare = [], []
     for _ in range(3):
@@ -251,7 +241,7 @@ def _in_turn(
             )
             [one.ids for one in encoded]
         bare.append(time.perf_counter() - began)
-    return statistics.median(ours), statistics.median(bare)
+    return (statistics.median(ours), statistics.median(bare)) if texts else (0.0, 0.0)
 
 
 def _texts(file: Path) -> Iterator[str]:

@@ -38,6 +38,7 @@ from interp.mining.exemplars import Exemplars
 from interp.mining.mined import Mined, mine
 from interp.statistics.estimate import Estimate, by_item, mean_interval
 from interp.subject import Site, Subject
+from interp.subject.site import SiteKind
 from interp.subject.unembedding import in_blocks
 
 SETTINGS: dict[str, dict[str, str]] = {
@@ -50,7 +51,7 @@ TOP = 20
 SEED = 0
 CHARACTERS = 160
 """Of each document of a text: top windows are of distinct documents, so there have to be many."""
-KINDS = ("resid_post", "mlp_post")
+KINDS: tuple[SiteKind, ...] = ("resid_post", "mlp_post")
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def read(subject: Subject, batch: Batch) -> _Read:
 
         return kept
 
-    sites = [Site(kind, layer) for kind in KINDS for layer in range(subject.n_layers)]  # type: ignore[arg-type]
+    sites = [Site(kind, layer) for kind in KINDS for layer in range(subject.n_layers)]
     with torch.no_grad(), subject.edited({site: keep(site) for site in sites}):
         normed = subject.normed(tokens, mask)
     return _Read(normed, found)
@@ -202,9 +203,8 @@ def lost(
                 share = (a - b).norm(dim=-1) / a.norm(dim=-1)
                 sums.setdefault(site, []).append(float(share.sum()))
         n = sum(batch.n_counted for batch in held)
-        errors = {
-            kind: [sum(sums[Site(kind, layer)]) / n for layer in range(exact.n_layers)]  # type: ignore[arg-type]
-            for kind in KINDS
+        errors: dict[str, list[float]] = {
+            kind: [sum(sums[Site(kind, layer)]) / n for layer in range(exact.n_layers)] for kind in KINDS
         }
         items = np.concatenate(documents)
         there = mined(other, corpus, explained, config)

@@ -22,7 +22,6 @@ from interp.cost import (
 from interp.descriptions.explainers.prompted import FROM_TOP
 from interp.descriptions.prompt_size import (
     CallSize,
-    Count,
     WindowText,
     contrast_call,
     explain_call,
@@ -30,7 +29,6 @@ from interp.descriptions.prompt_size import (
     logprobs_call,
     simulate_call,
     summarise_call,
-    tokens_in,
 )
 from interp.descriptions.scorers.intervention import PROMPT_TOKENS
 from interp.descriptions.scorers.judge_endpoint import TEXTS_PER_CALL
@@ -75,7 +73,7 @@ class Describing:
     """What is described, and how; as in a config of `describe`.
 
     `features` counts both polarities of a feature. `spaces` are what they are drawn from, `labelled` says
-    whether the text has labels to be scored against, `count` how the endpoint's model cuts text.
+    whether the text has labels to be scored against.
     """
 
     features: int
@@ -92,7 +90,6 @@ class Describing:
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     at_once: int = 32
     labelled: bool = False
-    count: Count = tokens_in
 
     @property
     def asking(self) -> list[ExplainerSource]:
@@ -173,7 +170,7 @@ def _explain(shape: SubjectShape, dtype: str, plan: Describing, text: TextSize) 
             work += [("patterns", written), ("forward", PATTERN_TOKENS * written * _whole(shape))]
         elif source.kind in ("prompted", "contrastive"):
             make = explain_call if source.kind == "prompted" else contrast_call
-            size = make(windows, exemplars, source.few_shot, plan.count)
+            size = make(windows, exemplars, source.few_shot)
             asked.append(_calls(plan, source.endpoint, "explain", plan.features * plan.samples, size))
     kept = DiskPart("descriptions in the run", plan.descriptions * KEPT_BYTES["description"])
     return _stage("explain", held, work, asked, [kept])
@@ -213,7 +210,7 @@ def _score(shape: SubjectShape, dtype: str, plan: Describing, text: TextSize) ->
         ]
         if plan.judges[0].kind == "endpoint":
             shown = WindowText(plan.scoring.new_tokens, plan.scoring.new_tokens, text.token_bytes)
-            size = judge_call(shown, TEXTS_PER_CALL, True, count=plan.count)
+            size = judge_call(shown, TEXTS_PER_CALL, True)
             calls = chosen * (2 + others) * ceil(2 * prompts / TEXTS_PER_CALL)
             asked.append(_calls(plan, plan.judges[0].endpoint, "judge", calls, size))
     if plan.labelled:
@@ -231,7 +228,7 @@ def _store(plan: Describing) -> Stage:
     asked = []
     if plan.summarise_by:
         calls = ceil(plan.descriptions / SUMMARIES)
-        asked.append(_calls(plan, plan.summarise_by, "summarise", calls, summarise_call(plan.count)))
+        asked.append(_calls(plan, plan.summarise_by, "summarise", calls, summarise_call()))
     kept = DiskPart("store", EMPTY_STORE + plan.features * size)
     work: list[tuple[RateName, Amount]] = [("stored", float(plan.features)), ("disk", float(kept.bytes))]
     rows = MemoryPart("rows of the store", 4 * plan.features * size, "sample", "host")
@@ -280,14 +277,12 @@ def _simulated(
         once = k % EXCERPTS_PER_CALL == 0  # otherwise strong and random windows share a call
         of_random = random if once else strong
         for many, calls, is_strong in ((k, strong, True), (n, of_random, False)):
-            size = simulate_call(
-                windows, min(EXCERPTS_PER_CALL, many), source.few_shot, is_strong, plan.count
-            )
+            size = simulate_call(windows, min(EXCERPTS_PER_CALL, many), source.few_shot, is_strong)
             number = calls * ceil(many / EXCERPTS_PER_CALL)
             asked.append(_calls(plan, source.endpoint, "simulate", number, size))
     elif source.kind == "prompt_logprobs":
         for many, calls, is_strong in ((k, strong, True), (n, random, False)):
-            size = logprobs_call(windows, is_strong, plan.count)
+            size = logprobs_call(windows, is_strong)
             asked.append(_calls(plan, source.endpoint, "simulate", calls * many, size))
 
 
@@ -303,7 +298,7 @@ def _judged(
             work.append(("tried", descriptions * each * texts))
         elif judge.kind == "endpoint":
             for way in range(ways):
-                size = judge_call(windows, TEXTS_PER_CALL, judge.few_shot, way == 1, plan.count)
+                size = judge_call(windows, TEXTS_PER_CALL, judge.few_shot, way == 1)
                 number = descriptions * each * ceil(texts / TEXTS_PER_CALL)
                 asked.append(_calls(plan, judge.endpoint, "judge", number, size))
 
