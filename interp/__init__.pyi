@@ -9,6 +9,9 @@ from .descriptions.described import describe as describe
 from .descriptions.described import score as score
 from .document import Corpus as Corpus
 from .document import Document as Document
+from .elicit.investigation import Investigation as Investigation
+from .elicit.investigation import how_likely as how_likely
+from .elicit.investigation import investigate as investigate
 from .errors import UserError as UserError
 from .features.directions import Directions as Directions
 from .features.directions import random_directions as random_directions

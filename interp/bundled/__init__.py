@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from interp.bundled.planted import PLANTED_NOTE, planted_folder
 from interp.bundled.pydoc import TEXT_NOTE, pydoc_folder
 from interp.bundled.world import TRAINING_NOTE, world_folder
 
@@ -20,4 +21,5 @@ def bundled_models() -> dict[str, Bundled]:
     return {
         "world": Bundled(world_folder(), TRAINING_NOTE),
         "pydoc": Bundled(pydoc_folder(), TEXT_NOTE),
+        "planted": Bundled(planted_folder(), PLANTED_NOTE),
     }

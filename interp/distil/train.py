@@ -64,31 +64,47 @@ def train_explainer(
 
     The student is trained on the token ids that `LocalExplainer` gives it later. Saved to `folder`.
     """
-    check_installed()
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
     writer = LocalExplainer(student, 0.0, tuning.max_new_tokens, tuning.system)
     end = student.tokenizer.eos_token_id
     rows = []
     for one in examples:
-        head = writer.prompt_ids(one.prompt)
         tail = student.encode(f" {one.description}\n")[: tuning.max_new_tokens - 1]
-        tail += [] if end is None else [int(end)]
-        rows.append({"input_ids": head + tail, "completion_mask": [0] * len(head) + [1] * len(tail)})
-    arguments = SFTConfig(**_arguments(folder, tuning), max_length=None, completion_only_loss=True)
+        rows.append((writer.prompt_ids(one.prompt), tail + ([] if end is None else [int(end)])))
+    saved = fine_tune(student, rows, tuning, folder, log)
+    writer.save_format(folder)
+    return saved
+
+
+def fine_tune(
+    student: LocalModel,
+    rows: Sequence[tuple[Sequence[int], Sequence[int]]],
+    tuning: Tuning,
+    folder: Path,
+    log: Callable[[dict[str, float], int], None] | None = None,
+) -> LocalModel:
+    """Supervised fine-tuning (trl's SFTTrainer) on token ids, with the loss on the second part of each row.
+
+    The student's own weights are changed. Saved to `folder`.
+    """
+    check_installed()
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    data = [
+        {"input_ids": [*head, *tail], "completion_mask": [0] * len(head) + [1] * len(tail)}
+        for head, tail in rows
+    ]
+    arguments = SFTConfig(**arguments_of(folder, tuning), max_length=None, completion_only_loss=True)
     trainer = SFTTrainer(
-        model=_with_lora(student.model, tuning),
+        model=with_lora(student.model, tuning),
         args=arguments,
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list(data),
         processing_class=student.tokenizer,
         callbacks=[_logging(log)] if log else [],
     )
     with quiet():
         trainer.train()
-    saved = _saved(trainer.model, student, folder)
-    writer.save_format(folder)
-    return saved
+    return save(trainer.model, student, folder)
 
 
 def train_simulator(
@@ -126,16 +142,16 @@ def train_simulator(
             labels[number, : len(classes)] = torch.tensor(classes)
         return {"input_ids": tokens.cpu(), "attention_mask": mask.cpu(), "labels": labels}
 
-    arguments = TrainingArguments(**_arguments(folder, tuning), remove_unused_columns=False)
+    arguments = TrainingArguments(**arguments_of(folder, tuning), remove_unused_columns=False)
     trainer = ClassTrainer(
-        model=_with_lora(student.model, tuning),
+        model=with_lora(student.model, tuning),
         args=arguments,
         train_dataset=rows,
         data_collator=collate,
         callbacks=[_logging(log)] if log else [],
     )
     trainer.train()
-    return _saved(trainer.model, student, folder)
+    return save(trainer.model, student, folder)
 
 
 def _simulator_row(student: LocalModel, one: SimulatorExample) -> tuple[list[int], list[int]]:
@@ -149,7 +165,8 @@ def _simulator_row(student: LocalModel, one: SimulatorExample) -> tuple[list[int
     return [*prefix, *ids][:room], [*([IGNORED] * len(prefix)), *labels][:room]
 
 
-def _arguments(folder: Path, tuning: Tuning) -> dict[str, Any]:
+def arguments_of(folder: Path, tuning: Tuning) -> dict[str, Any]:
+    """The arguments that every trainer here takes; what it writes by itself goes below `folder`."""
     return {
         "output_dir": str(folder / ".training"), "max_steps": tuning.steps,
         "per_device_train_batch_size": tuning.batch_size, "learning_rate": tuning.learning_rate,
@@ -160,7 +177,8 @@ def _arguments(folder: Path, tuning: Tuning) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _with_lora(model: Any, tuning: Tuning) -> Any:
+def with_lora(model: Any, tuning: Tuning) -> Any:
+    """The model with LoRA's updates, or as it is where all weights are trained."""
     if tuning.lora_rank is None:
         return model
     check_installed()
@@ -171,7 +189,7 @@ def _with_lora(model: Any, tuning: Tuning) -> Any:
     )
 
 
-def _saved(model: Any, student: LocalModel, folder: Path) -> LocalModel:
+def save(model: Any, student: LocalModel, folder: Path) -> LocalModel:
     """Merges LoRA's updates, and writes model and tokenizer as a Hugging Face folder."""
     merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     merged.save_pretrained(str(folder), safe_serialization=True)

@@ -85,6 +85,11 @@ class Client:
         """The model and where it answers."""
         return f"{self.endpoint.model} at {self.endpoint.host}"
 
+    @property
+    def spent_usd(self) -> float:
+        """Money spent on the endpoint by this client, and by earlier ones with the same ledger."""
+        return self._budget.usd
+
     def named(self, purpose: str) -> "Client":
         """The same client, whose calls are recorded under another purpose."""
         other = copy.copy(self)

@@ -14,6 +14,7 @@ from interp.subject.forward import ForwardPass
 from interp.subject.text import Text
 from interp.subject.unembedding import Measure, in_blocks, kept_back
 
+Number = float | int
 Step = Callable[[Tensor, Tensor], Tensor]
 """From all tokens and their mask [batch, seen] to the final norm's output at the last [batch, d_model]."""
 Run = Callable[[Tensor, Tensor, int, Any], tuple[Tensor, Any]]
@@ -26,10 +27,15 @@ Passing = Callable[[ForwardPass, Callable[[], Any]], Any]
 
 
 class Written(NamedTuple):
-    """The new tokens of one prompt, and the log-probability of each, in nats."""
+    """The new tokens of one prompt, and the log-probability of each, in nats.
+
+    `end` is the token that ended it and `end_log_prob` its log-probability; None and 0 if it was cut short.
+    """
 
     ids: list[int]
     log_probs: list[float]
+    end: int | None = None
+    end_log_prob: Number = 0.0
 
 
 class Generated(str):
@@ -155,14 +161,19 @@ def next_tokens(
 
 
 def continuations(steps: Iterable[NextTokens], n_rows: int, end_ids: frozenset[int]) -> list[Written]:
-    """Collects the new tokens of each row, up to but without the first of `end_ids` (`next_tokens`)."""
+    """Collects each row's new tokens up to the first of `end_ids`, which is its `end` (`next_tokens`)."""
     taken = list(steps)
     if not taken:
         return [Written([], []) for _ in range(n_rows)]
     written: list[list[int]] = torch.stack([each.tokens for each in taken], 1).tolist()
     known: list[list[float]] = torch.stack([each.log_probs for each in taken], 1).tolist()
-    rows = [list(takewhile(lambda token: token not in end_ids, row)) for row in written]
-    return [Written(row, found[: len(row)]) for row, found in zip(rows, known, strict=True)]
+    return [_ended(row, found, end_ids) for row, found in zip(written, known, strict=True)]
+
+
+def _ended(ids: list[int], log_probs: list[float], end_ids: frozenset[int]) -> Written:
+    length = len(list(takewhile(lambda token: token not in end_ids, ids)))
+    end = (ids[length], log_probs[length]) if length < len(ids) else (None, 0.0)
+    return Written(ids[:length], log_probs[:length], *end)
 
 
 def _uniform(n_rows: int, n_steps: int, seed: int) -> Float[Tensor, "batch step"]:

@@ -270,7 +270,7 @@ class Subject(Passes):
             tokens, mask = text, torch.ones_like(text)
         else:
             tokens, mask = self.to_batch([text] if isinstance(text, str) else text)
-        rows = self._written(tokens, mask, max_new_tokens, temperature, seed, use_cache)
+        rows = self.write_ids(tokens, mask, max_new_tokens, temperature, seed, use_cache)
         prompts = [row[real.bool()].tolist() for row, real in zip(tokens, mask, strict=True)]
         texts = [Generated.of(self._text, *each) for each in zip(prompts, rows, strict=True)]
         return texts[0] if isinstance(text, str | Tensor) else texts
@@ -288,19 +288,20 @@ class Subject(Passes):
 
         Padding is on the left. The seed is 0 to 2^32 - 1, the temperature a finite number.
         """
-        written = self._written(tokens, attention_mask, max_new_tokens, temperature, seed, use_cache)
+        written = self.write_ids(tokens, attention_mask, max_new_tokens, temperature, seed, use_cache)
         return [row.ids for row in written]
 
     @torch.no_grad()
-    def _written(
+    def write_ids(
         self,
         tokens: Int[Tensor, "batch pos"],
         attention_mask: Int[Tensor, "batch pos"],
         max_new_tokens: int,
-        temperature: float,
-        seed: int,
-        use_cache: bool,
+        temperature: float = 0.0,
+        seed: int = 0,
+        use_cache: bool = True,
     ) -> list[Written]:
+        """As `generate_ids`, with the log-probability of each token, and the token that ended each row."""
         temperature = taken(NotNegative, temperature, "temperature")
         seed, max_new_tokens = taken(Seed, seed, "seed"), taken(Count, max_new_tokens, "max_new_tokens")
         start = tokens.shape[1]

@@ -18,6 +18,7 @@ from interp.render.palette import css_variables
 from interp.store.store import Store
 from interp.web.circuit_routes import CircuitRoutes
 from interp.web.compare_routes import CompareRoutes
+from interp.web.elicit_routes import ElicitRoutes
 from interp.web.feature_page_routes import FeaturePageRoutes
 from interp.web.feature_routes import FeatureRoutes
 from interp.web.lens_routes import LensRoutes
@@ -87,6 +88,7 @@ def make_app(
         LensRoutes,
         CircuitRoutes,
         VectorRoutes,
+        ElicitRoutes,
         RunRoutes,
         PresetRoutes,
     ):

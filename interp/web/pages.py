@@ -17,6 +17,7 @@ PAGES = (
     ("lens", "Lens"),
     ("circuits", "Circuits"),
     ("vectors", "Vectors"),
+    ("elicit", "Elicit"),
     ("runs", "Runs"),
 )
 """The address of each page under /, and its name."""

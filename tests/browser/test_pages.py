@@ -18,6 +18,7 @@ CONTENT = {
     "/lens": "#prompt",
     "/circuits": "#find",
     "/vectors": "#list :text('noise')",
+    "/elicit": "#start",
     "/runs": "#runs :text('toy')",
 }
 """The pages, and what must stand on each."""
@@ -108,7 +109,7 @@ def test_pages_lead_to_each_other(visit: Callable[..., Visit]) -> None:
     page = visit().goto("/")
     links = page.get_by_role("navigation", name="Pages").get_by_role("link")
     names = links.all_inner_texts()
-    assert names == ["Monitor", "Features", "Compare", "Lens", "Circuits", "Vectors", "Runs"]
+    assert names == ["Monitor", "Features", "Compare", "Lens", "Circuits", "Vectors", "Elicit", "Runs"]
     for name in names[1:]:
         page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
         expect(page.get_by_role("heading", level=1)).to_have_text(name)

@@ -11,7 +11,7 @@ import saes
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", *(f"docs/{name}.md" for name in (
-    "features", "descriptions", "monitor", "vectors", "lenses", "circuits", "world", "dictionaries"
+    "features", "descriptions", "monitor", "vectors", "lenses", "circuits", "elicit", "world", "dictionaries"
 )))  # fmt: skip
 SMALLER = {
     "n_documents=2000": "n_documents=200",

@@ -20,7 +20,6 @@ class LocalJudge:
     def __init__(self, model: LocalModel) -> None:
         self._model = model
         self._prompts = {False: load_prompt("fits"), True: load_prompt("fits_marked")}
-        self._answers = [model.encode(answer)[0] for answer in (" yes", " no")]
 
     @classmethod
     def load(cls, name: str | Path, device: str = "cpu", dtype: Dtype = "float32") -> "LocalJudge":
@@ -34,20 +33,28 @@ class LocalJudge:
 
     async def rate(self, candidate: Candidate, shown: Sequence[Shown]) -> list[float | None]:
         """Rates each text; None for one that does not fit the model's context."""
-        rows = [self._prompt_ids(candidate.text, one) for one in shown]
-        fit = [place for place, row in enumerate(rows) if len(row) <= self._model.context]
-        ratings: list[float | None] = [None] * len(shown)
-        if not fit:
-            return ratings
-        heads = zip(*(rows[place][:-1] for place in fit), strict=False)
-        common = sum(1 for _ in takewhile(lambda ids: len(set(ids)) == 1, heads))
-        rest = [rows[place][common:] for place in fit]
-        logits = logits_after(self._model, rows[fit[0]][:common], rest, self._answers)
-        for number, place in enumerate(fit):
-            ratings[place] = float(logits[number, len(rest[number]) - 1].softmax(-1)[0])
-        return ratings
+        return chances_of_yes(self._model, [self._prompt_ids(candidate.text, one) for one in shown])
 
     def _prompt_ids(self, description: str, shown: Shown) -> list[int]:
         prompt = self._prompts[shown.marked is not None]
         text = as_text(prompt.messages(description=description, text=shown.line))
         return [*beginning(self._model), *self._model.encode(text)]
+
+
+def chances_of_yes(model: LocalModel, rows: Sequence[Sequence[int]]) -> list[float | None]:
+    """Reads p(yes) / (p(yes) + p(no)) after each row of token ids, in one batch after their common beginning.
+
+    None for a row that does not fit the model's context.
+    """
+    answers = [model.encode(answer)[0] for answer in (" yes", " no")]
+    fit = [place for place, row in enumerate(rows) if len(row) <= model.context]
+    chances: list[float | None] = [None] * len(rows)
+    if not fit:
+        return chances
+    heads = zip(*(rows[place][:-1] for place in fit), strict=False)
+    common = sum(1 for _ in takewhile(lambda ids: len(set(ids)) == 1, heads))
+    rest = [rows[place][common:] for place in fit]
+    logits = logits_after(model, rows[fit[0]][:common], rest, answers)
+    for number, place in enumerate(fit):
+        chances[place] = float(logits[number, len(rest[number]) - 1].softmax(-1)[0])
+    return chances

@@ -1,0 +1,1 @@
+"""Elicitation: search for what makes a model behave as described, and how likely it is to do so."""

@@ -1,0 +1,1 @@
+"""How likely a behaviour is: plain sampling, and importance sampling with a bound that holds."""
