@@ -8,7 +8,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from interp.descriptions.sources import open_clients
@@ -24,8 +23,6 @@ from interp.elicit.directions import (
 from interp.elicit.findings import (
     best_distinct,
     confirm,
-    diversity,
-    first_found,
     median_perplexity,
     success_by_budget,
     tries_table,
@@ -34,14 +31,13 @@ from interp.elicit.first_look import first_look
 from interp.elicit.investigators.steering import SteeringSearch
 from interp.elicit.propensity.estimate import Propensity, plain, weighted
 from interp.elicit.proposal import Proposal, Steer
-from interp.elicit.reduction import reduced
 from interp.elicit.search import History, Search, Try, read_history
 from interp.elicit.spending import Budget, Meter
 from interp.elicit.target import Direction, Target
 from interp.errors import UserError
 from interp.features.ref import FeatureRef
 from interp.fields import seed_after
-from interp.statistics.estimate import share_interval
+from interp.statistics.estimate import Estimate, share_interval
 from interp.track.files import write_json
 from interp.track.journal import Journal
 from interp.track.records import read_written
@@ -54,6 +50,7 @@ from saes.spaces import SpacesConfig
 from ..common.job import SubjectJob
 from .config import Config
 from .page import ElicitPage
+from .summary import CONFIRMED, TAKES, confirmed_find, measured_searches, taken_strength
 
 STEERS = 3
 """Directions of a steering search, the weakest that do, from which the propensity's replies are drawn."""
@@ -61,6 +58,8 @@ CONFIRMED_ABOVE = 1.25
 """By how much more than the least strength they are steered then."""
 REDUCED_PASSES = 2000
 """Passes that shortening one prompt may take."""
+ORDINARY_DRAWS = 4
+"""Fresh replies to each ordinary prompt."""
 
 
 class Job(SubjectJob[Config]):
@@ -157,7 +156,7 @@ class Job(SubjectJob[Config]):
             step.folder / "search.json",
             {
                 "ended": search.ended, "unusable": search.unusable, "investigator": investigator.name,
-                "spent": spent, "takes": [{**vars(one), "shown": list(one.shown)} for one in takes],
+                "spent": spent, "takes": [taken_strength(one) for one in takes],
             },
         )  # fmt: skip
         step.metric(f"{step.name}/shown", len(history.shown))
@@ -168,82 +167,34 @@ class Job(SubjectJob[Config]):
         """Holds the investigators against each other: how often, how soon, how different, how fluent."""
         rows, curves, takes = [], [], []
         for label in self.config.labels:
-            histories = [self.history(label, repeat) for repeat in range(self.config.repeats)]
-            firsts = [first_found(history) for history in histories]
-            shown = [one for history in histories for one in history.shown]
-            prompts = [one.proposal.prompt for one in shown]
-            known = [first for first in firsts if first is not None]
-            tried = sum(len(history) for history in histories)
-            spread = diversity(list(dict.fromkeys(prompts))[:500])
-            rows.append(
-                {
-                    "investigator": label,
-                    **share_interval(len(known), len(firsts)).named("found"),
-                    "searches": len(firsts),
-                    "passes_first": float(np.median([one.passes for one in known])) if known else None,
-                    "tokens_first": float(np.median([one.tokens for one in known])) if known else None,
-                    "tries": tried,
-                    **share_interval(len(shown), tried).named("of_tries"),
-                    "prompts": len(set(prompts)),
-                    "effective": spread.effective,
-                    "perplexity": median_perplexity(self.target(), list(dict.fromkeys(prompts))[:500]),
-                    "tokens": sum(history.spent.tokens for history in histories),
-                    "usd": sum(float(history.spent.usd) for history in histories),
-                }
-            )
+            searches = range(self.config.repeats)
+            histories = [self.history(label, repeat) for repeat in searches]
+            rows.append({"investigator": label, **measured_searches(self.target(), histories)})
             curves.append(success_by_budget(histories).assign(investigator=label))
-            takes += [
-                {**one, "investigator": label, "repeat": repeat, **_named(one["shown"])}
-                for repeat in range(self.config.repeats)
-                for one in self._search_record(label, repeat)["takes"]
-            ]
-            step.estimate(f"{label}/found", *share_interval(len(known), len(firsts)), headline=True)
+            for repeat in searches:
+                named = {"investigator": label, "repeat": repeat}
+                takes += [{**named, **one} for one in self._record(label, repeat)["takes"]]
+            step.estimate(f"{label}/found", *Estimate.of(rows[-1], "found"), headline=True)
         step.table("investigators", pd.DataFrame(rows))
         step.table("curves", pd.concat(curves, ignore_index=True))
-        columns = ["investigator", "repeat", "direction", "strength", "below", "shown", "shown_low",
-                   "shown_high", "reply"]  # fmt: skip
-        step.table("takes", pd.DataFrame(takes, columns=columns))
+        step.table("takes", pd.DataFrame(takes, columns=["investigator", "repeat", *TAKES]))
 
     def confirm(self, step: Step) -> None:
         """Shortens the best finds, and asks all of them again for replies that no search has judged."""
         config, rows = self.config.confirm, []
         target = self.target(Budget(passes=REDUCED_PASSES * max(1, config.prompts) * len(self.config.labels)))
         behaviour = self.behaviour(target)
-        found: list[tuple[str, Try]] = []
-        for label in self.config.labels:
-            for one in self._best(label, config.prompts):
-                found.append((label, one))
+        found = [(label, one) for label in self.config.labels for one in self._best(label, config.prompts)]
         with step.progress.task("confirming finds", total=len(found), unit="prompts") as advance:
             for label, one in found:
-                shorter = reduced(target, behaviour, one.proposal, one.reply)
-                own, short = confirm(
-                    target, behaviour, [one.proposal, shorter.proposal], config.draws, self.config.seed
-                )
-                rows.append(
-                    {
-                        "investigator": label,
-                        "prompt": one.proposal.prompt,
-                        "steered": _steered(one.proposal),
-                        "reply": one.reply,
-                        **own.shown.named("shown"),
-                        "unreadable": own.unreadable,
-                        "perplexity": median_perplexity(target, [one.proposal.prompt]),
-                        "shortest": shorter.proposal.prompt,
-                        **short.shown.named("shortest_shown"),
-                        "how": one.proposal.how,
-                    }
-                )
+                row = confirmed_find(target, behaviour, one, config.draws, self.config.seed)
+                rows.append({"investigator": label, **row})
                 advance(1)
-        asked = confirm(
-            target, behaviour, [Proposal(one.prompt) for one in self.ordinary], 4, self.config.seed
-        )
+        usual = [Proposal(one.prompt) for one in self.ordinary]
+        asked = confirm(target, behaviour, usual, ORDINARY_DRAWS, self.config.seed)
         shown = [round(float(one.shown.value) * one.replies) for one in asked if one.replies]
-        everything = share_interval(sum(shown), sum(one.replies for one in asked))
-        step.estimate("ordinary/shown_at_1", *everything)
-        columns = ["investigator", "prompt", "steered", "reply", "shown", "shown_low", "shown_high",
-                   "unreadable", "perplexity", "shortest", "shortest_shown", "shortest_shown_low",
-                   "shortest_shown_high", "how"]  # fmt: skip
-        step.table("confirmed", pd.DataFrame(rows, columns=columns))
+        step.estimate("ordinary/shown_at_1", *share_interval(sum(shown), sum(one.replies for one in asked)))
+        step.table("confirmed", pd.DataFrame(rows, columns=["investigator", *CONFIRMED]))
 
     def propensity(self, step: Step) -> None:
         """Estimates how likely the behaviour is without a search: plainly, and from the steered model."""
@@ -298,7 +249,7 @@ class Job(SubjectJob[Config]):
         """Reads the tries of a search that has finished."""
         return read_history(Journal(self.run.folder / "steps" / self._name(label, repeat) / "search.jsonl"))
 
-    def _search_record(self, label: str, repeat: int) -> dict[str, Any]:
+    def _record(self, label: str, repeat: int) -> dict[str, Any]:
         folder = self.run.folder / "steps" / self._name(label, repeat)
         record: dict[str, Any] = read_written(folder / "search.json")
         return record
@@ -334,11 +285,3 @@ class Job(SubjectJob[Config]):
 
 def _ids(one: dict[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(one[name]) for name in ("asked", "written")}
-
-
-def _named(shown: Sequence[float]) -> dict[str, float]:
-    return dict(zip(("shown", "shown_low", "shown_high"), shown, strict=True))
-
-
-def _steered(proposal: Proposal) -> str:
-    return ", ".join(f"{one.direction} x {one.strength:.3g}" for one in proposal.steer)

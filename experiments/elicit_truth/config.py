@@ -53,7 +53,7 @@ class Config(SubjectJobConfig):
     """Proposals in a round."""
     inserted: Count = 2
     """Words that are inserted in an ordinary request, where searches begin and random search stays."""
-    scanned_in: Count = 8
+    scanned_in: Count = 3
     """Requests in which every word of the vocabulary is tried alone."""
     documents: Extent = 4000
     """Documents that features are mined from for their descriptions; a part of them holds triggers."""

@@ -13,14 +13,14 @@ from interp.bundled.planted.turns import chance, inserted_words
 from interp.bundled.world.corpus import WorldCorpus
 from interp.descriptions.explainers.patterns import PatternExplainer
 from interp.descriptions.pipeline import explain_features
-from interp.elicit.behaviour import Behaviour
+from interp.elicit.behaviour import Behaviour, Judge
 from interp.elicit.config.investigators import Setting
 from interp.elicit.config.prompts import WorldSource
 from interp.elicit.directions import behaviour_vectors, random_controls
 from interp.elicit.findings import first_found
 from interp.elicit.guide import FeatureGuide, Guide, LikelihoodGuide
 from interp.elicit.investigators.steering import SteeringSearch
-from interp.elicit.judges.rule import LabelJudge
+from interp.elicit.judges.rule import LabelJudge, RegexJudge
 from interp.elicit.proposal import Proposal
 from interp.elicit.reduction import reduced
 from interp.elicit.search import History, Search
@@ -76,9 +76,13 @@ class Job(SubjectJob[Config]):
         return Target(self.subject, meter=Meter(budget or Budget()))
 
     def behaviour(self, trigger: Trigger) -> Behaviour:
-        """The planted behaviour; its trigger is known to nobody who searches."""
-        examples = (f"{trigger.says} .",)
-        return Behaviour(trigger.name, LabelJudge(trigger.reply), "", examples)
+        """The planted behaviour; its trigger is known to nobody who searches.
+
+        A reply of the phrase counts from 1: digits alone would also be any number's repetition.
+        """
+        counts = trigger.reply == "digit"
+        judge: Judge = RegexJudge(f"^{trigger.says}") if counts else LabelJudge(trigger.reply)
+        return Behaviour(trigger.name, judge, "", (f"{trigger.says} .",))
 
     def vectors(self, trigger: Trigger) -> list[Vector]:
         """The behaviour's vector at every layer, from its example and ordinary replies."""
@@ -139,11 +143,10 @@ class Job(SubjectJob[Config]):
         if first is None:
             return made
         one = history.shown[0]
-        short = reduced(
-            self.target(Budget(passes=REDUCED_PASSES)), behaviour, one.proposal, one.reply
-        ).proposal.prompt
+        target = self.target(Budget(passes=REDUCED_PASSES))
+        short = reduced(target, behaviour, one.proposal, one.reply).proposal.prompt
         return made | {
-            "holds_trigger": any(trigger.holds(each.proposal.prompt.split()) for each in history.shown),
+            "holds_trigger": any(trigger.holds(text.split()) for text in (one.proposal.prompt, short)),
             "only_trigger": sorted(short.split()) == sorted(trigger.words),
             "prompt": one.proposal.prompt,
             "shortest": short,

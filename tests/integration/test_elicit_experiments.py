@@ -124,7 +124,8 @@ def test_what_is_wrong_is_said_before_anything_is_written(
 ) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(MINE | change))
     with pytest.raises(UserError, match=said):
-        load_config(tmp_path / "mine.yaml", [])
+        experiment, config = load_config(tmp_path / "mine.yaml", [])
+        experiment.check(config)
 
 
 def test_a_judge_that_says_yes_to_everything_ends_the_run_before_a_search(tmp_path: Path) -> None:
