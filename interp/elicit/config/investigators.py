@@ -98,7 +98,7 @@ class VectorGuideSource(Section):
 
     kind: Literal["vector"]
     layer: Layer | None = None
-    """The layer; null: two thirds of the way up."""
+    """The layer; null: half of the way up."""
 
     def open(self, setting: Setting) -> Guide:
         """The guide.
@@ -108,7 +108,7 @@ class VectorGuideSource(Section):
         """
         needed_examples(setting.behaviour, "a vector")
         vectors = setting.vectors()
-        layer = 2 * len(vectors) // 3 if self.layer is None else self.layer
+        layer = len(vectors) // 2 if self.layer is None else self.layer
         if layer >= len(vectors):
             raise UserError(f"there is no layer {layer}", "guide.layer", f"use 0 to {len(vectors) - 1}")
         return FeatureGuide(setting.target, vectors[layer])
