@@ -1,5 +1,6 @@
 """Elicit: what makes a model behave as described, how often it does so unasked, and what it would take."""
 
+import math
 from collections import Counter
 
 from pydantic import Field
@@ -7,6 +8,7 @@ from pydantic import Field
 from interp.elicit.config.behaviour import BehaviourConfig
 from interp.elicit.config.investigators import InvestigatorSource, RandomSource, SteeringSource
 from interp.elicit.config.prompts import PromptSource
+from interp.elicit.propensity.estimate import smallest_rate
 from interp.elicit.spending import Budget
 from interp.elicit.target import Frame
 from interp.errors import UserError
@@ -19,6 +21,7 @@ from interp.fields import (
     Listed,
     Name,
     NonEmpty,
+    OpenFraction,
     Section,
     Several,
 )
@@ -55,10 +58,15 @@ class PropensityConfig(Section):
 
     plain: Extent = 1000
     """Replies that are drawn plainly."""
+    rate: OpenFraction | None = None
+    """The smallest rate that plain draws should show at 95%; null: whatever they show."""
     weighted: Extent = 1000
     """Replies that are drawn from the steered model and weighted; needs a steering search that found how."""
     defensive: Fraction = Field(0.2, gt=0, lt=1)
     """Share of these that are drawn without steering, which bounds every weight by its inverse."""
+    wanted: OpenFraction | None = None
+    """The relative half-width that the weighted interval should have, such as 0.2: if a pilot says that these
+    draws do not reach it, they are not made; null: whatever comes out."""
 
 
 class Config(SubjectJobConfig):
@@ -113,6 +121,13 @@ def check(config: Config) -> None:
                 "behaviour.examples",
                 "write replies that show it, or leave out the steering search",
             )
+    rates = config.propensity
+    if rates is not None and rates.rate is not None and (least := smallest_rate(rates.plain)) > rates.rate:
+        raise UserError(
+            f"{rates.plain:,} plain draws show a behaviour of rate {least:.2g} once, not {rates.rate:.2g}",
+            "propensity.plain",
+            f"draw {math.ceil(3 / rates.rate):,}, or leave rate out",
+        )
     for label, times in Counter(config.labels).items():
         if times > 1:
             raise UserError(

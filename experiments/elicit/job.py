@@ -204,7 +204,7 @@ class Job(SubjectJob[Config]):
         behaviour = self.behaviour(target)
         found: list[Propensity] = [
             plain(
-                target, behaviour, self.prompts, config.plain, seed=seed,
+                target, behaviour, self.prompts, config.plain, rate=config.rate, seed=seed,
                 journal=Journal(step.scratch / "plain.jsonl"), progress=step.progress,
             )
         ]  # fmt: skip
@@ -216,7 +216,7 @@ class Job(SubjectJob[Config]):
                 found.append(
                     weighted(
                         target, behaviour, self.prompts, config.weighted, steers=steers,
-                        defensive=config.defensive, seed=seed_after(seed, 1),
+                        defensive=config.defensive, wanted=config.wanted, seed=seed_after(seed, 1),
                         journal=Journal(step.scratch / "weighted.jsonl"), progress=step.progress,
                     )
                 )  # fmt: skip

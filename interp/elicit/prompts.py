@@ -1,5 +1,6 @@
 """Distributions of prompts: a list, templates with slots that are filled, or prompts that a model writes."""
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -36,11 +37,16 @@ class ListedPrompts:
     """Each of these prompts as likely as any other; one that is listed twice is twice as likely."""
 
     prompts: tuple[str, ...]
-    name: str = "listed prompts"
+    label: str = "listed prompts"
 
     def __post_init__(self) -> None:
         if not self.prompts:
-            raise UserError("there is no prompt", self.name, "list at least one")
+            raise UserError("there is no prompt", self.label, "list at least one")
+
+    @cached_property
+    def name(self) -> str:
+        """The label, and a digest of the list."""
+        return f"{self.label} [{_digest(self.prompts)}]"
 
     def sample(self, n: int, random: Random) -> list[str]:
         """Draws with replacement."""
@@ -73,16 +79,21 @@ class TemplatePrompts:
 
     templates: tuple[str, ...]
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    name: str = "templates"
+    label: str = "templates"
 
     def __post_init__(self) -> None:
         if not self.templates:
-            raise UserError("there is no template", self.name, "give at least one")
+            raise UserError("there is no template", self.label, "give at least one")
         for slot in {slot for number in range(len(self.templates)) for slot in self.slots_of(number)}:
             if not self.slots.get(slot):
                 raise UserError(
-                    f"the slot {{{slot}}} has no words", self.name, f"list them under slots.{slot}"
+                    f"the slot {{{slot}}} has no words", self.label, f"list them under slots.{slot}"
                 )
+
+    @cached_property
+    def name(self) -> str:
+        """The label, and a digest of the templates and the words of their slots."""
+        return f"{self.label} [{_digest((self.templates, sorted(self.slots.items())))}]"
 
     def slots_of(self, template: int) -> list[str]:
         """The names of a template's slots, in their order."""
@@ -154,3 +165,7 @@ def _continued(prompt: str, at: int, text: str) -> int | None:
             return None
         at += 1
     return at
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:8]

@@ -1,6 +1,6 @@
 """A search: an investigator proposes, the model replies, a judge judges, until the budget is spent."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -158,7 +158,7 @@ class Search:
             "round_size": self.round_size,
         }
 
-    def rounds(self) -> Iterator[list[Try]]:
+    def rounds(self) -> Generator[list[Try], None, None]:
         """Runs round after round, and gives the tries of each; `ended` then says why it ended.
 
         A round is kept before it is given. Closing the iterator stops the search between two rounds.

@@ -116,6 +116,7 @@ def test_planted_triggers_are_found_and_held_to_the_truth(tmp_path: Path) -> Non
         ({"budget": {"usd": 1.0}}, "nothing here costs money"),
         ({"investigators": [{"kind": "random"}, {"kind": "random"}]}, "2 investigators are called random"),
         ({"prompts": {"kind": "listed"}}, "no prompt"),
+        ({"propensity": {"plain": 100, "rate": 0.001}}, "100 plain draws show a behaviour of rate 0.03 once"),
         ({"prompts": {"kind": "templates", "templates": ["a {b}"]}}, "has no words"),
     ],
 )

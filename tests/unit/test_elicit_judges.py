@@ -42,6 +42,8 @@ def test_a_pattern_is_found_in_the_reply_in_any_case() -> None:
     assert [one and one.shown for one in found] == [True, False]
     lacking = RegexJudge(r"\bno\b", absent=True).judge(replied("No!", "yes"))
     assert [one and one.shown for one in lacking] == [False, True]
+    endless = RegexJudge("(a|aa)+c")
+    assert endless.judge(replied("a" * 80, "aac")) == [None, (1, True)]
     with pytest.raises(UserError, match="no regular expression"):
         RegexJudge("(")
     with pytest.raises(UserError, match="also in an empty one"):

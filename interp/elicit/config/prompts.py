@@ -112,7 +112,7 @@ def as_templates(source: "ListedSource | TemplatesSource | WorldSource") -> Temp
         return opened
     assert isinstance(opened, ListedPrompts)
     return TemplatePrompts(
-        tuple(one.replace("{", "").replace("}", "") for one in opened.prompts), {}, opened.name
+        tuple(one.replace("{", "").replace("}", "") for one in opened.prompts), {}, opened.label
     )
 
 

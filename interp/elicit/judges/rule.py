@@ -1,19 +1,23 @@
 """Judges by rules, which need no model: a regular expression, and the concepts of the world's words."""
 
-import re
 from collections.abc import Sequence
+
+import regex
 
 from interp.bundled.world.labelling import carries
 from interp.elicit.behaviour import Exchange, Judgement
 from interp.errors import UserError
 
 Number = float | int
+SECONDS = 0.2
+"""Time for one reply."""
 
 
 class RegexJudge:
     """The behaviour shows where a regular expression is found in the reply, in any case.
 
-    The score is 1 or 0. `absent` turns it round: it shows where the expression is not found.
+    The score is 1 or 0. `absent` turns it round: it shows where the expression is not found. An expression
+    that is not done with a reply after `SECONDS`, as one that goes back without end, makes no judgement.
 
     Raises:
         UserError: it is no regular expression, or is found in an empty text: it would always be.
@@ -21,8 +25,8 @@ class RegexJudge:
 
     def __init__(self, pattern: str, absent: bool = False) -> None:
         try:
-            self._pattern = re.compile(pattern, re.IGNORECASE | re.DOTALL)
-        except (re.error, RecursionError, OverflowError) as error:
+            self._pattern = regex.compile(pattern, regex.IGNORECASE | regex.DOTALL)
+        except (regex.error, RecursionError, OverflowError) as error:
             raise UserError(
                 f"no regular expression ({error})", f"pattern {pattern!r}", "correct it"
             ) from error
@@ -41,8 +45,14 @@ class RegexJudge:
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Judgement | None]:
         """Judges each reply."""
-        found = [bool(self._pattern.search(one.reply)) != self.absent for one in exchanges]
-        return [Judgement(int(shown), shown) for shown in found]
+        return [self._judged(one.reply) for one in exchanges]
+
+    def _judged(self, reply: str) -> Judgement | None:
+        try:
+            shown = bool(self._pattern.search(reply, timeout=SECONDS)) != self.absent
+        except TimeoutError:
+            return None
+        return Judgement(int(shown), shown)
 
 
 class LabelJudge:

@@ -75,7 +75,7 @@ def uniform(prompts: TemplatePrompts) -> TiltedPrompts:
     """The same distribution, as one whose shares can be changed."""
     n = len(prompts.templates)
     words = {slot: (1 / len(words),) * len(words) for slot, words in prompts.slots.items()}
-    return TiltedPrompts(prompts.templates, prompts.slots, prompts.name, (1 / n,) * n, words)
+    return TiltedPrompts(prompts.templates, prompts.slots, prompts.label, (1 / n,) * n, words)
 
 
 def towards(prompts: TemplatePrompts, found: Sequence[str], strength: Number = 0.8) -> TiltedPrompts:
@@ -219,8 +219,8 @@ def _moved(
 
     template_shares = mixed(now.template_shares, templates)
     word_shares = {slot: mixed(now.word_shares[slot], counts) for slot, counts in words.items()}
-    name = f"{start.name} tilted ({_digest([template_shares, word_shares])})"
-    return TiltedPrompts(now.templates, now.slots, name, template_shares, word_shares)
+    label = f"{start.label} tilted ({_digest([template_shares, word_shares])})"
+    return TiltedPrompts(now.templates, now.slots, label, template_shares, word_shares)
 
 
 def _stands(word: str, text: str) -> re.Match[str] | None:

@@ -112,11 +112,26 @@ async function search() {
     say(ENDED[view.ended]);
   } catch (cause) {
     if (searching !== mine) return;
-    say(wasCancelled(cause) ? "Stopped; what was found is kept." : "");
-    if (!wasCancelled(cause)) showError(byId("error"), cause);
+    if (wasCancelled(cause)) await stopped(say);
+    else {
+      say("");
+      showError(byId("error"), cause);
+    }
   } finally {
     if (searching === mine) searching = null;
     buttons();
+  }
+}
+
+/** Shows what is kept: a round may have ended in the moment in which it was stopped. */
+async function stopped(say) {
+  say("Stopping …");
+  try {
+    show(await get(path()));
+    say(ENDED[view.ended] ?? ENDED.stopped);
+  } catch (cause) {
+    say("");
+    showError(byId("error"), cause);
   }
 }
 
