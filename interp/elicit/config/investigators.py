@@ -281,7 +281,7 @@ class SteeringSource(_InvestigatorSource):
     """The share of prompts in which the behaviour has to show."""
     precision: PositiveFraction = 0.15
     """How closely the least strength is found."""
-    prompts: Count = 8
+    prompts: Count = 4
     """How many prompts are asked at each strength."""
 
     def open(self, setting: Setting) -> Investigator:
