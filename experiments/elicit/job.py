@@ -148,6 +148,8 @@ class Job(SubjectJob[Config]):
             journal=Journal(journal),
         )  # fmt: skip
         history = search.run(step.progress)
+        if search.ended == "budget" and not len(history):
+            self.run.tell(f"The budget does not fit a first round of this: {investigator.name}.")
         (step.folder / "search.jsonl").write_bytes(journal.read_bytes())
         step.table(f"tries_{step.name}", tries_table(target, history))
         spent = {"passes": history.spent.passes, "tokens": history.spent.tokens, "usd": history.spent.usd}

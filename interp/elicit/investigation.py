@@ -23,6 +23,7 @@ from interp.elicit.reduction import Reduced, reduced
 from interp.elicit.search import Ending, History, Search
 from interp.elicit.spending import Budget, Meter
 from interp.elicit.target import Direction, Frame, Target
+from interp.errors import UserError
 from interp.features.neurons import MlpNeurons
 from interp.features.space import FeatureSpace
 from interp.fields import taken
@@ -102,7 +103,7 @@ def investigate(
 
     Raises:
         UserError: something named is not there or does not fit, the judge never says yes or nearly always
-            does, or `kept` is another search.
+            does, `kept` is another search, or the budget does not fit one round.
     """
     target, behaviour, asked, source = _opened(
         subject, judge, prompts, examples, words, frame, passes, spaces, seed
@@ -126,6 +127,12 @@ def investigate(
         journal=Journal(kept),
     )  # fmt: skip
     history = search.run(progress)
+    if search.ended == "budget" and not len(history):
+        raise UserError(
+            f"{passes:,} passes do not fit a first round of this: {search.investigator.name}",
+            "passes",
+            "give more",
+        )
     return Investigation(target, behaviour, history, search.ended)
 
 

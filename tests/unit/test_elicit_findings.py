@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+import interp
 from interp.elicit.behaviour import Behaviour
 from interp.elicit.directions import attributed_features, behaviour_vectors, random_controls
 from interp.elicit.findings import (
@@ -165,3 +166,10 @@ def planted() -> Subject:
     from interp.subject import load
 
     return load("planted")
+
+
+def test_a_budget_that_does_not_fit_a_first_round_is_said(planted: Subject) -> None:
+    with pytest.raises(UserError, match="10 passes do not fit a first round"):
+        interp.investigate(planted, "feka", {"kind": "world", "inserted": 1}, "random", passes=10)
+    found = interp.investigate(planted, "feka", {"kind": "world", "inserted": 1}, "random", passes=64)
+    assert len(found.history) == 64 and found.ended == "budget" and "0 of 64" in repr(found)
