@@ -64,7 +64,7 @@ def searched(
         for layer in range(DIRECTIONS)
     }
     target = Target(subject, meter=Meter(Budget(passes=PROPOSALS)), directions=vectors)
-    journal = Journal(folder / f"{investigator.name[:12]} {seed}.jsonl")
+    journal = Journal(folder / f"{type(investigator).__name__} {seed}.jsonl")
     began = time.process_time()
     search = Search(target, ZORVIC, investigator, seed=seed, round_size=ROUND_SIZE, journal=journal)
     history = search.run()

@@ -20,6 +20,7 @@ class Genomes:
 
     def __init__(self, templates: TemplatePrompts, words: Sequence[str] = ()) -> None:
         self.templates = templates
+        self._read: dict[str, Filled | None] = {}
         slotted = chain.from_iterable(
             templates.slots[slot] for t in range(len(templates.templates)) for slot in templates.slots_of(t)
         )
@@ -27,6 +28,11 @@ class Genomes:
 
     def filled(self, prompt: str) -> Filled | None:
         """The first template, and its words, that give a prompt; None if none does."""
+        if prompt not in self._read:
+            self._read[prompt] = self._match(prompt)
+        return self._read[prompt]
+
+    def _match(self, prompt: str) -> Filled | None:
         for number, pattern in enumerate(self._patterns):
             found = pattern.fullmatch(prompt)
             if found is not None:
