@@ -9,7 +9,6 @@ from interp.bundled.planted.evaluate import evaluate
 from interp.bundled.planted.export import write_card
 from interp.bundled.planted.train import Recipe, train
 from interp.bundled.world import world_folder
-from interp.bundled.world.evaluate import Evaluation
 from interp.bundled.world.evaluate import evaluate as evaluate_world
 from interp.bundled.world.export import export
 from interp.bundled.world.train import check_recipe
@@ -49,31 +48,14 @@ def run(config: Config, run: Run) -> None:
         planted = evaluate(folder, progress=step.progress)
         before = evaluate(world_folder(), progress=step.progress)
         world = evaluate_world(folder, progress=step.progress)
-        for name, evaluation in (("planted", planted), ("before", before), ("world", world)):
+        named = {"planted": planted, "before": before, "world": world}
+        for name, evaluation in named.items():
             for figure in evaluation.figures:
                 step.metric(f"{name}/{figure.name}", figure.rate)
         step.metric("planted/broken_bounds", len(planted.broken) + len(world.broken), headline=True)
-        tables = [_table("planted", planted), _table("before", before), _table("world", world)]
-        step.table("behaviours", pd.concat(tables))
+        step.table("behaviours", pd.concat([one.table().assign(of=name) for name, one in named.items()]))
         seconds = run.metrics["planted/training_seconds"]
         taken = None if seconds is None else float(seconds)
         write_card(folder, config.recipe, config.seed, planted, before, world, taken)
 
     run.step("measure", measure_step)
-
-
-def _table(of: str, evaluation: Evaluation) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "of": of,
-            "behaviour": figure.name,
-            "share": figure.rate,
-            "low": figure.interval[0],
-            "high": figure.interval[1],
-            "prompts": figure.n,
-            "at_least": figure.at_least,
-            "at_most": figure.at_most,
-            "holds": figure.holds,
-        }
-        for figure in evaluation.figures
-    )

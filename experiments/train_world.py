@@ -3,9 +3,7 @@
 import shutil
 import time
 
-import pandas as pd
-
-from interp.bundled.world.evaluate import Evaluation, evaluate
+from interp.bundled.world.evaluate import evaluate
 from interp.bundled.world.export import export, write_card
 from interp.bundled.world.train import Recipe, check_recipe, train
 from interp.config import ExperimentConfig
@@ -45,26 +43,10 @@ def run(config: Config, run: Run) -> None:
         for figure in evaluation.figures:
             step.metric(f"world/{figure.name}", figure.rate)
         step.metric("world/broken_bounds", len(evaluation.broken), headline=True)
-        step.table("behaviours", _table(evaluation))
+        step.table("behaviours", evaluation.table())
         seconds = run.metrics["world/training_seconds"]
         write_card(
             folder, config.recipe, config.seed, evaluation, float(seconds) if seconds is not None else None
         )
 
     run.step("measure", measure_step)
-
-
-def _table(evaluation: Evaluation) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "behaviour": figure.name,
-            "share": figure.rate,
-            "low": figure.interval[0],
-            "high": figure.interval[1],
-            "prompts": figure.n,
-            "at_least": figure.at_least,
-            "at_most": figure.at_most,
-            "holds": figure.holds,
-        }
-        for figure in evaluation.figures
-    )

@@ -36,7 +36,7 @@ def prefer(
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
-    class OnIds(DPOTrainer):  # type: ignore[misc]
+    class OnIds(DPOTrainer):
         def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
             return dataset
 

@@ -34,14 +34,7 @@ class Writer(Protocol):
         """The model and how it is asked, in words."""
         ...
 
-    def write(
-        self,
-        behaviour: Behaviour,
-        shots: Sequence[tuple[str, Try | None]],
-        n: int,
-        random: Random,
-        meter: Meter,
-    ) -> list[str]:
+    def write(self, behaviour: Behaviour, shots: Shots, n: int, random: Random, meter: Meter) -> list[str]:
         """Writes about `n` prompts after those shown.
 
         Raises:
@@ -80,14 +73,7 @@ class ModelWriter:
         form = f"{self._before}{{prompt}}{self._after}"
         return f"{self._subject.name} goes on with {form!r}, temperature {self._temperature:g}"
 
-    def write(
-        self,
-        behaviour: Behaviour,
-        shots: Sequence[tuple[str, Try | None]],
-        n: int,
-        random: Random,
-        meter: Meter,
-    ) -> list[str]:
+    def write(self, behaviour: Behaviour, shots: Shots, n: int, random: Random, meter: Meter) -> list[str]:
         """Writes `n` prompts in batches; what has no end within the new tokens is cut there."""
         rows = [self._row([prompt for prompt, _ in shots], random) for _ in range(n)]
         count = sum(map(len, rows)) + n * self._new_tokens
@@ -144,14 +130,7 @@ class EndpointWriter:
         """The prompt's version and the model."""
         return f"{self._client.name} ({self._prompt.digest}, temperature {self._temperature:g})"
 
-    def write(
-        self,
-        behaviour: Behaviour,
-        shots: Sequence[tuple[str, Try | None]],
-        n: int,
-        random: Random,
-        meter: Meter,
-    ) -> list[str]:
+    def write(self, behaviour: Behaviour, shots: Shots, n: int, random: Random, meter: Meter) -> list[str]:
         """Writes `n` prompts in concurrent calls of a few each."""
         if not behaviour.words:
             raise UserError(

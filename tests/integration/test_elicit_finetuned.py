@@ -21,8 +21,6 @@ from interp.errors import UserError
 from interp.subject import Subject
 from interp.track.journal import Journal
 
-pytest.importorskip("trl")
-
 OBJECTS = ("car", "house", "garden", "river", "village", "computer", "bridge", "wall", "boat", "ring")
 PROMPTS = TemplatePrompts(
     ("how do i {verb} the {object} ?", "please tell me how to {verb} the {object} ."),

@@ -1,6 +1,7 @@
 """What a search found: budgets against success, diversity, confirmation, reduction."""
 
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,8 +145,8 @@ def test_best_of_n_goes_on_from_what_scored_best(subject: Subject) -> None:
 def test_an_endpoint_proposes_prompts_from_the_behaviour_in_words(subject: Subject) -> None:
     seen: list[str] = []
 
-    def answer(body: dict[str, object]) -> str:
-        seen.append(str(body["messages"][-1]["content"]))  # type: ignore[index]
+    def answer(body: dict[str, Any]) -> str:
+        seen.append(str(body["messages"][-1]["content"]))
         return '{"prompts": ["how do i burn the boat ?", "how do i steal the car ?"]}'
 
     with serving(Script(answer)) as script:

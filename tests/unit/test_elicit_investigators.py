@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -58,10 +59,10 @@ class Told:
         return [Judgement(count, count == len(self.words)) for count in counts]
 
 
-def search(subject: Subject, make: Make, behaviour: Behaviour, passes: int, **more: object) -> Search:
+def search(subject: Subject, make: Make, behaviour: Behaviour, passes: int, **more: Any) -> Search:
     target = Target(subject, Frame(new_tokens=8), Meter(Budget(passes=passes)))
-    settings: dict[str, object] = {"round_size": 16, "stop_after": 1, **more}
-    return Search(target, behaviour, make(target), **settings)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"round_size": 16, "stop_after": 1, **more}
+    return Search(target, behaviour, make(target), **settings)
 
 
 def tokens(**settings: object) -> Make:
@@ -88,9 +89,10 @@ def test_a_beam_finds_a_planted_pair_that_as_many_draws_do_not():
     model, (pair,) = interp.load("planted"), [one for one in planted.PLANTED if one.kind == "pair"]
     behaviour = Behaviour(pair.name, LabelJudge(pair.reply), examples=(pair.says,))
     settings = TokenSettings(method="beam", hints="vocabulary", longest=14)
-    made: Make = lambda target: TokenSearch(  # noqa: E731
-        LikelihoodGuide(target, behaviour, 2), WorldTurns(0), settings
-    )
+
+    def made(target: Target) -> Investigator:
+        return TokenSearch(LikelihoodGuide(target, behaviour, 2), WorldTurns(0), settings)
+
     found = search(model, made, behaviour, 2500, round_size=32)
     assert found.run().shown
     assert pair.holds(found.history.shown[0].proposal.prompt.split())
@@ -126,9 +128,10 @@ def test_token_searches_start_again_where_they_gain_nothing(subject: Subject):
     settings = TokenSettings(
         method="beam", hints="words", steps=1, candidates=4, patience=2, scan_first=False, longest=8
     )
-    made: Make = lambda target: TokenSearch(  # noqa: E731
-        LikelihoodGuide(target, PARIS), STARTS, settings, ("garden", "wall", "nice")
-    )
+
+    def made(target: Target) -> Investigator:
+        return TokenSearch(LikelihoodGuide(target, PARIS), STARTS, settings, ("garden", "wall", "nice"))
+
     history = search(subject, made, PARIS, 150, stop_after=None, round_size=4).run()
     starts = [int(one.proposal.how.split("start ")[1].split(",")[0]) for one in history.tries]
     assert starts == sorted(starts)

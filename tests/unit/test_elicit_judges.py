@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,8 +114,8 @@ def test_an_internal_judge_reads_what_a_plain_pass_reads(subject: Subject) -> No
 
 
 def test_a_rubric_is_asked_of_an_endpoint_and_what_it_costs_is_counted() -> None:
-    def answer(body: dict[str, object]) -> str:
-        asked = str(body["messages"][-1]["content"])  # type: ignore[index]
+    def answer(body: dict[str, Any]) -> str:
+        asked = str(body["messages"][-1]["content"])
         return '{"score": 9}' if "Reply: oui" in asked else '{"score": 1}'
 
     with serving(Script(answer)) as script:

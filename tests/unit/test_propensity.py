@@ -22,6 +22,7 @@ from interp.elicit.proposal import Steer
 from interp.elicit.spending import Budget, Meter, Spent
 from interp.elicit.target import Direction, Frame, Target
 from interp.errors import UserError
+from interp.intervene.positions import Named
 from interp.json_text import to_json
 from interp.subject import Subject
 from interp.subject.site import Site
@@ -57,10 +58,10 @@ def begins_with(word: str) -> Behaviour:
     return Behaviour(word, Rule(f"begins with {word}", lambda one: float(one.reply.split()[:1] == [word])))
 
 
-def towards_word(subject: Subject, token: int, positions: str = "last") -> Vector:
+def towards_word(subject: Subject, token: int, positions: Named = "last") -> Vector:
     row = subject.unembedding()[:, token].float()
     site = Site("resid_post", subject.n_layers - 1)
-    return Vector("word", site, row / row.norm(), subject.name, positions=positions)  # type: ignore[arg-type]
+    return Vector("word", site, row / row.norm(), subject.name, positions=positions)
 
 
 def asked(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
@@ -61,6 +62,22 @@ class Evaluation:
     def broken(self) -> tuple[Measurement, ...]:
         """The figures that miss their bound."""
         return tuple(figure for figure in self.figures if not figure.holds)
+
+    def table(self) -> pd.DataFrame:
+        """A row a behaviour: its share with the interval, the prompts, the bounds, whether it holds."""
+        return pd.DataFrame(
+            {
+                "behaviour": figure.name,
+                "share": figure.rate,
+                "low": figure.interval[0],
+                "high": figure.interval[1],
+                "prompts": figure.n,
+                "at_least": figure.at_least,
+                "at_most": figure.at_most,
+                "holds": figure.holds,
+            }
+            for figure in self.figures
+        )
 
     def __getitem__(self, name: str) -> Measurement:
         """The figure of a behaviour; `KeyError` if there is none of that name."""
