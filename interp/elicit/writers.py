@@ -90,11 +90,10 @@ class ModelWriter:
     def _row(self, shots: Sequence[str], random: Random) -> list[int]:
         """The list up to a new prompt: as many of the prompts as fit, the best last."""
         room = self._subject.n_ctx - self._new_tokens - 1
-        head = self._subject.encode(self._before) if self._before.strip() else []
         kept = sorted(random.sample(range(len(shots)), max(1, len(shots) * 2 // 3))) if shots else []
         while True:
             text = "".join(self._form(shots[place]) for place in kept) + self._before
-            ids = self._subject.encode(text) or head
+            ids = self._subject.encode(text)
             if len(ids) <= room or not kept:
                 return ids
             kept = kept[1:]
